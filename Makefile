@@ -1,0 +1,84 @@
+# What `make check` runs, in this order; CI runs the same. test comes last, so that its results end the output.
+STEPS   := fmt size tidy-check vet lint deps examples bench-once test
+# The modules that hold Go code.
+MODULES := . $(patsubst %/go.mod,%,$(wildcard bench/go.mod))
+
+MAX_LINES := 500
+
+SHELL := bash
+BIN   := $(CURDIR)/.bin
+LINT  := $(BIN)/golangci-lint
+
+export GOWORK  := off
+export GOFLAGS := $(strip $(shell go env GOFLAGS) -mod=readonly)
+
+# $(call each,command) runs command in every module and stops at the first that fails.
+each = @for m in $(MODULES); do (cd $$m && $(1)) || exit 1; done
+
+.PHONY: help check clean $(STEPS) fmt-fix e2e bench benchstat tools
+
+help: ## print this help
+	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+check: ## everything that CI runs, with the time of each step
+	@begin=$$SECONDS; for step in $(STEPS); do \
+		echo "== $$step"; t=$$SECONDS; \
+		$(MAKE) --no-print-directory $$step || { echo "== $$step FAILED after $$((SECONDS - t)) s" >&2; exit 1; }; \
+		echo "== $$step: $$((SECONDS - t)) s"; \
+	done; \
+	echo "== check: $$((SECONDS - begin)) s"; \
+	awk '/^ok/ { ok++ } /no test files/ { none++ } END { printf "ok: tests passed in %d packages, %d have none\n", ok, none }' $(BIN)/test.out
+
+fmt: $(LINT) ## check that the Go code is formatted (gofumpt)
+	$(call each,$(LINT) fmt --diff .)
+
+fmt-fix: $(LINT) ## format the Go code
+	$(call each,$(LINT) fmt .)
+
+size: ## check that no Go file is longer than $(MAX_LINES) lines
+	@git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 -r awk ' \
+		FNR == $(MAX_LINES) + 1 { print FILENAME ": more than $(MAX_LINES) lines"; bad = 1 } END { exit bad }'
+
+tidy-check: ## check that go.mod and go.sum of every module are tidy
+	@for m in $(MODULES) tools; do (cd $$m && go mod tidy -diff) || { echo "$$m: run go mod tidy" >&2; exit 1; }; done
+
+vet: ## go vet
+	$(call each,go vet ./...)
+
+lint: $(LINT) ## golangci-lint, by .golangci.yml
+	$(call each,$(LINT) run ./...)
+
+# -count=1: go test does not see that another package's imports changed.
+deps: ## check what the root, bucket and memstore packages import
+	go test -count=1 -run '^TestDependencies' .
+
+examples: ## build the programs under examples/ and run every Example
+	@if [ -n "$$(find examples -name '*.go' -print -quit)" ]; then go vet ./examples/...; fi
+	$(call each,go test -run '^Example' ./...)
+
+bench-once: ## run every benchmark once
+	$(call each,go test -run '^$$' -bench . -benchtime 1x ./...)
+
+test: ## all tests under the race detector, the end-to-end tests included
+	@mkdir -p $(BIN) && : >$(BIN)/test.out
+	@set -o pipefail; for m in $(MODULES); do (cd $$m && go test -race ./...) || exit 1; done | tee $(BIN)/test.out
+
+e2e: ## only the end-to-end tests of the programs (a part of test)
+	go test -race -count=1 ./cmd/...
+
+bench: ## the benchmark table
+	cd bench && go run .
+
+benchstat: $(BIN)/benchstat ## compare two outputs of go test -bench: make benchstat OLD=a.txt NEW=b.txt
+	$(BIN)/benchstat $(OLD) $(NEW)
+
+tools: $(LINT) $(BIN)/benchstat ## build the tools pinned in tools/go.mod into .bin/
+
+clean: ## remove .bin/
+	rm -rf $(BIN)
+
+$(LINT): TOOL := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+$(BIN)/benchstat: TOOL := golang.org/x/perf/cmd/benchstat
+$(LINT) $(BIN)/benchstat: tools/go.mod tools/go.sum
+	@echo "building $(@F)"
+	@cd tools && go build -ldflags='-s -w' -o $@ $(TOOL) && touch $@

@@ -1,0 +1,139 @@
+package bucket_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/zeroae/zael/bucket"
+)
+
+// A store keeps a State, and does this under a lock or in a transaction.
+func Example() {
+	limit := bucket.Definition{Burst: 10, Amount: 60, Period: time.Minute, Capacity: 10}
+	if err := limit.Validate(); err != nil {
+		fmt.Println(err)
+		return
+	}
+	now, err := bucket.At(time.Date(2026, 1, 13, 14, 0, 0, 0, time.UTC))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	var kept bucket.State // never charged: full
+	s := kept.Under(limit, now, rand.Uint64())
+	s, ok := s.Take(now, 8, 0)
+	receipt := s.Receipt() // for the give
+	fmt.Println("8 fit:", ok, "and leave", s.Available(now))
+
+	_, ok = s.Take(now, 5, 0)
+	fmt.Println("5 fit:", ok, "but in", s.Wait(now, 5))
+	_, ok = s.Take(now.Add(3*time.Second), 5, 0)
+	fmt.Println("5 fit then:", ok)
+
+	s = s.Give(now, 8, receipt)
+	fmt.Println("given back:", s.Available(now))
+	// Output:
+	// 8 fit: true and leave 2
+	// 5 fit: false but in 3s
+	// 5 fit then: true
+	// given back: 10
+}
+
+// A definition that changed keeps the tokens taken, and only those.
+func ExampleState_Under() {
+	now := bucket.Instant(0)
+	large := bucket.Definition{Burst: 1000, Amount: 10, Period: time.Second, Capacity: 1000}
+	small := bucket.Definition{Burst: 10, Amount: 10, Period: time.Second, Capacity: 10}
+
+	s, _ := bucket.State{}.Under(large, now, 1).Take(now, 300, 0)
+	fmt.Println("of 1000:", s.Available(now))
+	s = s.Under(small, now, 0)
+	fmt.Println("of 10:", s.Available(now))
+	s = s.Under(large, now, 0)
+	fmt.Println("of 1000 again:", s.Available(now))
+
+	// Stored limits carry the revision of their change. When one takes the
+	// place of another, the tokens taken are no debt.
+	large.Rev, small.Rev = 1, 2
+	s = s.Under(large, now, 0).Under(small, now, 0)
+	fmt.Println("of 10, lowered in the store:", s.Available(now), "and 1 in", s.Wait(now, 1))
+	fmt.Println("the one before is stale:", s.Stale(large))
+	// Output:
+	// of 1000: 700
+	// of 10: -290
+	// of 1000 again: 700
+	// of 10, lowered in the store: 0 and 1 in 100ms
+	// the one before is stale: true
+}
+
+// What took more than was asked for is charged afterwards, into debt.
+func ExampleState_Charge() {
+	now := bucket.Instant(0)
+	limit := bucket.Definition{Burst: 100, Amount: 10, Period: time.Second, Capacity: 100}
+	s, _ := bucket.State{}.Under(limit, now, 1).Take(now, 90, 0)
+
+	s, err := s.Charge(now, 60)
+	fmt.Println(s.Available(now), err)
+	_, ok := s.Take(now, 0, 0)
+	fmt.Println("0 fit:", ok, "but in", s.Wait(now, 0))
+	// Output:
+	// -50 <nil>
+	// 0 fit: false but in 5s
+}
+
+// A take may reserve what refills within a time. Those who come later stand
+// behind it.
+func ExampleState_Take() {
+	now := bucket.Instant(0)
+	limit := bucket.Definition{Burst: 10, Amount: 10, Period: time.Second, Capacity: 10}
+	s, _ := bucket.State{}.Under(limit, now, 1).Take(now, 10, 0)
+
+	for range 3 {
+		wait := s.Wait(now, 4)
+		var ok bool
+		s, ok = s.Take(now, 4, time.Second)
+		fmt.Println("4 in", wait, ok)
+	}
+	// Output:
+	// 4 in 400ms true
+	// 4 in 800ms true
+	// 4 in 1.2s false
+}
+
+// A charge owns a stretch of the axis; what has refilled of it stays.
+func ExampleState_Give() {
+	now := bucket.Instant(0)
+	limit := bucket.Definition{Burst: 10, Amount: 10, Period: time.Second, Capacity: 10}
+	s, _ := bucket.State{}.Under(limit, now, 1).Take(now, 10, 0)
+	receipt := s.Receipt()
+
+	now = now.Add(700 * time.Millisecond) // 7 have refilled
+	s, _ = s.Take(now, 7, 0)              // and are taken again
+	s = s.Give(now, 10, receipt)
+	fmt.Println("of 10 come back:", s.Available(now))
+	// Output:
+	// of 10 come back: 3
+}
+
+func ExampleDefinition_Validate() {
+	limit := bucket.Definition{Burst: 10, Amount: 60, Period: time.Millisecond, Capacity: 10}
+	err := limit.Validate()
+	fmt.Println(err)
+	fmt.Println(errors.Is(err, bucket.ErrRange))
+	// Output:
+	// refill period 1ms is not in 1s to 8784h0m0s: out of range
+	// true
+}
+
+func ExampleAt() {
+	at, err := bucket.At(time.Date(2023, 11, 16, 18, 15, 46, 0, time.UTC))
+	fmt.Println(at < 0, at.Time().Format(time.RFC3339), err)
+	_, err = bucket.At(time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC))
+	fmt.Println(err)
+	// Output:
+	// true 2023-11-16T18:15:46Z <nil>
+	// time 1970-01-01T00:00:00Z is more than 29 years from 2025-01-01: out of range
+}

@@ -1,0 +1,76 @@
+// Package cli is the command line of zael: one file for each subcommand, and
+// what they share.
+package cli
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// IO is what a command reads and writes.
+type IO struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// Main runs the command that args name and returns its exit code. Errors are
+// written to Err, once.
+func Main(ctx context.Context, args []string, streams IO) int {
+	a := &app{in: streams.In, out: bufio.NewWriterSize(streams.Out, 1<<16), err: streams.Err}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err != nil && !a.started { // cobra did not get as far as the command
+		err = &usageError{err}
+	}
+	if flushErr := a.out.Flush(); flushErr != nil {
+		err = fmt.Errorf("writing to standard output: %w", flushErr)
+	}
+	if err == nil {
+		return exitDone
+	}
+	return a.fail(ctx, cmd, err)
+}
+
+// An app is one run of the program.
+type app struct {
+	in      io.Reader
+	out     *bufio.Writer // flushed at the end
+	err     io.Writer
+	started bool // a command began its work: errors are no longer about the command line
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "zael",
+		Short: "Rate limits: try them on a trace",
+		Long: `zael limits rates by token buckets that any number of processes share.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a limit,
+4 the store is unavailable, 130 interrupted.`,
+		Version:       readVersion().Version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetVersionTemplate("zael {{.Version}}\n")
+	root.AddCommand(
+		a.replay(),
+		a.version(),
+	)
+	return root
+}
+
+// run marks the begin of a command's work; every command's RunE goes through it.
+func (a *app) run(f func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		a.started = true
+		return f(cmd, args)
+	}
+}

@@ -1,0 +1,24 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// ExitCode is exitCode.
+func ExitCode(ctx context.Context, err error) int { return exitCode(ctx, err) }
+
+// Message is message.
+func Message(err error) string { return message(err) }
+
+// NewProgress is a progress on a terminal.
+func NewProgress(terminal io.Writer, size int64, now func() time.Time) (rows func(int64), done func(), reader func(io.Reader) io.Reader) {
+	p := newProgress(terminal, size)
+	p.out, p.now, p.start = terminal, now, now()
+	p.next = p.start.Add(time.Second)
+	return p.rows, p.done, p.reader
+}
+
+// NewInput is newInput.
+func NewInput(ctx context.Context, r io.Reader) io.Reader { return newInput(ctx, r) }

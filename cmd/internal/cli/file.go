@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// A newFile is written beside its place and then put there at once, so that
+// nobody sees half of it.
+type newFile struct {
+	*bufio.Writer
+	file *os.File
+	path string
+	gone bool
+}
+
+// create begins a file. It fails at once where it could not be put in place.
+func create(path string) (*newFile, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	temporary := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%d.tmp", filepath.Base(path), os.Getpid()))
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return nil, writing(path, err)
+	}
+	return &newFile{Writer: bufio.NewWriter(f), file: f, path: path}, nil
+}
+
+// keep puts the file in its place.
+func (n *newFile) keep() error {
+	n.gone = true
+	err := errors.Join(n.Flush(), n.file.Close())
+	if err == nil {
+		err = os.Rename(n.file.Name(), n.path)
+	}
+	if err != nil {
+		_ = os.Remove(n.file.Name())
+		return writing(n.path, err)
+	}
+	return nil
+}
+
+// writing names the file that the caller knows, not the one beside it.
+func writing(path string, err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) && p.Err != nil {
+		err = p.Err
+	}
+	return fmt.Errorf("writing %s: %w", path, err)
+}
+
+// discard removes the file, unless it was kept.
+func (n *newFile) discard() {
+	if n.gone {
+		return
+	}
+	n.gone = true
+	_ = n.file.Close()
+	_ = os.Remove(n.file.Name())
+}

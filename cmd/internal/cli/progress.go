@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// A progress shows on a terminal how far a long reading is. It is silent for
+// the first second, and always where there is no terminal.
+type progress struct {
+	out   io.Writer // nil: silent
+	size  int64     // of what is read; 0: not known
+	read  int64
+	start time.Time
+	next  time.Time // when to write
+	wrote bool
+	now   func() time.Time
+}
+
+// newProgress shows on out if that is a terminal.
+func newProgress(out io.Writer, size int64) *progress {
+	p := &progress{size: size, now: time.Now}
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		p.out = out
+	}
+	p.start = p.now()
+	p.next = p.start.Add(time.Second)
+	return p
+}
+
+// reader counts what is read from r.
+func (p *progress) reader(r io.Reader) io.Reader { return &countingReader{r, &p.read} }
+
+type countingReader struct {
+	r    io.Reader
+	read *int64
+}
+
+func (c *countingReader) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	*c.read += int64(n)
+	return n, err
+}
+
+// rows tells that so many rows were done.
+func (p *progress) rows(n int64) {
+	if p.out == nil {
+		return
+	}
+	now := p.now()
+	if now.Before(p.next) {
+		return
+	}
+	p.next = now.Add(200 * time.Millisecond)
+	p.wrote = true
+	share := ""
+	if p.size > 0 {
+		share = fmt.Sprintf("%3d %%  ", min(100, 100*p.read/p.size))
+	}
+	perSecond := float64(n) / now.Sub(p.start).Seconds()
+	fmt.Fprintf(p.out, "\r\x1b[K%s%d rows, %.0f/s", share, n, perSecond)
+}
+
+// done clears the line.
+func (p *progress) done() {
+	if p.wrote {
+		fmt.Fprint(p.out, "\r\x1b[K")
+	}
+}

@@ -1,0 +1,260 @@
+//go:build unix
+
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// root is the checkout.
+const root = "../.."
+
+var program string // built by TestMain
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "zael")
+	if err != nil {
+		panic(err)
+	}
+	program = filepath.Join(dir, "zael")
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "building zael:", err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// zael runs the program in the checkout and wants an exit code.
+func zael(t *testing.T, wantCode int, args ...string) (stdout, stderr string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Dir = root
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if code := cmd.ProcessState.ExitCode(); code != wantCode {
+		t.Errorf("zael %s: got exit code %d, want %d; it said %s%s", strings.Join(args, " "), code, wantCode, out.String(), errs.String())
+	}
+	return out.String(), errs.String()
+}
+
+// TestReplayAzure: exact figures for the trace in examples/.
+func TestReplayAzure(t *testing.T) {
+	t.Parallel()
+	limits := []string{"replay", "examples/azure_llm_code_2023.csv", "--json", "--limit", "rpm=200/min", "--limit", "tpm=400000/min", "--consume", "rpm=1"}
+	const total = "tpm=ContextTokens+GeneratedTokens"
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--consume", total}, "8819 requests, 7118 admitted, 1701 denied, 0 waited, rpm 1401, tpm 383, 14451900 tokens"},
+		{[]string{"--consume", total, "--max-wait", "30s"}, "8819 requests, 7811 admitted, 1008 denied, 2590 waited, rpm 648, tpm 418, 15894899 tokens"},
+		{[]string{"--consume", "tpm=ContextTokens", "--settle", total}, "8819 requests, 7118 admitted, 1701 denied, 0 waited, rpm 1403, tpm 374, 14451652 tokens"},
+	} {
+		out, _ := zael(t, 0, append(limits, c.args...)...)
+		var r struct {
+			Requests int64            `json:"requests"`
+			Admitted int64            `json:"admitted"`
+			Denied   int64            `json:"denied"`
+			Waited   int64            `json:"waited"`
+			DeniedBy map[string]int64 `json:"denied_by"`
+			Amounts  map[string]int64 `json:"admitted_amounts"`
+		}
+		if err := json.Unmarshal([]byte(out), &r); err != nil {
+			t.Fatalf("%v: %v", err, out)
+		}
+		got := fmt.Sprintf("%d requests, %d admitted, %d denied, %d waited, rpm %d, tpm %d, %d tokens",
+			r.Requests, r.Admitted, r.Denied, r.Waited, r.DeniedBy["rpm"], r.DeniedBy["tpm"], r.Amounts["tpm"])
+		if got != c.want {
+			t.Errorf("%v:\ngot  %s\nwant %s", c.args, got, c.want)
+		}
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	if out, err := zael(t, 2, "replay", "examples/azure_llm_code_2023.csv"); out != "" || !strings.Contains(err, "zael replay --help") {
+		t.Errorf("got %q and %q, want the hint alone", out, err)
+	}
+	if out, err := zael(t, 1, "replay", "none.csv", "--limit", "n=1/s"); out != "" || err != "zael: open none.csv: no such file or directory\n" {
+		t.Errorf("got %q and %q, want one error", out, err)
+	}
+	if out, err := zael(t, 0, "version", "--json"); err != "" || !json.Valid([]byte(out)) {
+		t.Errorf("got %q and %q, want JSON", out, err)
+	}
+	if out, _ := zael(t, 0); !strings.Contains(out, "replay") {
+		t.Errorf("got %q, want help", out)
+	}
+}
+
+// TestHelpExamples runs what the help of replay shows.
+func TestHelpExamples(t *testing.T) {
+	t.Parallel()
+	help, _ := zael(t, 0, "replay", "--help")
+	_, examples, ok := strings.Cut(help, "Examples:\n")
+	examples, _, ok2 := strings.Cut(examples, "\nFlags:")
+	if !ok || !ok2 || strings.Count(examples, "zael replay") < 2 {
+		t.Fatalf("no examples in %s", help)
+	}
+	dir := t.TempDir()
+	where, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(where, "examples"), filepath.Join(dir, "examples")); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-e", "-c", examples)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(program)+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if err != nil || strings.Count(string(out), "8,819 requests") != 2 {
+		t.Errorf("got %v and:\n%s", err, out)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "report.html"))
+	if err != nil || !bytes.Contains(page, []byte("</html>")) {
+		t.Errorf("got %v and a page of %d bytes", err, len(page))
+	}
+}
+
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("there is no /dev/full here")
+	}
+	defer full.Close()
+	var errs bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), program, "version")
+	cmd.Stdout, cmd.Stderr = full, &errs
+	if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(errs.String(), "writing to standard output") {
+		t.Errorf("got %v and %q, want exit code 1 and a message", err, errs.String())
+	}
+}
+
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), program, "replay", "-", "--limit", "n=1/s", "--html", filepath.Join(dir, "page.html"))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// More than a pipe holds, so that the program is known to read.
+	if _, err := in.Write([]byte("t\n" + strings.Repeat("2024-01-01\n", 50_000))); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	err = cmd.Wait()
+	if cmd.ProcessState.ExitCode() != 130 || errs.String() != "zael: interrupted\n" {
+		t.Errorf("got %v and %q, want exit code 130", err, errs.String())
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 0 {
+		t.Errorf("got %v (%v), want no file left", files, err)
+	}
+}
+
+// TestMillionRows: under 3 s of processor time, in memory that the rows do not
+// show in.
+func TestMillionRows(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	const rows, most = 1_000_000, 64 << 20
+	cmd := exec.CommandContext(t.Context(), program, "replay", "-", "--json",
+		"--limit", "rpm=700/min", "--limit", "tpm=2500000/min", "--consume", "tpm=a+b")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	begin := time.Now()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w := bufio.NewWriterSize(in, 1<<16)
+	fmt.Fprint(w, "TIMESTAMP,a,b\r\n")
+	at := time.Date(2023, 11, 16, 0, 0, 0, 0, time.UTC)
+	var line []byte
+	for i := range rows {
+		at = at.Add(time.Duration(i*7919%160_000) * time.Microsecond) // 80 ms on average
+		line = at.AppendFormat(line[:0], "2006-01-02 15:04:05.0000000")
+		line = fmt.Appendf(line, ",%d,%d\r\n", i*104729%7000, i%200)
+		if _, err := w.Write(line); err != nil {
+			t.Fatal(err, errs.String())
+		}
+	}
+	if err := errors.Join(w.Flush(), in.Close(), cmd.Wait()); err != nil {
+		t.Fatal(err, errs.String())
+	}
+	var report struct {
+		Requests int64 `json:"requests"`
+		Admitted int64 `json:"admitted"`
+		Denied   int64 `json:"denied"`
+	}
+	if err := json.Unmarshal(out.Bytes(), &report); err != nil || report.Requests != rows || report.Admitted == 0 || report.Denied == 0 {
+		t.Errorf("got %+v (%v), want %d requests, some of them refused", report, err, rows)
+	}
+	state := cmd.ProcessState
+	processor := state.UserTime() + state.SystemTime()
+	if processor > 3*time.Second {
+		t.Errorf("got %v of processor time, want 3 s at most", processor)
+	}
+	usage, ok := state.SysUsage().(*syscall.Rusage)
+	if !ok {
+		t.Fatal("no resource usage of the program")
+	}
+	if got := usage.Maxrss * 1024; runtime.GOOS == "linux" && got > most {
+		t.Errorf("got %d MB at the most, want %d MB", got>>20, most>>20)
+	}
+	t.Logf("%v, %v of processor time, %d MB", time.Since(begin), processor, usage.Maxrss>>10)
+}
+
+// TestCompletion: the shell understands the script.
+func TestCompletion(t *testing.T) {
+	t.Parallel()
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		script, _ := zael(t, 0, "completion", shell)
+		if !strings.Contains(script, "zael") {
+			t.Errorf("%s: got %q, want a script", shell, script)
+		}
+		path, err := exec.LookPath(shell)
+		if err != nil || shell == "powershell" {
+			continue
+		}
+		cmd := exec.CommandContext(t.Context(), path, "-n")
+		cmd.Stdin = strings.NewReader(script)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s -n: %v: %s", shell, err, out)
+		}
+	}
+}

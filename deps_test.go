@@ -1,0 +1,34 @@
+package zael_test
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Users compile what they import: the light packages import no engine, driver
+// or command line, and nothing outside the standard library but what is listed.
+func TestDependencies(t *testing.T) {
+	t.Parallel()
+	const module = "github.com/zeroae/zael"
+	breaker := "github.com/sony/gobreaker/v2"
+	for pkg, allowed := range map[string][]string{
+		"":           {"/bucket", breaker},
+		"/bucket":    {},
+		"/memstore":  {"", "/bucket", breaker},
+		"/storetest": {"", "/bucket", breaker},
+	} {
+		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+pkg).Output()
+		if err != nil {
+			t.Fatalf("go list -deps %s: %v", module+pkg, err)
+		}
+		for path := range strings.FieldsSeq(string(out)) {
+			short := strings.TrimPrefix(path, module)
+			if path == module+pkg || slices.Contains(allowed, path) || short != path && slices.Contains(allowed, short) {
+				continue
+			}
+			t.Errorf("%s imports %s, which is not one of %q", module+pkg, path, allowed)
+		}
+	}
+}

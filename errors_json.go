@@ -1,0 +1,59 @@
+package zael
+
+import (
+	"encoding/json"
+	"time"
+)
+
+type exceededJSON struct {
+	Error             string       `json:"error"`
+	Message           string       `json:"message"`
+	RetryAfterSeconds *float64     `json:"retry_after_seconds"` // null: never
+	RetryAfterMS      *int64       `json:"retry_after_ms"`
+	Limits            []statusJSON `json:"limits"`
+}
+
+type statusJSON struct {
+	Entity            string   `json:"entity_id"`
+	Resource          string   `json:"resource"`
+	Name              string   `json:"limit_name"`
+	Capacity          int64    `json:"capacity"`
+	Burst             int64    `json:"burst"`
+	Available         int64    `json:"available"`
+	Requested         int64    `json:"requested"`
+	Exceeded          bool     `json:"exceeded"`
+	RetryAfterSeconds *float64 `json:"retry_after_seconds"`
+}
+
+// MarshalJSON writes the body of an HTTP answer: error, message,
+// retry_after_seconds, retry_after_ms and limits, as zae-limiter does. A wait
+// that never ends is null.
+func (e *ExceededError) MarshalJSON() ([]byte, error) {
+	out := exceededJSON{Error: "rate_limit_exceeded", Message: e.Error(), Limits: []statusJSON{}}
+	wait := e.RetryAfter()
+	out.RetryAfterSeconds = seconds(wait)
+	if wait != Never {
+		ms := int64(wait / time.Millisecond)
+		if wait%time.Millisecond > 0 {
+			ms++
+		}
+		out.RetryAfterMS = &ms
+	}
+	for _, s := range e.Statuses {
+		out.Limits = append(out.Limits, statusJSON{
+			Entity: s.Entity, Resource: s.Resource, Name: s.Limit.Name,
+			Capacity: s.Limit.Capacity, Burst: s.Limit.Burst,
+			Available: s.Available, Requested: s.Requested, Exceeded: s.Exceeded,
+			RetryAfterSeconds: seconds(s.RetryAfter),
+		})
+	}
+	return json.Marshal(out)
+}
+
+func seconds(d time.Duration) *float64 {
+	if d == Never {
+		return nil
+	}
+	s := d.Seconds()
+	return &s
+}

@@ -1,0 +1,272 @@
+package zael_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/memstore"
+)
+
+// at is a clock for examples that stands still.
+func at() time.Time { return time.Date(2026, 1, 13, 14, 0, 0, 0, time.UTC) }
+
+// gpt4 are the limits of the examples: 100 requests and 40,000 tokens a minute.
+var gpt4 = []zael.Limit{zael.PerMinute("rpm", 100), zael.PerMinute("tpm", 40_000)}
+
+func newLimiter() *zael.Limiter {
+	l, err := zael.New(memstore.New(&memstore.Config{Usage: true}), &zael.Config{Clock: at, Principal: "ops"})
+	if err != nil {
+		panic(err)
+	}
+	return l
+}
+
+func Example() {
+	l, err := zael.New(memstore.New(nil), nil)
+	if err != nil {
+		panic(err)
+	}
+	err = l.Do(context.Background(), zael.Request{
+		Entity:   "key-1",
+		Resource: "gpt-4",
+		Limits:   []zael.Limit{zael.PerMinute("rpm", 100), zael.PerMinute("tpm", 40_000)},
+		Consume:  zael.Amounts{"rpm": 1, "tpm": 500}, // an estimate
+	}, func(_ context.Context, lease *zael.Lease) error {
+		answered := int64(742) // what the model really used
+		return lease.Settle(zael.Amounts{"tpm": answered})
+	})
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+func ExampleNew() {
+	l, err := zael.New(memstore.New(nil), &zael.Config{
+		FailureMode: zael.FailOpen,
+		Timeout:     200 * time.Millisecond,
+	})
+	fmt.Println(l != nil, err)
+	_, err = zael.New(memstore.New(nil), &zael.Config{Timeout: -1})
+	fmt.Println(err)
+	// Output:
+	// true <nil>
+	// zael: Config.Timeout -1ns is negative: use 0 for the default of 1s
+}
+
+func ExampleLimiter_Allow() {
+	l := newLimiter()
+	req := zael.Request{
+		Entity: "key-1", Resource: "gpt-4", Limits: gpt4,
+		Consume: zael.Amounts{"rpm": 1, "tpm": 30_000},
+	}
+	fmt.Println(l.Allow(context.Background(), req))
+	fmt.Println(l.Allow(context.Background(), req))
+	// Output:
+	// <nil>
+	// zael: rate limit exceeded: tpm of key-1 on gpt-4: 30000 requested, 10000 available, retry after 30s
+}
+
+func ExampleLimiter_Reserve() {
+	l := newLimiter()
+	req := zael.Request{
+		Entity: "key-1", Resource: "batch", Limits: []zael.Limit{zael.PerSecond("rps", 2)},
+		Consume: zael.Amounts{"rps": 2}, MaxWait: 5 * time.Second,
+	}
+	for range 3 { // a place in line each
+		lease, err := l.Reserve(context.Background(), req)
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(lease.Delay())
+	}
+	// Output:
+	// 0s
+	// 1s
+	// 2s
+}
+
+func ExampleLimiter_Acquire() {
+	l := newLimiter()
+	ctx := context.Background()
+	lease, err := l.Acquire(ctx, zael.Request{
+		Entity: "key-1", Resource: "gpt-4", Limits: gpt4,
+		Consume: zael.Amounts{"rpm": 1, "tpm": 500},
+	})
+	if err != nil {
+		panic(err)
+	}
+	defer lease.Rollback(ctx) // does nothing after Commit
+	if err := lease.Settle(zael.Amounts{"tpm": 742}); err != nil {
+		panic(err)
+	}
+	fmt.Println(lease.Consumed(), lease.Commit(ctx))
+	// Output: rpm=1 tpm=742 <nil>
+}
+
+func ExampleLimiter_Do_cascade() {
+	l := newLimiter()
+	ctx := context.Background()
+	if _, err := l.CreateEntity(ctx, zael.Entity{ID: "key-1", ParentID: "project-a"}); err != nil {
+		panic(err)
+	}
+	req := zael.Request{
+		Entity: "key-1", Resource: "gpt-4", Cascade: true,
+		Limits:       []zael.Limit{zael.PerMinute("rpm", 100)},
+		ParentLimits: []zael.Limit{zael.PerMinute("rpm", 1000)},
+		Consume:      zael.Amounts{"rpm": 10},
+	}
+	err := l.Do(ctx, req, func(context.Context, *zael.Lease) error { return nil })
+	if err != nil {
+		panic(err)
+	}
+	project, err := l.Available(ctx, zael.Query{Entity: "project-a", Resource: "gpt-4", Limits: req.ParentLimits})
+	fmt.Println(project, err)
+	// Output: rpm=990 <nil>
+}
+
+func ExampleLease_Consume() {
+	l := newLimiter()
+	ctx := context.Background()
+	err := l.Do(ctx, zael.Request{
+		Entity: "key-1", Resource: "gpt-4", Limits: gpt4, Consume: zael.Amounts{"rpm": 1, "tpm": 39_000},
+	}, func(ctx context.Context, lease *zael.Lease) error {
+		if err := lease.Consume(ctx, zael.Amounts{"tpm": 900}); err != nil {
+			return err
+		}
+		return lease.Consume(ctx, zael.Amounts{"tpm": 900}) // too much
+	})
+	fmt.Println(err)
+	left, err := l.Available(ctx, zael.Query{Entity: "key-1", Resource: "gpt-4", Limits: gpt4})
+	fmt.Println(left, err)
+	// Output:
+	// zael: rate limit exceeded: tpm of key-1 on gpt-4: 900 requested, 100 available, retry after 1.2s
+	// rpm=100 tpm=40000 <nil>
+}
+
+func ExampleLimiter_SetLimits() {
+	l := newLimiter()
+	ctx := context.Background()
+	system := zael.Scope{}
+	vip := zael.Scope{Entity: "key-1", Resource: "gpt-4"}
+	if err := l.SetLimits(ctx, system, []zael.Limit{zael.PerMinute("rpm", 10)}); err != nil {
+		panic(err)
+	}
+	if err := l.SetLimits(ctx, vip, []zael.Limit{zael.PerMinute("rpm", 500).WithBurst(800)}); err != nil {
+		panic(err)
+	}
+	for _, who := range []string{"key-1", "key-2"} {
+		a, err := l.Available(ctx, zael.Query{Entity: who, Resource: "gpt-4", UseStoredLimits: true})
+		fmt.Println(who, a, err)
+	}
+	stored, err := l.Limits(ctx, vip)
+	fmt.Println(stored, err)
+	// Output:
+	// key-1 rpm=800 <nil>
+	// key-2 rpm=10 <nil>
+	// [rpm=500/min burst 800] <nil>
+}
+
+func ExampleLimiter_TimeUntilAvailable() {
+	l := newLimiter()
+	ctx := context.Background()
+	q := zael.Query{Entity: "key-1", Resource: "gpt-4", Limits: gpt4}
+	err := l.Allow(ctx, zael.Request{
+		Entity: "key-1", Resource: "gpt-4", Limits: gpt4, Consume: zael.Amounts{"tpm": 40_000},
+	})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(l.TimeUntilAvailable(ctx, q, zael.Amounts{"tpm": 1000}))
+	_, err = l.TimeUntilAvailable(ctx, q, zael.Amounts{"tpm": 50_000})
+	fmt.Println(errors.Is(err, zael.ErrNever), err)
+	// Output:
+	// 1.5s <nil>
+	// true zael: more than the burst was asked: 50000 of tpm, whose burst is 40000
+}
+
+func ExampleLimiter_CreateEntity() {
+	l := newLimiter()
+	ctx := context.Background()
+	e, err := l.CreateEntity(ctx, zael.Entity{ID: "key-1", ParentID: "project-a"})
+	fmt.Println(e.Name, e.CreatedAt, err)
+	_, err = l.CreateEntity(ctx, zael.Entity{ID: "key-1"})
+	fmt.Println(errors.Is(err, zael.ErrEntityExists))
+	children, err := l.Children(ctx, "project-a")
+	fmt.Println(len(children), err)
+	// Output:
+	// key-1 2026-01-13 14:00:00 +0000 UTC <nil>
+	// true
+	// 1 <nil>
+}
+
+func ExampleLimiter_ResourceCapacity() {
+	l := newLimiter()
+	ctx := context.Background()
+	for entity, tokens := range map[string]int64{"key-1": 10_000, "key-2": 30_000} {
+		err := l.Allow(ctx, zael.Request{
+			Entity: entity, Resource: "gpt-4", Limits: gpt4, Consume: zael.Amounts{"tpm": tokens},
+		})
+		if err != nil {
+			panic(err)
+		}
+	}
+	c, err := l.ResourceCapacity(ctx, "gpt-4", "tpm", zael.CapacityOptions{})
+	fmt.Println(c.Available, c.Capacity, c.Utilization, err)
+	// Output: 40000 80000 50 <nil>
+}
+
+func ExampleLimiter_Usage() {
+	l := newLimiter()
+	ctx := context.Background()
+	err := l.Allow(ctx, zael.Request{
+		Entity: "key-1", Resource: "gpt-4", Limits: gpt4, Consume: zael.Amounts{"rpm": 1, "tpm": 500},
+	})
+	if err != nil {
+		panic(err)
+	}
+	u, err := l.Usage(ctx, zael.UsageQuery{Entity: "key-1", Window: zael.Daily})
+	fmt.Println(u.Records[0].Start.Format(time.DateOnly), u.Amounts, u.Events, err)
+	// Output: 2026-01-13 rpm=1 tpm=500 1 <nil>
+}
+
+func ExampleLimiter_Audit() {
+	l := newLimiter()
+	ctx := context.Background()
+	if err := l.SetLimits(ctx, zael.Scope{Entity: "key-1"}, gpt4); err != nil {
+		panic(err)
+	}
+	events, err := l.Audit(ctx, zael.AuditQuery{Entity: "key-1"})
+	fmt.Println(events[0].Action, events[0].Principal, events[0].Details["limits"], err)
+	// Output: limits_set ops rpm=100/min, tpm=40000/min <nil>
+}
+
+func ExampleParseLimit() {
+	for _, text := range []string{"rpm=100/min", "tpm=10000/min burst 20000", "rps=2/3s", "rpm=100"} {
+		l, err := zael.ParseLimit(text)
+		fmt.Println(l.Burst, l.RefillPeriod, err)
+	}
+	// Output:
+	// 100 1m0s <nil>
+	// 20000 1m0s <nil>
+	// 2 3s <nil>
+	// 0 0s zael: Limit "rpm=100" has no period: write it like "rpm=100/min" or "tpm=10000/min burst 20000"
+}
+
+func ExampleExceededError() {
+	l := newLimiter()
+	err := l.Allow(context.Background(), zael.Request{
+		Entity: "key-1", Resource: "gpt-4", Limits: gpt4, Consume: zael.Amounts{"rpm": 1, "tpm": 50_000},
+	})
+	if exceeded, ok := errors.AsType[*zael.ExceededError](err); ok {
+		for _, s := range exceeded.Statuses {
+			fmt.Println(s.Limit.Name, s.Available, s.Requested, s.Exceeded)
+		}
+		fmt.Println(exceeded.Primary().Limit.Name, errors.Is(err, zael.ErrNever))
+	}
+	// Output:
+	// rpm 100 1 false
+	// tpm 40000 50000 true
+	// tpm true
+}

@@ -1,0 +1,97 @@
+package replay
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+)
+
+// The size of a chart in a terminal.
+const (
+	chartColumns = 66
+	chartRows    = 5
+)
+
+// writeCharts draws, for each limit, how much of its burst was in use.
+func (r *Report) writeCharts(b *strings.Builder) {
+	bins := len(r.series.bins)
+	if bins < 2 {
+		return
+	}
+	group := (bins + chartColumns - 1) / chartColumns
+	column := time.Duration(group) * r.series.binWidth()
+	who := ""
+	if r.Entities > 1 {
+		who = ", busiest entity"
+	}
+	for i, l := range r.Limits {
+		def := definition(r.shown[i])
+		full := float64(def.Burst * def.Unit())
+		var columns []float64
+		for first := 0; first < bins; first += group {
+			highest := int64(0)
+			for bin := first; bin < min(first+group, bins); bin++ {
+				highest = max(highest, r.series.use(bin, i).level)
+			}
+			columns = append(columns, percent(float64(highest), full))
+		}
+		fmt.Fprintf(b, "\n%s: use of the burst in %% (the highest of each %s%s)\n", l.Name, span(column), who)
+		writeChart(b, columns)
+		writeTimeAxis(b, r.series.start(0).Time(), r.series.start((len(columns)-1)*group).Time(), len(columns))
+	}
+}
+
+// writeChart draws columns of percent, as blocks of an eighth of a row.
+func writeChart(b *strings.Builder, columns []float64) {
+	top := chartTop(columns)
+	blocks := []rune(" ▁▂▃▄▅▆▇█")
+	for row := chartRows - 1; row >= 0; row-- {
+		label := ""
+		upper := top * float64(row+1) / chartRows // edge of the row
+		if row == chartRows-1 || math.Abs(upper-100) < 1e-6 {
+			label = fmt.Sprintf("%.0f", upper)
+		}
+		var line strings.Builder
+		for _, c := range columns {
+			eighths := int(math.Ceil(c / top * chartRows * 8))
+			line.WriteRune(blocks[min(8, max(0, eighths-8*row))])
+		}
+		b.WriteString(strings.TrimRight(fmt.Sprintf("%6s │%s", label, line.String()), " ") + "\n")
+	}
+}
+
+// chartTop is the upper end of a chart: 100 lies on the edge of a row while
+// that is possible.
+func chartTop(columns []float64) float64 {
+	highest := 0.0
+	for _, c := range columns {
+		highest = max(highest, c)
+	}
+	for _, top := range []float64{100, 125, 500.0 / 3, 250, 500} {
+		if highest <= top {
+			return top
+		}
+	}
+	scale := math.Pow(10, math.Ceil(math.Log10(highest)))
+	if highest <= scale/2 {
+		return scale / 2
+	}
+	return scale
+}
+
+// writeTimeAxis names the first and the last column.
+func writeTimeAxis(b *strings.Builder, from, to time.Time, columns int) {
+	b.WriteString("     0 └" + strings.Repeat("─", columns) + "\n")
+	layout := "15:04:05"
+	if to.Sub(from) >= 24*time.Hour {
+		layout = "2006-01-02 15:04"
+	}
+	left, right := from.Format(layout), to.Format(layout)
+	if gap := columns - len(left) - len(right); gap > 0 {
+		left += strings.Repeat(" ", gap) + right
+	} else {
+		left += " to " + right
+	}
+	b.WriteString("        " + left + "\n")
+}

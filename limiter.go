@@ -1,0 +1,185 @@
+// Package zael limits the rates of many callers, across any number of
+// processes, without a server of its own.
+//
+// A caller is an entity, what it asks for a resource, and each pair of the two
+// has a bucket with any number of named limits, such as 100 requests and 40,000
+// tokens a minute. A [Limiter] takes from all of them at once or from none:
+//
+//	l, err := zael.New(memstore.New(nil), nil)
+//	…
+//	err = l.Do(ctx, zael.Request{
+//		Entity:   "key-1",
+//		Resource: "gpt-4",
+//		Limits:   []zael.Limit{zael.PerMinute("rpm", 100), zael.PerMinute("tpm", 40_000)},
+//		Consume:  zael.Amounts{"rpm": 1, "tpm": 500}, // an estimate
+//	}, func(ctx context.Context, lease *zael.Lease) error {
+//		reply, err := call(ctx)
+//		if err != nil {
+//			return err // everything is given back
+//		}
+//		return lease.Settle(zael.Amounts{"tpm": reply.Tokens}) // the truth
+//	})
+//
+// Limits are token buckets that refill evenly, kept by a [Store]: in memory
+// (package memstore) or by any other that passes package storetest. The
+// arithmetic is in package bucket; what is promised is in docs/semantics.md.
+package zael
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+)
+
+// A Config tunes a Limiter. A nil Config and the zero Config are the same.
+type Config struct {
+	// FailureMode decides what happens when the store cannot answer; zero is
+	// FailClosed. A Request can say otherwise.
+	FailureMode FailureMode
+
+	// Timeout bounds what one operation may spend on the store, all its calls
+	// together, from the first of them on; a wait in line (Request.MaxWait)
+	// comes on top. Zero is 1 s. A context with an earlier deadline wins.
+	Timeout time.Duration
+
+	// ConfigTTL is how long stored limits, and the parents of entities, may be
+	// answered from this process's memory; that there are none as well. Zero
+	// is 60 s. Changes made through this Limiter count at once; so do, in a
+	// bucket in use, changes of an entity's limits made anywhere.
+	ConfigTTL time.Duration
+
+	// Principal is who changes entities and limits, for the audit log.
+	Principal string
+
+	// Clock is the time, for tests and replays; nil is the wall clock. It
+	// decides about tokens and about ConfigTTL. Timeout and the sleep of
+	// Acquire run in real time. It is called concurrently.
+	Clock func() time.Time
+}
+
+const (
+	defaultTimeout   = time.Second
+	defaultConfigTTL = time.Minute
+	cachedConfigs    = 20_000 // entities and limit sets remembered, at most twice as many
+)
+
+func (c *Config) validate() error {
+	if c.FailureMode > FailOpen {
+		return invalid("Config.FailureMode", uint8(c.FailureMode), "is not FailClosed or FailOpen")
+	}
+	if c.Timeout < 0 {
+		return invalid("Config.Timeout", c.Timeout, "is negative: use 0 for the default of "+defaultTimeout.String())
+	}
+	if c.ConfigTTL < 0 {
+		return invalid("Config.ConfigTTL", c.ConfigTTL, "is negative: use 0 for the default of "+defaultConfigTTL.String())
+	}
+	return nil
+}
+
+// A Limiter takes amounts from the buckets of a Store. Its methods may be
+// called concurrently.
+type Limiter struct {
+	store    Store
+	local    LocalStore  // nil if the store has not the role
+	entities EntityStore // likewise
+	limits   LimitStore  // likewise
+
+	mode      FailureMode
+	timeout   time.Duration
+	ttl       time.Duration
+	principal string
+	now       func() time.Time
+
+	breaker   *gobreaker.CircuitBreaker[struct{}]
+	lastCause atomic.Pointer[error] // of the failure that the breaker saw last
+
+	closed  atomic.Bool
+	calls   sync.Pool // of *call
+	sets    *cache[Key, limitSet]
+	parents *cache[string, Entity]
+	stats   counters
+}
+
+// New makes a Limiter on a store. The store stays the caller's to close.
+// Errors are *ValidationErrors.
+func New(store Store, config *Config) (*Limiter, error) {
+	if store == nil {
+		return nil, invalid("store", nil, "is nil: use memstore.New(nil) or another store")
+	}
+	var c Config
+	if config != nil {
+		c = *config
+	}
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	l := &Limiter{
+		store:     store,
+		mode:      cmp.Or(c.FailureMode, FailClosed),
+		timeout:   cmp.Or(c.Timeout, defaultTimeout),
+		ttl:       cmp.Or(c.ConfigTTL, defaultConfigTTL),
+		principal: c.Principal,
+		now:       c.Clock,
+		calls:     sync.Pool{New: func() any { return new(call) }},
+		sets:      newCache[Key, limitSet](cachedConfigs),
+		parents:   newCache[string, Entity](cachedConfigs),
+	}
+	if l.now == nil {
+		l.now = newClock().now
+	}
+	l.local, _ = store.(LocalStore)
+	l.entities, _ = store.(EntityStore)
+	l.limits, _ = store.(LimitStore)
+	l.breaker = newBreaker(func() { l.stats.breaks.Add(1) })
+	return l, nil
+}
+
+// Close makes every later call fail with ErrClosed, but for those of leases:
+// these can still be committed or rolled back. It does not close the store.
+func (l *Limiter) Close(context.Context) error {
+	if l.closed.Swap(true) {
+		return ErrClosed
+	}
+	return nil
+}
+
+// Stats counts what callers are not told as errors, since New.
+type Stats struct {
+	Degraded     uint64 // admitted uncharged by FailOpen, or what a lease asked while the store was unavailable
+	UnknownNames uint64 // names in Consume that are not among the stored limits, once a request
+	StaleLimits  uint64 // acquires that met a bucket under newer stored limits than this process knew
+	LostGives    uint64 // give-backs that the store did not take: they refill by themselves
+	Breaks       uint64 // times that the breaker opened
+}
+
+type counters struct {
+	degraded, unknownNames, staleLimits, lostGives, breaks atomic.Uint64
+}
+
+// Stats reads the counters.
+func (l *Limiter) Stats() Stats {
+	return Stats{
+		Degraded:     l.stats.degraded.Load(),
+		UnknownNames: l.stats.unknownNames.Load(),
+		StaleLimits:  l.stats.staleLimits.Load(),
+		LostGives:    l.stats.lostGives.Load(),
+		Breaks:       l.stats.breaks.Load(),
+	}
+}
+
+func (l *Limiter) checkOpen() error {
+	if l.closed.Load() {
+		return ErrClosed
+	}
+	return nil
+}
+
+// unsupported is what a call says whose role the store lacks.
+func (l *Limiter) unsupported(role string) error {
+	return fmt.Errorf("zael: %T is no %s: %w", l.store, role, errUnsupported)
+}

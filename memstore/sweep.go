@@ -1,0 +1,85 @@
+package memstore
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+)
+
+const (
+	// idle is how long a bucket must have been full to be forgotten. Callers
+	// whose instants lie no further apart never notice.
+	idle = bucket.Instant(time.Second)
+
+	sweepEvery = 256 // calls of a shard
+	sweepSlots = 64  // looked at each time
+	freshSlots = 4   // looked at for each new bucket: more than it adds
+	fullSlots  = 512 // looked at when there is no room
+)
+
+// errFull: see Config.MaxBuckets.
+var errFull = errors.New("memstore: all buckets that Config.MaxBuckets allows are in use")
+
+// admit counts n new buckets, if there is room for them.
+func (s *Store) admit(n int) error {
+	if n == 0 {
+		return nil
+	}
+	if count := s.count.Add(int64(n)); s.max > 0 && count > s.max {
+		s.count.Add(int64(-n))
+		return fmt.Errorf("%w (%d): raise it, or admit fewer entities: %w", errFull, s.max, zael.ErrUnavailable)
+	}
+	return nil
+}
+
+// owed is how many slots a call has to look at in return.
+func (sh *shard) owed(fresh int) int {
+	slots := fresh * freshSlots
+	if sh.calls++; sh.calls%sweepEvery == 0 {
+		slots += sweepSlots
+	}
+	return slots
+}
+
+// sweep looks at some slots of the shard whose turn it is, forgets the buckets
+// there that have been full since idle before at, and tells how many.
+func (s *Store) sweep(slots int, at bucket.Instant) (forgotten int) {
+	sh := &s.shards[s.cursor.Add(1)%uint32(len(s.shards))]
+	if !sh.mu.TryLock() {
+		return 0 // its turn comes again
+	}
+	defer sh.mu.Unlock()
+	forgotten = sh.sweep(slots, at-idle)
+	s.count.Add(int64(-forgotten))
+	return forgotten
+}
+
+func (sh *shard) sweep(slots int, full bucket.Instant) (forgotten int) {
+	t := &sh.table
+	for range min(slots, len(t.slots)) {
+		sh.hand &= len(t.slots) - 1
+		if r := t.slots[sh.hand].record; r != nil && r.full(full) {
+			t.remove(sh.hand) // and another may stand there now
+			forgotten++
+			continue
+		}
+		sh.hand++
+	}
+	if forgotten > 0 {
+		sh.swept = max(sh.swept, full)
+		t.shrink()
+	}
+	return forgotten
+}
+
+// makeRoom looks for buckets to forget when there is no room for a new one.
+func (s *Store) makeRoom(at bucket.Instant) bool {
+	forgotten := 0
+	for range s.shards {
+		forgotten += s.sweep(fullSlots, at)
+	}
+	return forgotten > 0
+}

@@ -1,0 +1,216 @@
+package memstore
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"unique"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+)
+
+// A record is one bucket.
+type record struct {
+	entity   string
+	resource unique.Handle[string]
+	latest   bucket.Instant // seen for this bucket
+	first    [2]entry       // used from the left
+	more     []entry
+}
+
+// An entry is one limit of a bucket.
+type entry struct {
+	limit *limit // shared, never changed; nil: no entry
+	mark  int64
+	axis  uint64
+}
+
+type limit struct {
+	name       string
+	definition bucket.Definition
+}
+
+// find is the entry of a name; nil if there is none.
+func (r *record) find(name string) *entry {
+	for i := range r.first {
+		e := &r.first[i]
+		if e.limit == nil {
+			return nil
+		}
+		if e.limit.name == name {
+			return e
+		}
+	}
+	for i := range r.more {
+		if r.more[i].limit.name == name {
+			return &r.more[i]
+		}
+	}
+	return nil
+}
+
+func (e *entry) state() bucket.State {
+	return bucket.State{Definition: e.limit.definition, Mark: e.mark, Axis: e.axis}
+}
+
+// set keeps a state; of a limit that the record has not, only if it may add it.
+func (t *table) set(r *record, name string, s *bucket.State, add bool) {
+	e := r.find(name)
+	if e == nil {
+		if !add {
+			return
+		}
+		e = r.add()
+		e.limit = t.intern(name, &s.Definition)
+	} else if e.limit.definition != s.Definition {
+		e.limit = t.intern(name, &s.Definition)
+	}
+	e.mark, e.axis = s.Mark, s.Axis
+}
+
+func (r *record) add() *entry {
+	for i := range r.first {
+		if r.first[i].limit == nil {
+			return &r.first[i]
+		}
+	}
+	r.more = append(r.more, entry{})
+	return &r.more[len(r.more)-1]
+}
+
+// full tells whether all limits have refilled.
+func (r *record) full(at bucket.Instant) bool {
+	for i := range r.first {
+		if e := &r.first[i]; e.limit != nil && !e.state().Full(at) {
+			return false
+		}
+	}
+	for i := range r.more {
+		if !r.more[i].state().Full(at) {
+			return false
+		}
+	}
+	return true
+}
+
+// states are all limits in order of name.
+func (r *record) states() []zael.LimitState {
+	var all []zael.LimitState
+	for _, e := range slices.Concat(r.first[:], r.more) {
+		if e.limit != nil {
+			all = append(all, zael.LimitState{Name: e.limit.name, State: e.state()})
+		}
+	}
+	slices.SortFunc(all, func(a, b zael.LimitState) int { return cmp.Compare(a.Name, b.Name) })
+	return all
+}
+
+func (r *record) key() zael.Key {
+	return zael.Key{Entity: r.entity, Resource: r.resource.Value()}
+}
+
+// A table finds records by key: open addressing, linear probing. Its slots stay
+// in place between changes, so that a sweep can go through them in steps.
+type table struct {
+	slots  []slot // a power of two of them, or none
+	n      int
+	limits map[limit]*limit // which repeat from bucket to bucket; not all
+}
+
+type slot struct {
+	hash   uint64
+	record *record // nil: empty
+}
+
+const (
+	minSlots    = 8
+	limitsKnown = 64
+)
+
+// intern finds the one copy of a limit, or makes it. When there are many they
+// are forgotten: the records keep what they refer to.
+func (t *table) intern(name string, d *bucket.Definition) *limit {
+	l := limit{name, *d}
+	if known := t.limits[l]; known != nil {
+		return known
+	}
+	if t.limits == nil || len(t.limits) >= limitsKnown {
+		t.limits = map[limit]*limit{}
+	}
+	t.limits[l] = &l
+	return &l
+}
+
+func (t *table) find(hash uint64, key zael.Key) *record {
+	if len(t.slots) == 0 {
+		return nil
+	}
+	mask := uint64(len(t.slots) - 1)
+	for i := hash & mask; ; i = (i + 1) & mask {
+		s := &t.slots[i]
+		if s.record == nil {
+			return nil
+		}
+		if s.hash == hash && s.record.entity == key.Entity && s.record.resource.Value() == key.Resource {
+			return s.record
+		}
+	}
+}
+
+// insert adds a record for a key that the table has not.
+func (t *table) insert(hash uint64, key zael.Key) *record {
+	if t.n >= len(t.slots)*7/8 {
+		t.resize(max(minSlots, 2*len(t.slots)))
+	}
+	// The key may be a part of a long text, which it would keep alive.
+	r := &record{entity: strings.Clone(key.Entity), resource: unique.Make(key.Resource)}
+	t.place(slot{hash, r})
+	t.n++
+	return r
+}
+
+func (t *table) place(s slot) {
+	mask := uint64(len(t.slots) - 1)
+	i := s.hash & mask
+	for t.slots[i].record != nil {
+		i = (i + 1) & mask
+	}
+	t.slots[i] = s
+}
+
+func (t *table) resize(n int) {
+	old := t.slots
+	t.slots = make([]slot, n)
+	for _, s := range old {
+		if s.record != nil {
+			t.place(s)
+		}
+	}
+}
+
+// remove empties slot i and moves up those behind it that would not be found
+// any more.
+func (t *table) remove(i int) {
+	mask := len(t.slots) - 1
+	hole := i
+	for j := (i + 1) & mask; t.slots[j].record != nil; j = (j + 1) & mask {
+		home := int(t.slots[j].hash & uint64(mask))
+		// j may fill the hole if its home is not between the hole and j.
+		if (j-home)&mask >= (j-hole)&mask {
+			t.slots[hole] = t.slots[j]
+			hole = j
+		}
+	}
+	t.slots[hole] = slot{}
+	t.n--
+}
+
+// shrink gives back room when most of it is empty.
+func (t *table) shrink() bool {
+	if len(t.slots) <= minSlots || t.n > len(t.slots)/8 {
+		return false
+	}
+	t.resize(max(minSlots, len(t.slots)/2))
+	return true
+}

@@ -1,0 +1,161 @@
+package memstore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/zeroae/zael"
+)
+
+// hoursKept is how many hours of usage are kept: the newest that had any.
+const hoursKept = 24
+
+// A usage counts by the hour; days and months are sums.
+type usage struct {
+	mu    sync.Mutex
+	hours map[int64]map[zael.Key]*tally // by the hour since 1970
+}
+
+type tally struct {
+	amounts zael.Amounts
+	events  int64
+}
+
+func newUsage() *usage { return &usage{hours: map[int64]map[zael.Key]*tally{}} }
+
+// count adds what debits take and give, and events.
+func (u *usage) count(now time.Time, debits []zael.Debit, events int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	hour := u.hour(hourOf(now))
+	if hour == nil {
+		return
+	}
+	for i := range debits {
+		row := hour[debits[i].Key]
+		if row == nil {
+			row = &tally{amounts: zael.Amounts{}}
+			hour[debits[i].Key] = row
+		}
+		row.events += events
+		for _, ch := range debits[i].Charges {
+			if ch.Amount != 0 {
+				row.amounts[ch.Name] += ch.Amount
+			}
+		}
+	}
+}
+
+// hour is the count of an hour; nil if it is older than all that are kept.
+func (u *usage) hour(n int64) map[zael.Key]*tally {
+	if h := u.hours[n]; h != nil {
+		return h
+	}
+	if len(u.hours) >= hoursKept {
+		oldest := slices.Min(slices.Collect(maps.Keys(u.hours)))
+		if n < oldest {
+			return nil
+		}
+		delete(u.hours, oldest)
+	}
+	u.hours[n] = map[zael.Key]*tally{}
+	return u.hours[n]
+}
+
+func (u *usage) deleteEntity(id string) (found bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, rows := range u.hours {
+		maps.DeleteFunc(rows, func(key zael.Key, _ *tally) bool {
+			found = found || key.Entity == id
+			return key.Entity == id
+		})
+	}
+	return found
+}
+
+func hourOf(t time.Time) int64 {
+	s := t.Unix()
+	h := s / 3600
+	if s%3600 < 0 {
+		h--
+	}
+	return h
+}
+
+// windowStart is where the window that contains an hour begins.
+func windowStart(w zael.Window, hour int64) time.Time {
+	t := time.Unix(hour*3600, 0).UTC()
+	switch w {
+	case zael.Daily:
+		return time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
+	case zael.Monthly:
+		return time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
+	default:
+		return t
+	}
+}
+
+// Usage implements zael.UsageStore.
+func (s *Store) Usage(_ context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error] {
+	return func(yield func(zael.UsageRecord, error) bool) {
+		if s.usage == nil {
+			yield(zael.UsageRecord{}, fmt.Errorf("memstore: usage is not counted, set Config.Usage: %w", errors.ErrUnsupported))
+			return
+		}
+		for _, r := range s.usage.records(q) {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (u *usage) records(q zael.UsageQuery) []zael.UsageRecord {
+	type place struct {
+		key   zael.Key
+		start int64
+	}
+	sums := map[place]*zael.UsageRecord{}
+	u.mu.Lock()
+	for hour, rows := range u.hours {
+		start := windowStart(q.Window, hour)
+		if !q.From.IsZero() && start.Before(q.From) || !q.To.IsZero() && !start.Before(q.To) {
+			continue
+		}
+		for key, row := range rows {
+			if q.Entity != "" && q.Entity != key.Entity || q.Resource != "" && q.Resource != key.Resource {
+				continue
+			}
+			p := place{key, start.Unix()}
+			sum := sums[p]
+			if sum == nil {
+				sum = &zael.UsageRecord{
+					Entity: key.Entity, Resource: key.Resource, Window: cmp.Or(q.Window, zael.Hourly),
+					Start: start, Amounts: zael.Amounts{},
+				}
+				sums[p] = sum
+			}
+			sum.Events += row.events
+			for name, n := range row.amounts {
+				sum.Amounts[name] += n
+			}
+		}
+	}
+	u.mu.Unlock()
+	all := make([]zael.UsageRecord, 0, len(sums))
+	for _, r := range sums {
+		all = append(all, *r)
+	}
+	slices.SortFunc(all, func(a, b zael.UsageRecord) int {
+		return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
+	})
+	return all
+}

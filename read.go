@@ -1,0 +1,126 @@
+package zael
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/zeroae/zael/bucket"
+)
+
+// Available is what could be taken now, in whole tokens by limit: below 0 is
+// debt. With a cascade it is the lesser of the entity's and the parent's. It
+// takes nothing. Errors are as in Reserve, but for those of refusals.
+func (l *Limiter) Available(ctx context.Context, q Query) (Amounts, error) {
+	a := Amounts{}
+	err := l.look(ctx, q, nil, func(ch *Charge, at bucket.Instant) {
+		n := ch.State.Available(at)
+		if have, ok := a[ch.Name]; ok {
+			n = min(n, have)
+		}
+		a[ch.Name] = n
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// TimeUntilAvailable is the wait until amounts could be taken if nobody else
+// takes any: 0 if they can be now. With a cascade it is the longer wait of both
+// buckets. It takes nothing. The error matches ErrNever if more is asked than a
+// limit's burst; else errors are as in Available.
+func (l *Limiter) TimeUntilAvailable(ctx context.Context, q Query, amounts Amounts) (time.Duration, error) {
+	var wait time.Duration
+	var never error
+	err := l.look(ctx, q, amounts, func(ch *Charge, at bucket.Instant) {
+		if burst := ch.Definition.Burst; ch.Amount > burst && never == nil {
+			never = fmt.Errorf("%w: %d of %s, whose burst is %d", ErrNever, ch.Amount, ch.Name, burst)
+		}
+		wait = max(wait, ch.State.Wait(at, ch.Amount))
+	})
+	if err == nil {
+		err = never
+	}
+	if err != nil {
+		return 0, err
+	}
+	return wait, nil
+}
+
+// look reads the buckets of q and shows each limit.
+func (l *Limiter) look(ctx context.Context, q Query, amounts Amounts, show func(*Charge, bucket.Instant)) error {
+	if err := l.checkOpen(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	req := Request{
+		Entity: q.Entity, Resource: q.Resource, Limits: q.Limits, ParentLimits: q.ParentLimits,
+		Consume: amounts, Cascade: q.Cascade, UseStoredLimits: q.UseStoredLimits,
+	}
+	c := new(call)
+	defer c.end()
+	now := l.now()
+	if err := l.prepare(ctx, &req, now, l.ttl, c); err != nil {
+		return ofQuery(err)
+	}
+	l.countUnknown(c)
+	keys := make([]Key, len(c.debits))
+	for i := range c.debits {
+		keys[i] = c.debits[i].Key
+	}
+	var at time.Time
+	var buckets []Bucket
+	err := l.ask(ctx, &c.op, keys[0], func(ctx context.Context) error {
+		var err error
+		at, buckets, err = l.store.Buckets(ctx, now, keys)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	instant, err := instantOf(at)
+	if err != nil {
+		return err
+	}
+	for i := range c.debits {
+		for j := range c.debits[i].Charges {
+			ch := &c.debits[i].Charges[j]
+			state := buckets[i].state(ch.Name)
+			if state.Stale(ch.Definition) {
+				ch.Definition = state.Definition
+			}
+			ch.State = state.Under(ch.Definition, instant, 0)
+			show(ch, instant)
+		}
+	}
+	return nil
+}
+
+// ofQuery is an error about a Request in the words of the calls that have none.
+func ofQuery(err error) error {
+	if v, ok := errors.AsType[*ValidationError](err); ok {
+		if field, ok := strings.CutPrefix(v.Field, "Request."); ok {
+			amount, ok := strings.CutPrefix(field, "Consume")
+			v.Field = "Query." + field
+			if ok {
+				v.Field = "amounts" + amount
+			}
+		}
+	}
+	return err
+}
+
+// state of a limit; zero if the bucket has none of that name.
+func (b *Bucket) state(name string) bucket.State {
+	for _, s := range b.Limits {
+		if s.Name == name {
+			return s.State
+		}
+	}
+	return bucket.State{}
+}

@@ -1,0 +1,227 @@
+package zael
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/zeroae/zael/bucket"
+)
+
+// CapacityOptions tune ResourceCapacity.
+type CapacityOptions struct {
+	ParentsOnly bool // only entities without a parent; those that have no record are such
+}
+
+// An EntityCapacity is one entity's part of a ResourceCapacity.
+type EntityCapacity struct {
+	Entity      string  `json:"entity_id"`
+	Capacity    int64   `json:"capacity"`        // tokens: the limit's Capacity
+	Available   int64   `json:"available"`       // tokens, up to the burst; below 0 is debt
+	Utilization float64 `json:"utilization_pct"` // share of Capacity that is not available: from 0; above 100 is debt
+}
+
+// A ResourceCapacity adds up one limit over the entities that use a resource.
+// Sums stop at the ends of int64.
+type ResourceCapacity struct {
+	Resource    string           `json:"resource"`
+	Limit       string           `json:"limit_name"`
+	Capacity    int64            `json:"total_capacity"`
+	Available   int64            `json:"total_available"`
+	Utilization float64          `json:"utilization_pct"` // of the totals, as in EntityCapacity
+	Entities    []EntityCapacity `json:"entities"`        // by ID
+}
+
+// entityBatch is how many entities are read at once.
+const entityBatch = 100
+
+// ResourceCapacity adds up a limit of a resource over all entities that have a
+// bucket in use. Buckets that are full may be missing, as stores forget them.
+// It runs as long as ctx lets it. Errors: *ValidationError, *UnavailableError,
+// errors.ErrUnsupported.
+func (l *Limiter) ResourceCapacity(ctx context.Context, resource, limit string, options CapacityOptions) (ResourceCapacity, error) {
+	sum := ResourceCapacity{Resource: resource, Limit: limit, Entities: []EntityCapacity{}}
+	if err := l.checkOpen(); err != nil {
+		return sum, err
+	}
+	if err := checkResource("resource", resource); err != nil {
+		return sum, err
+	}
+	if !validName(limit) {
+		return sum, invalid("limit", limit, nameRule)
+	}
+	reader, ok := l.store.(CapacityReader)
+	if !ok {
+		return sum, l.unsupported("CapacityReader")
+	}
+	if options.ParentsOnly && l.entities == nil {
+		return sum, l.unsupported("EntityStore")
+	}
+	at, err := l.instant()
+	if err != nil {
+		return sum, err
+	}
+	for b, err := range reader.ResourceBuckets(ctx, resource) {
+		if err != nil {
+			return sum, l.stored(ctx, Key{Resource: resource}, err)
+		}
+		state := b.state(limit)
+		if state.Absent() {
+			continue
+		}
+		e := EntityCapacity{
+			Entity: b.Key.Entity, Capacity: state.Definition.Capacity, Available: state.Available(at),
+		}
+		e.Utilization = utilization(e.Capacity, e.Available)
+		sum.Entities = append(sum.Entities, e)
+	}
+	if options.ParentsOnly {
+		if sum.Entities, err = l.withoutParent(ctx, sum.Entities); err != nil {
+			return sum, l.stored(ctx, Key{Resource: resource}, err)
+		}
+	}
+	slices.SortFunc(sum.Entities, func(a, b EntityCapacity) int { return cmp.Compare(a.Entity, b.Entity) })
+	for _, e := range sum.Entities {
+		sum.Capacity = addInt(sum.Capacity, e.Capacity)
+		sum.Available = addInt(sum.Available, e.Available)
+	}
+	sum.Utilization = utilization(sum.Capacity, sum.Available)
+	return sum, nil
+}
+
+func (l *Limiter) withoutParent(ctx context.Context, all []EntityCapacity) ([]EntityCapacity, error) {
+	kept := []EntityCapacity{}
+	for batch := range slices.Chunk(all, entityBatch) {
+		ids := make([]string, len(batch))
+		for i := range batch {
+			ids[i] = batch[i].Entity
+		}
+		entities, err := l.entities.Entities(ctx, ids)
+		if err != nil {
+			return nil, err
+		}
+		for i := range entities {
+			if entities[i].ParentID == "" {
+				kept = append(kept, batch[i])
+			}
+		}
+	}
+	return kept, nil
+}
+
+func utilization(capacity, available int64) float64 {
+	if capacity == 0 {
+		return 0
+	}
+	return max(0, 100*(1-float64(available)/float64(capacity)))
+}
+
+// addInt stops at the ends of int64.
+func addInt(a, b int64) int64 {
+	switch sum := a + b; {
+	case a > 0 && b > 0 && sum < 0:
+		return math.MaxInt64
+	case a < 0 && b < 0 && sum >= 0:
+		return math.MinInt64
+	default:
+		return sum
+	}
+}
+
+// instant is now for the arithmetic.
+func (l *Limiter) instant() (bucket.Instant, error) { return instantOf(l.now()) }
+
+func instantOf(t time.Time) (bucket.Instant, error) {
+	at, err := bucket.At(t)
+	if err != nil {
+		return 0, invalid("Config.Clock", nil, trimRange(err))
+	}
+	return at, nil
+}
+
+// Usage reads what was taken, with totals. A store that does not count gives an
+// error matching errors.ErrUnsupported. It runs as long as ctx lets it. Other
+// errors: *ValidationError, *UnavailableError.
+func (l *Limiter) Usage(ctx context.Context, q UsageQuery) (Usage, error) {
+	u := Usage{Amounts: Amounts{}}
+	if err := l.checkOpen(); err != nil {
+		return u, err
+	}
+	q.Window = cmp.Or(q.Window, Hourly)
+	if err := q.validate(); err != nil {
+		return u, err
+	}
+	store, ok := l.store.(UsageStore)
+	if !ok {
+		return u, l.unsupported("UsageStore")
+	}
+	records, err := collect(store.Usage(ctx, q))
+	if err != nil {
+		return u, l.stored(ctx, Key{q.Entity, q.Resource}, err)
+	}
+	u.Records = records
+	for _, r := range records {
+		u.Events = addInt(u.Events, r.Events)
+		for name, n := range r.Amounts {
+			u.Amounts[name] = addInt(u.Amounts[name], n)
+		}
+	}
+	return u, nil
+}
+
+func (q *UsageQuery) validate() error {
+	if q.Entity == "" && q.Resource == "" {
+		return invalid("UsageQuery", nil, "names neither Entity nor Resource: name one")
+	}
+	if q.Entity != "" {
+		if err := checkEntity("UsageQuery.Entity", q.Entity); err != nil {
+			return err
+		}
+	}
+	if q.Resource != "" {
+		if err := checkResource("UsageQuery.Resource", q.Resource); err != nil {
+			return err
+		}
+	}
+	if w := q.Window; w != Hourly && w != Daily && w != Monthly {
+		return invalid("UsageQuery.Window", string(w), "is not hourly, daily or monthly")
+	}
+	return checkRange("UsageQuery", q.From, q.To)
+}
+
+const defaultAuditMax = 100
+
+// Audit reads what was changed, newest first. It runs as long as ctx lets it.
+// Errors: *ValidationError, *UnavailableError, errors.ErrUnsupported.
+func (l *Limiter) Audit(ctx context.Context, q AuditQuery) ([]AuditEvent, error) {
+	if err := l.checkOpen(); err != nil {
+		return nil, err
+	}
+	if q.Entity != "" {
+		if err := checkEntity("AuditQuery.Entity", q.Entity); err != nil {
+			return nil, err
+		}
+	}
+	if q.Max < 0 {
+		return nil, invalid("AuditQuery.Max", q.Max, "is negative: use 0 for the default of 100")
+	}
+	if err := checkRange("AuditQuery", q.From, q.To); err != nil {
+		return nil, err
+	}
+	store, ok := l.store.(AuditStore)
+	if !ok {
+		return nil, l.unsupported("AuditStore")
+	}
+	q.Max = cmp.Or(q.Max, defaultAuditMax)
+	events, err := collect(store.Audit(ctx, q))
+	return events, l.stored(ctx, Key{Entity: q.Entity}, err)
+}
+
+func checkRange(what string, from, to time.Time) error {
+	if !from.IsZero() && !to.IsZero() && to.Before(from) {
+		return invalid(what+".To", to.Format(time.RFC3339), "is before From, "+from.Format(time.RFC3339))
+	}
+	return nil
+}

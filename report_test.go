@@ -1,0 +1,217 @@
+package zael_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/memstore"
+)
+
+func use(entity, resource string, n int64, limit zael.Limit) zael.Request {
+	return zael.Request{Entity: entity, Resource: resource, Limits: []zael.Limit{limit}, Consume: zael.Amounts{limit.Name: n}}
+}
+
+func TestResourceCapacity(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	limit := zael.PerDay("tpd", 100).WithBurst(120)
+	r.create(zael.Entity{ID: "child", ParentID: "org"})
+	r.create(zael.Entity{ID: "org"})
+	r.allow(use("org", "gpt-4", 120, limit))
+	r.allow(use("child", "gpt-4", 50, limit))
+	r.allow(use("unknown", "gpt-4", 1, limit))
+	debt := r.lease(use("child", "gpt-4", 0, limit))
+	r.ok(debt.Settle(zael.Amounts{"tpd": 100}))
+	r.ok(debt.Commit(r.ctx))
+	r.allow(use("org", "other", 50, limit))                     // another resource
+	r.allow(use("child", "gpt-4", 0, zael.PerDay("other", 10))) // another limit
+
+	org := zael.EntityCapacity{Entity: "org", Capacity: 100, Available: 0, Utilization: 100}
+	child := zael.EntityCapacity{Entity: "child", Capacity: 100, Available: -30, Utilization: 130}
+	unknown := zael.EntityCapacity{Entity: "unknown", Capacity: 100, Available: 119, Utilization: 0}
+	for _, c := range []struct {
+		options zael.CapacityOptions
+		want    zael.ResourceCapacity
+	}{
+		{zael.CapacityOptions{}, zael.ResourceCapacity{
+			Capacity: 300, Available: 89, Utilization: 100 * (1 - 89.0/300), Entities: []zael.EntityCapacity{child, org, unknown},
+		}},
+		{zael.CapacityOptions{ParentsOnly: true}, zael.ResourceCapacity{
+			Capacity: 200, Available: 119, Utilization: 100 * (1 - 119.0/200), Entities: []zael.EntityCapacity{org, unknown},
+		}},
+	} {
+		c.want.Resource, c.want.Limit = "gpt-4", "tpd"
+		got, err := r.l.ResourceCapacity(r.ctx, "gpt-4", "tpd", c.options)
+		if math.Abs(got.Utilization-c.want.Utilization) < 1e-9 {
+			got.Utilization = c.want.Utilization
+		}
+		if err != nil || fmt.Sprint(got) != fmt.Sprint(c.want) {
+			t.Errorf("%+v: got %+v, %v\nwant %+v", c.options, got, err, c.want)
+		}
+	}
+	r.clock.set(6 * time.Hour) // a quarter has refilled
+	if got, err := r.l.ResourceCapacity(r.ctx, "gpt-4", "tpd", zael.CapacityOptions{}); err != nil || got.Entities[0].Available != -5 {
+		t.Errorf("6 h later: got %+v, %v, want child at -5", got.Entities, err)
+	}
+	for _, q := range [][2]string{{"gpt-4", "nothing"}, {"nothing", "tpd"}} {
+		for _, parentsOnly := range []bool{false, true} {
+			got, err := r.l.ResourceCapacity(r.ctx, q[0], q[1], zael.CapacityOptions{ParentsOnly: parentsOnly})
+			text, _ := json.Marshal(got) //nolint:errchkjson // plain numbers
+			want := fmt.Sprintf(`{"resource":%q,"limit_name":%q,"total_capacity":0,"total_available":0,"utilization_pct":0,"entities":[]}`, q[0], q[1])
+			if err != nil || string(text) != want {
+				t.Errorf("%v: got %s, %v, want %s", q, text, err, want)
+			}
+		}
+	}
+}
+
+// Trap: first page only.
+func TestTrapCapacityOfAllEntities(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	limit := zael.PerDay("tpd", 10)
+	for i := range 350 {
+		id := fmt.Sprintf("key-%03d", (i*11)%350)
+		if i%2 == 0 {
+			r.create(zael.Entity{ID: id, ParentID: "org"})
+		}
+		r.allow(use(id, "gpt-4", 4, limit))
+	}
+	for parentsOnly, n := range map[bool]int64{false: 350, true: 175} {
+		got, err := r.l.ResourceCapacity(r.ctx, "gpt-4", "tpd", zael.CapacityOptions{ParentsOnly: parentsOnly})
+		if err != nil || int64(len(got.Entities)) != n || got.Capacity != 10*n || got.Available != 6*n || math.Abs(got.Utilization-40) > 1e-9 {
+			t.Errorf("ParentsOnly %v: got %d entities, %d of %d, %v %%, %v, want %d, %d of %d, 40 %%",
+				parentsOnly, len(got.Entities), got.Available, got.Capacity, got.Utilization, err, n, 6*n, 10*n)
+		}
+		for i := 1; i < len(got.Entities); i++ {
+			if got.Entities[i-1].Entity >= got.Entities[i].Entity {
+				t.Fatalf("got %s before %s, want them by ID", got.Entities[i-1].Entity, got.Entities[i].Entity)
+			}
+		}
+	}
+}
+
+// A huge store has 10,000 buckets whose numbers do not add up within int64.
+type huge struct{ zael.BucketStore }
+
+func (huge) ResourceBuckets(context.Context, string) iter.Seq2[zael.Bucket, error] {
+	state := bucket.State{
+		Definition: bucket.Definition{Burst: 1e15, Capacity: 1e15, Amount: 9e9, Period: time.Second}, Mark: math.MaxInt64,
+	}
+	return func(yield func(zael.Bucket, error) bool) {
+		for range 10_000 {
+			if !yield(zael.Bucket{Limits: []zael.LimitState{{Name: "tpd", State: state}}}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (huge) Usage(context.Context, zael.UsageQuery) iter.Seq2[zael.UsageRecord, error] {
+	record := zael.UsageRecord{Amounts: zael.Amounts{"a": 9e18, "b": -9e18}, Events: 9e18}
+	return func(yield func(zael.UsageRecord, error) bool) {
+		for range 2 {
+			if !yield(record, nil) {
+				return
+			}
+		}
+	}
+}
+
+func TestSumsStopAtTheEndsOfInt64(t *testing.T) {
+	t.Parallel()
+	r := setupOn(t, huge{memstore.New(nil)}, nil)
+	c, err := r.l.ResourceCapacity(r.ctx, "r", "tpd", zael.CapacityOptions{})
+	if err != nil || c.Capacity != math.MaxInt64 || c.Available != math.MinInt64 || c.Utilization < 100 {
+		t.Errorf("capacity: got %d and %d, %v %%, %v, want the ends of int64", c.Capacity, c.Available, c.Utilization, err)
+	}
+	u, err := r.l.Usage(r.ctx, zael.UsageQuery{Entity: "e"})
+	if err != nil || u.Events != math.MaxInt64 || u.Amounts["a"] != math.MaxInt64 || u.Amounts["b"] != math.MinInt64 {
+		t.Errorf("usage: got %v and %d events, %v, want the ends of int64", u.Amounts, u.Events, err)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	r := setupOn(t, memstore.New(&memstore.Config{Usage: true}), nil)
+	rpm, tpm := zael.PerMinute("rpm", 1000), zael.PerMinute("tpm", 10_000)
+	take := func(entity, resource string, consume zael.Amounts) *zael.Lease {
+		t.Helper()
+		return r.lease(zael.Request{Entity: entity, Resource: resource, Limits: []zael.Limit{rpm, tpm}, Consume: consume})
+	}
+	// Trap: the first consumption of a bucket was never counted.
+	r.ok(take("a", "r", zael.Amounts{"rpm": 1, "tpm": 100}).Commit(r.ctx))
+	if _, err := r.l.Reserve(r.ctx, use("a", "r", 1001, rpm)); err == nil {
+		t.Error("more than the burst: got a lease, want a refusal, which counts nothing")
+	}
+	settled := take("a", "r", zael.Amounts{"rpm": 1, "tpm": 100})
+	r.clock.set(70 * time.Minute) // into the next hour
+	r.ok(settled.Settle(zael.Amounts{"tpm": 250}))
+	r.ok(settled.Commit(r.ctx))
+	r.ok(take("a", "s", zael.Amounts{"rpm": 2}).Commit(r.ctx))
+	r.ok(take("b", "r", zael.Amounts{"rpm": 3}).Rollback(r.ctx))
+	r.clock.set(24 * time.Hour)
+	r.ok(take("b", "r", zael.Amounts{"rpm": 4}).Commit(r.ctx))
+
+	hour := func(n int) time.Time { return t0().Add(time.Duration(n) * time.Hour) }
+	midnight := t0().Truncate(day)
+	record := func(entity, resource string, w zael.Window, start time.Time, events int64, amounts zael.Amounts) zael.UsageRecord {
+		return zael.UsageRecord{Entity: entity, Resource: resource, Window: w, Start: start, Amounts: amounts, Events: events}
+	}
+	for _, c := range []struct {
+		q    zael.UsageQuery
+		want []zael.UsageRecord
+		sum  zael.Amounts
+	}{
+		{zael.UsageQuery{Entity: "a"}, []zael.UsageRecord{
+			record("a", "r", zael.Hourly, hour(0), 2, zael.Amounts{"rpm": 2, "tpm": 200}),
+			record("a", "r", zael.Hourly, hour(1), 0, zael.Amounts{"tpm": 150}),
+			record("a", "s", zael.Hourly, hour(1), 1, zael.Amounts{"rpm": 2}),
+		}, zael.Amounts{"rpm": 4, "tpm": 350}},
+		{zael.UsageQuery{Entity: "a", Resource: "r", From: hour(1)}, []zael.UsageRecord{
+			record("a", "r", zael.Hourly, hour(1), 0, zael.Amounts{"tpm": 150}),
+		}, zael.Amounts{"tpm": 150}},
+		{zael.UsageQuery{Resource: "r", Window: zael.Daily}, []zael.UsageRecord{
+			record("a", "r", zael.Daily, midnight, 2, zael.Amounts{"rpm": 2, "tpm": 350}),
+			record("b", "r", zael.Daily, midnight, 1, zael.Amounts{"rpm": 0}),
+			record("b", "r", zael.Daily, midnight.Add(day), 1, zael.Amounts{"rpm": 4}),
+		}, zael.Amounts{"rpm": 6, "tpm": 350}},
+		{zael.UsageQuery{Resource: "r", Window: zael.Daily, To: midnight.Add(day)}, []zael.UsageRecord{
+			record("a", "r", zael.Daily, midnight, 2, zael.Amounts{"rpm": 2, "tpm": 350}),
+			record("b", "r", zael.Daily, midnight, 1, zael.Amounts{"rpm": 0}),
+		}, zael.Amounts{"rpm": 2, "tpm": 350}},
+		{zael.UsageQuery{Entity: "b", Window: zael.Monthly}, []zael.UsageRecord{
+			record("b", "r", zael.Monthly, time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC), 2, zael.Amounts{"rpm": 4}),
+		}, zael.Amounts{"rpm": 4}},
+		{zael.UsageQuery{Entity: "nobody"}, []zael.UsageRecord{}, zael.Amounts{}},
+	} {
+		got, err := r.l.Usage(r.ctx, c.q)
+		if err != nil || fmt.Sprint(got.Records) != fmt.Sprint(c.want) || !maps.Equal(got.Amounts, c.sum) {
+			t.Errorf("%+v: got %v, totals %v, %v\nwant %v, totals %v", c.q, got.Records, got.Amounts, err, c.want, c.sum)
+		}
+		events := int64(0)
+		for _, rec := range c.want {
+			events += rec.Events
+		}
+		if got.Events != events {
+			t.Errorf("%+v: got %d events, want %d", c.q, got.Events, events)
+		}
+	}
+}
+
+func TestUsageThatIsNotCounted(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	if _, err := r.l.Usage(r.ctx, zael.UsageQuery{Entity: "a"}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("got %v, want errors.ErrUnsupported", err)
+	}
+}

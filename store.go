@@ -1,0 +1,164 @@
+package zael
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/zeroae/zael/bucket"
+)
+
+// A Store keeps buckets, and by further roles found by type assertion
+// ([EntityStore], [LimitStore], [CapacityReader], [UsageStore], [AuditStore],
+// [LocalStore]) what else a Limiter can work with. Package storetest checks
+// every sentence of their comments.
+//
+// What holds for all roles: all methods may be called concurrently. Time comes
+// in as an argument; a store does not read a clock to decide about tokens.
+// A method that does I/O stops when its context is done and returns an error
+// that matches the context's. An engine that cannot be reached, is overloaded
+// or fails by itself (5xx) gives an error matching [ErrUnavailable]; a wrong
+// argument a *[ValidationError]; anything else (access denied, a missing
+// table, a bug) neither. Names that differ are never mixed up: not by case,
+// nor by any character in them.
+type Store interface {
+	BucketStore
+}
+
+// A Key names a bucket.
+type Key struct {
+	Entity, Resource string
+}
+
+// A Debit is what one operation does to one bucket: to its limits, at once.
+// A limit of the bucket that no charge names stays as it is.
+type Debit struct {
+	Key     Key
+	Charges []Charge
+}
+
+// A Charge is one limit's part of a Debit. The store writes State and, in Take,
+// Receipt; it keeps no reference to any of it.
+type Charge struct {
+	Name       string            // of the limit
+	Definition bucket.Definition // the limit as the caller knows it, valid
+	Amount     int64             // tokens; below 0 only in Adjust, to give back
+	Receipt    bucket.Receipt    // of the charge: written by Take, read by Adjust to give back
+	State      bucket.State      // after the call
+}
+
+// A Bucket is a bucket as it was read.
+type Bucket struct {
+	Key    Key
+	Limits []LimitState // in order of name; none if the bucket is missing, which is a full one
+}
+
+// A LimitState is one limit of a Bucket.
+type LimitState struct {
+	Name  string
+	State bucket.State
+}
+
+// A BucketStore keeps buckets: one record of marks for each Key, with the
+// arithmetic of package bucket. Buckets that are full may be forgotten.
+type BucketStore interface {
+	// Take applies every charge of every debit or none (bucket.State.Take,
+	// after bucket.State.Under), as one step that no other call sees half
+	// done. The debits have different keys and the charges of one debit
+	// different names.
+	//
+	// If all fit by maxWait after now it takes them, writes Receipt and State
+	// of each charge and returns the instant that counted. If any does not
+	// fit, nothing is taken, State is the bucket as it is, under the charge's
+	// definition, and the error matches ErrExceeded; the store keeps a
+	// definition that would admit sooner, and only such a one. If a bucket
+	// stands under a newer revision of a stored limit than a charge
+	// (bucket.State.Stale), nothing changes, State is as kept, and the error
+	// matches ErrStaleLimits.
+	//
+	// A now older than one already seen never gives tokens.
+	Take(ctx context.Context, now time.Time, maxWait time.Duration, debits []Debit) (at time.Time, err error)
+
+	// Adjust charges amounts above 0 (bucket.State.Charge, into debt), gives
+	// back those below (bucket.State.Give, by their Receipt; of a bucket that
+	// is gone or born anew, nothing), and brings a limit that the bucket has
+	// under the charge's definition where the amount is 0, unless that is
+	// stale. A charge is made under its own definition, a stale one under the
+	// bucket's; a give never changes the definition. It never refuses; all
+	// debits or none are applied where the store can. A give counts by the
+	// later of now and the latest instant that this process has seen for the
+	// bucket. Charges of a debit may name a limit more than once; they are
+	// applied in order.
+	Adjust(ctx context.Context, now time.Time, debits []Debit) (at time.Time, err error)
+
+	// Buckets reads, in the order of keys, and changes nothing.
+	Buckets(ctx context.Context, now time.Time, keys []Key) (at time.Time, buckets []Bucket, err error)
+}
+
+// A LocalStore answers some takes at once, from the memory of this process.
+// They are asked before, and outside of, the Limiter's deadline and breaker.
+type LocalStore interface {
+	// TakeLocal is Take if it can be answered without waiting for anything
+	// outside the process. If not, answered is false, nothing has changed, and
+	// Take has to be asked.
+	TakeLocal(now time.Time, maxWait time.Duration, debits []Debit) (at time.Time, answered bool, err error)
+}
+
+// An EntityStore keeps entities. Each change and its audit event are one step.
+type EntityStore interface {
+	// CreateEntity adds e, or returns ErrEntityExists.
+	CreateEntity(ctx context.Context, e Entity, event AuditEvent) error
+	// Entities reads, in the order of ids; a missing entity comes back zero.
+	Entities(ctx context.Context, ids []string) ([]Entity, error)
+	// DeleteEntity removes the entity, its buckets, its limits with their
+	// tombstones and its usage; its audit events stay. It returns
+	// ErrEntityNotFound if there is none of these.
+	DeleteEntity(ctx context.Context, id string, event AuditEvent) error
+	// Children iterates the entities whose parent this is, by id.
+	Children(ctx context.Context, parent string) iter.Seq2[Entity, error]
+}
+
+// A LimitSet is what is stored for a scope.
+type LimitSet struct {
+	Limits []Limit // none if there is nothing, or it was deleted
+	Rev    int64   // of the last change, µs since 1970; 0 if there was none
+}
+
+// A LimitStore keeps stored limits. Each change and its audit event are one
+// step, and a reader sees a set of limits whole or not at all.
+type LimitStore interface {
+	// SetLimits replaces what is stored for a scope and returns its revision:
+	// event.Time in µs, or one more than the last one if that is greater.
+	SetLimits(ctx context.Context, scope Scope, limits []Limit, event AuditEvent) (rev int64, err error)
+	// DeleteLimits leaves an empty set with a revision as SetLimits gives it.
+	// Of a scope that has no limits it changes nothing, records no event and
+	// returns the revision there is.
+	DeleteLimits(ctx context.Context, scope Scope, event AuditEvent) (rev int64, err error)
+	// Limits reads in the order of scopes, in one step where the store can; it
+	// sees every change that was finished before.
+	Limits(ctx context.Context, scopes []Scope) ([]LimitSet, error)
+	// EntityBuckets iterates the live buckets of an entity, by resource.
+	EntityBuckets(ctx context.Context, entity string) iter.Seq2[Bucket, error]
+}
+
+// A CapacityReader reads all buckets of a resource.
+type CapacityReader interface {
+	// ResourceBuckets iterates the live buckets of a resource, in no order.
+	// Full ones may be missing.
+	ResourceBuckets(ctx context.Context, resource string) iter.Seq2[Bucket, error]
+}
+
+// A UsageStore counts what Take and Adjust take and give, in the same step:
+// amounts net of what is given back, and one event for each Take.
+type UsageStore interface {
+	// Usage iterates the records that q selects, by window start, then
+	// entity, then resource. A window counts what was taken at instants within
+	// it; days and months are UTC.
+	Usage(ctx context.Context, q UsageQuery) iter.Seq2[UsageRecord, error]
+}
+
+// An AuditStore keeps the events of the other roles' changes.
+type AuditStore interface {
+	// Audit iterates the events that q selects, newest first.
+	Audit(ctx context.Context, q AuditQuery) iter.Seq2[AuditEvent, error]
+}

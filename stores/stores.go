@@ -1,0 +1,72 @@
+// Package stores opens a store by its URL.
+package stores
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/memstore"
+)
+
+// A Store is a zael.Store that its opener closes.
+type Store interface {
+	zael.Store
+	// Close lets go of what the store holds, when nobody uses it any more.
+	Close(ctx context.Context) error
+}
+
+// Open opens the store that a URL names:
+//
+//	memory:                                   this process's memory, empty at first
+//	memory:?max_buckets=100000&usage=true     with the settings of memstore.Config
+//
+// The error of a URL that it cannot open is a *zael.ValidationError.
+func Open(_ context.Context, address string) (Store, error) {
+	scheme, rest, ok := strings.Cut(address, ":")
+	switch {
+	case !ok:
+		return nil, bad(address, `is not a store's URL: write it like "memory:"`)
+	case scheme == "memory":
+		return openMemory(address, rest)
+	case scheme == "sqlite" || scheme == "dynamodb":
+		return nil, bad(address, `names a kind of store that this version does not have yet: use "memory:"`)
+	}
+	return nil, bad(address, fmt.Sprintf(`names an unknown kind of store, %q: use "memory:"`, scheme))
+}
+
+func bad(address, reason string) error {
+	return &zael.ValidationError{Field: "store", Value: address, Reason: reason}
+}
+
+func openMemory(address, rest string) (Store, error) {
+	path, query, _ := strings.Cut(rest, "?")
+	if path != "" {
+		return nil, bad(address, fmt.Sprintf(`has %q where only settings may stand: write it like "memory:" or "memory:?usage=true"`, path))
+	}
+	settings, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, bad(address, "has settings that cannot be read: "+err.Error())
+	}
+	var config memstore.Config
+	for name, values := range settings {
+		value := values[len(values)-1]
+		switch name {
+		case "max_buckets":
+			config.MaxBuckets, err = strconv.Atoi(value)
+			if err != nil || config.MaxBuckets < 0 {
+				return nil, bad(address, fmt.Sprintf("has max_buckets=%q, which is not a whole number from 0", value))
+			}
+		case "usage":
+			if config.Usage, err = strconv.ParseBool(value); err != nil {
+				return nil, bad(address, fmt.Sprintf("has usage=%q, which is not true or false", value))
+			}
+		default:
+			return nil, bad(address, fmt.Sprintf("has an unknown setting, %q: there are max_buckets and usage", name))
+		}
+	}
+	return memstore.New(&config), nil
+}

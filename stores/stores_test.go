@@ -1,0 +1,99 @@
+package stores_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/stores"
+)
+
+func TestOpenMemory(t *testing.T) {
+	t.Parallel()
+	for address, usage := range map[string]bool{
+		"memory:": false, "memory:?usage=true": true, "memory:?usage=false&max_buckets=7": false,
+	} {
+		store, err := stores.Open(t.Context(), address)
+		if err != nil {
+			t.Fatalf("Open(%q): got %v, want nil", address, err)
+		}
+		l, err := zael.New(store, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = l.Usage(t.Context(), zael.UsageQuery{Entity: "a"})
+		if counted := !errors.Is(err, errors.ErrUnsupported); counted != usage {
+			t.Errorf("Open(%q): usage counted: got %v (%v), want %v", address, counted, err, usage)
+		}
+		if err := store.Close(t.Context()); err != nil {
+			t.Errorf("Close: got %v, want nil", err)
+		}
+	}
+}
+
+func TestMaxBucketsBinds(t *testing.T) {
+	t.Parallel()
+	store, err := stores.Open(t.Context(), "memory:?max_buckets=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := zael.New(store, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := zael.Request{Entity: "a", Resource: "r", Limits: []zael.Limit{zael.PerMinute("rpm", 1)}, Consume: zael.Amounts{"rpm": 1}}
+	if err := l.Allow(t.Context(), req); err != nil {
+		t.Errorf("the first entity: got %v, want nil", err)
+	}
+	req.Entity = "b"
+	if err := l.Allow(t.Context(), req); !errors.Is(err, zael.ErrUnavailable) {
+		t.Errorf("the second entity: got %v, want ErrUnavailable", err)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
+	for address, reason := range map[string]string{
+		"":                        "not a store's URL",
+		"memory":                  "not a store's URL",
+		"memory:x":                `has "x"`,
+		"memory:?usage=maybe":     `usage="maybe"`,
+		"memory:?max_buckets=-1":  `max_buckets="-1"`,
+		"memory:?max_buckets=few": `max_buckets="few"`,
+		"memory:?size=1":          `unknown setting, "size"`,
+		"memory:?%zz":             "cannot be read",
+		"dynamodb://app":          "does not have yet",
+		"redis://localhost":       `unknown kind of store, "redis"`,
+	} {
+		_, err := stores.Open(t.Context(), address)
+		var v *zael.ValidationError
+		if !errors.As(err, &v) || v.Field != "store" || !strings.Contains(err.Error(), reason) {
+			t.Errorf("Open(%q): got %v, want a *ValidationError of store that says %q", address, err, reason)
+		}
+	}
+}
+
+func ExampleOpen() {
+	ctx := context.Background()
+	store, err := stores.Open(ctx, "memory:")
+	if err != nil {
+		panic(err)
+	}
+	defer store.Close(ctx)
+	l, err := zael.New(store, nil)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(l.Allow(ctx, zael.Request{
+		Entity: "key-1", Resource: "gpt-4", Limits: []zael.Limit{zael.PerMinute("rpm", 100)},
+		Consume: zael.Amounts{"rpm": 1},
+	}))
+	_, err = stores.Open(ctx, "redis://localhost")
+	fmt.Println(err)
+	// Output:
+	// <nil>
+	// zael: store "redis://localhost" names an unknown kind of store, "redis": use "memory:"
+}

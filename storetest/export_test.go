@@ -1,0 +1,43 @@
+package storetest
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/zeroae/zael"
+)
+
+// CheckNames are the names of all checks, as role and name, the role's repeats
+// of BucketStore's left out.
+func CheckNames() []string {
+	var names []string
+	for _, g := range groups() {
+		for _, c := range g.checks {
+			name := string(g.role) + "/" + c.name
+			if g.role != LocalStore || !slices.Contains(names, string(bucketStore)+"/"+c.name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// Check runs one check on a store.
+func Check(ctx context.Context, name string, store zael.Store, seed uint64, short bool, patience time.Duration) error {
+	for _, g := range groups() {
+		for _, c := range g.checks {
+			if string(g.role)+"/"+c.name == name {
+				e := newEnv(store, seed)
+				e.short = short
+				return c.try(ctx, e, patience)
+			}
+		}
+	}
+	panic("no check " + name)
+}
+
+// Missing is why a store does not have a role.
+func Missing(ctx context.Context, store zael.Store, role Role) error {
+	return missing(ctx, store, role)
+}

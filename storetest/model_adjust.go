@@ -1,0 +1,139 @@
+package storetest
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+)
+
+// adjust works out every state that may stand after an adjust at now that
+// counted by at. A give counts by the latest instant seen for the bucket, which
+// a store may take to include those of reads and refusals.
+func (m *model) adjust(now, at bucket.Instant, debits []zael.Debit) {
+	for _, d := range debits {
+		b := m.bucket(d.Key)
+		latest := max(now, b.wrote)
+		instants := []bucket.Instant{latest, max(now, b.saw), at, now}
+		for _, c := range d.Charges {
+			before := b.options[c.Name]
+			if before == nil {
+				before = []option{{b.limits[c.Name], false}}
+			}
+			after := []option{}
+			for _, i := range instants {
+				for _, o := range before {
+					if c.Amount >= 0 {
+						after = append(after, m.charged(b, o, c, i)...)
+					} else if i >= latest {
+						after = append(after, o.give(c, i))
+					}
+				}
+			}
+			b.options[c.Name] = distinct(after)
+		}
+		b.see(max(now, at), true)
+	}
+}
+
+// give is bucket.State.Give. No receipt is on an axis that is new.
+func (o option) give(c zael.Charge, at bucket.Instant) option {
+	if o.moved {
+		return o
+	}
+	return option{o.Give(at, -c.Amount, c.Receipt), false}
+}
+
+// charged is what may stand after a charge of a limit, which may be forgotten
+// if it is full.
+func (m *model) charged(b *modelBucket, o option, c zael.Charge, at bucket.Instant) []option {
+	from := []option{o}
+	var after []option
+	if o.Full(m.latest) {
+		from = append(from, option{})
+		if c.Amount == 0 { // nothing needs to be written
+			after = from
+		}
+	}
+	for _, o := range from {
+		switch {
+		case o.Absent() && c.Amount == 0:
+			continue
+		case o.Absent():
+			o = o.under(c.Definition, at)
+		case !o.Stale(c.Definition):
+			o = o.under(c.Definition, max(at, b.wrote))
+		}
+		if next, err := o.Charge(at, c.Amount); err == nil {
+			after = append(after, option{next, o.moved})
+		}
+	}
+	return after
+}
+
+func distinct(list []option) []option {
+	var out []option
+	for _, o := range list {
+		if !slices.Contains(out, o) {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// settle compares what was read of a bucket with what may be, and keeps what is.
+func (m *model) settle(at bucket.Instant, got zael.Bucket) error {
+	b := m.bucket(got.Key)
+	b.see(at, false)
+	for name, old := range b.limits {
+		if b.options[name] == nil {
+			b.options[name] = []option{{old, false}}
+		}
+	}
+	for _, l := range got.Limits {
+		if b.options[l.Name] == nil {
+			b.options[l.Name] = []option{{}}
+		}
+	}
+	for name, options := range b.options {
+		read, old := limitOf(got, name), b.limits[name]
+		i := slices.IndexFunc(options, func(o option) bool { return o.matches(read, old, at) })
+		if i < 0 {
+			texts := ""
+			for _, o := range options {
+				texts += "; " + stateText(o.State, at)
+			}
+			return fmt.Errorf("%q of %s read: got %s on axis %d, before it was %d, want%s",
+				name, keyText(got.Key), stateText(read, at), read.Axis, old.Axis, texts)
+		}
+		switch is := options[i].State; {
+		case !read.Absent() && is.Absent():
+			b.limits[name] = read
+		case !read.Absent():
+			if read.Full(at) && (options[i].moved || read.Mark > is.Mark) {
+				is.Mark = read.Mark // written when it was full, by which instant is open
+			}
+			is.Axis = read.Axis
+			b.limits[name] = is
+		case is.Absent():
+			delete(b.limits, name)
+		default:
+			b.limits[name] = is // forgotten, and not by the model
+		}
+	}
+	clear(b.options)
+	return nil
+}
+
+// matches tells whether a limit that was read is what an option says. One that
+// is full may be on any axis, and as good as absent.
+func (o option) matches(read, old bucket.State, at bucket.Instant) bool {
+	switch {
+	case read.Absent():
+		return o.Full(at)
+	case o.Absent():
+		return read.Full(at)
+	}
+	return sameState(read, o.State, at) && (read.Full(at) || o.axis(read, old))
+}

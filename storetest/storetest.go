@@ -1,0 +1,211 @@
+// Package storetest checks that a store keeps zael's contracts: what the
+// comments on zael.Store and its roles say, sentence by sentence, with package
+// bucket as the truth about tokens.
+//
+//	var _ zael.LimitStore = (*mystore.Store)(nil)
+//
+//	func TestStore(t *testing.T) {
+//		t.Parallel()
+//		storetest.Run(t, func(t *testing.T) zael.Store {
+//			s, err := mystore.Open(t.TempDir())
+//			if err != nil {
+//				t.Fatal(err)
+//			}
+//			t.Cleanup(func() { s.Close() })
+//			return s
+//		}, storetest.LimitStore)
+//	}
+//
+// Time is an argument of the contracts, so no check waits for it.
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/zeroae/zael"
+)
+
+// A Role is one of the interfaces that zael finds in a store by type assertion.
+type Role string
+
+// The roles beside zael.BucketStore, which every store has.
+const (
+	LocalStore     Role = "LocalStore"
+	EntityStore    Role = "EntityStore"
+	LimitStore     Role = "LimitStore"
+	CapacityReader Role = "CapacityReader"
+	UsageStore     Role = "UsageStore"
+	AuditStore     Role = "AuditStore"
+
+	bucketStore Role = "BucketStore"
+)
+
+// SeedVariable is the environment variable that replays the random check: its
+// value is the seed that a failure printed.
+const SeedVariable = "ZAEL_STORETEST_SEED"
+
+// patience is how long a check may take before it counts as stuck.
+const patience = time.Minute
+
+// Run checks a store, each check in a parallel subtest of its own; it returns
+// when all have ended. factory is called for each of them, from several
+// goroutines; it returns a new, empty store and registers its cleanup with t.
+//
+// The checks of a role that the store does not have, or answers with
+// errors.ErrUnsupported, are skipped; if the role is one of roles, that fails
+// instead. With -short fewer buckets are used where the number matters.
+func Run(t *testing.T, factory func(t *testing.T) zael.Store, roles ...Role) {
+	t.Helper()
+	seed, err := seedFromEnvironment()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range groups() {
+		t.Run(string(g.role), func(t *testing.T) {
+			if err := missing(t.Context(), factory(t), g.role); err != nil {
+				if slices.Contains(roles, g.role) {
+					t.Fatal(err)
+				}
+				t.Skip(err)
+			}
+			for _, c := range g.checks {
+				t.Run(c.name, func(t *testing.T) {
+					t.Parallel()
+					store := factory(t)
+					for _, role := range c.also {
+						if err := missing(t.Context(), store, role); err != nil {
+							t.Skip(err)
+						}
+					}
+					if err := c.try(t.Context(), newEnv(store, seed), patience); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		})
+	}
+}
+
+// A check tries one promise. It returns an error and knows no testing.T, so
+// that the checks can be tried against broken stores.
+type check struct {
+	name string
+	also []Role // what the store needs beside the role of the group
+	run  func(ctx context.Context, e *env) error
+}
+
+// A group is the checks of one role.
+type group struct {
+	role   Role
+	checks []check
+}
+
+func groups() []group {
+	return []group{
+		{bucketStore, bucketChecks()},
+		{LocalStore, localChecks()},
+		{EntityStore, entityChecks()},
+		{LimitStore, limitChecks()},
+		{CapacityReader, capacityChecks()},
+		{UsageStore, usageChecks()},
+		{AuditStore, auditChecks()},
+	}
+}
+
+func bucketChecks() []check {
+	return slices.Concat(
+		takeChecks(), refusalChecks(), definitionChecks(), adjustChecks(), giveChecks(),
+		readChecks(), timeChecks(), nameChecks(), contextChecks(),
+		concurrentChecks(), cascadeChecks(), modelChecks(),
+	)
+}
+
+// try runs the check and gives up on one that is stuck.
+func (c check) try(ctx context.Context, e *env, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				done <- fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+		}()
+		done <- c.run(ctx, e)
+	}()
+	stuck := time.NewTimer(patience + patience/4) // stores that heed ctx have answered by then
+	defer stuck.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-stuck.C:
+		return fmt.Errorf("no end after %v: a deadlock, or far too slow", patience)
+	}
+}
+
+// missing tells why a store does not have a role, or nil if it does.
+func missing(ctx context.Context, store zael.Store, role Role) error {
+	var has bool
+	var err error // of a first question
+	switch role {
+	case LocalStore:
+		_, has = store.(zael.LocalStore)
+	case EntityStore:
+		var s zael.EntityStore
+		if s, has = store.(zael.EntityStore); has {
+			_, err = s.Entities(ctx, []string{"probe"})
+		}
+	case LimitStore:
+		var s zael.LimitStore
+		if s, has = store.(zael.LimitStore); has {
+			_, err = s.Limits(ctx, []zael.Scope{{}})
+		}
+	case CapacityReader:
+		var s zael.CapacityReader
+		if s, has = store.(zael.CapacityReader); has {
+			_, err = collect(s.ResourceBuckets(ctx, "probe"))
+		}
+	case UsageStore:
+		var s zael.UsageStore
+		if s, has = store.(zael.UsageStore); has {
+			_, err = collect(s.Usage(ctx, zael.UsageQuery{Entity: "probe"}))
+		}
+	case AuditStore:
+		var s zael.AuditStore
+		if s, has = store.(zael.AuditStore); has {
+			_, err = collect(s.Audit(ctx, zael.AuditQuery{}))
+		}
+	case bucketStore:
+		has = true
+	default:
+		return fmt.Errorf("storetest knows no role %q", role)
+	}
+	switch {
+	case !has:
+		return fmt.Errorf("%T is no zael.%s", store, role)
+	case errors.Is(err, errors.ErrUnsupported):
+		return fmt.Errorf("%T is no zael.%s: it says %w", store, role, err)
+	}
+	return nil // any other error is for the checks to report
+}
+
+func seedFromEnvironment() (uint64, error) {
+	text := os.Getenv(SeedVariable)
+	if text == "" {
+		return rand.Uint64(), nil
+	}
+	seed, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", SeedVariable, err)
+	}
+	return seed, nil
+}
