@@ -72,6 +72,9 @@ func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
 // the commit fails the error is a *CommitError. f may settle the lease, or end
 // it itself.
 func (l *Limiter) Do(ctx context.Context, req Request, f func(context.Context, *Lease) error) error {
+	if f == nil {
+		return invalid("f", nil, "is nil: pass the function to call, or use Allow")
+	}
 	lease, err := l.Acquire(ctx, req)
 	if err != nil {
 		return err

@@ -88,6 +88,14 @@ func (s *slot[V]) fresh(now time.Time, maxAge time.Duration) *known[V] {
 	return k
 }
 
+// drop forgets a key. A read that is under way is not kept either.
+func (c *cache[K, V]) drop(key K) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.young, key)
+	delete(c.old, key)
+}
+
 // forget drops everything. A read that is under way is not kept either.
 func (c *cache[K, V]) forget() {
 	c.mu.Lock()

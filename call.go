@@ -106,10 +106,7 @@ func (l *Limiter) once(ctx context.Context, c *call, now time.Time, maxWait time
 	if l.local != nil {
 		at, answered, err := l.local.TakeLocal(now, maxWait, c.debits)
 		if answered {
-			if err != nil && errors.Is(err, ErrUnavailable) {
-				err = l.unavailable(c.debits[0].Key, err)
-			}
-			return at, err
+			return at, l.localError(c.debits[0].Key, err)
 		}
 	}
 	err = l.ask(ctx, &c.op, c.debits[0].Key, func(ctx context.Context) error {
@@ -118,6 +115,14 @@ func (l *Limiter) once(ctx context.Context, c *call, now time.Time, maxWait time
 		return err
 	})
 	return at, err
+}
+
+// localError is an error of a LocalStore in the caller's terms.
+func (l *Limiter) localError(key Key, err error) error {
+	if err != nil && errors.Is(err, ErrUnavailable) {
+		return l.unavailable(key, err)
+	}
+	return err
 }
 
 // adopt takes over the newer definitions that the buckets have.
@@ -385,7 +390,7 @@ func (c *call) delay(at time.Time) time.Duration {
 	}
 	var wait time.Duration
 	for i := range c.charges {
-		wait = max(wait, c.charges[i].State.Wait(now, 0))
+		wait = max(wait, c.charges[i].Taken().Wait(now, 0))
 	}
 	return wait
 }

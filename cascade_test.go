@@ -1,6 +1,7 @@
 package zael_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -73,7 +74,15 @@ func TestParentLimits(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			r := setup(t)
+			r, f := setupFake(t, nil)
+			f.take = func(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
+				for _, d := range debits {
+					if len(d.Charges) == 0 {
+						t.Errorf("got a debit of %v without charges, want none", d.Key)
+					}
+				}
+				return f.Store.Take(ctx, now, maxWait, debits)
+			}
 			child, parent := family(r, false)
 			child.Cascade, child.ParentLimits = true, c.limits
 			r.allow(child)
@@ -109,6 +118,9 @@ func TestLimitOfTheParentOnly(t *testing.T) {
 	// Who has no parent is not bound by it; the same call is right for both.
 	child.Entity = "alone"
 	r.allow(child)
+	if got := r.l.Stats().UnknownNames; got != 0 {
+		t.Errorf("UnknownNames: got %d, want 0 of names that the call knows", got)
+	}
 	child.Cascade = false
 	if err := r.l.Allow(r.ctx, child); err == nil {
 		t.Error("tpd without a cascade: got it admitted, want an error, as nothing would limit it")

@@ -118,24 +118,29 @@ func TestRaisedLimitAdmitsAtOnce(t *testing.T) {
 	} {
 		r := setup(t)
 		scope := zael.Scope{Entity: "key-1"}
-		r.set(scope, zael.PerDay("rpd", 10))
+		set := func(n int64) { r.set(scope, zael.PerDay("rpd", n), zael.PerDay("tpd", n)) }
+		both := func(n int64) zael.Request { return askStored(zael.Amounts{"rpd": n, "tpd": n}) }
+		set(10)
 		other := r.another(nil)
-		r.ok(other.Allow(r.ctx, askStored(zael.Amounts{"rpd": 10})))
-		if err := other.Allow(r.ctx, askStored(zael.Amounts{"rpd": 1})); !errors.Is(err, zael.ErrExceeded) {
+		r.ok(other.Allow(r.ctx, both(10)))
+		if err := other.Allow(r.ctx, both(1)); !errors.Is(err, zael.ErrExceeded) {
 			t.Fatalf("exhausted: got %v, want a refusal", err)
 		}
 		r.clock.forward(readBefore)
-		r.set(scope, zael.PerDay("rpd", 20))
-		if err := other.Allow(r.ctx, askStored(zael.Amounts{"rpd": 7})); err != nil {
+		set(20)
+		if got, err := other.Available(r.ctx, queryOf(both(0))); err != nil || got["rpd"] != 10 || got["tpd"] != 10 {
+			t.Errorf("raised, known for %v: got %v, %v available, want the 10 more", readBefore, got, err)
+		}
+		if err := other.Allow(r.ctx, both(7)); err != nil {
 			t.Errorf("raised, known for %v: got %v, want it admitted", readBefore, err)
 		}
-		lease, err := other.Reserve(r.ctx, askStored(zael.Amounts{"rpd": 1}))
+		lease, err := other.Reserve(r.ctx, both(1))
 		r.ok(err)
-		r.set(scope, zael.PerDay("rpd", 30)) // under the lease
-		r.ok(lease.Consume(r.ctx, zael.Amounts{"rpd": 11}))
-		r.ok(lease.Adjust(zael.Amounts{"rpd": 1}))
+		set(30) // under the lease
+		r.ok(lease.Consume(r.ctx, both(11).Consume))
+		r.ok(lease.Adjust(both(1).Consume))
 		r.ok(lease.Commit(r.ctx))
-		r.left(askStored(nil), zael.Amounts{"rpd": 0})
+		r.left(both(0), zael.Amounts{"rpd": 0, "tpd": 0})
 		if got := other.Stats().StaleLimits; got != stale {
 			t.Errorf("StaleLimits: got %d, want %d", got, stale)
 		}
@@ -154,6 +159,7 @@ func TestStaleLimitsAreReadOnceASecond(t *testing.T) {
 	r.set(scope, zael.PerDay("rpd", 2000)) // at once: other has just read
 	reads := f.limitReads.Load()
 	for range 50 {
+		r.clock.forward(19 * time.Millisecond)
 		r.ok(other.Allow(r.ctx, askStored(zael.Amounts{"rpd": 1})))
 	}
 	if n := f.limitReads.Load() - reads; n != 0 {

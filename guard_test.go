@@ -216,7 +216,7 @@ func TestProbeDoesNotHoldUpOthers(t *testing.T) {
 		}
 		store.set(nil)
 		recovered := time.Now()
-		for l.Allow(ctx, request(0)) != nil {
+		for l.Allow(ctx, request(0)) != nil && time.Since(recovered) < time.Minute {
 			time.Sleep(time.Millisecond) //nolint:forbidigo // the bubble's clock
 		}
 		if took := time.Since(recovered); took > time.Second {

@@ -294,9 +294,14 @@ func (l *Limiter) adjust(ctx context.Context, debits []Debit) error {
 	if len(debits) == 0 {
 		return nil
 	}
+	now := l.now()
+	if l.local != nil {
+		if _, answered, err := l.local.AdjustLocal(now, debits); answered {
+			return l.localError(debits[0].Key, err)
+		}
+	}
 	var o op
 	defer o.end()
-	now := l.now()
 	err := l.ask(context.WithoutCancel(ctx), &o, debits[0].Key, func(ctx context.Context) error {
 		_, err := l.store.Adjust(ctx, now, debits)
 		return err

@@ -54,7 +54,7 @@ func (l *Limiter) CreateEntity(ctx context.Context, e Entity) (Entity, error) {
 	if err != nil {
 		return Entity{}, l.stored(ctx, Key{Entity: e.ID}, err)
 	}
-	l.parents.forget()
+	l.parents.drop(e.ID)
 	return e, nil
 }
 
@@ -137,7 +137,7 @@ func (l *Limiter) DeleteEntity(ctx context.Context, id string) error {
 		return l.unsupported("EntityStore")
 	}
 	err := l.entities.DeleteEntity(ctx, id, l.event(l.now().UTC(), EntityDeleted, Scope{Entity: id}, nil))
-	l.parents.forget()
+	l.parents.drop(id)
 	l.sets.forget()
 	if errors.Is(err, ErrEntityNotFound) {
 		return fmt.Errorf("%w: %s", ErrEntityNotFound, id)
@@ -246,7 +246,11 @@ func (s Scope) checked() (Scope, error) {
 // change makes a change of limits and has the entity's live buckets follow.
 func (l *Limiter) change(ctx context.Context, scope Scope, write func(now time.Time) error) error {
 	err := write(l.now().UTC())
-	l.sets.forget()
+	if scope.Entity != "" && scope.Resource != "" {
+		l.sets.drop(Key(scope))
+	} else {
+		l.sets.forget()
+	}
 	if err != nil {
 		return l.stored(ctx, Key(scope), err)
 	}

@@ -99,6 +99,9 @@ func (l *Limiter) parent(ctx context.Context, o *op, id string, asked bool, now 
 	if !asked && !e.Cascade {
 		return "", nil
 	}
+	if e.ParentID == id {
+		return "", nil // a store should not have it
+	}
 	return e.ParentID, nil
 }
 

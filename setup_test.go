@@ -44,6 +44,10 @@ func (f *fake) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.Deb
 	return now, false, nil
 }
 
+func (f *fake) AdjustLocal(now time.Time, _ []zael.Debit) (time.Time, bool, error) {
+	return now, false, nil
+}
+
 func (f *fake) Take(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
 	f.takes.Add(1)
 	if f.take != nil {

@@ -37,14 +37,19 @@ type Debit struct {
 	Charges []Charge
 }
 
-// A Charge is one limit's part of a Debit. The store writes State and, in Take,
-// Receipt; it keeps no reference to any of it.
+// A Charge is one limit's part of a Debit. The store writes Receipt or State;
+// it keeps no reference to any of it.
 type Charge struct {
 	Name       string            // of the limit
 	Definition bucket.Definition // the limit as the caller knows it, valid
 	Amount     int64             // tokens; below 0 only in Adjust, to give back
 	Receipt    bucket.Receipt    // of the charge: written by Take, read by Adjust to give back
-	State      bucket.State      // after the call
+	State      bucket.State      // as it is: written by a Take that took nothing, and by Adjust
+}
+
+// Taken is the state that a Take which took left, by the receipt it wrote.
+func (c *Charge) Taken() bucket.State {
+	return bucket.State{Definition: c.Definition, Mark: c.Receipt.Mark, Axis: c.Receipt.Axis}
 }
 
 // A Bucket is a bucket as it was read.
@@ -67,12 +72,12 @@ type BucketStore interface {
 	// done. The debits have different keys and the charges of one debit
 	// different names.
 	//
-	// If all fit by maxWait after now it takes them, writes Receipt and State
-	// of each charge and returns the instant that counted. If any does not
-	// fit, nothing is taken, State is the bucket as it is, under the charge's
-	// definition, and the error matches ErrExceeded; the store keeps a
-	// definition that would admit sooner, and only such a one. If a bucket
-	// stands under a newer revision of a stored limit than a charge
+	// If all fit by maxWait after now it takes them, writes the Receipt of each
+	// charge ([Charge.Taken] is the state then) and returns the instant that
+	// counted. If any does not fit, nothing is taken, State is the bucket as it
+	// is, under the charge's definition, and the error matches ErrExceeded; the
+	// store keeps a definition that would admit sooner, and only such a one. If
+	// a bucket stands under a newer revision of a stored limit than a charge
 	// (bucket.State.Stale), nothing changes, State is as kept, and the error
 	// matches ErrStaleLimits.
 	//
@@ -95,13 +100,16 @@ type BucketStore interface {
 	Buckets(ctx context.Context, now time.Time, keys []Key) (at time.Time, buckets []Bucket, err error)
 }
 
-// A LocalStore answers some takes at once, from the memory of this process.
+// A LocalStore answers some calls at once, from the memory of this process.
 // They are asked before, and outside of, the Limiter's deadline and breaker.
 type LocalStore interface {
 	// TakeLocal is Take if it can be answered without waiting for anything
 	// outside the process. If not, answered is false, nothing has changed, and
 	// Take has to be asked.
 	TakeLocal(now time.Time, maxWait time.Duration, debits []Debit) (at time.Time, answered bool, err error)
+
+	// AdjustLocal is Adjust in the same way.
+	AdjustLocal(now time.Time, debits []Debit) (at time.Time, answered bool, err error)
 }
 
 // An EntityStore keeps entities. Each change and its audit event are one step.

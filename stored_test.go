@@ -76,6 +76,10 @@ func TestUnknownNamesAmongStoredLimits(t *testing.T) {
 	if got := r.l.Stats().UnknownNames; got != 1 {
 		t.Errorf("got %d counted, want 1", got)
 	}
+	for range 10 {
+		r.allow(ask(zael.Amounts{"rps": 1}, zael.PerMinute("rps", 10)))
+		r.allow(askStored(nil))
+	}
 	lease := r.lease(askStored(zael.Amounts{"rpm": 1}))
 	if got := r.l.Stats().UnknownNames; got != 1 {
 		t.Errorf("known names: got %d counted, want still 1", got)
@@ -88,6 +92,11 @@ func TestUnknownNamesAmongStoredLimits(t *testing.T) {
 		t.Errorf("by a lease: got %d counted, want 3", got)
 	}
 	invalidField(t, r.l.Allow(r.ctx, askStored(zael.Amounts{"tpm": -1})), "Request.Consume tpm")
+	for range 2 {
+		if wait, err := r.l.TimeUntilAvailable(r.ctx, queryOf(askStored(nil)), zael.Amounts{"tpm": 99}); err != nil || wait != 0 {
+			t.Errorf("TimeUntilAvailable: got %v, %v, want 0, as nothing limits tpm", wait, err)
+		}
+	}
 	r.left(askStored(nil), zael.Amounts{"rpm": 6})
 
 	// Also when the limits are read twice because they had changed.
@@ -95,8 +104,8 @@ func TestUnknownNamesAmongStoredLimits(t *testing.T) {
 	r.clock.forward(2 * time.Second)
 	r.ok(other.SetLimits(r.ctx, zael.Scope{Entity: "key-1"}, []zael.Limit{zael.PerMinute("rpm", 20)}))
 	r.allow(askStored(zael.Amounts{"tpm": 5}))
-	if got := r.l.Stats(); got.UnknownNames != 4 || got.StaleLimits != 1 {
-		t.Errorf("with limits read anew: got %+v, want 4 unknown names and 1 reading", got)
+	if got := r.l.Stats(); got.UnknownNames != 6 || got.StaleLimits != 1 {
+		t.Errorf("with limits read anew: got %+v, want 6 unknown names and 1 reading", got)
 	}
 }
 

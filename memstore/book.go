@@ -184,7 +184,7 @@ func (s *Store) deleteBuckets(id string) bool {
 	defer sh.mu.Unlock()
 	deleted := 0
 	for i := 0; i < len(sh.table.slots); {
-		if r := sh.table.slots[i].record; r != nil && r.entity == id {
+		if r := sh.table.slots[i].record; r != nil && r.isEntity(id) {
 			sh.table.remove(i) // and another may stand there now
 			deleted++
 			continue
@@ -198,7 +198,7 @@ func (s *Store) deleteBuckets(id string) bool {
 // EntityBuckets implements zael.LimitStore.
 func (s *Store) EntityBuckets(_ context.Context, entity string) iter.Seq2[zael.Bucket, error] {
 	_, index := s.hash(zael.Key{Entity: entity})
-	found := s.shards[index].buckets(func(r *record) bool { return r.entity == entity })
+	found := s.shards[index].buckets(func(r *record) bool { return r.isEntity(entity) })
 	slices.SortFunc(found, func(a, b zael.Bucket) int { return cmp.Compare(a.Key.Resource, b.Key.Resource) })
 	return seq(found)
 }

@@ -10,13 +10,21 @@ import (
 // fewLimits is how many limits takeKnown can do.
 const fewLimits = 4
 
+// outcome of takeKnown.
+type outcome uint8
+
+const (
+	unknown outcome = iota // nothing has changed: take has to look
+	taken
+	refused
+)
+
 // takeKnown is take for what nearly every call is: one bucket that exists, under
-// the definitions it has, and that admits. Otherwise it changes nothing and
-// returns false.
-func (s *Store) takeKnown(at bucket.Instant, maxWait time.Duration, debit *zael.Debit) bool {
+// the definitions it has.
+func (s *Store) takeKnown(at bucket.Instant, maxWait time.Duration, debit *zael.Debit) outcome {
 	charges := debit.Charges
 	if len(charges) > fewLimits {
-		return false
+		return unknown
 	}
 	var entries [fewLimits]*entry
 	h, index := s.hash(debit.Key)
@@ -25,32 +33,37 @@ func (s *Store) takeKnown(at bucket.Instant, maxWait time.Duration, debit *zael.
 	r := sh.table.find(h, debit.Key)
 	if r == nil {
 		sh.mu.Unlock()
-		return false
+		return unknown
 	}
+	result := taken
 	for i := range charges {
 		ch := &charges[i]
 		e := r.find(ch.Name)
 		if e == nil || e.limit.definition != ch.Definition {
 			sh.mu.Unlock()
-			return false
+			return unknown
 		}
-		mark, ok := e.limit.definition.TakeMark(e.mark, at, ch.Amount, maxWait)
+		mark, ok := bucket.Take(&e.limit.definition, e.mark, at, ch.Amount, maxWait)
 		if !ok {
-			sh.mu.Unlock()
-			return false
+			result = refused
 		}
 		entries[i] = e
 		ch.Receipt = bucket.Receipt{Mark: mark, Axis: e.axis}
-		ch.State = bucket.State{Definition: ch.Definition, Mark: mark, Axis: e.axis}
 	}
-	for i := range charges {
-		entries[i].mark = charges[i].Receipt.Mark
+	if result == taken {
+		for i := range charges {
+			entries[i].mark = charges[i].Receipt.Mark
+		}
+		r.latest = max(r.latest, at)
+	} else {
+		for i := range charges {
+			charges[i].State, charges[i].Receipt = entries[i].state(), bucket.Receipt{}
+		}
 	}
-	r.latest = max(r.latest, at)
 	owed := sh.owed(0)
 	sh.mu.Unlock()
 	if owed > 0 {
 		s.sweep(owed, at)
 	}
-	return true
+	return result
 }

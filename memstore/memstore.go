@@ -107,19 +107,30 @@ func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.De
 	if err != nil {
 		return now, true, err
 	}
-	if len(debits) == 1 && s.usage == nil && s.takeKnown(instant, maxWait, &debits[0]) {
-		return now, true, nil
+	if len(debits) == 1 && s.usage == nil {
+		switch s.takeKnown(instant, maxWait, &debits[0]) {
+		case taken:
+			return now, true, nil
+		case refused:
+			return now, true, zael.ErrExceeded
+		}
 	}
 	return now, true, s.do(call{taking: true, now: now, at: instant, maxWait: maxWait}, debits)
 }
 
 // Adjust implements zael.BucketStore.
 func (s *Store) Adjust(_ context.Context, now time.Time, debits []zael.Debit) (time.Time, error) {
+	at, _, err := s.AdjustLocal(now, debits)
+	return at, err
+}
+
+// AdjustLocal implements zael.LocalStore.
+func (s *Store) AdjustLocal(now time.Time, debits []zael.Debit) (at time.Time, answered bool, err error) {
 	instant, err := instantOf(now)
 	if err != nil {
-		return now, err
+		return now, true, err
 	}
-	return now, s.do(call{now: now, at: instant}, debits)
+	return now, true, s.do(call{now: now, at: instant}, debits)
 }
 
 // A call is a Take or an Adjust.

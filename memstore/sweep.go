@@ -14,10 +14,10 @@ const (
 	// whose instants lie no further apart never notice.
 	idle = bucket.Instant(time.Second)
 
-	sweepEvery = 256 // calls of a shard
-	sweepSlots = 64  // looked at each time
-	freshSlots = 4   // looked at for each new bucket: more than it adds
-	fullSlots  = 512 // looked at when there is no room
+	sweepEvery = 1024 // calls of a shard
+	sweepSlots = 256  // looked at each time
+	freshSlots = 4    // looked at for each new bucket: more than it adds
+	fullSlots  = 512  // looked at when there is no room
 )
 
 // errFull: see Config.MaxBuckets.

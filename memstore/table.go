@@ -10,13 +10,41 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// A record is one bucket.
+// A record is one bucket. Its first 64 bytes are all that a call on one limit
+// touches, in one line of the processor's cache.
 type record struct {
-	entity   string
+	size     uint8 // of short; tooLong: the entity is in long
+	short    [tooLong - 1]byte
 	resource unique.Handle[string]
 	latest   bucket.Instant // seen for this bucket
 	first    [2]entry       // used from the left
 	more     []entry
+	long     string
+}
+
+const tooLong = 24
+
+func (r *record) setEntity(id string) {
+	if len(id) >= tooLong {
+		// It may be a part of a long text, which it would keep alive.
+		r.size, r.long = tooLong, strings.Clone(id)
+		return
+	}
+	r.size = uint8(copy(r.short[:], id))
+}
+
+func (r *record) isEntity(id string) bool {
+	if r.size == tooLong {
+		return r.long == id
+	}
+	return string(r.short[:r.size]) == id
+}
+
+func (r *record) entity() string {
+	if r.size == tooLong {
+		return r.long
+	}
+	return string(r.short[:r.size])
 }
 
 // An entry is one limit of a bucket.
@@ -107,7 +135,7 @@ func (r *record) states() []zael.LimitState {
 }
 
 func (r *record) key() zael.Key {
-	return zael.Key{Entity: r.entity, Resource: r.resource.Value()}
+	return zael.Key{Entity: r.entity(), Resource: r.resource.Value()}
 }
 
 // A table finds records by key: open addressing, linear probing. Its slots stay
@@ -152,7 +180,7 @@ func (t *table) find(hash uint64, key zael.Key) *record {
 		if s.record == nil {
 			return nil
 		}
-		if s.hash == hash && s.record.entity == key.Entity && s.record.resource.Value() == key.Resource {
+		if s.hash == hash && s.record.isEntity(key.Entity) && s.record.resource.Value() == key.Resource {
 			return s.record
 		}
 	}
@@ -163,8 +191,8 @@ func (t *table) insert(hash uint64, key zael.Key) *record {
 	if t.n >= len(t.slots)*7/8 {
 		t.resize(max(minSlots, 2*len(t.slots)))
 	}
-	// The key may be a part of a long text, which it would keep alive.
-	r := &record{entity: strings.Clone(key.Entity), resource: unique.Make(key.Resource)}
+	r := &record{resource: unique.Make(key.Resource)}
+	r.setEntity(key.Entity)
 	t.place(slot{hash, r})
 	t.n++
 	return r

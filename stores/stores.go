@@ -10,6 +10,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/memstore"
+	"github.com/zeroae/zael/sqlitestore"
 )
 
 // A Store is a zael.Store that its opener closes.
@@ -23,19 +24,35 @@ type Store interface {
 //
 //	memory:                                   this process's memory, empty at first
 //	memory:?max_buckets=100000&usage=true     with the settings of memstore.Config
+//	sqlite:PATH                               a file, made if it is missing, for all processes
+//	                                          of this machine; no character of PATH is special
 //
-// The error of a URL that it cannot open is a *zael.ValidationError.
-func Open(_ context.Context, address string) (Store, error) {
+// The error of a URL that is wrong is a *zael.ValidationError; others are those
+// of opening the store, see sqlitestore.Open.
+func Open(ctx context.Context, address string) (Store, error) {
 	scheme, rest, ok := strings.Cut(address, ":")
 	switch {
 	case !ok:
-		return nil, bad(address, `is not a store's URL: write it like "memory:"`)
+		return nil, bad(address, `is not a store's URL: write it like "memory:" or "sqlite:PATH"`)
 	case scheme == "memory":
 		return openMemory(address, rest)
-	case scheme == "sqlite" || scheme == "dynamodb":
-		return nil, bad(address, `names a kind of store that this version does not have yet: use "memory:"`)
+	case scheme == "sqlite":
+		if rest == "" {
+			return nil, bad(address, `names no file: write it like "sqlite:/var/lib/zael.db"`)
+		}
+		return opened(sqlitestore.Open(ctx, rest, nil))
+	case scheme == "dynamodb":
+		return nil, bad(address, `names a kind of store that this version does not have yet: use "memory:" or "sqlite:PATH"`)
 	}
-	return nil, bad(address, fmt.Sprintf(`names an unknown kind of store, %q: use "memory:"`, scheme))
+	return nil, bad(address, fmt.Sprintf(`names an unknown kind of store, %q: use "memory:" or "sqlite:PATH"`, scheme))
+}
+
+// opened keeps a nil *sqlitestore.Store from becoming a Store that is not nil.
+func opened(s *sqlitestore.Store, err error) (Store, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func bad(address, reason string) error {

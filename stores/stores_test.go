@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -31,6 +32,34 @@ func TestOpenMemory(t *testing.T) {
 		if err := store.Close(t.Context()); err != nil {
 			t.Errorf("Close: got %v, want nil", err)
 		}
+	}
+}
+
+func TestOpenSQLite(t *testing.T) {
+	t.Parallel()
+	address := "sqlite:" + filepath.Join(t.TempDir(), "a b?c%20#d.db")
+	for _, want := range []error{nil, zael.ErrExceeded} { // opened again, the bucket is as it was
+		store, err := stores.Open(t.Context(), address)
+		if err != nil {
+			t.Fatalf("Open(%q): got %v, want nil", address, err)
+		}
+		l, err := zael.New(store, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = l.Allow(t.Context(), zael.Request{
+			Entity: "a", Resource: "r", Limits: []zael.Limit{zael.PerDay("rpd", 1)}, Consume: zael.Amounts{"rpd": 1},
+		})
+		if !errors.Is(err, want) {
+			t.Errorf("Allow: got %v, want %v", err, want)
+		}
+		if err := store.Close(t.Context()); err != nil {
+			t.Errorf("Close: got %v, want nil", err)
+		}
+	}
+	store, err := stores.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "missing", "a.db"))
+	if err == nil || store != nil {
+		t.Errorf("Open in a missing directory: got %v and %v, want no store and an error", store, err)
 	}
 }
 
@@ -65,6 +94,7 @@ func TestOpenRefuses(t *testing.T) {
 		"memory:?max_buckets=few": `max_buckets="few"`,
 		"memory:?size=1":          `unknown setting, "size"`,
 		"memory:?%zz":             "cannot be read",
+		"sqlite:":                 "names no file",
 		"dynamodb://app":          "does not have yet",
 		"redis://localhost":       `unknown kind of store, "redis"`,
 	} {
@@ -95,5 +125,5 @@ func ExampleOpen() {
 	fmt.Println(err)
 	// Output:
 	// <nil>
-	// zael: store "redis://localhost" names an unknown kind of store, "redis": use "memory:"
+	// zael: store "redis://localhost" names an unknown kind of store, "redis": use "memory:" or "sqlite:PATH"
 }

@@ -174,7 +174,7 @@ func auditSelects(ctx context.Context, e *env) error {
 		events = append(events, event)
 	}
 	slices.Reverse(events) // events[i] is of second 119 − i
-	at := func(second time.Duration) time.Time { return e.t0.Add(second * time.Second) }
+	at := func(second int) time.Time { return e.t0.Add(time.Duration(second) * time.Second) }
 	s.audit(zael.AuditQuery{}, events[:100]...)
 	s.audit(zael.AuditQuery{Max: 120}, events...)
 	s.audit(zael.AuditQuery{Max: 1000}, events...)

@@ -92,6 +92,13 @@ func (e *env) take(ctx context.Context, now time.Time, maxWait time.Duration, de
 	if wrong != nil {
 		return 0, wrong
 	}
+	if err == nil { // the receipts say it; what a store writes into State does not count
+		for _, d := range debits {
+			for i := range d.Charges {
+				d.Charges[i].State = d.Charges[i].Taken()
+			}
+		}
+	}
 	return at, err
 }
 
@@ -103,11 +110,21 @@ func (e *env) adjust(ctx context.Context, now time.Time, debits ...zael.Debit) (
 		}
 	}
 	e.see(now)
-	counted, err := e.store.Adjust(ctx, now, debits)
+	counted, err := e.askAdjust(ctx, now, debits)
 	if err != nil {
 		return 0, err
 	}
 	return e.counted("Adjust", now, counted)
+}
+
+// askAdjust is Store.Adjust, or what a Limiter does with a LocalStore.
+func (e *env) askAdjust(ctx context.Context, now time.Time, debits []zael.Debit) (time.Time, error) {
+	if e.local != nil {
+		if at, answered, err := e.local.AdjustLocal(now, debits); answered {
+			return at, err
+		}
+	}
+	return e.store.Adjust(ctx, now, debits)
 }
 
 // read is Store.Buckets; it checks the keys and the order of the limits.

@@ -42,8 +42,15 @@ func unansweredChangesNothing(ctx context.Context, e *env) error {
 			return err
 		}
 		debits := []zael.Debit{debit(a, ask("rpm", d, tt.amount)), debit(b, ask("rpm", d, 1))}
-		_, answered, takeErr := local.TakeLocal(now, tt.maxWait, debits)
-		if answered {
+		_, taken, takeErr := local.TakeLocal(now, tt.maxWait, debits)
+		charge := []zael.Debit{debit(a, ask("rpm", d, 1))}
+		if taken {
+			continue
+		}
+		if _, adjusted, err := local.AdjustLocal(now, charge); adjusted {
+			if err != nil {
+				return err
+			}
 			continue
 		}
 		_, after, err := e.read(ctx, now, a, b)
@@ -51,7 +58,7 @@ func unansweredChangesNothing(ctx context.Context, e *env) error {
 			return err
 		}
 		if !reflect.DeepEqual(after, before) {
-			return fmt.Errorf("TakeLocal of %s, not answered (%w): got buckets %+v, want them as before, %+v",
+			return fmt.Errorf("TakeLocal of %s and AdjustLocal, not answered (%w): got buckets %+v, want them as before, %+v",
 				debitsText(debits), orNil(takeErr), after, before)
 		}
 		if _, err := e.store.Take(ctx, now, tt.maxWait, debits); err != nil && !errors.Is(err, zael.ErrExceeded) {

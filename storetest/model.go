@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/zeroae/zael"
@@ -24,9 +25,15 @@ type model struct {
 type modelBucket struct {
 	limits  map[string]bucket.State // settled, with the store's axes
 	options map[string][]option     // of what the last operation touched
-	wrote   bucket.Instant          // the latest instant of a change
-	saw     bucket.Instant          // and of any call
+	seen    []seen                  // ever, and since each time that it may have been forgotten
 }
+
+// seen is the latest instants of a bucket.
+type seen struct {
+	wrote, saw bucket.Instant // of a change and of any call
+}
+
+func nothingSeen() seen { return seen{-bucket.MaxInstant, -bucket.MaxInstant} }
 
 // An option is a state that would be right.
 type option struct {
@@ -41,7 +48,7 @@ func (m *model) bucket(k zael.Key) *modelBucket {
 	if b == nil {
 		b = &modelBucket{
 			limits: map[string]bucket.State{}, options: map[string][]option{},
-			wrote: -bucket.MaxInstant, saw: -bucket.MaxInstant,
+			seen: []seen{nothingSeen()},
 		}
 		m.buckets[k] = b
 	}
@@ -49,10 +56,35 @@ func (m *model) bucket(k zael.Key) *modelBucket {
 }
 
 func (b *modelBucket) see(at bucket.Instant, wrote bool) {
-	b.saw = max(b.saw, at)
-	if wrote {
-		b.wrote = max(b.wrote, at)
+	for i := range b.seen {
+		s := &b.seen[i]
+		s.saw = max(s.saw, at)
+		if wrote {
+			s.wrote = max(s.wrote, at)
+		}
 	}
+	b.seen = slices.Compact(b.seen)
+}
+
+// latest are the instants that a store may take for the latest of a bucket, the
+// earliest of them first.
+func (b *modelBucket) latest() []bucket.Instant {
+	var all []bucket.Instant
+	for _, s := range b.seen {
+		all = append(all, s.wrote, s.saw)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// begin prepares an operation: a bucket that is full may be forgotten.
+func (m *model) begin(b *modelBucket) {
+	for _, s := range b.limits {
+		if !s.Full(m.latest) {
+			return
+		}
+	}
+	b.seen = append(b.seen, nothingSeen())
 }
 
 // under is bucket.State.Under.
@@ -74,6 +106,8 @@ type step struct {
 	bucket *modelBucket
 	charge *zael.Charge
 	kept   bucket.State
+	latest []bucket.Instant // of the bucket: see modelBucket.latest
+	place  int              // of the bucket's digit in guess.latest
 
 	old         option // kept, or none if it was forgotten
 	under, next option
@@ -82,8 +116,8 @@ type step struct {
 
 // A guess is what a model cannot know of a store.
 type guess struct {
-	forgotten int  // bit i: what step i charges was forgotten
-	saw       bool // definitions change by the latest instant of any call, not of a change
+	forgotten int // bit i: what step i charges was forgotten
+	latest    int // a digit for each bucket: which of step.latest its definitions change by
 }
 
 // take compares what a store answered to a take. The answer has to be right by
@@ -91,23 +125,27 @@ type guess struct {
 func (m *model) take(at bucket.Instant, maxWait time.Duration, debits []zael.Debit, answer error) error {
 	var steps []step
 	full := 0 // bit i: what step i charges may have been forgotten
+	choices := 1
 	for _, d := range debits {
 		b := m.bucket(d.Key)
+		m.begin(b)
+		latest := b.latest()
 		for j := range d.Charges {
 			kept := b.limits[d.Charges[j].Name]
 			if kept.Full(m.latest) {
 				full |= 1 << len(steps)
 			}
-			steps = append(steps, step{bucket: b, charge: &d.Charges[j], kept: kept})
+			steps = append(steps, step{bucket: b, charge: &d.Charges[j], kept: kept, latest: latest, place: choices})
 		}
+		choices *= len(latest)
 	}
 	var first error
 	for forgotten := range full + 1 {
 		if forgotten&^full != 0 {
 			continue
 		}
-		for _, saw := range []bool{false, true} {
-			err := m.takeIf(guess{forgotten, saw}, steps, at, maxWait, answer)
+		for latest := range choices {
+			err := m.takeIf(guess{forgotten, latest}, steps, at, maxWait, answer)
 			if err == nil {
 				return nil
 			}
@@ -147,6 +185,9 @@ func (m *model) takeIf(g guess, steps []step, at bucket.Instant, maxWait time.Du
 	for _, s := range steps {
 		o := map[error]option{nil: s.next, zael.ErrStaleLimits: s.old, zael.ErrExceeded: s.under}[want]
 		got := s.charge.State
+		if want == nil && under(o.State, got.Definition) { // what the call named keeps a revision
+			got.Definition = o.Definition
+		}
 		if !sameState(got, o.State, at) || want == nil && !got.Full(m.latest) && !o.axis(got, s.kept) {
 			return fmt.Errorf("state of %q: got %s on axis %d, want %s from %d",
 				s.charge.Name, stateText(got, at), got.Axis, stateText(o.State, at), s.kept.Axis)
@@ -165,6 +206,11 @@ func (m *model) takeIf(g guess, steps []step, at bucket.Instant, maxWait time.Du
 			s.next.Axis = s.charge.State.Axis
 			options = []option{{s.next.State, false}}
 		}
+		if want == nil && s.charge.Definition.Rev == 0 && s.kept.Full(m.latest) {
+			next := options[len(options)-1] // kept or forgotten: the receipt does not tell
+			next.Definition.Rev = 0
+			options = append(options, next)
+		}
 		s.bucket.options[s.charge.Name] = options
 	}
 	return nil
@@ -173,13 +219,10 @@ func (m *model) takeIf(g guess, steps []step, at bucket.Instant, maxWait time.Du
 // changedAt is the instant by which a step changes a definition: not before any
 // that the store has seen change the bucket.
 func (m *model) changedAt(g guess, s *step, at bucket.Instant) bucket.Instant {
-	switch {
-	case s.kept.Absent():
+	if s.kept.Absent() {
 		return at
-	case g.saw:
-		return max(at, s.bucket.saw)
 	}
-	return max(at, s.bucket.wrote)
+	return max(at, s.latest[g.latest/s.place%len(s.latest)])
 }
 
 // forgotten is a limit that the store has forgotten or never knew, as full as

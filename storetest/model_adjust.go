@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
@@ -14,8 +15,12 @@ import (
 func (m *model) adjust(now, at bucket.Instant, debits []zael.Debit) {
 	for _, d := range debits {
 		b := m.bucket(d.Key)
-		latest := max(now, b.wrote)
-		instants := []bucket.Instant{latest, max(now, b.saw), at, now}
+		m.begin(b)
+		least := max(now, b.latest()[0])
+		instants := []bucket.Instant{at, now}
+		for _, latest := range b.latest() {
+			instants = append(instants, max(now, latest))
+		}
 		for _, c := range d.Charges {
 			before := b.options[c.Name]
 			if before == nil {
@@ -26,7 +31,7 @@ func (m *model) adjust(now, at bucket.Instant, debits []zael.Debit) {
 				for _, o := range before {
 					if c.Amount >= 0 {
 						after = append(after, m.charged(b, o, c, i)...)
-					} else if i >= latest {
+					} else if i >= least {
 						after = append(after, o.give(c, i))
 					}
 				}
@@ -63,7 +68,7 @@ func (m *model) charged(b *modelBucket, o option, c zael.Charge, at bucket.Insta
 		case o.Absent():
 			o = o.under(c.Definition, at)
 		case !o.Stale(c.Definition):
-			o = o.under(c.Definition, max(at, b.wrote))
+			o = o.under(c.Definition, max(at, b.latest()[0]))
 		}
 		if next, err := o.Charge(at, c.Amount); err == nil {
 			after = append(after, option{next, o.moved})
@@ -100,12 +105,12 @@ func (m *model) settle(at bucket.Instant, got zael.Bucket) error {
 		read, old := limitOf(got, name), b.limits[name]
 		i := slices.IndexFunc(options, func(o option) bool { return o.matches(read, old, at) })
 		if i < 0 {
-			texts := ""
+			var texts strings.Builder
 			for _, o := range options {
-				texts += "; " + stateText(o.State, at)
+				texts.WriteString("; " + stateText(o.State, at))
 			}
 			return fmt.Errorf("%q of %s read: got %s on axis %d, before it was %d, want%s",
-				name, keyText(got.Key), stateText(read, at), read.Axis, old.Axis, texts)
+				name, keyText(got.Key), stateText(read, at), read.Axis, old.Axis, texts.String())
 		}
 		switch is := options[i].State; {
 		case !read.Absent() && is.Absent():

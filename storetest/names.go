@@ -127,8 +127,7 @@ func refuses(what string, plain bool, err error) (bool, error) {
 	if err == nil {
 		return false, nil
 	}
-	var invalid *zael.ValidationError
-	if !errors.As(err, &invalid) {
+	if _, ok := errors.AsType[*zael.ValidationError](err); !ok {
 		return true, fmt.Errorf("%s: got %w, want it done or a *zael.ValidationError", what, err)
 	}
 	if plain {

@@ -30,7 +30,7 @@ type override struct {
 }
 
 // overridden is a reference with methods replaced by change. TakeLocal answers
-// nothing unless it is replaced too.
+// nothing unless it is replaced too, AdjustLocal never.
 func overridden(change func(o *override, good *reference)) *override {
 	good := newReference()
 	o := &override{
@@ -59,6 +59,10 @@ func (o *override) Buckets(ctx context.Context, now time.Time, keys []zael.Key) 
 
 func (o *override) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, bool, error) {
 	return o.local(now, maxWait, debits)
+}
+
+func (o *override) AdjustLocal(now time.Time, _ []zael.Debit) (time.Time, bool, error) {
+	return now, false, nil
 }
 
 func (o *override) CreateEntity(ctx context.Context, e zael.Entity, event zael.AuditEvent) error {

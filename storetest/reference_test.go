@@ -81,13 +81,6 @@ func newReference() *reference {
 	}
 }
 
-// broken is a reference of which something was replaced.
-func broken(change func(*reference)) *reference {
-	s := newReference()
-	change(s)
-	return s
-}
-
 func (s *reference) at(now time.Time) (bucket.Instant, error) {
 	at, err := bucket.At(now)
 	if err != nil {
@@ -274,15 +267,27 @@ func (s *reference) bucket(k zael.Key) zael.Bucket {
 	return zael.Bucket{Key: k, Limits: s.read(all)}
 }
 
-// TakeLocal answers every other take.
+// TakeLocal answers every other call.
 func (s *reference) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, bool, error) {
-	s.mu.Lock()
-	s.births++
-	answer := s.births%2 == 0
-	s.mu.Unlock()
-	if !answer {
+	if !s.answers() {
 		return now, false, nil
 	}
 	at, err := s.Take(context.Background(), now, maxWait, debits)
 	return at, true, err
+}
+
+// AdjustLocal answers every other call.
+func (s *reference) AdjustLocal(now time.Time, debits []zael.Debit) (time.Time, bool, error) {
+	if !s.answers() {
+		return now, false, nil
+	}
+	at, err := s.Adjust(context.Background(), now, debits)
+	return at, true, err
+}
+
+func (s *reference) answers() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.births++
+	return s.births%2 == 0
 }

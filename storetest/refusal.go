@@ -132,7 +132,7 @@ func staleChangesNothing(ctx context.Context, e *env) error {
 		debit(parent, ask("rpm", plain, 4)),
 		debit(child, ask("tpm", plain, 2), ask("rpm", older, 5)),
 	}
-	s.stale(0, asked...)
+	s.stale(asked...)
 	s.do(func() error {
 		at, err := bucket.At(e.t0)
 		if err != nil {
@@ -143,9 +143,9 @@ func staleChangesNothing(ctx context.Context, e *env) error {
 		}
 		return nil
 	})
-	s.stale(0, asked[1])
-	s.stale(0, debit(child, ask("rpm", older, 0)))
-	s.stale(0, debit(child, ask("rpm", older, 500)))
+	s.stale(asked[1])
+	s.stale(debit(child, ask("rpm", older, 0)))
+	s.stale(debit(child, ask("rpm", older, 500)))
 	s.left(0, parent, "rpm", plain, 10)
 	s.left(0, child, "rpm", newer, 7)
 	s.left(0, child, "tpm", plain, 9)
@@ -163,10 +163,10 @@ func notStale(ctx context.Context, e *env) error {
 	s.admit(0, debit(k, ask("rpm", stored(d, 8), 1)))
 	s.admit(0, debit(k, ask("rpm", stored(d, 9), 1)))
 	s.left(0, k, "rpm", stored(d, 9), 7)
-	s.stale(0, debit(k, ask("rpm", stored(d, 8), 1)))
+	s.stale(debit(k, ask("rpm", stored(d, 8), 1)))
 	s.admit(0, debit(k, ask("rpm", trickle(20), 1)))
 	s.left(0, k, "rpm", trickle(20), 16)
-	s.stale(0, debit(k, ask("rpm", stored(d, 8), 1))) // which revision it had stays known
+	s.stale(debit(k, ask("rpm", stored(d, 8), 1))) // which revision it had stays known
 	s.admit(0, debit(k, ask("rpm", stored(d, 9), 1)))
 	s.left(0, k, "rpm", stored(d, 9), 5)
 	s.admit(0, debit(k, ask("tpm", stored(d, 3), 1))) // each limit has its own

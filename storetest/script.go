@@ -62,20 +62,8 @@ func (s *script) admitWithin(after, maxWait time.Duration, debits ...zael.Debit)
 	if s.err != nil {
 		return
 	}
-	at, err := s.e.take(s.ctx, s.e.t0.Add(after), maxWait, debits...)
-	if err != nil {
+	if _, err := s.e.take(s.ctx, s.e.t0.Add(after), maxWait, debits...); err != nil {
 		s.fail("Take at %v of %s: got %w, want it admitted", after, debitsText(debits), err)
-		return
-	}
-	for _, d := range debits {
-		for _, c := range d.Charges {
-			if !under(c.State, c.Definition) {
-				s.fail("Take at %v: got state of %q: %s, want it under %+v", after, c.Name, stateText(c.State, at), c.Definition)
-			}
-			if c.Amount > 0 && c.Receipt != c.State.Receipt() {
-				s.fail("Take at %v: got receipt of %q %+v, want %+v", after, c.Name, c.Receipt, c.State.Receipt())
-			}
-		}
 	}
 }
 
@@ -121,14 +109,14 @@ func (s *script) takeEither(after time.Duration, debits ...zael.Debit) {
 	})
 }
 
-// stale takes, and the limits have to be too old.
-func (s *script) stale(after time.Duration, debits ...zael.Debit) {
+// stale takes at t0, and the limits have to be too old.
+func (s *script) stale(debits ...zael.Debit) {
 	if s.err != nil {
 		return
 	}
-	_, err := s.e.take(s.ctx, s.e.t0.Add(after), 0, debits...)
+	_, err := s.e.take(s.ctx, s.e.t0, 0, debits...)
 	if !errors.Is(err, zael.ErrStaleLimits) || errors.Is(err, zael.ErrExceeded) {
-		s.fail("Take at %v of %s: got %w, want an error matching ErrStaleLimits alone", after, debitsText(debits), orNil(err))
+		s.fail("Take of %s: got %w, want an error matching ErrStaleLimits alone", debitsText(debits), orNil(err))
 	}
 }
 
@@ -167,6 +155,14 @@ func (s *script) left(after time.Duration, k zael.Key, name string, d bucket.Def
 	}
 	if got := st.Available(at); got != want || !under(st, d) {
 		s.fail("%q of %s at %v: got %d left, %s; want %d left under %+v", name, keyText(k), after, got, stateText(st, at), want, d)
+	}
+}
+
+// stands checks that the last charge of a limit left what its receipt says.
+func (s *script) stands(after time.Duration, k zael.Key, c zael.Charge) {
+	got, _ := s.state(after, k, c.Name)
+	if s.err == nil && got.Receipt() != c.Receipt {
+		s.fail("receipt of %q: got %+v, want that of the state it left, %+v", c.Name, c.Receipt, got.Receipt())
 	}
 }
 

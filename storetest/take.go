@@ -263,7 +263,7 @@ func writesReceipts(ctx context.Context, e *env) error {
 	}
 	second := debit(key("child"), ask("rpm", d, 2), ask("tpm", fast, 5))
 
-	s.admit(time.Millisecond/2, first...) // admit compares receipt and state
+	s.admit(time.Millisecond/2, first...)
 	s.admit(time.Millisecond, second)
 	s.do(func() error {
 		at, err := bucket.At(e.t0.Add(time.Millisecond))
@@ -282,9 +282,9 @@ func writesReceipts(ctx context.Context, e *env) error {
 		}
 		return nil
 	})
-	s.holds(time.Millisecond, key("child"), "rpm", second.Charges[0].State)
-	s.holds(time.Millisecond, key("child"), "tpm", second.Charges[1].State)
-	s.holds(time.Millisecond, key("parent"), "rpm", first[1].Charges[0].State)
+	s.stands(time.Millisecond, key("child"), second.Charges[0])
+	s.stands(time.Millisecond, key("child"), second.Charges[1])
+	s.stands(time.Millisecond, key("parent"), first[1].Charges[0])
 	return s.err
 }
 
@@ -423,8 +423,7 @@ func wrongArguments(ctx context.Context, e *env) error {
 }
 
 func wantInvalid(what string, err error) error {
-	var invalid *zael.ValidationError
-	if !errors.As(err, &invalid) {
+	if _, ok := errors.AsType[*zael.ValidationError](err); !ok {
 		return fmt.Errorf("%s: got %w, want a *zael.ValidationError", what, orNil(err))
 	}
 	return nil

@@ -99,7 +99,7 @@ func countsNoRefusals(ctx context.Context, e *env) error {
 	s.admit(0, debit(k, ask("rpm", d, 8)))
 	s.refuse(0, debit(k, ask("tpm", d, 1), ask("rpm", d, 3)))
 	s.refuse(0, debit(key("bob"), ask("rpm", d, 1)), debit(k, ask("rpm", d, 3)))
-	s.stale(0, debit(k, ask("rpm", stored(never(10), 4), 1)))
+	s.stale(debit(k, ask("rpm", stored(never(10), 4), 1)))
 	s.usage(q, e.used(14, 1, zael.Amounts{"rpm": 8}))
 	return s.err
 }

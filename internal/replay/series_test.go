@@ -29,15 +29,15 @@ type level struct {
 	n  int64 // units
 }
 
-func (r *recorder) note(at time.Time, debits []zael.Debit) {
+func (r *recorder) note(at time.Time, debits []zael.Debit, state func(*zael.Charge) bucket.State) {
 	now, err := bucket.At(at)
 	if err != nil {
 		panic(err)
 	}
 	for _, d := range debits {
-		for _, ch := range d.Charges {
-			def := ch.State.Definition
-			r.levels = append(r.levels, level{now, max(0, ch.State.Mark-def.Drip(now))})
+		for i := range d.Charges {
+			s := state(&d.Charges[i])
+			r.levels = append(r.levels, level{now, max(0, s.Mark-s.Definition.Drip(now))})
 		}
 	}
 }
@@ -45,7 +45,7 @@ func (r *recorder) note(at time.Time, debits []zael.Debit) {
 func (r *recorder) Take(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
 	at, err := r.BucketStore.Take(ctx, now, maxWait, debits)
 	if err == nil {
-		r.note(at, debits)
+		r.note(at, debits, (*zael.Charge).Taken)
 	}
 	return at, err
 }
@@ -54,7 +54,7 @@ func (r *recorder) Adjust(ctx context.Context, now time.Time, debits []zael.Debi
 	at, err := r.BucketStore.Adjust(ctx, now, debits)
 	if err == nil { // what the take left before is not what the row comes to
 		r.levels = r.levels[:len(r.levels)-1]
-		r.note(at, debits)
+		r.note(at, debits, func(ch *zael.Charge) bucket.State { return ch.State })
 	}
 	return at, err
 }

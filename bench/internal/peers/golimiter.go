@@ -1,0 +1,59 @@
+package peers
+
+import (
+	"context"
+	"time"
+
+	"github.com/sethvargo/go-limiter"
+	"github.com/sethvargo/go-limiter/memorystore"
+)
+
+// goLimiter takes 1 at a time; other amounts do not exist. A bucket fills up
+// at each tick of an interval that begins with it, not evenly, and the burst is
+// what an interval gives: so the interval here is so long that no benchmark
+// sees its end.
+type goLimiter struct{ store limiter.Store }
+
+func newGoLimiter(limits []Limit) (Limiter, error) {
+	store, err := memorystore.New(&memorystore.Config{
+		Tokens: uint64(limits[0].Burst / limits[0].Amount), Interval: 24 * time.Hour,
+	})
+	return goLimiter{store}, err
+}
+
+func (g goLimiter) Allow(key string) bool {
+	_, _, _, ok, err := g.store.Take(context.Background(), key)
+	return ok && err == nil
+}
+
+func (g goLimiter) Close() { g.store.Close(context.Background()) }
+
+// goLimiterSequence asks two stores, and undoes the first's charge with Burst
+// when the second refuses. Not all or nothing: others are refused by the charge
+// until it is undone, and what is given back after a tick goes above the limit.
+type goLimiterSequence struct{ first, other goLimiter }
+
+func newGoLimiterSequence(limits []Limit) (Limiter, error) {
+	first, err := newGoLimiter(limits[:1])
+	if err != nil {
+		return nil, err
+	}
+	other, err := newGoLimiter(limits[1:])
+	return goLimiterSequence{first.(goLimiter), other.(goLimiter)}, err
+}
+
+func (g goLimiterSequence) Allow(key string) bool {
+	if !g.first.Allow(key) {
+		return false
+	}
+	if g.other.Allow(key) {
+		return true
+	}
+	_ = g.first.store.Burst(context.Background(), key, 1) // it has no error to give
+	return false
+}
+
+func (g goLimiterSequence) Close() {
+	g.first.Close()
+	g.other.Close()
+}

@@ -1,0 +1,171 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	sqlite "modernc.org/sqlite"
+)
+
+// A conn is a connection that one goroutine uses, without database/sql: its
+// statements are prepared once and stay so.
+type conn struct {
+	driver.Conn
+	stmts map[string]stmt
+	args  []driver.NamedValue
+}
+
+type stmt interface {
+	driver.Stmt
+	driver.StmtExecContext
+	driver.StmtQueryContext
+}
+
+func openConn(name string) (*conn, error) {
+	c, err := new(sqlite.Driver).Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c, stmts: map[string]stmt{}}, nil
+}
+
+// close lets go of the connection; errors of statements came before.
+func (c *conn) close() error {
+	for _, s := range c.stmts {
+		_ = s.Close()
+	}
+	return c.Conn.Close()
+}
+
+// prepare finds the statement for a query, which is a constant.
+func (c *conn) prepare(query string) (stmt, error) {
+	if s, ok := c.stmts[query]; ok {
+		return s, nil
+	}
+	prepared, err := c.Prepare(query)
+	if err != nil {
+		return nil, err
+	}
+	s, ok := prepared.(stmt)
+	if !ok {
+		return nil, fmt.Errorf("a statement of the driver is a %T", prepared)
+	}
+	c.stmts[query] = s
+	return s, nil
+}
+
+func (c *conn) bind(args []any) []driver.NamedValue {
+	c.args = c.args[:0]
+	for i, a := range args {
+		c.args = append(c.args, driver.NamedValue{Ordinal: i + 1, Value: a})
+	}
+	return c.args
+}
+
+// exec runs a query that gives no rows. Arguments are int64, string, []byte or
+// nil.
+func (c *conn) exec(query string, args ...any) (driver.Result, error) {
+	s, err := c.prepare(query)
+	if err != nil {
+		return nil, err
+	}
+	return s.ExecContext(context.Background(), c.bind(args))
+}
+
+// script runs statements that are needed once.
+func (c *conn) script(statements string) error {
+	e, ok := c.Conn.(driver.ExecerContext)
+	if !ok {
+		return fmt.Errorf("a connection of the driver is a %T", c.Conn)
+	}
+	_, err := e.ExecContext(context.Background(), statements, nil)
+	return err
+}
+
+// query calls scan for each row, and stops at its error. The values of a row
+// are int64, string, []byte or nil.
+func (c *conn) query(query string, scan func(row []driver.Value) error, args ...any) (err error) {
+	s, err := c.prepare(query)
+	if err != nil {
+		return err
+	}
+	rows, err := s.QueryContext(context.Background(), c.bind(args))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := rows.Close(); err == nil {
+			err = e
+		}
+	}()
+	var buf [8]driver.Value
+	row := buf[:len(rows.Columns())]
+	for {
+		if err := rows.Next(row); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if err := scan(row); err != nil {
+			return err
+		}
+	}
+}
+
+// number is the only value of a query's row, 0 if there is none.
+func (c *conn) number(query string, args ...any) (n int64, err error) {
+	err = c.query(query, func(row []driver.Value) error {
+		n, _ = row[0].(int64)
+		return nil
+	}, args...)
+	return n, err
+}
+
+// A backoff says how long to wait for a lock before the next try: 50 to 200 µs
+// at first, 200 to 800 µs after some tries. (Timers may take a millisecond.)
+type backoff struct{ tries int }
+
+const (
+	firstWait = 50 * time.Microsecond
+	longWait  = 200 * time.Microsecond
+)
+
+func (b *backoff) next() time.Duration {
+	base := min(firstWait<<min(b.tries/4, 2), longWait)
+	b.tries++
+	return base + rand.N(3*base)
+}
+
+// pause waits for the next try; its error is that ctx is done.
+func (b *backoff) pause(ctx context.Context) error {
+	t := time.NewTimer(b.next())
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return contextError(ctx, "waiting for other processes to unlock the file")
+	}
+}
+
+// retry calls f until its error is not that the file is locked.
+func retry(ctx context.Context, f func() error) error {
+	var wait backoff
+	for {
+		if err := ctx.Err(); err != nil {
+			return contextError(ctx, "waiting for the file")
+		}
+		err := f()
+		if err == nil || !locked(err) {
+			return err
+		}
+		if err := wait.pause(ctx); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	sqlite "modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+
+	"github.com/zeroae/zael"
+)
+
+// dataSource is the URI by which the engine opens the file at path.
+func dataSource(path string) (string, error) {
+	fail := func(reason string) (string, error) {
+		return "", &zael.ValidationError{Field: "path", Value: path, Reason: reason}
+	}
+	switch {
+	case path == "":
+		return fail("is empty: name a file")
+	case path == ":memory:":
+		return fail("is no file: for a store in memory use package memstore")
+	case strings.ContainsRune(path, 0):
+		return fail("has a zero byte in it")
+	}
+	abs, err := filepath.Abs(path) // the working directory may change
+	if err != nil {
+		return "", fmt.Errorf("sqlitestore: %s: %w", path, err)
+	}
+	dir := filepath.Dir(abs)
+	switch info, err := os.Stat(dir); {
+	case errors.Is(err, os.ErrNotExist):
+		return "", fmt.Errorf("sqlitestore: the directory %s does not exist: make it first: %w", dir, err)
+	case err != nil:
+		return "", fmt.Errorf("sqlitestore: the directory of %s: %w", path, err)
+	case !info.IsDir():
+		return "", fmt.Errorf("sqlitestore: %s is not a directory, so that %s cannot be in it", dir, path)
+	}
+	if info, err := os.Stat(abs); err == nil && !info.Mode().IsRegular() {
+		return "", fmt.Errorf("sqlitestore: %s is not a plain file: name a file", path)
+	}
+	abs = filepath.ToSlash(abs)
+	if !strings.HasPrefix(abs, "/") { // a drive letter
+		abs = "/" + abs
+	}
+	return (&url.URL{Scheme: "file", Path: abs}).String(), nil
+}
+
+// openPool makes the connections that read. They are opened when needed.
+func openPool(name string) (*sql.DB, error) {
+	// query_only and not mode=ro: the first reader after a crash has to
+	// recover the write-ahead log.
+	pool, err := sql.Open("sqlite", name+"?_pragma=busy_timeout(0)&_pragma=query_only(1)")
+	if err != nil {
+		return nil, err
+	}
+	pool.SetMaxOpenConns(readers)
+	pool.SetMaxIdleConns(readers)
+	return pool, nil
+}
+
+// openError says what is wrong with the file and what helps.
+func openError(path string, err error) error {
+	var remedy string
+	switch code, known := resultCode(err); {
+	case !known:
+		return fmt.Errorf("sqlitestore: %s: %w", path, err)
+	case code == lib.SQLITE_NOTADB:
+		remedy = "it is not a SQLite file: name another one"
+	case code == lib.SQLITE_CORRUPT:
+		remedy = "the file is damaged: restore a copy, or name another one"
+	case code == lib.SQLITE_READONLY, code == lib.SQLITE_PERM:
+		remedy = "it cannot be written: let this user write the file and its directory, or name another one"
+	case code == lib.SQLITE_CANTOPEN:
+		remedy = "it cannot be opened: let this user read and write the file and its directory, or name another one"
+	default:
+		return fmt.Errorf("sqlitestore: %s: %w", path, engineError(err))
+	}
+	return fmt.Errorf("sqlitestore: %s: %s: %w", path, remedy, err)
+}
+
+// engineError makes an error of the engine match zael.ErrUnavailable if the
+// file or the machine is out of order, and not the call.
+func engineError(err error) error {
+	code, known := resultCode(err)
+	if !known {
+		return err
+	}
+	switch code {
+	case lib.SQLITE_FULL:
+		return fmt.Errorf("the disk is full, nothing was changed: %w: %w", err, zael.ErrUnavailable)
+	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
+		return fmt.Errorf("the file is damaged, restore a copy: %w: %w", err, zael.ErrUnavailable)
+	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_PROTOCOL, lib.SQLITE_IOERR, lib.SQLITE_NOMEM,
+		lib.SQLITE_CANTOPEN, lib.SQLITE_READONLY: // they could be when the store was opened
+		return fmt.Errorf("%w: %w", err, zael.ErrUnavailable)
+	}
+	return err
+}
+
+// locked tells whether another connection is in the way, so that trying again
+// helps.
+func locked(err error) bool {
+	switch code, _ := resultCode(err); code {
+	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_PROTOCOL:
+		return true
+	}
+	return false
+}
+
+// resultCode is the engine's primary result code.
+func resultCode(err error) (code int, known bool) {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return 0, false
+	}
+	return e.Code() & 0xff, true
+}
+
+// contextError is for a call that its context ended.
+func contextError(ctx context.Context, what string) error {
+	return fmt.Errorf("sqlitestore: %s: %w", what, ctx.Err())
+}

@@ -1,0 +1,125 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/json"
+	"time"
+
+	"github.com/zeroae/zael"
+)
+
+// A limitText is a zael.Limit as the file has it.
+type limitText struct {
+	Name     string        `json:"name"`
+	Capacity int64         `json:"capacity"`
+	Burst    int64         `json:"burst"`
+	Amount   int64         `json:"refill_amount"`
+	Period   time.Duration `json:"refill_period_ns"`
+}
+
+func textLimits(limits []zael.Limit) (string, error) {
+	all := make([]limitText, len(limits))
+	for i, l := range limits {
+		if err := checkText("limit", l.Name); err != nil {
+			return "", err
+		}
+		all[i] = limitText{l.Name, l.Capacity, l.Burst, l.RefillAmount, l.RefillPeriod}
+	}
+	text, err := json.Marshal(all)
+	return string(text), err
+}
+
+func parseLimits(text string) ([]zael.Limit, error) {
+	var all []limitText
+	if err := json.Unmarshal([]byte(text), &all); err != nil {
+		return nil, err
+	}
+	var limits []zael.Limit
+	for _, l := range all {
+		limits = append(limits, zael.Limit{Name: l.Name, Capacity: l.Capacity, Burst: l.Burst, RefillAmount: l.Amount, RefillPeriod: l.Period})
+	}
+	return limits, nil
+}
+
+// none is textLimits of no limits.
+const none = "[]"
+
+// SetLimits implements zael.LimitStore.
+func (s *Store) SetLimits(ctx context.Context, scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (int64, error) {
+	text, err := textLimits(limits)
+	if err != nil {
+		return 0, err
+	}
+	return s.setLimits(ctx, scope, text, false, event)
+}
+
+// DeleteLimits implements zael.LimitStore.
+func (s *Store) DeleteLimits(ctx context.Context, scope zael.Scope, event zael.AuditEvent) (int64, error) {
+	return s.setLimits(ctx, scope, none, true, event)
+}
+
+func (s *Store) setLimits(ctx context.Context, scope zael.Scope, text string, remove bool, event zael.AuditEvent) (int64, error) {
+	if err := checkKey(zael.Key(scope)); err != nil {
+		return 0, err
+	}
+	record, err := recorder(event)
+	if err != nil {
+		return 0, err
+	}
+	result := new(int64) // which the writer may write when this call has ended
+	err = s.change(ctx, func(t *txn) error {
+		rev, kept := int64(0), none
+		err := t.conn.query("SELECT rev, limits FROM limits WHERE entity = ? AND resource = ?", func(v []driver.Value) error {
+			rev, _ = v[0].(int64)
+			kept, _ = v[1].(string)
+			return nil
+		}, scope.Entity, scope.Resource)
+		if err != nil {
+			return err
+		}
+		if remove && kept == none {
+			*result = rev
+			return nil
+		}
+		*result = max(event.Time.UnixMicro(), rev+1)
+		_, err = t.exec("INSERT INTO limits (entity, resource, rev, limits) VALUES (?, ?, ?, ?) "+
+			"ON CONFLICT (entity, resource) DO UPDATE SET rev = excluded.rev, limits = excluded.limits",
+			scope.Entity, scope.Resource, *result, text)
+		if err != nil {
+			return err
+		}
+		return record(t)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return *result, nil
+}
+
+// Limits implements zael.LimitStore.
+func (s *Store) Limits(ctx context.Context, scopes []zael.Scope) ([]zael.LimitSet, error) {
+	sets := make([]zael.LimitSet, len(scopes))
+	err := s.view(ctx, func(tx *sql.Tx) error {
+		for i, scope := range scopes {
+			set := &sets[i]
+			err := each(ctx, tx, func(rows *sql.Rows) error {
+				var text string
+				err := rows.Scan(&set.Rev, &text)
+				if err == nil {
+					set.Limits, err = parseLimits(text)
+				}
+				return err
+			}, "SELECT rev, limits FROM limits WHERE entity = ? AND resource = ?", scope.Entity, scope.Resource)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return sets, nil
+}

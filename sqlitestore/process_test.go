@@ -1,0 +1,214 @@
+package sqlitestore_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/sqlitestore"
+)
+
+// workVariable makes the test binary a worker process.
+const workVariable = "ZAEL_SQLITESTORE_WORK"
+
+func TestMain(m *testing.M) {
+	if what := os.Getenv(workVariable); what != "" {
+		if err := work(context.Background(), what); err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// A job is what a worker process does.
+type job struct {
+	kind    string // acquire, or open as a user without rights
+	callers int
+	times   int // in all; 0: until it is killed
+	path    string
+}
+
+func (j job) String() string {
+	return fmt.Sprintf("%s %d %d %s", j.kind, j.callers, j.times, j.path)
+}
+
+func parseJob(text string) (job, error) {
+	words := strings.SplitN(text, " ", 4)
+	if len(words) != 4 {
+		return job{}, fmt.Errorf("job %q: got %d words, want 4", text, len(words))
+	}
+	callers, err := strconv.Atoi(words[1])
+	if err != nil {
+		return job{}, err
+	}
+	times, err := strconv.Atoi(words[2])
+	return job{words[0], callers, times, words[3]}, err
+}
+
+func work(ctx context.Context, what string) error {
+	j, err := parseJob(what)
+	if err != nil {
+		return err
+	}
+	switch j.kind {
+	case "acquire":
+		return workAcquire(ctx, j)
+	case "unprivileged":
+		return workUnprivileged(ctx, j)
+	}
+	return fmt.Errorf("no work is called %q", j.kind)
+}
+
+var (
+	t0        = time.Date(2026, 1, 13, 14, 0, 0, 0, time.UTC)
+	thousand  = bucket.Definition{Burst: 1000, Amount: 1000, Period: time.Hour, Capacity: 1000}
+	sharedKey = zael.Key{Entity: "alice", Resource: "gpt-4"}
+)
+
+func oneOf(d bucket.Definition) []zael.Debit {
+	return []zael.Debit{{Key: sharedKey, Charges: []zael.Charge{{Name: "rpm", Definition: d, Amount: 1}}}}
+}
+
+// workAcquire waits for a line, then takes from the shared bucket, always at
+// one instant, and writes "ok" or "no" when it was answered.
+func workAcquire(ctx context.Context, j job) error {
+	s, err := sqlitestore.Open(ctx, j.path, nil)
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, j.callers+1)
+	for i := range j.callers {
+		wg.Go(func() {
+			for n := i; n < j.times || j.times == 0; n += j.callers {
+				if errs[i] = acquireOnce(ctx, s); errs[i] != nil {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	errs[j.callers] = s.Close(ctx)
+	return errors.Join(errs...)
+}
+
+func acquireOnce(ctx context.Context, s zael.Store) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	_, err := s.Take(ctx, t0, 0, oneOf(thousand))
+	switch {
+	case err == nil:
+		fmt.Println("ok")
+	case errors.Is(err, zael.ErrExceeded):
+		fmt.Println("no")
+	default:
+		return err
+	}
+	return nil
+}
+
+// A worker is a process with a job.
+type worker struct {
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	out   *bufio.Scanner
+	count map[string]int // of lines
+	last  string         // of the lines that are no answer
+}
+
+// hire starts a worker and waits until it is ready.
+func hire(t *testing.T, j job) *worker {
+	t.Helper()
+	w := &worker{count: map[string]int{}}
+	w.cmd = exec.CommandContext(t.Context(), os.Args[0])
+	w.cmd.Env = append(os.Environ(), workVariable+"="+j.String())
+	w.cmd.Stderr = os.Stderr
+	in, err := w.cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := w.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.in, w.out = in, bufio.NewScanner(out)
+	if err := w.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = w.cmd.Process.Kill()
+		_ = w.cmd.Wait()
+	})
+	if got := w.line(); got != "ready" {
+		t.Fatalf("a worker's first line: got %q, want ready", got)
+	}
+	return w
+}
+
+func (w *worker) line() string {
+	if !w.out.Scan() {
+		return ""
+	}
+	return w.out.Text()
+}
+
+// begin lets it work.
+func (w *worker) begin() error {
+	_, err := io.WriteString(w.in, "go\n")
+	return err
+}
+
+// collect reads what it writes until it has said "ok" so many times, or to the
+// end if that is 0.
+func (w *worker) collect(oks int) {
+	for oks == 0 || w.count["ok"] < oks {
+		text := w.line()
+		if text == "" {
+			return
+		}
+		w.count[text]++
+		if text != "ok" && text != "no" {
+			w.last = text
+		}
+	}
+}
+
+// kill ends it as if the machine had.
+func (w *worker) kill() error { return w.cmd.Process.Kill() }
+
+// taken is how many tokens of the shared bucket are taken.
+func taken(t *testing.T, s zael.Store) int64 {
+	t.Helper()
+	_, got, err := s.Buckets(t.Context(), t0, []zael.Key{sharedKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got[0].Limits) != 1 {
+		t.Fatalf("limits of the shared bucket: got %d, want 1", len(got[0].Limits))
+	}
+	at, err := bucket.At(t0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := got[0].Limits[0].State
+	return state.Definition.Burst - state.Available(at)
+}

@@ -1,0 +1,144 @@
+package sqlitestore_test
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/zeroae/zael"
+)
+
+const (
+	processes = 8
+	perWorker = 500
+	inFlight  = 8 // callers of a worker
+)
+
+// Processes that share a file admit together exactly what one would.
+func TestProcessesAdmitExactlyTheLimit(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	workers := hireAll(t, path, perWorker)
+	atOnce(t, workers, func(w *worker) { w.collect(0) })
+	oks, answers := 0, 0
+	for i, w := range workers {
+		if err := w.cmd.Wait(); err != nil || w.last != "" {
+			t.Errorf("worker %d: got %v and %q, want neither", i, err, w.last)
+		}
+		oks += w.count["ok"]
+		answers += w.count["ok"] + w.count["no"]
+	}
+	if answers != processes*perWorker || oks != 1000 {
+		t.Errorf("%d processes: got %d answers and %d admitted, want %d and 1000", processes, answers, oks, processes*perWorker)
+	}
+	checkFile(t, path, 1000, 1000)
+}
+
+// One of them is killed: what it had answered stays taken, and nothing else
+// goes wrong.
+func TestProcessKilledUnderLoad(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	workers := hireAll(t, path, perWorker)
+	victim := workers[0]
+	atOnce(t, workers, func(w *worker) {
+		if w == victim {
+			w.collect(20)
+			if err := w.kill(); err != nil {
+				t.Error(err)
+			}
+		}
+		w.collect(0)
+	})
+	oks := 0
+	for i, w := range workers {
+		if err := w.cmd.Wait(); w != victim && err != nil || w.last != "" {
+			t.Errorf("worker %d: got %v and %q, want neither", i, err, w.last)
+		}
+		oks += w.count["ok"]
+	}
+	if n := victim.count["ok"] + victim.count["no"]; n >= perWorker {
+		t.Errorf("the worker that was killed: got all its %d answers, want it killed before", n)
+	}
+	if oks > 1000 || oks < 1000-inFlight {
+		t.Errorf("admitted by all: got %d, want 1000, or up to %d less that the dead one did not tell of", oks, inFlight)
+	}
+	checkFile(t, path, 1000, 1000)
+}
+
+// All of them are killed, again and again: the file holds what they answered,
+// and at most what was asked besides.
+func TestCrashesLoseNoAnsweredCharge(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	least, most := 0, 0
+	for range 3 {
+		var workers []*worker
+		for range 2 {
+			workers = append(workers, hire(t, job{"acquire", inFlight, 0, path}))
+		}
+		atOnce(t, workers, func(w *worker) {
+			w.collect(100)
+			if err := w.kill(); err != nil {
+				t.Error(err)
+			}
+			w.collect(0) // what it wrote before
+		})
+		for _, w := range workers {
+			_ = w.cmd.Wait()
+			if w.last != "" {
+				t.Errorf("a worker: got %q, want answers only", w.last)
+			}
+			least += w.count["ok"]
+			most += w.count["ok"] + inFlight
+		}
+	}
+	checkFile(t, path, min(int64(least), 1000), min(int64(most), 1000))
+}
+
+func hireAll(t *testing.T, path string, times int) []*worker {
+	t.Helper()
+	workers := make([]*worker, processes)
+	var wg sync.WaitGroup
+	for i := range workers {
+		wg.Go(func() { workers[i] = hire(t, job{"acquire", inFlight, times, path}) })
+	}
+	wg.Wait()
+	return workers
+}
+
+// atOnce lets all workers begin, and follows each.
+func atOnce(t *testing.T, workers []*worker, follow func(*worker)) {
+	t.Helper()
+	for _, w := range workers {
+		if err := w.begin(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var wg sync.WaitGroup
+	for _, w := range workers {
+		wg.Go(func() { follow(w) })
+	}
+	wg.Wait()
+}
+
+// checkFile opens the file that the workers left: it is sound, from least to
+// most tokens of the shared bucket are taken, and as many counted.
+func checkFile(t *testing.T, path string, least, most int64) {
+	t.Helper()
+	s := open(t, path, nil)
+	n := taken(t, s)
+	if n < least || n > most {
+		t.Errorf("tokens taken in the file: got %d, want %d to %d", n, least, most)
+	}
+	for r, err := range s.Usage(t.Context(), zael.UsageQuery{Entity: sharedKey.Entity}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Amounts["rpm"] != n || r.Events != n {
+			t.Errorf("usage in the file: got %d tokens and %d acquires, want %d of both", r.Amounts["rpm"], r.Events, n)
+		}
+	}
+	if got := query(t, path, "PRAGMA integrity_check"); got != "ok" {
+		t.Errorf("integrity check: got %q, want ok", got)
+	}
+}

@@ -1,0 +1,229 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+)
+
+const (
+	// applicationID is "zael" in the header of the file, by which it is known.
+	applicationID = 0x7a61656c
+
+	// schemaVersion is the version of the tables below. A program opens files
+	// of its own version only.
+	schemaVersion = 1
+)
+
+// schema is what a new file is made of.
+//
+// An hour is counted from 1970 in UTC. Times are text in UTC with nine digits
+// of a second, so that they sort. Limits, amounts, metadata and details are
+// JSON.
+//
+//nolint:gochecknoglobals // a constant table
+var schema = []string{
+	// full is the latest instant at which a bucket that was forgotten had been
+	// full, in ns after 2025: to an older clock a missing bucket is as full as
+	// it was then.
+	`CREATE TABLE forgotten (id INTEGER PRIMARY KEY CHECK (id = 1), full_at INTEGER NOT NULL) STRICT`,
+	`INSERT INTO forgotten VALUES (1, -9223372036854775808)`,
+
+	// A bucket and the usage of the hour in which it was last used: an acquire
+	// changes one row. The usage moves to its own table when the bucket is used
+	// in another hour, or when that hour is over; then hour is NULL, and
+	// full_at the instant at which the bucket will be full and can go, in ns
+	// after 2025. See row.go for state.
+	`CREATE TABLE buckets (
+		id       INTEGER PRIMARY KEY,
+		entity   TEXT NOT NULL,
+		resource TEXT NOT NULL,
+		hour     INTEGER,
+		full_at  INTEGER,
+		state    BLOB NOT NULL,
+		UNIQUE (entity, resource)
+	) STRICT`,
+	`CREATE INDEX buckets_resource ON buckets (resource)`,
+	`CREATE INDEX buckets_hour ON buckets (hour, resource) WHERE hour IS NOT NULL`,
+	`CREATE INDEX buckets_full ON buckets (full_at) WHERE full_at IS NOT NULL`,
+
+	// Tokens by limit, net of what was given back, and acquires.
+	`CREATE TABLE usage (
+		id       INTEGER PRIMARY KEY,
+		entity   TEXT NOT NULL,
+		resource TEXT NOT NULL,
+		hour     INTEGER NOT NULL,
+		events   INTEGER NOT NULL,
+		amounts  TEXT NOT NULL,
+		UNIQUE (entity, hour, resource)
+	) STRICT`,
+	`CREATE INDEX usage_hour ON usage (hour, resource)`,
+
+	`CREATE TABLE entities (
+		id         TEXT PRIMARY KEY,
+		name       TEXT NOT NULL,
+		parent     TEXT NOT NULL,
+		cascade    INTEGER NOT NULL,
+		metadata   TEXT,
+		created_at TEXT NOT NULL
+	) STRICT, WITHOUT ROWID`,
+	`CREATE INDEX entities_parent ON entities (parent) WHERE parent <> ''`,
+
+	// The limits of a scope, "" where a part of it is left out; none if they
+	// were deleted. rev is the time of the change in µs since 1970.
+	`CREATE TABLE limits (
+		entity   TEXT NOT NULL,
+		resource TEXT NOT NULL,
+		rev      INTEGER NOT NULL,
+		limits   TEXT NOT NULL,
+		PRIMARY KEY (entity, resource)
+	) STRICT, WITHOUT ROWID`,
+
+	`CREATE TABLE audit (
+		id        INTEGER PRIMARY KEY,
+		time      TEXT NOT NULL,
+		action    TEXT NOT NULL,
+		principal TEXT NOT NULL,
+		entity    TEXT NOT NULL,
+		resource  TEXT NOT NULL,
+		details   TEXT
+	) STRICT`,
+	`CREATE INDEX audit_time ON audit (time)`,
+	`CREATE INDEX audit_entity ON audit (entity, time)`,
+}
+
+// prepareFile opens the file for writing, and makes the tables if it is new.
+func prepareFile(ctx context.Context, name string, sync Synchronous) (*conn, error) {
+	c, err := openConn(name)
+	if err != nil {
+		return nil, err
+	}
+	err = func() error {
+		if err := c.script("PRAGMA busy_timeout = 0"); err != nil {
+			return err
+		}
+		isNew := false
+		err := retry(ctx, func() (err error) {
+			isNew, err = recognize(c) // before anything is written to a file of somebody else's
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if err := tune(ctx, c, sync); err != nil {
+			return err
+		}
+		if isNew {
+			err = retry(ctx, func() error { return create(c) })
+		} else {
+			err = retry(ctx, func() error { return transaction(c, func() error { return nil }) }) // can it be written?
+		}
+		return err
+	}()
+	if err != nil {
+		_ = c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// recognize tells whether the file is new. It refuses one that is not zael's,
+// and one of another version.
+func recognize(c *conn) (isNew bool, err error) {
+	tables, err := c.number("SELECT count(*) FROM sqlite_schema")
+	if err != nil {
+		return false, err
+	}
+	id, err := c.number("PRAGMA application_id")
+	if err != nil {
+		return false, err
+	}
+	version, err := c.number("PRAGMA user_version")
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case tables == 0 && id == 0 && version == 0:
+		return true, nil
+	case id != applicationID:
+		return false, errors.New("it is a SQLite file of another program, not zael's: name another one")
+	case version > schemaVersion:
+		return false, fmt.Errorf("it was made by a newer zael (version %d of the tables, this one knows %d): update this program, or name another file",
+			version, schemaVersion)
+	case version < schemaVersion:
+		return false, fmt.Errorf("it has version %d of the tables, which this zael does not know: name another file", version)
+	}
+	return false, nil
+}
+
+// pragmas hold for a connection that writes; the page size only for a new file.
+// Acquires of different buckets change a page each, so that small pages make
+// short transactions. Eight MiB of log are copied back at a time.
+//
+//nolint:gochecknoglobals // a constant table
+var pragmas = []string{
+	"PRAGMA page_size = 1024",
+	"PRAGMA wal_autocheckpoint = 8192",     // pages
+	"PRAGMA journal_size_limit = 16777216", // bytes of the log that stay when it was copied
+	"PRAGMA cache_size = -16384",           // KiB
+}
+
+// tune sets what holds for a connection, and the mode of the file.
+func tune(ctx context.Context, c *conn, sync Synchronous) error {
+	for _, pragma := range append([]string{"PRAGMA synchronous = " + []string{"FULL", "NORMAL"}[sync]}, pragmas...) {
+		if err := c.script(pragma); err != nil {
+			return err
+		}
+	}
+	return retry(ctx, func() error {
+		mode := ""
+		err := c.query("PRAGMA journal_mode = WAL", func(row []driver.Value) error {
+			mode, _ = row[0].(string)
+			return nil
+		})
+		if err == nil && mode != "wal" {
+			err = fmt.Errorf("the write-ahead log does not work there (journal mode %q): use a disk of this machine", mode)
+		}
+		return err
+	})
+}
+
+// create makes the tables, unless another process has made them meanwhile.
+func create(c *conn) error {
+	return transaction(c, func() error {
+		isNew, err := recognize(c)
+		if err != nil || !isNew {
+			return err
+		}
+		for _, statement := range schema {
+			if err := c.script(statement); err != nil {
+				return err
+			}
+		}
+		return c.script(fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, schemaVersion))
+	})
+}
+
+// transaction runs f with the file locked for writing.
+func transaction(c *conn, f func() error) error {
+	_, err := c.exec(begin)
+	if err != nil {
+		return err
+	}
+	if err := f(); err != nil {
+		_, _ = c.exec(rollback) // of a transaction that may have ended by itself
+		return err
+	}
+	if _, err := c.exec(commit); err != nil {
+		_, _ = c.exec(rollback)
+		return err
+	}
+	return nil
+}
+
+const (
+	begin    = "BEGIN IMMEDIATE"
+	commit   = "COMMIT"
+	rollback = "ROLLBACK"
+)

@@ -1,0 +1,105 @@
+package sqlitestore
+
+import (
+	"database/sql/driver"
+	"time"
+
+	"github.com/zeroae/zael/bucket"
+)
+
+const (
+	// idle is how long a bucket must have been full to be forgotten. Callers
+	// whose instants lie no further apart never notice.
+	idle = bucket.Instant(time.Second)
+
+	sweepEvery = 256 // calls
+	sweepRows  = 64  // looked at each time
+	rowsForNew = 4   // looked at for each new row: more than it adds
+	mostRows   = 128 // looked at in one transaction, and two more for each call in it
+)
+
+// sweep looks at some rows that are due after calls, the oldest of them at an
+// instant: it moves usage of hours that are over to its table, forgets buckets
+// that have been full since idle, and deletes usage older than the retention.
+func (t *txn) sweep(calls int, at bucket.Instant) error {
+	if t.calls += calls; t.calls >= sweepEvery {
+		t.calls %= sweepEvery
+		t.owed += sweepRows
+	}
+	if !t.wrote || t.owed < sweepRows/4 {
+		return nil
+	}
+	n := min(t.owed, mostRows+2*calls)
+	t.owed = min(t.owed-n, 8*mostRows)
+	full := at - idle
+	used, err := t.sweepRows("SELECT id, hour, state, entity, resource FROM buckets WHERE hour < ? ORDER BY hour LIMIT ?",
+		hourOf(full.Time()), n, full)
+	if err != nil {
+		return err
+	}
+	waited, err := t.sweepRows("SELECT id, hour, state, entity, resource FROM buckets WHERE full_at <= ? ORDER BY full_at LIMIT ?",
+		int64(full), n, full)
+	if err != nil {
+		return err
+	}
+	result, err := t.conn.exec("DELETE FROM usage WHERE id IN (SELECT id FROM usage WHERE hour < ? ORDER BY hour LIMIT ?)",
+		hourOf(at.Time().Add(-t.retention)), int64(n))
+	if err != nil {
+		return err
+	}
+	old, err := result.RowsAffected()
+	if used+waited+int(old) == 0 {
+		t.owed = 0 // there is nothing to look at
+	}
+	return err
+}
+
+// sweepRows looks at up to n rows of a query and tells how many there were.
+func (t *txn) sweepRows(query string, bound int64, n int, full bucket.Instant) (int, error) {
+	var rows []*row
+	err := t.conn.query(query, func(v []driver.Value) error {
+		r := &row{hour: noHour}
+		r.damaged = r.scan(v[:3]) != nil
+		r.key.Entity, _ = v[3].(string)
+		r.key.Resource, _ = v[4].(string)
+		rows = append(rows, r)
+		return nil
+	}, bound, int64(n))
+	if err != nil || len(rows) == 0 {
+		return 0, err
+	}
+	forgot := false
+	for _, r := range rows {
+		delete(t.rows, r.key)
+		delete(t.older, r.key)
+		gone, err := t.sweepRow(r, full)
+		if err != nil {
+			return 0, err
+		}
+		forgot = forgot || gone
+	}
+	if forgot && full > t.forgotten {
+		t.forgotten = full
+		if _, err := t.exec("UPDATE forgotten SET full_at = ?", int64(full)); err != nil {
+			return 0, err
+		}
+	}
+	return len(rows), t.flush() // the usage
+}
+
+// sweepRow tells whether it forgot the bucket. One that cannot be read is put
+// aside, for the one who uses it to see.
+func (t *txn) sweepRow(r *row, full bucket.Instant) (gone bool, err error) {
+	if r.damaged {
+		_, err := t.exec("UPDATE buckets SET hour = NULL, full_at = NULL WHERE id = ?", r.id)
+		return false, err
+	}
+	t.settle(r)
+	if fullAt := r.fullAt(full); fullAt > full {
+		t.buf = r.encode(t.buf[:0])
+		_, err := t.exec("UPDATE buckets SET state = ?, hour = NULL, full_at = ? WHERE id = ?", t.buf, int64(fullAt), r.id)
+		return false, err
+	}
+	_, err = t.exec("DELETE FROM buckets WHERE id = ?", r.id)
+	return true, err
+}
