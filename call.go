@@ -53,10 +53,7 @@ func (l *Limiter) take(ctx context.Context, req *Request, maxWait time.Duration,
 		return at, err
 	}
 	l.countUnknown(c)
-	return l.charge(ctx, c, now, maxWait, func() error {
-		l.stats.staleLimits.Add(1)
-		return l.prepare(ctx, req, now, refreshAfter, c)
-	})
+	return l.charge(ctx, c, now, maxWait, req)
 }
 
 // takeMore charges what c asks for, under the limits it has.
@@ -72,27 +69,29 @@ func (l *Limiter) takeMore(ctx context.Context, c *call) error {
 }
 
 // charge has the store take c's debits. If a bucket has seen newer limits than
-// this process they are read again, if the caller can, and else taken from the
-// bucket.
-func (l *Limiter) charge(ctx context.Context, c *call, now time.Time, maxWait time.Duration, refresh func() error) (at time.Time, err error) {
+// this process, those of req are read again; without a req, or if that did not
+// help, the bucket's are adopted.
+func (l *Limiter) charge(ctx context.Context, c *call, now time.Time, maxWait time.Duration, req *Request) (at time.Time, err error) {
 	for range 4 {
 		at, err = l.once(ctx, c, now, maxWait)
-		switch {
-		case err == nil:
+		if err == nil {
 			return at, nil
-		case errors.Is(err, ErrExceeded):
+		}
+		if errors.Is(err, ErrExceeded) {
 			return at, c.exceeded(at, maxWait)
-		case !errors.Is(err, ErrStaleLimits):
+		}
+		if !errors.Is(err, ErrStaleLimits) {
 			return at, err
 		}
-		if refresh == nil {
+		if req == nil {
 			c.adopt()
 			continue
 		}
-		if err := refresh(); err != nil {
+		l.stats.staleLimits.Add(1)
+		if err := l.prepare(ctx, req, now, refreshAfter, c); err != nil {
 			return at, err
 		}
-		refresh = nil
+		req = nil
 	}
 	return at, fmt.Errorf("%w: its limits change all the time", ErrContention)
 }

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 
 // A job is what a worker process does.
 type job struct {
-	kind    string // acquire, or open as a user without rights
+	kind    string // acquire from a limit of 1000, load without a limit, or open as a user without rights
 	callers int
 	times   int // in all; 0: until it is killed
 	path    string
@@ -45,6 +45,12 @@ type job struct {
 
 func (j job) String() string {
 	return fmt.Sprintf("%s %d %d %s", j.kind, j.callers, j.times, j.path)
+}
+
+// environ is what makes a process do it. The race detector lets a process sleep
+// for a second at its end otherwise.
+func (j job) environ() []string {
+	return append(os.Environ(), workVariable+"="+j.String(), "GORACE=atexit_sleep_ms=0")
 }
 
 func parseJob(text string) (job, error) {
@@ -67,26 +73,18 @@ func work(ctx context.Context, what string) error {
 	}
 	switch j.kind {
 	case "acquire":
-		return workAcquire(ctx, j)
+		return workAcquire(ctx, j, thousand)
+	case "load":
+		return workAcquire(ctx, j, plenty)
 	case "unprivileged":
 		return workUnprivileged(ctx, j)
 	}
 	return fmt.Errorf("no work is called %q", j.kind)
 }
 
-var (
-	t0        = time.Date(2026, 1, 13, 14, 0, 0, 0, time.UTC)
-	thousand  = bucket.Definition{Burst: 1000, Amount: 1000, Period: time.Hour, Capacity: 1000}
-	sharedKey = zael.Key{Entity: "alice", Resource: "gpt-4"}
-)
-
-func oneOf(d bucket.Definition) []zael.Debit {
-	return []zael.Debit{{Key: sharedKey, Charges: []zael.Charge{{Name: "rpm", Definition: d, Amount: 1}}}}
-}
-
 // workAcquire waits for a line, then takes from the shared bucket, always at
 // one instant, and writes "ok" or "no" when it was answered.
-func workAcquire(ctx context.Context, j job) error {
+func workAcquire(ctx context.Context, j job, d bucket.Definition) error {
 	s, err := sqlitestore.Open(ctx, j.path, nil)
 	if err != nil {
 		return err
@@ -100,7 +98,7 @@ func workAcquire(ctx context.Context, j job) error {
 	for i := range j.callers {
 		wg.Go(func() {
 			for n := i; n < j.times || j.times == 0; n += j.callers {
-				if errs[i] = acquireOnce(ctx, s); errs[i] != nil {
+				if errs[i] = acquireOnce(ctx, s, d); errs[i] != nil {
 					return
 				}
 			}
@@ -111,10 +109,10 @@ func workAcquire(ctx context.Context, j job) error {
 	return errors.Join(errs...)
 }
 
-func acquireOnce(ctx context.Context, s zael.Store) error {
+func acquireOnce(ctx context.Context, s zael.Store, d bucket.Definition) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	_, err := s.Take(ctx, t0, 0, oneOf(thousand))
+	_, err := s.Take(ctx, t0, 0, ask(d, 1))
 	switch {
 	case err == nil:
 		fmt.Println("ok")
@@ -140,7 +138,7 @@ func hire(t *testing.T, j job) *worker {
 	t.Helper()
 	w := &worker{count: map[string]int{}}
 	w.cmd = exec.CommandContext(t.Context(), os.Args[0])
-	w.cmd.Env = append(os.Environ(), workVariable+"="+j.String())
+	w.cmd.Env = j.environ()
 	w.cmd.Stderr = os.Stderr
 	in, err := w.cmd.StdinPipe()
 	if err != nil {
@@ -194,21 +192,3 @@ func (w *worker) collect(oks int) {
 
 // kill ends it as if the machine had.
 func (w *worker) kill() error { return w.cmd.Process.Kill() }
-
-// taken is how many tokens of the shared bucket are taken.
-func taken(t *testing.T, s zael.Store) int64 {
-	t.Helper()
-	_, got, err := s.Buckets(t.Context(), t0, []zael.Key{sharedKey})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(got[0].Limits) != 1 {
-		t.Fatalf("limits of the shared bucket: got %d, want 1", len(got[0].Limits))
-	}
-	at, err := bucket.At(t0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	state := got[0].Limits[0].State
-	return state.Definition.Burst - state.Available(at)
-}

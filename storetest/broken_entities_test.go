@@ -127,11 +127,12 @@ func brokenEntities() []brokenStore {
 		{
 			name: "creators look, and then create",
 			make: method(func(o *override, good *reference) {
+				var m meeting
 				o.create = func(ctx context.Context, e zael.Entity, event zael.AuditEvent) error {
 					if found, err := good.Entities(ctx, []string{e.ID}); err != nil || found[0].ID != "" {
 						return errors.Join(err, zael.ErrEntityExists)
 					}
-					pause()
+					m.wait()
 					good.mu.Lock()
 					defer good.mu.Unlock()
 					good.entities[e.ID] = e

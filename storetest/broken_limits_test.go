@@ -198,15 +198,22 @@ func brokenLimits() []brokenStore {
 		},
 		{
 			name: "limits are written one by one",
-			make: setting(func(ctx context.Context, good *reference, scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (int64, error) {
-				rev, err := good.SetLimits(ctx, scope, limits[:1], event)
-				for i := range limits {
-					pause()
-					good.mu.Lock()
-					good.limits[scope] = zael.LimitSet{Limits: slices.Clone(limits[:i+1]), Rev: rev}
-					good.mu.Unlock()
+			make: method(func(o *override, good *reference) {
+				var m meeting
+				o.set = func(ctx context.Context, scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (int64, error) {
+					rev, err := good.SetLimits(ctx, scope, limits[:1], event)
+					for i := range limits {
+						m.wait()
+						good.mu.Lock()
+						good.limits[scope] = zael.LimitSet{Limits: slices.Clone(limits[:i+1]), Rev: rev}
+						good.mu.Unlock()
+					}
+					return rev, err
 				}
-				return rev, err
+				o.limits = func(ctx context.Context, scopes []zael.Scope) ([]zael.LimitSet, error) {
+					defer m.arrived.Add(1)
+					return good.Limits(ctx, scopes)
+				}
 			}),
 			fails: []string{"LimitStore/readers see whole sets, and what was finished before"},
 		},
@@ -235,15 +242,18 @@ func brokenLimits() []brokenStore {
 		},
 		{
 			name: "writers look, and then write",
-			make: setting(func(_ context.Context, good *reference, scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (int64, error) {
-				good.mu.Lock()
-				rev := max(event.Time.UnixMicro(), good.limits[scope].Rev+1)
-				good.mu.Unlock()
-				pause()
-				good.mu.Lock()
-				defer good.mu.Unlock()
-				good.limits[scope] = zael.LimitSet{Limits: slices.Clone(limits), Rev: rev}
-				return rev, nil
+			make: method(func(o *override, good *reference) {
+				var m meeting
+				o.set = func(_ context.Context, scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (int64, error) {
+					good.mu.Lock()
+					rev := max(event.Time.UnixMicro(), good.limits[scope].Rev+1)
+					good.mu.Unlock()
+					m.wait()
+					good.mu.Lock()
+					defer good.mu.Unlock()
+					good.limits[scope] = zael.LimitSet{Limits: slices.Clone(limits), Rev: rev}
+					return rev, nil
+				}
 			}),
 			fails: []string{"LimitStore/writers get revisions of their own"},
 		},

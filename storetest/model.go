@@ -207,9 +207,11 @@ func (m *model) takeIf(g guess, steps []step, at bucket.Instant, maxWait time.Du
 			options = []option{{s.next.State, false}}
 		}
 		if want == nil && s.charge.Definition.Rev == 0 && s.kept.Full(m.latest) {
-			next := options[len(options)-1] // kept or forgotten: the receipt does not tell
-			next.Definition.Rev = 0
-			options = append(options, next)
+			next := options[len(options)-1]
+			for _, rev := range []int64{0, s.kept.Definition.Rev} { // forgotten or kept: the receipt does not tell
+				next.Definition.Rev = rev
+				options = append(options, next)
+			}
 		}
 		s.bucket.options[s.charge.Name] = options
 	}
@@ -249,8 +251,10 @@ func (m *model) forgotten(s *step, at bucket.Instant, taken bool) option {
 func (m *model) kept(g guess, s step, at bucket.Instant) []option {
 	old := option{s.kept, false}
 	under := old.under(s.charge.Definition, m.changedAt(g, &s, at))
-	if s.kept.Full(m.latest) {
-		return []option{old, under}
+	if s.kept.Full(m.latest) { // and maybe forgotten, or under the definition as the charge says
+		said := s.under
+		said.Definition.Rev = under.Definition.Rev
+		return []option{old, under, s.under, said}
 	}
 	sooner := under.Wait(at, s.charge.Amount) < old.Wait(at, s.charge.Amount)
 	switch {

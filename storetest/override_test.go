@@ -12,32 +12,34 @@ import (
 type override struct {
 	*reference
 
-	take       func(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error)
-	adjust     func(ctx context.Context, now time.Time, debits []zael.Debit) (time.Time, error)
-	buckets    func(ctx context.Context, now time.Time, keys []zael.Key) (time.Time, []zael.Bucket, error)
-	local      func(now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, bool, error)
-	create     func(ctx context.Context, e zael.Entity, event zael.AuditEvent) error
-	entities   func(ctx context.Context, ids []string) ([]zael.Entity, error)
-	remove     func(ctx context.Context, id string, event zael.AuditEvent) error
-	children   func(ctx context.Context, parent string) iter.Seq2[zael.Entity, error]
-	set        func(ctx context.Context, scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (int64, error)
-	unset      func(ctx context.Context, scope zael.Scope, event zael.AuditEvent) (int64, error)
-	limits     func(ctx context.Context, scopes []zael.Scope) ([]zael.LimitSet, error)
-	ofEntity   func(ctx context.Context, entity string) iter.Seq2[zael.Bucket, error]
-	ofResource func(ctx context.Context, resource string) iter.Seq2[zael.Bucket, error]
-	usage      func(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error]
-	audit      func(ctx context.Context, q zael.AuditQuery) iter.Seq2[zael.AuditEvent, error]
+	take        func(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error)
+	adjust      func(ctx context.Context, now time.Time, debits []zael.Debit) (time.Time, error)
+	buckets     func(ctx context.Context, now time.Time, keys []zael.Key) (time.Time, []zael.Bucket, error)
+	localAdjust func(now time.Time, debits []zael.Debit) (time.Time, bool, error)
+	local       func(now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, bool, error)
+	create      func(ctx context.Context, e zael.Entity, event zael.AuditEvent) error
+	entities    func(ctx context.Context, ids []string) ([]zael.Entity, error)
+	remove      func(ctx context.Context, id string, event zael.AuditEvent) error
+	children    func(ctx context.Context, parent string) iter.Seq2[zael.Entity, error]
+	set         func(ctx context.Context, scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (int64, error)
+	unset       func(ctx context.Context, scope zael.Scope, event zael.AuditEvent) (int64, error)
+	limits      func(ctx context.Context, scopes []zael.Scope) ([]zael.LimitSet, error)
+	ofEntity    func(ctx context.Context, entity string) iter.Seq2[zael.Bucket, error]
+	ofResource  func(ctx context.Context, resource string) iter.Seq2[zael.Bucket, error]
+	usage       func(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error]
+	audit       func(ctx context.Context, q zael.AuditQuery) iter.Seq2[zael.AuditEvent, error]
 }
 
-// overridden is a reference with methods replaced by change. TakeLocal answers
-// nothing unless it is replaced too, AdjustLocal never.
+// overridden is a reference with methods replaced by change. TakeLocal and
+// AdjustLocal answer nothing unless they are replaced too.
 func overridden(change func(o *override, good *reference)) *override {
 	good := newReference()
 	o := &override{
 		reference: good,
 		take:      good.Take, adjust: good.Adjust, buckets: good.Buckets,
-		local:  func(now time.Time, _ time.Duration, _ []zael.Debit) (time.Time, bool, error) { return now, false, nil },
-		create: good.CreateEntity, entities: good.Entities, remove: good.DeleteEntity, children: good.Children,
+		local:       func(now time.Time, _ time.Duration, _ []zael.Debit) (time.Time, bool, error) { return now, false, nil },
+		localAdjust: func(now time.Time, _ []zael.Debit) (time.Time, bool, error) { return now, false, nil },
+		create:      good.CreateEntity, entities: good.Entities, remove: good.DeleteEntity, children: good.Children,
 		set: good.SetLimits, unset: good.DeleteLimits, limits: good.Limits,
 		ofEntity: good.EntityBuckets, ofResource: good.ResourceBuckets, usage: good.Usage, audit: good.Audit,
 	}
@@ -61,8 +63,8 @@ func (o *override) TakeLocal(now time.Time, maxWait time.Duration, debits []zael
 	return o.local(now, maxWait, debits)
 }
 
-func (o *override) AdjustLocal(now time.Time, _ []zael.Debit) (time.Time, bool, error) {
-	return now, false, nil
+func (o *override) AdjustLocal(now time.Time, debits []zael.Debit) (time.Time, bool, error) {
+	return o.localAdjust(now, debits)
 }
 
 func (o *override) CreateEntity(ctx context.Context, e zael.Entity, event zael.AuditEvent) error {

@@ -24,6 +24,9 @@ const root = "../.."
 var program string // built by TestMain
 
 func TestMain(m *testing.M) {
+	if os.Getenv(countInterrupts) != "" {
+		os.Exit(interrupts())
+	}
 	dir, err := os.MkdirTemp("", "zael")
 	if err != nil {
 		panic(err)

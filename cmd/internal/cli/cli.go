@@ -7,20 +7,25 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 )
 
-// IO is what a command reads and writes.
+// IO is what a command reads and writes, and its environment.
 type IO struct {
 	In       io.Reader
 	Out, Err io.Writer
+	Getenv   func(string) string // os.Getenv if nil
 }
 
 // Main runs the command that args name and returns its exit code. Errors are
 // written to Err, once.
 func Main(ctx context.Context, args []string, streams IO) int {
-	a := &app{in: streams.In, out: bufio.NewWriterSize(streams.Out, 1<<16), err: streams.Err}
+	a := &app{in: streams.In, stdout: streams.Out, out: bufio.NewWriterSize(streams.Out, 1<<16), err: streams.Err, getenv: streams.Getenv}
+	if a.getenv == nil {
+		a.getenv = os.Getenv
+	}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(a.in)
@@ -42,26 +47,40 @@ func Main(ctx context.Context, args []string, streams IO) int {
 // An app is one run of the program.
 type app struct {
 	in      io.Reader
-	out     *bufio.Writer // flushed at the end
+	stdout  io.Writer     // for the commands that zael runs
+	out     *bufio.Writer // to stdout, flushed at the end
 	err     io.Writer
+	getenv  func(string) string
 	started bool // a command began its work: errors are no longer about the command line
 }
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "zael",
-		Short: "Rate limits: try them on a trace",
+		Short: "Rate limits that any number of processes share",
 		Long: `zael limits rates by token buckets that any number of processes share.
 
+Buckets, limits and entities are in a store. It is a SQLite file in your data
+directory unless --store or the environment variable ZAEL_STORE says otherwise.
+
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a limit,
-4 the store is unavailable, 130 interrupted.`,
+4 the store is unavailable, 128+N ended by signal N (130 interrupted).`,
 		Version:       readVersion().Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	root.SetVersionTemplate("zael {{.Version}}\n")
 	root.AddCommand(
+		a.acquire(),
+		a.audit(),
+		a.available(),
+		a.bench(),
+		a.benchWorker(),
+		a.capacity(),
+		a.entity(),
+		a.limits(),
 		a.replay(),
+		a.usage(),
 		a.version(),
 	)
 	return root

@@ -56,7 +56,7 @@ func TestUsageErrors(t *testing.T) {
 		{"replay - -l n=1/s --max-wait -1s", "--max-wait -1s is negative"},
 		{"replay - -l n=1/s --max-wait soon", "invalid argument"},
 		{"replay - -l n=1/s --store nowhere", "--store"},
-		{"replay - -l n=1/s --store redis:x", "--store"},
+		{"replay - -l n=1/s --store dynamodb://x", "--store"},
 		{"replay - -l n=1/s --resource /", `--resource "/" is not`},
 	} {
 		r := zaelIn(trace, strings.Fields(c.args)...)

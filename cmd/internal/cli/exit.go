@@ -18,6 +18,9 @@ const (
 	exitUsage       = 2
 	exitRefused     = 3   // by a limit
 	exitUnavailable = 4   // the store
+	exitCannotRun   = 126 // a command that was found, as shells and env say it
+	exitNotFound    = 127 // a command, likewise
+	exitSignal      = 128 // and the number of the signal that ended a command
 	exitInterrupted = 130 // as shells say it: 128 and SIGINT
 )
 
@@ -35,14 +38,33 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
 }
 
+// An exitError has an exit code of its own.
+type exitError struct {
+	code   int
+	cause  error  // nil: there is nothing to say
+	detail string // lines to write below the error
+}
+
+func (e *exitError) Error() string {
+	if e.cause == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.cause.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.cause }
+
 // exitCode tells what an error comes to. A command says by usageError that a
 // ValidationError is about its flags; others are not, such as one about a line
 // of a file.
 func exitCode(ctx context.Context, err error) int {
 	var usage *usageError
+	var own *exitError
 	switch {
 	case err == nil:
 		return exitDone
+	case errors.As(err, &own):
+		return own.code
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.Is(err, zael.ErrExceeded):
@@ -59,10 +81,17 @@ func exitCode(ctx context.Context, err error) int {
 func (a *app) fail(ctx context.Context, cmd *cobra.Command, err error) int {
 	code := exitCode(ctx, err)
 	text := message(err)
-	if code == exitInterrupted {
+	var own *exitError
+	switch {
+	case errors.As(err, &own) && own.cause == nil:
+		return code
+	case own == nil && code == exitInterrupted:
 		text = "interrupted"
 	}
 	fmt.Fprintf(a.err, "zael: %s\n", text)
+	if own != nil {
+		fmt.Fprint(a.err, own.detail)
+	}
 	if code == exitUsage {
 		fmt.Fprintf(a.err, "Run '%s --help' for usage.\n", cmd.CommandPath())
 	}

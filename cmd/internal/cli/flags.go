@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,16 +10,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zeroae/zael"
-	"github.com/zeroae/zael/stores"
 )
 
 // A limitsValue is the flag --limit, which may be repeated.
 type limitsValue []zael.Limit
 
+const limitHelp = `a limit, "NAME=AMOUNT/PERIOD [burst N]": PERIOD is s, min, h, d or a number of them; may be repeated`
+
 // addLimits gives cmd the flag --limit.
 func addLimits(cmd *cobra.Command) *limitsValue {
 	limits := new(limitsValue)
-	cmd.Flags().VarP(limits, "limit", "l", `a limit, "NAME=AMOUNT/PERIOD [burst N]": PERIOD is s, min, h, d or a number of them; may be repeated`)
+	cmd.Flags().VarP(limits, "limit", "l", limitHelp)
 	_ = cmd.RegisterFlagCompletionFunc("limit", cobra.NoFileCompletions)
 	return limits
 }
@@ -70,26 +70,6 @@ func reason(err error) error {
 		return err
 	}
 	return errors.New(invalid.Reason)
-}
-
-// addStore gives cmd the flag --store.
-func addStore(cmd *cobra.Command) *string {
-	url := cmd.Flags().String("store", "memory:", "where the buckets are, as a `URL`")
-	_ = cmd.RegisterFlagCompletionFunc("store", cobra.FixedCompletions([]string{"memory:"}, cobra.ShellCompDirectiveNoFileComp))
-	return url
-}
-
-// openStore opens what --store says; the caller closes it.
-func openStore(ctx context.Context, url string) (stores.Store, error) {
-	s, err := stores.Open(ctx, url)
-	var invalid *zael.ValidationError
-	switch {
-	case err == nil:
-		return s, nil
-	case errors.As(err, &invalid):
-		return nil, usagef("--store %q %s", url, invalid.Reason)
-	}
-	return nil, err
 }
 
 // addJSON gives cmd the flag --json.

@@ -24,7 +24,7 @@ type progress struct {
 // newProgress shows on out if that is a terminal.
 func newProgress(out io.Writer, size int64) *progress {
 	p := &progress{size: size, now: time.Now}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if isTerminal(out) {
 		p.out = out
 	}
 	p.start = p.now()
@@ -70,4 +70,38 @@ func (p *progress) done() {
 	if p.wrote {
 		fmt.Fprint(p.out, "\r\x1b[K")
 	}
+}
+
+// A line shows on a terminal what a command is doing. Elsewhere it is silent.
+type line struct {
+	out   io.Writer // nil: silent
+	wrote bool
+}
+
+// newLine is a line on standard error.
+func (a *app) newLine() *line {
+	l := new(line)
+	if isTerminal(a.err) {
+		l.out = a.err
+	}
+	return l
+}
+
+func (l *line) write(text string) {
+	if l.out != nil {
+		l.wrote = true
+		fmt.Fprintf(l.out, "\r\x1b[K%s", text)
+	}
+}
+
+func (l *line) clear() {
+	if l.wrote {
+		l.wrote = false
+		fmt.Fprint(l.out, "\r\x1b[K")
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -69,7 +69,8 @@ up nothing is refused.`,
 		},
 	}
 	c.limits = addLimits(cmd)
-	c.store = addStore(cmd)
+	c.store = cmd.Flags().String("store", "memory:", "where the buckets are, as a `URL`; ZAEL_STORE has no effect here")
+	completeStore(cmd)
 	c.json = addJSON(cmd)
 	f := cmd.Flags()
 	f.StringArrayVarP(&c.consume, "consume", "c", nil, "what a request takes of a limit, `NAME=EXPR`; may be repeated (default 1)")

@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+)
+
+// An amountsValue is the flag --consume, which may be repeated.
+type amountsValue zael.Amounts
+
+// addAmounts gives cmd the flag --consume.
+func addAmounts(cmd *cobra.Command, usage string) amountsValue {
+	amounts := amountsValue{}
+	cmd.Flags().VarP(amounts, "consume", "c", usage)
+	_ = cmd.RegisterFlagCompletionFunc("consume", cobra.NoFileCompletions)
+	return amounts
+}
+
+// Set reads one more amount.
+func (v amountsValue) Set(text string) error {
+	name, n, err := parseAmount(text)
+	if err != nil {
+		return err
+	}
+	if _, twice := v[name]; twice {
+		return fmt.Errorf("%s is there twice", name)
+	}
+	v[name] = n
+	return nil
+}
+
+// String is for pflag, which shows it as the default.
+func (v amountsValue) String() string { return zael.Amounts(v).String() }
+
+// Type is what stands after the flag in the help.
+func (v amountsValue) Type() string { return "NAME=N" }
+
+// parseAmount reads NAME=N.
+func parseAmount(text string) (name string, n int64, err error) {
+	name, number, ok := strings.Cut(text, "=")
+	name, number = strings.TrimSpace(name), strings.TrimSpace(number)
+	if !ok || name == "" {
+		return "", 0, fmt.Errorf("%q is not NAME=N, such as rpm=1", text)
+	}
+	n, err = strconv.ParseInt(number, 10, 64)
+	if err != nil || n < 0 || n > bucket.MaxAmount {
+		return "", 0, fmt.Errorf("%s: %q is not a whole number from 0 to %d", name, number, bucket.MaxAmount)
+	}
+	return name, n, nil
+}
+
+// amounts are what --consume says, and 1 of each limit that it does not name.
+func (v amountsValue) amounts(limits, parentLimits limitsValue, stored bool) (zael.Amounts, error) {
+	amounts := zael.Amounts{}
+	for name, n := range v {
+		if !stored && !limits.has(name) && !parentLimits.has(name) {
+			return nil, usagef("--consume %s=%d: there is no limit %q; there are %s", name, n, name, limits.names())
+		}
+		amounts[name] = n
+	}
+	for _, l := range limits {
+		if _, named := v[l.Name]; !named {
+			amounts[l.Name] = 1
+		}
+	}
+	return amounts, nil
+}
+
+// A metadataValue is the flag --metadata, which may be repeated.
+type metadataValue map[string]string
+
+// Set reads one more pair.
+func (v metadataValue) Set(text string) error {
+	key, value, ok := strings.Cut(text, "=")
+	if !ok || key == "" {
+		return fmt.Errorf("%q is not KEY=VALUE", text)
+	}
+	if _, twice := v[key]; twice {
+		return fmt.Errorf("%s is there twice", key)
+	}
+	v[key] = value
+	return nil
+}
+
+// String is for pflag, which shows it as the default.
+func (v metadataValue) String() string { return "" }
+
+// Type is what stands after the flag in the help.
+func (v metadataValue) Type() string { return "KEY=VALUE" }

@@ -1,0 +1,364 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/loadgen"
+)
+
+// A benchCommand is the flags of zael bench.
+type benchCommand struct {
+	loadgen.Job
+	store                *storeFlags
+	limits, parentLimits *limitsValue
+	consume              amountsValue
+	processes            int
+	unlimited            bool // by the default limit
+	json                 *bool
+}
+
+// Most of what a bench may ask for.
+const (
+	maxProcesses = 256
+	maxCallers   = 10_000
+	maxKeys      = 1_000_000
+)
+
+func (a *app) bench() *cobra.Command {
+	var c benchCommand
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Put load on a store, and hold what it admits against the limits",
+		Long: `Bench takes from a store as fast as it answers: in each of --processes as many
+callers as --callers says, each with one acquire at a time, of keys chosen at
+random. It prints acquires and refusals a second, how long they took, errors, and
+what was admitted beside the ideal: of each key the burst, and what refilled
+between the first and the last acquire. More than that is never admitted; where
+every key is asked more often than its limits allow it is as much, but for what
+refills at the very end while no caller gets to run.
+
+The default limit never refuses, so that it is the store that is measured. With
+--cascade all keys have one parent and take from it too.
+
+Entities begin with bench- and a random word, and are deleted at the end, after
+Ctrl-C too; nothing else is touched. A bench that is killed with KILL leaves them.
+The audit log keeps the deletions. After Ctrl-C what was done until then is
+printed, and the exit code is 130.`,
+		Example: `  zael bench --store memory: --duration 1s
+  zael bench --processes 4 --limit n=1000/s --duration 2s
+  zael bench --processes 2 --callers 8 --keys 10 --cascade --limit n=100/s --duration 2s --json`,
+		Args: cobra.NoArgs,
+	}
+	c.store = addStore(cmd, time.Second)
+	cmd.Flags().Lookup("timeout").Usage = "give one acquire up after so long"
+	c.limits = addLimits(cmd)
+	cmd.Flags().Lookup("limit").Usage += " (default n=1000000000/s)"
+	c.parentLimits = new(limitsValue)
+	c.consume = addAmounts(cmd, "what an acquire takes of a limit; may be repeated (default 1)")
+	c.json = addJSON(cmd)
+	f := cmd.Flags()
+	f.Var(c.parentLimits, "parent-limit", "a limit of the parent; may be repeated (default: as --limit)")
+	f.IntVarP(&c.processes, "processes", "p", 1, "`N` processes")
+	f.IntVar(&c.Callers, "callers", 64, "`N` callers in each process")
+	f.IntVarP(&c.Keys, "keys", "k", 1, "`N` entities to take from")
+	f.DurationVarP(&c.Duration, "duration", "d", 10*time.Second, "how long")
+	f.BoolVar(&c.Cascade, "cascade", false, "take from a parent of all keys too")
+	for _, flag := range []string{"parent-limit", "processes", "callers", "keys", "duration"} {
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
+	}
+	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		url, err := c.prepare(a)
+		if err != nil {
+			return err
+		}
+		return a.runBench(cmd.Context(), &c, url)
+	})
+	return cmd
+}
+
+// prepare checks the flags and makes the job of them.
+func (c *benchCommand) prepare(a *app) (url string, err error) {
+	for _, n := range []struct {
+		flag      string
+		have, max int
+	}{
+		{"--processes", c.processes, maxProcesses}, {"--callers", c.Callers, maxCallers}, {"--keys", c.Keys, maxKeys},
+	} {
+		if n.have < 1 || n.have > n.max {
+			return "", usagef("%s %d is not 1 to %d", n.flag, n.have, n.max)
+		}
+	}
+	switch {
+	case c.Duration <= 0:
+		return "", usagef("--duration %v is not above 0", c.Duration)
+	case len(*c.parentLimits) > 0 && !c.Cascade:
+		return "", usagef("--parent-limit has no effect without --cascade")
+	}
+	if c.unlimited = len(*c.limits) == 0; c.unlimited {
+		*c.limits = limitsValue{zael.PerSecond("n", 1_000_000_000)}
+	}
+	c.Limits = *c.limits
+	if len(*c.parentLimits) > 0 {
+		c.ParentLimits = *c.parentLimits
+	}
+	if c.Consume, err = c.consume.amounts(*c.limits, *c.parentLimits, false); err != nil {
+		return "", err
+	}
+	if !slices.ContainsFunc(c.Limits, func(l zael.Limit) bool { return c.Consume[l.Name] > 0 }) {
+		return "", usagef("--consume takes nothing of any limit")
+	}
+	c.Resource = "bench"
+	c.Prefix = "bench-" + strings.ToLower(rand.Text()[:8])
+	c.Timeout = c.store.timeout
+	if url, err = a.storeURL(c.store); err != nil {
+		return "", err
+	}
+	if c.processes > 1 && strings.HasPrefix(url, "memory:") {
+		return "", usagef("processes do not share memory: use --processes 1, or another --store than %s", url)
+	}
+	return url, nil
+}
+
+func (a *app) runBench(ctx context.Context, c *benchCommand, url string) error {
+	store, err := a.open(ctx, c.store)
+	if err != nil {
+		return err
+	}
+	last := context.WithoutCancel(ctx)
+	defer func() { _ = store.Close(last) }()
+	l, err := zael.New(store, &zael.Config{Principal: a.who(c.store)})
+	if err != nil {
+		return err
+	}
+	line := a.newLine()
+	defer line.clear()
+	line.write("preparing")
+	err = loadgen.Setup(ctx, l, &c.Job)
+	var tally *loadgen.Tally
+	if err == nil {
+		progress := benchProgress(line, c.Duration)
+		if c.processes == 1 {
+			tally, err = loadgen.Run(ctx, store, &c.Job, progress)
+		} else {
+			tally, err = loadgen.Fleet(ctx, c.processes, worker(url), &c.Job, progress)
+		}
+	}
+	line.write("cleaning up")
+	if left := loadgen.Cleanup(last, l, &c.Job); left != nil {
+		err = errors.Join(err, fmt.Errorf("entities that begin with %s are left: %w", c.Prefix, left))
+	}
+	line.clear()
+	if err != nil {
+		return ofProcess(err)
+	}
+	report, err := c.report(tally, url)
+	if err != nil {
+		return err
+	}
+	if *c.json {
+		err = a.printJSON(report)
+	} else {
+		a.printBench(c, report)
+	}
+	return errors.Join(err, ctx.Err())
+}
+
+// worker makes the command of another process.
+func worker(url string) func(context.Context) *exec.Cmd {
+	return func(ctx context.Context) *exec.Cmd {
+		self, err := os.Executable()
+		if err != nil {
+			self = os.Args[0]
+		}
+		return exec.CommandContext(ctx, self, "bench-worker", "--store", url)
+	}
+}
+
+func (a *app) benchWorker() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:    "bench-worker",
+		Short:  "A process of zael bench",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+	}
+	store := addStore(cmd, storeTimeout)
+	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		opened, err := a.open(cmd.Context(), store)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = opened.Close(context.WithoutCancel(cmd.Context())) }()
+		return loadgen.Work(cmd.Context(), opened, a.in, a.stdout)
+	})
+	return cmd
+}
+
+// ofProcess is the error of a process, with the exit code that it had.
+func ofProcess(err error) error {
+	var p *loadgen.ProcessError
+	var exit *exec.ExitError
+	if !errors.As(err, &p) || !errors.As(err, &exit) {
+		return err
+	}
+	code := exitFailed
+	if exit.ExitCode() == exitUnavailable {
+		code = exitUnavailable
+	}
+	return &exitError{code: code, cause: errors.New(strings.ReplaceAll(err.Error(), ": zael: ", ": "))}
+}
+
+// benchProgress shows how far it is.
+func benchProgress(line *line, duration time.Duration) func(loadgen.Counts) {
+	begin := time.Now()
+	return func(c loadgen.Counts) {
+		gone := time.Since(begin)
+		text := fmt.Sprintf("%v of %v  %s acquires/s", gone.Round(time.Second), duration, perSecond(c.Admitted, gone))
+		if c.Refused > 0 {
+			text += fmt.Sprintf("  %s refused/s", perSecond(c.Refused, gone))
+		}
+		if c.Failed > 0 {
+			text += fmt.Sprintf("  %s errors", number(c.Failed))
+		}
+		line.write(text)
+	}
+}
+
+func perSecond(n int64, d time.Duration) string { return number(int64(rate(n, d) + 0.5)) }
+
+func rate(n int64, d time.Duration) float64 {
+	if d <= 0 {
+		return 0
+	}
+	return float64(n) / d.Seconds()
+}
+
+// A benchReport is what came of it, as JSON.
+type benchReport struct {
+	Store           string           `json:"store"`
+	Processes       int              `json:"processes"`
+	Callers         int              `json:"callers"` // in each process
+	Keys            int              `json:"keys"`
+	DurationSeconds float64          `json:"duration_seconds"` // from the first decision to the last
+	AcquiresPerS    float64          `json:"acquires_per_s"`   // admitted
+	RefusedPerS     float64          `json:"refused_per_s"`
+	P50             float64          `json:"p50_ms"` // of admitted acquires
+	P99             float64          `json:"p99_ms"`
+	P999            float64          `json:"p999_ms"`
+	Max             float64          `json:"max_ms"`
+	RefusedP50      float64          `json:"refused_p50_ms"`
+	RefusedP99      float64          `json:"refused_p99_ms"`
+	RefusedP999     float64          `json:"refused_p999_ms"`
+	RefusedMax      float64          `json:"refused_max_ms"`
+	Errors          int64            `json:"errors"`
+	ErrorsByKind    map[string]int64 `json:"errors_by_kind"`
+	Admitted        int64            `json:"admitted"` // acquires
+	Ideal           int64            `json:"ideal"`    // the most that the limits allow
+	Refused         int64            `json:"refused"`
+	AdmittedAmounts zael.Amounts     `json:"admitted_amounts"` // tokens by limit
+	IdealAmounts    zael.Amounts     `json:"ideal_amounts"`
+	elapsed         time.Duration
+	latency, denial loadgen.Latency
+}
+
+func (c *benchCommand) report(t *loadgen.Tally, url string) (*benchReport, error) {
+	ideal, err := c.Ideal(t)
+	if err != nil {
+		return nil, err
+	}
+	r := &benchReport{
+		Store: url, Processes: c.processes, Callers: c.Callers, Keys: c.Keys,
+		DurationSeconds: t.Elapsed().Seconds(),
+		AcquiresPerS:    rate(t.Admitted, t.Elapsed()), RefusedPerS: rate(t.Refused, t.Elapsed()),
+		Errors: t.Failed, ErrorsByKind: t.Errors,
+		Admitted: t.Admitted, Ideal: ideal.Acquires, Refused: t.Refused,
+		AdmittedAmounts: zael.Amounts{}, IdealAmounts: ideal.Tokens,
+		elapsed: t.Elapsed(), latency: t.Latency(), denial: t.RefusedLatency(),
+	}
+	for name := range ideal.Tokens {
+		r.AdmittedAmounts[name] = t.Admitted * c.Consume[name]
+	}
+	r.P50, r.P99, r.P999, r.Max = ms(r.latency.P50), ms(r.latency.P99), ms(r.latency.P999), ms(r.latency.Max)
+	r.RefusedP50, r.RefusedP99, r.RefusedP999, r.RefusedMax = ms(r.denial.P50), ms(r.denial.P99), ms(r.denial.P999), ms(r.denial.Max)
+	return r, nil
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func (a *app) printBench(c *benchCommand, r *benchReport) {
+	fmt.Fprintf(a.out, "%s, %s with %s, %s, %.1f s\n\n", r.Store,
+		count(r.Processes, "process", "processes"), count(r.Callers, "caller", "callers"), count(r.Keys, "key", "keys"), r.DurationSeconds)
+	t := newTable("", ">a second", ">p50", ">p99", ">p99.9", ">max")
+	row := func(name string, n int64, l loadgen.Latency) {
+		cells := []string{name, perSecond(n, r.elapsed), "", "", "", ""}
+		if n > 0 {
+			cells = []string{name, perSecond(n, r.elapsed), short(l.P50), short(l.P99), short(l.P999), short(l.Max)}
+		}
+		t.add(cells...)
+	}
+	row("acquires", r.Admitted, r.latency)
+	row("refused", r.Refused, r.denial)
+	t.write(a.out, "")
+	fmt.Fprintf(a.out, "errors    %s", number(r.Errors))
+	separator := ": "
+	for _, kind := range slices.Sorted(maps.Keys(r.ErrorsByKind)) {
+		fmt.Fprintf(a.out, "%s%s %s", separator, number(r.ErrorsByKind[kind]), printable(kind))
+		separator = ", "
+	}
+	fmt.Fprintln(a.out)
+	if c.unlimited {
+		return
+	}
+	fmt.Fprintln(a.out)
+	t = newTable("", ">admitted", ">ideal", ">share")
+	t.add("acquires", number(r.Admitted), number(r.Ideal), share(r.Admitted, r.Ideal))
+	for _, l := range c.Limits {
+		if ideal, ok := r.IdealAmounts[l.Name]; ok {
+			t.add(l.String(), number(r.AdmittedAmounts[l.Name]), number(ideal), share(r.AdmittedAmounts[l.Name], ideal))
+		}
+	}
+	t.write(a.out, "")
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return number(int64(n)) + " " + many
+}
+
+// share never rounds up to all of it.
+func share(part, whole int64) string {
+	if whole == 0 {
+		return ""
+	}
+	p := 100 * float64(part) / float64(whole)
+	if text := percent(p); part == whole || text != percent(100) {
+		return text
+	}
+	return "99.9 %"
+}
+
+// short is a duration in three digits.
+func short(d time.Duration) string {
+	switch {
+	case d < 10*time.Microsecond:
+		return fmt.Sprintf("%.2f µs", float64(d)/1e3)
+	case d < time.Millisecond:
+		return fmt.Sprintf("%.0f µs", float64(d)/1e3)
+	case d < 100*time.Millisecond:
+		return fmt.Sprintf("%.1f ms", ms(d))
+	}
+	return fmt.Sprintf("%.0f ms", ms(d))
+}

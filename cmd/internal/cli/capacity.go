@@ -1,0 +1,64 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zeroae/zael"
+)
+
+func (a *app) capacity() *cobra.Command {
+	var resource, limit string
+	var options zael.CapacityOptions
+	cmd := &cobra.Command{
+		Use:   "capacity --resource NAME --limit-name NAME",
+		Short: "Add up a limit of a resource over all who use it",
+		Long: `Capacity adds up a limit of a resource over all entities that have a bucket in
+use: what they may hold, what is left and how much of it is in use. Buckets that
+are full may be missing, as stores forget them.`,
+		Example: `  zael capacity --resource gpt-4 --limit-name rpm
+  zael capacity --resource gpt-4 --limit-name tpm --parents-only --json`,
+		Args: cobra.NoArgs,
+	}
+	store := addStore(cmd, storeTimeout)
+	asJSON := addJSON(cmd)
+	f := cmd.Flags()
+	f.StringVarP(&resource, "resource", "r", "", "`NAME` of what is accessed")
+	f.StringVar(&limit, "limit-name", "", "`NAME` of the limit")
+	f.BoolVar(&options.ParentsOnly, "parents-only", false, "only entities without a parent")
+	for _, flag := range []string{"resource", "limit-name"} {
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
+	}
+	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		switch {
+		case resource == "":
+			return usagef("say which resource with --resource")
+		case limit == "":
+			return usagef("say which limit with --limit-name")
+		}
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+			sum, err := l.ResourceCapacity(ctx, resource, limit, options)
+			switch {
+			case err != nil:
+				return err
+			case *asJSON:
+				return a.printJSON(sum)
+			case len(sum.Entities) == 0:
+				fmt.Fprintf(a.out, "no bucket of %s with a limit %s is in use\n", resource, limit)
+				return nil
+			}
+			t := newTable("entity", ">capacity", ">available", ">in use")
+			for _, e := range sum.Entities {
+				t.add(e.Entity, number(e.Capacity), number(e.Available), percent(e.Utilization))
+			}
+			t.add("total", number(sum.Capacity), number(sum.Available), percent(sum.Utilization))
+			t.write(a.out, "")
+			return nil
+		})
+	})
+	return cmd
+}
+
+func percent(p float64) string { return fmt.Sprintf("%.1f %%", p) }

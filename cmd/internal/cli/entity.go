@@ -1,0 +1,198 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zeroae/zael"
+)
+
+func (a *app) entity() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "entity",
+		Short: "Create, show and delete entities: who is limited",
+		Args:  cobra.NoArgs,
+		RunE:  help,
+	}
+	cmd.AddCommand(a.entityCreate(), a.entityShow(), a.entityChildren(), a.entityDelete())
+	return cmd
+}
+
+// help is what a command does that only has commands below it.
+func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+
+// oneID takes the argument of a command that is about one entity.
+func oneID(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("name one entity; there are %d arguments", len(args))
+	}
+	return nil
+}
+
+func (a *app) entityCreate() *cobra.Command {
+	var e zael.Entity
+	cmd := &cobra.Command{
+		Use:   "create ID",
+		Short: "Create an entity",
+		Long: `Create adds an entity. Limits do not need one: it is for names, parents and
+metadata. With --cascade, acquires under stored limits take from the parent too.
+The parent need not exist.`,
+		Example: `  zael entity create project-1 --name "Project one" --metadata team=search
+  zael entity create key-1 --parent project-1 --cascade`,
+		Args:              oneID,
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	store := addStore(cmd, storeTimeout)
+	a.addPrincipal(cmd, store)
+	asJSON := addJSON(cmd)
+	metadata := metadataValue{}
+	f := cmd.Flags()
+	f.StringVar(&e.Name, "name", "", "display `NAME` (default: the ID)")
+	f.StringVar(&e.ParentID, "parent", "", "`ID` of the parent")
+	f.BoolVar(&e.Cascade, "cascade", false, "take from the parent too, where limits in the store are used")
+	f.Var(metadata, "metadata", "what else to keep; may be repeated")
+	for _, flag := range []string{"name", "parent", "metadata"} {
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
+	}
+	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+			e.ID = args[0]
+			if len(metadata) > 0 {
+				e.Metadata = metadata
+			}
+			created, err := l.CreateEntity(ctx, e)
+			switch {
+			case errors.Is(err, zael.ErrEntityExists):
+				return fmt.Errorf("entity %s exists already", e.ID)
+			case err != nil:
+				return err
+			case *asJSON:
+				return a.printJSON(created)
+			}
+			fmt.Fprintf(a.out, "created entity %s\n", created.ID)
+			return nil
+		})
+	})
+	return cmd
+}
+
+func (a *app) entityShow() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show an entity",
+		Example: `  zael entity show key-1
+  zael entity show key-1 --json`,
+		Args:              oneID,
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	store := addStore(cmd, storeTimeout)
+	asJSON := addJSON(cmd)
+	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+			e, err := l.Entity(ctx, args[0])
+			switch {
+			case err != nil:
+				return err
+			case *asJSON:
+				return a.printJSON(e)
+			}
+			fmt.Fprintf(a.out, "id        %s\nname      %s\n", e.ID, printable(e.Name))
+			if e.ParentID != "" {
+				fmt.Fprintf(a.out, "parent    %s\n", e.ParentID)
+			}
+			fmt.Fprintf(a.out, "cascade   %s\ncreated   %s\n", yesNo(e.Cascade), e.CreatedAt.Format(time.RFC3339))
+			for _, key := range slices.Sorted(maps.Keys(e.Metadata)) {
+				fmt.Fprintf(a.out, "metadata  %s\n", printable(key+"="+e.Metadata[key]))
+			}
+			return nil
+		})
+	})
+	return cmd
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// A childrenReport is the children of an entity, as JSON.
+type childrenReport struct {
+	Parent   string        `json:"parent_id"`
+	Children []zael.Entity `json:"children"`
+}
+
+func (a *app) entityChildren() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "children ID",
+		Short: "List the entities whose parent this is",
+		Example: `  zael entity children project-1
+  zael entity children project-1 --json`,
+		Args:              oneID,
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	store := addStore(cmd, storeTimeout)
+	asJSON := addJSON(cmd)
+	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+			children, err := l.Children(ctx, args[0])
+			switch {
+			case err != nil:
+				return err
+			case *asJSON:
+				return a.printJSON(childrenReport{args[0], children})
+			case len(children) == 0:
+				fmt.Fprintf(a.out, "%s has no children\n", args[0])
+				return nil
+			}
+			t := newTable("entity", "name", "cascade", "created")
+			for _, e := range children {
+				t.add(e.ID, printable(e.Name), yesNo(e.Cascade), e.CreatedAt.Format(time.RFC3339))
+			}
+			t.write(a.out, "")
+			return nil
+		})
+	})
+	return cmd
+}
+
+// A deletedReport is what was deleted, as JSON.
+type deletedReport struct {
+	Entity  string `json:"entity_id"`
+	Deleted bool   `json:"deleted"`
+}
+
+func (a *app) entityDelete() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "delete ID",
+		Short: "Delete an entity with its buckets, limits and usage",
+		Long: `Delete removes an entity with its buckets, its stored limits and its usage. Its
+audit events and its children stay.`,
+		Example:           `  zael entity delete key-1`,
+		Args:              oneID,
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	store := addStore(cmd, storeTimeout)
+	a.addPrincipal(cmd, store)
+	asJSON := addJSON(cmd)
+	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+			switch err := l.DeleteEntity(ctx, args[0]); {
+			case err != nil:
+				return err
+			case *asJSON:
+				return a.printJSON(deletedReport{args[0], true})
+			}
+			fmt.Fprintf(a.out, "deleted entity %s\n", args[0])
+			return nil
+		})
+	})
+	return cmd
+}

@@ -1,0 +1,204 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zeroae/zael"
+)
+
+func (a *app) limits() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "limits",
+		Short: "Set, get and delete stored limits, one by one or from a file",
+		Long: `Limits in the store are used by acquires with --stored. Of the four scopes the
+first that has any decides, as a whole:
+
+  --entity E --resource R    this entity on this resource
+  --entity E                 this entity on all others
+  --resource R               everybody else on this resource
+  --system                   everybody else`,
+		Args: cobra.NoArgs,
+		RunE: help,
+	}
+	cmd.AddCommand(a.limitsSet(), a.limitsGet(), a.limitsDelete(), a.limitsPlan(), a.limitsApply())
+	return cmd
+}
+
+// A scopeFlags is where limits are stored.
+type scopeFlags struct {
+	zael.Scope
+	system bool
+}
+
+// addScope gives cmd the flags of a scope.
+func addScope(cmd *cobra.Command) *scopeFlags {
+	s := new(scopeFlags)
+	f := cmd.Flags()
+	f.StringVarP(&s.Entity, "entity", "e", "", "limits of the entity with this `ID`")
+	f.StringVarP(&s.Resource, "resource", "r", "", "limits on the resource of this `NAME`")
+	f.BoolVar(&s.system, "system", false, "limits for all that have no others")
+	for _, flag := range []string{"entity", "resource"} {
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
+	}
+	return s
+}
+
+// scope checks the flags. That the system's limits have a flag of their own
+// keeps a forgotten one from changing everybody's.
+func (s *scopeFlags) scope() (zael.Scope, error) {
+	named := s.Entity != "" || s.Resource != ""
+	switch {
+	case s.system && named:
+		return s.Scope, usagef("--system does not go with --entity or --resource")
+	case !s.system && !named:
+		return s.Scope, usagef("say whose limits with --entity, --resource or both, or --system")
+	}
+	return s.Scope, nil
+}
+
+// A limitReport is a limit as JSON.
+type limitReport struct {
+	Name          string  `json:"limit_name"`
+	Capacity      int64   `json:"capacity"`
+	Burst         int64   `json:"burst"`
+	RefillAmount  int64   `json:"refill_amount"`
+	PeriodSeconds float64 `json:"refill_period_seconds"`
+}
+
+func limitReports(limits []zael.Limit) []limitReport {
+	reports := []limitReport{}
+	for _, l := range limits {
+		reports = append(reports, limitReport{l.Name, l.Capacity, l.Burst, l.RefillAmount, l.RefillPeriod.Seconds()})
+	}
+	return reports
+}
+
+// A scopeReport is the limits of a scope as JSON.
+type scopeReport struct {
+	Entity   string        `json:"entity_id,omitempty"`
+	Resource string        `json:"resource,omitempty"`
+	Limits   []limitReport `json:"limits"`
+}
+
+func scopeReportOf(scope zael.Scope, limits []zael.Limit) scopeReport {
+	return scopeReport{scope.Entity, scope.Resource, limitReports(limits)}
+}
+
+func (a *app) limitsSet() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "set {--entity ID | --resource NAME | --system} --limit LIMIT...",
+		Short: "Replace the limits of a scope",
+		Long: `Set replaces all limits of a scope by those named. Buckets of an entity in use
+follow at once, in every process; those under limits of a resource or the system
+within a minute. What was taken stays taken.`,
+		Example: `  zael limits set --resource gpt-4 --limit rpm=100/min --limit "tpm=10000/min burst 20000"
+  zael limits set --entity key-1 --resource gpt-4 --limit rpm=200/min
+  zael limits set --system --limit rpm=60/min`,
+		Args: cobra.NoArgs,
+	}
+	flags := addScope(cmd)
+	limits := addLimits(cmd)
+	store := addStore(cmd, storeTimeout)
+	a.addPrincipal(cmd, store)
+	asJSON := addJSON(cmd)
+	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		scope, err := flags.scope()
+		if err != nil {
+			return err
+		}
+		if len(*limits) == 0 {
+			return usagef("name at least one limit, such as --limit rpm=100/min; zael limits delete removes them")
+		}
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+			if err := l.SetLimits(ctx, scope, *limits); err != nil {
+				return err
+			}
+			if *asJSON {
+				return a.printJSON(scopeReportOf(scope, *limits))
+			}
+			fmt.Fprintf(a.out, "set limits of %s: %s\n", scope, limits)
+			return nil
+		})
+	})
+	return cmd
+}
+
+func (a *app) limitsGet() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "get {--entity ID | --resource NAME | --system}",
+		Short: "Show the limits of a scope",
+		Long:  `Get shows the limits of this very scope, not those that come from another.`,
+		Example: `  zael limits get --resource gpt-4
+  zael limits get --entity key-1 --resource gpt-4 --json`,
+		Args: cobra.NoArgs,
+	}
+	flags := addScope(cmd)
+	store := addStore(cmd, storeTimeout)
+	asJSON := addJSON(cmd)
+	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		scope, err := flags.scope()
+		if err != nil {
+			return err
+		}
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+			limits, err := l.Limits(ctx, scope)
+			switch {
+			case err != nil:
+				return err
+			case *asJSON:
+				return a.printJSON(scopeReportOf(scope, limits))
+			case len(limits) == 0:
+				fmt.Fprintf(a.out, "no limits of %s are stored\n", scope)
+				return nil
+			}
+			for _, l := range limits {
+				fmt.Fprintln(a.out, l)
+			}
+			return nil
+		})
+	})
+	return cmd
+}
+
+func (a *app) limitsDelete() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "delete {--entity ID | --resource NAME | --system}",
+		Short: "Delete the limits of a scope",
+		Long:  `Delete removes all limits of a scope; the next scope decides then.`,
+		Example: `  zael limits delete --entity key-1 --resource gpt-4
+  zael limits delete --system`,
+		Args: cobra.NoArgs,
+	}
+	flags := addScope(cmd)
+	store := addStore(cmd, storeTimeout)
+	a.addPrincipal(cmd, store)
+	asJSON := addJSON(cmd)
+	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		scope, err := flags.scope()
+		if err != nil {
+			return err
+		}
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+			before, err := l.Limits(ctx, scope)
+			if err != nil {
+				return err
+			}
+			if err := l.DeleteLimits(ctx, scope); err != nil {
+				return err
+			}
+			switch {
+			case *asJSON:
+				return a.printJSON(scopeReportOf(scope, nil))
+			case len(before) == 0:
+				fmt.Fprintf(a.out, "no limits of %s were stored\n", scope)
+			default:
+				fmt.Fprintf(a.out, "deleted limits of %s\n", scope)
+			}
+			return nil
+		})
+	})
+	return cmd
+}

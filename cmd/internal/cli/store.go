@@ -1,0 +1,184 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/stores"
+)
+
+// A storeFlags is where a command works, and how long it waits for it.
+type storeFlags struct {
+	url       string
+	timeout   time.Duration
+	principal string // for the audit log; only of commands that change something
+}
+
+// addStore gives cmd the flags --store and --timeout.
+func addStore(cmd *cobra.Command, timeout time.Duration) *storeFlags {
+	s := new(storeFlags)
+	f := cmd.Flags()
+	f.StringVar(&s.url, "store", "", "where the buckets are, as a `URL` (default: $ZAEL_STORE, else a SQLite file in your data directory)")
+	f.DurationVar(&s.timeout, "timeout", timeout, "give the store up after so long")
+	completeStore(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("timeout", cobra.NoFileCompletions)
+	return s
+}
+
+// addPrincipal gives cmd the flag --principal.
+func (a *app) addPrincipal(cmd *cobra.Command, s *storeFlags) {
+	cmd.Flags().StringVar(&s.principal, "principal", "", "who makes the change, for the audit log (default: you, as USER@HOST)")
+	_ = cmd.RegisterFlagCompletionFunc("principal", cobra.NoFileCompletions)
+}
+
+func completeStore(cmd *cobra.Command) {
+	_ = cmd.RegisterFlagCompletionFunc("store", cobra.FixedCompletions(
+		[]string{"memory:", "sqlite:"}, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace))
+}
+
+// storeTimeout is how long commands wait that change or read what is stored.
+const storeTimeout = 30 * time.Second
+
+// storeURL is the store that a command works on.
+func (a *app) storeURL(s *storeFlags) (string, error) {
+	if s.url != "" {
+		return s.url, nil
+	}
+	if url := a.getenv("ZAEL_STORE"); url != "" {
+		return url, nil
+	}
+	dir, err := a.dataDir()
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("making the directory of the default store: %w", err)
+	}
+	return "sqlite:" + filepath.Join(dir, "zael.db"), nil
+}
+
+// dataDir is where the user's programs keep what is theirs. On Linux it is as
+// the XDG Base Directory Specification says.
+func (a *app) dataDir() (string, error) {
+	parent := ""
+	switch runtime.GOOS {
+	case "windows":
+		parent = a.getenv("LocalAppData")
+	case "darwin":
+		if home := a.getenv("HOME"); home != "" {
+			parent = filepath.Join(home, "Library", "Application Support")
+		}
+	default:
+		parent = a.getenv("XDG_DATA_HOME")
+		if home := a.getenv("HOME"); home != "" && !filepath.IsAbs(parent) {
+			parent = filepath.Join(home, ".local", "share")
+		}
+	}
+	if !filepath.IsAbs(parent) {
+		return "", errors.New("you have no home directory for the default store: say --store, or set ZAEL_STORE")
+	}
+	return filepath.Join(parent, "zael"), nil
+}
+
+// openStore opens a store; the caller closes it.
+func openStore(ctx context.Context, url string) (stores.Store, error) {
+	s, err := stores.Open(ctx, url)
+	var invalid *zael.ValidationError
+	switch {
+	case err == nil:
+		return s, nil
+	case errors.As(err, &invalid):
+		return nil, usagef("--store %q %s", url, invalid.Reason)
+	}
+	return nil, err
+}
+
+// open opens the store that the flags say, within their timeout.
+func (a *app) open(ctx context.Context, s *storeFlags) (stores.Store, error) {
+	if s.timeout <= 0 {
+		return nil, usagef("--timeout %v is not above 0", s.timeout)
+	}
+	url, err := a.storeURL(s)
+	if err != nil {
+		return nil, err
+	}
+	within, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	store, err := openStore(within, url)
+	return store, late(ctx, s, err)
+}
+
+// late says that a store which did not answer in time is unavailable.
+func late(ctx context.Context, s *storeFlags, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, zael.ErrUnavailable) && ctx.Err() == nil {
+		return fmt.Errorf("%w: no answer within %v: %w", zael.ErrUnavailable, s.timeout, err)
+	}
+	return err
+}
+
+// manage opens the store and calls f with a limiter on it, all within the
+// flags' timeout. A *zael.ValidationError is then about the command line.
+func (a *app) manage(ctx context.Context, s *storeFlags, f func(ctx context.Context, l *zael.Limiter) error) error {
+	store, err := a.open(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = store.Close(context.WithoutCancel(ctx)) }()
+	l, err := zael.New(store, &zael.Config{Timeout: s.timeout, Principal: a.who(s)})
+	if err != nil {
+		return err
+	}
+	within, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	return ofFlags(late(ctx, s, f(within, l)))
+}
+
+// who is the principal of changes.
+func (a *app) who(s *storeFlags) string {
+	if s.principal != "" {
+		return s.principal
+	}
+	name := a.getenv("USER")
+	if u, err := user.Current(); name == "" && err == nil {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
+	}
+	return name
+}
+
+// ofFlags is a *zael.ValidationError in the words of the command line.
+func ofFlags(err error) error {
+	var v *zael.ValidationError
+	if !errors.As(err, &v) {
+		return err
+	}
+	flag, ok := map[string]string{
+		"Request.Entity": "--entity", "Query.Entity": "--entity", "Scope.Entity": "--entity",
+		"UsageQuery.Entity": "--entity", "AuditQuery.Entity": "--entity",
+		"Entity.ID": "entity", "Entity.Name": "--name", "Entity.ParentID": "--parent", "Entity.Metadata": "--metadata",
+		"Request.Resource": "--resource", "Query.Resource": "--resource", "Scope.Resource": "--resource",
+		"UsageQuery.Resource": "--resource", "resource": "--resource", "limit": "--limit-name",
+		"Request.Limits": "--limit", "Query.Limits": "--limit", "limits": "--limit",
+		"Request.ParentLimits": "--parent-limit", "Query.ParentLimits": "--parent-limit",
+		"Request.Consume": "--consume", "amounts": "--consume",
+		"UsageQuery.To": "--to", "AuditQuery.To": "--to",
+	}[v.Field]
+	if !ok {
+		return &usageError{err}
+	}
+	if s, ok := v.Value.(string); ok {
+		return usagef("%s %q %s", flag, s, v.Reason)
+	}
+	return usagef("%s %v %s", flag, v.Value, v.Reason)
+}

@@ -1,0 +1,139 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zeroae/zael"
+)
+
+// A timeValue is a flag with an instant.
+type timeValue struct{ time.Time }
+
+// addTime gives cmd a flag with an instant.
+func addTime(cmd *cobra.Command, name, usage string) *timeValue {
+	t := new(timeValue)
+	cmd.Flags().Var(t, name, usage)
+	_ = cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
+	return t
+}
+
+// Set reads the flag.
+func (t *timeValue) Set(text string) error {
+	var err error
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t.Time, err = time.Parse(layout, text); err == nil {
+			return nil
+		}
+	}
+	return errors.New("is no time: write 2026-01-13, which begins in UTC, or 2026-01-13T14:00:00Z")
+}
+
+// String is for pflag, which shows it as the default.
+func (t *timeValue) String() string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Format(time.RFC3339)
+}
+
+// Type is what stands after the flag in the help.
+func (t *timeValue) Type() string { return "TIME" }
+
+// A windowValue is the flag --window.
+type windowValue zael.Window
+
+// Set reads the flag.
+func (w *windowValue) Set(text string) error {
+	switch zael.Window(text) {
+	case zael.Hourly, zael.Daily, zael.Monthly:
+		*w = windowValue(text)
+		return nil
+	}
+	return errors.New("is not hourly, daily or monthly")
+}
+
+// String is for pflag, which shows it as the default.
+func (w *windowValue) String() string { return string(*w) }
+
+// Type is what stands after the flag in the help.
+func (w *windowValue) Type() string { return "WINDOW" }
+
+func (a *app) usage() *cobra.Command {
+	var q zael.UsageQuery
+	window := windowValue(zael.Hourly)
+	cmd := &cobra.Command{
+		Use:   "usage {--entity ID | --resource NAME}",
+		Short: "Show what was taken by hour, day or month, with totals",
+		Long: `Usage shows what was taken of each limit, net of what was given back, and how many
+acquires there were: by hour, day or month, each in UTC.`,
+		Example: `  zael usage --entity key-1
+  zael usage --resource gpt-4 --window daily --from 2026-01-01 --to 2026-02-01 --json`,
+		Args: cobra.NoArgs,
+	}
+	store := addStore(cmd, storeTimeout)
+	asJSON := addJSON(cmd)
+	f := cmd.Flags()
+	f.StringVarP(&q.Entity, "entity", "e", "", "of the entity with this `ID`")
+	f.StringVarP(&q.Resource, "resource", "r", "", "of the resource with this `NAME`")
+	f.Var(&window, "window", "hourly, daily or monthly")
+	from := addTime(cmd, "from", "windows that begin then or later")
+	to := addTime(cmd, "to", "windows that begin before")
+	_ = cmd.RegisterFlagCompletionFunc("window", cobra.FixedCompletions(
+		[]string{string(zael.Hourly), string(zael.Daily), string(zael.Monthly)}, cobra.ShellCompDirectiveNoFileComp))
+	for _, flag := range []string{"entity", "resource"} {
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
+	}
+	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		if q.Entity == "" && q.Resource == "" {
+			return usagef("say whose usage with --entity, --resource or both")
+		}
+		q.Window, q.From, q.To = zael.Window(window), from.Time, to.Time
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+			u, err := l.Usage(ctx, q)
+			switch {
+			case err != nil:
+				return err
+			case *asJSON:
+				return a.printJSON(u)
+			case len(u.Records) == 0:
+				fmt.Fprintln(a.out, "no usage")
+				return nil
+			}
+			a.printUsage(&u)
+			return nil
+		})
+	})
+	return cmd
+}
+
+func (a *app) printUsage(u *zael.Usage) {
+	names := slices.Sorted(maps.Keys(u.Amounts))
+	heads := []string{"window", "entity", "resource", ">acquires"}
+	for _, name := range names {
+		heads = append(heads, ">"+name)
+	}
+	t := newTable(heads...)
+	row := func(first, entity, resource string, events int64, amounts zael.Amounts) {
+		cells := []string{first, entity, resource, number(events)}
+		for _, name := range names {
+			cell := ""
+			if n, ok := amounts[name]; ok {
+				cell = number(n)
+			}
+			cells = append(cells, cell)
+		}
+		t.add(cells...)
+	}
+	for _, r := range u.Records {
+		row(r.Start.Format(time.RFC3339), r.Entity, r.Resource, r.Events, r.Amounts)
+	}
+	row("total", "", "", u.Events, u.Amounts)
+	t.write(a.out, "")
+}

@@ -1,0 +1,250 @@
+package limitsfile_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/limitsfile"
+	"github.com/zeroae/zael/memstore"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func parse(t *testing.T, text string) *limitsfile.File {
+	t.Helper()
+	f, err := limitsfile.Parse(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func limiter(t *testing.T) *zael.Limiter {
+	t.Helper()
+	l, err := zael.New(memstore.New(nil), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// text is a plan in one line a change.
+func text(changes []limitsfile.Change) string {
+	var b strings.Builder
+	for _, c := range changes {
+		if c.Entity != nil {
+			fmt.Fprintf(&b, "%s entity %s %q parent %q cascade %t %v\n", c.Action, c.Entity.ID, c.Entity.Name, c.Entity.ParentID, c.Entity.Cascade, c.Entity.Metadata)
+			continue
+		}
+		fmt.Fprintf(&b, "%s limits of %s: %v to %v\n", c.Action, c.Scope, c.Before, c.After)
+	}
+	return b.String()
+}
+
+const example = `
+system:
+  limits: [rpm=1000/min]
+resources:
+  gpt-4:
+    limits: &big
+      - rpm=100/min
+      - tpm=10000/min burst 20000
+  gpt-5:
+    limits: *big
+entities:
+  key-1:
+    parent: project-1
+    cascade: true
+    resources:
+      gpt-4:
+        limits: []
+      gpt-5: {limits: [rpm=1/s]}
+  project-1:
+    name: Project one
+    metadata: {team: search, floor: 007}
+    limits: [rpm=500/min]
+  "123":
+`
+
+func TestPlanAndApply(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	l := limiter(t)
+	if err := l.SetLimits(ctx, zael.Scope{Resource: "gpt-4"}, []zael.Limit{zael.PerMinute("tpm", 10_000).WithBurst(20_000), zael.PerMinute("rpm", 100)}); err != nil {
+		t.Fatal(err)
+	}
+	for _, scope := range []zael.Scope{{Resource: "gpt-5"}, {Entity: "key-1", Resource: "gpt-4"}, {Entity: "other"}} {
+		if err := l.SetLimits(ctx, scope, []zael.Limit{zael.PerSecond("rpm", 7)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := parse(t, example)
+	plan, err := limitsfile.Compare(ctx, l, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `create limits of system: [] to [rpm=1000/min]
+change limits of resource gpt-5: [rpm=7/s] to [rpm=100/min tpm=10000/min burst 20000]
+create limits of entity key-1 resource gpt-5: [] to [rpm=1/s]
+create limits of entity project-1: [] to [rpm=500/min]
+create entity project-1 "Project one" parent "" cascade false map[floor:007 team:search]
+create entity key-1 "" parent "project-1" cascade true map[]
+create entity 123 "" parent "" cascade false map[]
+delete limits of entity key-1 resource gpt-4: [rpm=7/s] to []
+`
+	if got := text(plan.Changes); got != want || plan.Unchanged != 1 {
+		t.Errorf("got %d unchanged and\n%swant 1 and\n%s", plan.Unchanged, got, want)
+	}
+	var done []limitsfile.Change
+	if err := limitsfile.Apply(ctx, l, plan, func(c limitsfile.Change) { done = append(done, c) }); err != nil {
+		t.Fatal(err)
+	}
+	if got := text(done); got != want {
+		t.Errorf("did\n%swant\n%s", got, want)
+	}
+	plan, err = limitsfile.Compare(ctx, l, f)
+	if err != nil || len(plan.Changes) != 0 || plan.Unchanged != 9 {
+		t.Errorf("again: got %+v (%v), want nothing to do", plan, err)
+	}
+	if limits, err := l.Limits(ctx, zael.Scope{Entity: "other"}); err != nil || len(limits) != 1 {
+		t.Errorf("got %v (%v), want what the file does not name to stay", limits, err)
+	}
+	if e, err := l.Entity(ctx, "key-1"); err != nil || e.ParentID != "project-1" || !e.Cascade || e.Name != "key-1" {
+		t.Errorf("got %+v (%v), want the entity", e, err)
+	}
+}
+
+// TestConflicts: what cannot be changed is said before anything is done.
+func TestConflicts(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	l := limiter(t)
+	for _, e := range []zael.Entity{{ID: "a", ParentID: "p", Metadata: map[string]string{"k": "v"}}, {ID: "b"}} {
+		if _, err := l.CreateEntity(ctx, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ file, want string }{
+		{`entities: {a: {name: x}}`, `1: entity a exists and has the name "a", not "x"`},
+		{`entities: {a: {parent: q}}`, `has the parent "p", not "q"`},
+		{`entities: {a: {cascade: true}}`, `has cascade false, not true`},
+		{`entities: {a: {metadata: {}}}`, `has other metadata`},
+		{"entities:\n  a: {parent: q, cascade: true}\n  b: {parent: a}", "2: entity a exists and has the parent \"p\", not \"q\" and has cascade false, not true: it cannot be changed; correct the file, or delete the entity first\n3: entity b"},
+	} {
+		_, err := limitsfile.Compare(ctx, l, parse(t, c.file))
+		var about *limitsfile.Error
+		if !errors.As(err, &about) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", c.file, err, c.want)
+		}
+	}
+	// What the file leaves open is no difference.
+	for _, file := range []string{`entities: {a: {}}`, `entities: {a: {parent: p, name: a, cascade: false, metadata: {k: v}}}`, `entities: {b: {parent: "", name: ""}}`} {
+		if plan, err := limitsfile.Compare(ctx, l, parse(t, file)); err != nil || len(plan.Changes) != 0 {
+			t.Errorf("%s: got %+v (%v), want no change", file, plan, err)
+		}
+	}
+}
+
+func TestParentsFirst(t *testing.T) {
+	t.Parallel()
+	plan, err := limitsfile.Compare(t.Context(), limiter(t), parse(t, `entities: {c: {parent: b}, x: {parent: y}, b: {parent: a}, a: , y: {parent: x}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var order []string
+	for _, c := range plan.Changes {
+		order = append(order, c.Entity.ID)
+	}
+	if got, want := strings.Join(order, " "), "a b c y x"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// broken is a limiter that stops working after some changes.
+type broken struct {
+	*zael.Limiter
+	left int
+}
+
+func (b *broken) SetLimits(ctx context.Context, scope zael.Scope, limits []zael.Limit) error {
+	if b.left--; b.left < 0 {
+		return zael.ErrUnavailable
+	}
+	return b.Limiter.SetLimits(ctx, scope, limits)
+}
+
+// TestHalfApplied: what was done is told, and the next plan is the rest.
+func TestHalfApplied(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	l := limiter(t)
+	f := parse(t, example)
+	plan, err := limitsfile.Compare(ctx, l, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := 0
+	err = limitsfile.Apply(ctx, &broken{l, 2}, plan, func(limitsfile.Change) { done++ })
+	if !errors.Is(err, zael.ErrUnavailable) || done != 2 {
+		t.Errorf("got %v after %d changes, want 2", err, done)
+	}
+	rest, err := limitsfile.Compare(ctx, l, f)
+	if err != nil || text(rest.Changes) != text(plan.Changes[2:]) {
+		t.Errorf("got\n%s(%v), want the rest", text(rest.Changes), err)
+	}
+}
+
+func TestParseErrors(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		file string
+		line int
+		want string
+	}{
+		{"", 0, "the file is empty"},
+		{"# nothing\n", 0, "the file is empty"},
+		{"x", 1, "the file: not a mapping"},
+		{"[]", 1, "the file: not a mapping"},
+		{"sistem: {}", 1, `unknown key "sistem"; there are entities, resources, system`},
+		{"system: {}\nsystem: {}", 2, `key "system" is there already, in line 1`},
+		{"system:\n  limit: []", 2, `system: unknown key "limit"; there are limits`},
+		{"system:\n", 1, "system: not a mapping"},
+		{"system:\n  limits: rpm=1/s", 2, "not a list"},
+		{"system:\n  limits:\n", 2, "not a list"},
+		{"system:\n  limits:\n    - rpm", 3, `limits of system: "rpm" has no =`},
+		{"system:\n  limits:\n    - {rpm: 1}", 3, "not a limit"},
+		{"system:\n  limits: [rpm=1/s, rpm=2/s]", 2, `limits of system: "rpm" is there twice`},
+		{"system:\n  limits: [rpm=99999999999/s]", 2, "9000000000 tokens a second"},
+		{"resources:\n  gpt-4:\n    limits: []\n  a b:\n    limits: []", 5, `resource "a b" is not 1 to 64`},
+		{"resources:\n  _default_: {limits: []}", 2, "no entity is named"},
+		{"resources:\n  gpt-4: {burst: 1}", 2, `resource gpt-4: unknown key "burst"`},
+		{"entities:\n  a: {}\n  a b: {}", 3, `entity a b: "a b" is not 1 to 256`},
+		{"entities:\n  a: {parents: b}", 2, `entity a: unknown key "parents"; there are cascade, limits, metadata, name, parent, resources`},
+		{"entities:\n  a: {parent: a}", 2, `entity a: parent "a" is the entity itself`},
+		{"entities:\n  a: {parent: [b]}", 2, "parent: not text"},
+		{"entities:\n  a: {parent: }", 2, "parent: not text"},
+		{"entities:\n  a: {cascade: maybe}", 2, `cascade: "maybe" is not true or false`},
+		{"entities:\n  a: {cascade: }", 2, `is not true or false`},
+		{"entities:\n  a: {metadata: {k: [1]}}", 2, "k: not text"},
+		{"entities:\n  a: {metadata: {'': x}}", 2, "metadata"},
+		{"entities:\n  a:\n    limits: []\n    resources:\n      _default_: {limits: []}", 5, "limits of entity a are there already, in line 3"},
+		{"entities:\n  <<: {a: {}}", 2, "entity <<"},
+		{"entities:\n  ? [a]\n  : {}", 2, "a key that is not text"},
+		{"system: {}\n---\nsystem: {}", 2, "a second document"},
+		{"system: {}\n---\n\tx", 3, ""},
+		{"a: b: c", 0, "mapping values are not allowed"},
+		{"system:\n  limits: [\"rpm=1/s]\n", 2, "unexpected end"},
+	} {
+		_, err := limitsfile.Parse(strings.NewReader(c.file))
+		var about *limitsfile.Error
+		if !errors.As(err, &about) || about.Line != c.line || !strings.Contains(about.Reason, c.want) {
+			t.Errorf("%q: got %v, want line %d, %q", c.file, err, c.line, c.want)
+		}
+	}
+}

@@ -1,0 +1,68 @@
+package loadgen
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/zeroae/zael"
+)
+
+// parallel is how many entities are made or removed at once.
+const parallel = 32
+
+// Setup creates the job's entities, where it needs any.
+func Setup(ctx context.Context, l *zael.Limiter, job *Job) error {
+	if !job.Cascade {
+		return nil
+	}
+	if _, err := l.CreateEntity(ctx, zael.Entity{ID: job.Parent()}); err != nil {
+		return err
+	}
+	return each(job.Keys, func(i int) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		_, err := l.CreateEntity(ctx, zael.Entity{ID: job.Entity(i), ParentID: job.Parent()})
+		return err
+	})
+}
+
+// Cleanup removes all that the job left in the store but its audit events. No
+// process may run it any more.
+func Cleanup(ctx context.Context, l *zael.Limiter, job *Job) error {
+	remove := func(id string) error {
+		err := l.DeleteEntity(ctx, id)
+		if errors.Is(err, zael.ErrEntityNotFound) {
+			return nil
+		}
+		return err
+	}
+	err := each(job.Keys, func(i int) error { return remove(job.Entity(i)) })
+	if job.Cascade {
+		err = errors.Join(err, remove(job.Parent()))
+	}
+	return err
+}
+
+// each calls f for 0 to n-1, several at once, until one fails.
+func each(n int, f func(int) error) error {
+	var next atomic.Int64
+	var failed atomic.Bool
+	var first error
+	var once sync.Once
+	var all sync.WaitGroup
+	for range min(parallel, n) {
+		all.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n && !failed.Load(); i = int(next.Add(1)) - 1 {
+				if err := f(i); err != nil {
+					failed.Store(true)
+					once.Do(func() { first = err })
+				}
+			}
+		})
+	}
+	all.Wait()
+	return first
+}

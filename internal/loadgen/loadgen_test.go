@@ -1,0 +1,288 @@
+package loadgen_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/loadgen"
+	"github.com/zeroae/zael/memstore"
+)
+
+func job(limits ...zael.Limit) *loadgen.Job {
+	return &loadgen.Job{
+		Prefix: "bench-1", Resource: "bench", Keys: 1, Callers: 8, Limits: limits,
+		Consume: zael.Amounts{"n": 1}, Duration: 400 * time.Millisecond,
+	}
+}
+
+func ideal(t *testing.T, j *loadgen.Job, tally *loadgen.Tally) loadgen.Ideal {
+	t.Helper()
+	i, err := j.Ideal(tally)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+// TestExact: asked for more than the limit has, a store admits what it has.
+func TestExact(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*loadgen.Job){
+		"one key":  func(*loadgen.Job) {},
+		"ten keys": func(j *loadgen.Job) { j.Keys = 10 },
+		"threes":   func(j *loadgen.Job) { j.Consume["n"] = 3 },
+		"two limits, the second tighter": func(j *loadgen.Job) {
+			j.Limits = append(j.Limits, zael.PerSecond("m", 900))
+			j.Consume["m"] = 7
+		},
+		"parent":         func(j *loadgen.Job) { j.Keys, j.Cascade = 3, true },
+		"tighter parent": func(j *loadgen.Job) { j.Cascade, j.ParentLimits = true, []zael.Limit{zael.PerMinute("n", 50)} },
+		"wider parent":   func(j *loadgen.Job) { j.Cascade, j.ParentLimits = true, []zael.Limit{zael.PerSecond("n", 50_000)} },
+		"other parent":   func(j *loadgen.Job) { j.Cascade, j.ParentLimits = true, []zael.Limit{zael.PerSecond("x", 1)} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			store := memstore.New(nil)
+			l, err := zael.New(store, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			j := job(zael.PerSecond("n", 1000))
+			change(j)
+			if err := loadgen.Setup(ctx, l, j); err != nil {
+				t.Fatal(err)
+			}
+			tally, err := loadgen.Run(ctx, store, j, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := ideal(t, j, tally)
+			// What refilled while nobody could run, at the very end, was not asked for.
+			if slack := want.Acquires / 10; tally.Admitted > want.Acquires || tally.Admitted < want.Acquires-slack || tally.Refused == 0 {
+				t.Errorf("got %d admitted and %d refused in %v, want %d admitted", tally.Admitted, tally.Refused, tally.Elapsed(), want.Acquires)
+			}
+			for n, tokens := range want.Tokens {
+				if got := tally.Admitted * j.Consume[n]; got > tokens {
+					t.Errorf("got %d tokens of %s, want %d at most", got, n, tokens)
+				}
+			}
+			if tally.Failed != 0 || tally.Elapsed() < j.Duration/2 {
+				t.Errorf("got errors %v after %v", tally.Errors, tally.Elapsed())
+			}
+			if lat := tally.Latency(); lat.P50 <= 0 || lat.P99 < lat.P50 || lat.P999 < lat.P99 || lat.Max < lat.P999 {
+				t.Errorf("got %+v, want rising latencies", lat)
+			}
+			if lat := tally.RefusedLatency(); lat.P50 <= 0 {
+				t.Errorf("got %+v of refusals", lat)
+			}
+		})
+	}
+}
+
+// TestExactly: with next to no refill it is the burst, to the token.
+func TestExactly(t *testing.T) {
+	t.Parallel()
+	j := job(zael.PerHour("n", 300))
+	j.Keys = 3
+	tally, err := loadgen.Run(t.Context(), memstore.New(nil), j, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := ideal(t, j, tally); tally.Admitted != 900 || want.Acquires != 900 || want.Tokens["n"] != 900 {
+		t.Errorf("got %d admitted of an ideal %+v, want 900 of 900", tally.Admitted, want)
+	}
+}
+
+// TestIdealFigures: by hand.
+func TestIdealFigures(t *testing.T) {
+	t.Parallel()
+	tally := &loadgen.Tally{First: 1_750_000_000_000_000_000, Last: 1_750_000_003_000_000_000}
+	j := job(zael.PerSecond("n", 10).WithBurst(25), zael.PerMinute("m", 60))
+	j.Keys, j.Consume = 4, zael.Amounts{"n": 2, "m": 1}
+	got := ideal(t, j, tally)
+	// n: 25 + 3·10 = 55 tokens of a key, 27 acquires; m: 60 + 3.
+	if got.Tokens["n"] != 220 || got.Tokens["m"] != 252 || got.Acquires != 108 {
+		t.Errorf("got %+v, want 220 and 252 tokens, 108 acquires", got)
+	}
+	j.Cascade = true
+	got = ideal(t, j, tally)
+	if got.Tokens["n"] != 55 || got.Tokens["m"] != 63 || got.Acquires != 27 {
+		t.Errorf("with one parent: got %+v, want 55 and 63 tokens, 27 acquires", got)
+	}
+	if got := ideal(t, j, &loadgen.Tally{}); got.Acquires != 0 || got.Tokens["n"] != 0 {
+		t.Errorf("of no time at all: got %+v, want 0", got)
+	}
+	j.Keys, j.Cascade, j.Limits = 1_000_000, false, []zael.Limit{{Name: "n", Burst: 1e15, Capacity: 1, RefillAmount: 1e15, RefillPeriod: 366 * 24 * time.Hour}}
+	if got := ideal(t, j, tally); got.Acquires < 1<<61 || got.Tokens["n"] < 1<<61 {
+		t.Errorf("of very much: got %+v, want no overflow", got)
+	}
+}
+
+func TestFleet(t *testing.T) {
+	t.Parallel()
+	j := job(zael.PerHour("n", 100))
+	var told atomic.Int64
+	tally, err := loadgen.Fleet(t.Context(), 3, processes("work"), j, func(c loadgen.Counts) { told.Store(c.Admitted) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Each has a memory of its own.
+	if tally.Admitted != 300 || tally.Refused == 0 || tally.Failed != 0 {
+		t.Errorf("got %+v, want 300 admitted by three processes", tally.Counts)
+	}
+	if got := told.Load(); got > 300 {
+		t.Errorf("was told of %d admitted, want the sum so far", got)
+	}
+	if lat := tally.Latency(); lat.P50 <= 0 || lat.Max < lat.P50 {
+		t.Errorf("got %+v, want the latencies of all", lat)
+	}
+	if d := tally.Elapsed(); d < j.Duration/2 || d > 20*j.Duration {
+		t.Errorf("got %v, want about %v", d, j.Duration)
+	}
+}
+
+func TestFleetEndsEarly(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	j := job(zael.PerHour("n", 100))
+	j.Duration = time.Hour
+	tally, err := loadgen.Fleet(ctx, 2, processes("work"), j, func(loadgen.Counts) { cancel() })
+	if err != nil || tally.Admitted != 200 {
+		t.Errorf("got %+v (%v), want what was done until then", tally.Counts, err)
+	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if tally, err := loadgen.Fleet(cancelled, 2, processes("work"), j, nil); err != nil || tally.Admitted > 200 {
+		t.Errorf("got %+v (%v), want nothing much", tally.Counts, err)
+	}
+}
+
+func TestFleetFails(t *testing.T) {
+	t.Parallel()
+	j := job(zael.PerHour("n", 100))
+	j.Duration = time.Hour // the others have to be ended
+	for _, c := range []struct {
+		roles []string
+		want  string
+	}{
+		{[]string{"work", "die"}, "process 2: out of luck"},
+		{[]string{"babble", "work"}, "process 1: "},
+	} {
+		_, err := loadgen.Fleet(t.Context(), 2, processes(c.roles...), j, nil)
+		var p *loadgen.ProcessError
+		if !errors.As(err, &p) || !strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%v: got %v, want one error, %q", c.roles, err, c.want)
+		}
+	}
+	none := func(ctx context.Context) *exec.Cmd { return exec.CommandContext(ctx, "/there/is/none") }
+	if _, err := loadgen.Fleet(t.Context(), 2, none, j, nil); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("got %v, want an error", err)
+	}
+}
+
+// failing is a store that fails in the way it is told to.
+type failing struct {
+	zael.Store
+	err error
+}
+
+func (f failing) Take(context.Context, time.Time, time.Duration, []zael.Debit) (time.Time, error) {
+	return time.Time{}, f.err
+}
+
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err  error
+		kind string
+	}{
+		{zael.ErrContention, "contention"},
+		{fmt.Errorf("connection refused: %w", zael.ErrUnavailable), "unavailable"},
+		{context.DeadlineExceeded, "timeout"},
+		{errors.New("denied"), "denied"},
+	} {
+		j := job(zael.PerHour("n", 100))
+		j.Duration = 200 * time.Millisecond
+		tally, err := loadgen.Run(t.Context(), failing{memstore.New(nil), c.err}, j, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tally.Failed == 0 || tally.Errors[c.kind] == 0 || tally.Admitted+tally.Refused != 0 {
+			t.Errorf("%v: got %+v of kinds %v, want %s", c.err, tally.Counts, tally.Errors, c.kind)
+		}
+	}
+}
+
+func TestTallyJSON(t *testing.T) {
+	t.Parallel()
+	tally, err := loadgen.Run(t.Context(), memstore.New(nil), job(zael.PerSecond("n", 1000)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(tally)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got loadgen.Tally
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Counts != tally.Counts || got.Elapsed() != tally.Elapsed() || got.Latency() != tally.Latency() || got.RefusedLatency() != tally.RefusedLatency() {
+		t.Errorf("got %+v, %+v, want %+v, %+v", got.Counts, got.Latency(), tally.Counts, tally.Latency())
+	}
+	if err := json.Unmarshal([]byte(`{"took":"AA=="}`), &got); err == nil {
+		t.Error("a broken histogram: got no error")
+	}
+}
+
+// TestCleanup: nothing is left but the audit log, and nobody else's is touched.
+func TestCleanup(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	store := memstore.New(&memstore.Config{Usage: true})
+	l, err := zael.New(store, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := zael.Request{Entity: "mine", Resource: "bench", Limits: []zael.Limit{zael.PerDay("n", 10)}, Consume: zael.Amounts{"n": 1}}
+	if err := l.Allow(ctx, mine); err != nil {
+		t.Fatal(err)
+	}
+	j := job(zael.PerDay("n", 10))
+	j.Keys, j.Cascade, j.Duration = 20, true, 100*time.Millisecond
+	if err := loadgen.Setup(ctx, l, j); err != nil {
+		t.Fatal(err)
+	}
+	if children, err := l.Children(ctx, j.Parent()); err != nil || len(children) != 20 {
+		t.Errorf("got %d children (%v), want 20", len(children), err)
+	}
+	if _, err := loadgen.Run(ctx, store, j, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := loadgen.Cleanup(ctx, l, j); err != nil {
+		t.Fatal(err)
+	}
+	if children, err := l.Children(ctx, j.Parent()); err != nil || len(children) != 0 {
+		t.Errorf("got %v (%v), want no children", children, err)
+	}
+	capacity, err := l.ResourceCapacity(ctx, "bench", "n", zael.CapacityOptions{})
+	if err != nil || len(capacity.Entities) != 1 || capacity.Entities[0].Entity != "mine" {
+		t.Errorf("got %+v (%v), want what is not the job's alone", capacity, err)
+	}
+	usage, err := l.Usage(ctx, zael.UsageQuery{Resource: "bench"})
+	if err != nil || usage.Events != 1 {
+		t.Errorf("got %+v (%v), want the usage of the other", usage, err)
+	}
+	if err := loadgen.Cleanup(ctx, l, j); err != nil {
+		t.Errorf("again: got %v, want nothing to do", err)
+	}
+}

@@ -1,0 +1,55 @@
+package sqlitestore
+
+import (
+	"context"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+)
+
+// Script runs statements on the connection that writes.
+func (s *Store) Script(ctx context.Context, statements string) error {
+	return s.change(ctx, func(t *txn) error { return t.conn.script(statements) })
+}
+
+// Waiting is how many operations wait for the writer.
+func (s *Store) Waiting() int {
+	s.queue.mu.Lock()
+	defer s.queue.mu.Unlock()
+	return len(s.queue.ops)
+}
+
+// A Row is what the state of a bucket in the file says.
+type Row struct {
+	Latest, Events int64
+	Limits         []RowLimit
+}
+
+// A RowLimit is one limit of a Row.
+type RowLimit struct {
+	zael.LimitState
+	Used    int64
+	Counted bool
+}
+
+// EncodeRow makes the state.
+func EncodeRow(from Row) []byte {
+	r := row{latest: bucket.Instant(from.Latest), events: from.Events}
+	for _, l := range from.Limits {
+		r.limits = append(r.limits, limit{name: l.Name, state: l.State, used: l.Used, counted: l.Counted})
+	}
+	return r.encode(nil)
+}
+
+// DecodeRow reads a state.
+func DecodeRow(b []byte) (Row, error) {
+	var r row
+	if err := r.decode(b); err != nil {
+		return Row{}, err
+	}
+	to := Row{Latest: int64(r.latest), Events: r.events, Limits: []RowLimit{}}
+	for _, l := range r.limits {
+		to.Limits = append(to.Limits, RowLimit{LimitState: zael.LimitState{Name: l.name, State: l.state}, Used: l.used, Counted: l.counted})
+	}
+	return to, nil
+}
