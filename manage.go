@@ -32,11 +32,24 @@ func (l *Limiter) CreateEntity(ctx context.Context, e Entity) (Entity, error) {
 	if err := l.checkOpen(); err != nil {
 		return Entity{}, err
 	}
-	if err := e.validate(); err != nil {
+	edit, err := l.creation(e)
+	if err != nil {
 		return Entity{}, err
 	}
 	if l.entities == nil {
 		return Entity{}, l.unsupported("EntityStore")
+	}
+	if err := l.entities.CreateEntity(ctx, edit.Entity, edit.Event); err != nil {
+		return Entity{}, l.stored(ctx, Key{Entity: e.ID}, err)
+	}
+	l.parents.drop(e.ID)
+	return edit.Entity, nil
+}
+
+// creation is the checked edit that creates e now.
+func (l *Limiter) creation(e Entity) (Edit, error) {
+	if err := e.validate(); err != nil {
+		return Edit{}, err
 	}
 	if e.Name == "" {
 		e.Name = e.ID
@@ -50,12 +63,7 @@ func (l *Limiter) CreateEntity(ctx context.Context, e Entity) (Entity, error) {
 	if e.Cascade {
 		details["cascade"] = "true"
 	}
-	err := l.entities.CreateEntity(ctx, e, l.event(e.CreatedAt, EntityCreated, Scope{Entity: e.ID}, details))
-	if err != nil {
-		return Entity{}, l.stored(ctx, Key{Entity: e.ID}, err)
-	}
-	l.parents.drop(e.ID)
-	return e, nil
+	return Edit{Entity: e, Event: l.event(e.CreatedAt, EntityCreated, Scope{Entity: e.ID}, details)}, nil
 }
 
 func (e *Entity) validate() error {
@@ -157,30 +165,10 @@ func (l *Limiter) SetLimits(ctx context.Context, scope Scope, limits []Limit) er
 	if err := l.checkOpen(); err != nil {
 		return err
 	}
-	scope, err := scope.checked()
-	if err != nil {
-		return err
-	}
 	if len(limits) == 0 {
 		return invalid("limits", len(limits), "is none: use DeleteLimits to remove them")
 	}
-	if err := checkLimits("limits", limits); err != nil {
-		return err
-	}
-	if l.limits == nil {
-		return l.unsupported("LimitStore")
-	}
-	filled := make([]Limit, len(limits))
-	texts := make([]string, len(limits))
-	for i := range limits {
-		filled[i] = limits[i].withDefaults()
-		texts[i] = filled[i].String()
-	}
-	details := map[string]string{"limits": strings.Join(texts, ", ")}
-	return l.change(ctx, scope, func(now time.Time) error {
-		_, err := l.limits.SetLimits(ctx, scope, filled, l.event(now, LimitsSet, scope, details))
-		return err
-	})
+	return l.change(ctx, scope, limits)
 }
 
 // DeleteLimits removes the limits stored for a scope, if there are any: the next
@@ -189,17 +177,7 @@ func (l *Limiter) DeleteLimits(ctx context.Context, scope Scope) error {
 	if err := l.checkOpen(); err != nil {
 		return err
 	}
-	scope, err := scope.checked()
-	if err != nil {
-		return err
-	}
-	if l.limits == nil {
-		return l.unsupported("LimitStore")
-	}
-	return l.change(ctx, scope, func(now time.Time) error {
-		_, err := l.limits.DeleteLimits(ctx, scope, l.event(now, LimitsDeleted, scope, nil))
-		return err
-	})
+	return l.change(ctx, scope, nil)
 }
 
 // Limits reads the limits stored for a scope itself; none if there are none.
@@ -243,9 +221,44 @@ func (s Scope) checked() (Scope, error) {
 	return s, nil
 }
 
-// change makes a change of limits and has the entity's live buckets follow.
-func (l *Limiter) change(ctx context.Context, scope Scope, write func(now time.Time) error) error {
-	err := write(l.now().UTC())
+// setting is the checked edit that sets a scope's limits now; that deletes them
+// if there are none.
+func (l *Limiter) setting(scope Scope, limits []Limit) (Edit, error) {
+	scope, err := scope.checked()
+	if err != nil {
+		return Edit{}, err
+	}
+	if len(limits) == 0 {
+		return Edit{Event: l.event(l.now().UTC(), LimitsDeleted, scope, nil)}, nil
+	}
+	if err := checkLimits("limits", limits); err != nil {
+		return Edit{}, err
+	}
+	filled := make([]Limit, len(limits))
+	texts := make([]string, len(limits))
+	for i := range limits {
+		filled[i] = limits[i].withDefaults()
+		texts[i] = filled[i].String()
+	}
+	details := map[string]string{"limits": strings.Join(texts, ", ")}
+	return Edit{Limits: filled, Event: l.event(l.now().UTC(), LimitsSet, scope, details)}, nil
+}
+
+// change sets or deletes the limits of a scope.
+func (l *Limiter) change(ctx context.Context, scope Scope, limits []Limit) error {
+	edit, err := l.setting(scope, limits)
+	if err != nil {
+		return err
+	}
+	if l.limits == nil {
+		return l.unsupported("LimitStore")
+	}
+	scope = Scope{edit.Event.Entity, edit.Event.Resource}
+	if edit.Event.Action == LimitsSet {
+		_, err = l.limits.SetLimits(ctx, scope, edit.Limits, edit.Event)
+	} else {
+		_, err = l.limits.DeleteLimits(ctx, scope, edit.Event)
+	}
 	if scope.Entity != "" && scope.Resource != "" {
 		l.sets.drop(Key(scope))
 	} else {
@@ -254,6 +267,11 @@ func (l *Limiter) change(ctx context.Context, scope Scope, write func(now time.T
 	if err != nil {
 		return l.stored(ctx, Key(scope), err)
 	}
+	return l.follow(ctx, scope)
+}
+
+// follow has the live buckets of a changed scope's entity follow.
+func (l *Limiter) follow(ctx context.Context, scope Scope) error {
 	if scope.Entity == "" {
 		return nil
 	}

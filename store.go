@@ -9,7 +9,7 @@ import (
 )
 
 // A Store keeps buckets, and by further roles found by type assertion
-// ([EntityStore], [LimitStore], [CapacityReader], [UsageStore], [AuditStore],
+// ([EntityStore], [LimitStore], [Applier], [CapacityReader], [UsageStore], [AuditStore],
 // [LocalStore]) what else a Limiter can work with. Package storetest checks
 // every sentence of their comments.
 //
@@ -147,6 +147,21 @@ type LimitStore interface {
 	Limits(ctx context.Context, scopes []Scope) ([]LimitSet, error)
 	// EntityBuckets iterates the live buckets of an entity, by resource.
 	EntityBuckets(ctx context.Context, entity string) iter.Seq2[Bucket, error]
+}
+
+// An Edit is one change of what is stored besides buckets.
+type Edit struct {
+	Event  AuditEvent // its Action says which change: EntityCreated, LimitsSet or LimitsDeleted, the latter two of the scope that it names
+	Entity Entity     // of EntityCreated
+	Limits []Limit    // of LimitsSet
+}
+
+// An Applier makes several changes of an EntityStore and LimitStore in one step.
+type Applier interface {
+	// Apply makes all edits, in order and with their events, or none. Each is
+	// as CreateEntity, SetLimits and DeleteLimits say; if one fails, that is
+	// the error.
+	Apply(ctx context.Context, edits []Edit) error
 }
 
 // A CapacityReader reads all buckets of a resource.

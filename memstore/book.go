@@ -3,6 +3,7 @@ package memstore
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -45,6 +46,11 @@ func (s *Store) CreateEntity(_ context.Context, e zael.Entity, event zael.AuditE
 	if _, ok := b.entities[e.ID]; ok {
 		return zael.ErrEntityExists
 	}
+	b.create(e, event)
+	return nil
+}
+
+func (b *book) create(e zael.Entity, event zael.AuditEvent) {
 	e.Metadata = maps.Clone(e.Metadata)
 	b.entities[e.ID] = e
 	if e.ParentID != "" {
@@ -54,7 +60,6 @@ func (s *Store) CreateEntity(_ context.Context, e zael.Entity, event zael.AuditE
 		b.children[e.ParentID][e.ID] = true
 	}
 	b.record(event)
-	return nil
 }
 
 // Entities implements zael.EntityStore.
@@ -121,10 +126,14 @@ func (s *Store) SetLimits(_ context.Context, scope zael.Scope, limits []zael.Lim
 	b := &s.book
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	rev := max(event.Time.UnixMicro(), b.limits[scope].Rev+1)
+	return b.set(scope, limits, event), nil
+}
+
+func (b *book) set(scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (rev int64) {
+	rev = max(event.Time.UnixMicro(), b.limits[scope].Rev+1)
 	b.limits[scope] = zael.LimitSet{Limits: slices.Clone(limits), Rev: rev}
 	b.record(event)
-	return rev, nil
+	return rev
 }
 
 // DeleteLimits implements zael.LimitStore.
@@ -132,14 +141,44 @@ func (s *Store) DeleteLimits(_ context.Context, scope zael.Scope, event zael.Aud
 	b := &s.book
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.unset(scope, event), nil
+}
+
+func (b *book) unset(scope zael.Scope, event zael.AuditEvent) (rev int64) {
 	set := b.limits[scope]
 	if len(set.Limits) == 0 {
-		return set.Rev, nil
+		return set.Rev
 	}
-	rev := max(event.Time.UnixMicro(), set.Rev+1)
-	b.limits[scope] = zael.LimitSet{Rev: rev}
-	b.record(event)
-	return rev, nil
+	return b.set(scope, nil, event)
+}
+
+// Apply implements zael.Applier.
+func (s *Store) Apply(_ context.Context, edits []zael.Edit) error {
+	b := &s.book
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	created := map[string]bool{}
+	for _, e := range edits {
+		if e.Event.Action != zael.EntityCreated {
+			continue
+		}
+		if _, ok := b.entities[e.Entity.ID]; ok || created[e.Entity.ID] {
+			return fmt.Errorf("%w: %s", zael.ErrEntityExists, e.Entity.ID)
+		}
+		created[e.Entity.ID] = true
+	}
+	for _, e := range edits {
+		scope := zael.Scope{Entity: e.Event.Entity, Resource: e.Event.Resource}
+		switch e.Event.Action {
+		case zael.EntityCreated:
+			b.create(e.Entity, e.Event)
+		case zael.LimitsSet:
+			b.set(scope, e.Limits, e.Event)
+		case zael.LimitsDeleted:
+			b.unset(scope, e.Event)
+		}
+	}
+	return nil
 }
 
 // Limits implements zael.LimitStore.

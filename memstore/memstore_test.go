@@ -252,7 +252,14 @@ func TestConformance(t *testing.T) {
 	for _, usage := range []bool{false, true} {
 		t.Run(fmt.Sprint("usage ", usage), func(t *testing.T) {
 			t.Parallel()
-			storetest.Run(t, func(*testing.T) zael.Store { return memstore.New(&memstore.Config{Usage: usage}) })
+			roles := []storetest.Role{
+				storetest.LocalStore, storetest.EntityStore, storetest.LimitStore, storetest.Applier,
+				storetest.CapacityReader, storetest.AuditStore,
+			}
+			if usage {
+				roles = append(roles, storetest.UsageStore)
+			}
+			storetest.Run(t, func(*testing.T) zael.Store { return memstore.New(&memstore.Config{Usage: usage}) }, roles...)
 		})
 	}
 }

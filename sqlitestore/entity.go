@@ -47,19 +47,42 @@ func parseMap(s sql.NullString) (m map[string]string, err error) {
 
 // CreateEntity implements zael.EntityStore.
 func (s *Store) CreateEntity(ctx context.Context, e zael.Entity, event zael.AuditEvent) error {
-	if err := checkText("entity", e.ID); err != nil {
+	create, err := creation(e, event)
+	if err != nil {
 		return err
 	}
+	return s.change(ctx, func(t *txn) error {
+		if err := isFree(t, e.ID); err != nil {
+			return err
+		}
+		return create(t)
+	})
+}
+
+// isFree gives ErrEntityExists if there is an entity of this ID.
+func isFree(t *txn, id string) error {
+	n, err := t.conn.number("SELECT count(*) FROM entities WHERE id = ?", id)
+	if err == nil && n > 0 {
+		return zael.ErrEntityExists
+	}
+	return err
+}
+
+// creation is the change that creates an entity whose ID is free.
+func creation(e zael.Entity, event zael.AuditEvent) (func(*txn) error, error) {
+	if err := checkText("entity", e.ID); err != nil {
+		return nil, err
+	}
 	if err := checkText("parent", e.ParentID); err != nil {
-		return err
+		return nil, err
 	}
 	metadata, err := textMap(e.Metadata)
 	if err != nil {
-		return fmt.Errorf("sqlitestore: metadata: %w", err)
+		return nil, fmt.Errorf("sqlitestore: metadata: %w", err)
 	}
 	record, err := recorder(event)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cascade := int64(0)
 	if e.Cascade {
@@ -67,23 +90,16 @@ func (s *Store) CreateEntity(ctx context.Context, e zael.Entity, event zael.Audi
 	}
 	created, err := stamp("Entity.CreatedAt", e.CreatedAt)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return s.change(ctx, func(t *txn) error {
-		n, err := t.conn.number("SELECT count(*) FROM entities WHERE id = ?", e.ID)
-		if err != nil {
-			return err
-		}
-		if n > 0 {
-			return zael.ErrEntityExists
-		}
-		_, err = t.exec("INSERT INTO entities (id, name, parent, cascade, metadata, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+	return func(t *txn) error {
+		_, err := t.exec("INSERT INTO entities (id, name, parent, cascade, metadata, created_at) VALUES (?, ?, ?, ?, ?, ?)",
 			e.ID, e.Name, e.ParentID, cascade, metadata, created)
 		if err != nil {
 			return err
 		}
 		return record(t)
-	})
+	}, nil
 }
 
 const entityColumns = "id, name, parent, cascade, metadata, created_at"

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/zeroae/zael"
@@ -48,28 +50,41 @@ const none = "[]"
 
 // SetLimits implements zael.LimitStore.
 func (s *Store) SetLimits(ctx context.Context, scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (int64, error) {
-	text, err := textLimits(limits)
-	if err != nil {
-		return 0, err
-	}
-	return s.setLimits(ctx, scope, text, false, event)
+	return s.setLimits(ctx, scope, limits, event)
 }
 
 // DeleteLimits implements zael.LimitStore.
 func (s *Store) DeleteLimits(ctx context.Context, scope zael.Scope, event zael.AuditEvent) (int64, error) {
-	return s.setLimits(ctx, scope, none, true, event)
+	return s.setLimits(ctx, scope, nil, event)
 }
 
-func (s *Store) setLimits(ctx context.Context, scope zael.Scope, text string, remove bool, event zael.AuditEvent) (int64, error) {
-	if err := checkKey(zael.Key(scope)); err != nil {
-		return 0, err
-	}
-	record, err := recorder(event)
+func (s *Store) setLimits(ctx context.Context, scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (int64, error) {
+	result := new(int64) // which the writer may write when this call has ended
+	set, err := setting(scope, limits, event, result)
 	if err != nil {
 		return 0, err
 	}
-	result := new(int64) // which the writer may write when this call has ended
-	err = s.change(ctx, func(t *txn) error {
+	if err := s.change(ctx, set); err != nil {
+		return 0, err
+	}
+	return *result, nil
+}
+
+// setting is the change that sets a scope's limits, or deletes them if there are
+// none, and writes their revision.
+func setting(scope zael.Scope, limits []zael.Limit, event zael.AuditEvent, result *int64) (func(*txn) error, error) {
+	if err := checkKey(zael.Key(scope)); err != nil {
+		return nil, err
+	}
+	text, err := textLimits(limits)
+	if err != nil {
+		return nil, err
+	}
+	record, err := recorder(event)
+	if err != nil {
+		return nil, err
+	}
+	return func(t *txn) error {
 		rev, kept := int64(0), none
 		err := t.conn.query("SELECT rev, limits FROM limits WHERE entity = ? AND resource = ?", func(v []driver.Value) error {
 			rev, _ = v[0].(int64)
@@ -79,7 +94,7 @@ func (s *Store) setLimits(ctx context.Context, scope zael.Scope, text string, re
 		if err != nil {
 			return err
 		}
-		if remove && kept == none {
+		if text == none && kept == none {
 			*result = rev
 			return nil
 		}
@@ -91,11 +106,43 @@ func (s *Store) setLimits(ctx context.Context, scope zael.Scope, text string, re
 			return err
 		}
 		return record(t)
-	})
-	if err != nil {
-		return 0, err
+	}, nil
+}
+
+// Apply implements zael.Applier.
+func (s *Store) Apply(ctx context.Context, edits []zael.Edit) error {
+	var ids []string
+	var changes []func(*txn) error
+	for _, e := range edits {
+		var change func(*txn) error
+		var err error
+		if e.Event.Action == zael.EntityCreated {
+			if slices.Contains(ids, e.Entity.ID) {
+				return fmt.Errorf("%w: %s", zael.ErrEntityExists, e.Entity.ID)
+			}
+			ids = append(ids, e.Entity.ID)
+			change, err = creation(e.Entity, e.Event)
+		} else {
+			change, err = setting(zael.Scope{Entity: e.Event.Entity, Resource: e.Event.Resource}, e.Limits, e.Event, new(int64))
+		}
+		if err != nil {
+			return err
+		}
+		changes = append(changes, change)
 	}
-	return *result, nil
+	return s.change(ctx, func(t *txn) error {
+		for _, id := range ids { // before anything is changed: this error is an answer
+			if err := isFree(t, id); err != nil {
+				return fmt.Errorf("%w: %s", err, id)
+			}
+		}
+		for _, change := range changes {
+			if err := change(t); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // Limits implements zael.LimitStore.

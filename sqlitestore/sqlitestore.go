@@ -99,6 +99,7 @@ var (
 	_ zael.Store          = (*Store)(nil)
 	_ zael.EntityStore    = (*Store)(nil)
 	_ zael.LimitStore     = (*Store)(nil)
+	_ zael.Applier        = (*Store)(nil)
 	_ zael.CapacityReader = (*Store)(nil)
 	_ zael.UsageStore     = (*Store)(nil)
 	_ zael.AuditStore     = (*Store)(nil)

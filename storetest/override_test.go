@@ -21,6 +21,7 @@ type override struct {
 	entities    func(ctx context.Context, ids []string) ([]zael.Entity, error)
 	remove      func(ctx context.Context, id string, event zael.AuditEvent) error
 	children    func(ctx context.Context, parent string) iter.Seq2[zael.Entity, error]
+	apply       func(ctx context.Context, edits []zael.Edit) error
 	set         func(ctx context.Context, scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (int64, error)
 	unset       func(ctx context.Context, scope zael.Scope, event zael.AuditEvent) (int64, error)
 	limits      func(ctx context.Context, scopes []zael.Scope) ([]zael.LimitSet, error)
@@ -40,7 +41,7 @@ func overridden(change func(o *override, good *reference)) *override {
 		local:       func(now time.Time, _ time.Duration, _ []zael.Debit) (time.Time, bool, error) { return now, false, nil },
 		localAdjust: func(now time.Time, _ []zael.Debit) (time.Time, bool, error) { return now, false, nil },
 		create:      good.CreateEntity, entities: good.Entities, remove: good.DeleteEntity, children: good.Children,
-		set: good.SetLimits, unset: good.DeleteLimits, limits: good.Limits,
+		apply: good.Apply, set: good.SetLimits, unset: good.DeleteLimits, limits: good.Limits,
 		ofEntity: good.EntityBuckets, ofResource: good.ResourceBuckets, usage: good.Usage, audit: good.Audit,
 	}
 	change(o, good)
@@ -66,6 +67,8 @@ func (o *override) TakeLocal(now time.Time, maxWait time.Duration, debits []zael
 func (o *override) AdjustLocal(now time.Time, debits []zael.Debit) (time.Time, bool, error) {
 	return o.localAdjust(now, debits)
 }
+
+func (o *override) Apply(ctx context.Context, edits []zael.Edit) error { return o.apply(ctx, edits) }
 
 func (o *override) CreateEntity(ctx context.Context, e zael.Entity, event zael.AuditEvent) error {
 	return o.create(ctx, e, event)

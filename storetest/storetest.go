@@ -42,6 +42,7 @@ const (
 	LocalStore     Role = "LocalStore"
 	EntityStore    Role = "EntityStore"
 	LimitStore     Role = "LimitStore"
+	Applier        Role = "Applier"
 	CapacityReader Role = "CapacityReader"
 	UsageStore     Role = "UsageStore"
 	AuditStore     Role = "AuditStore"
@@ -115,6 +116,7 @@ func groups() []group {
 		{LocalStore, localChecks()},
 		{EntityStore, entityChecks()},
 		{LimitStore, limitChecks()},
+		{Applier, applyChecks()},
 		{CapacityReader, capacityChecks()},
 		{UsageStore, usageChecks()},
 		{AuditStore, auditChecks()},
@@ -169,6 +171,8 @@ func missing(ctx context.Context, store zael.Store, role Role) error {
 		if s, has = store.(zael.LimitStore); has {
 			_, err = s.Limits(ctx, []zael.Scope{{}})
 		}
+	case Applier:
+		_, has = store.(zael.Applier)
 	case CapacityReader:
 		var s zael.CapacityReader
 		if s, has = store.(zael.CapacityReader); has {

@@ -8,29 +8,20 @@ import (
 
 // A Writer is what Apply changes; a *zael.Limiter is one.
 type Writer interface {
-	CreateEntity(ctx context.Context, e zael.Entity) (zael.Entity, error)
-	SetLimits(ctx context.Context, scope zael.Scope, limits []zael.Limit) error
-	DeleteLimits(ctx context.Context, scope zael.Scope) error
+	Apply(ctx context.Context, changes []zael.Change) (made int, err error)
 }
 
-// Apply makes the changes of a plan in its order and calls done after each.
-// Each is one step of the store. If one fails, those before it are made, and a
-// new plan has the rest.
-func Apply(ctx context.Context, store Writer, p *Plan, done func(Change)) error {
-	for _, c := range p.Changes {
-		var err error
-		switch {
-		case c.Entity != nil:
-			_, err = store.CreateEntity(ctx, *c.Entity)
-		case c.Action == Delete:
-			err = store.DeleteLimits(ctx, c.Scope)
-		default:
-			err = store.SetLimits(ctx, c.Scope, c.After)
+// Apply makes the changes of a plan in its order and returns those made. A store
+// that can makes all or none, in one step; on others, if one fails, those before
+// it are made, and a new plan has the rest.
+func Apply(ctx context.Context, store Writer, p *Plan) ([]Change, error) {
+	changes := make([]zael.Change, len(p.Changes))
+	for i, c := range p.Changes {
+		changes[i] = zael.Change{Create: c.Entity, Scope: c.Scope}
+		if c.Action != Delete {
+			changes[i].Limits = c.After
 		}
-		if err != nil {
-			return err
-		}
-		done(c)
 	}
-	return nil
+	made, err := store.Apply(ctx, changes)
+	return p.Changes[:made], err
 }

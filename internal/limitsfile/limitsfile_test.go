@@ -101,8 +101,8 @@ delete limits of entity key-1 resource gpt-4: [rpm=7/s] to []
 	if got := text(plan.Changes); got != want || plan.Unchanged != 1 {
 		t.Errorf("got %d unchanged and\n%swant 1 and\n%s", plan.Unchanged, got, want)
 	}
-	var done []limitsfile.Change
-	if err := limitsfile.Apply(ctx, l, plan, func(c limitsfile.Change) { done = append(done, c) }); err != nil {
+	done, err := limitsfile.Apply(ctx, l, plan)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if got := text(done); got != want {
@@ -166,21 +166,47 @@ func TestParentsFirst(t *testing.T) {
 	}
 }
 
-// broken is a limiter that stops working after some changes.
+// broken is a store without transactions that stops working after some changes.
 type broken struct {
-	*zael.Limiter
+	zael.BucketStore
+	zael.EntityStore
+	zael.LimitStore
 	left int
 }
 
-func (b *broken) SetLimits(ctx context.Context, scope zael.Scope, limits []zael.Limit) error {
+func (b *broken) SetLimits(ctx context.Context, scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (int64, error) {
 	if b.left--; b.left < 0 {
-		return zael.ErrUnavailable
+		return 0, zael.ErrUnavailable
 	}
-	return b.Limiter.SetLimits(ctx, scope, limits)
+	return b.LimitStore.SetLimits(ctx, scope, limits, event)
 }
 
 // TestHalfApplied: what was done is told, and the next plan is the rest.
 func TestHalfApplied(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	store := memstore.New(nil)
+	l, err := zael.New(&broken{store, store, store, 2}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := parse(t, example)
+	plan, err := limitsfile.Compare(ctx, l, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := limitsfile.Apply(ctx, l, plan)
+	if !errors.Is(err, zael.ErrUnavailable) || len(done) != 2 {
+		t.Errorf("got %v after %d changes, want 2", err, len(done))
+	}
+	rest, err := limitsfile.Compare(ctx, l, f)
+	if err != nil || text(rest.Changes) != text(plan.Changes[2:]) {
+		t.Errorf("got\n%s(%v), want the rest", text(rest.Changes), err)
+	}
+}
+
+// TestAllOrNothing: a store that can makes all changes or none.
+func TestAllOrNothing(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	l := limiter(t)
@@ -189,14 +215,16 @@ func TestHalfApplied(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := 0
-	err = limitsfile.Apply(ctx, &broken{l, 2}, plan, func(limitsfile.Change) { done++ })
-	if !errors.Is(err, zael.ErrUnavailable) || done != 2 {
-		t.Errorf("got %v after %d changes, want 2", err, done)
+	// Somebody else is faster with one of the entities.
+	if _, err := l.CreateEntity(ctx, zael.Entity{ID: "key-1"}); err != nil {
+		t.Fatal(err)
 	}
-	rest, err := limitsfile.Compare(ctx, l, f)
-	if err != nil || text(rest.Changes) != text(plan.Changes[2:]) {
-		t.Errorf("got\n%s(%v), want the rest", text(rest.Changes), err)
+	done, err := limitsfile.Apply(ctx, l, plan)
+	if !errors.Is(err, zael.ErrEntityExists) || len(done) != 0 {
+		t.Errorf("got %v after %d changes, want ErrEntityExists after none", err, len(done))
+	}
+	if limits, err := l.Limits(ctx, zael.Scope{}); err != nil || len(limits) != 0 {
+		t.Errorf("got the system's limits %v (%v), want none", limits, err)
 	}
 }
 

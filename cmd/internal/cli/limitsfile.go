@@ -87,10 +87,8 @@ func (a *app) limitsApply() *cobra.Command {
 		Long: `Apply does what plan shows, and says what it did. It does not ask. Applied again,
 it has nothing to do.
 
-Each line is one step of the store, with its audit event; all together are not.
-The order is such that nobody is without limits on the way: limits are set, then
-entities created, parents first, then limits deleted. If a step fails, those
-before it are done and shown, and to apply the file again does the rest.
+In a SQLite file all lines are one transaction: all are done, or none if one
+fails. Each has its audit event.
 
 ` + fileHelp,
 		Example: `  printf 'resources: {gpt-4: {limits: [rpm=100/min]}}' | zael limits apply -f -
@@ -111,15 +109,14 @@ before it are done and shown, and to apply the file again does the rest.
 			if err != nil {
 				return fileError(*file, err)
 			}
-			var done []limitsfile.Change
-			err = limitsfile.Apply(ctx, l, plan, func(c limitsfile.Change) {
-				done = append(done, c)
-				if !*asJSON {
+			done, err := limitsfile.Apply(ctx, l, plan)
+			if err != nil {
+				err = fmt.Errorf("%d of %d changes are done: %w", len(done), len(plan.Changes), err)
+			}
+			if !*asJSON {
+				for _, c := range done {
 					a.printChange(c)
 				}
-			})
-			if err != nil {
-				err = fmt.Errorf("%d of %d changes are done, then: %w", len(done), len(plan.Changes), err)
 			}
 			if *asJSON {
 				return errors.Join(err, a.printJSON(planReportOf(plan, done)))

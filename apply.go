@@ -1,0 +1,70 @@
+package zael
+
+import (
+	"context"
+	"fmt"
+)
+
+// A Change is one part of Apply: an entity to create, or the limits of a scope.
+type Change struct {
+	Create *Entity // if not nil: as CreateEntity; the rest does not matter
+	Scope  Scope   // else: as SetLimits of it
+	Limits []Limit // to set; none: as DeleteLimits
+}
+
+// Apply makes several changes, in order, and tells how many are made. A store
+// that is an [Applier] makes all or none, in one step; on others each is a step
+// of its own, and if one fails those before it stay. All are checked before the
+// first is made. Errors are those of CreateEntity, SetLimits and DeleteLimits.
+func (l *Limiter) Apply(ctx context.Context, changes []Change) (made int, err error) {
+	if err := l.checkOpen(); err != nil {
+		return 0, err
+	}
+	edits := make([]Edit, len(changes))
+	for i, c := range changes {
+		if c.Create != nil {
+			edits[i], err = l.creation(*c.Create)
+		} else {
+			edits[i], err = l.setting(c.Scope, c.Limits)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("change %d of %d: %w", i+1, len(changes), err)
+		}
+	}
+	applier, ok := l.store.(Applier)
+	if !ok {
+		return l.applyEach(ctx, changes)
+	}
+	if len(edits) == 0 {
+		return 0, nil
+	}
+	err = applier.Apply(ctx, edits)
+	l.sets.forget()
+	l.parents.forget()
+	if err != nil {
+		return 0, l.stored(ctx, Key{}, err)
+	}
+	for _, e := range edits {
+		if e.Event.Action == EntityCreated {
+			continue
+		}
+		if err := l.follow(ctx, Scope{e.Event.Entity, e.Event.Resource}); err != nil {
+			return len(edits), err
+		}
+	}
+	return len(edits), nil
+}
+
+func (l *Limiter) applyEach(ctx context.Context, changes []Change) (made int, err error) {
+	for i, c := range changes {
+		if c.Create != nil {
+			_, err = l.CreateEntity(ctx, *c.Create)
+		} else {
+			err = l.change(ctx, c.Scope, c.Limits)
+		}
+		if err != nil {
+			return i, err
+		}
+	}
+	return len(changes), nil
+}
