@@ -1,0 +1,96 @@
+//go:build unix
+
+package main_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+const (
+	azure = "examples/azure_llm_code_2023.csv"
+	total = "tpm=ContextTokens+GeneratedTokens"
+)
+
+// A replayed is what the tests look at of a replay's JSON.
+type replayed struct {
+	Requests int64            `json:"requests"`
+	Admitted int64            `json:"admitted"`
+	Denied   int64            `json:"denied"`
+	Waited   int64            `json:"waited"`
+	DeniedBy map[string]int64 `json:"denied_by"`
+	Amounts  map[string]int64 `json:"admitted_amounts"`
+}
+
+func replay(t *testing.T, args ...string) (r replayed) {
+	t.Helper()
+	args = append([]string{"replay", "--json", "--limit", "rpm=200/min", "--limit", "tpm=400000/min", "--consume", "rpm=1"}, args...)
+	out, _ := zael(t, 0, args...)
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatalf("%v: %v", err, out)
+	}
+	return r
+}
+
+func (r replayed) String() string {
+	return fmt.Sprintf("%d requests, %d admitted, %d denied, %d waited, rpm %d, tpm %d, %d tokens",
+		r.Requests, r.Admitted, r.Denied, r.Waited, r.DeniedBy["rpm"], r.DeniedBy["tpm"], r.Amounts["tpm"])
+}
+
+// TestReplayAzure: exact figures for the trace in examples/, on every store.
+func TestReplayAzure(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--consume", total}, "8819 requests, 7118 admitted, 1701 denied, 0 waited, rpm 1401, tpm 383, 14451900 tokens"},
+		{[]string{"--consume", total, "--max-wait", "30s"}, "8819 requests, 7811 admitted, 1008 denied, 2590 waited, rpm 648, tpm 418, 15894899 tokens"},
+		{[]string{"--consume", "tpm=ContextTokens", "--settle", total}, "8819 requests, 7118 admitted, 1701 denied, 0 waited, rpm 1403, tpm 374, 14451652 tokens"},
+	} {
+		for _, store := range []string{"memory:", "sqlite:" + filepath.Join(t.TempDir(), "zael.db")} {
+			if got := replay(t, append([]string{azure, "--store", store}, c.args...)...).String(); got != c.want {
+				t.Errorf("%s, %v:\ngot  %s\nwant %s", store, c.args, got, c.want)
+			}
+		}
+	}
+}
+
+// TestReplayRestart: a file carries the buckets over to the process that comes
+// after.
+func TestReplayRestart(t *testing.T) {
+	t.Parallel()
+	whole, err := os.ReadFile(filepath.Join(root, azure))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bytes.SplitAfter(whole, []byte("\n"))
+	dir := t.TempDir()
+	store := "sqlite:" + filepath.Join(dir, "zael.db")
+	sum := replayed{DeniedBy: map[string]int64{}, Amounts: map[string]int64{}}
+	for i, cut := range []int{1, 1300, 4000, len(lines)}[1:] {
+		from := []int{1, 1300, 4000}[i]
+		part := filepath.Join(dir, fmt.Sprint("part", i, ".csv"))
+		if err := os.WriteFile(part, append(bytes.Clone(lines[0]), bytes.Join(lines[from:cut], nil)...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := replay(t, part, "--store", store, "--consume", total)
+		sum.Requests += r.Requests
+		sum.Admitted += r.Admitted
+		sum.Denied += r.Denied
+		for name, n := range r.DeniedBy {
+			sum.DeniedBy[name] += n
+		}
+		for name, n := range r.Amounts {
+			sum.Amounts[name] += n
+		}
+	}
+	const want = "8819 requests, 7118 admitted, 1701 denied, 0 waited, rpm 1401, tpm 383, 14451900 tokens"
+	if got := sum.String(); got != want {
+		t.Errorf("in three processes:\ngot  %s\nwant %s, as in one", got, want)
+	}
+}
