@@ -253,15 +253,7 @@ func (le *Lease) Commit(ctx context.Context) error {
 	if le.closed {
 		return ErrLeaseClosed
 	}
-	le.closed = true
-	if le.degraded {
-		return nil
-	}
-	err := le.limiter.adjust(ctx, le.difference())
-	if err != nil && le.limiter.admitsUnavailable(le.mode, err) {
-		return nil
-	}
-	return err
+	return le.end(ctx)
 }
 
 // Rollback ends the lease and gives back what has not refilled by itself. It
@@ -275,12 +267,17 @@ func (le *Lease) Rollback(ctx context.Context) error {
 	if le.closed {
 		return nil
 	}
+	for i := range le.rows {
+		le.rows[i].used = 0
+	}
+	return le.end(ctx)
+}
+
+// end closes the lease and brings the buckets to what was used.
+func (le *Lease) end(ctx context.Context) error {
 	le.closed = true
 	if le.degraded {
 		return nil
-	}
-	for i := range le.rows {
-		le.rows[i].used = 0
 	}
 	err := le.limiter.adjust(ctx, le.difference())
 	if err != nil && le.limiter.admitsUnavailable(le.mode, err) {

@@ -135,7 +135,8 @@ type LimitSet struct {
 // A LimitStore keeps stored limits. Each change and its audit event are one
 // step, and a reader sees a set of limits whole or not at all.
 type LimitStore interface {
-	// SetLimits replaces what is stored for a scope and returns its revision:
+	// SetLimits replaces what is stored for a scope, by one limit or more, and
+	// returns the revision:
 	// event.Time in µs, or one more than the last one if that is greater.
 	SetLimits(ctx context.Context, scope Scope, limits []Limit, event AuditEvent) (rev int64, err error)
 	// DeleteLimits leaves an empty set with a revision as SetLimits gives it.

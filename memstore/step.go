@@ -67,7 +67,10 @@ func (p *place) state(name string) bucket.State {
 // full as it was then.
 func (p *place) under(state bucket.State, d bucket.Definition, at bucket.Instant) bucket.State {
 	if !state.Absent() {
-		return state.Under(d, max(at, p.record.latest), 0)
+		if p.record != nil { // none: an earlier charge of the same call made the state
+			at = max(at, p.record.latest)
+		}
+		return state.Under(d, at, 0)
 	}
 	state = state.Under(d, at, rand.Uint64())
 	if at < p.shard.swept {

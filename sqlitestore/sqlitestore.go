@@ -24,7 +24,10 @@
 // The file is in write-ahead mode: beside PATH there are PATH-wal and PATH-shm,
 // which belong to it; to copy it use "sqlite3 PATH .backup" or copy all three
 // while no process has it open. It must be on a disk of this machine, not on
-// a network file system. See schema.go for the tables.
+// a network file system. A program must not open the file by other means while
+// it has a Store on it: on Unix, closing any other descriptor of the file drops
+// the locks of the whole process (see "How To Corrupt An SQLite Database File",
+// section 2.2). See schema.go for the tables.
 //
 // Buckets that are full are deleted in small steps as calls go, from the end of
 // the hour in which they were last used; usage and audit events when they are

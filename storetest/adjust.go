@@ -17,8 +17,19 @@ func adjustChecks() []check {
 		{name: "a charge of 0 brings a limit under its definition", run: zeroConverts},
 		{name: "an adjust under stale limits keeps the bucket's", run: staleAdjust},
 		{name: "charges of one limit apply in order", run: inOrderOfCharges},
+		{name: "charges of one limit under two definitions make a bucket", run: twoDefinitions},
 		{name: "an adjust writes states", run: adjustWritesStates},
 	}
+}
+
+// twoDefinitions: the second charge finds what the first one made.
+func twoDefinitions(ctx context.Context, e *env) error {
+	s := e.script(ctx)
+	k := key("alice")
+	small, large := trickle(10), trickle(20)
+	s.adjust(0, debit(k, ask("rpm", small, 4), ask("rpm", large, 3), ask("rpm", small, 0)))
+	s.left(0, k, "rpm", small, 3)
+	return s.err
 }
 
 func chargesIntoDebt(ctx context.Context, e *env) error {

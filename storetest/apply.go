@@ -15,6 +15,7 @@ func applyChecks() []check {
 		{name: "edits are made in order", also: also, run: editsInOrder},
 		{name: "all edits are made or none", also: also, run: allEditsOrNone},
 		{name: "each edit records its event", also: append(also, AuditStore), run: editsRecorded},
+		{name: "a done context: all or nothing", also: also, run: applyDone},
 	}
 }
 
@@ -48,7 +49,7 @@ func editsInOrder(ctx context.Context, e *env) error {
 	s := e.script(ctx)
 	first, second := zael.PerMinute("rpm", 1), zael.PerMinute("tpm", 2)
 	a, b, c := zael.Scope{Entity: "alice"}, zael.Scope{Resource: "gpt-4"}, zael.Scope{Entity: "alice", Resource: "gpt-4"}
-	rev := func(after time.Duration) int64 { return e.t0.Add(after).UnixMicro() }
+	rev := e.micros
 
 	s.set(0, c, rev(0), first)
 	s.apply(nil,
@@ -100,4 +101,28 @@ func editsRecorded(ctx context.Context, e *env) error {
 	s.apply(nil, e.sets(4*time.Second, zael.Scope{Entity: "alice"})) // which has none
 	s.audit(zael.AuditQuery{Max: 10}, edits[2].Event, edits[1].Event, edits[0].Event)
 	return s.err
+}
+
+func applyDone(ctx context.Context, e *env) error {
+	limit := zael.PerMinute("rpm", 1)
+	for name, gone := range done(ctx) {
+		s := e.script(ctx)
+		scope, created := zael.Scope{Resource: name}, e.creates(name, "")
+		err := role[zael.Applier](e).Apply(gone, []zael.Edit{created, e.sets(time.Second, scope, limit)})
+		made, err := heeds(gone, "Apply", err)
+		if err != nil {
+			return err
+		}
+		if made {
+			s.has(created.Entity)
+			s.limits(scope, e.micros(time.Second), limit)
+		} else {
+			s.lacks(name)
+			s.limits(scope, 0)
+		}
+		if s.err != nil {
+			return s.err
+		}
+	}
+	return nil
 }

@@ -88,6 +88,16 @@ func brokenApplies() []brokenStore {
 			fails: []string{"Applier/all edits are made or none"},
 		},
 		{
+			name: "a context that ends leaves the first edit",
+			make: applying(func(ctx context.Context, good *reference, edits []zael.Edit) error {
+				if err := ctx.Err(); err != nil {
+					return errors.Join(good.Apply(context.WithoutCancel(ctx), edits[:1]), err)
+				}
+				return good.Apply(ctx, edits)
+			}),
+			fails: []string{"Applier/a done context: all or nothing"},
+		},
+		{
 			name: "deletes limits without a revision",
 			make: applying(func(ctx context.Context, good *reference, edits []zael.Edit) error {
 				if err := good.Apply(ctx, edits); err != nil {

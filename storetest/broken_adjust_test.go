@@ -174,6 +174,26 @@ func give(change func(s bucket.State, at bucket.Instant, n int64, r bucket.Recei
 func brokenAdjusts() []brokenStore {
 	return []brokenStore{
 		{
+			name: "makes a bucket by the first charge of a limit alone",
+			make: method(func(o *override, good *reference) {
+				o.adjust = func(ctx context.Context, now time.Time, debits []zael.Debit) (time.Time, error) {
+					for i := range debits {
+						_, b, err := good.Buckets(ctx, now, []zael.Key{debits[i].Key})
+						if err != nil {
+							return now, err
+						}
+						if len(b[0].Limits) == 0 {
+							charges := debits[i].Charges
+							debits[i].Charges = slices.CompactFunc(slices.Clone(charges),
+								func(a, b zael.Charge) bool { return a.Name == b.Name })
+						}
+					}
+					return good.Adjust(ctx, now, debits)
+				}
+			}),
+			fails: []string{"BucketStore/charges of one limit under two definitions make a bucket"},
+		},
+		{
 			name: "debt is lost",
 			make: step(func(s *reference) {
 				s.charge = func(st bucket.State, at bucket.Instant, n int64) (bucket.State, error) {

@@ -282,6 +282,9 @@ func (e *env) everyMethod(ctx context.Context, id string, d bucket.Definition) e
 		_, err = collect(s.EntityBuckets(ctx, id))
 		note(err)
 	}
+	if s, ok := e.store.(zael.Applier); ok {
+		note(s.Apply(ctx, []zael.Edit{e.creates(id, "parent"), e.sets(0, zael.Scope{Entity: id}, zael.PerMinute("rpm", 1))}))
+	}
 	if s, ok := e.store.(zael.CapacityReader); ok {
 		_, err = collect(s.ResourceBuckets(ctx, k.Resource))
 		note(err)

@@ -53,9 +53,12 @@ func TestReplayAzure(t *testing.T) {
 		{[]string{"--consume", "tpm=ContextTokens", "--settle", total}, "8819 requests, 7118 admitted, 1701 denied, 0 waited, rpm 1403, tpm 374, 14451652 tokens"},
 	} {
 		for _, store := range []string{"memory:", "sqlite:" + filepath.Join(t.TempDir(), "zael.db")} {
-			if got := replay(t, append([]string{azure, "--store", store}, c.args...)...).String(); got != c.want {
-				t.Errorf("%s, %v:\ngot  %s\nwant %s", store, c.args, got, c.want)
-			}
+			t.Run(fmt.Sprint(store[:6], c.args), func(t *testing.T) {
+				t.Parallel()
+				if got := replay(t, append([]string{azure, "--store", store}, c.args...)...).String(); got != c.want {
+					t.Errorf("got  %s\nwant %s", got, c.want)
+				}
+			})
 		}
 	}
 }
