@@ -119,7 +119,9 @@ func TestGivesUpInTime(t *testing.T) {
 			default:
 				_, err = s.Take(ctx, t0, 0, ask(thousand, 1))
 			}
-			if errors.Is(err, context.DeadlineExceeded) && strings.Contains(err.Error(), "nothing was changed") {
+			// On a busy machine a call may come when its time is over already.
+			if errors.Is(err, context.DeadlineExceeded) &&
+				(strings.Contains(err.Error(), "nothing was changed") || strings.Contains(err.Error(), "not tried")) {
 				late.Add(1)
 				return nil
 			}

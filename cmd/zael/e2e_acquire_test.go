@@ -37,16 +37,20 @@ func interrupts() int {
 type shop struct {
 	t     *testing.T
 	store string
+	cache string // directory; the user's if empty
 }
 
 func newShop(t *testing.T) shop {
 	t.Helper()
-	return shop{t, "sqlite:" + filepath.Join(t.TempDir(), "zael.db")}
+	return shop{t: t, store: "sqlite:" + filepath.Join(t.TempDir(), "zael.db")}
 }
 
 func (s shop) command(args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(s.t.Context(), program, args...)
 	cmd.Env = append(os.Environ(), "ZAEL_STORE="+s.store)
+	if s.cache != "" {
+		cmd.Env = append(cmd.Env, "XDG_CACHE_HOME="+s.cache)
+	}
 	return cmd
 }
 

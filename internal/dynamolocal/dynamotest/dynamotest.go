@@ -1,0 +1,177 @@
+// Package dynamotest gives tests a DynamoDB Local, and keeps them away from AWS.
+//
+//	var engine dynamotest.Engine
+//
+//	func TestMain(m *testing.M) { engine.Main(m) }
+//
+//	func TestStore(t *testing.T) {
+//		t.Parallel()
+//		endpoint := engine.Endpoint(t)
+//		…
+package dynamotest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/zeroae/zael/internal/dynamolocal"
+)
+
+// Variables of the environment that say how tests run.
+const (
+	// EndpointVariable has the URL of a DynamoDB Local that runs already, on this
+	// machine: tests use it and start none.
+	EndpointVariable = "ZAEL_DYNAMODB_ENDPOINT"
+	// RequireVariable set to 1, or CI set to true, make a missing engine a failure.
+	RequireVariable = "ZAEL_REQUIRE_DYNAMODB"
+)
+
+// An Engine is the one of a test process: a variable of the test package, whose
+// zero value is ready. Safe for concurrent use.
+type Engine struct {
+	Options dynamolocal.Options // of the engine; the zero value will do
+
+	isolated bool
+	once     sync.Once
+	server   *dynamolocal.Server // nil: EndpointVariable's
+	endpoint string
+	err      error
+}
+
+// Main is what TestMain calls: it runs the tests, ends the engine, looks for leaked
+// goroutines and exits. The tests, and what they start, see no AWS settings of the user
+// but dummy ones, whose endpoint nothing listens at.
+func (e *Engine) Main(m *testing.M, opts ...goleak.Option) {
+	if err := isolate(); err != nil {
+		fmt.Fprintln(os.Stderr, "dynamotest:", err)
+		os.Exit(1)
+	}
+	e.isolated = true
+	goleak.VerifyTestMain(tests{m, e}, opts...)
+}
+
+// tests are those of a process and the end of its engine.
+type tests struct {
+	m *testing.M
+	e *Engine
+}
+
+// Run runs them and returns the exit code.
+func (t tests) Run() int {
+	defer t.e.stop()
+	return t.m.Run()
+}
+
+func (e *Engine) stop() {
+	e.once.Do(func() {}) // nobody starts it any more
+	if e.server != nil {
+		_ = e.server.Close()
+	}
+}
+
+// Endpoint is the engine's URL. The first call starts it. All tests of the process share it:
+// each makes tables of its own. Where the engine is missing it skips tb, or fails it in CI.
+func (e *Engine) Endpoint(tb testing.TB) string {
+	tb.Helper()
+	if !e.isolated {
+		tb.Fatal("dynamotest: TestMain does not call Engine.Main")
+	}
+	e.once.Do(e.start)
+	check(tb, e.err)
+	return e.endpoint
+}
+
+func (e *Engine) start() {
+	ctx := context.Background() // not that of the test which is the first
+	if endpoint := os.Getenv(EndpointVariable); endpoint != "" {
+		if e.err = loopback(endpoint); e.err == nil && !dynamolocal.Answers(ctx, endpoint) {
+			e.err = fmt.Errorf("%s=%s: no DynamoDB answers there", EndpointVariable, endpoint)
+		}
+		e.endpoint = endpoint
+		return
+	}
+	o := e.Options
+	if o.Progress == nil {
+		o.Progress = os.Stderr
+	}
+	if e.server, e.err = dynamolocal.Start(ctx, o); e.err == nil {
+		e.endpoint = e.server.Endpoint()
+	}
+}
+
+// Start starts an engine for tb alone, and ends it with tb: for tests that end it
+// themselves or measure. Where it is missing it skips tb, or fails it in CI.
+func Start(tb testing.TB, o dynamolocal.Options) *dynamolocal.Server {
+	tb.Helper()
+	s, err := dynamolocal.Start(tb.Context(), o)
+	check(tb, err)
+	tb.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// check ends tb if there is no engine.
+func check(tb testing.TB, err error) {
+	tb.Helper()
+	switch {
+	case err == nil:
+	case errors.Is(err, dynamolocal.ErrMissing) && !required():
+		tb.Skipf("%v (then: make dynamodb-local; or set %s to one that runs)", err, EndpointVariable)
+	default:
+		tb.Fatal(err)
+	}
+}
+
+// required tells whether a missing engine is a failure.
+func required() bool {
+	for _, name := range []string{"CI", RequireVariable} {
+		if yes, err := strconv.ParseBool(os.Getenv(name)); yes && err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// loopback is an error unless endpoint is on this machine.
+func loopback(endpoint string) error {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return fmt.Errorf("%s: %w", EndpointVariable, err)
+	}
+	ip := net.ParseIP(u.Hostname())
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() != "localhost" && !ip.IsLoopback() {
+		return fmt.Errorf("%s=%s: want http://127.0.0.1:PORT or another address of this machine: tests never leave it", EndpointVariable, endpoint)
+	}
+	return nil
+}
+
+// isolate replaces all AWS settings of this process.
+func isolate() error {
+	var errs []error
+	for _, setting := range os.Environ() {
+		if name, _, _ := strings.Cut(setting, "="); strings.HasPrefix(name, "AWS_") {
+			errs = append(errs, os.Unsetenv(name))
+		}
+	}
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID":           "zael",
+		"AWS_SECRET_ACCESS_KEY":       "zael",
+		"AWS_REGION":                  "us-east-1",
+		"AWS_EC2_METADATA_DISABLED":   "true",
+		"AWS_CONFIG_FILE":             os.DevNull,
+		"AWS_SHARED_CREDENTIALS_FILE": os.DevNull,
+		"AWS_ENDPOINT_URL":            "http://127.0.0.1:1", // for who forgets an endpoint
+	} {
+		errs = append(errs, os.Setenv(name, value))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,4 @@
+package dynamotest
+
+// Isolated is an engine of its own, in a process that Main has isolated.
+func Isolated() *Engine { return &Engine{isolated: true} }
