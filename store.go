@@ -68,9 +68,10 @@ type LimitState struct {
 // arithmetic of package bucket. Buckets that are full may be forgotten.
 type BucketStore interface {
 	// Take applies every charge of every debit or none (bucket.State.Take,
-	// after bucket.State.Under), as one step that no other call sees half
-	// done. The debits have different keys and the charges of one debit
-	// different names.
+	// after bucket.State.Under). What it does to one bucket is one step that no
+	// other call sees half done; a store that cannot take from two buckets in
+	// one step gives back what it took from one when the other refuses. The
+	// debits have different keys and the charges of one debit different names.
 	//
 	// If all fit by maxWait after now it takes them, writes the Receipt of each
 	// charge ([Charge.Taken] is the state then) and returns the instant that

@@ -1,0 +1,195 @@
+package dynamostore
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go/middleware"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+)
+
+const (
+	leastCall  = 50 * time.Millisecond
+	undoFor    = 2 * time.Second // a give-back that nobody waits for may take so long
+	maxRetries = 4               // of calls that failed without an answer
+
+	retryBase = 10 * time.Millisecond
+	retryMost = 160 * time.Millisecond
+	againBase = time.Millisecond // after a wrong guess
+	againMost = 16 * time.Millisecond
+)
+
+// once has the library try once: what to repeat is decided here.
+func once(o *dynamodb.Options) { o.Retryer = aws.NopRetryer{} }
+
+// callContext bounds one call, so that there is time for another.
+func (s *Store) callContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	d := s.config.CallTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		d = min(d, max(time.Until(deadline)/2, leastCall))
+	}
+	return context.WithTimeout(ctx, d)
+}
+
+// update sends a write. ok tells whether it was applied; r is the item since, or,
+// if its condition failed, the item as it is.
+func (s *Store) update(ctx context.Context, w *write) (r *record, ok bool, err error) {
+	ctx, cancel := s.callContext(ctx)
+	defer cancel()
+	sent := s.wall()
+	out, err := s.client.UpdateItem(ctx, w.input(s), once)
+	s.stats.count(func(c *Stats) { c.Writes++ })
+	if err == nil {
+		s.answer(out.ResultMetadata, sent)
+		s.units(out.ConsumedCapacity, false)
+		r, err = recordOf(out.Attributes)
+		return r, true, err
+	}
+	s.answerOf(err, sent)
+	if failed, is := errors.AsType[*types.ConditionalCheckFailedException](err); is {
+		s.stats.count(func(c *Stats) {
+			c.Failed++
+			if s.config.CountUnits {
+				c.WriteUnits++ // which AWS bills at least, and no answer tells
+			}
+		})
+		r, err = recordOf(failed.Item)
+		return r, false, err
+	}
+	return nil, false, err
+}
+
+// get reads an item, and sees every write before.
+func (s *Store) get(ctx context.Context, key item) (item, error) {
+	ctx, cancel := s.callContext(ctx)
+	defer cancel()
+	sent := s.wall()
+	out, err := s.client.GetItem(ctx, &dynamodb.GetItemInput{
+		TableName: aws.String(s.table), Key: key, ConsistentRead: aws.Bool(true), ReturnConsumedCapacity: s.capacity(),
+	}, once)
+	s.stats.count(func(c *Stats) { c.Reads++ })
+	if err != nil {
+		s.answerOf(err, sent)
+		return nil, err
+	}
+	s.answer(out.ResultMetadata, sent)
+	s.units(out.ConsumedCapacity, true)
+	return out.Item, nil
+}
+
+// units counts what a call cost.
+func (s *Store) units(c *types.ConsumedCapacity, reading bool) {
+	if c == nil {
+		return
+	}
+	n := aws.ToFloat64(c.CapacityUnits)
+	s.stats.count(func(c *Stats) {
+		if reading {
+			c.ReadUnits += n
+		} else {
+			c.WriteUnits += n
+		}
+	})
+}
+
+// answer tells the clock of an answer.
+func (s *Store) answer(metadata middleware.Metadata, sent time.Time) {
+	if date, ok := awsmiddleware.GetServerTime(metadata); ok && !date.IsZero() {
+		s.clock.answer(date, sent, s.wall())
+	}
+}
+
+func (s *Store) answerOf(err error, sent time.Time) {
+	e, ok := errors.AsType[*awshttp.ResponseError](err)
+	if !ok || e.Response == nil {
+		return
+	}
+	if date, err := time.Parse(time.RFC1123, e.Response.Header.Get("Date")); err == nil {
+		s.clock.answer(date, sent, s.wall())
+	}
+}
+
+// instant is now by the engine's clock. Before its first answer it asks for one.
+func (s *Store) instant(ctx context.Context, now time.Time) (time.Time, bucket.Instant, error) {
+	if !s.config.VirtualTime {
+		offset, ok := s.clock.offset(s.wall())
+		if !ok && !s.timeless.Load() {
+			if err := s.firstAnswer(ctx); err != nil {
+				return now, 0, err
+			}
+			offset, ok = s.clock.offset(s.wall())
+			s.timeless.Store(!ok)
+		}
+		now = now.Add(offset)
+	}
+	at, err := bucket.At(now)
+	if err != nil {
+		return now, 0, invalid("now", now.UTC().Format(time.RFC3339), err.Error())
+	}
+	return now, at, nil
+}
+
+// firstAnswer reads an item for the time that the answer bears, once for all
+// who wait.
+func (s *Store) firstAnswer(ctx context.Context) error {
+	select {
+	case s.asking <- struct{}{}:
+		defer func() { <-s.asking }()
+	case <-ctx.Done():
+		return translate(ctx, "asking the table's clock", ctx.Err())
+	}
+	if _, ok := s.clock.offset(s.wall()); ok {
+		return nil
+	}
+	return s.again(ctx, "asking the table's clock", func() error {
+		_, err := s.get(ctx, itemKey(s.keys.system(), versionSK))
+		return err
+	})
+}
+
+// again makes a call that changes nothing until it is answered.
+func (s *Store) again(ctx context.Context, what string, call func() error) error {
+	for i := 0; ; i++ {
+		err := call()
+		if err == nil {
+			return nil
+		}
+		if fateOf(err) == answeredNo || i >= maxRetries || pause(ctx, i, retryBase, retryMost) != nil {
+			return translate(ctx, what, err)
+		}
+	}
+}
+
+// readBucket reads a bucket's item.
+func (s *Store) readBucket(ctx context.Context, key zael.Key) (*record, error) {
+	var it item
+	err := s.again(ctx, "reading a bucket", func() (err error) {
+		it, err = s.get(ctx, s.itemKey(key))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return recordOf(it)
+}
+
+// pause waits for the n-th time: up to base·2ⁿ, at random.
+func pause(ctx context.Context, n int, base, most time.Duration) error {
+	t := time.NewTimer(rand.N(min(most, base<<n)))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,128 @@
+package dynamostore
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/zeroae/zael"
+)
+
+// item is what the library calls an item.
+type item = map[string]types.AttributeValue
+
+func textValue(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+func numberValue(n int64) types.AttributeValue {
+	return &types.AttributeValueMemberN{Value: strconv.FormatInt(n, 10)}
+}
+
+func itemKey(pk, sk string) item { return item{"PK": textValue(pk), "SK": textValue(sk)} }
+
+// textIn is the text in an attribute; empty if there is none.
+func textIn(it item, name string) string {
+	if v, ok := it[name].(*types.AttributeValueMemberS); ok {
+		return v.Value
+	}
+	return ""
+}
+
+// numberIn is the number in an attribute; 0 if there is none.
+func numberIn(it item, name string) (int64, error) {
+	v, ok := it[name].(*types.AttributeValueMemberN)
+	if !ok {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(v.Value, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("attribute %s: %w", name, err)
+	}
+	return n, nil
+}
+
+// recordOf reads a bucket's item; nil if there is none.
+func recordOf(it item) (*record, error) {
+	if len(it) == 0 {
+		return nil, nil //nolint:nilnil // as it is
+	}
+	r, err := readRecord(it)
+	if err != nil {
+		return nil, fmt.Errorf("dynamostore: item %s %s: %w", textIn(it, "PK"), textIn(it, "SK"), err)
+	}
+	return r, nil
+}
+
+func readRecord(it item) (*record, error) {
+	r := new(record)
+	var err error
+	if r.ttl, err = numberIn(it, "ttl"); err != nil {
+		return nil, err
+	}
+	for _, id := range []struct {
+		name string
+		to   *uint64
+	}{{"b", &r.birth}, {"o", &r.last}} {
+		if _, ok := it[id.name]; !ok {
+			continue
+		}
+		if *id.to, err = parseID(textIn(it, id.name)); err != nil {
+			return nil, fmt.Errorf("attribute %s: %w", id.name, err)
+		}
+	}
+	for attribute := range it {
+		name, ok := strings.CutPrefix(attribute, "m_")
+		if !ok {
+			continue
+		}
+		l := limit{name: name, text: textIn(it, "d_"+name)}
+		if l.mark, err = numberIn(it, attribute); err != nil {
+			return nil, err
+		}
+		if l.def, l.turns, err = parseText(l.text); err != nil {
+			return nil, fmt.Errorf("attribute d_%s: %w", name, err)
+		}
+		r.limits = append(r.limits, l)
+	}
+	slices.SortFunc(r.limits, func(a, b limit) int { return cmp.Compare(a.name, b.name) })
+	return r, nil
+}
+
+// input is a write as the library takes it.
+func (w write) input(s *Store) *dynamodb.UpdateItemInput {
+	values := make(item, len(w.values))
+	for placeholder, v := range w.values {
+		if v.isText {
+			values[placeholder] = textValue(v.text)
+		} else {
+			values[placeholder] = numberValue(v.number)
+		}
+	}
+	return &dynamodb.UpdateItemInput{
+		TableName:                           aws.String(s.table),
+		Key:                                 s.itemKey(w.key),
+		ConditionExpression:                 aws.String(w.condition),
+		UpdateExpression:                    aws.String(w.update),
+		ExpressionAttributeNames:            w.names,
+		ExpressionAttributeValues:           values,
+		ReturnValues:                        types.ReturnValueAllNew,
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+		ReturnConsumedCapacity:              s.capacity(),
+	}
+}
+
+func (s *Store) itemKey(key zael.Key) item {
+	return itemKey(s.keys.entity(key.Entity), bucketKey+key.Resource)
+}
+
+// capacity is whether a call is to tell its price.
+func (s *Store) capacity() types.ReturnConsumedCapacity {
+	if s.config.CountUnits {
+		return types.ReturnConsumedCapacityIndexes
+	}
+	return types.ReturnConsumedCapacityNone
+}

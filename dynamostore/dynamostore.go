@@ -1,0 +1,198 @@
+// Package dynamostore keeps zael's buckets in a DynamoDB table, for any number
+// of processes, with no server of their own.
+//
+// An acquire is one conditional UpdateItem: no read, one write unit. It writes
+// what it guesses to be right from the last state that this process has seen,
+// under the condition that the guess holds; the answer carries the item either
+// way, so that a wrong guess costs a call and never a token. The protocol is
+// told in docs/dynamodb.md, from piece.go (what an operation makes of a mark) over
+// step.go and plan.go (one write) to run.go (the calls) and cascade.go.
+//
+// Marks are computed with the server's clock: see clock.go.
+package dynamostore
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/zeroae/zael"
+)
+
+// client is what a Store uses of *dynamodb.Client.
+//
+//nolint:interfacebloat // it names the calls of somebody else's type
+type client interface {
+	UpdateItem(context.Context, *dynamodb.UpdateItemInput, ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error)
+	GetItem(context.Context, *dynamodb.GetItemInput, ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error)
+	BatchGetItem(context.Context, *dynamodb.BatchGetItemInput, ...func(*dynamodb.Options)) (*dynamodb.BatchGetItemOutput, error)
+	BatchWriteItem(context.Context, *dynamodb.BatchWriteItemInput, ...func(*dynamodb.Options)) (*dynamodb.BatchWriteItemOutput, error)
+	TransactWriteItems(context.Context, *dynamodb.TransactWriteItemsInput, ...func(*dynamodb.Options)) (*dynamodb.TransactWriteItemsOutput, error)
+	Query(context.Context, *dynamodb.QueryInput, ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error)
+}
+
+// A Config tunes a Store. A nil Config and the zero Config are the same.
+type Config struct {
+	// Namespace keeps apart tenants of one table: up to 64 characters of
+	// A-Z a-z 0-9 _ . -. Empty is one of its own.
+	Namespace string
+
+	// CallTimeout bounds one call of the table, within the operation's own
+	// deadline: a charge whose answer is lost is repeated after it. 0 is
+	// 400 ms. It is at most half of what is left.
+	CallTimeout time.Duration
+
+	// CachedBuckets is how many buckets' last states are remembered, at most
+	// twice as many; without one an operation may take a second call. 0 is
+	// 50,000 (some 400 bytes each).
+	CachedBuckets int
+
+	// Retention is how long audit events are kept. 0 is 90 days.
+	Retention time.Duration
+
+	// VirtualTime is for replays: instants are the caller's, neither corrected
+	// by the server's clock nor turned into the time at which the table deletes
+	// a bucket. Everything stays in the table.
+	VirtualTime bool
+
+	// UsageCounted says that an aggregator turns the table's changes into
+	// usage. Without it reading usage gives errors.ErrUnsupported.
+	UsageCounted bool
+
+	// CountUnits asks the table what each call costs; see Stats.
+	CountUnits bool
+}
+
+const (
+	defaultCallTimeout   = 400 * time.Millisecond
+	defaultCachedBuckets = 50_000
+	defaultRetention     = 90 * 24 * time.Hour
+)
+
+func (c *Config) validate() error {
+	switch {
+	case !regexp.MustCompile(`^[A-Za-z0-9_.-]{0,64}$`).MatchString(c.Namespace):
+		return invalid("Config.Namespace", c.Namespace, "is not up to 64 characters of A-Z a-z 0-9 _ . -")
+	case c.CallTimeout < 0:
+		return invalid("Config.CallTimeout", c.CallTimeout, fmt.Sprintf("is negative: use 0 for the default of %v", defaultCallTimeout))
+	case c.CachedBuckets < 0:
+		return invalid("Config.CachedBuckets", c.CachedBuckets, fmt.Sprintf("is negative: use 0 for the default of %d", defaultCachedBuckets))
+	case c.Retention < 0:
+		return invalid("Config.Retention", c.Retention, "is negative: use 0 for the default of 90 days")
+	}
+	return nil
+}
+
+// A Store is a zael.Store with every role but zael.LocalStore, in a DynamoDB
+// table. Its methods may be called concurrently, by any number of Stores and
+// processes on one table.
+type Store struct {
+	client client
+	table  string
+	keys   keys
+	config Config
+	cache  *cache
+	clock  *clock
+	stats  counters
+
+	asking  chan struct{} // held by who asks for the engine's time
+	wall    func() time.Time
+	random  func() uint64
+	undoing sync.WaitGroup
+	closed  atomic.Bool
+
+	timeless atomic.Bool // the engine answers and tells no time: it is believed to have ours
+}
+
+var (
+	_ zael.Store          = (*Store)(nil)
+	_ zael.EntityStore    = (*Store)(nil)
+	_ zael.LimitStore     = (*Store)(nil)
+	_ zael.CapacityReader = (*Store)(nil)
+	_ zael.UsageStore     = (*Store)(nil)
+	_ zael.AuditStore     = (*Store)(nil)
+)
+
+// New makes a store on a table that CreateTable or the stack has made. The
+// client, a *dynamodb.Client, stays the caller's; its retries are not used for
+// buckets. Errors are *zael.ValidationErrors: nothing is asked of the table.
+func New(client client, table string, config *Config) (*Store, error) {
+	var c Config
+	if config != nil {
+		c = *config
+	}
+	if client == nil {
+		return nil, invalid("client", nil, "is nil: use dynamodb.NewFromConfig")
+	}
+	if table == "" {
+		return nil, invalid("table", table, "is empty")
+	}
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	c.CallTimeout = cmp.Or(c.CallTimeout, defaultCallTimeout)
+	c.CachedBuckets = cmp.Or(c.CachedBuckets, defaultCachedBuckets)
+	c.Retention = cmp.Or(c.Retention, defaultRetention)
+	s := &Store{
+		client: client, table: table, config: c, keys: newKeys(c.Namespace),
+		cache: newCache(c.CachedBuckets), clock: new(clock),
+		asking: make(chan struct{}, 1), wall: time.Now, random: rand.Uint64,
+	}
+	return s, nil
+}
+
+// Close waits for give-backs that are on their way, as long as ctx lets it.
+// Later calls give errors that match zael.ErrClosed.
+func (s *Store) Close(ctx context.Context) error {
+	s.closed.Store(true)
+	done := make(chan struct{})
+	go func() {
+		s.undoing.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("dynamostore: closing, with give-backs on their way: %w", ctx.Err())
+	}
+}
+
+// Stats are counts since the store was made.
+type Stats struct {
+	Writes      uint64 // calls that write a bucket
+	Failed      uint64 // of them: the guess was wrong, or it was a refusal
+	Reads       uint64 // calls that read a bucket
+	Unanswered  uint64 // calls whose fate the answer did not tell
+	Repeated    uint64 // charges made by a repetition after an unanswered call: some may be charged twice
+	Undone      uint64 // takes given back because the other bucket refused, or the answer was lost
+	Conversions uint64 // writes that brought a bucket under another definition
+	Contended   uint64 // operations given up with zael.ErrContention
+
+	WriteUnits, ReadUnits float64 // of table and index, of all calls for buckets; with Config.CountUnits
+}
+
+type counters struct {
+	mu sync.Mutex
+	Stats
+}
+
+func (c *counters) count(f func(*Stats)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(&c.Stats)
+}
+
+// Stats returns the counts.
+func (s *Store) Stats() Stats {
+	s.stats.mu.Lock()
+	defer s.stats.mu.Unlock()
+	return s.stats.Stats
+}

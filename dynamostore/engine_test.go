@@ -1,0 +1,160 @@
+package dynamostore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/dynamolocal/dynamotest"
+	"github.com/zeroae/zael/storetest"
+)
+
+var engine dynamotest.Engine
+
+func TestMain(m *testing.M) { engine.Main(m) }
+
+// A transport counts requests, and says of each when it was sent.
+type transport struct {
+	http.Transport
+	requests atomic.Int64
+}
+
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	t.requests.Add(1)
+	return t.Transport.RoundTrip(r)
+}
+
+// newClient is a client of the engine.
+func newClient(tb testing.TB) (*dynamodb.Client, *transport) {
+	tb.Helper()
+	t := &transport{Transport: http.Transport{MaxIdleConns: 300, MaxIdleConnsPerHost: 300}}
+	tb.Cleanup(t.CloseIdleConnections)
+	return dynamodb.New(dynamodb.Options{
+		Region: "us-east-1", BaseEndpoint: aws.String(engine.Endpoint(tb)), HTTPClient: &http.Client{Transport: t},
+		Credentials: credentials.NewStaticCredentialsProvider("zael", "zael", ""),
+	}), t
+}
+
+var tables atomic.Int64
+
+func newTable(tb testing.TB, c *dynamodb.Client) string {
+	tb.Helper()
+	table := fmt.Sprintf("ZAEL-test-%d-%d", time.Now().UnixNano(), tables.Add(1))
+	if err := dynamostore.CreateTable(tb.Context(), c, table); err != nil {
+		tb.Fatal(err)
+	}
+	return table
+}
+
+// opened closes a store at the end of the test.
+func opened(tb testing.TB, s *dynamostore.Store, err error) *dynamostore.Store {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.Close(context.WithoutCancel(tb.Context())); err != nil {
+			tb.Errorf("Close: got %v, want nil", err)
+		}
+	})
+	return s
+}
+
+func TestStore(t *testing.T) {
+	t.Parallel()
+	c, _ := newClient(t)
+	table := newTable(t, c)
+	conform(t, func(namespace string) (*dynamostore.Store, error) {
+		return dynamostore.New(c, table, &dynamostore.Config{Namespace: namespace, VirtualTime: true, CallTimeout: time.Minute})
+	})
+}
+
+func TestStoreOnFake(t *testing.T) {
+	t.Parallel()
+	conform(t, func(namespace string) (*dynamostore.Store, error) {
+		return dynamostore.New(dynamofake.New(), "fake", &dynamostore.Config{Namespace: namespace, VirtualTime: true})
+	})
+}
+
+// conform runs the suite, each check in a namespace of its own.
+func conform(t *testing.T, open func(namespace string) (*dynamostore.Store, error)) {
+	t.Helper()
+	var n atomic.Int64
+	storetest.Run(t, func(t *testing.T) zael.Store {
+		t.Helper()
+		s, err := open(fmt.Sprintf("ns%d", n.Add(1)))
+		return opened(t, s, err)
+	}, storetest.EntityStore, storetest.LimitStore, storetest.CapacityReader, storetest.AuditStore)
+}
+
+var t0 = time.Date(2026, 1, 13, 14, 0, 0, 0, time.UTC)
+
+func define(burst, amount int64, period time.Duration) bucket.Definition {
+	return bucket.Definition{Burst: burst, Amount: amount, Period: period, Capacity: min(burst, amount)}
+}
+
+func ask(name string, d bucket.Definition, n int64) zael.Charge {
+	return zael.Charge{Name: name, Definition: d, Amount: n}
+}
+
+func debit(entity string, charges ...zael.Charge) zael.Debit {
+	return zael.Debit{Key: zael.Key{Entity: entity, Resource: "gpt-4"}, Charges: charges}
+}
+
+func back(c zael.Charge, n int64) zael.Charge {
+	c.Amount = -n
+	return c
+}
+
+func take(t *testing.T, s zael.Store, after time.Duration, want error, debits ...zael.Debit) {
+	t.Helper()
+	if _, err := s.Take(t.Context(), t0.Add(after), 0, debits); !errors.Is(err, want) {
+		t.Fatalf("Take at %v: got %v, want %v", after, err, want)
+	}
+}
+
+// adjust adjusts at t0.
+func adjust(t *testing.T, s zael.Store, debits ...zael.Debit) {
+	t.Helper()
+	if _, err := s.Adjust(t.Context(), t0, debits); err != nil {
+		t.Fatalf("Adjust: got %v, want nil", err)
+	}
+}
+
+// state is a limit as the store has it.
+func state(t *testing.T, s zael.Store, entity, name string) bucket.State {
+	t.Helper()
+	_, got, err := s.Buckets(t.Context(), t0, []zael.Key{{Entity: entity, Resource: "gpt-4"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range got[0].Limits {
+		if l.Name == name {
+			return l.State
+		}
+	}
+	return bucket.State{}
+}
+
+func left(t *testing.T, s zael.Store, after time.Duration, entity, name string, want int64) {
+	t.Helper()
+	at, err := bucket.At(t0.Add(after))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := state(t, s, entity, name).Available(at); got != want {
+		t.Errorf("left of %s of %s at %v: got %d, want %d", name, entity, after, got, want)
+	}
+}

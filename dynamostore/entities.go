@@ -1,0 +1,243 @@
+package dynamostore
+
+import (
+	"context"
+	"iter"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/zeroae/zael"
+)
+
+// stampLayout is how times are kept: in UTC, so that they sort as text.
+const stampLayout = "2006-01-02T15:04:05.000000000Z"
+
+func stampText(t time.Time) string { return t.UTC().Format(stampLayout) }
+
+// stamp is stampText of a time that can be kept.
+func stamp(field string, t time.Time) (string, error) {
+	if y := t.UTC().Year(); y < 0 || y > 9999 {
+		return "", invalid(field, t, "is not in the years 0 to 9999")
+	}
+	return stampText(t), nil
+}
+
+func parseStamp(s string) (time.Time, error) {
+	t, err := time.Parse(stampLayout, s)
+	return t.UTC(), err
+}
+
+// mapValue is a map of texts as an item has it.
+func mapValue(field string, m map[string]string) (types.AttributeValue, error) {
+	v := &types.AttributeValueMemberM{Value: make(item, len(m))}
+	for k, text := range m {
+		if !utf8.ValidString(k) || !utf8.ValidString(text) {
+			return nil, invalid(field, k, "is not UTF-8")
+		}
+		v.Value[k] = textValue(text)
+	}
+	return v, nil
+}
+
+func mapIn(it item, name string) map[string]string {
+	v, ok := it[name].(*types.AttributeValueMemberM)
+	if !ok {
+		return nil
+	}
+	m := make(map[string]string, len(v.Value))
+	for k := range v.Value {
+		m[k] = textIn(v.Value, k)
+	}
+	return m
+}
+
+// CreateEntity implements zael.EntityStore.
+func (s *Store) CreateEntity(ctx context.Context, e zael.Entity, event zael.AuditEvent) error {
+	if err := checkName("entity", e.ID); err != nil {
+		return err
+	}
+	if err := checkText("parent", e.ParentID); err != nil {
+		return err
+	}
+	if !utf8.ValidString(e.Name) {
+		return invalid("Entity.Name", e.Name, "is not UTF-8")
+	}
+	created, err := stamp("Entity.CreatedAt", e.CreatedAt)
+	if err != nil {
+		return err
+	}
+	audit, err := s.auditPut(event)
+	if err != nil {
+		return err
+	}
+	names := map[string]string{"#created": "created_at", "#name": "name", "#cascade": "cascade"}
+	values := item{
+		":created": textValue(created), ":name": textValue(e.Name),
+		":cascade": &types.AttributeValueMemberBOOL{Value: e.Cascade},
+	}
+	sets := []string{"#created = :created", "#name = :name", "#cascade = :cascade"}
+	set := func(placeholder, attribute string, v types.AttributeValue) {
+		names["#"+placeholder], values[":"+placeholder] = attribute, v
+		sets = append(sets, "#"+placeholder+" = :"+placeholder)
+	}
+	if e.Metadata != nil {
+		metadata, err := mapValue("Entity.Metadata", e.Metadata)
+		if err != nil {
+			return err
+		}
+		set("metadata", "metadata", metadata)
+	}
+	if e.ParentID != "" {
+		set("parent", "parent", textValue(e.ParentID))
+		set("gp", "GSI1PK", textValue(s.keys.children(e.ParentID)))
+		set("gs", "GSI1SK", textValue(e.ID))
+	}
+	failed, err := s.together(ctx, "creating an entity", types.TransactWriteItem{Update: &types.Update{
+		TableName: aws.String(s.table), Key: itemKey(s.keys.entity(e.ID), meta),
+		ConditionExpression:       aws.String("attribute_not_exists(#created)"), // limits may be there already
+		UpdateExpression:          aws.String("SET " + strings.Join(sets, ", ")),
+		ExpressionAttributeNames:  names,
+		ExpressionAttributeValues: values,
+	}}, audit)
+	if err == nil && failed >= 0 {
+		return zael.ErrEntityExists
+	}
+	return err
+}
+
+// entityOf is the entity in an item; zero if there is none, as of one that has
+// limits and was not created.
+func (s *Store) entityOf(it item) (zael.Entity, error) {
+	created := textIn(it, "created_at")
+	if created == "" {
+		return zael.Entity{}, nil
+	}
+	e := zael.Entity{
+		ID:       strings.TrimPrefix(textIn(it, "PK"), s.keys.entity("")),
+		Name:     textIn(it, "name"),
+		ParentID: textIn(it, "parent"),
+		Metadata: mapIn(it, "metadata"),
+	}
+	if v, ok := it["cascade"].(*types.AttributeValueMemberBOOL); ok {
+		e.Cascade = v.Value
+	}
+	var err error
+	e.CreatedAt, err = parseStamp(created)
+	return e, err
+}
+
+// Entities implements zael.EntityStore.
+func (s *Store) Entities(ctx context.Context, ids []string) ([]zael.Entity, error) {
+	keys := make([]item, len(ids))
+	for i, id := range ids {
+		if err := checkName("entity", id); err != nil {
+			return nil, err
+		}
+		keys[i] = itemKey(s.keys.entity(id), meta)
+	}
+	found, err := s.getAll(ctx, "reading entities", keys)
+	if err != nil {
+		return nil, err
+	}
+	entities := make([]zael.Entity, len(ids))
+	for i, k := range keys {
+		if entities[i], err = s.entityOf(found[keyOf(k)]); err != nil {
+			return nil, err
+		}
+	}
+	return entities, nil
+}
+
+// Children implements zael.EntityStore. It reads the index, which may be a
+// moment behind, and then the entities themselves.
+func (s *Store) Children(ctx context.Context, parent string) iter.Seq2[zael.Entity, error] {
+	if err := checkText("parent", parent); err != nil {
+		return failed[zael.Entity](err)
+	}
+	const what = "reading children"
+	q := query{index: true, pk: s.keys.children(parent)}
+	return func(yield func(zael.Entity, error) bool) {
+		if parent == "" {
+			return
+		}
+		for page, err := range s.pages(ctx, what, q) {
+			var items []item
+			if err == nil {
+				items, err = s.followed(ctx, what, page)
+			}
+			if err != nil {
+				yield(zael.Entity{}, err)
+				return
+			}
+			for _, it := range items {
+				e, err := s.entityOf(it)
+				if err == nil && e.ParentID != parent {
+					continue // made anew since
+				}
+				if !yield(e, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// DeleteEntity implements zael.EntityStore. It deletes buckets and usage first
+// and the entity's own item, which has its limits, with the event at the end: if it is cut short it can
+// be called again.
+func (s *Store) DeleteEntity(ctx context.Context, id string, event zael.AuditEvent) error {
+	if err := checkName("entity", id); err != nil {
+		return err
+	}
+	audit, err := s.auditPut(event)
+	if err != nil {
+		return err
+	}
+	const what = "deleting an entity"
+	found, own := false, false
+	for _, pk := range []string{s.keys.usage(id), s.keys.entity(id)} {
+		for page, err := range s.pages(ctx, what, query{pk: pk, keysOnly: true}) {
+			if err != nil {
+				return err
+			}
+			var keys []item
+			for _, it := range page {
+				found = true
+				if k := keyOf(it); k[0] == s.keys.entity(id) && k[1] == meta {
+					own = true
+				} else {
+					keys = append(keys, itemKey(k[0], k[1]))
+				}
+			}
+			if err := s.deleteAll(ctx, what, keys); err != nil {
+				return err
+			}
+			s.dropBuckets(id, keys)
+		}
+	}
+	if !found {
+		return zael.ErrEntityNotFound
+	}
+	last := &types.Delete{TableName: aws.String(s.table), Key: itemKey(s.keys.entity(id), meta)}
+	if own {
+		last.ConditionExpression = aws.String("attribute_exists(PK)")
+	}
+	failed, err := s.together(ctx, what, types.TransactWriteItem{Delete: last}, audit)
+	if err == nil && failed >= 0 {
+		return zael.ErrEntityNotFound // somebody else has just deleted it
+	}
+	return err
+}
+
+// dropBuckets forgets what is remembered of buckets that are gone.
+func (s *Store) dropBuckets(id string, keys []item) {
+	for _, k := range keys {
+		if resource, ok := strings.CutPrefix(textIn(k, "SK"), bucketKey); ok {
+			s.cache.drop(zael.Key{Entity: id, Resource: resource})
+		}
+	}
+}

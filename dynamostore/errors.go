@@ -1,0 +1,92 @@
+package dynamostore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/zeroae/zael"
+)
+
+var errClosed = fmt.Errorf("dynamostore: %w", zael.ErrClosed)
+
+// fate is what an error says of the call.
+type fate uint8
+
+const (
+	answeredNo fate = iota // the engine understood and refused: again would be no use
+	notApplied             // surely not applied, and may work again
+	unknown                // may have been applied
+)
+
+// fateOf sorts errors of calls. A condition that failed is not among them.
+func fateOf(err error) fate {
+	if throttled(err) {
+		return notApplied
+	}
+	if e, ok := errors.AsType[*awshttp.ResponseError](err); ok && e.Response != nil {
+		if status := e.HTTPStatusCode(); status >= 400 && status < 500 {
+			return answeredNo
+		}
+		return unknown // 5xx, or an answer that cannot be read
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
+		return notApplied
+	}
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return notApplied
+	}
+	if _, ok := errors.AsType[*smithyhttp.RequestSendError](err); ok {
+		return unknown
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return unknown
+	}
+	if e, ok := errors.AsType[smithy.APIError](err); ok && e.ErrorFault() == smithy.FaultClient {
+		return answeredNo
+	}
+	if _, ok := errors.AsType[*smithy.DeserializationError](err); ok {
+		return unknown
+	}
+	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+		return unknown
+	}
+	return answeredNo // made before anything was sent: a wrong argument, no credentials
+}
+
+func throttled(err error) bool {
+	if _, ok := errors.AsType[*types.TransactionConflictException](err); ok {
+		return true
+	}
+	e, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		return false
+	}
+	_, ok = retry.DefaultThrottleErrorCodes[e.ErrorCode()]
+	return ok
+}
+
+// translate is an error of the engine's library in zael's words: of ctx, if it
+// is done; unavailable for timeouts, the network, 5xx and throttling; itself
+// otherwise (access denied, a missing table, a bug).
+func translate(ctx context.Context, what string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("dynamostore: %s: %w", what, ctx.Err())
+	case fateOf(err) == answeredNo:
+		if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
+			return fmt.Errorf("dynamostore: %s: there is no such table, make it with CreateTable or a stack: %w", what, err)
+		}
+		return fmt.Errorf("dynamostore: %s: %w", what, err)
+	}
+	return fmt.Errorf("dynamostore: %s: %w: %w", what, err, zael.ErrUnavailable)
+}

@@ -1,0 +1,126 @@
+package dynamostore_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/dynamofake"
+)
+
+func TestTextOfDefinition(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		d     bucket.Definition
+		turns uint64
+		want  string
+	}{
+		{bucket.Definition{Burst: 20_000, Amount: 10_000, Period: time.Minute, Capacity: 10_000}, 0, "1:10000/60s^20000@0.0"},
+		{bucket.Definition{Burst: 10, Amount: 10, Period: time.Second, Capacity: 4, Rev: 1768312800000000}, 3, "1:10/1s^10c4@1768312800000000.3"},
+		{bucket.Definition{Burst: 1, Amount: 9, Period: time.Second + 1, Capacity: 1}, 1 << 63, "1:9/1000000001n^1@0.9223372036854775808"},
+		{bucket.Definition{Burst: bucket.MaxAmount, Amount: 1, Period: bucket.MaxPeriod, Capacity: 2}, 0, "1:1/31622400s^1000000000000000c2@0.0"},
+	} {
+		got := dynamostore.TextOf(tt.d, tt.turns)
+		if got != tt.want {
+			t.Errorf("text of %+v: got %q, want %q", tt.d, got, tt.want)
+		}
+		d, turns, err := dynamostore.ParseText(got)
+		if err != nil || d != tt.d || turns != tt.turns {
+			t.Errorf("%q: got %+v, %d and %v, want %+v and %d", got, d, turns, err, tt.d, tt.turns)
+		}
+	}
+	for _, text := range []string{
+		"", "1:", "2:10/1s^10@0.0", "1:10/1s^10@0", "1:10/1s^10@.0", "1:10/s^10@0.0", "1:10/1m^10@0.0", "1:0/1s^10@0.0", "1:10/1s^10c11@0.0",
+		"1:10/1s^10@-1.0", "1:10/1s^10@0.-1", "1:10/9999999999s^10@0.0", "1:10/1n^10@0.0", "1:10/1s^10c@0.0", "x",
+	} {
+		if d, _, err := dynamostore.ParseText(text); err == nil {
+			t.Errorf("%q: got %+v, want an error", text, d)
+		}
+	}
+}
+
+// Limit names may be anything: words of the engine, what separates names, and
+// names of the attributes that are there already.
+func TestHostileLimitNames(t *testing.T) {
+	t.Parallel()
+	c, _ := newClient(t)
+	table := newTable(t, c)
+	local, err := dynamostore.New(c, table, &dynamostore.Config{VirtualTime: true, CallTimeout: time.Minute})
+	opened(t, local, err)
+	fake, err := dynamostore.New(dynamofake.New(), "fake", &dynamostore.Config{VirtualTime: true})
+	opened(t, fake, err)
+	names := []string{
+		"size", "SET", "ADD", "AND", "BETWEEN", "attribute_not_exists", "#m0", ":v0", "m_", "d_", "c_", "m_m_", "a-b", "a.b", "a b", "a,b", "(a)", "a[0]",
+		"", "日本", "\x00", "é", "e\u0301", "ttl", "PK", "o", "b", "e", strings.Repeat("n", 900),
+	}
+	d := define(1000, 1000, time.Hour)
+	for _, s := range []*dynamostore.Store{local, fake} {
+		all := debit("hostile")
+		for i, name := range names {
+			all.Charges = append(all.Charges, ask(name, d, int64(i)+1))
+		}
+		for range 2 {
+			take(t, s, 0, nil, all)
+		}
+		_, got, err := s.Buckets(t.Context(), t0, []zael.Key{all.Key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got[0].Limits) != len(names) {
+			t.Fatalf("limits: got %d, want %d", len(got[0].Limits), len(names))
+		}
+		for i, name := range names {
+			left(t, s, 0, "hostile", name, 1000-2*(int64(i)+1))
+		}
+	}
+}
+
+// Tenants of one table do not see each other, whatever their names.
+func TestNamespacesApart(t *testing.T) {
+	t.Parallel()
+	table := dynamofake.New()
+	d := define(10, 10, time.Hour)
+	for i, namespace := range []string{"", "a", "A", "a.b", "E", "SYSTEM", "_default_"} {
+		s, err := dynamostore.New(table, "fake", &dynamostore.Config{Namespace: namespace, VirtualTime: true})
+		opened(t, s, err)
+		take(t, s, 0, nil, debit("e", ask("rpm", d, int64(i)+1)))
+		left(t, s, 0, "e", "rpm", 10-(int64(i)+1))
+	}
+	for _, namespace := range []string{"a/b", "a#", "ä", " ", strings.Repeat("x", 65)} {
+		if s, err := dynamostore.New(table, "fake", &dynamostore.Config{Namespace: namespace}); err == nil {
+			t.Errorf("namespace %q: got %v, want a ValidationError", namespace, s)
+		}
+	}
+}
+
+// An item that a newer version has written is an error that says so, and no
+// empty bucket.
+func TestUnreadableItem(t *testing.T) {
+	t.Parallel()
+	a, _, table := pair(t)
+	d := define(10, 10, time.Hour)
+	take(t, a, 0, nil, debit("e", ask("rpm", d, 1)))
+	it := table.Get("E#e", "B#gpt-4")
+	it["d_rpm"] = &types.AttributeValueMemberS{Value: "2:10/hour^10"}
+	table.Put(it)
+	for what, err := range map[string]error{
+		"Take": func() error {
+			_, err := a.Take(t.Context(), t0, 0, []zael.Debit{debit("e", ask("rpm", d, 1))})
+			return err
+		}(),
+		"Buckets": func() error {
+			_, _, err := a.Buckets(t.Context(), t0, []zael.Key{{Entity: "e", Resource: "gpt-4"}})
+			return err
+		}(),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "2:10/hour^10") || errors.Is(err, zael.ErrUnavailable) {
+			t.Errorf("%s of an item of another version: got %v, want an error that shows the text", what, err)
+		}
+	}
+}

@@ -1,0 +1,213 @@
+package dynamostore
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+)
+
+// kind is what an op does.
+type kind uint8
+
+const (
+	takes   kind = iota
+	adjusts      // charges, gives, brings under definitions
+	undoes       // gives what a take took, which then was none
+	keeps        // after a refusal: definitions that would admit sooner
+)
+
+// maxCalls is how often an op asks the engine; padAfter is from which call on a
+// take aims above a level that hovers around 0.
+const (
+	maxCalls = 8
+	padAfter = 3
+	padShare = 50 // of the burst
+)
+
+// An op is one operation on one bucket: the protocol without clock, network and
+// library. Its owner asks plan what to do, does it, and tells the op what the
+// engine answered, until plan has a verdict.
+type op struct {
+	kind    kind
+	key     zael.Key
+	charges []zael.Charge  // the op's own copy
+	at      bucket.Instant // now
+	seen    bucket.Instant // the latest known of the bucket, at or after now
+	maxWait time.Duration
+	id      uint64 // of the write, also when it is repeated
+	index   string // the bucket's key in the index
+	birth   uint64 // undoes: of the bucket that it is for
+	exact   bool   // change a definition only from a state that is known to the unit
+	noTTL   bool
+
+	known  *record // the bucket as it was last seen; nil if missing, or not known
+	guess  *record // as it may have become since, for the next write; nil: as known
+	before *record // what the last write was planned from
+	fresh  bool    // known is what the engine said
+	calls  int     // made so far
+	unsure bool    // an earlier call may have been applied
+}
+
+// verdict is what is to be done next, or what came out.
+type verdict uint8
+
+const (
+	send      verdict = iota // the write
+	read                     // the item: what is known does not do
+	applied                  // by the engine; known is the state since
+	nothing                  // needs to be written: known is how it stands
+	refused                  // a take does not fit
+	stale                    // a take's limits are older than the bucket's
+	outside                  // an amount leaves the range: see the error
+	contended                // maxCalls did not do
+)
+
+// answered notes what the engine said to a write, as it was before (failed) or
+// since (applied).
+func (o *op) answered(r *record, ok bool) (done bool) {
+	o.calls++
+	o.learn(r)
+	// Its own id says that an earlier copy of the write was applied, and that
+	// nothing has come since.
+	return ok || r != nil && r.last == o.id
+}
+
+// learn notes what the engine said of the item.
+func (o *op) learn(r *record) { o.known, o.guess, o.fresh = r, nil, true }
+
+// A sketch is a plan on its way.
+type sketch struct {
+	steps   []step
+	birth   uint64
+	guessed bool // the birth is, from a receipt
+	gives   bool // right only for the bucket of this birth
+	fits    bool
+	stale   bool
+	blind   bool // whether a limit is there is not known, and matters
+	err     error
+}
+
+// plan is what to do next.
+func (o *op) plan() (write, verdict, error) {
+	if o.calls >= maxCalls {
+		return write{}, contended, nil
+	}
+	s := o.sketch()
+	final := nothing
+	switch {
+	case s.blind:
+	case s.err != nil:
+		final = outside
+	case s.stale:
+		final = stale
+	case !s.fits && o.fresh:
+		final = refused
+	case o.kind == takes || o.kind == undoes && s.gives || s.writes():
+		o.before = o.known
+		return o.write(&s), send, nil
+	}
+	if !o.fresh {
+		return write{}, read, nil // it may be otherwise by now
+	}
+	return write{}, final, s.err
+}
+
+func (s *sketch) writes() bool {
+	return slices.ContainsFunc(s.steps, func(s step) bool { return s.changes || s.count != 0 })
+}
+
+// sketch goes through the charges, limit by limit.
+func (o *op) sketch() sketch {
+	from := o.known
+	if o.guess != nil && !o.exact {
+		from = o.guess
+	}
+	s := sketch{fits: true}
+	if from != nil {
+		s.birth = from.birth
+	}
+	if o.kind == undoes {
+		if from == nil || from.birth != o.birth {
+			return s // it is gone
+		}
+		s.gives = true
+	}
+	var buf [1]zael.Charge
+	for i := range o.charges {
+		name := o.charges[i].Name
+		if contains(o.charges[:i], name) {
+			continue // done with the first of the name
+		}
+		own := buf[:0]
+		for _, c := range o.charges[i:] {
+			if c.Name == name {
+				own = append(own, c)
+			}
+		}
+		if st, ok := o.step(&s, from, own); ok {
+			s.steps = append(s.steps, st)
+		}
+		if s.err != nil || s.stale {
+			break
+		}
+	}
+	return s
+}
+
+func contains(charges []zael.Charge, name string) bool {
+	return slices.ContainsFunc(charges, func(c zael.Charge) bool { return c.Name == name })
+}
+
+// write is the update that does the steps.
+func (o *op) write(s *sketch) write {
+	w := newWriting(o.key)
+	creates, charges := !s.gives, o.kind == takes
+	full := o.at
+	for i := range s.steps {
+		st := &s.steps[i]
+		w.limit(strconv.Itoa(i), st)
+		creates = creates && st.born
+		charges = charges || st.charges
+		if st.charges {
+			full = max(full, st.full())
+		}
+	}
+	id := w.text(":id", idText(o.id))
+	w.where("(attribute_not_exists(", w.name("#o", "o"), ") OR #o <> ", id, ")") // no copy that comes late
+	w.set("#o = ", id)
+	if s.gives {
+		w.where(w.name("#b", "b"), " = ", w.text(":b", idText(s.birth)))
+	}
+	switch o.kind {
+	case takes:
+		w.add(w.name("#e", "e"), " ", w.number(":e", 1))
+	case undoes:
+		w.add(w.name("#e", "e"), " ", w.number(":e", -1))
+	}
+	if creates {
+		w.set(w.name("#b", "b"), " = if_not_exists(#b, ", id, ")")
+		w.set(w.name("#gp", "GSI1PK"), " = ", w.text(":gp", o.index))
+		w.set(w.name("#gs", "GSI1SK"), " = ", w.text(":gs", o.key.Entity))
+	}
+	if charges && !o.noTTL {
+		ttl := w.number(":ttl", o.ttl(full))
+		w.where("(attribute_not_exists(", w.name("#ttl", "ttl"), ") OR #ttl <= ", ttl, ")")
+		w.set("#ttl = ", ttl)
+	}
+	return w.finish()
+}
+
+// ttl is when the item may be deleted, in seconds since 1970: an hour after
+// all its limits are full, in steps of a quarter of an hour. It never falls, so
+// that it holds for the limits that the write does not touch.
+func (o *op) ttl(full bucket.Instant) int64 {
+	const step, margin = 900, 3600
+	t := full.Time().Unix()/step*step + step + margin
+	if o.known != nil {
+		t = max(t, o.known.ttl)
+	}
+	return t
+}

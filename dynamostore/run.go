@@ -1,0 +1,164 @@
+package dynamostore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+)
+
+// maxLimits is how many limits one operation may name of a bucket: an
+// expression of the engine has at most 300 operators and 4096 bytes.
+const maxLimits = 40
+
+// op makes the operation on one bucket, from what is known of it.
+func (s *Store) op(k kind, at bucket.Instant, d *zael.Debit) *op {
+	o := &op{
+		kind: k, key: d.Key, charges: slices.Clone(d.Charges), at: at, seen: at,
+		id: s.random(), index: s.keys.bucketIndex(d.Key), noTTL: s.config.VirtualTime,
+	}
+	if e := s.cache.get(d.Key); e != nil {
+		o.known, o.guess, o.seen = e.record, e.likely(at), max(at, e.latest)
+	}
+	return o
+}
+
+// run asks the engine until o has a verdict: applied, nothing, refused, stale
+// or contended. After an error o.unsure tells whether the write may have been
+// applied all the same.
+func (s *Store) run(ctx context.Context, o *op) (verdict, error) {
+	for unanswered := 0; ; {
+		if ctx.Err() != nil {
+			return 0, translate(ctx, "writing a bucket", ctx.Err())
+		}
+		w, v, err := o.plan()
+		switch v {
+		case read:
+			r, err := s.readBucket(ctx, o.key)
+			if err != nil {
+				return 0, err
+			}
+			s.cache.learn(o.key, r, o.at, nil)
+			o.calls++
+			o.learn(r)
+			continue
+		case send:
+		case outside:
+			return 0, err
+		case contended:
+			s.stats.count(func(c *Stats) { c.Contended++ })
+			if o.unsure {
+				return 0, fmt.Errorf("dynamostore: an answer was lost, and others write all the time: %w", zael.ErrUnavailable)
+			}
+			return v, nil
+		default:
+			return v, nil
+		}
+
+		r, ok, err := s.update(ctx, &w)
+		if err == nil {
+			if o.answered(r, ok) {
+				s.applied(o, ok)
+				return applied, nil
+			}
+			s.cache.learn(o.key, r, o.at, nil)
+			if o.calls > 1 {
+				_ = pause(ctx, o.calls, againBase, againMost) // its error is found above
+			}
+			continue
+		}
+		switch fateOf(err) {
+		case answeredNo:
+			return 0, translate(ctx, "writing a bucket", err)
+		case unknown:
+			o.unsure = true
+			s.stats.count(func(c *Stats) { c.Unanswered++ })
+		}
+		if unanswered >= maxRetries || o.unsure && !o.repeats() || pause(ctx, unanswered, retryBase, retryMost) != nil {
+			return 0, translate(ctx, "writing a bucket", err)
+		}
+		unanswered++
+	}
+}
+
+// repeats tells whether o may be sent again when the fate of a first copy is
+// unknown. Gives may not: given twice they would make tokens, and lost ones refill.
+func (o *op) repeats() bool {
+	return o.kind == takes || o.kind == adjusts && slices.ContainsFunc(o.charges, func(c zael.Charge) bool { return c.Amount > 0 })
+}
+
+// applied notes what a write has done.
+func (s *Store) applied(o *op, answered bool) {
+	var own []zael.Charge
+	if o.kind == takes || o.kind == adjusts {
+		own = o.charges
+	}
+	s.cache.learn(o.key, o.known, o.at, own)
+	s.stats.count(func(c *Stats) {
+		if o.unsure && answered {
+			c.Repeated++
+		}
+		for i := range o.charges {
+			was, is := o.before.find(o.charges[i].Name), o.known.find(o.charges[i].Name)
+			if was != nil && is != nil && was.text != is.text {
+				c.Conversions++
+				break
+			}
+		}
+	})
+}
+
+// check finds what is wrong with an operation whatever the buckets are.
+func (s *Store) check(ctx context.Context, debits []zael.Debit) error {
+	if s.closed.Load() {
+		return errClosed
+	}
+	if ctx.Err() != nil {
+		return translate(ctx, "not tried", ctx.Err())
+	}
+	for i := range debits {
+		if err := checkKey(debits[i].Key); err != nil {
+			return err
+		}
+		charges := debits[i].Charges
+		if len(charges) > maxLimits {
+			return invalid("charges", len(charges), fmt.Sprintf("are more than the %d limits that one write to DynamoDB can name", maxLimits))
+		}
+		for j := range charges {
+			if err := checkLimitName(charges[j].Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// took writes the receipts of a take that was applied.
+func (o *op) took(charges []zael.Charge) {
+	for i := range charges {
+		c := &charges[i]
+		state := o.known.state(c.Name)
+		if state.Absent() { // asked for 0
+			state = state.Under(c.Definition, o.at, o.known.birth)
+		}
+		c.Receipt = state.Receipt()
+	}
+}
+
+// shows writes the states of a take that took nothing: as kept, or under the
+// definitions of the charges.
+func (o *op) shows(charges []zael.Charge, kept bool, birth uint64) {
+	for i := range charges {
+		c := &charges[i]
+		c.State, c.Receipt = o.known.state(c.Name), bucket.Receipt{}
+		switch {
+		case kept:
+		case c.State.Absent():
+			c.State = c.State.Under(c.Definition, o.at, birth)
+		default:
+			c.State = c.State.Under(c.Definition, o.seen, 0)
+		}
+	}
+}

@@ -1,0 +1,280 @@
+package dynamostore_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/dynamostore"
+)
+
+// end compares what a client is told with what was applied.
+func (w *world) end(r *running, v dynamostore.Verdict, err error, sum *tally) {
+	w.logf("op %x ends with verdict %d after %d calls", r.ID(), v, r.Calls())
+	c := r.client
+	at, seen := r.At()
+	if k := r.Known(); v != dynamostore.Applied && k != nil && k.Last() == r.ID() {
+		w.failf("op %x: was applied, and ends with verdict %d", r.ID(), v)
+	}
+	switch v {
+	case dynamostore.Applied:
+		if r.applied == 0 {
+			w.failf("op %x: told that it was applied, and it never was", r.ID())
+		}
+		if r.Kind() != dynamostore.Takes {
+			return
+		}
+		for _, ch := range r.Charges() {
+			if state := r.Known().State(ch.Name); ch.Amount > 0 {
+				ch.Receipt = state.Receipt()
+				c.leases = append(c.leases, ch)
+				w.told = append(w.told, admission{at, ch.Amount})
+			}
+		}
+		if w.rng.IntN(8) == 0 && !w.calm { // the other side of a cascade refused
+			u := &running{Op: r.Undo(w.id()), client: c}
+			w.takers[u.ID()] = u
+			w.logf("client %d: undoes %x by %s", c.name, r.ID(), opText(u.Op))
+			sum.undone++
+			w.step(u, sum)
+		}
+	case dynamostore.Refused:
+		sum.refused++
+		if r.Calls() == 0 {
+			w.failf("op %x: refused by what the client remembers", r.ID())
+		}
+		fits := true
+		for _, ch := range r.Charges() {
+			_, ok := r.Known().State(ch.Name).Under(ch.Definition, underAt(r.Known(), ch, at, seen), 0).Take(at, ch.Amount, r.MaxWait())
+			fits = fits && ok
+		}
+		if fits {
+			w.failf("op %x: refused, and what it knows says that it fits", r.ID())
+		}
+		k := &running{Op: r.Keep(w.id()), client: c}
+		w.takers[k.ID()] = k
+		w.step(k, sum)
+	case dynamostore.Stale:
+		sum.stale++
+		if !slices.ContainsFunc(r.Charges(), func(ch zael.Charge) bool { return r.Known().State(ch.Name).Stale(ch.Definition) }) {
+			w.failf("op %x: called stale, and none is", r.ID())
+		}
+	case dynamostore.Contended:
+		sum.contended++
+		if r.Calls() < dynamostore.MaxCalls {
+			w.failf("op %x: contended after %d calls, want %d", r.ID(), r.Calls(), dynamostore.MaxCalls)
+		}
+	case dynamostore.Outside:
+		if err == nil {
+			w.failf("op %x: out of range, and no error", r.ID())
+		}
+	}
+}
+
+func underAt(r *dynamostore.Record, ch zael.Charge, at, seen bucket.Instant) bucket.Instant {
+	if r.State(ch.Name).Absent() {
+		return at
+	}
+	return seen
+}
+
+// compare checks that an applied write is what package bucket says.
+func (w *world) compare(r *running, before, after *dynamostore.Record, forgot bool, sum *tally) {
+	r.applied++
+	sum.applied++
+	if before != nil && before.Last() == r.ID() {
+		w.failf("op %x: applied twice, and nobody wrote between", r.ID())
+	}
+	at, seen := r.At()
+	if before == nil || before.Birth() != after.Birth() {
+		if before != nil {
+			w.failf("op %x: birth changed from %x to %x", r.ID(), before.Birth(), after.Birth())
+		}
+		w.forget()
+	}
+	want := map[string]bucket.State{}
+	for _, name := range before.Names() {
+		want[name] = before.State(name)
+	}
+	birth := after.Birth()
+	padded := map[string]bool{}
+	for _, ch := range r.Charges() {
+		state := want[ch.Name]
+		if state.Stale(ch.Definition) && r.Kind() == dynamostore.Takes {
+			w.failf("op %x: took under stale limits", r.ID())
+		}
+		switch {
+		case r.Kind() == dynamostore.Keeps:
+			next := state.Under(ch.Definition, seen, 0)
+			if after.State(ch.Name) == state { // as another write came first, or it was not sooner
+				continue
+			}
+			if state.Absent() || state.Stale(ch.Definition) {
+				w.failf("op %x: %q brought under %+v from %+v", r.ID(), ch.Name, ch.Definition, state)
+			}
+			state = next
+			sum.kept++
+		case r.Kind() == dynamostore.Takes:
+			state = state.Under(ch.Definition, underAt(before, ch, at, seen), birth)
+			next, ok := state.Take(at, ch.Amount, r.MaxWait())
+			if !ok {
+				w.failf("op %x: %q took %d of what does not fit: %+v", r.ID(), ch.Name, ch.Amount, state)
+			}
+			if got := after.State(ch.Name); ch.Amount > 0 && r.Calls() >= 2 && got.Mark > next.Mark {
+				padded[ch.Name] = true // aimed higher: it must have fit from there
+				if _, ok := (bucket.State{Definition: state.Definition, Mark: got.Mark - ch.Amount*state.Definition.Unit(), Axis: state.Axis}).Take(at, ch.Amount, r.MaxWait()); !ok {
+					w.failf("op %x: %q aimed beyond the burst: %+v", r.ID(), ch.Name, got)
+				}
+				next.Mark = got.Mark
+			}
+			if ch.Amount == 0 && want[ch.Name].Absent() {
+				continue
+			}
+			state = next
+			w.counted[ch.Name] += ch.Amount
+		case ch.Amount < 0:
+			if forgot {
+				continue
+			}
+			sum.gives++
+			if state.Absent() {
+				continue
+			}
+			if ch.Receipt.Axis-birth <= state.Axis-birth {
+				w.counted[ch.Name] += ch.Amount
+			}
+			state = state.Give(seen, -ch.Amount, ch.Receipt)
+		default:
+			if !state.Stale(ch.Definition) && (ch.Amount > 0 || !state.Absent()) {
+				state = state.Under(ch.Definition, underAt(before, ch, at, seen), birth)
+			}
+			next, err := state.Charge(at, ch.Amount)
+			if err != nil {
+				w.failf("op %x: charged out of range: %w", r.ID(), err)
+			}
+			state = next
+			w.counted[ch.Name] += ch.Amount
+		}
+		if !state.Absent() {
+			want[ch.Name] = state
+		}
+	}
+	w.sameRecord(r, before, after, want, sum)
+}
+
+func (w *world) sameRecord(r *running, before, after *dynamostore.Record, want map[string]bucket.State, sum *tally) {
+	at, seen := r.At()
+	names := slices.Sorted(maps.Keys(want))
+	if !slices.Equal(names, after.Names()) {
+		w.failf("op %x: limits %q afterwards, want %q", r.ID(), after.Names(), names)
+	}
+	for _, name := range names {
+		got := after.State(name)
+		if got.Definition != before.State(name).Definition && !before.State(name).Absent() {
+			sum.conversions++
+		}
+		same := got == want[name]
+		if !same && got.Definition == want[name].Definition && got.Axis == want[name].Axis && got.Full(min(at, seen)) && want[name].Full(min(at, seen)) {
+			same = true
+		}
+		if !same {
+			w.failf("op %x: %q went from %+v to %+v, want %+v", r.ID(), name, before.State(name), got, want[name])
+		}
+		wait := got.Wait(0, got.Definition.Burst)
+		if full := bucket.Instant(0).Add(wait); wait != bucket.Never && full < bucket.MaxInstant && full.Time().Unix()+3600 > after.TTL() {
+			w.failf("op %x: %q is full at %v, and the item expires at %v", r.ID(), name, full.Time(), time.Unix(after.TTL(), 0).UTC())
+		}
+	}
+	item := w.table.Get("E#e", "B#r")
+	if r.Kind() == dynamostore.Takes {
+		w.takes++
+	}
+	if r.Kind() == dynamostore.Undoes {
+		w.takes--
+	}
+	for name, n := range w.counted {
+		got := int64(0)
+		if c, ok := item["c_"+name].(*types.AttributeValueMemberN); ok {
+			got, _ = strconv.ParseInt(c.Value, 10, 64)
+		}
+		if got != n {
+			w.failf("op %x: %q counted %d in all, want %d", r.ID(), name, got, n)
+		}
+	}
+	if e, ok := item["e"].(*types.AttributeValueMemberN); ok && e.Value != strconv.FormatInt(w.takes, 10) {
+		w.failf("op %x: counted %s takes, want %d", r.ID(), e.Value, w.takes)
+	}
+}
+
+// summed is I1 where it is simple: between any two instants at most the burst
+// and the refill between them, plus a unit.
+func (w *world) summed() {
+	if !w.calm || len(w.told) == 0 {
+		return
+	}
+	d := w.current["rpm"]
+	for _, d2 := range w.current {
+		d = d2
+	}
+	slices.SortStableFunc(w.told, func(a, b admission) int { return int(min(max(a.at-b.at, -1), 1)) })
+	for i := range w.told {
+		taken := int64(0)
+		for j := i; j < len(w.told); j++ {
+			taken += w.told[j].amount * d.Unit()
+			// Waits reserve up to 10 s ahead; clocks are 4 s apart and messages 3 s on their way.
+			span := w.told[j].at + bucket.Instant(10*time.Second)
+			if most := d.Burst*d.Unit() + d.Drip(span) - d.Drip(w.told[i].at-bucket.Instant(8*time.Second)) + 1; taken > most {
+				w.failf("%d units admitted between %v and %v, want at most %d of %+v", taken, time.Duration(w.told[i].at), time.Duration(w.told[j].at), most, d)
+			}
+		}
+	}
+}
+
+// notStuck: when everything has refilled a full burst is to be had, by any
+// client, whatever it remembers.
+func (w *world) notStuck() {
+	w.now = bucket.MaxInstant / 2
+	for _, c := range w.clients {
+		r := w.record()
+		for _, name := range r.Names() {
+			s := r.State(name)
+			d := s.Definition
+			wait := s.Wait(w.now, d.Burst)
+			if wait == bucket.Never || w.now+bucket.Instant(wait) > bucket.MaxInstant/16*15 {
+				continue
+			}
+			w.now += bucket.Instant(wait)
+			o := dynamostore.NewOp(dynamostore.Takes, simKey, []zael.Charge{{Name: name, Definition: d, Amount: d.Burst}}, w.now, 0, 0, w.id())
+			o.Knows(c.known)
+			for calls := 0; ; calls++ {
+				write, v, err := o.Plan()
+				if v == dynamostore.Read {
+					o.Learn(w.record())
+					continue
+				}
+				if v != dynamostore.Send || calls > 3 {
+					w.failf("%q is stuck: a take of its burst when it is full ends with verdict %d (%v) after %d calls: %+v", name, v, err, calls, w.record().State(name))
+				}
+				out, err := w.table.UpdateItem(context.Background(), write.Input())
+				if err == nil {
+					is, _ := dynamostore.RecordOf(out.Attributes)
+					c.known = is
+					break
+				}
+				failed, ok := errors.AsType[*types.ConditionalCheckFailedException](err)
+				if !ok {
+					w.failf("%q: %w", name, err)
+				}
+				is, _ := dynamostore.RecordOf(failed.Item)
+				o.Answered(is, false)
+			}
+		}
+	}
+}

@@ -1,0 +1,233 @@
+package dynamostore
+
+import (
+	"math"
+	"slices"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+)
+
+// A step is what a write does to one limit, and where that is right.
+type step struct {
+	name  string
+	there bool // right for a limit under old whose mark is on the piece
+	piece
+	old  string // text of the definition
+	born bool   // right for a limit that is not there
+	text string // of the definition afterwards
+	def  bucket.Definition
+
+	changes bool  // mark or definition
+	charges bool  // tokens, or the definition: the bucket may be full later than before
+	count   int64 // tokens, for usage
+}
+
+// full is when the limit has refilled, at the latest.
+func (s *step) full() bucket.Instant {
+	top := bucket.State{Definition: s.def, Mark: s.of(s.hi)}
+	wait := top.Wait(0, s.def.Burst)
+	if wait == bucket.Never {
+		return bucket.MaxInstant
+	}
+	return bucket.Instant(0).Add(wait)
+}
+
+// step plans for one limit from what is known, or from what is likely if
+// nothing is. It returns false if nothing is to be done or required.
+func (o *op) step(s *sketch, from *record, own []zael.Charge) (step, bool) {
+	have := from.find(own[0].Name)
+	missing, receipt := have == nil, false
+	if missing {
+		if have, receipt = o.likely(s, from, own); have == nil {
+			s.blind = s.blind || !o.fresh && some(own, func(n int64) bool { return n < 0 })
+			// Nothing to be done, if it is still so when the rest is written.
+			return step{name: own[0].Name, born: true}, o.kind == adjusts && some(own, func(n int64) bool { return n == 0 })
+		}
+	}
+	p := path{piece: identity(), mark: have.mark, def: have.def, turns: have.turns}
+	st := step{name: have.name, old: have.text}
+	if !o.follow(s, &p, &st, own, missing && !receipt) {
+		return step{}, false
+	}
+	gives := some(own, func(n int64) bool { return n < 0 })
+	rises := some(own, func(n int64) bool { return n >= 0 })
+	st.piece, st.def, st.text = p.piece, p.def, textOf(p.def, p.turns)
+	st.changes = !p.keeps() || st.text != st.old
+	st.charges = st.changes && rises
+
+	absent, fits, err := o.absent(own)
+	alike := fits && err == nil && st.does(absent)
+	switch {
+	case !missing || receipt || !fits || err != nil:
+		st.there, st.born = true, alike && !gives
+	case alike:
+		st.there, st.born = true, true
+	default: // for a limit that is not there alone
+		st.born = true
+		st.piece = piece{lo: absent.Mark, hi: absent.Mark, set: true, n: absent.Mark}
+		st.def, st.text = absent.Definition, textOf(absent.Definition, absent.Axis)
+	}
+	return st, true
+}
+
+func some(charges []zael.Charge, is func(amount int64) bool) bool {
+	return slices.ContainsFunc(charges, func(c zael.Charge) bool { return is(c.Amount) })
+}
+
+// likely is how a limit of which nothing is known may stand: as a receipt says,
+// or full and new, as one that is not there. It is nil if the limit is not there
+// and will not be.
+func (o *op) likely(s *sketch, from *record, own []zael.Charge) (l *limit, receipt bool) {
+	if o.kind == keeps {
+		return nil, false
+	}
+	if from == nil && !o.fresh && o.kind != takes {
+		for i := range own {
+			if c := &own[i]; c.Amount < 0 {
+				if s.guessed && s.birth != c.Receipt.Axis {
+					s.blind = true // one of two receipts is of another bucket, or both are
+					return nil, false
+				}
+				s.birth, s.guessed = c.Receipt.Axis, true
+				return &limit{name: c.Name, text: textOf(c.Definition, 0), def: c.Definition, mark: c.Receipt.Mark}, true
+			}
+		}
+	}
+	for i := range own {
+		if c := &own[i]; c.Amount > 0 || o.kind == takes {
+			d := c.Definition
+			return &limit{name: c.Name, text: textOf(d, 0), def: d, mark: d.Drip(o.at)}, false
+		}
+	}
+	return nil, false
+}
+
+// follow leads the guess through the charges of its limit; to a limit that is not
+// there nothing is given. It returns false if there is no step to be made of it.
+func (o *op) follow(s *sketch, p *path, st *step, own []zael.Charge, missing bool) bool {
+	o.bound(p, own)
+	for i := range own {
+		c := &own[i]
+		state := bucket.State{Definition: p.def, Mark: p.mark, Axis: s.birth + p.turns}
+		switch {
+		case o.kind == takes:
+			if state.Stale(c.Definition) {
+				s.stale = true
+				return false
+			}
+			o.redefine(p, c.Definition)
+			if !p.take(o.at, c.Amount, o.maxWait, o.pad(p.def, c.Amount)) {
+				s.fits = false
+			}
+		case o.kind == keeps:
+			if !sooner(state, c, o.at, o.seen) {
+				return false
+			}
+			o.redefine(p, c.Definition)
+			continue
+		case c.Amount < 0:
+			if o.unsure || missing || c.Receipt.Axis-s.birth > p.turns {
+				continue // may have been given; or belongs to another bucket
+			}
+			s.gives = true
+			if state.Axis == c.Receipt.Axis {
+				p.give(o.seen, -c.Amount, c.Receipt.Mark)
+			}
+		default:
+			if !state.Stale(c.Definition) {
+				o.redefine(p, c.Definition)
+			}
+			if err := p.charge(o.at, c.Amount); err != nil {
+				s.err = &zael.ValidationError{Field: "amount of " + c.Name, Value: c.Amount, Reason: err.Error()}
+				return false
+			}
+		}
+		st.count += c.Amount
+	}
+	return true
+}
+
+// bound gives the marks for which a charge is right an upper end: a take has
+// one, as it may not fit, and without one nobody knows when the bucket is full.
+func (o *op) bound(p *path, own []zael.Charge) {
+	if o.kind == takes {
+		return
+	}
+	room, charges := p.def.Burst*p.def.Unit(), o.kind == keeps
+	for i := range own {
+		if c := &own[i]; c.Amount >= 0 {
+			room, charges = satAdd(room, c.Amount*p.def.Unit()), true
+		}
+	}
+	if charges {
+		p.within(math.MinInt64, satAdd(p.mark, room))
+	}
+}
+
+// pad is how far above the drip a take aims that has failed before: so far that
+// others have not gone beyond it meanwhile, and 0 if n would not fit then.
+func (o *op) pad(d bucket.Definition, n int64) int64 {
+	if o.calls+1 < padAfter {
+		return 0
+	}
+	return padFor(d, n)
+}
+
+func padFor(d bucket.Definition, n int64) int64 {
+	unit := d.Unit()
+	pad := d.Burst * unit / padShare
+	if n > d.Burst || n*unit > d.Burst*unit-pad {
+		return 0
+	}
+	return pad
+}
+
+// redefine brings the path under a definition, at the latest instant known.
+func (o *op) redefine(p *path, d bucket.Definition) {
+	turns, mark := p.turns, p.mark
+	p.under(d, o.seen)
+	if o.exact && p.turns != turns {
+		p.lo, p.hi = mark, mark
+	}
+}
+
+// sooner tells whether a refused charge would fit sooner under its definition.
+func sooner(kept bucket.State, c *zael.Charge, at, seen bucket.Instant) bool {
+	next := kept.Under(c.Definition, seen, 0)
+	return !kept.Stale(c.Definition) && next.Definition != kept.Definition && next.Wait(at, c.Amount) < kept.Wait(at, c.Amount)
+}
+
+// absent is what the charges make of a limit that is not there. One of 0 makes
+// none.
+func (o *op) absent(own []zael.Charge) (state bucket.State, fits bool, err error) {
+	for i := range own {
+		c := &own[i]
+		switch {
+		case o.kind == takes:
+			next, fits := bucket.State{}.Under(c.Definition, o.at, 0).Take(o.at, c.Amount, o.maxWait)
+			if !fits || c.Amount == 0 {
+				return state, fits, nil
+			}
+			return next, true, nil
+		case c.Amount > 0:
+			if !state.Stale(c.Definition) {
+				state = state.Under(c.Definition, o.at, 0)
+			}
+			if state, err = state.Charge(o.at, c.Amount); err != nil {
+				return state, true, err
+			}
+		case c.Amount == 0 && !state.Absent() && !state.Stale(c.Definition):
+			state = state.Under(c.Definition, o.at, 0)
+		}
+	}
+	return state, true, nil
+}
+
+// does tells whether the step would leave a limit that is not there in this state.
+func (s *step) does(absent bucket.State) bool {
+	if absent.Absent() {
+		return s.keeps() && s.text == s.old && s.lo <= s.hi
+	}
+	return s.set && s.n == absent.Mark && s.text == textOf(absent.Definition, absent.Axis)
+}

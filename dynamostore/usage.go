@@ -1,0 +1,226 @@
+package dynamostore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/zeroae/zael"
+)
+
+// Usage is counted by an aggregator from the changes of c_<limit> and e of the
+// buckets. This file reads what it writes: an item for each entity, resource and
+// window, with c_<limit> (tokens) and events, at
+//
+//	PK U#<entity>                           SK <resource>#<window>#<start>
+//	GSI1PK U#<resource>#<window>#<start>    GSI1SK <entity>
+
+// windowWord is a window as keys have it.
+func windowWord(w zael.Window) string {
+	switch w {
+	case zael.Daily:
+		return "day"
+	case zael.Monthly:
+		return "month"
+	default:
+		return "hour"
+	}
+}
+
+// usageYears is how far back a resource's usage is looked for where no bound is
+// given.
+const usageYears = 2
+
+// Usage implements zael.UsageStore.
+func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error] {
+	if !s.config.UsageCounted {
+		return failed[zael.UsageRecord](fmt.Errorf("dynamostore: usage is not counted: run an aggregator, and set Config.UsageCounted: %w", errors.ErrUnsupported))
+	}
+	q.Window = cmp.Or(q.Window, zael.Hourly)
+	if q.Entity == "" && q.Resource == "" {
+		return failed[zael.UsageRecord](invalid("UsageQuery", nil, "names neither Entity nor Resource"))
+	}
+	if err := errors.Join(checkText("UsageQuery.Entity", q.Entity), checkText("UsageQuery.Resource", q.Resource)); err != nil {
+		return failed[zael.UsageRecord](err)
+	}
+	return func(yield func(zael.UsageRecord, error) bool) {
+		var records []zael.UsageRecord
+		var err error
+		if q.Entity != "" {
+			records, err = s.usageOfEntity(ctx, q)
+		} else {
+			from, to := q.From, q.To
+			if from.IsZero() {
+				from = s.wall().AddDate(-usageYears, 0, 0)
+			}
+			if to.IsZero() {
+				to = s.wall().AddDate(0, 1, 0)
+			}
+			records, err = s.usageOfResource(ctx, q, zael.Monthly, from, to)
+		}
+		slices.SortFunc(records, func(a, b zael.UsageRecord) int {
+			return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
+		})
+		for _, r := range records {
+			if !yield(r, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(zael.UsageRecord{}, err)
+		}
+	}
+}
+
+// windowText is a window's start as keys have it.
+func windowText(t time.Time) string { return t.UTC().Format("2006-01-02T15Z") }
+
+const readingUsage = "reading usage"
+
+func (s *Store) usageOfEntity(ctx context.Context, q zael.UsageQuery) ([]zael.UsageRecord, error) {
+	ask := query{pk: s.keys.usage(q.Entity)}
+	if q.Resource != "" {
+		ask = ask.prefixed(q.Resource + "#" + windowWord(q.Window) + "#")
+	}
+	var all []zael.UsageRecord
+	for page, err := range s.pages(ctx, readingUsage, ask) {
+		if err != nil {
+			return nil, err
+		}
+		for _, it := range page {
+			r, err := s.usageOf(it)
+			if err != nil {
+				return nil, err
+			}
+			if selects(q, r) {
+				all = append(all, r)
+			}
+		}
+	}
+	return all, nil
+}
+
+func selects(q zael.UsageQuery, r zael.UsageRecord) bool {
+	return r.Window == q.Window && (q.Resource == "" || q.Resource == r.Resource) &&
+		(q.From.IsZero() || !r.Start.Before(q.From)) && (q.To.IsZero() || r.Start.Before(q.To))
+}
+
+// usageOfResource looks at the windows of a length that overlap a time, one
+// partition of the index each, and goes on to shorter ones where there is any usage.
+func (s *Store) usageOfResource(ctx context.Context, q zael.UsageQuery, window zael.Window, from, to time.Time) ([]zael.UsageRecord, error) {
+	var all []zael.UsageRecord
+	for start := windowStart(window, from); start.Before(to); start = windowEnd(window, start) {
+		ask := query{index: true, pk: s.keys.prefix + "U#" + q.Resource + "#" + windowWord(window) + "#" + windowText(start)}
+		if window != q.Window {
+			ask.limit = 1
+		}
+		for page, err := range s.pages(ctx, readingUsage, ask) {
+			if err != nil {
+				return nil, err
+			}
+			if window != q.Window {
+				if len(page) == 0 {
+					break
+				}
+				next := map[zael.Window]zael.Window{zael.Monthly: zael.Daily, zael.Daily: zael.Hourly}[window]
+				part, err := s.usageOfResource(ctx, q, next, later(from, start), earlier(to, windowEnd(window, start)))
+				if err != nil {
+					return nil, err
+				}
+				all = append(all, part...)
+				break
+			}
+			items, err := s.followed(ctx, readingUsage, page)
+			if err != nil {
+				return nil, err
+			}
+			for _, it := range items {
+				r, err := s.usageOf(it)
+				if err != nil {
+					return nil, err
+				}
+				if selects(q, r) {
+					all = append(all, r)
+				}
+			}
+		}
+	}
+	return all, nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func windowStart(w zael.Window, t time.Time) time.Time {
+	t = t.UTC()
+	switch w {
+	case zael.Monthly:
+		return time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
+	case zael.Daily:
+		return time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
+	default:
+		return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), 0, 0, 0, time.UTC)
+	}
+}
+
+func windowEnd(w zael.Window, start time.Time) time.Time {
+	switch w {
+	case zael.Monthly:
+		return start.AddDate(0, 1, 0)
+	case zael.Daily:
+		return start.AddDate(0, 0, 1)
+	default:
+		return start.Add(time.Hour)
+	}
+}
+
+// usageOf reads an item of usage. The last two parts of its sort key have no "#".
+func (s *Store) usageOf(it item) (zael.UsageRecord, error) {
+	sk := textIn(it, "SK")
+	r := zael.UsageRecord{Entity: strings.TrimPrefix(textIn(it, "PK"), s.keys.usage("")), Amounts: zael.Amounts{}}
+	i := strings.LastIndexByte(sk, '#')
+	j := strings.LastIndexByte(sk[:max(i, 0)], '#')
+	if i < 0 || j < 0 {
+		return r, fmt.Errorf("dynamostore: usage of %s: its key %q is not one", r.Entity, sk)
+	}
+	r.Resource = sk[:j]
+	switch sk[j+1 : i] {
+	case "hour":
+		r.Window = zael.Hourly
+	case "day":
+		r.Window = zael.Daily
+	case "month":
+		r.Window = zael.Monthly
+	}
+	var err error
+	if r.Start, err = time.Parse("2006-01-02T15Z", sk[i+1:]); err != nil {
+		return r, fmt.Errorf("dynamostore: usage of %s: %w", r.Entity, err)
+	}
+	if r.Events, err = numberIn(it, "events"); err != nil {
+		return r, fmt.Errorf("dynamostore: usage of %s: %w", r.Entity, err)
+	}
+	for attribute := range it {
+		if name, ok := strings.CutPrefix(attribute, "c_"); ok {
+			if r.Amounts[name], err = numberIn(it, attribute); err != nil {
+				return r, fmt.Errorf("dynamostore: usage of %s: %w", r.Entity, err)
+			}
+		}
+	}
+	return r, nil
+}

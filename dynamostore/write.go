@@ -1,0 +1,118 @@
+package dynamostore
+
+import (
+	"math"
+	"strings"
+
+	"github.com/zeroae/zael"
+)
+
+// A value is a number or a text of an item.
+type value struct {
+	text   string
+	number int64
+	isText bool
+}
+
+// A write is one conditional update of a bucket's item, in the engine's terms
+// but without its library. Names and values go through placeholders always.
+type write struct {
+	key       zael.Key
+	condition string
+	update    string
+	names     map[string]string
+	values    map[string]value
+}
+
+// A writing puts a write together.
+type writing struct {
+	write
+	conditions, sets, adds []string
+}
+
+func newWriting(key zael.Key) *writing {
+	return &writing{write: write{key: key, names: map[string]string{}, values: map[string]value{}}}
+}
+
+// name is the placeholder of an attribute.
+func (w *writing) name(placeholder, attribute string) string {
+	w.names[placeholder] = attribute
+	return placeholder
+}
+
+func (w *writing) number(placeholder string, n int64) string {
+	w.values[placeholder] = value{number: n}
+	return placeholder
+}
+
+func (w *writing) text(placeholder, s string) string {
+	w.values[placeholder] = value{text: s, isText: true}
+	return placeholder
+}
+
+func (w *writing) where(parts ...string) {
+	w.conditions = append(w.conditions, strings.Join(parts, ""))
+}
+func (w *writing) set(parts ...string) { w.sets = append(w.sets, strings.Join(parts, "")) }
+func (w *writing) add(parts ...string) { w.adds = append(w.adds, strings.Join(parts, "")) }
+
+func (w *writing) finish() write {
+	w.condition = strings.Join(w.conditions, " AND ")
+	if len(w.sets) > 0 {
+		w.update = "SET " + strings.Join(w.sets, ", ")
+	}
+	if len(w.adds) > 0 {
+		w.update += " ADD " + strings.Join(w.adds, ", ")
+	}
+	return w.write
+}
+
+// limit adds the condition and the changes of one limit; n tells it from the
+// others of the write.
+func (w *writing) limit(n string, s *step) {
+	mark, def := "#m"+n, "#d"+n
+	w.where(s.condition(w, n))
+	if s.changes {
+		w.name(mark, "m_"+s.name)
+		if s.set {
+			w.set(mark, " = ", w.number(":v"+n, s.n))
+		} else if s.n != 0 {
+			w.set(mark, " = ", mark, " + ", w.number(":v"+n, s.n))
+		}
+		if s.born || s.text != s.old {
+			w.set(w.name(def, "d_"+s.name), " = ", w.text(":t"+n, s.text))
+		}
+	}
+	if s.count != 0 {
+		w.add(w.name("#c"+n, "c_"+s.name), " ", w.number(":c"+n, s.count))
+	}
+}
+
+// condition is true if the mark lies on the step's piece, under the definition
+// that the piece is for.
+func (s *step) condition(w *writing, n string) string {
+	mark := "#m" + n
+	missing := "attribute_not_exists(" + mark + ")"
+	if !s.there {
+		w.name(mark, "m_"+s.name)
+		return missing
+	}
+	is := w.name("#d"+n, "d_"+s.name) + " = " + w.text(":d"+n, s.old)
+	if s.lo == s.hi {
+		is += " AND " + mark + " = " + w.number(":l"+n, s.lo)
+	} else {
+		if s.lo != math.MinInt64 {
+			is += " AND " + mark + " >= " + w.number(":l"+n, s.lo)
+		}
+		if s.hi != math.MaxInt64 {
+			is += " AND " + mark + " <= " + w.number(":h"+n, s.hi)
+		}
+	}
+	if s.born || s.lo != math.MinInt64 || s.hi != math.MaxInt64 {
+		w.name(mark, "m_"+s.name)
+	}
+	if s.born {
+		return "(" + missing + " OR (" + is + "))"
+	}
+	return is
+}
