@@ -123,7 +123,7 @@ func (s *Store) Apply(ctx context.Context, edits []zael.Edit) error {
 			ids = append(ids, e.Entity.ID)
 			change, err = creation(e.Entity, e.Event)
 		} else {
-			change, err = setting(zael.Scope{Entity: e.Event.Entity, Resource: e.Event.Resource}, e.Limits, e.Event, new(int64))
+			change, err = setting(e.Scope(), e.Limits, e.Event, new(int64))
 		}
 		if err != nil {
 			return err

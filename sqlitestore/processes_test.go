@@ -17,7 +17,7 @@ const (
 func TestProcessesAdmitExactlyTheLimit(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	workers := hireAll(t, path, perWorker)
+	workers := hireAll(t, path, processes)
 	atOnce(t, workers, func(w *worker) { w.collect(0) })
 	oks, answers := 0, 0
 	for i, w := range workers {
@@ -38,8 +38,10 @@ func TestProcessesAdmitExactlyTheLimit(t *testing.T) {
 func TestProcessKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	workers := hireAll(t, path, perWorker)
-	victim := workers[0]
+	workers := hireAll(t, path, processes-1)
+	const many = 200 * perWorker // it cannot be through before it is killed
+	victim := hire(t, job{"acquire", inFlight, many, path})
+	workers = append(workers, victim)
 	atOnce(t, workers, func(w *worker) {
 		if w == victim {
 			w.collect(20)
@@ -56,7 +58,7 @@ func TestProcessKilledUnderLoad(t *testing.T) {
 		}
 		oks += w.count["ok"]
 	}
-	if n := victim.count["ok"] + victim.count["no"]; n >= perWorker {
+	if n := victim.count["ok"] + victim.count["no"]; n >= many {
 		t.Errorf("the worker that was killed: got all its %d answers, want it killed before", n)
 	}
 	if oks > 1000 || oks < 1000-inFlight {
@@ -95,11 +97,11 @@ func TestCrashesLoseNoAnsweredCharge(t *testing.T) {
 	checkFile(t, path, int64(least), int64(most))
 }
 
-func hireAll(t *testing.T, path string, times int) []*worker {
+func hireAll(t *testing.T, path string, n int) []*worker {
 	t.Helper()
 	var workers []*worker
-	for range processes {
-		workers = append(workers, hire(t, job{"acquire", inFlight, times, path}))
+	for range n {
+		workers = append(workers, hire(t, job{"acquire", inFlight, perWorker, path}))
 	}
 	return workers
 }

@@ -51,7 +51,7 @@ func (s *Store) window(ctx context.Context, q zael.UsageQuery, first int64) (rec
 				return err
 			}
 			if len(sums) == 0 {
-				start, end = windowOf(q.Window, hour)
+				start, end = q.Window.Bounds(time.Unix(hour*3600, 0))
 			} else if hour >= hourOf(end) {
 				return nil
 			}
@@ -103,26 +103,11 @@ func firstHour(q zael.UsageQuery) int64 {
 	if q.From.IsZero() {
 		return math.MinInt64 + 1 // noHour is none
 	}
-	start, end := windowOf(q.Window, hourOf(q.From))
+	start, end := q.Window.Bounds(q.From)
 	if start.Before(q.From) {
 		start = end
 	}
 	return hourOf(start)
-}
-
-// windowOf is the window that contains an hour.
-func windowOf(w zael.Window, hour int64) (start, end time.Time) {
-	t := time.Unix(hour*3600, 0).UTC()
-	switch w {
-	case zael.Daily:
-		start = time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
-		return start, start.AddDate(0, 0, 1)
-	case zael.Monthly:
-		start = time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
-		return start, start.AddDate(0, 1, 0)
-	default:
-		return t, t.Add(time.Hour)
-	}
 }
 
 // nextHour is the first hour from hour on that has usage, perhaps not of the
