@@ -33,7 +33,7 @@ func (l *Limiter) Apply(ctx context.Context, changes []Change) (made int, err er
 	}
 	applier, ok := l.store.(Applier)
 	if !ok {
-		return l.applyEach(ctx, changes)
+		return l.applyEach(ctx, edits)
 	}
 	if len(edits) == 0 {
 		return 0, nil
@@ -44,27 +44,27 @@ func (l *Limiter) Apply(ctx context.Context, changes []Change) (made int, err er
 	if err != nil {
 		return 0, l.stored(ctx, Key{}, err)
 	}
-	for _, e := range edits {
-		if e.Event.Action == EntityCreated {
+	for i := range edits {
+		if edits[i].Event.Action == EntityCreated {
 			continue
 		}
-		if err := l.follow(ctx, Scope{e.Event.Entity, e.Event.Resource}); err != nil {
+		if err := l.follow(ctx, edits[i].Scope()); err != nil {
 			return len(edits), err
 		}
 	}
 	return len(edits), nil
 }
 
-func (l *Limiter) applyEach(ctx context.Context, changes []Change) (made int, err error) {
-	for i, c := range changes {
-		if c.Create != nil {
-			_, err = l.CreateEntity(ctx, *c.Create)
+func (l *Limiter) applyEach(ctx context.Context, edits []Edit) (made int, err error) {
+	for i := range edits {
+		if edits[i].Event.Action == EntityCreated {
+			err = l.create(ctx, &edits[i])
 		} else {
-			err = l.change(ctx, c.Scope, c.Limits)
+			err = l.set(ctx, &edits[i])
 		}
 		if err != nil {
 			return i, err
 		}
 	}
-	return len(changes), nil
+	return len(edits), nil
 }

@@ -23,6 +23,23 @@ const (
 	Monthly Window = "monthly"
 )
 
+// Bounds is the window that contains t: from start on and before end, in UTC. A
+// window that is not one of the constants counts as Hourly.
+func (w Window) Bounds(t time.Time) (start, end time.Time) {
+	t = t.UTC()
+	switch w {
+	case Monthly:
+		start = time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
+		return start, start.AddDate(0, 1, 0)
+	case Daily:
+		start = time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
+		return start, start.AddDate(0, 0, 1)
+	default:
+		start = time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), 0, 0, 0, time.UTC)
+		return start, start.Add(time.Hour)
+	}
+}
+
 // A UsageQuery selects usage. At least one of Entity and Resource is required.
 type UsageQuery struct {
 	Entity, Resource string    // all if empty

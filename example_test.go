@@ -270,3 +270,15 @@ func ExampleExceededError() {
 	// tpm 40000 50000 true
 	// tpm true
 }
+
+func ExampleWindow_Bounds() {
+	t := time.Date(2026, 1, 13, 23, 30, 0, 0, time.FixedZone("", -3600)) // the 14th in UTC
+	for _, w := range []zael.Window{zael.Hourly, zael.Daily, zael.Monthly} {
+		start, end := w.Bounds(t)
+		fmt.Println(w, start.Format(time.RFC3339), end.Format(time.RFC3339))
+	}
+	// Output:
+	// hourly 2026-01-14T00:00:00Z 2026-01-14T01:00:00Z
+	// daily 2026-01-14T00:00:00Z 2026-01-15T00:00:00Z
+	// monthly 2026-01-01T00:00:00Z 2026-02-01T00:00:00Z
+}

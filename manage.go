@@ -36,14 +36,21 @@ func (l *Limiter) CreateEntity(ctx context.Context, e Entity) (Entity, error) {
 	if err != nil {
 		return Entity{}, err
 	}
-	if l.entities == nil {
-		return Entity{}, l.unsupported("EntityStore")
+	if err := l.create(ctx, &edit); err != nil {
+		return Entity{}, err
 	}
-	if err := l.entities.CreateEntity(ctx, edit.Entity, edit.Event); err != nil {
-		return Entity{}, l.stored(ctx, Key{Entity: e.ID}, err)
-	}
-	l.parents.drop(e.ID)
 	return edit.Entity, nil
+}
+
+func (l *Limiter) create(ctx context.Context, e *Edit) error {
+	if l.entities == nil {
+		return l.unsupported("EntityStore")
+	}
+	if err := l.entities.CreateEntity(ctx, e.Entity, e.Event); err != nil {
+		return l.stored(ctx, Key{Entity: e.Entity.ID}, err)
+	}
+	l.parents.drop(e.Entity.ID)
+	return nil
 }
 
 // creation is the checked edit that creates e now.
@@ -168,7 +175,11 @@ func (l *Limiter) SetLimits(ctx context.Context, scope Scope, limits []Limit) er
 	if len(limits) == 0 {
 		return invalid("limits", len(limits), "is none: use DeleteLimits to remove them")
 	}
-	return l.change(ctx, scope, limits)
+	edit, err := l.setting(scope, limits)
+	if err != nil {
+		return err
+	}
+	return l.set(ctx, &edit)
 }
 
 // DeleteLimits removes the limits stored for a scope, if there are any: the next
@@ -177,7 +188,11 @@ func (l *Limiter) DeleteLimits(ctx context.Context, scope Scope) error {
 	if err := l.checkOpen(); err != nil {
 		return err
 	}
-	return l.change(ctx, scope, nil)
+	edit, err := l.setting(scope, nil)
+	if err != nil {
+		return err
+	}
+	return l.set(ctx, &edit)
 }
 
 // Limits reads the limits stored for a scope itself; none if there are none.
@@ -244,20 +259,17 @@ func (l *Limiter) setting(scope Scope, limits []Limit) (Edit, error) {
 	return Edit{Limits: filled, Event: l.event(l.now().UTC(), LimitsSet, scope, details)}, nil
 }
 
-// change sets or deletes the limits of a scope.
-func (l *Limiter) change(ctx context.Context, scope Scope, limits []Limit) error {
-	edit, err := l.setting(scope, limits)
-	if err != nil {
-		return err
-	}
+// set sets or deletes the limits of a scope.
+func (l *Limiter) set(ctx context.Context, e *Edit) error {
 	if l.limits == nil {
 		return l.unsupported("LimitStore")
 	}
-	scope = Scope{edit.Event.Entity, edit.Event.Resource}
-	if edit.Event.Action == LimitsSet {
-		_, err = l.limits.SetLimits(ctx, scope, edit.Limits, edit.Event)
+	scope := e.Scope()
+	var err error
+	if e.Event.Action == LimitsSet {
+		_, err = l.limits.SetLimits(ctx, scope, e.Limits, e.Event)
 	} else {
-		_, err = l.limits.DeleteLimits(ctx, scope, edit.Event)
+		_, err = l.limits.DeleteLimits(ctx, scope, e.Event)
 	}
 	if scope.Entity != "" && scope.Resource != "" {
 		l.sets.drop(Key(scope))

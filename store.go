@@ -158,6 +158,9 @@ type Edit struct {
 	Limits []Limit    // of LimitsSet
 }
 
+// Scope is what an edit of limits is about.
+func (e *Edit) Scope() Scope { return Scope{e.Event.Entity, e.Event.Resource} }
+
 // An Applier makes several changes of an EntityStore and LimitStore in one step.
 type Applier interface {
 	// Apply makes all edits, in order and with their events, or none. Each is

@@ -114,7 +114,7 @@ func selects(q zael.UsageQuery, r zael.UsageRecord) bool {
 // partition of the index each, and goes on to shorter ones where there is any usage.
 func (s *Store) usageOfResource(ctx context.Context, q zael.UsageQuery, window zael.Window, from, to time.Time) ([]zael.UsageRecord, error) {
 	var all []zael.UsageRecord
-	for start := windowStart(window, from); start.Before(to); start = windowEnd(window, start) {
+	for start, end := window.Bounds(from); start.Before(to); start, end = window.Bounds(end) {
 		ask := query{index: true, pk: s.keys.prefix + "U#" + q.Resource + "#" + windowWord(window) + "#" + windowText(start)}
 		if window != q.Window {
 			ask.limit = 1
@@ -128,7 +128,7 @@ func (s *Store) usageOfResource(ctx context.Context, q zael.UsageQuery, window z
 					break
 				}
 				next := map[zael.Window]zael.Window{zael.Monthly: zael.Daily, zael.Daily: zael.Hourly}[window]
-				part, err := s.usageOfResource(ctx, q, next, later(from, start), earlier(to, windowEnd(window, start)))
+				part, err := s.usageOfResource(ctx, q, next, later(from, start), earlier(to, end))
 				if err != nil {
 					return nil, err
 				}
@@ -165,29 +165,6 @@ func earlier(a, b time.Time) time.Time {
 		return a
 	}
 	return b
-}
-
-func windowStart(w zael.Window, t time.Time) time.Time {
-	t = t.UTC()
-	switch w {
-	case zael.Monthly:
-		return time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
-	case zael.Daily:
-		return time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
-	default:
-		return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), 0, 0, 0, time.UTC)
-	}
-}
-
-func windowEnd(w zael.Window, start time.Time) time.Time {
-	switch w {
-	case zael.Monthly:
-		return start.AddDate(0, 1, 0)
-	case zael.Daily:
-		return start.AddDate(0, 0, 1)
-	default:
-		return start.Add(time.Hour)
-	}
 }
 
 // usageOf reads an item of usage. The last two parts of its sort key have no "#".

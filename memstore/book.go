@@ -168,7 +168,7 @@ func (s *Store) Apply(_ context.Context, edits []zael.Edit) error {
 		created[e.Entity.ID] = true
 	}
 	for _, e := range edits {
-		scope := zael.Scope{Entity: e.Event.Entity, Resource: e.Event.Resource}
+		scope := e.Scope()
 		switch e.Event.Action {
 		case zael.EntityCreated:
 			b.create(e.Entity, e.Event)

@@ -90,19 +90,6 @@ func hourOf(t time.Time) int64 {
 	return h
 }
 
-// windowStart is where the window that contains an hour begins.
-func windowStart(w zael.Window, hour int64) time.Time {
-	t := time.Unix(hour*3600, 0).UTC()
-	switch w {
-	case zael.Daily:
-		return time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
-	case zael.Monthly:
-		return time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
-	default:
-		return t
-	}
-}
-
 // Usage implements zael.UsageStore.
 func (s *Store) Usage(_ context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error] {
 	return func(yield func(zael.UsageRecord, error) bool) {
@@ -126,7 +113,7 @@ func (u *usage) records(q zael.UsageQuery) []zael.UsageRecord {
 	sums := map[place]*zael.UsageRecord{}
 	u.mu.Lock()
 	for hour, rows := range u.hours {
-		start := windowStart(q.Window, hour)
+		start, _ := q.Window.Bounds(time.Unix(hour*3600, 0))
 		if !q.From.IsZero() && start.Before(q.From) || !q.To.IsZero() && !start.Before(q.To) {
 			continue
 		}

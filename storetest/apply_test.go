@@ -33,7 +33,7 @@ func applyEach(ctx context.Context, s interface {
 ) error {
 	for _, e := range edits {
 		var err error
-		scope := zael.Scope{Entity: e.Event.Entity, Resource: e.Event.Resource}
+		scope := e.Scope()
 		switch e.Event.Action {
 		case zael.EntityCreated:
 			err = s.CreateEntity(ctx, e.Entity, e.Event)
