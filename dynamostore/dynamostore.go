@@ -76,7 +76,8 @@ const (
 	defaultRetention     = 90 * 24 * time.Hour
 )
 
-func (c *Config) validate() error {
+// Validate is an error, a *zael.ValidationError, of a Config that New would refuse.
+func (c *Config) Validate() error {
 	switch {
 	case !regexp.MustCompile(`^[A-Za-z0-9_.-]{0,64}$`).MatchString(c.Namespace):
 		return invalid("Config.Namespace", c.Namespace, "is not up to 64 characters of A-Z a-z 0-9 _ . -")
@@ -134,7 +135,7 @@ func New(client client, table string, config *Config) (*Store, error) {
 	if table == "" {
 		return nil, invalid("table", table, "is empty")
 	}
-	if err := c.validate(); err != nil {
+	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	c.CallTimeout = cmp.Or(c.CallTimeout, defaultCallTimeout)

@@ -15,6 +15,10 @@ import (
 	"github.com/zeroae/zael"
 )
 
+// ErrNoTable is what calls return where the store's table is missing: it is made
+// by CreateTable or a stack.
+var ErrNoTable = errors.New("there is no such table")
+
 var errClosed = fmt.Errorf("dynamostore: %w", zael.ErrClosed)
 
 // fate is what an error says of the call.
@@ -84,7 +88,7 @@ func translate(ctx context.Context, what string, err error) error {
 		return fmt.Errorf("dynamostore: %s: %w", what, ctx.Err())
 	case fateOf(err) == answeredNo:
 		if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
-			return fmt.Errorf("dynamostore: %s: there is no such table, make it with CreateTable or a stack: %w", what, err)
+			return fmt.Errorf("dynamostore: %s: %w: %w", what, ErrNoTable, err)
 		}
 		return fmt.Errorf("dynamostore: %s: %w", what, err)
 	}

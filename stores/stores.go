@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/awsconf"
 	"github.com/zeroae/zael/memstore"
 	"github.com/zeroae/zael/sqlitestore"
 )
@@ -26,6 +27,13 @@ type Store interface {
 //	memory:?max_buckets=100000&usage=true     with the settings of memstore.Config
 //	sqlite:PATH                               a file, made if it is missing, for all processes
 //	                                          of this machine; no character of PATH is special
+//	dynamodb://NAME                           the table ZAEL-NAME, for any number of processes
+//	dynamodb://NAME?region=eu-central-1&namespace=team-a&endpoint=http://127.0.0.1:8000
+//
+// Further settings of dynamodb: are usage=true (an aggregator counts usage), and
+// virtual_time and count_units as in dynamostore.Config. Region and credentials
+// are the user's, as all programs that use AWS find them; at an endpoint of this
+// machine they may be missing. Opening asks nothing of the table.
 //
 // The error of a URL that is wrong is a *zael.ValidationError; others are those
 // of opening the store, see sqlitestore.Open.
@@ -33,7 +41,7 @@ func Open(ctx context.Context, address string) (Store, error) {
 	scheme, rest, ok := strings.Cut(address, ":")
 	switch {
 	case !ok:
-		return nil, bad(address, `is not a store's URL: write it like "memory:" or "sqlite:PATH"`)
+		return nil, bad(address, `is not a store's URL: write it like "memory:", "sqlite:PATH" or "dynamodb://NAME"`)
 	case scheme == "memory":
 		return openMemory(address, rest)
 	case scheme == "sqlite":
@@ -42,13 +50,17 @@ func Open(ctx context.Context, address string) (Store, error) {
 		}
 		return opened(sqlitestore.Open(ctx, rest, nil))
 	case scheme == "dynamodb":
-		return nil, bad(address, `names a kind of store that this version does not have yet: use "memory:" or "sqlite:PATH"`)
+		a, err := awsconf.Parse(address)
+		if err != nil {
+			return nil, err
+		}
+		return opened(a.Open(ctx))
 	}
-	return nil, bad(address, fmt.Sprintf(`names an unknown kind of store, %q: use "memory:" or "sqlite:PATH"`, scheme))
+	return nil, bad(address, fmt.Sprintf(`names an unknown kind of store, %q: use "memory:", "sqlite:PATH" or "dynamodb://NAME"`, scheme))
 }
 
-// opened keeps a nil *sqlitestore.Store from becoming a Store that is not nil.
-func opened(s *sqlitestore.Store, err error) (Store, error) {
+// opened keeps a nil pointer from becoming a Store that is not nil.
+func opened[S Store](s S, err error) (Store, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -95,7 +95,8 @@ func TestOpenRefuses(t *testing.T) {
 		"memory:?size=1":          `unknown setting, "size"`,
 		"memory:?%zz":             "cannot be read",
 		"sqlite:":                 "names no file",
-		"dynamodb://app":          "does not have yet",
+		"dynamodb://":             `has a name, "", that is empty`,
+		"dynamodb:app":            "is not a store in DynamoDB",
 		"redis://localhost":       `unknown kind of store, "redis"`,
 	} {
 		_, err := stores.Open(t.Context(), address)
@@ -125,5 +126,5 @@ func ExampleOpen() {
 	fmt.Println(err)
 	// Output:
 	// <nil>
-	// zael: store "redis://localhost" names an unknown kind of store, "redis": use "memory:" or "sqlite:PATH"
+	// zael: store "redis://localhost" names an unknown kind of store, "redis": use "memory:", "sqlite:PATH" or "dynamodb://NAME"
 }

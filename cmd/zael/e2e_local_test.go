@@ -25,10 +25,19 @@ func TestLocal(t *testing.T) {
 	if !strings.HasPrefix(first, "started at http://127.0.0.1:") {
 		t.Fatalf("start: got %q", first)
 	}
-	endpoint := strings.TrimSpace(strings.TrimPrefix(first, "started at "))
-	if out, _ := s.run(0, "local", "start"); out != "runs already at "+endpoint+"\n" {
+	endpoint, hint, _ := strings.Cut(strings.TrimPrefix(first, "started at "), "\n")
+	if out, _ := s.run(0, "local", "start"); !strings.HasPrefix(out, "runs already at "+endpoint+"\n") {
 		t.Errorf("start again: got %q, want it at %s", out, endpoint)
 	}
+	_, url, _ := strings.Cut(strings.TrimSpace(hint), "--store ")
+	s.store = strings.Trim(url, "'")
+	if out, _ := s.run(0, "table", "create"); out != "made the table ZAEL-demo\n" { // as start says
+		t.Errorf("table create on %s: got %q", s.store, out)
+	}
+	if out, _ := s.run(0, under("true")...); out != "" {
+		t.Errorf("acquire: got %q", out)
+	}
+	s.left("9")
 	out, _ := s.run(0, "local", "status", "--json")
 	var state struct {
 		Running  bool   `json:"running"`

@@ -44,7 +44,8 @@ func (r replayed) String() string {
 // TestReplayAzure: exact figures for the trace in examples/, on every store.
 func TestReplayAzure(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
+	table := onDynamoDB(t).store
+	for i, c := range []struct {
 		args []string
 		want string
 	}{
@@ -52,7 +53,7 @@ func TestReplayAzure(t *testing.T) {
 		{[]string{"--consume", total, "--max-wait", "30s"}, "8819 requests, 7811 admitted, 1008 denied, 2590 waited, rpm 648, tpm 418, 15894899 tokens"},
 		{[]string{"--consume", "tpm=ContextTokens", "--settle", total}, "8819 requests, 7118 admitted, 1701 denied, 0 waited, rpm 1403, tpm 374, 14451652 tokens"},
 	} {
-		for _, store := range []string{"memory:", "sqlite:" + filepath.Join(t.TempDir(), "zael.db")} {
+		for _, store := range []string{"memory:", "sqlite:" + filepath.Join(t.TempDir(), "zael.db"), fmt.Sprintf("%s&namespace=replay-%d", table, i)} {
 			t.Run(fmt.Sprint(store[:6], c.args), func(t *testing.T) {
 				t.Parallel()
 				if got := replay(t, append([]string{azure, "--store", store}, c.args...)...).String(); got != c.want {

@@ -16,12 +16,19 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/zeroae/zael/internal/dynamolocal/dynamotest"
 )
 
 // root is the checkout.
 const root = "../.."
 
-var program string // built by TestMain
+var (
+	program string // built by TestMain
+	engine  dynamotest.Engine
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(countInterrupts) != "" {
@@ -38,9 +45,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "building zael:", err)
 		os.Exit(1)
 	}
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+	engine.Main(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(dir)
+		os.Exit(code)
+	}))
 }
 
 // zael runs the program in the checkout and wants an exit code.

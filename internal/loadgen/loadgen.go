@@ -72,6 +72,7 @@ func Run(ctx context.Context, store zael.Store, job *Job, progress func(Counts))
 	for i := range recs {
 		recs[i].tally = newTally()
 	}
+	before := costOf(store)
 	var stop atomic.Bool
 	defer context.AfterFunc(ctx, func() {
 		stop.Store(true)
@@ -88,6 +89,7 @@ func Run(ctx context.Context, store zael.Store, job *Job, progress func(Counts))
 	for i := range recs {
 		sum.Add(recs[i].tally)
 	}
+	sum.Cost = before.to(costOf(store))
 	sum.First, sum.Last = window.first.Load(), window.last.Load()
 	return sum, nil
 }

@@ -19,6 +19,7 @@ type Tally struct {
 	Counts
 	Errors      map[string]int64 // failed calls by kind
 	First, Last int64            // instants by which it was decided, ns since 1970; 0 if none was
+	Cost        *Cost            // nil: the store does not tell
 	admitted    histogram        // how long calls took
 	refused     histogram
 }
@@ -37,6 +38,7 @@ func (t *Tally) Add(o *Tally) {
 		t.First = o.First
 	}
 	t.Last = max(t.Last, o.Last)
+	t.Cost = t.Cost.and(o.Cost)
 	t.admitted.Merge(o.admitted.Histogram)
 	t.refused.Merge(o.refused.Histogram)
 }
@@ -112,11 +114,12 @@ type wire struct {
 	Last    int64            `json:"last"`
 	Took    []byte           `json:"took"` // an encoded histogram, as the next one
 	Refusal []byte           `json:"refusal"`
+	Cost    *Cost            `json:"cost,omitempty"`
 }
 
 // MarshalJSON implements json.Marshaler.
 func (t *Tally) MarshalJSON() ([]byte, error) {
-	w := wire{Counts: t.Counts, Errors: t.Errors, First: t.First, Last: t.Last}
+	w := wire{Counts: t.Counts, Errors: t.Errors, First: t.First, Last: t.Last, Cost: t.Cost}
 	var err error
 	if w.Took, err = t.admitted.Encode(hdrhistogram.V2CompressedEncodingCookieBase); err != nil {
 		return nil, err
@@ -134,7 +137,7 @@ func (t *Tally) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	*t = *newTally()
-	t.Counts, t.First, t.Last = w.Counts, w.First, w.Last
+	t.Counts, t.First, t.Last, t.Cost = w.Counts, w.First, w.Last, w.Cost
 	for kind, n := range w.Errors {
 		t.failed(kind, n)
 	}

@@ -47,7 +47,9 @@ random. It prints acquires and refusals a second, how long they took, errors, an
 what was admitted beside the ideal: of each key the burst, and what refilled
 between the first and the last acquire. More than that is never admitted; where
 every key is asked more often than its limits allow it is as much, but for what
-refills at the very end while no caller gets to run.
+refills at the very end while no caller gets to run. On DynamoDB it also prints
+what an acquire cost, refused ones included: a refusal that the table gives counts
+as one write unit, which is what AWS bills at least.
 
 The default limit never refuses, so that it is the store that is measured. With
 --cascade all keys have one parent and take from it too.
@@ -63,6 +65,7 @@ printed, and the exit code is 130.`,
 	}
 	c.store = addStore(cmd, time.Second)
 	cmd.Flags().Lookup("timeout").Usage = "give one acquire up after so long"
+	c.store.settings = []string{"count_units"}
 	c.limits = addLimits(cmd)
 	cmd.Flags().Lookup("limit").Usage += " (default n=1000000000/s)"
 	c.parentLimits = new(limitsValue)
@@ -194,6 +197,7 @@ func (a *app) benchWorker() *cobra.Command {
 		Args:   cobra.NoArgs,
 	}
 	store := addStore(cmd, storeTimeout)
+	store.settings = []string{"count_units"}
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		opened, err := a.open(cmd.Context(), store)
 		if err != nil {
@@ -268,8 +272,25 @@ type benchReport struct {
 	Refused         int64            `json:"refused"`
 	AdmittedAmounts zael.Amounts     `json:"admitted_amounts"` // tokens by limit
 	IdealAmounts    zael.Amounts     `json:"ideal_amounts"`
+	*benchCost                       // nil: the store does not count
 	elapsed         time.Duration
 	latency, denial loadgen.Latency
+}
+
+// A benchCost is what the calls of DynamoDB were, for each acquire that was
+// admitted or refused.
+type benchCost struct {
+	CallsPerAcquire      float64 `json:"calls_per_acquire"`
+	WriteUnitsPerAcquire float64 `json:"write_units_per_acquire"`
+	ReadUnitsPerAcquire  float64 `json:"read_units_per_acquire"`
+}
+
+func costOf(t *loadgen.Tally) *benchCost {
+	n := float64(t.Admitted + t.Refused)
+	if t.Cost == nil || n == 0 {
+		return nil
+	}
+	return &benchCost{float64(t.Cost.Calls) / n, t.Cost.WriteUnits / n, t.Cost.ReadUnits / n}
 }
 
 func (c *benchCommand) report(t *loadgen.Tally, url string) (*benchReport, error) {
@@ -284,7 +305,8 @@ func (c *benchCommand) report(t *loadgen.Tally, url string) (*benchReport, error
 		Errors: t.Failed, ErrorsByKind: t.Errors,
 		Admitted: t.Admitted, Ideal: ideal.Acquires, Refused: t.Refused,
 		AdmittedAmounts: zael.Amounts{}, IdealAmounts: ideal.Tokens,
-		elapsed: t.Elapsed(), latency: t.Latency(), denial: t.RefusedLatency(),
+		benchCost: costOf(t),
+		elapsed:   t.Elapsed(), latency: t.Latency(), denial: t.RefusedLatency(),
 	}
 	for name := range ideal.Tokens {
 		r.AdmittedAmounts[name] = t.Admitted * c.Consume[name]
@@ -317,6 +339,10 @@ func (a *app) printBench(c *benchCommand, r *benchReport) {
 		separator = ", "
 	}
 	fmt.Fprintln(a.out)
+	if r.benchCost != nil {
+		fmt.Fprintf(a.out, "an acquire took %.3f calls of DynamoDB, %.3f write units, %.3f read units\n",
+			r.CallsPerAcquire, r.WriteUnitsPerAcquire, r.ReadUnitsPerAcquire)
+	}
 	if c.unlimited {
 		return
 	}

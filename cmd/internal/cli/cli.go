@@ -81,6 +81,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a limit,
 		a.limits(),
 		a.local(),
 		a.replay(),
+		a.table(),
 		a.usage(),
 		a.version(),
 	)

@@ -393,7 +393,7 @@ func TestCommandCompletion(t *testing.T) {
 		"acq":                       "acquire\t",
 		"limits ":                   "apply\t",
 		"acquire --failure-mode ":   "closed\nopen\n:4\n",
-		"acquire --store s":         "sqlite:\n:6\n",
+		"acquire --store s":         "sqlite:\ndynamodb://\n:6\n",
 		"usage --window ":           "hourly\ndaily\nmonthly\n:4\n",
 		"limits apply --file ":      "yaml\nyml\n:8\n",
 		"entity show ":              ":4\n",

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/dynamostore"
 )
 
 // Exit codes.
@@ -91,6 +92,9 @@ func (a *app) fail(ctx context.Context, cmd *cobra.Command, err error) int {
 	fmt.Fprintf(a.err, "zael: %s\n", text)
 	if own != nil {
 		fmt.Fprint(a.err, own.detail)
+	}
+	if errors.Is(err, dynamostore.ErrNoTable) {
+		fmt.Fprintln(a.err, "Make it with 'zael table create', or deploy it.")
 	}
 	if code == exitUsage {
 		fmt.Fprintf(a.err, "Run '%s --help' for usage.\n", cmd.CommandPath())

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/zeroae/zael/internal/awsconf"
 	"github.com/zeroae/zael/internal/dynamolocal"
 )
 
@@ -30,7 +31,7 @@ cannot be changed. Keep nothing in it that others may not see.`,
 func (a *app) localStart() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "start",
-		Short: "Start it, unless it runs, and print its endpoint",
+		Short: "Start it, unless it runs, and print its endpoint and a store there",
 		Example: `  zael local start
   zael local start --port 8000 --data-dir "$HOME/dynamodb"`,
 		Args: cobra.NoArgs,
@@ -57,12 +58,15 @@ func (a *app) localStart() *cobra.Command {
 			if fresh {
 				what = "started"
 			}
-			fmt.Fprintf(a.out, "%s at %s\n", what, state.Endpoint)
+			fmt.Fprintf(a.out, "%s at %s\nfor example: zael table create --store '%s'\n", what, state.Endpoint, localURL(state.Endpoint))
 			return nil
 		})
 	})
 	return cmd
 }
+
+// localURL is a store to try things on.
+func localURL(endpoint string) string { return awsconf.Scheme + "demo?endpoint=" + endpoint }
 
 func (a *app) localStop() *cobra.Command {
 	cmd := &cobra.Command{

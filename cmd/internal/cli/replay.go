@@ -153,7 +153,7 @@ func (a *app) runReplay(ctx context.Context, file string, c *replayCommand) erro
 		return err
 	}
 	defer in.Close()
-	store, err := openStore(ctx, *c.store)
+	store, err := openStore(ctx, *c.store, "virtual_time")
 	if err != nil {
 		return err
 	}

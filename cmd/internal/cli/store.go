@@ -8,11 +8,13 @@ import (
 	"os/user"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/awsconf"
 	"github.com/zeroae/zael/stores"
 )
 
@@ -21,6 +23,8 @@ type storeFlags struct {
 	url       string
 	timeout   time.Duration
 	principal string // for the audit log; only of commands that change something
+
+	settings []string // switched on where the store is in DynamoDB
 }
 
 // addStore gives cmd the flags --store and --timeout.
@@ -42,7 +46,7 @@ func (a *app) addPrincipal(cmd *cobra.Command, s *storeFlags) {
 
 func completeStore(cmd *cobra.Command) {
 	_ = cmd.RegisterFlagCompletionFunc("store", cobra.FixedCompletions(
-		[]string{"memory:", "sqlite:"}, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace))
+		[]string{"memory:", "sqlite:", "dynamodb://"}, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace))
 }
 
 // storeTimeout is how long commands wait that change or read what is stored.
@@ -89,9 +93,20 @@ func (a *app) dataDir() (string, error) {
 	return filepath.Join(parent, "zael"), nil
 }
 
-// openStore opens a store; the caller closes it.
-func openStore(ctx context.Context, url string) (stores.Store, error) {
-	s, err := stores.Open(ctx, url)
+// openStore opens a store, in DynamoDB with settings that its URL does not name; the
+// caller closes it.
+func openStore(ctx context.Context, url string, settings ...string) (stores.Store, error) {
+	full := url
+	if strings.HasPrefix(url, awsconf.Scheme) {
+		for _, setting := range settings {
+			separator := "?"
+			if strings.Contains(full, "?") {
+				separator = "&"
+			}
+			full += separator + setting + "=true"
+		}
+	}
+	s, err := stores.Open(ctx, full)
 	var invalid *zael.ValidationError
 	switch {
 	case err == nil:
@@ -113,7 +128,7 @@ func (a *app) open(ctx context.Context, s *storeFlags) (stores.Store, error) {
 	}
 	within, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	store, err := openStore(within, url)
+	store, err := openStore(within, url, s.settings...)
 	return store, late(ctx, s, err)
 }
 

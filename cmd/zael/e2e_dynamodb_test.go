@@ -1,0 +1,73 @@
+//go:build unix
+
+package main_test
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// onDynamoDB is the program with a table of its own, on the engine of the tests.
+func onDynamoDB(t *testing.T) shop {
+	t.Helper()
+	s := shop{t: t, store: "dynamodb://e2e-" + rand.Text()[:8] + "?endpoint=" + engine.Endpoint(t)}
+	s.run(0, "table", "create")
+	return s
+}
+
+// TestDynamoDB: every command that works on a store, on a table.
+func TestDynamoDB(t *testing.T) {
+	t.Parallel()
+	s := onDynamoDB(t)
+	says := func(code int, want string, args ...string) {
+		t.Helper()
+		if out, errs := s.run(code, args...); !strings.Contains(out+errs, want) {
+			t.Errorf("zael %s: got %q and %q, want %q", strings.Join(args, " "), out, errs, want)
+		}
+	}
+	limits := filepath.Join(t.TempDir(), "limits.yaml")
+	if err := os.WriteFile(limits, []byte("system:\n  limits: [rpm=10/d]\nentities:\n  key-1: {parent: project-1, cascade: true}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	says(0, "applied: 2 created", "limits", "apply", "-f", limits)
+	says(0, "plan: nothing to do", "limits", "plan", "-f", limits)
+	says(0, "left rpm=6", "acquire", "-e", "key-1", "-r", "gpt-4", "--stored", "-c", "rpm=4")
+	says(3, "7 requested, 6 available", "acquire", "-e", "key-1", "-r", "gpt-4", "--stored", "-c", "rpm=7")
+	says(0, "rpm            6\n", "available", "-e", "project-1", "-r", "gpt-4", "--stored")
+	says(0, "", "limits", "set", "--entity", "key-1", "--limit", "rpm=5/d")
+	says(0, "left rpm=0", "acquire", "-e", "key-1", "-r", "gpt-4", "--stored", "-c", "rpm=1") // 4 of the 5 are gone
+	says(0, "project-1        10          5   50.0 %", "capacity", "-r", "gpt-4", "--limit-name", "rpm")
+	says(0, "key-1", "entity", "children", "project-1")
+	says(0, "limits_set", "audit")
+	says(0, "deleted", "entity", "delete", "key-1")
+	says(1, "entity not found", "entity", "show", "key-1")
+	says(1, "table exists", "table", "create")
+	says(2, "is not in DynamoDB", "table", "create", "--store", "memory:")
+	s.store = strings.Replace(s.store, "//e2e-", "//none-", 1)
+	says(1, "zael table create", "acquire", "-e", "a", "-r", "r", "-l", "n=1/s")
+}
+
+// TestBenchDynamoDB: several processes on a table admit what there is, and what
+// it cost is told.
+func TestBenchDynamoDB(t *testing.T) {
+	t.Parallel()
+	s := onDynamoDB(t)
+	out, errs := s.run(0, "bench", "--json", "--processes", "3", "--callers", "4", "--duration", "1s", "--timeout", "30s", "--limit", "n=300/h")
+	var r struct {
+		Admitted int64    `json:"admitted"`
+		Ideal    int64    `json:"ideal"`
+		Errors   int64    `json:"errors"`
+		Calls    *float64 `json:"calls_per_acquire"`
+		Writes   *float64 `json:"write_units_per_acquire"`
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil || errs != "" || r.Errors != 0 || r.Admitted != r.Ideal {
+		t.Errorf("got %s and %q (%v), want all of the ideal and no error", out, errs, err)
+	}
+	if r.Calls == nil || r.Writes == nil || *r.Calls <= 0 || *r.Writes <= 0 || *r.Writes > *r.Calls {
+		t.Errorf("got %s, want calls and write units of each acquire", out)
+	}
+}
