@@ -56,7 +56,7 @@ func TestDynamoDB(t *testing.T) {
 func TestBenchDynamoDB(t *testing.T) {
 	t.Parallel()
 	s := onDynamoDB(t)
-	out, errs := s.run(0, "bench", "--json", "--processes", "3", "--callers", "4", "--duration", "1s", "--timeout", "30s", "--limit", "n=300/h")
+	out, errs := s.run(0, "bench", "--json", "--processes", "3", "--callers", "4", "--duration", "1s", "--timeout", "30s", "--limit", "n=20/h")
 	var r struct {
 		Admitted int64    `json:"admitted"`
 		Ideal    int64    `json:"ideal"`
