@@ -74,12 +74,16 @@ func (a *app) usage() *cobra.Command {
 		Long: `Usage shows what was taken of each limit, net of what was given back, and how many
 acquires there were: by hour, day or month, each in UTC.`,
 		Example: `  zael usage --entity key-1
-  zael usage --resource gpt-4 --window daily --from 2026-01-01 --to 2026-02-01 --json`,
+  zael usage --resource gpt-4 --window daily --chart
+  zael usage --resource gpt-4 --window daily --from 2026-01-01 --to 2026-02-01 --csv`,
 		Args: cobra.NoArgs,
 	}
 	store := addStore(cmd, storeTimeout)
 	asJSON := addJSON(cmd)
 	f := cmd.Flags()
+	asCSV := f.Bool("csv", false, "print CSV, a column for each limit")
+	chart := f.Bool("chart", false, "draw bars")
+	cmd.MarkFlagsMutuallyExclusive("json", "csv", "chart")
 	f.StringVarP(&q.Entity, "entity", "e", "", "of the entity with this `ID`")
 	f.StringVarP(&q.Resource, "resource", "r", "", "of the resource with this `NAME`")
 	f.Var(&window, "window", "hourly, daily or monthly")
@@ -102,8 +106,13 @@ acquires there were: by hour, day or month, each in UTC.`,
 				return err
 			case *asJSON:
 				return a.printJSON(u)
+			case *asCSV:
+				return writeUsageCSV(a.out, &u)
 			case len(u.Records) == 0:
 				fmt.Fprintln(a.out, "no usage")
+				return nil
+			case *chart:
+				a.printUsageChart(&u, q.Window)
 				return nil
 			}
 			a.printUsage(&u)

@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"encoding/csv"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/zeroae/zael"
+)
+
+// writeUsageCSV writes a line for each record, with a column for each limit.
+func writeUsageCSV(out io.Writer, u *zael.Usage) error {
+	names := slices.Sorted(maps.Keys(u.Amounts))
+	w := csv.NewWriter(out)
+	lines := [][]string{append([]string{"start", "window", "entity_id", "resource", "events"}, names...)}
+	for _, r := range u.Records {
+		line := []string{r.Start.Format(time.RFC3339), string(r.Window), r.Entity, r.Resource, strconv.FormatInt(r.Events, 10)}
+		for _, name := range names {
+			cell := ""
+			if n, ok := r.Amounts[name]; ok {
+				cell = strconv.FormatInt(n, 10)
+			}
+			line = append(line, cell)
+		}
+		lines = append(lines, line)
+	}
+	return w.WriteAll(lines)
+}
+
+const (
+	chartWidth = 50 // of the longest bar
+	fewWindows = 3  // without usage are shown; more are told
+)
+
+// printUsageChart draws a bar for each window: acquires, and then each limit.
+func (a *app) printUsageChart(u *zael.Usage, window zael.Window) {
+	var starts []time.Time
+	events, amounts := map[time.Time]int64{}, map[string]map[time.Time]int64{}
+	for _, r := range u.Records {
+		if len(starts) == 0 || !starts[len(starts)-1].Equal(r.Start) {
+			starts = append(starts, r.Start)
+		}
+		events[r.Start] += r.Events
+		for name, n := range r.Amounts {
+			if amounts[name] == nil {
+				amounts[name] = map[time.Time]int64{}
+			}
+			amounts[name][r.Start] += n
+		}
+	}
+	a.printBars("acquires", events, starts, window)
+	for _, name := range slices.Sorted(maps.Keys(amounts)) {
+		fmt.Fprintln(a.out)
+		a.printBars(name, amounts[name], starts, window)
+	}
+}
+
+func (a *app) printBars(what string, values map[time.Time]int64, starts []time.Time, window zael.Window) {
+	layout := map[zael.Window]string{zael.Hourly: "2006-01-02 15:04", zael.Daily: time.DateOnly, zael.Monthly: "2006-01"}[window]
+	most := max(1, slices.Max(slices.Collect(maps.Values(values))))
+	t := newTable(string(window)+", UTC", ">"+what, "")
+	bar := func(at time.Time) {
+		n := values[at]
+		t.add(at.Format(layout), number(n), eighths(float64(max(n, 0))/float64(most)*chartWidth))
+	}
+	for i, at := range starts {
+		if i > 0 {
+			var empty []time.Time
+			for _, next := window.Bounds(starts[i-1]); next.Before(at); _, next = window.Bounds(next) {
+				empty = append(empty, next)
+			}
+			if len(empty) > fewWindows {
+				t.add("…", "", fmt.Sprintf("(%s windows without usage)", number(int64(len(empty)))))
+				empty = nil
+			}
+			for _, at := range empty {
+				bar(at)
+			}
+		}
+		bar(at)
+	}
+	t.write(a.out, "")
+}
+
+// eighths is a bar of so many characters, to an eighth.
+func eighths(n float64) string {
+	whole := int(n)
+	text := strings.Repeat("█", whole)
+	if part := int((n - float64(whole)) * 8); part > 0 {
+		text += string([]rune(" ▏▎▍▌▋▊▉")[part])
+	}
+	return text
+}

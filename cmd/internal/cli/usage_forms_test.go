@@ -1,0 +1,84 @@
+package cli_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/stores"
+)
+
+// usedStore is a file in which acquires were counted at hours of a day.
+func usedStore(t *testing.T, hours ...int) string {
+	t.Helper()
+	url := "sqlite:" + filepath.Join(t.TempDir(), "zael.db")
+	store, err := stores.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 1, 13, 0, 30, 0, 0, time.UTC)
+	l, err := zael.New(store, &zael.Config{Clock: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, hour := range hours {
+		now = time.Date(2026, 1, 13, hour, 30, 0, 0, time.UTC)
+		for _, entity := range []string{"a", "b"} {
+			if err := l.Allow(t.Context(), zael.Request{
+				Entity: entity, Resource: "r", Limits: []zael.Limit{zael.PerMinute("rpm", 1), zael.PerMinute("tpm", 100_000)},
+				Consume: zael.Amounts{"rpm": 1, "tpm": int64(1000 * (i + 1))},
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := store.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return url
+}
+
+func TestUsageChart(t *testing.T) {
+	t.Parallel()
+	r := zaelIn("", "usage", "--resource", "r", "--chart", "--store", usedStore(t, 1, 3, 9))
+	want := `hourly, UTC       acquires
+2026-01-13 01:00         2  ██████████████████████████████████████████████████
+2026-01-13 02:00         0
+2026-01-13 03:00         2  ██████████████████████████████████████████████████
+…                           (5 windows without usage)
+2026-01-13 09:00         2  ██████████████████████████████████████████████████
+`
+	if r.code != 0 || !strings.HasPrefix(r.out, want) {
+		t.Errorf("got %d and\n%s, want\n%s", r.code, r.out, want)
+	}
+	want = `hourly, UTC         tpm
+2026-01-13 01:00  2,000  ████████████████▋
+2026-01-13 02:00      0
+2026-01-13 03:00  4,000  █████████████████████████████████▎
+…                        (5 windows without usage)
+2026-01-13 09:00  6,000  ██████████████████████████████████████████████████
+`
+	if !strings.HasSuffix(r.out, "\n\n"+want) {
+		t.Errorf("got\n%s, want at the end\n%s", r.out, want)
+	}
+}
+
+func TestUsageCSV(t *testing.T) {
+	t.Parallel()
+	url := usedStore(t, 1, 3)
+	want := `start,window,entity_id,resource,events,rpm,tpm
+2026-01-13T01:00:00Z,hourly,a,r,1,1,1000
+2026-01-13T03:00:00Z,hourly,a,r,1,1,2000
+`
+	if r := zaelIn("", "usage", "--entity", "a", "--csv", "--store", url); r.code != 0 || r.out != want {
+		t.Errorf("got %d and\n%s, want\n%s", r.code, r.out, want)
+	}
+	if r := zaelIn("", "usage", "--entity", "none", "--csv", "--store", url); r.code != 0 || r.out != "start,window,entity_id,resource,events\n" {
+		t.Errorf("no usage: got %d and %q, want the head", r.code, r.out)
+	}
+	if r := zaelIn("", "usage", "--entity", "a", "--csv", "--chart", "--store", url); r.code != 2 {
+		t.Errorf("two forms: got %d and %q, want exit code 2", r.code, r.err)
+	}
+}
