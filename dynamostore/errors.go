@@ -86,11 +86,45 @@ func translate(ctx context.Context, what string, err error) error {
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("dynamostore: %s: %w", what, ctx.Err())
-	case fateOf(err) == answeredNo:
-		if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
-			return fmt.Errorf("dynamostore: %s: %w: %w", what, ErrNoTable, err)
-		}
-		return fmt.Errorf("dynamostore: %s: %w", what, err)
+	case fateOf(err) != answeredNo:
+		return &callError{what: what, kind: zael.ErrUnavailable, cause: err}
 	}
-	return fmt.Errorf("dynamostore: %s: %w: %w", what, err, zael.ErrUnavailable)
+	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
+		return &callError{what: what, kind: ErrNoTable, cause: err}
+	}
+	return &callError{what: what, cause: err}
+}
+
+// A callError is what came of a call, without what the library says around it.
+type callError struct {
+	what  string
+	kind  error // nil: none of ours
+	cause error
+}
+
+func (e *callError) Error() string {
+	return "dynamostore: " + e.what + ": " + e.text()
+}
+
+func (e *callError) text() string {
+	if errors.Is(e.kind, ErrNoTable) {
+		return ErrNoTable.Error()
+	}
+	if api, ok := errors.AsType[smithy.APIError](e.cause); ok {
+		return api.ErrorCode() + ": " + api.ErrorMessage()
+	}
+	if op, ok := errors.AsType[*net.OpError](e.cause); ok {
+		return op.Error()
+	}
+	if errors.Is(e.cause, context.DeadlineExceeded) {
+		return "no answer in time"
+	}
+	return e.cause.Error()
+}
+
+func (e *callError) Unwrap() []error {
+	if e.kind == nil {
+		return []error{e.cause}
+	}
+	return []error{e.kind, e.cause}
 }
