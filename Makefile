@@ -15,7 +15,7 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS) -mod=readonly)
 # $(call each,command) runs command in every module and stops at the first that fails.
 each = @for m in $(MODULES); do (cd $$m && $(1)) || exit 1; done
 
-.PHONY: help check clean $(STEPS) fmt-fix e2e bench benchstat tools dynamodb-local
+.PHONY: help check clean $(STEPS) fmt-fix e2e bench benchstat tools dynamodb-local stack-tools
 
 help: ## print this help
 	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ tools: $(LINT) $(BIN)/benchstat ## build the tools pinned in tools/go.mod into .
 
 dynamodb-local: ## fetch DynamoDB Local for the tests, once (needs Java 17 and Maven)
 	@tools/dynamodb-local/fetch
+
+stack-tools: ## install what the tests of the stack run, once (needs Python 3.10)
+	@tools/stack/fetch
 
 clean: ## remove .bin/
 	rm -rf $(BIN)

@@ -51,7 +51,7 @@ type Engine struct {
 // Main is what TestMain calls: it runs the tests, ends the engine, looks for leaked
 // goroutines and exits. The tests, and what they start, see no AWS settings of the user
 // but dummy ones, whose endpoint nothing listens at.
-func (e *Engine) Main(m *testing.M, opts ...goleak.Option) {
+func (e *Engine) Main(m goleak.TestingM, opts ...goleak.Option) {
 	if err := isolate(); err != nil {
 		fmt.Fprintln(os.Stderr, "dynamotest:", err)
 		os.Exit(1)
@@ -62,7 +62,7 @@ func (e *Engine) Main(m *testing.M, opts ...goleak.Option) {
 
 // tests are those of a process and the end of its engine.
 type tests struct {
-	m *testing.M
+	m goleak.TestingM
 	e *Engine
 }
 

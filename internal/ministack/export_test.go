@@ -1,0 +1,4 @@
+package ministack
+
+// Required tells whether a missing engine is a failure.
+func Required() bool { return required() }

@@ -1,0 +1,155 @@
+// Package ministack gives tests an emulator of AWS, ministack, that creates,
+// updates and deletes CloudFormation stacks and runs functions, and the linter
+// cfn-lint. What it does not do as AWS does is told in docs/operations.md.
+//
+//	var (
+//		table    dynamotest.Engine
+//		emulator ministack.Engine
+//	)
+//
+//	func TestMain(m *testing.M) { table.Main(emulator.Tests(m)) }
+//
+//	func TestStack(t *testing.T) {
+//		t.Parallel()
+//		endpoint := emulator.Endpoint(t)
+//		…
+package ministack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+)
+
+// Variables of the environment that say how tests run.
+const (
+	// EndpointVariable has the URL of a ministack that runs already, on this
+	// machine: tests use it and start none.
+	EndpointVariable = "ZAEL_MINISTACK_ENDPOINT"
+	// RequireVariable set to 1, or CI set to true, make a missing engine a failure.
+	RequireVariable = "ZAEL_REQUIRE_MINISTACK"
+)
+
+// An Engine is the one of a test process: a variable of the test package, whose
+// zero value is ready. Safe for concurrent use.
+type Engine struct {
+	run      bool
+	once     sync.Once
+	server   *Server // nil: EndpointVariable's
+	endpoint string
+	err      error
+}
+
+// Tests are the tests of a process and the end of its engine.
+type Tests struct {
+	m *testing.M
+	e *Engine
+}
+
+// Tests is what TestMain hands to dynamotest.Engine.Main, which keeps the tests
+// away from AWS: the engine ends after the tests, however they end.
+func (e *Engine) Tests(m *testing.M) Tests {
+	e.run = true
+	return Tests{m, e}
+}
+
+// Run runs the tests and returns the exit code.
+func (t Tests) Run() int {
+	defer t.e.stop()
+	return t.m.Run()
+}
+
+func (e *Engine) stop() {
+	e.once.Do(func() {}) // nobody starts it any more
+	if e.server != nil {
+		_ = e.server.Close()
+	}
+}
+
+// Endpoint is the engine's URL. The first call starts it. All tests of the process
+// share it: each makes stacks of its own. Where the engine is missing it skips tb,
+// or fails it in CI.
+func (e *Engine) Endpoint(tb testing.TB) string {
+	tb.Helper()
+	if !e.run {
+		tb.Fatal("ministack: TestMain does not call Engine.Tests")
+	}
+	if err := loopback(os.Getenv("AWS_ENDPOINT_URL")); err != nil || os.Getenv("AWS_EC2_METADATA_DISABLED") != "true" {
+		tb.Fatal("ministack: TestMain does not call dynamotest.Engine.Main, which keeps tests away from AWS")
+	}
+	e.once.Do(e.start)
+	check(tb, e.err)
+	return e.endpoint
+}
+
+// Log is the end of what the engine of this process wrote.
+func (e *Engine) Log() string {
+	if e.server == nil {
+		return ""
+	}
+	return e.server.Log()
+}
+
+func (e *Engine) start() {
+	ctx := context.Background() // not that of the test which is the first
+	if endpoint := os.Getenv(EndpointVariable); endpoint != "" {
+		if e.err = loopback(endpoint); e.err == nil && !Answers(ctx, endpoint) {
+			e.err = fmt.Errorf("no emulator answers at %s", endpoint)
+		}
+		e.endpoint = endpoint
+		return
+	}
+	if e.server, e.err = Start(ctx, os.Stderr); e.err == nil {
+		e.endpoint = e.server.Endpoint()
+	}
+}
+
+// Program is the path of a tool, such as cfn-lint. Where it is missing it skips
+// tb, or fails it in CI.
+func Program(tb testing.TB, name string) string {
+	tb.Helper()
+	bin, err := Install(tb.Context(), os.Stderr)
+	check(tb, err)
+	return bin + string(os.PathSeparator) + name
+}
+
+// check ends tb if there is no engine.
+func check(tb testing.TB, err error) {
+	tb.Helper()
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrMissing) && !required():
+		tb.Skipf("%v (then: make stack-tools)", err)
+	default:
+		tb.Fatal(err)
+	}
+}
+
+// required tells whether a missing engine is a failure.
+func required() bool {
+	for _, name := range []string{"CI", RequireVariable} {
+		if yes, err := strconv.ParseBool(os.Getenv(name)); yes && err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// loopback is an error unless endpoint is on this machine.
+func loopback(endpoint string) error {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return err
+	}
+	ip := net.ParseIP(u.Hostname())
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() != "localhost" && !ip.IsLoopback() {
+		return fmt.Errorf("%q: want http://127.0.0.1:PORT or another address of this machine: tests never leave it", endpoint)
+	}
+	return nil
+}
