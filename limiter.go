@@ -60,6 +60,10 @@ type Config struct {
 	// decides about tokens and about ConfigTTL. Timeout and the sleep of
 	// Acquire run in real time. It is called concurrently.
 	Clock func() time.Time
+
+	// CloseStore has the Limiter's Close close the store too, if that has a
+	// method Close(context.Context) error: for who makes a store for one Limiter.
+	CloseStore bool
 }
 
 const (
@@ -99,14 +103,20 @@ type Limiter struct {
 	lastCause atomic.Pointer[error] // of the failure that the breaker saw last
 
 	closed  atomic.Bool
+	closer  closer    // nil: the store stays open
 	calls   sync.Pool // of *call
 	sets    *cache[Key, limitSet]
 	parents *cache[string, Entity]
 	stats   counters
 }
 
-// New makes a Limiter on a store. The store stays the caller's to close.
-// Errors are *ValidationErrors.
+// A closer is a store that can be closed.
+type closer interface {
+	Close(ctx context.Context) error
+}
+
+// New makes a Limiter on a store. The store stays the caller's to close, unless
+// config has CloseStore. Errors are *ValidationErrors.
 func New(store Store, config *Config) (*Limiter, error) {
 	if store == nil {
 		return nil, invalid("store", nil, "is nil: use memstore.New(nil) or another store")
@@ -135,15 +145,22 @@ func New(store Store, config *Config) (*Limiter, error) {
 	l.local, _ = store.(LocalStore)
 	l.entities, _ = store.(EntityStore)
 	l.limits, _ = store.(LimitStore)
+	if c.CloseStore {
+		l.closer, _ = store.(closer)
+	}
 	l.breaker = newBreaker(func() { l.stats.breaks.Add(1) })
 	return l, nil
 }
 
 // Close makes every later call fail with ErrClosed, but for those of leases:
-// these can still be committed or rolled back. It does not close the store.
-func (l *Limiter) Close(context.Context) error {
+// these can still be committed or rolled back. It does not close the store,
+// unless Config.CloseStore says so; leases are then at their end as well.
+func (l *Limiter) Close(ctx context.Context) error {
 	if l.closed.Swap(true) {
 		return ErrClosed
+	}
+	if l.closer != nil {
+		return l.closer.Close(ctx)
 	}
 	return nil
 }

@@ -1,0 +1,248 @@
+package stack
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+)
+
+// A Change is what Apply is to bring about.
+type Change struct {
+	// Options are how the stack is to be; nil leaves those of a stack that is
+	// there, and makes none.
+	Options *Options
+
+	// Code is what the function is to run. Without one a function keeps what
+	// it runs, and none is made.
+	Code Code
+
+	// CodeBucket is where the code is uploaded to, a bucket in the stack's
+	// region; empty is the account's own, zael-artifacts-<account>-<region>,
+	// made if it is missing.
+	CodeBucket string
+
+	// OnlyUpgrade is for programs that start, of which there may be older ones:
+	// the code changes only if that of the stack is of an older version, and a
+	// stack of a newer template stays as it is.
+	OnlyUpgrade bool
+
+	// KeepCode has a function keep what it runs, even if it is older.
+	KeepCode bool
+
+	// By is who makes the change, for the version record; empty is "zael" with
+	// its version.
+	By string
+
+	// Progress is told what CloudFormation does, in order, by the goroutine that
+	// called Apply. Nil is nobody.
+	Progress func(Event)
+
+	skipVersions bool // neither check nor write the version record
+}
+
+// An Outcome is what Apply did.
+type Outcome string
+
+// The outcomes.
+const (
+	Created   Outcome = "created"
+	Updated   Outcome = "updated"
+	Unchanged Outcome = "unchanged"  // it was as it is to be
+	KeptNewer Outcome = "kept newer" // a newer program's: see Change.OnlyUpgrade
+)
+
+// A Result is a stack after Apply.
+type Result struct {
+	Outcome  Outcome           `json:"outcome"`
+	Stack    string            `json:"stack_name"`
+	ID       string            `json:"stack_id"`
+	Status   string            `json:"status"`
+	Changes  []ResourceChange  `json:"changes,omitempty"` // of an update
+	Outputs  map[string]string `json:"outputs"`
+	Versions *Record           `json:"versions"`
+}
+
+// rounds is how often Apply begins anew because others changed the stack.
+const rounds = 30
+
+// Apply brings the stack to what c says: it creates it, updates it by a change set,
+// or finds that there is nothing to do. It returns when CloudFormation is done, or
+// ctx is; what CloudFormation does goes on then.
+//
+// Any number of programs may apply at once: one waits for the other, and then
+// compares anew. A stack whose creation failed is deleted and created anew. What
+// CloudFormation would not do is an *Error; a wrong option a
+// *zael.ValidationError; a table for other versions ErrIncompatibleSchema or a
+// *VersionError.
+func (s *Stack) Apply(ctx context.Context, c Change) (*Result, error) {
+	if c.Options != nil {
+		if err := c.Options.Validate(s.name); err != nil {
+			return nil, err
+		}
+	}
+	c.By = cmp.Or(c.By, "zael "+s.version)
+	c.Code.Version = cmp.Or(c.Code.Version, s.version)
+	for range rounds {
+		result, err := s.applyOnce(ctx, &c)
+		if err != nil || result != nil {
+			return result, err
+		}
+	}
+	return nil, &Error{Op: "update", Stack: s.name, Reason: "others keep changing it: try again later"}
+}
+
+// applyOnce does one step; neither result nor error says to look again.
+func (s *Stack) applyOnce(ctx context.Context, c *Change) (*Result, error) {
+	d, err := s.describe(ctx, s.name)
+	switch {
+	case err != nil:
+		return nil, err
+	case d == nil && c.Options == nil:
+		return nil, fmt.Errorf("%w: %s", ErrNoStack, s.name)
+	case d == nil:
+		return s.create(ctx, c)
+	case d.busy():
+		return nil, s.waitForOther(ctx, d.id, c.Progress)
+	}
+	stuck := func(advice string) error {
+		reason := fmt.Sprintf("it is %s", d.status)
+		if d.reason != "" {
+			reason += " (" + d.reason + ")"
+		}
+		return &Error{Op: "update", Stack: s.name, Reason: reason + ": " + advice}
+	}
+	switch d.status {
+	case types.StackStatusCreateComplete, types.StackStatusUpdateComplete, types.StackStatusUpdateRollbackComplete,
+		types.StackStatusImportComplete, types.StackStatusImportRollbackComplete:
+		return s.update(ctx, c, d)
+	case types.StackStatusReviewInProgress:
+		// A change set that nobody has executed has left the name and nothing else.
+		if c.Options == nil {
+			return nil, fmt.Errorf("%w: %s has no resources, only a change set in review", ErrNoStack, s.name)
+		}
+		return s.changeSet(ctx, c, d, types.ChangeSetTypeCreate, Unchanged)
+	case types.StackStatusRollbackComplete:
+		// Its creation failed and all is gone but its name. The id is that of
+		// this one, so that a new one of another program stays.
+		if c.Options == nil {
+			return nil, stuck("its creation failed; `zael deploy` deletes and creates it anew")
+		}
+		return nil, s.deleteID(ctx, d, c.Progress)
+	case types.StackStatusUpdateRollbackFailed:
+		return nil, stuck("an update failed, and taking it back too. Remove the cause that the events of the stack name, " +
+			"then `aws cloudformation continue-update-rollback --stack-name " + s.name + "` (with --resources-to-skip for what cannot be taken back), and apply again")
+	case types.StackStatusUpdateFailed:
+		return nil, stuck("an update failed and was not taken back. `aws cloudformation rollback-stack --stack-name " + s.name + "`, and apply again")
+	default: // CREATE_FAILED, ROLLBACK_FAILED, DELETE_FAILED, IMPORT_ROLLBACK_FAILED
+		return nil, stuck("some of its resources are left, maybe the table. Look at them, then `zael delete` and apply again")
+	}
+}
+
+// create makes the stack.
+func (s *Stack) create(ctx context.Context, c *Change) (*Result, error) {
+	w, err := s.wanted(ctx, c, nil)
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.formation.CreateStack(ctx, &cloudformation.CreateStackInput{
+		StackName: &s.name, TemplateBody: &s.template, Parameters: w.parameters(), Tags: w.tagList(),
+		Capabilities: capabilities(), EnableTerminationProtection: aws.Bool(w.protect), OnFailure: types.OnFailureRollback,
+	})
+	if isCode(err, "AlreadyExistsException") {
+		return nil, nil // another program was first
+	}
+	if err != nil {
+		return nil, &Error{Op: "create", Stack: s.name, Reason: "CloudFormation refused", Cause: err}
+	}
+	watching := &watch{s: s, id: aws.ToString(out.StackId), progress: c.Progress}
+	d, err := watching.wait(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if d == nil || d.status != types.StackStatusCreateComplete {
+		return nil, watching.failure("create", d, "")
+	}
+	return s.result(ctx, c, d, Created, nil)
+}
+
+// update brings a stack that stands to what is wanted.
+func (s *Stack) update(ctx context.Context, c *Change, d *deployed) (*Result, error) {
+	if err := s.checkBefore(ctx, c); err != nil {
+		return nil, err
+	}
+	template, err := s.templateOf(ctx, d.id)
+	if err != nil {
+		return nil, err
+	}
+	if c.OnlyUpgrade {
+		if newer, err := s.isNewer(template); err != nil || newer {
+			if newer {
+				return s.result(ctx, c, d, KeptNewer, nil)
+			}
+			return nil, err
+		}
+	}
+	w, err := s.wanted(ctx, c, d)
+	if err != nil {
+		return nil, err
+	}
+	outcome := Unchanged
+	if w.protect != d.protected {
+		_, err := s.formation.UpdateTerminationProtection(ctx, &cloudformation.UpdateTerminationProtectionInput{
+			StackName: &d.id, EnableTerminationProtection: aws.Bool(w.protect),
+		})
+		if err != nil {
+			return nil, &Error{Op: "update", Stack: s.name, Reason: "changing its protection from deletion", Cause: err}
+		}
+		outcome = Updated
+	}
+	if template == s.template && len(w.differences(d)) == 0 {
+		return s.result(ctx, c, d, outcome, nil)
+	}
+	return s.changeSet(ctx, c, d, types.ChangeSetTypeUpdate, outcome)
+}
+
+// checkBefore refuses to change what is for other versions.
+func (s *Stack) checkBefore(ctx context.Context, c *Change) error {
+	if c.skipVersions {
+		return nil
+	}
+	r, err := s.readRecord(ctx)
+	if err != nil || r == nil {
+		return err
+	}
+	return judge(r, s.version).err
+}
+
+// isNewer tells whether a deployed template is of a newer program.
+func (s *Stack) isNewer(template string) (bool, error) {
+	theirs, err := templateNumber(template)
+	if err != nil {
+		return false, err
+	}
+	own, err := templateNumber(s.template)
+	return theirs > own, err
+}
+
+// result is a stack that is as it is to be, with its versions recorded.
+func (s *Stack) result(ctx context.Context, c *Change, d *deployed, o Outcome, changes []ResourceChange) (*Result, error) {
+	result := &Result{Outcome: o, Stack: s.name, ID: d.id, Status: string(d.status), Changes: changes, Outputs: d.outputs}
+	if c.skipVersions {
+		return result, nil
+	}
+	lambda := ""
+	if d.params[paramAggregator] == "true" {
+		lambda = d.params[paramCodeVersion]
+	}
+	var err error
+	if result.Versions, err = s.record(ctx, lambda, c.By); err != nil {
+		return nil, fmt.Errorf("stack: %s is %s, but its versions could not be noted: %w", s.name, d.status, err)
+	}
+	return result, nil
+}
+
+func capabilities() []types.Capability { return []types.Capability{types.CapabilityCapabilityNamedIam} }

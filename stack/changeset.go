@@ -1,0 +1,129 @@
+package stack
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+)
+
+// changeSet makes a change set and executes it. Of kind CREATE it makes the stack
+// whose name another one has reserved. Neither result nor error says that another
+// program was first. ifEmpty is the outcome where there is nothing to change.
+func (s *Stack) changeSet(ctx context.Context, c *Change, d *deployed, kind types.ChangeSetType, ifEmpty Outcome) (*Result, error) {
+	op, done, outcome, before := "update", types.StackStatusUpdateComplete, Updated, d
+	if kind == types.ChangeSetTypeCreate {
+		op, done, outcome, before = "create", types.StackStatusCreateComplete, Created, nil
+	}
+	w, err := s.wanted(ctx, c, before)
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.formation.CreateChangeSet(ctx, &cloudformation.CreateChangeSetInput{
+		StackName: &s.name, ChangeSetName: aws.String("zael-" + strings.ToLower(rand.Text())), ChangeSetType: kind,
+		TemplateBody: &s.template, Parameters: w.parameters(), Tags: w.tagList(), Capabilities: capabilities(),
+	})
+	switch {
+	case says(err, "_IN_PROGRESS") || says(err, "does not exist") || isCode(err, "AlreadyExistsException"):
+		return nil, nil
+	case err != nil:
+		return nil, &Error{Op: op, Stack: s.name, Reason: "CloudFormation refused", Cause: err}
+	}
+	set := out.Id
+	changes, fate, err := s.awaitChangeSet(ctx, aws.ToString(set))
+	if fate != setReady {
+		s.dropChangeSet(ctx, set)
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case fate == setEmpty:
+		return s.result(ctx, c, d, ifEmpty, nil)
+	case fate == setGone:
+		return nil, nil
+	}
+	watching, err := s.watch(ctx, d.id, c.Progress)
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.formation.ExecuteChangeSet(ctx, &cloudformation.ExecuteChangeSetInput{ChangeSetName: set})
+	if isCode(err, "ChangeSetNotFound", "ChangeSetNotFoundException", "InvalidChangeSetStatus", "InvalidChangeSetStatusException") || says(err, "_IN_PROGRESS") {
+		s.dropChangeSet(ctx, set)
+		return nil, nil
+	}
+	if err != nil {
+		s.dropChangeSet(ctx, set)
+		return nil, &Error{Op: op, Stack: s.name, Reason: "CloudFormation would not execute the change set", Cause: err}
+	}
+	after, err := watching.wait(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if after == nil || after.status != done {
+		advice := ""
+		if after != nil && after.status == types.StackStatusUpdateRollbackFailed {
+			advice = "taking it back failed too, remove the cause, then `aws cloudformation continue-update-rollback --stack-name " + s.name + "`"
+		}
+		return nil, watching.failure(op, after, advice)
+	}
+	return s.result(ctx, c, after, outcome, changes)
+}
+
+// A setFate is what became of a change set.
+type setFate uint8
+
+const (
+	setReady  setFate = iota // to be executed
+	setEmpty                 // there is nothing to change
+	setGone                  // another one was executed
+	setFailed                // with an error
+)
+
+// awaitChangeSet returns when it is known what a change set would do.
+func (s *Stack) awaitChangeSet(ctx context.Context, id string) ([]ResourceChange, setFate, error) {
+	for n := 0; ; n++ {
+		in := &cloudformation.DescribeChangeSetInput{ChangeSetName: &id}
+		out, err := s.formation.DescribeChangeSet(ctx, in)
+		switch {
+		case isCode(err, "ChangeSetNotFound", "ChangeSetNotFoundException"):
+			return nil, setGone, nil
+		case err != nil:
+			return nil, setFailed, fmt.Errorf("stack: reading a change set of %s: %w", s.name, err)
+		}
+		switch out.Status {
+		case types.ChangeSetStatusCreateComplete:
+			if out.ExecutionStatus == types.ExecutionStatusObsolete {
+				return nil, setGone, nil
+			}
+			changes := changesOf(out.Changes)
+			for out.NextToken != nil {
+				in.NextToken = out.NextToken
+				if out, err = s.formation.DescribeChangeSet(ctx, in); err != nil {
+					return nil, setFailed, fmt.Errorf("stack: reading a change set of %s: %w", s.name, err)
+				}
+				changes = append(changes, changesOf(out.Changes)...)
+			}
+			return changes, setReady, nil
+		case types.ChangeSetStatusFailed:
+			reason := aws.ToString(out.StatusReason)
+			if strings.Contains(reason, "didn't contain changes") || strings.Contains(reason, "No updates are to be performed") {
+				return nil, setEmpty, nil
+			}
+			return nil, setFailed, &Error{Op: "update", Stack: s.name, Reason: "the change set failed: " + reason}
+		case types.ChangeSetStatusDeletePending, types.ChangeSetStatusDeleteInProgress, types.ChangeSetStatusDeleteComplete:
+			return nil, setGone, nil
+		}
+		if err := s.pause(ctx, n); err != nil {
+			return nil, setFailed, fmt.Errorf("stack: waiting for a change set of %s: %w", s.name, err)
+		}
+	}
+}
+
+// dropChangeSet removes a change set that was not executed, as well as it can.
+func (s *Stack) dropChangeSet(ctx context.Context, id *string) {
+	_, _ = s.formation.DeleteChangeSet(context.WithoutCancel(ctx), &cloudformation.DeleteChangeSetInput{ChangeSetName: id})
+}

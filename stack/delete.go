@@ -1,0 +1,52 @@
+package stack
+
+import (
+	"context"
+
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+)
+
+// Delete deletes the stack with its table and all that is in it, and returns when
+// that is done, or ctx is. A stack that is missing is fine. It tells progress as
+// Apply does. An *Error says why it failed: also that the stack is protected.
+func (s *Stack) Delete(ctx context.Context, progress func(Event)) error {
+	for range rounds {
+		d, err := s.describe(ctx, s.name)
+		switch {
+		case err != nil:
+			return err
+		case d == nil:
+			return nil
+		case d.busy():
+			if err := s.waitForOther(ctx, d.id, progress); err != nil {
+				return err
+			}
+			continue
+		case d.protected || d.params[paramDeletionProtection] == "true":
+			return &Error{Op: "delete", Stack: s.name, Reason: "it is protected from deletion: " +
+				"`zael deploy` with --deletion-protection=false (Options.DeletionProtection) lifts that"}
+		}
+		return s.deleteID(ctx, d, progress)
+	}
+	return &Error{Op: "delete", Stack: s.name, Reason: "others keep changing it: try again later"}
+}
+
+// deleteID deletes this very stack: another one of its name stays.
+func (s *Stack) deleteID(ctx context.Context, d *deployed, progress func(Event)) error {
+	w, err := s.watch(ctx, d.id, progress)
+	if err != nil {
+		return err
+	}
+	if _, err := s.formation.DeleteStack(ctx, &cloudformation.DeleteStackInput{StackName: &d.id}); err != nil {
+		return &Error{Op: "delete", Stack: s.name, Reason: "CloudFormation refused", Cause: err}
+	}
+	after, err := w.wait(ctx)
+	if err != nil {
+		return err
+	}
+	if after == nil || after.status == types.StackStatusDeleteComplete {
+		return nil
+	}
+	return w.failure("delete", after, "remove the cause and delete again")
+}

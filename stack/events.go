@@ -1,0 +1,186 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+)
+
+// An Event is what CloudFormation says of one resource.
+type Event struct {
+	Time       time.Time `json:"time"`
+	Resource   string    `json:"resource"` // its name in the template; the stack's own name for the stack
+	Type       string    `json:"type"`     // such as AWS::DynamoDB::Table
+	PhysicalID string    `json:"physical_id,omitempty"`
+	Status     string    `json:"status"`
+	Reason     string    `json:"reason,omitempty"`
+}
+
+// Failed tells whether it says that something failed.
+func (e *Event) Failed() bool { return strings.HasSuffix(e.Status, "_FAILED") }
+
+// cancelled tells whether it failed only as another one did.
+func (e *Event) cancelled() bool { return strings.HasSuffix(e.Reason, "cancelled") }
+
+const stackType = "AWS::CloudFormation::Stack"
+
+// A watch follows what CloudFormation does to a stack.
+type watch struct {
+	s        *Stack
+	id       string
+	last     string // id of the newest event that was seen
+	events   []Event
+	progress func(Event)
+}
+
+// watch begins to follow a stack, from now on.
+func (s *Stack) watch(ctx context.Context, id string, progress func(Event)) (*watch, error) {
+	out, err := s.formation.DescribeStackEvents(ctx, &cloudformation.DescribeStackEventsInput{StackName: &id})
+	if err != nil {
+		return nil, fmt.Errorf("stack: reading the events of %s: %w", s.name, err)
+	}
+	w := &watch{s: s, id: id, progress: progress}
+	if len(out.StackEvents) > 0 {
+		w.last = aws.ToString(out.StackEvents[0].EventId)
+	}
+	return w, nil
+}
+
+// look notes the new events.
+func (w *watch) look(ctx context.Context) error {
+	var fresh []types.StackEvent // newest first
+	in := &cloudformation.DescribeStackEventsInput{StackName: &w.id}
+pages:
+	for {
+		out, err := w.s.formation.DescribeStackEvents(ctx, in)
+		if err != nil {
+			return fmt.Errorf("stack: reading the events of %s: %w", w.s.name, err)
+		}
+		for i := range out.StackEvents {
+			if w.last != "" && aws.ToString(out.StackEvents[i].EventId) == w.last {
+				break pages
+			}
+			fresh = append(fresh, out.StackEvents[i])
+		}
+		if out.NextToken == nil {
+			break
+		}
+		in.NextToken = out.NextToken
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	w.last = aws.ToString(fresh[0].EventId)
+	slices.Reverse(fresh)
+	for i := range fresh {
+		f := &fresh[i]
+		e := Event{
+			Time: aws.ToTime(f.Timestamp), Resource: aws.ToString(f.LogicalResourceId), Type: aws.ToString(f.ResourceType),
+			PhysicalID: aws.ToString(f.PhysicalResourceId), Status: string(f.ResourceStatus), Reason: aws.ToString(f.ResourceStatusReason),
+		}
+		w.events = append(w.events, e)
+		if w.progress != nil {
+			w.progress(e)
+		}
+	}
+	return nil
+}
+
+// ended tells whether an event says that the stack has come to the status.
+func (w *watch) ended(status types.StackStatus) bool {
+	return slices.ContainsFunc(w.events, func(e Event) bool {
+		return e.Type == stackType && e.PhysicalID == w.id && e.Status == string(status)
+	})
+}
+
+// wait returns when CloudFormation has done what it was asked for since the watch
+// began. A stack that was deleted long ago may be unknown: nil.
+func (w *watch) wait(ctx context.Context) (*deployed, error) {
+	for n := 0; ; n++ {
+		d, err := w.s.describe(ctx, w.id)
+		if err != nil || d == nil {
+			return d, err
+		}
+		if err := w.look(ctx); err != nil {
+			return nil, err
+		}
+		// Just after the call the old status may still stand.
+		if !d.busy() && w.ended(d.status) {
+			return d, nil
+		}
+		if err := w.s.pause(ctx, n); err != nil {
+			return nil, fmt.Errorf("stack: waiting for %s, which is %s and goes on: %w", w.s.name, d.status, err)
+		}
+	}
+}
+
+// waitForOther returns when CloudFormation is done with what somebody else has
+// asked it for.
+func (s *Stack) waitForOther(ctx context.Context, id string, progress func(Event)) error {
+	w, err := s.watch(ctx, id, progress)
+	if err != nil {
+		return err
+	}
+	for n := 0; ; n++ {
+		d, err := s.describe(ctx, id)
+		if err != nil || d == nil {
+			return err
+		}
+		if err := w.look(ctx); err != nil {
+			return err
+		}
+		if !d.busy() {
+			return nil
+		}
+		if err := s.pause(ctx, n); err != nil {
+			return fmt.Errorf("stack: waiting for %s, which another program brought to %s: %w", s.name, d.status, err)
+		}
+	}
+}
+
+// pause waits before the n-th look: at first short, for engines that are quick.
+func (s *Stack) pause(ctx context.Context, n int) error {
+	d := s.least
+	for ; n > 0 && d < s.most; n-- {
+		d += d / 2
+	}
+	t := time.NewTimer(min(d, s.most))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// failure is what went wrong in an operation.
+func (w *watch) failure(op string, d *deployed, advice string) *Error {
+	rank := func(e Event) int {
+		switch {
+		case !e.Failed():
+			return 2
+		case e.cancelled() || e.Type == stackType:
+			return 1
+		}
+		return 0
+	}
+	events := slices.Clone(w.events)
+	slices.SortStableFunc(events, func(a, b Event) int { return rank(a) - rank(b) })
+	reason := fmt.Sprintf("it is %s", d.status)
+	if len(events) > 0 && rank(events[0]) == 0 {
+		reason = fmt.Sprintf("%s (%s): %s", events[0].Resource, events[0].Type, events[0].Reason)
+	} else if d.reason != "" {
+		reason += ": " + d.reason
+	}
+	if advice != "" {
+		reason += "; " + advice
+	}
+	return &Error{Op: op, Stack: w.s.name, Reason: reason, Events: events}
+}

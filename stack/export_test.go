@@ -1,0 +1,68 @@
+package stack
+
+import (
+	"context"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/zeroae/zael"
+)
+
+// What the tests look at of the inside.
+
+type (
+	Formation = formation
+	Objects   = objects
+	Identity  = identity
+	Records   = records
+)
+
+var (
+	LeastClient = leastClient
+	VersionIn   = versionIn
+	ListStacks  = listStacks
+	OptionsOf   = optionsOf
+)
+
+// NewFake is a stack on other clients.
+func NewFake(name string, f Formation, o Objects, i Identity, r Records) *Stack {
+	return &Stack{
+		name: name, region: "eu-central-1", template: templateText, version: Version(),
+		formation: f, s3: o, sts: i, records: r, least: time.Millisecond, most: 5 * time.Millisecond, now: time.Now,
+	}
+}
+
+// SetTemplate makes the template another one.
+func (s *Stack) SetTemplate(text string) *Stack { s.template = text; return s }
+
+// SetVersion makes the program another one.
+func (s *Stack) SetVersion(v string) *Stack { s.version = v; return s }
+
+// Quick looks often at what CloudFormation does.
+func (s *Stack) Quick() *Stack { s.least, s.most = 10*time.Millisecond, 50*time.Millisecond; return s }
+
+// Key is where the code is in a bucket.
+func (c Code) Key() string { return c.key() }
+
+// OpenOn is Open with a stack that is there.
+func (s *Stack) OpenOn(ctx context.Context, a aws.Config, c *Config) (*zael.Limiter, error) {
+	return s.open(ctx, dynamodb.NewFromConfig(a), c)
+}
+
+// Prepare is what Open does before it makes a limiter.
+func (s *Stack) Prepare(ctx context.Context, c *Config) (*Record, error) { return s.prepare(ctx, c) }
+
+// Record reads the versions.
+func (s *Stack) Record(ctx context.Context) (*Record, error) { return s.readRecord(ctx) }
+
+// WriteRecord sets the versions, whatever they are.
+func (s *Stack) WriteRecord(ctx context.Context, r Record) error {
+	old, err := s.readRecord(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = s.writeRecord(ctx, old, r)
+	return err
+}

@@ -1,0 +1,192 @@
+package stack
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/awsconf"
+)
+
+// A Config says what Open opens. Name is all that is needed; a zero field is its
+// default.
+type Config struct {
+	Name     string // of the limiter; stack and table are ZAEL-<name>
+	Region   string // empty: as the user's AWS configuration says
+	Endpoint string // of all services, for local development; empty: of AWS
+
+	// AWS is used instead of the user's configuration, with Region and Endpoint
+	// where they are not empty.
+	AWS *aws.Config
+
+	// Options are how the stack is to be: Open creates it, or updates it. Nil
+	// only connects.
+	Options *Options
+
+	Code       Code        // see Change
+	CodeBucket string      // likewise
+	Progress   func(Event) // likewise
+
+	// NoAutoUpdate leaves an aggregator that is older than this program as it
+	// is. Otherwise Open brings it up to date, if there is Code.
+	NoAutoUpdate bool
+
+	// AllowVersionMismatch goes on with an aggregator that is older than this
+	// program and was not brought up to date. Otherwise that is a *VersionError.
+	AllowVersionMismatch bool
+
+	// SkipVersionCheck neither reads nor writes the versions of the table.
+	SkipVersionCheck bool
+
+	// UsageCounted says that something else than the stack's function counts
+	// usage, such as `zael aggregate`. See dynamostore.Config.
+	UsageCounted bool
+
+	Namespace string      // see dynamostore.Config
+	Limiter   zael.Config // FailureMode, Timeout, Principal and so on
+}
+
+// connections are kept to the table: the library's own 10 have callers wait for
+// each other.
+const connections = 512
+
+// Open makes or updates the stack if there are Options, checks that versions go
+// together, and returns a Limiter on its table, whose Close closes the store too.
+//
+// Errors are those of Apply, of versions (*VersionError, ErrIncompatibleSchema) and
+// *zael.ValidationErrors. It waits for CloudFormation as long as ctx lets it.
+func Open(ctx context.Context, config *Config) (*zael.Limiter, error) {
+	if config == nil {
+		return nil, invalid("Config", nil, "is nil: it has the name")
+	}
+	c := *config
+	loaded, err := c.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := New(loaded, c.Name)
+	if err != nil {
+		return nil, err
+	}
+	client := dynamodb.NewFromConfig(loaded, func(o *dynamodb.Options) {
+		o.DisableValidateResponseChecksum = true // which local engines get wrong; TCP has its own
+	})
+	return s.open(ctx, client, &c)
+}
+
+// load is the AWS configuration of Open.
+func (c *Config) load(ctx context.Context) (aws.Config, error) {
+	if c.AWS == nil {
+		loaded, err := awsconf.Load(ctx, c.Region, c.Endpoint)
+		if err != nil {
+			return loaded, err
+		}
+		loaded.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+			t.MaxIdleConns, t.MaxIdleConnsPerHost = connections, connections
+		})
+		return loaded, nil
+	}
+	given := c.AWS.Copy()
+	given.Region = cmp.Or(c.Region, given.Region)
+	if c.Endpoint != "" {
+		given.BaseEndpoint = &c.Endpoint
+	}
+	if given.Region == "" {
+		return given, invalid("Config.Region", "", "is not set: name one, such as eu-central-1")
+	}
+	return given, nil
+}
+
+func (s *Stack) open(ctx context.Context, client *dynamodb.Client, c *Config) (*zael.Limiter, error) {
+	r, err := s.prepare(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	counted := c.UsageCounted || r != nil && r.Lambda != "" || r == nil && c.Options != nil && !c.Options.NoAggregator
+	store, err := dynamostore.New(client, s.name, &dynamostore.Config{Namespace: c.Namespace, UsageCounted: counted})
+	if err != nil {
+		return nil, err
+	}
+	limiter := c.Limiter
+	limiter.CloseStore = true
+	return zael.New(store, &limiter)
+}
+
+// prepare brings stack and versions to where the program can begin. The record is
+// nil if versions are not looked at.
+func (s *Stack) prepare(ctx context.Context, c *Config) (*Record, error) {
+	change := Change{
+		Options: c.Options, Code: c.Code, CodeBucket: c.CodeBucket, Progress: c.Progress, By: c.Limiter.Principal,
+		OnlyUpgrade: true, KeepCode: c.NoAutoUpdate, skipVersions: c.SkipVersionCheck,
+	}
+	var r *Record
+	if c.Options != nil {
+		result, err := s.Apply(ctx, change)
+		if err != nil {
+			return nil, err
+		}
+		r = result.Versions
+	}
+	if c.SkipVersionCheck {
+		return nil, nil
+	}
+	if r == nil {
+		var err error
+		if r, err = s.firstRecord(ctx, cmp.Or(c.Limiter.Principal, "zael "+s.version)); err != nil {
+			return nil, err
+		}
+	}
+	verdict := judge(r, s.version)
+	if verdict.err != nil || !verdict.outdated {
+		return r, verdict.err
+	}
+	var cause error
+	if c.Options == nil && !c.NoAutoUpdate && !c.Code.missing() {
+		result, err := s.Apply(ctx, change)
+		if err == nil {
+			return result.Versions, nil
+		}
+		// Who may acquire need not be allowed to update, and a table need not
+		// be of a stack.
+		if !denied(err) && !errors.Is(err, ErrNoStack) {
+			return nil, err
+		}
+		cause = err
+	}
+	if !c.AllowVersionMismatch {
+		return nil, r.mismatch(s.version, cause)
+	}
+	return r, nil
+}
+
+// A Compatibility is how this program and a table go together.
+type Compatibility struct {
+	Client   string  `json:"client_version"` // of this program
+	Schema   string  `json:"schema_version"` // that this program is for
+	Versions *Record `json:"versions"`       // of the table; nil if it has none yet
+	Outdated bool    `json:"outdated"`       // the aggregator is older than this program
+}
+
+// Check reads the versions and changes nothing. If the program must not work on the
+// table the error matches ErrIncompatibleSchema or is a *VersionError, and what was
+// read is returned too.
+func (s *Stack) Check(ctx context.Context) (*Compatibility, error) {
+	r, err := s.readRecord(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := &Compatibility{Client: s.version, Schema: SchemaVersion, Versions: r}
+	if r == nil {
+		return c, nil
+	}
+	verdict := judge(r, s.version)
+	c.Outdated = verdict.outdated
+	return c, verdict.err
+}

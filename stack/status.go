@@ -1,0 +1,177 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+)
+
+// A Status is a stack as it stands.
+type Status struct {
+	Stack     string            `json:"stack_name"`
+	ID        string            `json:"stack_id"`
+	Status    string            `json:"status"` // in CloudFormation's words
+	Reason    string            `json:"reason,omitempty"`
+	Created   time.Time         `json:"created"`
+	Updated   time.Time         `json:"updated,omitzero"`
+	Protected bool              `json:"deletion_protection"`
+	Options   Options           `json:"options"` // that it was deployed with
+	Template  int               `json:"template"`
+	Drift     []Difference      `json:"drift"` // what an Apply of the wanted options would change
+	Resources []Resource        `json:"resources"`
+	Outputs   map[string]string `json:"outputs"`
+	Versions  *Record           `json:"versions,omitempty"` // nil if there is no table, or no record in it
+}
+
+// A Resource is one part of a stack.
+type Resource struct {
+	Name       string    `json:"name"` // in the template
+	Type       string    `json:"type"`
+	PhysicalID string    `json:"physical_id"`
+	Status     string    `json:"status"`
+	Reason     string    `json:"reason,omitempty"`
+	Updated    time.Time `json:"updated"`
+}
+
+// Status reads how the stack stands. Drift compares it with want; nil compares the
+// template alone. ErrNoStack, if there is none.
+func (s *Stack) Status(ctx context.Context, want *Options) (*Status, error) {
+	if want != nil {
+		if err := want.Validate(s.name); err != nil {
+			return nil, err
+		}
+	}
+	d, err := s.describe(ctx, s.name)
+	if err != nil {
+		return nil, err
+	}
+	if d == nil {
+		return nil, fmt.Errorf("%w: %s", ErrNoStack, s.name)
+	}
+	st := &Status{
+		Stack: s.name, ID: d.id, Status: string(d.status), Reason: d.reason, Created: d.created, Updated: d.updated,
+		Protected: d.protected, Outputs: d.outputs, Drift: []Difference{},
+	}
+	if st.Resources, err = s.resources(ctx, d.id); err != nil {
+		return nil, err
+	}
+	if d.status == types.StackStatusReviewInProgress {
+		return st, nil // it has no template, options or table yet
+	}
+	if st.Options, err = optionsOf(s.name, d.params, d.tags); err != nil {
+		return nil, err
+	}
+	if err := s.drift(ctx, st, d, want); err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(st.Resources, func(r Resource) bool {
+		return r.Name == "Table" && strings.HasSuffix(r.Status, "_COMPLETE") && r.Status != "DELETE_COMPLETE"
+	}) {
+		st.Versions, err = s.readRecord(ctx)
+	}
+	return st, err
+}
+
+// drift notes what is not as it is to be.
+func (s *Stack) drift(ctx context.Context, st *Status, d *deployed, want *Options) error {
+	template, err := s.templateOf(ctx, d.id)
+	if err != nil {
+		return err
+	}
+	own, err := templateNumber(s.template)
+	if err != nil {
+		return err
+	}
+	if st.Template, err = templateNumber(template); err != nil {
+		return err
+	}
+	if template != s.template {
+		wanted := strconv.Itoa(own)
+		if st.Template == own {
+			wanted += ", with another text"
+		}
+		st.Drift = append(st.Drift, Difference{"Template", strconv.Itoa(st.Template), wanted})
+	}
+	if want == nil {
+		return nil
+	}
+	o := want.WithDefaults()
+	w := s.wantedBy(o, d)
+	for _, name := range []string{paramCodeBucket, paramCodeKey, paramCodeVersion} {
+		if v, ok := d.params[name]; ok { // which code runs is told by the versions
+			w.params[name] = v
+		}
+	}
+	st.Drift = append(st.Drift, w.differences(d)...)
+	if d.protected != o.DeletionProtection {
+		st.Drift = append(st.Drift, Difference{"TerminationProtection", strconv.FormatBool(d.protected), strconv.FormatBool(o.DeletionProtection)})
+	}
+	return nil
+}
+
+func (s *Stack) resources(ctx context.Context, id string) ([]Resource, error) {
+	all := []Resource{}
+	pages := cloudformation.NewListStackResourcesPaginator(s.formation, &cloudformation.ListStackResourcesInput{StackName: &id})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("stack: reading the resources of %s: %w", s.name, err)
+		}
+		for i := range page.StackResourceSummaries {
+			r := &page.StackResourceSummaries[i]
+			all = append(all, Resource{
+				Name: aws.ToString(r.LogicalResourceId), Type: aws.ToString(r.ResourceType), PhysicalID: aws.ToString(r.PhysicalResourceId),
+				Status: string(r.ResourceStatus), Reason: aws.ToString(r.ResourceStatusReason), Updated: aws.ToTime(r.LastUpdatedTimestamp),
+			})
+		}
+	}
+	return all, nil
+}
+
+// A Summary is one stack of List.
+type Summary struct {
+	Stack   string    `json:"stack_name"`
+	ID      string    `json:"stack_id"`
+	Status  string    `json:"status"`
+	Reason  string    `json:"reason,omitempty"`
+	Created time.Time `json:"created"`
+	Updated time.Time `json:"updated,omitzero"`
+}
+
+const prefix = "ZAEL-"
+
+// List reads the stacks of an account and region whose names are of zael, by name.
+func List(ctx context.Context, c aws.Config) ([]Summary, error) {
+	return listStacks(ctx, cloudformation.NewFromConfig(c))
+}
+
+func listStacks(ctx context.Context, f cloudformation.ListStacksAPIClient) ([]Summary, error) {
+	statuses := slices.DeleteFunc(types.StackStatus("").Values(), func(st types.StackStatus) bool { return st == types.StackStatusDeleteComplete })
+	all := []Summary{}
+	pages := cloudformation.NewListStacksPaginator(f, &cloudformation.ListStacksInput{StackStatusFilter: statuses})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("stack: listing stacks: %w", err)
+		}
+		for i := range page.StackSummaries {
+			p := &page.StackSummaries[i]
+			if !strings.HasPrefix(aws.ToString(p.StackName), prefix) {
+				continue
+			}
+			all = append(all, Summary{
+				Stack: aws.ToString(p.StackName), ID: aws.ToString(p.StackId), Status: string(p.StackStatus), Reason: aws.ToString(p.StackStatusReason),
+				Created: aws.ToTime(p.CreationTime), Updated: aws.ToTime(p.LastUpdatedTime),
+			})
+		}
+	}
+	slices.SortFunc(all, func(a, b Summary) int { return strings.Compare(a.Stack, b.Stack) })
+	return all, nil
+}
