@@ -37,6 +37,9 @@ func fateOf(err error) fate {
 	}
 	if e, ok := errors.AsType[*awshttp.ResponseError](err); ok && e.Response != nil {
 		if status := e.HTTPStatusCode(); status >= 400 && status < 500 {
+			if _, ok := errors.AsType[*smithy.DeserializationError](err); ok {
+				return notApplied // cut off before it said why
+			}
 			return answeredNo
 		}
 		return unknown // 5xx, or an answer that cannot be read

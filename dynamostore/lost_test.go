@@ -3,6 +3,7 @@ package dynamostore_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -60,6 +61,7 @@ var (
 	errThrottle = &types.ProvisionedThroughputExceededException{}
 	errInternal = status(500, &types.InternalServerError{})
 	errDenied   = status(400, &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "no"})
+	errCut      = status(400, &smithy.DeserializationError{Err: io.ErrUnexpectedEOF})
 	errMissing  = status(400, &types.ResourceNotFoundException{})
 )
 
@@ -91,6 +93,7 @@ func TestLostAnswers(t *testing.T) {
 		"500 twice":                      {[]fault{{after: errInternal}, {before: errInternal}}, nil, 7, 3},
 		"throttled":                      {[]fault{{before: errThrottle}, {before: errThrottle}}, nil, 7, 3},
 		"refused to connect":             {[]fault{{before: errDial}}, nil, 7, 2},
+		"an error cut off":               {[]fault{{before: errCut}}, nil, 7, 2},
 		"denied":                         {[]fault{{before: errDenied}}, errDenied, 10, 1},
 		"no table":                       {[]fault{{before: errMissing}}, errMissing, 10, 1},
 		"a deadline of the call":         {[]fault{{after: context.DeadlineExceeded}}, nil, 7, 2},
