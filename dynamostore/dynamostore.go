@@ -172,7 +172,7 @@ type Stats struct {
 	Failed      uint64 // of them: the guess was wrong, or it was a refusal
 	Reads       uint64 // calls that read a bucket
 	Unanswered  uint64 // calls whose fate the answer did not tell
-	Repeated    uint64 // charges made by a repetition after an unanswered call: some may be charged twice
+	Repeated    uint64 // operations repeated after an unanswered call: some may be charged more than once, or refused and charged
 	Undone      uint64 // takes given back because the other bucket refused, or the answer was lost
 	Conversions uint64 // writes that brought a bucket under another definition
 	Contended   uint64 // operations given up with zael.ErrContention

@@ -171,6 +171,40 @@ func TestChargedTwiceIsCounted(t *testing.T) {
 	}
 }
 
+// So are the other ways in which a copy may stand beside what the caller is told:
+// it was refused when it was repeated, or it found itself the last after several.
+func TestChargedBesideIsCounted(t *testing.T) {
+	t.Parallel()
+	d := define(10, 10, time.Hour)
+	table := dynamofake.New()
+	other, err := dynamostore.New(table, "fake", &dynamostore.Config{VirtualTime: true})
+	opened(t, other, err)
+	by := func(n int64) func() { return func() { take(t, other, 0, nil, debit("e", ask("rpm", d, n))) } }
+	f := &flaky{Table: table}
+	s, err := dynamostore.New(f, "fake", &dynamostore.Config{VirtualTime: true})
+	opened(t, s, err)
+	take(t, s, 0, nil, debit("e", ask("rpm", d, 1)))
+
+	f.faults = []fault{{after: errReset}} // the repetition finds it, surely alone
+	take(t, s, 0, nil, debit("e", ask("rpm", d, 1)))
+	left(t, s, 0, "e", "rpm", 8)
+	if got := s.Stats().Repeated; got != 0 {
+		t.Errorf("repeated, found: got %d, want 0", got)
+	}
+	f.faults = []fault{{after: errReset, during: by(1)}, {after: errReset}} // applied, applied, found
+	take(t, s, 0, nil, debit("e", ask("rpm", d, 1)))
+	left(t, s, 0, "e", "rpm", 5)
+	if got := s.Stats().Repeated; got != 1 {
+		t.Errorf("repeated twice, found: got %d, want 1", got)
+	}
+	f.faults = []fault{{after: errReset, during: by(3)}}
+	take(t, s, 0, zael.ErrExceeded, debit("e", ask("rpm", d, 2)))
+	left(t, s, 0, "e", "rpm", 0)
+	if got := s.Stats().Repeated; got != 2 {
+		t.Errorf("repeated, refused: got %d, want 2", got)
+	}
+}
+
 // A give is not repeated, and a commit with both repeats its charges only.
 func TestGivesAreNotRepeated(t *testing.T) {
 	t.Parallel()

@@ -29,7 +29,7 @@ func (s *Store) op(k kind, at bucket.Instant, d *zael.Debit) *op {
 // or contended. After an error o.unsure tells whether the write may have been
 // applied all the same.
 func (s *Store) run(ctx context.Context, o *op) (verdict, error) {
-	for unanswered := 0; ; {
+	for unanswered, lost := 0, 0; ; {
 		if ctx.Err() != nil {
 			return 0, translate(ctx, "writing a bucket", ctx.Err())
 		}
@@ -54,13 +54,16 @@ func (s *Store) run(ctx context.Context, o *op) (verdict, error) {
 			}
 			return v, nil
 		default:
+			if lost > 0 { // a take that came out as none, and a copy may stand
+				s.stats.count(func(c *Stats) { c.Repeated++ })
+			}
 			return v, nil
 		}
 
 		r, ok, err := s.update(ctx, &w)
 		if err == nil {
 			if o.answered(r, ok) {
-				s.applied(o, ok)
+				s.applied(o, lost > 1 || ok && lost > 0)
 				return applied, nil
 			}
 			s.cache.learn(o.key, r, o.at, nil)
@@ -74,6 +77,7 @@ func (s *Store) run(ctx context.Context, o *op) (verdict, error) {
 			return 0, translate(ctx, "writing a bucket", err)
 		case unknown:
 			o.unsure = true
+			lost++
 			s.stats.count(func(c *Stats) { c.Unanswered++ })
 		}
 		if unanswered >= maxRetries || o.unsure && !o.repeats() || pause(ctx, unanswered, retryBase, retryMost) != nil {
@@ -89,15 +93,15 @@ func (o *op) repeats() bool {
 	return o.kind == takes || o.kind == adjusts && slices.ContainsFunc(o.charges, func(c zael.Charge) bool { return c.Amount > 0 })
 }
 
-// applied notes what a write has done.
-func (s *Store) applied(o *op, answered bool) {
+// applied notes what a write has done; again if another copy may have done it too.
+func (s *Store) applied(o *op, again bool) {
 	var own []zael.Charge
 	if o.kind == takes || o.kind == adjusts {
 		own = o.charges
 	}
 	s.cache.learn(o.key, o.known, o.at, own)
 	s.stats.count(func(c *Stats) {
-		if o.unsure && answered {
+		if again {
 			c.Repeated++
 		}
 		for i := range o.charges {
