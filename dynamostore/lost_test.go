@@ -191,7 +191,7 @@ func TestChargedBesideIsCounted(t *testing.T) {
 	if got := s.Stats().Repeated; got != 0 {
 		t.Errorf("repeated, found: got %d, want 0", got)
 	}
-	f.faults = []fault{{after: errReset, during: by(1)}, {after: errReset}} // applied, applied, found
+	f.faults = []fault{{after: errReset, during: by(1)}, {after: errReset}} // applied twice, and then found
 	take(t, s, 0, nil, debit("e", ask("rpm", d, 1)))
 	left(t, s, 0, "e", "rpm", 5)
 	if got := s.Stats().Repeated; got != 1 {

@@ -81,8 +81,10 @@ type Exchange struct {
 	Header  http.Header
 	Request []byte
 	Action  Action
-	Status  int    // of the engine's answer; 0 if it never saw the request, or gave none
-	Reply   []byte // the engine's
+	Status  int       // of the engine's answer; 0 if it never saw the request, or gave none
+	Reply   []byte    // the engine's
+	Asked   time.Time // when the engine was, zero if it was not; it did its work from then until Done
+	Done    time.Time
 }
 
 // Config says what a Proxy does. Both functions are called by many goroutines.
@@ -248,6 +250,8 @@ func (p *Proxy) forward(r *http.Request, x *Exchange) (http.Header, error) {
 		return nil, err
 	}
 	out.Header = r.Header.Clone()
+	x.Asked = time.Now()
+	defer func() { x.Done = time.Now() }()
 	resp, err := p.engine.RoundTrip(out)
 	if err != nil {
 		return nil, err

@@ -158,7 +158,8 @@ func TestFaults(t *testing.T) {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			if len(seen) != 1 || string(seen[0].Request) != "hello" || seen[0].Action.Fault != fault || (seen[0].Status == 202) != (want == 1) {
+			if len(seen) != 1 || string(seen[0].Request) != "hello" || seen[0].Action.Fault != fault || (seen[0].Status == 202) != (want == 1) ||
+				seen[0].Asked.IsZero() == (want == 1) || seen[0].Done.Before(seen[0].Asked) {
 				t.Errorf("exchanges: got %+v, want the one", seen)
 			}
 		})

@@ -1,0 +1,388 @@
+package dynamostore_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/faultproxy"
+)
+
+const (
+	faultPatience = 150 * time.Millisecond // of a call
+	faultCallers  = 4
+	faultOps      = 5 // of a caller
+)
+
+// flavor is what a schedule is about.
+type flavor uint8
+
+const (
+	frozen  flavor = iota // nothing refills, in virtual time: what is held is exactly what was applied
+	walled                // nothing refills, by real clocks that are apart
+	flowing               // refills, in virtual time: I1 between any two instants
+	flavors
+)
+
+// A place is a limit of a bucket.
+type place struct{ entity, limit string }
+
+// A faultWorld is one schedule.
+type faultWorld struct {
+	seed   uint64
+	flavor flavor
+	faulty int // of 100 requests
+	table  string
+	child  string
+	parent string
+	limits map[place]bucket.Definition
+	proxy  *faultproxy.Proxy
+	stores []*dynamostore.Store
+	wires  []*opTransport
+	begun  time.Time
+	tally  faultTally
+
+	mu    sync.Mutex
+	ops   []*faultOp
+	count map[string]int // of requests
+	step  int            // of virtual time
+	held  map[place]int64
+	over  error // held more than there is
+	trace []string
+}
+
+// A faultOp is an operation, what its client was told, and what came of it.
+type faultOp struct {
+	number  int
+	store   int
+	take    bool
+	asked   map[place]int64
+	at      time.Time
+	maxWait time.Duration
+	err     error
+	writes  []faultWrite
+	undoing map[string]bool // entities of which an undo was sent
+}
+
+// A faultWrite is a write of an op as it went by.
+type faultWrite struct {
+	entity  string
+	id      string
+	event   int64 // +1 of a take, -1 of its undo
+	amounts map[place]int64
+	applied bool
+	asked   time.Time // when the engine was; it had answered when done
+	done    time.Time
+}
+
+func newFaultWorld(tb testing.TB, table string, seed uint64) *faultWorld {
+	tb.Helper()
+	rng := rand.New(rand.NewPCG(seed, 0))
+	w := &faultWorld{
+		seed: seed, flavor: flavor(seed % uint64(flavors)), faulty: 5 + rng.IntN(40), table: table,
+		child: fmt.Sprintf("child-%d", seed), parent: fmt.Sprintf("parent-%d", seed),
+		count: map[string]int{}, held: map[place]int64{}, begun: time.Now(),
+	}
+	small, large := define(12, 1, bucket.MaxPeriod), define(25, 1, bucket.MaxPeriod)
+	if w.flavor == flowing {
+		small, large = define(10, 5, time.Second), define(16, 9, time.Second)
+	}
+	w.limits = map[place]bucket.Definition{{w.child, "rpm"}: small, {w.child, "tpm"}: large, {w.parent, "rpm"}: large}
+	var err error
+	w.proxy, err = faultproxy.New(engine.Endpoint(tb), &faultproxy.Config{Plan: w.plan, Seen: w.seen})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for i := range 2 + rng.IntN(faultCallers-1) {
+		wire := &opTransport{world: w}
+		c := dynamodb.New(dynamodb.Options{
+			Region: "us-east-1", BaseEndpoint: aws.String(w.proxy.URL()), HTTPClient: &http.Client{Transport: wire},
+			Credentials: credentials.NewStaticCredentialsProvider("zael", "zael", ""),
+		})
+		s, err := dynamostore.New(c, table, &dynamostore.Config{CallTimeout: faultPatience, VirtualTime: w.flavor != walled})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if w.flavor == walled {
+			s.SetWall(w.wall(i))
+		}
+		w.stores, w.wires = append(w.stores, s), append(w.wires, wire)
+	}
+	return w
+}
+
+// wall is the clock of a store: they are up to a minute apart.
+func (w *faultWorld) wall(store int) func() time.Time {
+	skew := time.Duration(store-1) * 30 * time.Second
+	return func() time.Time { return time.Now().Add(skew) }
+}
+
+// An opTransport says in each request which operation it is of.
+type opTransport struct {
+	http.Transport
+	world *faultWorld
+}
+
+func (t *opTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	number, _ := r.Context().Value(opKey{}).(string)
+	r = r.Clone(r.Context())
+	r.Header.Set(opHeader, number)
+	if r.Body != nil {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		_ = r.Body.Close()
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		t.world.sent(r.Header, body)
+	}
+	return t.Transport.RoundTrip(r)
+}
+
+// A wireUpdate is what the requests have that is looked at.
+type wireUpdate struct {
+	Key    map[string]wireValue `json:"Key"`
+	Names  map[string]string    `json:"ExpressionAttributeNames"`
+	Values map[string]wireValue `json:"ExpressionAttributeValues"`
+}
+
+type wireValue struct {
+	S string `json:"S"`
+	N string `json:"N"`
+}
+
+// parseUpdate reads a request; not ok if it is no write of a bucket.
+func parseUpdate(header http.Header, body []byte) (faultWrite, bool) {
+	var u wireUpdate
+	if json.Unmarshal(body, &u) != nil || !strings.HasSuffix(header.Get("X-Amz-Target"), ".UpdateItem") {
+		return faultWrite{}, false
+	}
+	fw := faultWrite{entity: strings.TrimPrefix(u.Key["PK"].S, "E#"), id: u.Values[":id"].S, amounts: map[place]int64{}}
+	fw.event, _ = strconv.ParseInt(u.Values[":e"].N, 10, 64)
+	for placeholder, name := range u.Names {
+		if limit, ok := strings.CutPrefix(name, "c_"); ok {
+			n, _ := strconv.ParseInt(u.Values[":"+placeholder[1:]].N, 10, 64)
+			fw.amounts[place{fw.entity, limit}] = n
+		}
+	}
+	return fw, true
+}
+
+// op is the operation that a request is of; with w.mu held.
+func (w *faultWorld) op(header http.Header) *faultOp {
+	i, err := strconv.Atoi(header.Get(opHeader))
+	if err != nil || i >= len(w.ops) {
+		return nil
+	}
+	return w.ops[i]
+}
+
+// sent notes a request that leaves the client.
+func (w *faultWorld) sent(header http.Header, body []byte) {
+	if fw, ok := parseUpdate(header, body); ok && fw.event < 0 {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.op(header).undoing[fw.entity] = true
+	}
+}
+
+// plan is the fault of a request.
+func (w *faultWorld) plan(header http.Header, body []byte) faultproxy.Action {
+	fw, _ := parseUpdate(header, body)
+	what := header.Get(opHeader) + header.Get("X-Amz-Target") + fw.entity + strconv.FormatInt(fw.event, 10)
+	w.mu.Lock()
+	n := w.count[what]
+	w.count[what]++
+	w.mu.Unlock()
+	return w.fault(what, n)
+}
+
+// seen keeps account of what the engine did.
+func (w *faultWorld) seen(x faultproxy.Exchange) {
+	fw, ok := parseUpdate(x.Header, x.Request)
+	fw.applied, fw.asked, fw.done = x.Status == http.StatusOK, x.Asked, x.Done
+	w.logf("op %s: %v %v: %s of %s, %v events %+d, answered %d", x.Header.Get(opHeader), x.Action.Fault, x.Action.Delay, fw.id, fw.entity, fw.amounts, fw.event, x.Status)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	t := &w.tally
+	t.Requests++
+	switch f := x.Action.Fault; f {
+	case faultproxy.Throttle, faultproxy.ThrottleAPI:
+		t.Throttled++
+	case faultproxy.FailBefore, faultproxy.FailAfter:
+		t.FiveXX++
+	case faultproxy.LateRequest, faultproxy.LateReply:
+		t.Late++
+		if f == faultproxy.LateRequest && fw.applied && x.Action.Delay > faultPatience {
+			t.LateApplied++
+		}
+	default:
+		if f.Ambiguous() {
+			t.Lost++
+		}
+	}
+	if o := w.op(x.Header); o != nil && ok {
+		o.writes = append(o.writes, fw)
+	}
+}
+
+// run does the schedule and says what is wrong.
+func (w *faultWorld) run(ctx context.Context, direct *dynamodb.Client) error {
+	var wg sync.WaitGroup
+	for caller := range faultCallers {
+		wg.Go(func() { w.call(ctx, caller) })
+	}
+	wg.Wait()
+	end, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	var errs []error
+	for i, s := range w.stores {
+		errs = append(errs, s.Close(end))
+		w.wires[i].CloseIdleConnections()
+	}
+	errs = append(errs, w.proxy.Close(end)) // all that is late has come
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return w.check(end, direct)
+}
+
+// call is one caller.
+func (w *faultWorld) call(ctx context.Context, caller int) {
+	rng := rand.New(rand.NewPCG(w.seed, uint64(caller)+1))
+	store := caller % len(w.stores)
+	var leases [][]zael.Debit
+	for range faultOps {
+		if len(leases) == 0 || rng.IntN(2) == 0 {
+			if lease := w.take(ctx, rng, store); lease != nil {
+				leases = append(leases, lease)
+			}
+			continue
+		}
+		i := rng.IntN(len(leases))
+		w.settle(ctx, rng, store, leases[i])
+		leases = slices.Delete(leases, i, i+1)
+	}
+}
+
+// begin makes an op and its context.
+func (w *faultWorld) begin(ctx context.Context, rng *rand.Rand, store int, take bool, debits []zael.Debit) (*faultOp, context.Context, context.CancelFunc) {
+	o := &faultOp{store: store, take: take, asked: map[place]int64{}, undoing: map[string]bool{}, at: t0.Add(time.Duration(rng.Int64N(int64(time.Second))))}
+	for _, d := range debits {
+		for _, c := range d.Charges {
+			o.asked[place{d.Key.Entity, c.Name}] += c.Amount
+		}
+	}
+	w.mu.Lock()
+	o.number = len(w.ops)
+	w.ops = append(w.ops, o)
+	switch w.flavor {
+	case walled:
+		o.at = w.wall(store)()
+	case flowing:
+		w.step++
+		o.at = t0.Add(time.Duration(w.step)*150*time.Millisecond + time.Duration(rng.Int64N(int64(2*time.Second))))
+	}
+	w.tally.Ops++
+	if len(debits) > 1 {
+		w.tally.Cascades++
+	}
+	w.mu.Unlock()
+	patience := 2 * time.Second
+	if rng.IntN(4) == 0 {
+		patience = time.Duration(rng.Int64N(int64(2 * faultPatience))) // leaves early
+	}
+	ctx, cancel := context.WithTimeout(withOp(ctx, o.number), patience)
+	return o, ctx, cancel
+}
+
+// take takes, and returns what a lease would hold.
+func (w *faultWorld) take(ctx context.Context, rng *rand.Rand, store int) []zael.Debit {
+	charge := func(entity, limit string, n int64) zael.Charge { return ask(limit, w.limits[place{entity, limit}], n) }
+	n := 1 + rng.Int64N(5)
+	debits := []zael.Debit{debit(w.child, charge(w.child, "rpm", n))}
+	if rng.IntN(2) == 0 {
+		debits[0].Charges = append(debits[0].Charges, charge(w.child, "tpm", rng.Int64N(6)))
+	}
+	if rng.IntN(3) == 0 {
+		debits = append(debits, debit(w.parent, charge(w.parent, "rpm", n)))
+	}
+	o, ctx, cancel := w.begin(ctx, rng, store, true, debits)
+	defer cancel()
+	if w.flavor == flowing && rng.IntN(3) == 0 {
+		o.maxWait = time.Duration(rng.Int64N(int64(2 * time.Second)))
+	}
+	w.logf("op %d: store %d takes %v", o.number, store, o.asked)
+	o.at, o.err = w.stores[store].Take(ctx, o.at, o.maxWait, debits)
+	w.logf("op %d: take: %v", o.number, o.err)
+	if o.err != nil {
+		return nil
+	}
+	w.holds(o.asked, 1)
+	return debits
+}
+
+// settle ends a lease: gives it back, or a part of it, or charges more, or both.
+func (w *faultWorld) settle(ctx context.Context, rng *rand.Rand, store int, lease []zael.Debit) {
+	how := rng.IntN(4)
+	if w.flavor == flowing {
+		how = 3 // what is given back is outside of I1's sum
+	}
+	var debits []zael.Debit
+	given := map[place]int64{}
+	for _, d := range lease {
+		settled := zael.Debit{Key: d.Key}
+		for i, c := range d.Charges {
+			switch {
+			case how == 0 || how == 1 && i == 0:
+				if n := c.Amount; n > 0 {
+					if how == 1 {
+						n = 1 + rng.Int64N(n)
+					}
+					given[place{d.Key.Entity, c.Name}] = n
+					settled.Charges = append(settled.Charges, back(c, n))
+				}
+			default:
+				settled.Charges = append(settled.Charges, ask(c.Name, c.Definition, 1+rng.Int64N(2)))
+			}
+		}
+		debits = append(debits, settled)
+	}
+	w.holds(given, -1) // before anybody can have it
+	o, ctx, cancel := w.begin(ctx, rng, store, false, debits)
+	defer cancel()
+	w.logf("op %d: store %d adjusts by %v", o.number, store, o.asked)
+	o.at, o.err = w.stores[store].Adjust(ctx, o.at, debits)
+	w.logf("op %d: adjust: %v", o.number, o.err)
+}
+
+// holds adds to what is held: taken, as its client was told, and not given back.
+// It is never more than the limit has, at no moment.
+func (w *faultWorld) holds(amounts map[place]int64, sign int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for p, n := range amounts {
+		w.held[p] += sign * n
+		if burst := w.limits[p].Burst; w.flavor != flowing && w.held[p] > burst && w.over == nil {
+			w.over = fmt.Errorf("%d of %v held at a time, of %d", w.held[p], p, burst)
+		}
+	}
+}
