@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,7 +24,16 @@ import (
 
 var engine dynamotest.Engine
 
-func TestMain(m *testing.M) { engine.Main(m) }
+func TestMain(m *testing.M) {
+	if text := os.Getenv(workVariable); text != "" {
+		if err := working(context.Background(), text); err != nil {
+			fmt.Fprintln(os.Stderr, "error:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	engine.Main(m)
+}
 
 // A transport counts requests, and says of each when it was sent.
 type transport struct {
@@ -39,10 +49,15 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 // newClient is a client of the engine.
 func newClient(tb testing.TB) (*dynamodb.Client, *transport) {
 	tb.Helper()
-	t := &transport{Transport: http.Transport{MaxIdleConns: 300, MaxIdleConnsPerHost: 300}}
+	c, t := clientOf(engine.Endpoint(tb))
 	tb.Cleanup(t.CloseIdleConnections)
+	return c, t
+}
+
+func clientOf(endpoint string) (*dynamodb.Client, *transport) {
+	t := &transport{Transport: http.Transport{MaxIdleConns: 300, MaxIdleConnsPerHost: 300}}
 	return dynamodb.New(dynamodb.Options{
-		Region: "us-east-1", BaseEndpoint: aws.String(engine.Endpoint(tb)), HTTPClient: &http.Client{Transport: t},
+		Region: "us-east-1", BaseEndpoint: aws.String(endpoint), HTTPClient: &http.Client{Transport: t},
 		Credentials: credentials.NewStaticCredentialsProvider("zael", "zael", ""),
 	}), t
 }
