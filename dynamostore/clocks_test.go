@@ -1,0 +1,116 @@
+package dynamostore_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/dynamostore"
+)
+
+// apart is a Limiter of a process whose clock is off, on the real engine and its
+// own clock.
+func apart(t *testing.T, table string, skew time.Duration) *zael.Limiter {
+	t.Helper()
+	c, _ := newClient(t)
+	s, err := dynamostore.New(c, table, &dynamostore.Config{CallTimeout: time.Minute})
+	opened(t, s, err)
+	now := func() time.Time { return time.Now().Add(skew) }
+	s.SetWall(now)
+	l, err := zael.New(s, &zael.Config{Timeout: time.Minute, Clock: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// The engine tells its time in whole seconds, so that at first a process is up to
+// a second off, and by as much as a call takes.
+const clockError = 1100 * time.Millisecond
+
+// Two processes, 30 s ahead and 30 s behind. By their own clocks the one ahead
+// would find a minute's refill in what the other has just emptied, and leave it
+// to wait for a minute more than there is to wait for.
+func TestLimitersWithClocksApart(t *testing.T) {
+	t.Parallel()
+	plain, _ := newClient(t)
+	table := newTable(t, plain)
+	begin := time.Now()
+	ahead := apart(t, table, 30*time.Second)
+	behind := apart(t, table, -30*time.Second)
+	const period = 50 * time.Second // of a token: less than what the clocks are apart
+	limit := zael.Limit{Name: "rpm", Burst: 10, RefillAmount: 1, RefillPeriod: period}
+	for _, tt := range []struct {
+		entity        string
+		first, second *zael.Limiter
+	}{{"emptied-ahead", ahead, behind}, {"emptied-behind", behind, ahead}} {
+		req := zael.Request{Entity: tt.entity, Resource: "gpt-4", Limits: []zael.Limit{limit}, Consume: zael.Amounts{"rpm": 1}}
+		for i := range limit.Burst {
+			if err := tt.first.Allow(t.Context(), req); err != nil {
+				t.Fatalf("%s, %d: got %v, want it admitted", tt.entity, i, err)
+			}
+		}
+		// Nothing is minted: both are refused until a token has refilled, at an
+		// instant on which they agree.
+		for _, l := range []*zael.Limiter{tt.first, tt.second} {
+			err := l.Allow(t.Context(), req)
+			took := time.Since(begin)
+			if took > period-clockError {
+				t.Fatalf("%v is too slow to tell", took)
+			}
+			refused, ok := errors.AsType[*zael.ExceededError](err)
+			if !ok {
+				t.Fatalf("%s, emptied by the other clock: got %v, want a refusal", tt.entity, err)
+			}
+			if got, least, most := refused.RetryAfter(), period-took-clockError, period+clockError; got < least || got > most {
+				t.Errorf("%s: retry after %v, want %v to %v", tt.entity, got, least, most)
+			}
+		}
+		// Nor is anybody starved: whoever waits in line gets the same place.
+		for i, l := range []*zael.Limiter{tt.second, tt.first} {
+			place := req
+			place.MaxWait = time.Duration(i+1)*period + clockError
+			lease, err := l.Reserve(t.Context(), place)
+			if err != nil {
+				t.Fatalf("%s, place %d in line: got %v, want it", tt.entity, i, err)
+			}
+			if got, most := lease.Delay(), time.Duration(i+1)*period+clockError; got > most {
+				t.Errorf("%s, place %d in line: got a wait of %v, want %v at most", tt.entity, i, got, most)
+			}
+		}
+	}
+}
+
+// The one behind takes all it can, then the one ahead, then both: what is admitted
+// is the burst and the refill of the time that it took, and of the error that
+// their offsets have at first; not of the minute between them.
+func TestClocksApartMintNothing(t *testing.T) {
+	t.Parallel()
+	plain, _ := newClient(t)
+	table := newTable(t, plain)
+	ahead := apart(t, table, 30*time.Second)
+	behind := apart(t, table, -30*time.Second)
+	const rate, burst = 20, 200
+	limit := zael.Limit{Name: "rps", Burst: burst, RefillAmount: rate, RefillPeriod: time.Second}
+	req := zael.Request{Entity: "e", Resource: "gpt-4", Limits: []zael.Limit{limit}, Consume: zael.Amounts{"rps": 1}}
+	begin, admitted := time.Now(), 0
+	for _, phase := range [][]*zael.Limiter{{behind}, {ahead}, {ahead, behind}} {
+		for range burst + 20 {
+			for _, l := range phase {
+				err := l.Allow(t.Context(), req)
+				if err == nil {
+					admitted++
+				} else if !errors.Is(err, zael.ErrExceeded) {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	took := time.Since(begin)
+	least, most := burst, burst+int((took+2*clockError).Seconds()*rate)+1 // each may be off to its side
+	if admitted < least || admitted > most {
+		t.Errorf("admitted in %v: got %d, want %d to %d", took, admitted, least, most)
+	}
+	t.Logf("%d in %v", admitted, took)
+}
