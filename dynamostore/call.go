@@ -151,7 +151,7 @@ func (s *Store) firstAnswer(ctx context.Context) error {
 		return nil
 	}
 	return s.again(ctx, "asking the table's clock", func() error {
-		_, err := s.get(ctx, itemKey(s.keys.system(), versionSK))
+		_, err := s.get(ctx, itemKey(s.keys.System(), versionSK))
 		return err
 	})
 }

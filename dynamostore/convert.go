@@ -116,7 +116,7 @@ func (w write) input(s *Store) *dynamodb.UpdateItemInput {
 }
 
 func (s *Store) itemKey(key zael.Key) item {
-	return itemKey(s.keys.entity(key.Entity), bucketKey+key.Resource)
+	return itemKey(s.keys.Entity(key.Entity), bucketKey+key.Resource)
 }
 
 // capacity is whether a call is to tell its price.

@@ -97,7 +97,7 @@ func (s *Store) CreateEntity(ctx context.Context, e zael.Entity, event zael.Audi
 		set("gs", "GSI1SK", textValue(e.ID))
 	}
 	failed, err := s.together(ctx, "creating an entity", types.TransactWriteItem{Update: &types.Update{
-		TableName: aws.String(s.table), Key: itemKey(s.keys.entity(e.ID), meta),
+		TableName: aws.String(s.table), Key: itemKey(s.keys.Entity(e.ID), meta),
 		ConditionExpression:       aws.String("attribute_not_exists(#created)"), // limits may be there already
 		UpdateExpression:          aws.String("SET " + strings.Join(sets, ", ")),
 		ExpressionAttributeNames:  names,
@@ -117,7 +117,7 @@ func (s *Store) entityOf(it item) (zael.Entity, error) {
 		return zael.Entity{}, nil
 	}
 	e := zael.Entity{
-		ID:       strings.TrimPrefix(textIn(it, "PK"), s.keys.entity("")),
+		ID:       strings.TrimPrefix(textIn(it, "PK"), s.keys.Entity("")),
 		Name:     textIn(it, "name"),
 		ParentID: textIn(it, "parent"),
 		Metadata: mapIn(it, "metadata"),
@@ -137,7 +137,7 @@ func (s *Store) Entities(ctx context.Context, ids []string) ([]zael.Entity, erro
 		if err := checkName("entity", id); err != nil {
 			return nil, err
 		}
-		keys[i] = itemKey(s.keys.entity(id), meta)
+		keys[i] = itemKey(s.keys.Entity(id), meta)
 	}
 	found, err := s.getAll(ctx, "reading entities", keys)
 	if err != nil {
@@ -199,7 +199,7 @@ func (s *Store) DeleteEntity(ctx context.Context, id string, event zael.AuditEve
 	}
 	const what = "deleting an entity"
 	found, own := false, false
-	for _, pk := range []string{s.keys.usage(id), s.keys.entity(id)} {
+	for _, pk := range []string{s.keys.Usage(id), s.keys.Entity(id)} {
 		for page, err := range s.pages(ctx, what, query{pk: pk, keysOnly: true}) {
 			if err != nil {
 				return err
@@ -207,7 +207,7 @@ func (s *Store) DeleteEntity(ctx context.Context, id string, event zael.AuditEve
 			var keys []item
 			for _, it := range page {
 				found = true
-				if k := keyOf(it); k[0] == s.keys.entity(id) && k[1] == meta {
+				if k := keyOf(it); k[0] == s.keys.Entity(id) && k[1] == meta {
 					own = true
 				} else {
 					keys = append(keys, itemKey(k[0], k[1]))
@@ -222,7 +222,7 @@ func (s *Store) DeleteEntity(ctx context.Context, id string, event zael.AuditEve
 	if !found {
 		return zael.ErrEntityNotFound
 	}
-	last := &types.Delete{TableName: aws.String(s.table), Key: itemKey(s.keys.entity(id), meta)}
+	last := &types.Delete{TableName: aws.String(s.table), Key: itemKey(s.keys.Entity(id), meta)}
 	if own {
 		last.ConditionExpression = aws.String("attribute_exists(PK)")
 	}

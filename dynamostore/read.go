@@ -51,7 +51,7 @@ func (s *Store) bucketOf(it item) (b zael.Bucket, ok bool, err error) {
 		return b, false, err
 	}
 	key := zael.Key{
-		Entity:   strings.TrimPrefix(textIn(it, "PK"), s.keys.entity("")),
+		Entity:   strings.TrimPrefix(textIn(it, "PK"), s.keys.Entity("")),
 		Resource: strings.TrimPrefix(textIn(it, "SK"), bucketKey),
 	}
 	return r.bucket(key), true, nil
@@ -62,7 +62,7 @@ func (s *Store) EntityBuckets(ctx context.Context, entity string) iter.Seq2[zael
 	if err := checkName("entity", entity); err != nil {
 		return failed[zael.Bucket](err)
 	}
-	q := query{pk: s.keys.entity(entity)}.prefixed(bucketKey)
+	q := query{pk: s.keys.Entity(entity)}.prefixed(bucketKey)
 	return func(yield func(zael.Bucket, error) bool) {
 		for page, err := range s.pages(ctx, "reading an entity's buckets", q) {
 			if err != nil {

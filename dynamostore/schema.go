@@ -15,14 +15,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/schema"
 )
 
 // Keys and index of the table.
 const (
-	indexName = "GSI1"
+	indexName = schema.Index
 	meta      = "#META"
 	versionSK = "#VERSION"
-	bucketKey = "B#"
+	bucketKey = schema.BucketKey
 	shards    = 16 // of a resource, in the index
 )
 
@@ -30,29 +31,20 @@ const (
 // bounds at 1024 bytes.
 const longest = 900
 
-// keys makes the keys of items. Namespaces end at the first "/", which none of
-// them has in it, and what follows begins with a word of this list.
-type keys struct{ prefix string }
+// keys makes the keys of items: those of package schema, and more.
+type keys struct{ schema.Keys }
 
-func newKeys(namespace string) keys {
-	if namespace == "" {
-		return keys{}
-	}
-	return keys{prefix: namespace + "/"}
-}
+func newKeys(namespace string) keys { return keys{schema.Of(namespace)} }
 
-func (k keys) entity(id string) string     { return k.prefix + "E#" + id }
-func (k keys) resource(name string) string { return k.prefix + "R#" + name }
-func (k keys) system() string              { return k.prefix + "SYSTEM" }
-func (k keys) usage(entity string) string  { return k.prefix + "U#" + entity }
-func (k keys) audit(entity string) string  { return k.prefix + "A#" + entity }
+func (k keys) resource(name string) string { return k.Prefix + "R#" + name }
+func (k keys) audit(entity string) string  { return k.Prefix + "A#" + entity }
 
 // In the index.
-func (k keys) children(parent string) string { return k.prefix + "P#" + parent }
-func (k keys) events() string                { return k.prefix + "A" }
+func (k keys) children(parent string) string { return k.Prefix + "P#" + parent }
+func (k keys) events() string                { return k.Prefix + "A" }
 
 func (k keys) shard(resource string, n uint32) string {
-	return k.prefix + "R#" + resource + "#" + strconv.Itoa(int(n))
+	return k.Prefix + "R#" + resource + "#" + strconv.Itoa(int(n))
 }
 
 func (k keys) bucketIndex(key zael.Key) string {
@@ -65,11 +57,11 @@ func (k keys) bucketIndex(key zael.Key) string {
 func (k keys) scope(s zael.Scope) (pk, attribute string) {
 	switch {
 	case s.Entity != "":
-		return k.entity(s.Entity), "l_" + s.Resource
+		return k.Entity(s.Entity), "l_" + s.Resource
 	case s.Resource != "":
 		return k.resource(s.Resource), "l_"
 	}
-	return k.system(), "l_"
+	return k.System(), "l_"
 }
 
 func invalid(field string, v any, reason string) error {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/schema"
 )
 
 // Usage is counted by an aggregator from the changes of c_<limit> and e of the
@@ -19,18 +20,6 @@ import (
 //
 //	PK U#<entity>                           SK <resource>#<window>#<start>
 //	GSI1PK U#<resource>#<window>#<start>    GSI1SK <entity>
-
-// windowWord is a window as keys have it.
-func windowWord(w zael.Window) string {
-	switch w {
-	case zael.Daily:
-		return "day"
-	case zael.Monthly:
-		return "month"
-	default:
-		return "hour"
-	}
-}
 
 // usageYears is how far back a resource's usage is looked for where no bound is
 // given.
@@ -77,15 +66,12 @@ func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.Usa
 	}
 }
 
-// windowText is a window's start as keys have it.
-func windowText(t time.Time) string { return t.UTC().Format("2006-01-02T15Z") }
-
 const readingUsage = "reading usage"
 
 func (s *Store) usageOfEntity(ctx context.Context, q zael.UsageQuery) ([]zael.UsageRecord, error) {
-	ask := query{pk: s.keys.usage(q.Entity)}
+	ask := query{pk: s.keys.Usage(q.Entity)}
 	if q.Resource != "" {
-		ask = ask.prefixed(q.Resource + "#" + windowWord(q.Window) + "#")
+		ask = ask.prefixed(q.Resource + "#" + schema.WindowWord(q.Window) + "#")
 	}
 	var all []zael.UsageRecord
 	for page, err := range s.pages(ctx, readingUsage, ask) {
@@ -115,7 +101,7 @@ func selects(q zael.UsageQuery, r zael.UsageRecord) bool {
 func (s *Store) usageOfResource(ctx context.Context, q zael.UsageQuery, window zael.Window, from, to time.Time) ([]zael.UsageRecord, error) {
 	var all []zael.UsageRecord
 	for start, end := window.Bounds(from); start.Before(to); start, end = window.Bounds(end) {
-		ask := query{index: true, pk: s.keys.prefix + "U#" + q.Resource + "#" + windowWord(window) + "#" + windowText(start)}
+		ask := query{index: true, pk: s.keys.UsageIndex(q.Resource, window, start)}
 		if window != q.Window {
 			ask.limit = 1
 		}
@@ -170,30 +156,23 @@ func earlier(a, b time.Time) time.Time {
 // usageOf reads an item of usage. The last two parts of its sort key have no "#".
 func (s *Store) usageOf(it item) (zael.UsageRecord, error) {
 	sk := textIn(it, "SK")
-	r := zael.UsageRecord{Entity: strings.TrimPrefix(textIn(it, "PK"), s.keys.usage("")), Amounts: zael.Amounts{}}
+	r := zael.UsageRecord{Entity: strings.TrimPrefix(textIn(it, "PK"), s.keys.Usage("")), Amounts: zael.Amounts{}}
 	i := strings.LastIndexByte(sk, '#')
 	j := strings.LastIndexByte(sk[:max(i, 0)], '#')
 	if i < 0 || j < 0 {
 		return r, fmt.Errorf("dynamostore: usage of %s: its key %q is not one", r.Entity, sk)
 	}
 	r.Resource = sk[:j]
-	switch sk[j+1 : i] {
-	case "hour":
-		r.Window = zael.Hourly
-	case "day":
-		r.Window = zael.Daily
-	case "month":
-		r.Window = zael.Monthly
-	}
+	r.Window = schema.WindowOf(sk[j+1 : i])
 	var err error
-	if r.Start, err = time.Parse("2006-01-02T15Z", sk[i+1:]); err != nil {
+	if r.Start, err = time.Parse(schema.StartLayout, sk[i+1:]); err != nil {
 		return r, fmt.Errorf("dynamostore: usage of %s: %w", r.Entity, err)
 	}
-	if r.Events, err = numberIn(it, "events"); err != nil {
+	if r.Events, err = numberIn(it, schema.UsageEvents); err != nil {
 		return r, fmt.Errorf("dynamostore: usage of %s: %w", r.Entity, err)
 	}
 	for attribute := range it {
-		if name, ok := strings.CutPrefix(attribute, "c_"); ok {
+		if name, ok := strings.CutPrefix(attribute, schema.Counter); ok {
 			if r.Amounts[name], err = numberIn(it, attribute); err != nil {
 				return r, fmt.Errorf("dynamostore: usage of %s: %w", r.Entity, err)
 			}

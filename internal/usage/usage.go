@@ -1,0 +1,237 @@
+// Package usage counts what is taken from buckets in a DynamoDB table: it turns
+// the changes in the table's stream into items of usage, by entity, resource and
+// window, each change once.
+//
+// A bucket's item has counters of all that was ever taken of it, net of what was
+// given back, and of acquires. What a change adds to them is exact, whatever
+// refilled. It counts in the windows of the time at which the stream had the
+// change, whenever it is read.
+//
+// An item of usage says itself which changes it has in it (type counted): the
+// sequence numbers of the first and the last, and of the holes between, where
+// something may be missing. So it does not matter who brings a change, how often and in which
+// order: a retry, a longer one, half of a batch, two workers at once, or a
+// redrive of dead letters whose batch had partly succeeded. A hole is found
+// without looking for it: each change tells the counters before it, and if these
+// are not those that the last counted one left, something lies between.
+package usage
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/schema"
+)
+
+// A Config tunes a Counter. A nil Config and the zero Config are the same.
+type Config struct {
+	Windows   []zael.Window // that are counted; nil: hourly and daily
+	Retention time.Duration // how long usage is kept after its window; 0: 90 days. 1 to 3650 days
+	Parallel  int           // calls at a time; 0: 16
+	Log       *slog.Logger  // told what must not happen; nil: nobody
+}
+
+const (
+	day              = 24 * time.Hour
+	defaultRetention = 90 * day
+	maxRetention     = 3650 * day
+	defaultParallel  = 16
+)
+
+// ParseWindows reads a list like "hourly,daily".
+func ParseWindows(text string) ([]zael.Window, error) {
+	var windows []zael.Window
+	for word := range strings.SplitSeq(text, ",") {
+		w := zael.Window(strings.TrimSpace(word))
+		switch {
+		case w != zael.Hourly && w != zael.Daily && w != zael.Monthly:
+			return nil, fmt.Errorf("%q is not hourly, daily or monthly, with commas between", word)
+		case slices.Contains(windows, w):
+			return nil, fmt.Errorf("%s is there twice", w)
+		}
+		windows = append(windows, w)
+	}
+	return windows, nil
+}
+
+// ParseDays reads how many days usage is kept.
+func ParseDays(text string) (time.Duration, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > int(maxRetention/day) {
+		return 0, fmt.Errorf("%q is not a number of days from 1 to %d", text, maxRetention/day)
+	}
+	return time.Duration(n) * day, nil
+}
+
+// client is what a Counter uses of *dynamodb.Client.
+type client interface {
+	UpdateItem(context.Context, *dynamodb.UpdateItemInput, ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error)
+}
+
+// A Counter counts usage in a table. Its methods may be called concurrently, by
+// any number of Counters and processes on one table.
+type Counter struct {
+	client client
+	table  string
+	config Config
+}
+
+// New makes a Counter of a table. The client, a *dynamodb.Client, should retry:
+// what is written twice counts once.
+func New(client client, table string, config *Config) (*Counter, error) {
+	var c Config
+	if config != nil {
+		c = *config
+	}
+	if c.Windows == nil {
+		c.Windows = []zael.Window{zael.Hourly, zael.Daily}
+	}
+	c.Retention = cmp.Or(c.Retention, defaultRetention)
+	c.Parallel = cmp.Or(c.Parallel, defaultParallel)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case client == nil || table == "":
+		return nil, errors.New("usage: no client or no table")
+	case len(c.Windows) == 0:
+		return nil, errors.New("usage: no windows: name hourly, daily or monthly")
+	case c.Retention < day || c.Retention > maxRetention:
+		return nil, fmt.Errorf("usage: a retention of %v is not 1 to %d days", c.Retention, maxRetention/day)
+	case c.Parallel < 0:
+		return nil, fmt.Errorf("usage: %d calls at a time: use 0 for the default of %d", c.Parallel, defaultParallel)
+	}
+	return &Counter{client: client, table: table, config: c}, nil
+}
+
+// A Failure is a record that was not counted in all its windows.
+type Failure struct {
+	Sequence string // as the record has it
+	Err      error  // matches ErrUncountable if it never will be
+}
+
+// A Result is what came of a batch of records.
+type Result struct {
+	Buckets  int       // records of buckets that are there: the others are nobody's usage
+	Updates  int       // writes of usage
+	Failures []Failure // in the order of the batch
+}
+
+// Count counts a batch of records, in the order of their shard. A failure of one
+// does not keep back those of other buckets. What has failed may be counted
+// again with the whole batch, with more or with less.
+func (c *Counter) Count(ctx context.Context, records []Record) Result {
+	var result Result
+	failed := make([]error, len(records))
+	groups := map[place][]member{}
+	for i := range records {
+		ch, ok, err := read(&records[i])
+		if !ok {
+			continue
+		}
+		result.Buckets++
+		if failed[i] = err; err != nil {
+			continue
+		}
+		for _, w := range c.config.Windows {
+			start, end := w.Bounds(ch.created)
+			p := place{ch.keys, ch.key, w, start, end}
+			groups[p] = append(groups[p], member{ch, i})
+		}
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, c.config.Parallel)
+	for p, members := range groups {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			updates, at, err := c.group(ctx, &p, members)
+			mu.Lock()
+			defer mu.Unlock()
+			result.Updates += updates
+			if err == nil {
+				return
+			}
+			for _, m := range at {
+				failed[m.index] = errors.Join(failed[m.index], err)
+			}
+		})
+	}
+	wg.Wait()
+	for i, err := range failed {
+		if err != nil {
+			result.Failures = append(result.Failures, Failure{records[i].Sequence, err})
+		}
+	}
+	return result
+}
+
+// A place is where an item of usage is.
+type place struct {
+	keys       schema.Keys
+	key        zael.Key
+	window     zael.Window
+	start, end time.Time
+}
+
+// A member is a change and its place in the batch.
+type member struct {
+	change
+	index int
+}
+
+// group counts the changes of one item of usage. If it fails, at are the members
+// from where it did.
+func (c *Counter) group(ctx context.Context, p *place, members []member) (updates int, at []member, err error) {
+	slices.SortStableFunc(members, func(a, b member) int { return cmp.Compare(a.sequence, b.sequence) })
+	members = slices.CompactFunc(members, func(a, b member) bool { return a.sequence == b.sequence })
+	for begin := 0; begin < len(members); {
+		chain := chainOf(members[begin:])
+		n, err := c.chain(ctx, p, chain)
+		updates += n
+		if err != nil {
+			return updates, members[begin:], err
+		}
+		begin += len(chain)
+	}
+	return updates, nil, nil
+}
+
+// chainOf is the longest beginning of members in which each change begins where
+// the one before ended, so that nothing is missing between, and that one update
+// can write.
+func chainOf(members []member) []change {
+	chain := []change{members[0].change}
+	sum := members[0].delta
+	for i := 1; i < len(members); i++ {
+		if members[i].before != members[i-1].after || !sum.add(&members[i].delta) {
+			break
+		}
+		chain = append(chain, members[i].change)
+	}
+	return chain
+}
+
+// sum adds up a part of a chain. nothing tells whether no change of it counts;
+// a sum of 0 of changes that do has to be written too, as one of them alone may
+// come again.
+func sum(run []change) (d delta, nothing bool) {
+	nothing = true
+	for i := range run {
+		d.add(&run[i].delta) // fits: chainOf has tried
+		nothing = nothing && run[i].none()
+	}
+	return d, nothing
+}
