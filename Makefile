@@ -15,7 +15,7 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS) -mod=readonly)
 # $(call each,command) runs command in every module and stops at the first that fails.
 each = @for m in $(MODULES); do (cd $$m && $(1)) || exit 1; done
 
-.PHONY: help check clean $(STEPS) fmt-fix e2e bench benchstat tools dynamodb-local stack-tools
+.PHONY: help check clean $(STEPS) fmt-fix e2e bench benchstat tools dynamodb-local stack-tools build aggregator
 
 help: ## print this help
 	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,14 @@ benchstat: $(BIN)/benchstat ## compare two outputs of go test -bench: make bench
 	$(BIN)/benchstat $(OLD) $(NEW)
 
 tools: $(LINT) $(BIN)/benchstat ## build the tools pinned in tools/go.mod into .bin/
+
+build: aggregator ## build .bin/zael, with the code of the Lambda function in it
+	go build -trimpath -o $(BIN)/zael ./cmd/zael
+
+aggregator: ## build and zip the Lambda function, for both architectures
+	@for arch in arm64 amd64; do \
+		go run ./cmd/internal/bootstrap/pack -arch $$arch -o cmd/internal/bootstrap/zips/$$arch.zip || exit 1; \
+	done
 
 dynamodb-local: ## fetch DynamoDB Local for the tests, once (needs Java 17 and Maven)
 	@tools/dynamodb-local/fetch

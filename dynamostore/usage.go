@@ -8,6 +8,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/zeroae/zael"
@@ -21,9 +22,21 @@ import (
 //	PK U#<entity>                           SK <resource>#<window>#<start>
 //	GSI1PK U#<resource>#<window>#<start>    GSI1SK <entity>
 
-// usageYears is how far back a resource's usage is looked for where no bound is
+// lookBack is how far back a resource's usage is looked for where no bound is
 // given.
-const usageYears = 2
+func lookBack(w zael.Window, now time.Time) time.Time {
+	switch w {
+	case zael.Daily:
+		return now.AddDate(-2, 0, 0)
+	case zael.Monthly:
+		return now.AddDate(-10, 0, 0)
+	default:
+		return now.AddDate(0, 0, -92) // two days more than usage is kept by default
+	}
+}
+
+// usageReads is how many windows of a resource are read at a time.
+const usageReads = 16
 
 // Usage implements zael.UsageStore.
 func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error] {
@@ -45,12 +58,12 @@ func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.Usa
 		} else {
 			from, to := q.From, q.To
 			if from.IsZero() {
-				from = s.wall().AddDate(-usageYears, 0, 0)
+				from = lookBack(q.Window, s.wall())
 			}
 			if to.IsZero() {
 				to = s.wall().AddDate(0, 1, 0)
 			}
-			records, err = s.usageOfResource(ctx, q, zael.Monthly, from, to)
+			records, err = s.usageOfResource(ctx, q, from, to)
 		}
 		slices.SortFunc(records, func(a, b zael.UsageRecord) int {
 			return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
@@ -96,61 +109,52 @@ func selects(q zael.UsageQuery, r zael.UsageRecord) bool {
 		(q.From.IsZero() || !r.Start.Before(q.From)) && (q.To.IsZero() || r.Start.Before(q.To))
 }
 
-// usageOfResource looks at the windows of a length that overlap a time, one
-// partition of the index each, and goes on to shorter ones where there is any usage.
-func (s *Store) usageOfResource(ctx context.Context, q zael.UsageQuery, window zael.Window, from, to time.Time) ([]zael.UsageRecord, error) {
+// usageOfResource looks at each window of a time, which is a partition of the
+// index: which other windows are counted is not known here.
+func (s *Store) usageOfResource(ctx context.Context, q zael.UsageQuery, from, to time.Time) ([]zael.UsageRecord, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var mu sync.Mutex
 	var all []zael.UsageRecord
-	for start, end := window.Bounds(from); start.Before(to); start, end = window.Bounds(end) {
-		ask := query{index: true, pk: s.keys.UsageIndex(q.Resource, window, start)}
-		if window != q.Window {
-			ask.limit = 1
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, usageReads)
+	for start, end := q.Window.Bounds(from); start.Before(to) && ctx.Err() == nil; start, end = q.Window.Bounds(end) {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			records, err := s.usageOfWindow(ctx, q, start)
+			if err != nil {
+				cancel(err) // the first is the one that counts
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, records...)
+		})
+	}
+	wg.Wait()
+	return all, context.Cause(ctx)
+}
+
+func (s *Store) usageOfWindow(ctx context.Context, q zael.UsageQuery, start time.Time) (all []zael.UsageRecord, err error) {
+	for page, err := range s.pages(ctx, readingUsage, query{index: true, pk: s.keys.UsageIndex(q.Resource, q.Window, start)}) {
+		if err != nil {
+			return all, err
 		}
-		for page, err := range s.pages(ctx, readingUsage, ask) {
+		items, err := s.followed(ctx, readingUsage, page)
+		if err != nil {
+			return all, err
+		}
+		for _, it := range items {
+			r, err := s.usageOf(it)
 			if err != nil {
-				return nil, err
+				return all, err
 			}
-			if window != q.Window {
-				if len(page) == 0 {
-					break
-				}
-				next := map[zael.Window]zael.Window{zael.Monthly: zael.Daily, zael.Daily: zael.Hourly}[window]
-				part, err := s.usageOfResource(ctx, q, next, later(from, start), earlier(to, end))
-				if err != nil {
-					return nil, err
-				}
-				all = append(all, part...)
-				break
-			}
-			items, err := s.followed(ctx, readingUsage, page)
-			if err != nil {
-				return nil, err
-			}
-			for _, it := range items {
-				r, err := s.usageOf(it)
-				if err != nil {
-					return nil, err
-				}
-				if selects(q, r) {
-					all = append(all, r)
-				}
+			if selects(q, r) {
+				all = append(all, r)
 			}
 		}
 	}
 	return all, nil
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
 }
 
 // usageOf reads an item of usage. The last two parts of its sort key have no "#".

@@ -165,7 +165,7 @@ func (c *Counter) Count(ctx context.Context, records []Record) Result {
 				return
 			}
 			for _, m := range at {
-				failed[m.index] = errors.Join(failed[m.index], err)
+				failed[m.index] = cmp.Or(failed[m.index], err) // one will do
 			}
 		})
 	}
