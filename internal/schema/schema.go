@@ -15,6 +15,13 @@ const (
 	BucketKey = "B#" // before the resource, in the sort key of a bucket
 )
 
+// In System of no namespace, which has what concerns the whole table: before the
+// label of its stream.
+const (
+	ShardKey = "#SHARD#" // who reads a shard of it, and how far
+	DeadKey  = "#DEAD#"  // a record that could not be counted
+)
+
 // Attributes of a bucket from which usage is counted, and of usage.
 const (
 	Counter      = "c_"     // before a limit's name: net tokens ever, or of the window

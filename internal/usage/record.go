@@ -1,6 +1,7 @@
 package usage
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -197,4 +198,10 @@ func (d *delta) add(other *delta) bool {
 	}
 	*d = sum
 	return true
+}
+
+// Compare tells which of two sequence numbers is the smaller one, as cmp.Compare.
+func Compare(a, b string) int {
+	a, b = strings.TrimLeft(a, "0"), strings.TrimLeft(b, "0")
+	return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
 }

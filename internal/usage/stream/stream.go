@@ -31,6 +31,9 @@ type client interface {
 // any more: it keeps them for 24 hours.
 var ErrTrimmed = errors.New("the stream has the records no more: it keeps them for 24 hours")
 
+// ErrGone is matched, besides ErrTrimmed, where the whole shard is gone.
+var ErrGone = errors.New("the shard is gone")
+
 // A Stream is that of one table. Safe for concurrent use.
 type Stream struct {
 	client client
@@ -135,10 +138,11 @@ func (r *Reader) Next(ctx context.Context) (records []types.Record, end bool, er
 }
 
 func (r *Reader) failed(what string, err error) error {
-	_, trimmed := errors.AsType[*types.TrimmedDataAccessException](err)
-	_, gone := errors.AsType[*types.ResourceNotFoundException](err)
-	if trimmed || gone {
+	if _, trimmed := errors.AsType[*types.TrimmedDataAccessException](err); trimmed {
 		return fmt.Errorf("%s %s: %w (%w)", what, r.shard, ErrTrimmed, err)
+	}
+	if _, gone := errors.AsType[*types.ResourceNotFoundException](err); gone {
+		return fmt.Errorf("%s %s: %w: %w (%w)", what, r.shard, ErrGone, ErrTrimmed, err)
 	}
 	return fmt.Errorf("%s %s: %w", what, r.shard, err)
 }

@@ -1,0 +1,168 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/spf13/cobra"
+
+	"github.com/zeroae/zael/internal/usage/deadletter"
+	"github.com/zeroae/zael/internal/usage/stream"
+)
+
+// A redriven is what came of one letter, as JSON.
+type redriven struct {
+	ID      string    `json:"id"`
+	Time    time.Time `json:"time"` // when it was given up
+	Stream  string    `json:"stream,omitempty"`
+	Shard   string    `json:"shard,omitempty"`
+	First   string    `json:"first,omitempty"`
+	Last    string    `json:"last,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
+	Records int       `json:"records"`
+	Counted bool      `json:"counted"` // all of it: the letter is gone
+	Gone    bool      `json:"gone"`    // some of it: the stream has it no more
+	Error   string    `json:"error,omitempty"`
+}
+
+func (a *app) redrive() *cobra.Command {
+	var queue string
+	var most int
+	var dry bool
+	cmd := &cobra.Command{
+		Use:   "redrive",
+		Short: "Count what the aggregator of a DynamoDB table has given up",
+		Long: `Redrive counts changes of buckets that could not be counted when they came: those
+named by the messages in the Lambda function's queue of dead letters, with --queue,
+and those that zael aggregate has kept in the table.
+
+A message names changes and does not have them: they are read again from the stream,
+which keeps them for 24 hours. What had been counted is not counted again, also if
+several redrives run. Messages whose changes are all counted are deleted, the
+others stay; those of which the stream has lost a part say so, and can only be
+deleted by hand.
+
+Exit code 1 says that some messages are left.`,
+		Example: `  zael redrive --store 'dynamodb://my-app?region=eu-central-1' \
+    --queue https://sqs.eu-central-1.amazonaws.com/123456789012/ZAEL-my-app-dead-letters
+  zael redrive --dry-run`,
+		Args: cobra.NoArgs,
+	}
+	store := addStore(cmd, storeTimeout)
+	counting := addCounting(cmd)
+	asJSON := addJSON(cmd)
+	f := cmd.Flags()
+	f.StringVar(&queue, "queue", "", "the `URL` of the queue of dead letters")
+	f.IntVar(&most, "max", 0, "at most so many messages; 0: all")
+	f.BoolVar(&dry, "dry-run", false, "read the changes, and neither count nor delete")
+	for _, flag := range []string{"queue", "max"} {
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
+	}
+	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		if most < 0 {
+			return usagef("--max %d is negative", most)
+		}
+		d, err := a.openCounting(cmd.Context(), store, counting, slog.New(slog.NewTextHandler(a.err, nil)))
+		if err != nil {
+			return err
+		}
+		sources := []deadletter.Source{deadletter.NewTable(d.tables, d.table)}
+		if queue != "" {
+			own := d.config
+			own.BaseEndpoint = nil // that of the table; AWS_ENDPOINT_URL_SQS has the queue's
+			sources = append(sources, deadletter.NewQueue(sqs.NewFromConfig(own), queue))
+		}
+		redrive := deadletter.Redrive{
+			Counter: d.counter, Table: d.table, Dry: dry,
+			Stream: func(arn string) *stream.Stream { return stream.Of(d.streams, arn) },
+		}
+		all := []redriven{}
+		for _, source := range sources {
+			left := 0
+			if most > 0 {
+				if left = most - len(all); left == 0 {
+					break
+				}
+			}
+			err := redrive.Run(cmd.Context(), source, left, func(o deadletter.Outcome) {
+				r := redrivenOf(&o, dry)
+				all = append(all, r)
+				if !*asJSON {
+					a.printRedriven(&r, dry)
+				}
+			})
+			if err != nil {
+				return ofTable(err)
+			}
+		}
+		if *asJSON {
+			if err := a.printJSON(all); err != nil {
+				return err
+			}
+		}
+		return a.redriveEnd(all, dry, *asJSON)
+	})
+	return cmd
+}
+
+func redrivenOf(o *deadletter.Outcome, dry bool) redriven {
+	l := &o.Letter
+	r := redriven{
+		ID: l.ID, Time: l.Time, Stream: l.Stream, Shard: l.Shard, First: l.First, Last: l.Last, Reason: l.Reason,
+		Records: o.Records, Counted: o.Err == nil && !dry, Gone: errors.Is(o.Err, stream.ErrTrimmed),
+	}
+	if o.Err != nil {
+		r.Error = message(o.Err)
+	}
+	return r
+}
+
+func (a *app) printRedriven(r *redriven, dry bool) {
+	what := "counted"
+	switch {
+	case r.Gone:
+		what = "lost"
+	case r.Error != "":
+		what = "kept"
+	case dry:
+		what = "would count"
+	}
+	fmt.Fprintf(a.out, "%s  %s  %s", what, r.ID, count(r.Records, "change", "changes"))
+	if !r.Time.IsZero() {
+		fmt.Fprintf(a.out, "  given up %s", r.Time.UTC().Format(time.RFC3339))
+	}
+	if r.Error != "" {
+		fmt.Fprintf(a.out, "\n    %s", printable(r.Error))
+	}
+	fmt.Fprintln(a.out)
+}
+
+func (a *app) redriveEnd(all []redriven, dry, asJSON bool) error {
+	left, gone := 0, 0
+	for i := range all {
+		if all[i].Error != "" {
+			left++
+		}
+		if all[i].Gone {
+			gone++
+		}
+	}
+	if !asJSON {
+		if len(all) == 0 {
+			fmt.Fprintln(a.out, "no dead letters")
+		} else if !dry {
+			fmt.Fprintf(a.out, "%s counted, %s left\n", count(len(all)-left, "message", "messages"), number(int64(left)))
+		}
+	}
+	switch {
+	case gone > 0:
+		return fmt.Errorf("changes of %s are gone from the stream and not counted: delete the messages when you have noted it",
+			count(gone, "message", "messages"))
+	case left > 0:
+		return fmt.Errorf("%s could not be counted", count(left, "message", "messages"))
+	}
+	return nil
+}

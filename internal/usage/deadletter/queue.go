@@ -1,0 +1,101 @@
+package deadletter
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+// queueClient is what a Queue uses of *sqs.Client.
+type queueClient interface {
+	ReceiveMessage(context.Context, *sqs.ReceiveMessageInput, ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput, error)
+	DeleteMessage(context.Context, *sqs.DeleteMessageInput, ...func(*sqs.Options)) (*sqs.DeleteMessageOutput, error)
+	ChangeMessageVisibility(context.Context, *sqs.ChangeMessageVisibilityInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityOutput, error)
+}
+
+// A Queue has the letters of the Lambda function's batches: messages that say
+// which records failed, without the records.
+type Queue struct {
+	client queueClient
+	url    string
+}
+
+// NewQueue is the letters in a queue.
+func NewQueue(c queueClient, url string) *Queue { return &Queue{c, url} }
+
+const (
+	// hideFor is how long a message is kept from others: longer than it takes to
+	// count one batch, and what it takes for the nine that come with it.
+	hideFor  = 10 * time.Minute
+	messages = 10 // in one answer, at the most
+)
+
+// A message is what Lambda writes into the queue about a batch it has given up.
+type message struct {
+	RequestContext struct {
+		Condition string `json:"condition"` // why
+	} `json:"requestContext"`
+	Timestamp time.Time `json:"timestamp"`
+	Batch     struct {
+		Shard  string `json:"shardId"`
+		First  string `json:"startSequenceNumber"`
+		Last   string `json:"endSequenceNumber"`
+		Stream string `json:"streamArn"`
+	} `json:"DDBStreamBatchInfo"`
+}
+
+// Receive is a few letters; none if there are no more, or others have them. A
+// message that is none of ours comes as a letter without a stream.
+func (q *Queue) Receive(ctx context.Context) (letters []Letter, err error) {
+	out, err := q.client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
+		QueueUrl: aws.String(q.url), MaxNumberOfMessages: messages, VisibilityTimeout: int32(hideFor / time.Second), WaitTimeSeconds: 1,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the dead letters of %s: %w", q.url, err)
+	}
+	for i := range out.Messages {
+		letters = append(letters, letterOf(&out.Messages[i]))
+	}
+	return letters, nil
+}
+
+func letterOf(m *types.Message) Letter {
+	l := Letter{ID: aws.ToString(m.MessageId), receipt: aws.ToString(m.ReceiptHandle)}
+	var in message
+	if err := json.Unmarshal([]byte(aws.ToString(m.Body)), &in); err != nil {
+		l.Reason = "it is not JSON: " + err.Error()
+		return l
+	}
+	b := in.Batch
+	if b.Stream == "" || b.Shard == "" || b.First == "" || b.Last == "" {
+		l.Reason = "it names no records of a table's stream"
+		return l
+	}
+	l.Stream, l.Shard, l.First, l.Last, l.Reason, l.Time = b.Stream, b.Shard, b.First, b.Last, in.RequestContext.Condition, in.Timestamp
+	return l
+}
+
+// Done deletes a letter.
+func (q *Queue) Done(ctx context.Context, l *Letter) error {
+	_, err := q.client.DeleteMessage(ctx, &sqs.DeleteMessageInput{QueueUrl: aws.String(q.url), ReceiptHandle: aws.String(l.receipt)})
+	if err != nil {
+		return fmt.Errorf("deleting the message %s: %w", l.ID, err)
+	}
+	return nil
+}
+
+// Keep lets others have a letter at once.
+func (q *Queue) Keep(ctx context.Context, l *Letter) error {
+	_, err := q.client.ChangeMessageVisibility(ctx, &sqs.ChangeMessageVisibilityInput{
+		QueueUrl: aws.String(q.url), ReceiptHandle: aws.String(l.receipt), VisibilityTimeout: 0,
+	})
+	if err != nil {
+		return fmt.Errorf("letting go of the message %s: %w", l.ID, err)
+	}
+	return nil
+}
