@@ -3,7 +3,9 @@ package stack
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"fmt"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
@@ -151,6 +153,7 @@ func (s *Stack) create(ctx context.Context, c *Change) (*Result, error) {
 	out, err := s.formation.CreateStack(ctx, &cloudformation.CreateStackInput{
 		StackName: &s.name, TemplateBody: &s.template, Parameters: w.parameters(), Tags: w.tagList(),
 		Capabilities: capabilities(), EnableTerminationProtection: aws.Bool(w.protect), OnFailure: types.OnFailureRollback,
+		ClientRequestToken: aws.String(token()),
 	})
 	if isCode(err, "AlreadyExistsException") {
 		return nil, nil // another program was first
@@ -244,5 +247,8 @@ func (s *Stack) result(ctx context.Context, c *Change, d *deployed, o Outcome, c
 	}
 	return result, nil
 }
+
+// token has AWS know a call that the library repeats.
+func token() string { return "zael-" + strings.ToLower(rand.Text()) }
 
 func capabilities() []types.Capability { return []types.Capability{types.CapabilityCapabilityNamedIam} }

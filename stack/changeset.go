@@ -2,7 +2,6 @@ package stack
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"strings"
 
@@ -24,8 +23,9 @@ func (s *Stack) changeSet(ctx context.Context, c *Change, d *deployed, kind type
 		return nil, err
 	}
 	out, err := s.formation.CreateChangeSet(ctx, &cloudformation.CreateChangeSetInput{
-		StackName: &s.name, ChangeSetName: aws.String("zael-" + strings.ToLower(rand.Text())), ChangeSetType: kind,
+		StackName: &s.name, ChangeSetName: aws.String(token()), ChangeSetType: kind,
 		TemplateBody: &s.template, Parameters: w.parameters(), Tags: w.tagList(), Capabilities: capabilities(),
+		ClientToken: aws.String(token()),
 	})
 	switch {
 	case says(err, "_IN_PROGRESS") || says(err, "does not exist") || isCode(err, "AlreadyExistsException"):
@@ -50,7 +50,7 @@ func (s *Stack) changeSet(ctx context.Context, c *Change, d *deployed, kind type
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.formation.ExecuteChangeSet(ctx, &cloudformation.ExecuteChangeSetInput{ChangeSetName: set})
+	_, err = s.formation.ExecuteChangeSet(ctx, &cloudformation.ExecuteChangeSetInput{ChangeSetName: set, ClientRequestToken: aws.String(token())})
 	if isCode(err, "ChangeSetNotFound", "ChangeSetNotFoundException", "InvalidChangeSetStatus", "InvalidChangeSetStatusException") || says(err, "_IN_PROGRESS") {
 		s.dropChangeSet(ctx, set)
 		return nil, nil

@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 )
@@ -38,7 +39,7 @@ func (s *Stack) deleteID(ctx context.Context, d *deployed, progress func(Event))
 	if err != nil {
 		return err
 	}
-	if _, err := s.formation.DeleteStack(ctx, &cloudformation.DeleteStackInput{StackName: &d.id}); err != nil {
+	if _, err := s.formation.DeleteStack(ctx, &cloudformation.DeleteStackInput{StackName: &d.id, ClientRequestToken: aws.String(token())}); err != nil {
 		return &Error{Op: "delete", Stack: s.name, Reason: "CloudFormation refused", Cause: err}
 	}
 	after, err := w.wait(ctx)

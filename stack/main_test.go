@@ -55,6 +55,11 @@ func emulated(tb testing.TB, name string) *stack.Stack {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Log("the emulator says:\n", emulator.Log())
+		}
+	})
 	return s.Quick()
 }
 

@@ -75,6 +75,7 @@ func Open(ctx context.Context, config *Config) (*zael.Limiter, error) {
 	if err != nil {
 		return nil, err
 	}
+	loaded.HTTPClient = awsconf.PlainBodies(loaded.HTTPClient)
 	client := dynamodb.NewFromConfig(loaded, func(o *dynamodb.Options) {
 		o.DisableValidateResponseChecksum = true // which local engines get wrong; TCP has its own
 	})

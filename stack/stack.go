@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/awsconf"
 )
 
 // formation is what is used of *cloudformation.Client.
@@ -63,6 +64,7 @@ func New(c aws.Config, name string) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.HTTPClient = awsconf.PlainBodies(c.HTTPClient)
 	return &Stack{
 		name: name, region: c.Region, template: templateText, version: Version(),
 		formation: cloudformation.NewFromConfig(c),

@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+
+	"github.com/zeroae/zael/internal/awsconf"
 )
 
 // A Status is a stack as it stands.
@@ -149,6 +151,7 @@ const prefix = "ZAEL-"
 
 // List reads the stacks of an account and region whose names are of zael, by name.
 func List(ctx context.Context, c aws.Config) ([]Summary, error) {
+	c.HTTPClient = awsconf.PlainBodies(c.HTTPClient)
 	return listStacks(ctx, cloudformation.NewFromConfig(c))
 }
 

@@ -147,8 +147,15 @@ func freePort() (int, error) {
 // Endpoint is its URL, http://127.0.0.1:PORT.
 func (s *Server) Endpoint() string { return s.endpoint }
 
-// Log is the end of what it wrote, 16 KB or more.
-func (s *Server) Log() string { return s.log.String() }
+// Log is the end of what it wrote, 16 KB or more, and how it ended if it has.
+func (s *Server) Log() string {
+	select {
+	case <-s.ended:
+		return s.log.String() + "\nit has ended: " + s.cmd.ProcessState.String()
+	default:
+		return s.log.String()
+	}
+}
 
 // Close ends it and what it runs at once and waits until it has ended. Closing
 // again does nothing. The error is always nil.
