@@ -35,6 +35,13 @@ type Change struct {
 	// KeepCode has a function keep what it runs, even if it is older.
 	KeepCode bool
 
+	// KeepTemplate has a stack keep the template that it was deployed with.
+	KeepTemplate bool
+
+	// NoWait returns when CloudFormation has begun. Then nobody checks how it
+	// ends, and the versions are noted by the next program that comes.
+	NoWait bool
+
 	// By is who makes the change, for the version record; empty is "zael" with
 	// its version.
 	By string
@@ -55,6 +62,7 @@ const (
 	Updated   Outcome = "updated"
 	Unchanged Outcome = "unchanged"  // it was as it is to be
 	KeptNewer Outcome = "kept newer" // a newer program's: see Change.OnlyUpgrade
+	Begun     Outcome = "begun"      // it goes on: see Change.NoWait
 )
 
 // A Result is a stack after Apply.
@@ -133,7 +141,7 @@ func (s *Stack) applyOnce(ctx context.Context, c *Change) (*Result, error) {
 		if c.Options == nil {
 			return nil, stuck("its creation failed; `zael deploy` deletes and creates it anew")
 		}
-		return nil, s.deleteID(ctx, d, c.Progress)
+		return nil, s.deleteID(ctx, d, &Deletion{Progress: c.Progress})
 	case types.StackStatusUpdateRollbackFailed:
 		return nil, stuck("an update failed, and taking it back too. Remove the cause that the events of the stack name, " +
 			"then `aws cloudformation continue-update-rollback --stack-name " + s.name + "` (with --resources-to-skip for what cannot be taken back), and apply again")
@@ -160,6 +168,9 @@ func (s *Stack) create(ctx context.Context, c *Change) (*Result, error) {
 	}
 	if err != nil {
 		return nil, &Error{Op: "create", Stack: s.name, Reason: "CloudFormation refused", Cause: err}
+	}
+	if c.NoWait {
+		return s.begun(ctx, aws.ToString(out.StackId), nil)
 	}
 	watching := &watch{s: s, id: aws.ToString(out.StackId), progress: c.Progress}
 	d, err := watching.wait(ctx)
@@ -202,6 +213,9 @@ func (s *Stack) update(ctx context.Context, c *Change, d *deployed) (*Result, er
 			return nil, &Error{Op: "update", Stack: s.name, Reason: "changing its protection from deletion", Cause: err}
 		}
 		outcome = Updated
+	}
+	if c.KeepTemplate {
+		template = s.template
 	}
 	if template == s.template && len(w.differences(d)) == 0 {
 		return s.result(ctx, c, d, outcome, nil)
@@ -250,5 +264,18 @@ func (s *Stack) result(ctx context.Context, c *Change, d *deployed, o Outcome, c
 
 // token has AWS know a call that the library repeats.
 func token() string { return "zael-" + strings.ToLower(rand.Text()) }
+
+// begun is a stack that CloudFormation is at work on.
+func (s *Stack) begun(ctx context.Context, id string, changes []ResourceChange) (*Result, error) {
+	d, err := s.describe(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	r := &Result{Outcome: Begun, Stack: s.name, ID: id, Changes: changes, Outputs: map[string]string{}}
+	if d != nil {
+		r.Status = string(d.status)
+	}
+	return r, nil
+}
 
 func capabilities() []types.Capability { return []types.Capability{types.CapabilityCapabilityNamedIam} }

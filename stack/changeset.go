@@ -22,11 +22,15 @@ func (s *Stack) changeSet(ctx context.Context, c *Change, d *deployed, kind type
 	if err != nil {
 		return nil, err
 	}
-	out, err := s.formation.CreateChangeSet(ctx, &cloudformation.CreateChangeSetInput{
+	in := &cloudformation.CreateChangeSetInput{
 		StackName: &s.name, ChangeSetName: aws.String(token()), ChangeSetType: kind,
 		TemplateBody: &s.template, Parameters: w.parameters(), Tags: w.tagList(), Capabilities: capabilities(),
 		ClientToken: aws.String(token()),
-	})
+	}
+	if c.KeepTemplate && before != nil {
+		in.TemplateBody, in.UsePreviousTemplate = nil, aws.Bool(true)
+	}
+	out, err := s.formation.CreateChangeSet(ctx, in)
 	switch {
 	case says(err, "_IN_PROGRESS") || says(err, "does not exist") || isCode(err, "AlreadyExistsException"):
 		return nil, nil
@@ -58,6 +62,9 @@ func (s *Stack) changeSet(ctx context.Context, c *Change, d *deployed, kind type
 	if err != nil {
 		s.dropChangeSet(ctx, set)
 		return nil, &Error{Op: op, Stack: s.name, Reason: "CloudFormation would not execute the change set", Cause: err}
+	}
+	if c.NoWait {
+		return s.begun(ctx, d.id, changes)
 	}
 	after, err := watching.wait(ctx)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/zeroae/zael"
@@ -86,12 +87,18 @@ func (a *Address) set(key, value string) (err error) {
 	return nil
 }
 
-// Client is a client for the table; nothing is asked of it yet.
-func (a *Address) Client(ctx context.Context) (*dynamodb.Client, error) {
+// Config is the configuration of AWS that reaches the table.
+func (a *Address) Config(ctx context.Context) (aws.Config, error) {
 	c, err := Load(ctx, a.Region, a.Endpoint)
 	if _, ok := errors.AsType[*zael.ValidationError](err); ok {
-		return nil, bad(a.URL, "names no region, and neither does your configuration: add ?region=eu-central-1 or whichever it is, or set AWS_REGION")
+		err = bad(a.URL, "names no region, and neither does your configuration: add ?region=eu-central-1 or whichever it is, or set AWS_REGION")
 	}
+	return c, err
+}
+
+// Client is a client for the table; nothing is asked of it yet.
+func (a *Address) Client(ctx context.Context) (*dynamodb.Client, error) {
+	c, err := a.Config(ctx)
 	if err != nil {
 		return nil, err
 	}

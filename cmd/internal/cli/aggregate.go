@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -63,20 +62,17 @@ type dynamo struct {
 }
 
 func (a *app) openCounting(ctx context.Context, s *storeFlags, c *countFlags, log *slog.Logger) (*dynamo, error) {
-	address, err := a.storeURL(s)
+	address, err := a.dynamoAddress(s)
 	if err != nil {
 		return nil, err
-	}
-	if !strings.HasPrefix(address, "dynamodb:") {
-		return nil, usagef("--store %q counts its usage by itself: this is for dynamodb://", address)
 	}
 	config, err := c.config(log)
 	if err != nil {
 		return nil, err
 	}
-	d := new(dynamo)
-	if d.config, d.table, _, err = openDynamo(ctx, address); err != nil {
-		return nil, err
+	d := &dynamo{table: address.Table}
+	if d.config, err = address.Config(ctx); err != nil {
+		return nil, ofURL(err)
 	}
 	if d.config.HTTPClient == nil {
 		transport := http.DefaultTransport.(*http.Transport).Clone()

@@ -2,11 +2,14 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/zeroae/zael/stack"
 )
 
 // A version is what the program was built from.
@@ -16,6 +19,8 @@ type version struct {
 	Time     string `json:"time,omitempty"`   // of the commit
 	Go       string `json:"go"`               // version
 	Platform string `json:"platform"`
+
+	Infrastructure *stack.Record `json:"infrastructure,omitempty"` // of the stack that --name says
 }
 
 func readVersion() version {
@@ -47,14 +52,32 @@ func readVersion() version {
 func (a *app) version() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Print the version",
+		Short: "Print the version, of this program or of a limiter's stack too",
+		Long: `Version prints the version of this program. With --name it also prints those that
+the table ZAEL-NAME has noted; zael check says whether they go together.`,
 		Example: `  zael version
-  zael version --json`,
+  zael version --name demo --json`,
 		Args: cobra.NoArgs,
 	}
+	s := addAWS(cmd, askTimeout)
+	cmd.Flags().StringVarP(&s.name, "name", "n", "", "also the versions of the limiter `NAME`")
+	_ = cmd.RegisterFlagCompletionFunc("name", cobra.NoFileCompletions)
 	asJSON := addJSON(cmd)
-	cmd.RunE = a.run(func(*cobra.Command, []string) error {
+	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		v := readVersion()
+		var c *stack.Compatibility
+		if s.name != "" {
+			err := s.withStack(cmd.Context(), func(ctx context.Context, st *stack.Stack) (err error) {
+				if c, err = st.Check(ctx); c != nil {
+					v.Infrastructure = c.Versions
+					return nil // check tells what does not go together
+				}
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
 		if *asJSON {
 			return a.printJSON(v)
 		}
@@ -63,6 +86,10 @@ func (a *app) version() *cobra.Command {
 			fmt.Fprintf(a.out, "commit %s of %s\n", v.Commit, v.Time)
 		}
 		fmt.Fprintf(a.out, "%s %s\n", v.Go, v.Platform)
+		if c != nil {
+			fmt.Fprintln(a.out)
+			a.printVersions(c)
+		}
 		return nil
 	})
 	return cmd

@@ -1,0 +1,215 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/cmd/internal/bootstrap"
+	"github.com/zeroae/zael/stack"
+)
+
+// A deployCommand is the flags of zael deploy.
+type deployCommand struct {
+	*stackFlags
+	options                  stack.Options
+	windows                  []string
+	tags                     map[string]string
+	aggregator, noAggregator bool
+	alarms, noAlarms         bool
+	wait, noWait             bool
+	bucket                   string
+	code                     codeFlag
+	json                     *bool
+}
+
+func (a *app) deploy() *cobra.Command {
+	var c deployCommand
+	cmd := &cobra.Command{
+		Use:   "deploy",
+		Short: "Create or update the stack of a limiter: table, aggregator, alarms, policies",
+		Long: `Deploy brings the CloudFormation stack ZAEL-NAME to what the flags say: it creates
+it, updates it, or finds that there is nothing to do. A flag that is left out is its
+default, also where the stack has something else. A stack whose creation failed is
+deleted and created anew; of several that deploy at once one waits for the other.
+
+The code of the aggregator is part of this program if it was built by make build. It
+is uploaded to --code-bucket, or to the account's bucket zael-artifacts-ACCOUNT-REGION,
+which is made if it is missing and stays when the stack is deleted.`,
+		Example: `  zael deploy --name demo --region eu-central-1
+  zael deploy --name demo --alarm-sns-topic arn:aws:sns:eu-central-1:123456789012:alarms --pitr-recovery-days 7
+  zael deploy --name demo --no-aggregator --no-alarms`,
+		Args: cobra.NoArgs,
+	}
+	c.stackFlags = addStack(cmd, stackTimeout, "limiter")
+	c.json = addJSON(cmd)
+	c.addOptions(cmd.Flags())
+	c.code.add(cmd)
+	for _, pair := range [][2]string{{"enable-aggregator", "no-aggregator"}, {"enable-alarms", "no-alarms"}, {"wait", "no-wait"}} {
+		cmd.MarkFlagsMutuallyExclusive(pair[0], pair[1])
+	}
+	_ = cmd.RegisterFlagCompletionFunc("architecture", cobra.FixedCompletions([]string{stack.ARM64, stack.X8664}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		return c.withStack(cmd.Context(), func(ctx context.Context, st *stack.Stack) error {
+			return a.runDeploy(ctx, &c, st)
+		})
+	})
+	return cmd
+}
+
+func (c *deployCommand) addOptions(f *pflag.FlagSet) {
+	o := &c.options
+	d := stack.Options{}.WithDefaults()
+	f.StringSliceVar(&c.windows, "snapshot-windows", windowTexts(d.Windows), "what usage is counted by: hourly, daily, monthly")
+	f.IntVar(&o.RetentionDays, "retention-days", d.RetentionDays, "keep usage for `N` days, 1 to 3650")
+	f.BoolVar(&c.aggregator, "enable-aggregator", true, "have a Lambda function count usage")
+	f.BoolVar(&c.noAggregator, "no-aggregator", false, "do not; zael aggregate can count instead")
+	f.StringVar(&o.Architecture, "architecture", d.Architecture, "what the function runs on, `ARCH`: arm64 or x86_64")
+	f.IntVar(&o.LambdaTimeoutSeconds, "lambda-timeout", d.LambdaTimeoutSeconds, "the function's timeout in `SECONDS`, 1 to 900")
+	f.IntVar(&o.LambdaMemoryMB, "lambda-memory", d.LambdaMemoryMB, "the function's memory in `MB`, 128 to 3008")
+	f.IntVar(&o.LogRetentionDays, "log-retention-days", d.LogRetentionDays, "keep the function's log for `N` days, of CloudWatch's list")
+	f.IntVar(&o.PITRRecoveryDays, "pitr-recovery-days", 0, "let the table be restored to any time of the last `N` days, 1 to 35 (default: not)")
+	f.BoolVar(&o.DeletionProtection, "deletion-protection", false, "have stack and table refuse to be deleted")
+	f.BoolVar(&c.alarms, "enable-alarms", true, "have alarms")
+	f.BoolVar(&c.noAlarms, "no-alarms", false, "have none")
+	f.StringVar(&o.AlarmTopic, "alarm-sns-topic", "", "send alarms to the SNS topic with this `ARN`")
+	f.IntVar(&o.LambdaDurationThresholdPct, "lambda-duration-threshold-pct", d.LambdaDurationThresholdPct, "alarm if the function takes `N` % of its timeout, 1 to 100")
+	f.StringVar(&o.PermissionBoundary, "permission-boundary", "", "bound the function's role by this `POLICY`, a name or an ARN")
+	f.StringVar(&o.RoleNameFormat, "role-name-format", "", "name the function's role like `app-{}`, with exactly one {} for ZAEL-NAME-aggregator")
+	f.StringToStringVar(&c.tags, "tag", nil, "tag what the stack has with `KEY=VALUE`; may be repeated")
+	f.StringVar(&c.bucket, "code-bucket", "", "`BUCKET` of S3, in the stack's region, to upload the function's code to (default: the account's own)")
+	f.BoolVar(&c.wait, "wait", true, "wait until CloudFormation is done")
+	f.BoolVar(&c.noWait, "no-wait", false, "begin, and leave it to CloudFormation")
+}
+
+func windowTexts(windows []zael.Window) []string {
+	texts := make([]string, len(windows))
+	for i, w := range windows {
+		texts[i] = string(w)
+	}
+	return texts
+}
+
+// prepare makes the options of the flags.
+func (c *deployCommand) prepare() {
+	for _, w := range c.windows {
+		c.options.Windows = append(c.options.Windows, zael.Window(strings.TrimSpace(w)))
+	}
+	c.options.NoAggregator = c.noAggregator || !c.aggregator
+	c.options.NoAlarms = c.noAlarms || !c.alarms
+	if len(c.tags) > 0 {
+		c.options.Tags = c.tags
+	}
+}
+
+func (a *app) runDeploy(ctx context.Context, c *deployCommand, st *stack.Stack) error {
+	c.prepare()
+	if err := c.options.Validate(st.Name()); err != nil {
+		return err
+	}
+	change := stack.Change{
+		Options: &c.options, CodeBucket: c.bucket, By: a.who(&storeFlags{}), Progress: a.progressTo(*c.json), NoWait: c.noWait || !c.wait,
+	}
+	if !c.options.NoAggregator {
+		var err error
+		if change.Code, err = c.code.read(c.options.Architecture); err != nil {
+			return err
+		}
+	}
+	result, err := st.Apply(ctx, change)
+	if err != nil {
+		return err
+	}
+	return a.printApplied(ctx, c.stackFlags, result, *c.json)
+}
+
+// An applied is what came of deploy and upgrade, as JSON.
+type applied struct {
+	*stack.Result
+	Store string `json:"store"` // the URL for programs and for --store
+}
+
+// printApplied prints what Apply did.
+func (a *app) printApplied(ctx context.Context, s *stackFlags, r *stack.Result, asJSON bool) error {
+	c, err := s.load(ctx)
+	if err != nil {
+		return err
+	}
+	url := s.storeOf(&c, r.Stack, r.Versions != nil && r.Versions.Lambda != "")
+	if asJSON {
+		return a.printJSON(applied{r, url})
+	}
+	switch r.Outcome {
+	case stack.Unchanged:
+		fmt.Fprintf(a.out, "%s: no change, it is as it is to be\n", r.Stack)
+	case stack.KeptNewer:
+		fmt.Fprintf(a.out, "%s: no change, a newer zael deployed it\n", r.Stack)
+	case stack.Begun:
+		fmt.Fprintf(a.out, "%s: begun, it is %s; zael status --name %s tells how it goes\n", r.Stack, r.Status, strings.TrimPrefix(r.Stack, "ZAEL-"))
+	default:
+		fmt.Fprintf(a.out, "%s: %s\n", r.Stack, r.Outcome)
+	}
+	if len(r.Changes) > 0 {
+		t := newTable("change", "resource", "type", "")
+		for _, ch := range r.Changes {
+			replaced := ""
+			if ch.Replacement == "True" {
+				replaced = "replaced"
+			}
+			t.add(strings.ToLower(ch.Action), ch.Resource, ch.Type, replaced)
+		}
+		t.write(a.out, "  ")
+	}
+	if v := r.Versions; v != nil {
+		fmt.Fprintf(a.out, "schema %s, aggregator %s\n", v.Schema, orNone(v.Lambda))
+	}
+	if r.Outcome != stack.Begun {
+		fmt.Fprintf(a.out, "store '%s'\n", url)
+	}
+	return nil
+}
+
+func orNone(text string) string {
+	if text == "" {
+		return "none"
+	}
+	return text
+}
+
+// printOutputs prints a stack's outputs.
+func (a *app) printOutputs(outputs map[string]string) {
+	t := newTable("output", "value")
+	for _, name := range slices.Sorted(maps.Keys(outputs)) {
+		t.add(name, outputs[name])
+	}
+	t.write(a.out, "")
+}
+
+// A codeFlag is the flag --code.
+type codeFlag struct{ path string }
+
+func (c *codeFlag) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&c.path, "code", "", "`FILE` with the function's code, a zip as zael lambda-export writes it (default: what this program has)")
+	_ = cmd.MarkFlagFilename("code", "zip")
+}
+
+// read is the code for an architecture.
+func (c *codeFlag) read(architecture string) (stack.Code, error) {
+	if c.path != "" {
+		data, err := os.ReadFile(c.path)
+		return stack.Code{Zip: data}, err
+	}
+	data, err := bootstrap.Zip(architecture)
+	if errors.Is(err, bootstrap.ErrMissing) {
+		err = fmt.Errorf("%w, or give a zip with --code", err)
+	}
+	return stack.Code{Zip: data}, err
+}

@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/zeroae/zael/stack"
+)
+
+// A deletedStack is what delete prints, as JSON.
+type deletedStack struct {
+	Stack  string `json:"stack_name"`
+	Status string `json:"status"` // deleted, or begun with --no-wait
+}
+
+func (a *app) delete() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "delete --name NAME",
+		Short: "Delete the stack of a limiter, its table and all that is in it",
+		Long: `Delete deletes the stack ZAEL-NAME with its table: buckets, limits, entities and
+usage are gone. A stack that is missing is fine. A stack under deletion protection
+stays: zael deploy with --deletion-protection=false lifts that.`,
+		Example: `  zael delete --name demo
+  zael delete --name demo --yes --no-wait`,
+		Args: cobra.NoArgs,
+	}
+	s := addStack(cmd, stackTimeout, "")
+	yes := cmd.Flags().BoolP("yes", "y", false, "do not ask")
+	wait := cmd.Flags().Bool("wait", true, "wait until CloudFormation is done")
+	noWait := cmd.Flags().Bool("no-wait", false, "begin, and leave it to CloudFormation")
+	cmd.MarkFlagsMutuallyExclusive("wait", "no-wait")
+	asJSON := addJSON(cmd)
+	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		return s.withStack(cmd.Context(), func(ctx context.Context, st *stack.Stack) error {
+			if !*yes {
+				if err := a.confirm("Delete " + st.Name() + ", its table and all that is in it?"); err != nil {
+					return err
+				}
+			}
+			begin := *noWait || !*wait
+			if err := st.Delete(ctx, &stack.Deletion{NoWait: begin, Progress: a.progressTo(*asJSON)}); err != nil {
+				return err
+			}
+			done := deletedStack{st.Name(), "deleted"}
+			if begin {
+				done.Status = "begun"
+			}
+			if *asJSON {
+				return a.printJSON(done)
+			}
+			fmt.Fprintf(a.out, "%s: %s\n", done.Stack, done.Status)
+			return nil
+		})
+	})
+	return cmd
+}
+
+// confirm asks on a terminal, and takes no answer for no.
+func (a *app) confirm(question string) error {
+	in, ok := a.in.(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return usagef("standard input is no terminal to ask on: say --yes if you mean it")
+	}
+	fmt.Fprintf(a.err, "%s [y/N] ", question)
+	answer, err := bufio.NewReader(in).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return nil
+	}
+	return errors.New("not deleted")
+}

@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zeroae/zael/stack"
+)
+
+func (a *app) status() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status --name NAME",
+		Short: "Tell how the stack of a limiter stands",
+		Long: `Status tells how the stack ZAEL-NAME stands: its resources, outputs, options and
+versions, and whether its template is that of this program. The exit code is 1 if
+there is none, and if its last operation failed or was taken back.`,
+		Example: `  zael status --name demo
+  zael status --name demo --json`,
+		Args: cobra.NoArgs,
+	}
+	s := addStack(cmd, askTimeout, "")
+	asJSON := addJSON(cmd)
+	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		return s.withStack(cmd.Context(), func(ctx context.Context, st *stack.Stack) error {
+			status, err := st.Status(ctx, nil)
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				err = a.printJSON(status)
+			} else {
+				a.printStatus(status)
+			}
+			if err == nil && (strings.Contains(status.Status, "FAILED") || strings.Contains(status.Status, "ROLLBACK")) {
+				err = &exitError{code: exitFailed}
+			}
+			return err
+		})
+	})
+	return cmd
+}
+
+func (a *app) printStatus(s *stack.Status) {
+	t := newTable("stack", s.Stack)
+	t.add("status", s.Status)
+	if s.Reason != "" {
+		t.add("reason", printable(s.Reason))
+	}
+	t.add("created", s.Created.Local().Format(time.DateTime))
+	if !s.Updated.IsZero() {
+		t.add("updated", s.Updated.Local().Format(time.DateTime))
+	}
+	o := s.Options
+	if len(o.Windows) > 0 {
+		usage := "no aggregator"
+		if !o.NoAggregator {
+			usage = fmt.Sprintf("%s, kept %d days; function on %s, %d MB, %d s, log %d days", strings.Join(windowTexts(o.Windows), " and "),
+				o.RetentionDays, o.Architecture, o.LambdaMemoryMB, o.LambdaTimeoutSeconds, o.LogRetentionDays)
+		}
+		t.add("usage", usage)
+		alarms := "none"
+		if !o.NoAlarms {
+			if alarms = "to nobody"; o.AlarmTopic != "" {
+				alarms = "to " + o.AlarmTopic
+			}
+		}
+		t.add("alarms", alarms)
+		t.add("protected", yesNo(s.Protected))
+		if o.PITRRecoveryDays > 0 {
+			t.add("recovery", fmt.Sprintf("%d days", o.PITRRecoveryDays))
+		}
+	}
+	if v := s.Versions; v != nil {
+		t.add("versions", fmt.Sprintf("schema %s, aggregator %s, programs from %s", v.Schema, orNone(v.Lambda), v.ClientMin))
+	}
+	for _, d := range s.Drift {
+		t.add("drift", fmt.Sprintf("%s is %s and would be %s", d.Option, d.Deployed, d.Wanted))
+	}
+	t.write(a.out, "")
+	fmt.Fprintln(a.out)
+	t = newTable("resource", "type", "status", "id")
+	for i := range s.Resources {
+		r := &s.Resources[i]
+		t.add(r.Name, r.Type, r.Status, r.PhysicalID)
+		if r.Reason != "" {
+			t.add("", printable(r.Reason))
+		}
+	}
+	t.write(a.out, "")
+	if len(s.Outputs) > 0 {
+		fmt.Fprintln(a.out)
+		a.printOutputs(s.Outputs)
+	}
+}
+
+func (a *app) list() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the stacks of limiters in an account and region",
+		Example: `  zael list --region eu-central-1
+  zael list --json`,
+		Args: cobra.NoArgs,
+	}
+	s := addAWS(cmd, askTimeout)
+	asJSON := addJSON(cmd)
+	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		c, err := s.load(cmd.Context())
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), s.timeout)
+		defer cancel()
+		all, err := stack.List(ctx, c)
+		if err != nil {
+			return s.ofStack(cmd.Context(), err)
+		}
+		if *asJSON {
+			return a.printJSON(all)
+		}
+		if len(all) == 0 {
+			fmt.Fprintf(a.out, "no stack of zael in %s\n", c.Region)
+			return nil
+		}
+		t := newTable("stack", "status", "created", "updated")
+		for i := range all {
+			updated := ""
+			if !all[i].Updated.IsZero() {
+				updated = all[i].Updated.Local().Format(time.DateTime)
+			}
+			t.add(all[i].Stack, all[i].Status, all[i].Created.Local().Format(time.DateTime), updated)
+		}
+		t.write(a.out, "")
+		return nil
+	})
+	return cmd
+}
