@@ -156,18 +156,26 @@ func TestRefusedCascadeLeavesNothing(t *testing.T) {
 	}
 }
 
-// The same when another process has charged the child meanwhile.
+// The same when another process has charged the child meanwhile: under limits of
+// another rate, and under such as differ in name only.
 func TestRefusedCascadeRestoresWhatIsThere(t *testing.T) {
 	t.Parallel()
-	a, b, _ := pair(t)
-	old, slower := define(10, 10, time.Hour), define(8, 5, time.Hour)
-	take(t, a, 0, nil, debit("child", ask("rpm", old, 1)), debit("parent", ask("rpm", old, 1)))
-	take(t, b, 0, nil, debit("child", ask("rpm", old, 5)), debit("parent", ask("rpm", old, 9)))
-	take(t, a, 0, zael.ErrExceeded, debit("child", ask("rpm", slower, 1)), debit("parent", ask("rpm", old, 1)))
-	if got := state(t, a, "child", "rpm"); got.Definition != old {
-		t.Errorf("child after a refusal of its parent: got %+v, want it under %+v", got, old)
+	old := define(10, 10, time.Hour)
+	renamed := old
+	renamed.Capacity = 5
+	for name, changed := range map[string]bucket.Definition{"rate": define(8, 5, time.Hour), "capacity": renamed, "revision": stored(old, 7)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b, _ := pair(t)
+			take(t, a, 0, nil, debit("child", ask("rpm", old, 1)), debit("parent", ask("rpm", old, 1)))
+			take(t, b, 0, nil, debit("child", ask("rpm", old, 5)), debit("parent", ask("rpm", old, 9)))
+			take(t, a, 0, zael.ErrExceeded, debit("child", ask("rpm", changed, 1)), debit("parent", ask("rpm", old, 1)))
+			if got := state(t, a, "child", "rpm"); got.Definition != old {
+				t.Errorf("child after a refusal of its parent: got %+v, want it under %+v", got, old)
+			}
+			left(t, a, 0, "child", "rpm", 4)
+		})
 	}
-	left(t, a, 0, "child", "rpm", 4)
 }
 
 // A limit that a process has not seen on a bucket that it remembers gets what

@@ -50,8 +50,13 @@ func (s *Store) undoUnknown(ctx context.Context, o *op) {
 
 // restorable tells whether there is more to undo than a give does, and all of
 // it is known: definitions that changed, from a state known to the unit, or
-// tokens taken by a clock that is behind, which have refilled by another's.
+// tokens taken by a clock that is behind, which have refilled by another's. Of a
+// write of which copies may be on their way nothing is known: one that comes
+// after others' writes has its id, and hides them.
 func (o *op) restorable() bool {
+	if o.unsure {
+		return false
+	}
 	converted := false
 	for i := range o.charges {
 		was, is := o.before.find(o.charges[i].Name), o.known.find(o.charges[i].Name)
@@ -76,13 +81,13 @@ func (s *Store) restore(ctx context.Context, o *op) bool {
 		if is == nil {
 			continue
 		}
-		var mark int64
-		text := is.text
+		state := o.known.state(c.Name)
+		mark, text := state.Give(o.at, c.Amount, state.Receipt()).Mark, is.text
 		if was != nil && was.text != is.text {
-			mark, text = was.mark, was.text
-		} else {
-			state := o.known.state(c.Name)
-			mark = state.Give(o.at, c.Amount, state.Receipt()).Mark
+			text = was.text
+			if was.turns != is.turns { // exact: the write was made from this mark
+				mark = was.mark
+			}
 		}
 		w.set(w.name("#m"+n, "m_"+c.Name), " = ", w.number(":v"+n, mark))
 		w.set(w.name("#d"+n, "d_"+c.Name), " = ", w.text(":t"+n, text))
