@@ -32,6 +32,7 @@ func (w *faultWorld) check(ctx context.Context, direct *dynamodb.Client) error {
 		w.tally.Unanswered += int(st.Unanswered)
 		w.tally.Undone += int(st.Undone)
 		w.tally.Contended += int(st.Contended)
+		w.tally.Conversions += int(st.Conversions)
 		if counted[i] > int(st.Repeated) {
 			errs = append(errs, fmt.Errorf("store %d: %d charges beside what its clients were told, and Stats.Repeated is %d", i, counted[i], st.Repeated))
 		}

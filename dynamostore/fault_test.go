@@ -24,7 +24,7 @@ import (
 
 const (
 	faultSeed      = "ZAEL_DYNAMO_FAULT_SEED"  // runs one schedule and prints it: faults are the same, how requests interleave is not
-	faultSchedules = "ZAEL_DYNAMO_FAULT_COUNT" // how many to run
+	faultSchedules = "ZAEL_DYNAMO_FAULT_COUNT" // how many to run, from the seed on
 	faultDefault   = 300
 	faultAtOnce    = 10
 )
@@ -34,6 +34,9 @@ func TestFaultySchedules(t *testing.T) {
 	first, n := uint64(1), uint64(faultDefault)
 	if testing.Short() {
 		n = 60
+	}
+	if os.Getenv(faultSeed) != "" {
+		n = 1
 	}
 	for _, v := range []struct {
 		name string
@@ -47,9 +50,7 @@ func TestFaultySchedules(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", v.name, err)
 		}
-		if *v.to = number; v.name == faultSeed {
-			n = 1
-		}
+		*v.to = number
 	}
 	c, _ := newClient(t)
 	table := newTable(t, c)
@@ -93,13 +94,13 @@ type faultTally struct {
 	LateApplied                              int // copies that arrived after their client had left, and were applied
 	Doubled, Repeated, Unanswered, Undone    int
 	RefusedCharged, FailedCharged, LostGives int
-	Cascades, Given, Contended               int
+	Cascades, Given, Contended, Conversions  int
 }
 
 func (t *faultTally) fields() []*int {
 	return []*int{
 		&t.Ops, &t.Taken, &t.Refused, &t.Failed, &t.Adjusts, &t.Requests, &t.Late, &t.Lost, &t.Throttled, &t.FiveXX, &t.LateApplied,
-		&t.Doubled, &t.Repeated, &t.Unanswered, &t.Undone, &t.RefusedCharged, &t.FailedCharged, &t.LostGives, &t.Cascades, &t.Given, &t.Contended,
+		&t.Doubled, &t.Repeated, &t.Unanswered, &t.Undone, &t.RefusedCharged, &t.FailedCharged, &t.LostGives, &t.Cascades, &t.Given, &t.Contended, &t.Conversions,
 	}
 }
 
@@ -117,7 +118,7 @@ func (t *faultTally) tells(tb testing.TB, n int) {
 	tb.Helper()
 	for what, got := range map[string]int{
 		"taken": t.Taken, "refused": t.Refused, "failed": t.Failed, "adjusts": t.Adjusts, "cascades": t.Cascades, "given": t.Given,
-		"late": t.Late, "lost": t.Lost, "throttled": t.Throttled, "5xx": t.FiveXX, "repeated": t.Repeated, "undone": t.Undone,
+		"late": t.Late, "lost": t.Lost, "throttled": t.Throttled, "5xx": t.FiveXX, "repeated": t.Repeated, "undone": t.Undone, "conversions": t.Conversions,
 	} {
 		if got < n/10 {
 			tb.Errorf("%s in %d schedules: got %d, too few to tell anything", what, n, got)

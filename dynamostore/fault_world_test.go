@@ -49,7 +49,8 @@ type place struct{ entity, limit string }
 type faultWorld struct {
 	seed   uint64
 	flavor flavor
-	faulty int // of 100 requests
+	faulty int  // of 100 requests
+	mixed  bool // every other store calls the limits by another definition, of the same axis
 	table  string
 	child  string
 	parent string
@@ -97,7 +98,7 @@ func newFaultWorld(tb testing.TB, table string, seed uint64) *faultWorld {
 	tb.Helper()
 	rng := rand.New(rand.NewPCG(seed, 0))
 	w := &faultWorld{
-		seed: seed, flavor: flavor(seed % uint64(flavors)), faulty: 5 + rng.IntN(40), table: table,
+		seed: seed, flavor: flavor(seed % uint64(flavors)), faulty: 5 + rng.IntN(40), mixed: rng.IntN(2) == 0, table: table,
 		child: fmt.Sprintf("child-%d", seed), parent: fmt.Sprintf("parent-%d", seed),
 		count: map[string]int{}, held: map[place]int64{}, begun: time.Now(),
 	}
@@ -316,7 +317,13 @@ func (w *faultWorld) begin(ctx context.Context, rng *rand.Rand, store int, take 
 
 // take takes, and returns what a lease would hold.
 func (w *faultWorld) take(ctx context.Context, rng *rand.Rand, store int) []zael.Debit {
-	charge := func(entity, limit string, n int64) zael.Charge { return ask(limit, w.limits[place{entity, limit}], n) }
+	charge := func(entity, limit string, n int64) zael.Charge {
+		d := w.limits[place{entity, limit}]
+		if w.mixed && store%2 == 1 {
+			d.Capacity++
+		}
+		return ask(limit, d, n)
+	}
 	n := 1 + rng.Int64N(5)
 	debits := []zael.Debit{debit(w.child, charge(w.child, "rpm", n))}
 	if rng.IntN(2) == 0 {
