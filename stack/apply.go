@@ -251,12 +251,8 @@ func (s *Stack) result(ctx context.Context, c *Change, d *deployed, o Outcome, c
 	if c.skipVersions {
 		return result, nil
 	}
-	lambda := ""
-	if d.params[paramAggregator] == "true" {
-		lambda = d.params[paramCodeVersion]
-	}
 	var err error
-	if result.Versions, err = s.record(ctx, lambda, c.By); err != nil {
+	if result.Versions, err = s.record(ctx, d, c.By); err != nil {
 		return nil, fmt.Errorf("stack: %s is %s, but its versions could not be noted: %w", s.name, d.status, err)
 	}
 	return result, nil

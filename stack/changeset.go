@@ -50,6 +50,14 @@ func (s *Stack) changeSet(ctx context.Context, c *Change, d *deployed, kind type
 	case fate == setGone:
 		return nil, nil
 	}
+	// The set is made for the stack as it is by now. If that is not how it was
+	// when c was compared with it, it may be wrong; if others change the stack
+	// from here on, CloudFormation does not execute the set.
+	again, err := s.describe(ctx, s.name)
+	if err != nil || !d.same(again) {
+		s.dropChangeSet(ctx, set)
+		return nil, err
+	}
 	watching, err := s.watch(ctx, d.id, c.Progress)
 	if err != nil {
 		return nil, err

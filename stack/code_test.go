@@ -244,7 +244,7 @@ func TestUploadOnTheEmulator(t *testing.T) {
 	t.Parallel()
 	s, code := emulated(t, newName()), codeOf("v1.0.0", newName())
 	apply(t, s, stack.Change{Options: &stack.Options{}, Code: code}, stack.Created)
-	c := s3.NewFromConfig(configOf(t, emulator.Endpoint(t), nil), func(o *s3.Options) { o.UsePathStyle = true })
+	c := s3.NewFromConfig(configOf(t, emulator.Endpoint(t)), func(o *s3.Options) { o.UsePathStyle = true })
 	bucket := "zael-artifacts-" + ministack.Account + "-" + ministack.Region
 	out, err := c.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: aws.String(code.Key())})
 	if err != nil {

@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -62,6 +63,20 @@ func (s *Stack) describe(ctx context.Context, nameOrID string) (*deployed, error
 // or program.
 func (d *deployed) busy() bool {
 	return strings.HasSuffix(string(d.status), "_IN_PROGRESS") && d.status != types.StackStatusReviewInProgress
+}
+
+// same tells whether nobody has changed the stack.
+func (d *deployed) same(now *deployed) bool {
+	return now != nil && d.id == now.id && d.status == now.status && d.updated.Equal(now.updated) &&
+		maps.Equal(d.params, now.params) && maps.Equal(d.tags, now.tags)
+}
+
+// lambda is the version of the function's code; empty without a function.
+func (d *deployed) lambda() string {
+	if d.params[paramAggregator] != "true" {
+		return ""
+	}
+	return d.params[paramCodeVersion]
 }
 
 // templateOf is the template that a stack was deployed with, as it was sent.

@@ -232,7 +232,7 @@ func TestList(t *testing.T) {
 	t.Parallel()
 	s := emulated(t, newName())
 	apply(t, s, stack.Change{Options: &stack.Options{NoAggregator: true, NoAlarms: true}}, stack.Created)
-	all, err := stack.List(t.Context(), configOf(t, emulator.Endpoint(t), nil))
+	all, err := stack.List(t.Context(), configOf(t, emulator.Endpoint(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestList(t *testing.T) {
 		t.Errorf("List: got %+v, want %s among them", all, s.Name())
 	}
 	remove(t, s)
-	if all, err = stack.List(t.Context(), configOf(t, emulator.Endpoint(t), nil)); err != nil || slices.ContainsFunc(all, is) {
+	if all, err = stack.List(t.Context(), configOf(t, emulator.Endpoint(t))); err != nil || slices.ContainsFunc(all, is) {
 		t.Errorf("List after the deletion: got %+v and %v, want it gone", all, err)
 	}
 }

@@ -30,13 +30,10 @@ var (
 func TestMain(m *testing.M) { table.Main(emulator.Tests(m)) }
 
 // configOf is for the services at an endpoint of this machine.
-func configOf(tb testing.TB, endpoint string, transport http.RoundTripper) aws.Config {
+func configOf(tb testing.TB, endpoint string) aws.Config {
 	tb.Helper()
-	if transport == nil {
-		t := &http.Transport{MaxIdleConnsPerHost: 100}
-		tb.Cleanup(t.CloseIdleConnections)
-		transport = t
-	}
+	transport := &http.Transport{MaxIdleConnsPerHost: 100}
+	tb.Cleanup(transport.CloseIdleConnections)
 	return aws.Config{
 		Region: ministack.Region, BaseEndpoint: aws.String(endpoint), HTTPClient: &http.Client{Transport: transport},
 		Credentials: credentials.NewStaticCredentialsProvider("zael", "zael", ""),
@@ -51,7 +48,7 @@ func newName() string { return fmt.Sprintf("test-%d-%d", time.Now().UnixNano()%1
 // emulated is a stack on the emulator, which no other test has.
 func emulated(tb testing.TB, name string) *stack.Stack {
 	tb.Helper()
-	s, err := stack.New(configOf(tb, emulator.Endpoint(tb), nil), name)
+	s, err := stack.New(configOf(tb, emulator.Endpoint(tb)), name)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -142,7 +142,7 @@ func TestParametersAreTheTemplates(t *testing.T) {
 // One leading ZAEL- is taken away; the rest is checked.
 func TestName(t *testing.T) {
 	t.Parallel()
-	c := configOf(t, "http://127.0.0.1:1", nil)
+	c := configOf(t, "http://127.0.0.1:1")
 	for name, want := range map[string]string{"demo": "ZAEL-demo", "ZAEL-demo": "ZAEL-demo", "ZAEL-ZAEL-x": "ZAEL-ZAEL-x", strings.Repeat("a", 33): "ZAEL-" + strings.Repeat("a", 33)} {
 		s, err := stack.New(c, name)
 		if err != nil || s.Name() != want {

@@ -113,27 +113,54 @@ func (s *Stack) firstRecord(ctx context.Context, by string) (*Record, error) {
 
 // record brings the record to what is deployed. It never takes a version back
 // that others rely on: of the schema's and the least client's the greater stays.
-func (s *Stack) record(ctx context.Context, lambda, by string) (*Record, error) {
-	for range tries {
+//
+// Other programs may change stack and record meanwhile. So where the record differs
+// from what was last seen deployed, that is looked at again after the record was
+// read, and the record is written only if it has not changed since.
+func (s *Stack) record(ctx context.Context, d *deployed, by string) (*Record, error) {
+	for n := range tries {
 		old, err := s.readRecord(ctx)
 		if err != nil {
 			return nil, err
 		}
-		r := Record{Schema: SchemaVersion, Lambda: lambda, ClientMin: leastClient, UpdatedAt: s.now(), UpdatedBy: by}
 		if old != nil {
 			if err := judge(old, devel).err; err != nil {
 				return nil, err
 			}
-			r.Schema, r.ClientMin = greater(old.Schema, r.Schema), greater(old.ClientMin, r.ClientMin)
-			if r.Schema == old.Schema && r.Lambda == old.Lambda && r.ClientMin == old.ClientMin {
+			if old.upTo(d.lambda()) == *old {
 				return old, nil
 			}
 		}
+		if old != nil || n > 0 {
+			now, err := s.describe(ctx, d.id)
+			if err != nil {
+				return nil, err
+			}
+			if now == nil || now.busy() {
+				return old, nil // who is at it writes what comes of it
+			}
+			d = now
+		}
+		r := old.upTo(d.lambda())
+		if old != nil && r == *old {
+			return old, nil
+		}
+		r.UpdatedAt, r.UpdatedBy = s.now(), by
 		if ok, err := s.writeRecord(ctx, old, r); ok || err != nil {
 			return &r, err
 		}
 	}
 	return nil, fmt.Errorf("stack: others keep changing the version record of %s", s.name)
+}
+
+// upTo is a record, nil for none, brought to a version of the function.
+func (r *Record) upTo(lambda string) Record {
+	if r == nil {
+		return Record{Schema: SchemaVersion, Lambda: lambda, ClientMin: leastClient}
+	}
+	up := *r
+	up.Schema, up.Lambda, up.ClientMin = greater(r.Schema, SchemaVersion), lambda, greater(r.ClientMin, leastClient)
+	return up
 }
 
 // greater of two versions, the first of equals.

@@ -169,6 +169,7 @@ func TestReviewInProgress(t *testing.T) {
 			}
 		}},
 		setIs(types.ChangeSetStatusCreateInProgress, ""), setIs(types.ChangeSetStatusCreateComplete, ""),
+		describes(fakeName, &found{id: idOne, status: types.StackStatusReviewInProgress}),
 		events(idOne, says(1, fakeName, "REVIEW_IN_PROGRESS", "")),
 		step{call: "ExecuteChangeSet"},
 		// The old status stands for a moment: that is not yet the end.
@@ -186,7 +187,7 @@ func TestOldStatusIsNotTheEnd(t *testing.T) {
 	old := events(idOne, says(2, fakeName, "UPDATE_COMPLETE", ""))
 	s := fake(t, steps(
 		describes(fakeName, complete(idOne, types.StackStatusUpdateComplete, bare())), template(stack.Template()),
-		anySet, setIs(types.ChangeSetStatusCreateComplete, ""), old, step{call: "ExecuteChangeSet"},
+		anySet, setIs(types.ChangeSetStatusCreateComplete, ""), describes(fakeName, complete(idOne, types.StackStatusUpdateComplete, bare())), old, step{call: "ExecuteChangeSet"},
 		describes(idOne, complete(idOne, types.StackStatusUpdateComplete, bare())), old,
 		describes(idOne, complete(idOne, types.StackStatusUpdateInProgress, wanted)), events(idOne, says(3, fakeName, "UPDATE_IN_PROGRESS", ""), says(2, fakeName, "UPDATE_COMPLETE", "")),
 		describes(idOne, complete(idOne, types.StackStatusUpdateComplete, wanted)), events(idOne, says(4, fakeName, "UPDATE_COMPLETE", ""), says(3, fakeName, "UPDATE_IN_PROGRESS", "")),
@@ -226,6 +227,10 @@ func TestTwoUpdaters(t *testing.T) {
 	wanted.PITRRecoveryDays = 7
 	for name, lost := range map[string][]step{
 		"busy": {{call: "CreateChangeSet", err: answered("ValidationError", "Stack:"+idOne+" is in UPDATE_IN_PROGRESS state and can not be updated.")}},
+		// It was executed before ours was made: ours would undo it.
+		"changed": {
+			anySet, setIs(types.ChangeSetStatusCreateComplete, ""), describes(fakeName, complete(idOne, types.StackStatusUpdateComplete, wanted)), {call: "DeleteChangeSet"},
+		},
 		"gone": {anySet, {call: "DescribeChangeSet", err: answered("ChangeSetNotFound", "ChangeSet [set] does not exist")}, {call: "DeleteChangeSet"}},
 		"obsolete": {
 			anySet,
@@ -233,7 +238,7 @@ func TestTwoUpdaters(t *testing.T) {
 			{call: "DeleteChangeSet"},
 		},
 		"not executable": {
-			anySet, setIs(types.ChangeSetStatusCreateComplete, ""), events(idOne),
+			anySet, setIs(types.ChangeSetStatusCreateComplete, ""), describes(fakeName, complete(idOne, types.StackStatusCreateComplete, bare())), events(idOne),
 			{call: "ExecuteChangeSet", err: answered("InvalidChangeSetStatus", "ChangeSet [set] cannot be executed")},
 			{call: "DeleteChangeSet"},
 		},
@@ -259,7 +264,7 @@ func TestUpdateAndItsRollbackFail(t *testing.T) {
 	wanted.PITRRecoveryDays = 7
 	s := fake(t, steps(
 		describes(fakeName, complete(idOne, types.StackStatusCreateComplete, bare())), template(stack.Template()),
-		anySet, setIs(types.ChangeSetStatusCreateComplete, ""), events(idOne), step{call: "ExecuteChangeSet"},
+		anySet, setIs(types.ChangeSetStatusCreateComplete, ""), describes(fakeName, complete(idOne, types.StackStatusCreateComplete, bare())), events(idOne), step{call: "ExecuteChangeSet"},
 		describes(idOne, complete(idOne, types.StackStatusUpdateRollbackFailed, wanted)),
 		events(idOne,
 			says(5, fakeName, "UPDATE_ROLLBACK_FAILED", "the following failed"), says(4, "ReadPolicy", "UPDATE_FAILED", "Resource update cancelled"),

@@ -37,7 +37,7 @@ func TestPlainBodies(t *testing.T) {
 	if _, ok := req.Body.(io.WriterTo); !ok {
 		t.Fatal("the body before: got no io.WriterTo")
 	}
-	if _, err := client.Do(req); err != nil || got != "text" {
+	if _, err := client.Do(req); err != nil || got != "text" { //nolint:bodyclose // there is no answer
 		t.Errorf("body: got %q and %v, want %q", got, err, "text")
 	}
 	for _, body := range []io.Reader{nil, http.NoBody, strings.NewReader("")} {
@@ -51,6 +51,6 @@ func TestPlainBodies(t *testing.T) {
 				t.Errorf("no body: got %v, want %v as it was", r.Body, before)
 			}
 			return nil, nil
-		})).Do(req)
+		})).Do(req) //nolint:bodyclose // there is no answer
 	}
 }
