@@ -5,6 +5,7 @@ package main_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,6 +34,13 @@ var (
 func TestMain(m *testing.M) {
 	if os.Getenv(countInterrupts) != "" {
 		os.Exit(interrupts())
+	}
+	if endpoint := os.Getenv(workEndpoint); endpoint != "" {
+		if err := work(context.Background(), endpoint, os.Getenv(workNamespace)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	dir, err := os.MkdirTemp("", "zael")
 	if err != nil {

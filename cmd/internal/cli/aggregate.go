@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/cobra"
 
 	"github.com/zeroae/zael"
@@ -79,6 +80,7 @@ func (a *app) openCounting(ctx context.Context, s *storeFlags, c *countFlags, lo
 		transport.MaxIdleConnsPerHost = 2 * aggregateParallel
 		d.config.HTTPClient = &http.Client{Transport: transport}
 	}
+	d.config.Logger = logging.Nop{} // what matters comes as an error
 	d.tables, d.streams = dynamodb.NewFromConfig(d.config), dynamodbstreams.NewFromConfig(d.config)
 	d.counter, err = usage.New(d.tables, d.table, config)
 	return d, err

@@ -31,6 +31,9 @@ type reading struct {
 const (
 	pauseLeast = 50 * time.Millisecond
 	pauseMost  = 5 * time.Second
+	// enough is how many records are counted without waiting for more, with which
+	// they could be written together.
+	enough = 100
 	// complainEvery is how often a worker says that it waits.
 	complainEvery = 30 * time.Second
 )
@@ -122,7 +125,7 @@ func (r *reading) read(ctx context.Context) {
 			r.finish(ctx)
 			return
 		}
-		if len(records) == 0 {
+		if len(records) < enough {
 			sleep(ctx, w.config.Poll)
 		}
 	}

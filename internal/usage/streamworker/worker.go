@@ -26,14 +26,14 @@ import (
 // A Config tunes a Worker. A nil Config and the zero Config are the same.
 type Config struct {
 	Lease time.Duration // after which others take over from a worker that shows no sign of life; 0: 15 s
-	Poll  time.Duration // between looks at a shard that has nothing new; 0: 500 ms
+	Poll  time.Duration // between looks at a shard that has little new: what comes in between is written together; 0: 1 s
 	Once  bool          // Run returns when all that was there is counted
 	Log   *slog.Logger  // nil: nobody
 }
 
 const (
 	defaultLease = 15 * time.Second
-	defaultPoll  = 500 * time.Millisecond
+	defaultPoll  = time.Second
 	oncePoll     = 100 * time.Millisecond
 	// caughtUp is how many answers of a shard without a bucket's record mean that
 	// there is nothing left: the engine may give empty ones before the end.

@@ -1,0 +1,286 @@
+//go:build unix
+
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	limits "github.com/zeroae/zael"
+	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/dynamolocal"
+	"github.com/zeroae/zael/internal/dynamolocal/dynamotest"
+)
+
+const (
+	usageTable    = "ZAEL-usage"
+	workEndpoint  = "ZAEL_TEST_WORK_ENDPOINT"  // makes this program one that acquires, on a table there
+	workNamespace = "ZAEL_TEST_WORK_NAMESPACE" // in which it does
+	workAcquires  = 3334
+	workKeys      = 30
+)
+
+// tableAt is the client of a table on this machine.
+func tableAt(endpoint string) (*dynamodb.Client, *http.Transport) {
+	transport := &http.Transport{MaxIdleConnsPerHost: 100}
+	return dynamodb.New(dynamodb.Options{
+		Region: "us-east-1", BaseEndpoint: aws.String(endpoint), HTTPClient: &http.Client{Transport: transport},
+		Credentials: credentials.NewStaticCredentialsProvider("zael", "zael", ""),
+	}), transport
+}
+
+// work acquires, settles and rolls back as a process of its own, and prints what was
+// used: "entity limit" and "entity events".
+func work(ctx context.Context, endpoint, namespace string) error {
+	c, _ := tableAt(endpoint)
+	s, err := dynamostore.New(c, usageTable, &dynamostore.Config{Namespace: namespace, CallTimeout: time.Minute})
+	if err != nil {
+		return err
+	}
+	l, err := limits.New(s, &limits.Config{Timeout: time.Minute})
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex
+	used := map[string]int64{}
+	var failed error
+	left := workAcquires
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() {
+			for {
+				mu.Lock()
+				left--
+				stop := left < 0 || failed != nil
+				mu.Unlock()
+				if stop {
+					return
+				}
+				entity := fmt.Sprintf("key-%d", rand.IntN(workKeys))
+				net, err := workOnce(ctx, l, entity)
+				mu.Lock()
+				if err != nil {
+					failed = err
+				}
+				used[entity+" events"]++
+				for name, n := range net {
+					used[entity+" "+name] += n
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if failed != nil {
+		return failed
+	}
+	if err := s.Close(ctx); err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(used)
+}
+
+func workOnce(ctx context.Context, l *limits.Limiter, entity string) (limits.Amounts, error) {
+	net := limits.Amounts{"rpm": 1, "tpm": 1 + rand.Int64N(2000)}
+	lease, err := l.Acquire(ctx, limits.Request{
+		Entity: entity, Resource: "gpt-4", Consume: maps.Clone(net),
+		Limits: []limits.Limit{limits.PerMinute("rpm", 1_000_000), limits.PerMinute("tpm", 1_000_000_000)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	switch rand.IntN(10) {
+	case 0:
+		return nil, lease.Rollback(ctx)
+	case 1, 2:
+		net["tpm"] = rand.Int64N(4000)
+		if err := lease.Settle(limits.Amounts{"tpm": net["tpm"]}); err != nil {
+			return nil, err
+		}
+	}
+	return net, lease.Commit(ctx)
+}
+
+// A usageBench is a table whose usage is counted.
+type usageBench struct {
+	t        *testing.T
+	endpoint string
+	client   *dynamodb.Client
+}
+
+func newUsageBench(t *testing.T) *usageBench {
+	t.Helper()
+	server := dynamotest.Start(t, dynamolocal.Options{})
+	b := &usageBench{t: t, endpoint: server.Endpoint()}
+	var transport *http.Transport
+	b.client, transport = tableAt(b.endpoint)
+	t.Cleanup(transport.CloseIdleConnections)
+	if err := dynamostore.CreateTable(t.Context(), b.client, usageTable); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// environment keeps programs away from AWS.
+func (b *usageBench) environment(more ...string) []string {
+	own := slices.DeleteFunc(os.Environ(), func(s string) bool { return len(s) > 4 && s[:4] == "AWS_" })
+	return append(append(own, "AWS_ACCESS_KEY_ID=zael", "AWS_SECRET_ACCESS_KEY=zael", "AWS_REGION=us-east-1",
+		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
+		"AWS_ENDPOINT_URL=http://127.0.0.1:1", "ZAEL_STORE=dynamodb://usage?endpoint="+b.endpoint), more...)
+}
+
+// start starts zael.
+func (b *usageBench) start(args ...string) (*exec.Cmd, *bytes.Buffer) {
+	b.t.Helper()
+	cmd := exec.CommandContext(b.t.Context(), program, args...)
+	cmd.Env = b.environment()
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		b.t.Fatal(err)
+	}
+	return cmd, &out
+}
+
+func (b *usageBench) kill(cmd *exec.Cmd) {
+	b.t.Helper()
+	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
+		b.t.Errorf("killing the worker: %v; it should run", err)
+	}
+	_ = cmd.Wait()
+}
+
+// worker is a process that acquires; what it used arrives at the end.
+func (b *usageBench) work(namespace string) func() map[string]int64 {
+	b.t.Helper()
+	cmd := exec.CommandContext(b.t.Context(), os.Args[0])
+	cmd.Env = b.environment(workEndpoint+"="+b.endpoint, workNamespace+"="+namespace)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, os.Stderr
+	if err := cmd.Start(); err != nil {
+		b.t.Fatal(err)
+	}
+	return func() map[string]int64 {
+		b.t.Helper()
+		used := map[string]int64{}
+		if err := cmd.Wait(); err != nil {
+			b.t.Fatalf("a process that acquires: %v", err)
+		}
+		if err := json.Unmarshal(out.Bytes(), &used); err != nil {
+			b.t.Fatal(err)
+		}
+		return used
+	}
+}
+
+func (b *usageBench) usage(namespace string, window limits.Window) map[string]int64 {
+	b.t.Helper()
+	s, err := dynamostore.New(b.client, usageTable, &dynamostore.Config{Namespace: namespace, UsageCounted: true})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer func() { _ = s.Close(b.t.Context()) }()
+	got := map[string]int64{}
+	q := limits.UsageQuery{Resource: "gpt-4", Window: window, From: time.Now().Add(map[limits.Window]time.Duration{limits.Hourly: -2 * time.Hour, limits.Daily: -48 * time.Hour}[window])}
+	for r, err := range s.Usage(b.t.Context(), q) {
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		got[r.Entity+" events"] += r.Events
+		for name, n := range r.Amounts {
+			got[r.Entity+" "+name] += n
+		}
+	}
+	return got
+}
+
+// counted waits until so many acquires are counted.
+func (b *usageBench) counted(events int64) {
+	b.t.Helper()
+	deadline := time.After(3 * time.Minute)
+	for {
+		var n int64
+		for _, namespace := range []string{"", "team"} {
+			for where, more := range b.usage(namespace, limits.Hourly) {
+				if len(where) > 7 && where[len(where)-7:] == " events" {
+					n += more
+				}
+			}
+		}
+		if n >= events {
+			return
+		}
+		select {
+		case <-deadline:
+			b.t.Fatalf("got %d acquires counted in three minutes, want %d", n, events)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// TestUsageIsExact: 10,000 acquires of three processes, some settled, some rolled
+// back, with the worker killed three times: usage is what was used, to the token.
+func TestUsageIsExact(t *testing.T) {
+	t.Parallel()
+	b := newUsageBench(t)
+	first, out := b.start("aggregate", "--lease", "1s")
+	defer func() {
+		if t.Failed() {
+			t.Logf("the first worker said:\n%.4000s", out)
+		}
+	}()
+	all := []func() map[string]int64{b.work(""), b.work("team"), b.work("team")}
+	b.counted(500)
+	b.kill(first)
+	second, _ := b.start("aggregate", "--lease", "1s")
+	third, _ := b.start("aggregate", "--lease", "1s") // shares, and takes over
+	b.counted(3000)
+	b.kill(second)
+	b.counted(5000)
+	b.kill(third)
+	want := map[string]map[string]int64{"": {}, "team": {}}
+	for i, wait := range all {
+		namespace := ""
+		if i > 0 {
+			namespace = "team"
+		}
+		for where, n := range wait() {
+			want[namespace][where] += n
+		}
+	}
+	last, out := b.start("aggregate", "--lease", "1s", "--once")
+	if err := last.Wait(); err != nil {
+		t.Errorf("zael aggregate --once: got %v, want exit code 0; it said\n%s", err, out)
+	}
+	for namespace, want := range want {
+		for _, window := range []limits.Window{limits.Hourly, limits.Daily} {
+			if got := b.usage(namespace, window); !maps.Equal(got, want) {
+				t.Errorf("%s usage in %q: got %v, want %v", window, namespace, got, want)
+			}
+		}
+	}
+	// Again there is nothing to do.
+	again, out := b.start("aggregate", "--once", "--json")
+	var stats struct {
+		Records int64 `json:"records"`
+	}
+	if err := again.Wait(); err != nil || json.Unmarshal(out.Bytes()[bytes.IndexByte(out.Bytes(), '{'):], &stats) != nil || stats.Records != 0 {
+		t.Errorf("zael aggregate --once again: got %v and %s, want no records", err, out)
+	}
+}
