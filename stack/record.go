@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"golang.org/x/mod/semver"
+
+	"github.com/zeroae/zael/dynamostore"
 )
 
 // records is what is used of *dynamodb.Client. A write is an UpdateItem, which
@@ -44,6 +46,9 @@ func recordKey() map[string]types.AttributeValue {
 // readRecord reads the record; nil if there is none.
 func (s *Stack) readRecord(ctx context.Context) (*Record, error) {
 	out, err := s.records.GetItem(ctx, &dynamodb.GetItemInput{TableName: &s.name, Key: recordKey(), ConsistentRead: aws.Bool(true)})
+	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
+		return nil, fmt.Errorf("stack: reading the versions of %s: %w", s.name, dynamostore.ErrNoTable)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("stack: reading the versions of %s: %w", s.name, err)
 	}

@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "building zael:", err)
 		os.Exit(1)
 	}
-	engine.Main(m, goleak.Cleanup(func(code int) {
+	engine.Main(emulator.Tests(m), goleak.Cleanup(func(code int) {
 		_ = os.RemoveAll(dir)
 		os.Exit(code)
 	}))

@@ -1,0 +1,194 @@
+//go:build unix
+
+package main_test
+
+import (
+	"archive/zip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/zeroae/zael/internal/ministack"
+)
+
+var emulator ministack.Engine
+
+// A cloud is the program with an emulator of AWS.
+type cloud struct {
+	shop
+	flags []string
+}
+
+func newCloud(t *testing.T) cloud {
+	t.Helper()
+	return cloud{shop{t: t, store: "memory:"}, []string{"--endpoint-url", emulator.Endpoint(t)}}
+}
+
+// says runs the program with the emulator's flags and wants an exit code and a text.
+func (c cloud) says(code int, want string, args ...string) string {
+	c.t.Helper()
+	out, errs := c.run(code, append(args, c.flags...)...)
+	if !strings.Contains(out+errs, want) {
+		c.t.Errorf("zael %s: got %q and %q, want %q", strings.Join(args, " "), out, errs, want)
+	}
+	return out
+}
+
+// codeZip is a zip that could be the function's, by its looks.
+func codeZip(t *testing.T) (path, architecture string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "code.zip")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w := zip.NewWriter(f)
+	h := &zip.FileHeader{Name: "bootstrap", Method: zip.Deflate}
+	h.SetMode(0o755)
+	entry, err := w.CreateHeader(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := os.Open(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if _, err := io.Copy(entry, in); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path, map[string]string{"amd64": "x86_64", "arm64": "arm64"}[runtime.GOARCH]
+}
+
+// TestStack: the life of a stack, as a user leads it.
+func TestStack(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("the function is a program for Linux")
+	}
+	c := newCloud(t)
+	code, architecture := codeZip(t)
+	deploy := func(more ...string) []string {
+		return append([]string{"deploy", "--name", "cli", "--code", code, "--architecture", architecture}, more...)
+	}
+	c.says(1, "there is no such stack: ZAEL-cli", "status", "--name", "cli")
+	c.says(1, "there is no such table", "check", "--name", "cli")
+	c.says(1, "there is no such stack", "upgrade", "--name", "cli")
+	c.says(0, "CREATE_COMPLETE              Table ", deploy()...)
+	c.says(0, "ZAEL-cli: no change", deploy()...)
+	c.says(0, "modify  ", deploy("--retention-days", "30", "--tag", "team=a")...)
+	c.says(0, "kept 30 days", "status", "-n", "cli")
+	c.says(0, "compatible\n", "check", "-n", "cli")
+	c.says(0, "aggregator", "version", "-n", "cli")
+	c.says(0, "no change", "upgrade", "-n", "cli", "--code", code)
+	c.says(0, "no change", "upgrade", "-n", "cli", "--lambda-only", "--code", code)
+	c.says(0, "ZAEL-cli  UPDATE_COMPLETE", "list")
+	var status struct {
+		Options struct {
+			Retention int               `json:"retention_days"`
+			Tags      map[string]string `json:"tags"`
+		} `json:"options"`
+		Drift []any `json:"drift"`
+	}
+	out := c.says(0, "", "status", "-n", "cli", "--json")
+	if err := json.Unmarshal([]byte(out), &status); err != nil || status.Options.Retention != 30 || status.Options.Tags["team"] != "a" || len(status.Drift) != 0 {
+		t.Errorf("got %+v (%v), want what was deployed, and no drift", status, err)
+	}
+
+	out = c.says(0, "", deploy("--retention-days", "30", "--tag", "team=a", "--json")...)
+	var result struct {
+		Store string `json:"store"`
+	}
+	if err := json.Unmarshal([]byte(out), &result); err != nil || !strings.HasPrefix(result.Store, "dynamodb://cli?") || !strings.Contains(result.Store, "usage=true") {
+		t.Fatalf("got %s (%v), want the store", out, err)
+	}
+	onTable := shop{t: t, store: result.Store}
+	onTable.run(0, under("true")...)
+	onTable.left("9")
+
+	c.says(0, "ZAEL-cli: updated", deploy("--deletion-protection")...)
+	c.says(1, "it is protected from deletion", "delete", "-n", "cli", "--yes")
+	c.says(0, "ZAEL-cli: updated", deploy()...)
+	c.says(2, "say --yes if you mean it", "delete", "-n", "cli")
+	c.says(0, "ZAEL-cli: deleted", "delete", "-n", "cli", "--yes")
+	c.says(0, "ZAEL-cli: deleted", "delete", "-n", "cli", "--yes")
+	c.says(0, "ZAEL-later: begun", "deploy", "-n", "later", "--no-aggregator", "--no-alarms", "--no-wait")
+	c.says(0, "ZAEL-later: begun", "delete", "-n", "later", "--no-wait", "--yes")
+}
+
+func TestStackUsage(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	for args, want := range map[string]string{
+		"deploy --retention-days 4000":             "--retention-days 4000 is not 1 to 3650 days",
+		"deploy --snapshot-windows yearly":         `--snapshot-windows "yearly" is not one of`,
+		"deploy --role-name-format x":              "--role-name-format",
+		"deploy --tag aws:x=1":                     "--tag",
+		"deploy --name 9":                          `--name "9" is not a letter`,
+		"deploy --no-alarms --enable-alarms":       "none of the others can be",
+		"deploy --timeout 0s":                      "--timeout 0s is not above 0",
+		"delete":                                   `required flag(s) "name" not set`,
+		"status":                                   `required flag(s) "name" not set`,
+		"list --endpoint-url ftp://127.0.0.1":      "--endpoint-url",
+		"lambda-export --architecture sparc":       "--architecture",
+		"aggregate --store memory:":                "is not in DynamoDB",
+		"redrive --store dynamodb://x --max -1":    "--max -1 is negative",
+		"aggregate --store dynamodb://x --lease 0": "--lease",
+	} {
+		words := strings.Fields(args)
+		if strings.HasPrefix(args, "deploy") || args == "delete" || args == "status" {
+			words = append(words, c.flags...)
+		}
+		if out, errs := c.run(2, words...); !strings.Contains(errs, want) || out != "" {
+			t.Errorf("zael %s: got %q and %q, want %q", args, out, errs, want)
+		}
+	}
+	c.run(4, "list", "--endpoint-url", "http://127.0.0.1:1")
+}
+
+// TestExport: what others deploy by.
+func TestExport(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := shop{t: t, store: "memory:"}
+	template, _ := s.run(0, "cfn-template")
+	file := filepath.Join(dir, "zael.yaml")
+	s.run(0, "cfn-template", "--output", file)
+	if written, err := os.ReadFile(file); err != nil || string(written) != template || !strings.Contains(template, "AWS::DynamoDB::Table") {
+		t.Errorf("got %d bytes and %d (%v), want the template", len(template), len(written), err)
+	}
+	zipped := filepath.Join(dir, "lambda.zip")
+	cmd := s.command("lambda-export", "--output", zipped, "--json")
+	out, err := cmd.CombinedOutput()
+	if err != nil { // this program was built without it, as go install builds it
+		if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(string(out), "make build") {
+			t.Errorf("got exit code %d and %s, want what to do", code, out)
+		}
+		if _, err := os.Stat(zipped); err == nil {
+			t.Error("got a file, want none")
+		}
+		return
+	}
+	var e struct {
+		Bytes int64 `json:"bytes"`
+	}
+	info, err := os.Stat(zipped)
+	if err != nil || json.Unmarshal(out, &e) != nil || info.Size() != e.Bytes {
+		t.Errorf("got %s (%v), want a file of that size", out, err)
+	}
+	if out, errs := s.run(1, "lambda-export", "-o", zipped); !strings.Contains(errs, "--force") {
+		t.Errorf("again: got %q and %q, want that it is there", out, errs)
+	}
+	if out, _ := s.run(0, "lambda-export", "-o", zipped, "-f"); !strings.Contains(out, fmt.Sprint("wrote ", zipped)) {
+		t.Errorf("with force: got %q", out)
+	}
+}
