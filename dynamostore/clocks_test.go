@@ -91,7 +91,7 @@ func TestClocksApartMintNothing(t *testing.T) {
 	table := newTable(t, plain)
 	ahead := apart(t, table, 30*time.Second)
 	behind := apart(t, table, -30*time.Second)
-	const rate, burst = 20, 200
+	const rate, burst = 20, 120
 	limit := zael.Limit{Name: "rps", Burst: burst, RefillAmount: rate, RefillPeriod: time.Second}
 	req := zael.Request{Entity: "e", Resource: "gpt-4", Limits: []zael.Limit{limit}, Consume: zael.Amounts{"rps": 1}}
 	begin, admitted := time.Now(), 0

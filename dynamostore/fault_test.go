@@ -25,7 +25,7 @@ import (
 const (
 	faultSeed      = "ZAEL_DYNAMO_FAULT_SEED"  // runs one schedule and prints it: faults are the same, how requests interleave is not
 	faultSchedules = "ZAEL_DYNAMO_FAULT_COUNT" // how many to run, from the seed on
-	faultDefault   = 300
+	faultDefault   = 200
 	faultAtOnce    = 10
 )
 
