@@ -57,6 +57,23 @@ const (
 // or ctx is done; then calls under way still end and count. Progress, if it is
 // not nil, is called about four times a second.
 func Run(ctx context.Context, store zael.Store, job *Job, progress func(Counts)) (*Tally, error) {
+	if err := warm(ctx, store, job); err != nil {
+		return nil, err
+	}
+	return run(ctx, store, job, progress)
+}
+
+// warm makes a call, so that connections and the like are there when the time
+// begins: until the first write a bucket is full and refills nothing.
+func warm(ctx context.Context, store zael.Store, job *Job) error {
+	if ctx.Err() != nil {
+		return nil // there will be no calls
+	}
+	_, _, err := store.Buckets(ctx, time.Now(), []zael.Key{{Entity: job.Entity(0), Resource: job.Resource}})
+	return err
+}
+
+func run(ctx context.Context, store zael.Store, job *Job, progress func(Counts)) (*Tally, error) {
 	window := new(span)
 	end := time.Now().Add(job.Duration)
 	window.end.Store(end.UnixNano())

@@ -39,6 +39,9 @@ func Work(ctx context.Context, store zael.Store, in io.Reader, out io.Writer) er
 	if job == nil {
 		return errors.New("reading the job: there is none")
 	}
+	if err := warm(ctx, store, job); err != nil {
+		return err
+	}
 	if err := reports.Encode(report{Ready: true}); err != nil {
 		return err
 	}
@@ -58,7 +61,7 @@ func Work(ctx context.Context, store zael.Store, in io.Reader, out io.Writer) er
 	case <-ctx.Done():
 	}
 	var lost error
-	tally, err := Run(ctx, store, job, func(c Counts) {
+	tally, err := run(ctx, store, job, func(c Counts) {
 		if err := reports.Encode(report{Progress: &c}); err != nil {
 			lost = err
 			cancel()
