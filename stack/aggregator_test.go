@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/stack"
 )
 
@@ -49,7 +50,7 @@ func TestFunctionCountsUsage(t *testing.T) {
 	s.SetTemplate(strings.Replace(stack.Template(), "StartingPosition: LATEST", "StartingPosition: TRIM_HORIZON", 1))
 	apply(t, s, stack.Change{Options: &stack.Options{Architecture: architecture}, Code: code}, stack.Created)
 
-	l, err := opened(t, stack.Config{Name: name, Namespace: "tenant"})
+	l, err := opened(t, stack.Config{Name: name, Store: dynamostore.Config{Namespace: "tenant"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,11 +3,6 @@ package stack
 import (
 	"context"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-
-	"github.com/zeroae/zael"
 )
 
 // What the tests look at of the inside.
@@ -45,11 +40,6 @@ func (s *Stack) Quick() *Stack { s.least, s.most = 10*time.Millisecond, 50*time.
 
 // Key is where the code is in a bucket.
 func (c Code) Key() string { return c.key() }
-
-// OpenOn is Open with a stack that is there.
-func (s *Stack) OpenOn(ctx context.Context, a aws.Config, c *Config) (*zael.Limiter, error) {
-	return s.open(ctx, dynamodb.NewFromConfig(a), c)
-}
 
 // Prepare is what Open does before it makes a limiter.
 func (s *Stack) Prepare(ctx context.Context, c *Config) (*Record, error) { return s.prepare(ctx, c) }

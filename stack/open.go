@@ -45,12 +45,12 @@ type Config struct {
 	// SkipVersionCheck neither reads nor writes the versions of the table.
 	SkipVersionCheck bool
 
-	// UsageCounted says that something else than the stack's function counts
-	// usage, such as `zael aggregate`. See dynamostore.Config.
-	UsageCounted bool
+	// Store is how the table is used: Namespace, CallTimeout and so on. UsageCounted
+	// is set where the stack has a function; set it where something else counts,
+	// such as `zael aggregate`.
+	Store dynamostore.Config
 
-	Namespace string      // see dynamostore.Config
-	Limiter   zael.Config // FailureMode, Timeout, Principal and so on
+	Limiter zael.Config // FailureMode, Timeout, Principal and so on
 }
 
 // connections are kept to the table: the library's own 10 have callers wait for
@@ -110,8 +110,11 @@ func (s *Stack) open(ctx context.Context, client *dynamodb.Client, c *Config) (*
 	if err != nil {
 		return nil, err
 	}
-	counted := c.UsageCounted || r != nil && r.Lambda != "" || r == nil && c.Options != nil && !c.Options.NoAggregator
-	store, err := dynamostore.New(client, s.name, &dynamostore.Config{Namespace: c.Namespace, UsageCounted: counted})
+	config := c.Store
+	if r != nil && r.Lambda != "" || r == nil && c.Options != nil && !c.Options.NoAggregator {
+		config.UsageCounted = true
+	}
+	store, err := dynamostore.New(client, s.name, &config)
 	if err != nil {
 		return nil, err
 	}

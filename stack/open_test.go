@@ -5,8 +5,10 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/stack"
 )
 
@@ -15,6 +17,7 @@ func opened(t *testing.T, c stack.Config) (*zael.Limiter, error) {
 	t.Helper()
 	a := configOf(t, emulator.Endpoint(t))
 	c.AWS = &a
+	c.Store.CallTimeout, c.Limiter.Timeout = time.Minute, time.Minute // the machine may be busy
 	return stack.Open(t.Context(), &c)
 }
 
@@ -54,7 +57,7 @@ func TestOpen(t *testing.T) {
 		t.Errorf("usage: got %v, want it counted, as the stack has an aggregator", err)
 	}
 	// Another namespace, another tenant.
-	tenant, err := opened(t, stack.Config{Name: name, Namespace: "tenant"})
+	tenant, err := opened(t, stack.Config{Name: name, Store: dynamostore.Config{Namespace: "tenant"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,14 +104,14 @@ func TestOpenClosesItsStore(t *testing.T) {
 func TestOpenUsage(t *testing.T) {
 	t.Parallel()
 	name := newName()
-	for counted, c := range map[bool]stack.Config{false: {Options: bare()}, true: {Options: bare(), UsageCounted: true}} {
+	for counted, c := range map[bool]stack.Config{false: {Options: bare()}, true: {Options: bare(), Store: dynamostore.Config{UsageCounted: true}}} {
 		c.Name = name
 		l, err := opened(t, c)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := l.Usage(t.Context(), zael.UsageQuery{Entity: "key-1"}); errors.Is(err, errors.ErrUnsupported) == counted {
-			t.Errorf("usage with UsageCounted %v: got %v", counted, err)
+			t.Errorf("usage counted %v: got %v", counted, err)
 		}
 		if err := l.Close(t.Context()); err != nil {
 			t.Error(err)
@@ -127,7 +130,7 @@ func TestOpenRefuses(t *testing.T) {
 		"Config.Region":         {Name: "demo", AWS: &nowhere},
 		"name":                  {Name: "1", AWS: &a},
 		"Options.RetentionDays": {Name: "demo", AWS: &a, Options: &stack.Options{RetentionDays: -1}},
-		"Config.Namespace":      {Name: "demo", AWS: &a, Namespace: "a/b", SkipVersionCheck: true},
+		"Config.Namespace":      {Name: "demo", AWS: &a, Store: dynamostore.Config{Namespace: "a/b"}, SkipVersionCheck: true},
 		"Config.Timeout":        {Name: "demo", AWS: &a, SkipVersionCheck: true, Limiter: zael.Config{Timeout: -1}},
 		"endpoint":              {Name: "demo", Region: "eu-central-1", Endpoint: "nonsense"},
 	} {

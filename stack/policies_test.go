@@ -105,8 +105,15 @@ func newRole(t *testing.T, tab string) *role {
 	c := configOf(t, table.Endpoint(t))
 	c.HTTPClient = &http.Client{Transport: rec}
 	r := &role{recorder: rec, t: t, client: dynamodb.NewFromConfig(c, func(o *dynamodb.Options) { o.DisableValidateResponseChecksum = true })}
-	s := stack.NewFake(tab, scripted(t), nil, nil, r.client)
-	l, err := s.OpenOn(t.Context(), c, &stack.Config{UsageCounted: true, Limiter: zael.Config{Timeout: time.Minute, ConfigTTL: time.Nanosecond}})
+	if _, err := stack.NewFake(tab, scripted(t), nil, nil, r.client).Prepare(t.Context(), &stack.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	// As Open does, but with patience: the machine may be busy.
+	store, err := dynamostore.New(r.client, tab, &dynamostore.Config{UsageCounted: true, CallTimeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := zael.New(store, &zael.Config{Timeout: 2 * time.Minute, ConfigTTL: time.Nanosecond, CloseStore: true})
 	if err != nil {
 		t.Fatal(err)
 	}

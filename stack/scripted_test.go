@@ -267,8 +267,8 @@ func TestUpdateAndItsRollbackFail(t *testing.T) {
 		anySet, setIs(types.ChangeSetStatusCreateComplete, ""), describes(fakeName, complete(idOne, types.StackStatusCreateComplete, bare())), events(idOne), step{call: "ExecuteChangeSet"},
 		describes(idOne, complete(idOne, types.StackStatusUpdateRollbackFailed, wanted)),
 		events(idOne,
-			says(5, fakeName, "UPDATE_ROLLBACK_FAILED", "the following failed"), says(4, "ReadPolicy", "UPDATE_FAILED", "Resource update cancelled"),
-			says(3, "Table", "UPDATE_FAILED", "not allowed"), says(2, "Table", "UPDATE_IN_PROGRESS", ""), says(1, fakeName, "UPDATE_IN_PROGRESS", "")),
+			says(5, fakeName, "UPDATE_ROLLBACK_FAILED", "the following failed"), says(4, "Table", "UPDATE_FAILED", "not allowed"),
+			says(3, "ReadPolicy", "UPDATE_FAILED", "Resource update cancelled"), says(2, "Table", "UPDATE_IN_PROGRESS", ""), says(1, fakeName, "UPDATE_IN_PROGRESS", "")),
 	)...)
 	_, err := s.Apply(t.Context(), stack.Change{Options: wanted})
 	var e *stack.Error
