@@ -66,10 +66,7 @@ func Run(ctx context.Context, store zael.Store, job *Job, progress func(Counts))
 // warm makes a call, so that connections and the like are there when the time
 // begins: until the first write a bucket is full and refills nothing.
 func warm(ctx context.Context, store zael.Store, job *Job) error {
-	if ctx.Err() != nil {
-		return nil // there will be no calls
-	}
-	_, _, err := store.Buckets(ctx, time.Now(), []zael.Key{{Entity: job.Entity(0), Resource: job.Resource}})
+	_, _, err := store.Buckets(context.WithoutCancel(ctx), time.Now(), []zael.Key{{Entity: job.Entity(0), Resource: job.Resource}})
 	return err
 }
 
