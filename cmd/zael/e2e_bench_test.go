@@ -78,8 +78,8 @@ func TestBenchCascade(t *testing.T) {
 func TestBenchText(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	out, errs := s.run(0, "bench", "--store", "memory:", "--duration", "100ms", "--limit", "n=50/h")
-	if errs != "" || !strings.HasPrefix(out, "memory:, 1 process with 64 callers, 1 key, 0.1 s\n") || !strings.Contains(out, "\nn=50/h          50     50  100.0 %\n") || !strings.Contains(out, "\nerrors    0\n") {
+	out, errs := s.run(0, "bench", "--store", "memory:", "--duration", "500ms", "--limit", "n=50/h")
+	if errs != "" || !strings.HasPrefix(out, "memory:, 1 process with 64 callers, 1 key, 0.5 s\n") || !strings.Contains(out, "\nn=50/h          50     50  100.0 %\n") || !strings.Contains(out, "\nerrors    0\n") {
 		t.Errorf("got %q and\n%s", errs, out)
 	}
 }

@@ -56,7 +56,7 @@ func TestDynamoDB(t *testing.T) {
 func TestBenchDynamoDB(t *testing.T) {
 	t.Parallel()
 	s := onDynamoDB(t)
-	out, errs := s.run(0, "bench", "--json", "--processes", "3", "--callers", "4", "--duration", "1s", "--timeout", "30s", "--limit", "n=20/h")
+	out, errs := s.run(0, "bench", "--json", "--processes", "3", "--callers", "4", "--duration", "3s", "--timeout", "30s", "--limit", "n=20/h")
 	var r struct {
 		Admitted int64    `json:"admitted"`
 		Ideal    int64    `json:"ideal"`
@@ -67,7 +67,7 @@ func TestBenchDynamoDB(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &r); err != nil || errs != "" || r.Errors != 0 || r.Admitted != r.Ideal {
 		t.Errorf("got %s and %q (%v), want all of the ideal and no error", out, errs, err)
 	}
-	if r.Calls == nil || r.Writes == nil || *r.Calls <= 0 || *r.Writes <= 0 || *r.Writes > *r.Calls {
+	if r.Calls == nil || r.Writes == nil || *r.Calls <= 0 || *r.Writes <= 0 || *r.Writes > *r.Calls+1 { // the first one costs 2
 		t.Errorf("got %s, want calls and write units of each acquire", out)
 	}
 }
