@@ -47,9 +47,10 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 // DynamoDB transactions"). Batches have an action of their own.
 func (r *recorder) note(operation string, text []byte) {
 	var in struct {
-		TableName, IndexName string
-		RequestItems         map[string]any
-		TransactItems        []map[string]struct{ TableName string }
+		TableName     string                      `json:"TableName"`
+		IndexName     string                      `json:"IndexName"`
+		RequestItems  map[string]any              `json:"RequestItems"`
+		TransactItems []map[string]map[string]any `json:"TransactItems"`
 	}
 	if err := json.Unmarshal(text, &in); err != nil {
 		r.t.Errorf("%s: %v", operation, err)
@@ -74,7 +75,8 @@ func (r *recorder) note(operation string, text []byte) {
 				if !ok {
 					r.t.Errorf("a transaction: got a part %s, want a known one", kind)
 				}
-				need(action, w.TableName)
+				tab, _ := w["TableName"].(string)
+				need(action, tab)
 			}
 		}
 	case "BatchGetItem", "BatchWriteItem":
