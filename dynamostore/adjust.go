@@ -3,11 +3,13 @@ package dynamostore
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/gather"
 )
 
 // Adjust implements zael.BucketStore. Several debits are applied at the same
@@ -15,6 +17,10 @@ import (
 // write is lost its charges are repeated, as those of Take, and its gives are
 // forgotten: they refill by themselves.
 func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) (time.Time, error) {
+	if !s.inflight.begin() {
+		return now, errClosed
+	}
+	defer s.inflight.end()
 	if err := s.check(ctx, debits); err != nil {
 		return now, err
 	}
@@ -25,8 +31,7 @@ func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) 
 	errs := make([]error, len(debits))
 	var wg sync.WaitGroup
 	for i := range debits {
-		o := s.op(adjusts, at, &debits[i])
-		work := func() { errs[i] = s.adjust(ctx, o, debits[i].Charges) }
+		work := func() { errs[i] = s.adjust(ctx, at, &debits[i]) }
 		if i < len(debits)-1 {
 			wg.Go(work)
 		} else {
@@ -38,16 +43,13 @@ func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) 
 }
 
 // adjust adjusts one bucket.
-func (s *Store) adjust(ctx context.Context, o *op, charges []zael.Charge) error {
-	v, err := s.run(ctx, o)
-	if err != nil {
-		return err
+func (s *Store) adjust(ctx context.Context, at bucket.Instant, d *zael.Debit) error {
+	m := gather.Member{Kind: gather.Adjust, Charges: slices.Clone(d.Charges), At: at}
+	if s.ask(ctx, d.Key, &m); m.Verdict == gather.Failed {
+		return m.Err
 	}
-	if v == contended {
-		return fmt.Errorf("dynamostore: %d calls for one write: %w", maxCalls, zael.ErrContention)
-	}
-	for i := range charges {
-		charges[i].State = o.known.state(charges[i].Name)
+	for i := range d.Charges {
+		d.Charges[i].State = m.Bucket.State(d.Charges[i].Name)
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/gather"
 )
 
 // client is what a Store uses of *dynamodb.Client.
@@ -66,6 +67,10 @@ type Config struct {
 	// usage. Without it reading usage gives errors.ErrUnsupported.
 	UsageCounted bool
 
+	// Direct makes each operation a write of its own: nothing is gathered, and no
+	// refusal remembered. It is for comparisons.
+	Direct bool
+
 	// CountUnits asks the table what each call costs; see Stats.
 	CountUnits bool
 }
@@ -91,7 +96,7 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-// A Store is a zael.Store with every role but zael.LocalStore, in a DynamoDB
+// A Store is a zael.Store with every role, in a DynamoDB
 // table. Its methods may be called concurrently, by any number of Stores and
 // processes on one table.
 type Store struct {
@@ -103,17 +108,20 @@ type Store struct {
 	clock  *clock
 	stats  counters
 
-	asking  chan struct{} // held by who asks for the engine's time
-	wall    func() time.Time
-	random  func() uint64
-	undoing sync.WaitGroup
-	closed  atomic.Bool
+	gather   *gather.Gatherer
+	inflight inflight
+
+	asking chan struct{} // held by who asks for the engine's time
+	wall   func() time.Time
+	random func() uint64
+	closed atomic.Bool
 
 	timeless atomic.Bool // the engine answers and tells no time: it is believed to have ours
 }
 
 var (
 	_ zael.Store          = (*Store)(nil)
+	_ zael.LocalStore     = (*Store)(nil)
 	_ zael.EntityStore    = (*Store)(nil)
 	_ zael.LimitStore     = (*Store)(nil)
 	_ zael.CapacityReader = (*Store)(nil)
@@ -146,24 +154,22 @@ func New(client client, table string, config *Config) (*Store, error) {
 		cache: newCache(c.CachedBuckets), clock: new(clock),
 		asking: make(chan struct{}, 1), wall: time.Now, random: rand.Uint64,
 	}
+	if !c.Direct {
+		s.gather = gather.New(engine{s}, gather.Config{
+			MaxLimits: maxLimits, Remembered: c.CachedBuckets, Tries: maxRetries, Go: s.inflight.spawn,
+		})
+	}
 	return s, nil
 }
 
-// Close waits for give-backs that are on their way, as long as ctx lets it.
+// Close waits for what is on its way, give-backs too, as long as ctx lets it.
 // Later calls give errors that match zael.ErrClosed.
 func (s *Store) Close(ctx context.Context) error {
 	s.closed.Store(true)
-	done := make(chan struct{})
-	go func() {
-		s.undoing.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("dynamostore: closing, with give-backs on their way: %w", ctx.Err())
+	if s.gather != nil {
+		defer s.gather.Close()
 	}
+	return s.inflight.close(ctx)
 }
 
 // Stats are counts since the store was made.
@@ -176,6 +182,9 @@ type Stats struct {
 	Undone      uint64 // takes given back because the other bucket refused, or the answer was lost
 	Conversions uint64 // writes that brought a bucket under another definition
 	Contended   uint64 // operations given up with zael.ErrContention
+	Throttled   uint64 // calls that the table throttled
+	Shared      uint64 // operations that were one write with others
+	Remembered  uint64 // refusals from memory, without a call
 
 	WriteUnits, ReadUnits float64 // of table and index, of all calls for buckets; with Config.CountUnits
 }
@@ -183,6 +192,7 @@ type Stats struct {
 type counters struct {
 	mu sync.Mutex
 	Stats
+	remembered atomic.Uint64 // counted by itself, as it may be many
 }
 
 func (c *counters) count(f func(*Stats)) {
@@ -195,5 +205,7 @@ func (c *counters) count(f func(*Stats)) {
 func (s *Store) Stats() Stats {
 	s.stats.mu.Lock()
 	defer s.stats.mu.Unlock()
-	return s.stats.Stats
+	stats := s.stats.Stats
+	stats.Remembered += s.stats.remembered.Load()
+	return stats
 }

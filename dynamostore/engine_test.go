@@ -111,7 +111,7 @@ func conform(t *testing.T, open func(namespace string) (*dynamostore.Store, erro
 		t.Helper()
 		s, err := open(fmt.Sprintf("ns%d", n.Add(1)))
 		return opened(t, s, err)
-	}, storetest.EntityStore, storetest.LimitStore, storetest.CapacityReader, storetest.AuditStore)
+	}, storetest.LocalStore, storetest.EntityStore, storetest.LimitStore, storetest.CapacityReader, storetest.AuditStore)
 }
 
 var t0 = time.Date(2026, 1, 13, 14, 0, 0, 0, time.UTC)

@@ -237,7 +237,9 @@ func (s *Store) DeleteEntity(ctx context.Context, id string, event zael.AuditEve
 func (s *Store) dropBuckets(id string, keys []item) {
 	for _, k := range keys {
 		if resource, ok := strings.CutPrefix(textIn(k, "SK"), bucketKey); ok {
-			s.cache.drop(zael.Key{Entity: id, Resource: resource})
+			key := zael.Key{Entity: id, Resource: resource}
+			s.cache.drop(key)
+			s.changed(key)
 		}
 	}
 }

@@ -29,13 +29,17 @@ const (
 )
 
 func NewOp(k Kind, key zael.Key, charges []zael.Charge, at, seen bucket.Instant, maxWait time.Duration, id uint64) *Op {
-	return &op{kind: k, key: key, charges: charges, at: at, seen: max(at, seen), maxWait: maxWait, id: id, index: "R#r#0"}
+	o := &op{kind: k, key: key, charges: charges, at: at, seen: max(at, seen), maxWait: maxWait, id: id, index: "R#r#0"}
+	if k == takes {
+		o.events = 1
+	}
+	return o
 }
 
 // For undoes: the op that takes o back.
 func (o *op) Undo(id uint64) *Op {
 	u := *o
-	u.kind, u.id, u.calls, u.unsure, u.birth, u.charges = undoes, id, 0, false, o.known.birth, nil
+	u.kind, u.id, u.calls, u.unsure, u.birth, u.charges, u.events = undoes, id, 0, false, o.known.birth, nil, -o.events
 	for _, c := range o.charges {
 		if c.Amount > 0 {
 			c.Receipt, c.Amount = o.known.state(c.Name).Receipt(), -c.Amount
@@ -47,7 +51,7 @@ func (o *op) Undo(id uint64) *Op {
 
 func (o *op) Keep(id uint64) *Op {
 	k := *o
-	k.kind, k.id, k.calls, k.unsure = keeps, id, 0, false
+	k.kind, k.id, k.calls, k.unsure, k.events = keeps, id, 0, false, 0
 	return &k
 }
 
@@ -72,7 +76,6 @@ func (w write) Input() *dynamodb.UpdateItemInput {
 
 func RecordOf(it item) (*Record, error) { return recordOf(it) }
 
-func (r *record) State(name string) bucket.State { return r.state(name) }
 func (r *record) Birth() uint64 {
 	if r == nil {
 		return 0
@@ -104,7 +107,7 @@ func NewPath(s bucket.State) *Path {
 }
 
 func (p *Path) Take(at bucket.Instant, n int64, ahead time.Duration, pad int64) bool {
-	return p.take(at, n, ahead, pad)
+	return p.take(at, n, roomFor(p.def, at, n, ahead), pad)
 }
 func (p *Path) Charge(at bucket.Instant, n int64) error      { return p.charge(at, n) }
 func (p *Path) Give(at bucket.Instant, n, receipt int64)     { p.give(at, n, receipt) }

@@ -41,6 +41,17 @@ func (r *record) find(name string) *limit {
 	return &r.limits[i]
 }
 
+// State implements gather.Bucket.
+func (r *record) State(name string) bucket.State { return r.state(name) }
+
+// born is the birth of a bucket; 0 if there is none.
+func (r *record) born() uint64 {
+	if r == nil {
+		return 0
+	}
+	return r.birth
+}
+
 // state is a limit as package bucket has it; absent if there is none. An axis
 // is the birth of the item plus the changes of rate or burst since: a receipt
 // of an item that was deleted fits no axis of the one that took its place.

@@ -2,7 +2,6 @@ package dynamostore
 
 import (
 	"math"
-	"time"
 
 	"github.com/zeroae/zael/bucket"
 )
@@ -62,17 +61,16 @@ func (p *path) put(mark int64) {
 	p.set, p.n, p.mark = true, mark, mark
 }
 
-// take is bucket.Take. If the guess does not fit, the piece is that on which it
-// would. With pad a level below pad/2 is taken for pad: the stretch is wider,
+// take is bucket.Take: n tokens fit up to room. If the guess does not fit, the
+// piece is that on which it would. With pad a level below pad/2 is taken for pad: the stretch is wider,
 // and nothing more is admitted.
-func (p *path) take(at bucket.Instant, n int64, ahead time.Duration, pad int64) (fits bool) {
+func (p *path) take(at bucket.Instant, n, room, pad int64) (fits bool) {
 	d := p.def
 	unit, drip := d.Unit(), d.Drip(at)
 	if n > d.Burst {
 		p.nowhere()
 		return false
 	}
-	room := d.Drip(at.Add(ahead)) + (d.Burst-n)*unit
 	switch {
 	case n == 0:
 		fits := p.mark <= room

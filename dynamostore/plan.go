@@ -7,6 +7,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/gather"
 )
 
 // kind is what an op does.
@@ -37,10 +38,14 @@ type op struct {
 	at      bucket.Instant // now
 	seen    bucket.Instant // the latest known of the bucket, at or after now
 	maxWait time.Duration
-	id      uint64 // of the write, also when it is repeated
-	index   string // the bucket's key in the index
-	birth   uint64 // undoes: of the bucket that it is for
-	exact   bool   // change a definition only from a state that is known to the unit
+	stages  [][]gather.Stage // a take for several callers who wait for different times: instead of maxWait, of each charge
+	events  int64            // takes that it counts for; below 0: that it takes back
+	several bool             // for several callers: it changes no definition
+	spaced  bool             // who runs it sees to it that a throttled bucket is left alone for a while
+	id      uint64           // of the write, also when it is repeated
+	index   string           // the bucket's key in the index
+	birth   uint64           // undoes: of the bucket that it is for
+	exact   bool             // change a definition only from a state that is known to the unit
 	noTTL   bool
 
 	known  *record // the bucket as it was last seen; nil if missing, or not known
@@ -55,14 +60,16 @@ type op struct {
 type verdict uint8
 
 const (
-	send      verdict = iota // the write
-	read                     // the item: what is known does not do
-	applied                  // by the engine; known is the state since
-	nothing                  // needs to be written: known is how it stands
-	refused                  // a take does not fit
-	stale                    // a take's limits are older than the bucket's
-	outside                  // an amount leaves the range: see the error
-	contended                // maxCalls did not do
+	send         verdict = iota // the write
+	read                        // the item: what is known does not do
+	applied                     // by the engine; known is the state since
+	nothing                     // needs to be written: known is how it stands
+	refused                     // a take does not fit
+	stale                       // a take's limits are older than the bucket's
+	outside                     // an amount leaves the range: see the error
+	contended                   // maxCalls did not do
+	apart                       // it has to be done caller by caller
+	throttledNow                // by the engine: see the error
 )
 
 // answered notes what the engine said to a write, as it was before (failed) or
@@ -105,6 +112,8 @@ func (o *op) plan() (write, verdict, error) {
 		final = stale
 	case !s.fits && o.fresh:
 		final = refused
+	case o.several && s.changesDefinition():
+		return write{}, apart, nil
 	case o.kind == takes || o.kind == undoes && s.gives || s.writes():
 		o.before = o.known
 		return o.write(&s), send, nil
@@ -117,6 +126,10 @@ func (o *op) plan() (write, verdict, error) {
 
 func (s *sketch) writes() bool {
 	return slices.ContainsFunc(s.steps, func(s step) bool { return s.changes || s.count != 0 })
+}
+
+func (s *sketch) changesDefinition() bool {
+	return slices.ContainsFunc(s.steps, func(s step) bool { return s.there && s.text != s.old })
 }
 
 // sketch goes through the charges, limit by limit.
@@ -181,11 +194,8 @@ func (o *op) write(s *sketch) write {
 	if s.gives {
 		w.where(w.name("#b", "b"), " = ", w.text(":b", idText(s.birth)))
 	}
-	switch o.kind {
-	case takes:
-		w.add(w.name("#e", "e"), " ", w.number(":e", 1))
-	case undoes:
-		w.add(w.name("#e", "e"), " ", w.number(":e", -1))
+	if o.events != 0 {
+		w.add(w.name("#e", "e"), " ", w.number(":e", o.events))
 	}
 	if creates {
 		w.set(w.name("#b", "b"), " = if_not_exists(#b, ", id, ")")

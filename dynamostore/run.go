@@ -7,26 +7,29 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/gather"
 )
 
 // maxLimits is how many limits one operation may name of a bucket: an
 // expression of the engine has at most 300 operators and 4096 bytes.
 const maxLimits = 40
 
-// op makes the operation on one bucket, from what is known of it.
-func (s *Store) op(k kind, at bucket.Instant, d *zael.Debit) *op {
+// op makes the operation on one bucket, from what is known of it. The charges
+// are the op's to keep.
+func (s *Store) op(k kind, at bucket.Instant, key zael.Key, charges []zael.Charge) *op {
 	o := &op{
-		kind: k, key: d.Key, charges: slices.Clone(d.Charges), at: at, seen: at,
-		id: s.random(), index: s.keys.bucketIndex(d.Key), noTTL: s.config.VirtualTime,
+		kind: k, key: key, charges: charges, at: at, seen: at,
+		id: s.random(), index: s.keys.bucketIndex(key), noTTL: s.config.VirtualTime,
 	}
-	if e := s.cache.get(d.Key); e != nil {
+	if e := s.cache.get(key); e != nil {
 		o.known, o.guess, o.seen = e.record, e.likely(at), max(at, e.latest)
 	}
 	return o
 }
 
-// run asks the engine until o has a verdict: applied, nothing, refused, stale
-// or contended. After an error o.unsure tells whether the write may have been
+// run asks the engine until o has a verdict: applied, nothing, refused, stale,
+// apart or contended; or throttledNow with an error, if others space the writes.
+// After another error o.unsure tells whether the write may have been
 // applied all the same.
 func (s *Store) run(ctx context.Context, o *op) (verdict, error) {
 	for unanswered, lost := 0, 0; ; {
@@ -46,6 +49,9 @@ func (s *Store) run(ctx context.Context, o *op) (verdict, error) {
 			continue
 		case send:
 		case outside:
+			if o.several {
+				return apart, nil // one of them is to blame
+			}
 			return 0, err
 		case contended:
 			s.stats.count(func(c *Stats) { c.Contended++ })
@@ -71,6 +77,12 @@ func (s *Store) run(ctx context.Context, o *op) (verdict, error) {
 				_ = pause(ctx, o.calls, againBase, againMost) // its error is found above
 			}
 			continue
+		}
+		if throttled(err) {
+			s.stats.count(func(c *Stats) { c.Throttled++ })
+			if o.spaced && !o.unsure && ctx.Err() == nil {
+				return throttledNow, translate(ctx, "writing a bucket", err)
+			}
 		}
 		switch fateOf(err) {
 		case answeredNo:
@@ -116,9 +128,6 @@ func (s *Store) applied(o *op, again bool) {
 
 // check finds what is wrong with an operation whatever the buckets are.
 func (s *Store) check(ctx context.Context, debits []zael.Debit) error {
-	if s.closed.Load() {
-		return errClosed
-	}
 	if ctx.Err() != nil {
 		return translate(ctx, "not tried", ctx.Err())
 	}
@@ -139,30 +148,18 @@ func (s *Store) check(ctx context.Context, debits []zael.Debit) error {
 	return nil
 }
 
-// took writes the receipts of a take that was applied.
-func (o *op) took(charges []zael.Charge) {
-	for i := range charges {
-		c := &charges[i]
-		state := o.known.state(c.Name)
-		if state.Absent() { // asked for 0
-			state = state.Under(c.Definition, o.at, o.known.birth)
-		}
-		c.Receipt = state.Receipt()
-	}
-}
-
 // shows writes the states of a take that took nothing: as kept, or under the
-// definitions of the charges.
-func (o *op) shows(charges []zael.Charge, kept bool, birth uint64) {
+// definitions of the charges. A limit that is not there would begin at birth.
+func shows(charges []zael.Charge, b gather.Bucket, at, seen bucket.Instant, kept bool, birth uint64) {
 	for i := range charges {
 		c := &charges[i]
-		c.State, c.Receipt = o.known.state(c.Name), bucket.Receipt{}
+		c.State, c.Receipt = b.State(c.Name), bucket.Receipt{}
 		switch {
 		case kept:
 		case c.State.Absent():
-			c.State = c.State.Under(c.Definition, o.at, birth)
+			c.State = c.State.Under(c.Definition, at, birth)
 		default:
-			c.State = c.State.Under(c.Definition, o.seen, 0)
+			c.State = c.State.Under(c.Definition, seen, 0)
 		}
 	}
 }

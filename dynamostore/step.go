@@ -3,6 +3,7 @@ package dynamostore
 import (
 	"math"
 	"slices"
+	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
@@ -117,7 +118,7 @@ func (o *op) follow(s *sketch, p *path, st *step, own []zael.Charge, missing boo
 				return false
 			}
 			o.redefine(p, c.Definition)
-			if !p.take(o.at, c.Amount, o.maxWait, o.pad(p.def, c.Amount)) {
+			if !p.take(o.at, c.Amount, o.room(p.def, c), o.pad(p.def, c.Amount)) {
 				s.fits = false
 			}
 		case o.kind == keeps:
@@ -146,6 +147,24 @@ func (o *op) follow(s *sketch, p *path, st *step, own []zael.Charge, missing boo
 		st.count += c.Amount
 	}
 	return true
+}
+
+// room is the highest mark from which a take's charge fits.
+func (o *op) room(d bucket.Definition, c *zael.Charge) int64 {
+	unit := d.Unit()
+	if o.stages == nil {
+		return roomFor(d, o.at, c.Amount, o.maxWait)
+	}
+	i := slices.IndexFunc(o.charges, func(own zael.Charge) bool { return own.Name == c.Name })
+	room := int64(math.MaxInt64)
+	for _, s := range o.stages[i] {
+		room = min(room, d.Drip(o.at.Add(s.Wait))+(d.Burst-s.Sum)*unit)
+	}
+	return room
+}
+
+func roomFor(d bucket.Definition, at bucket.Instant, n int64, ahead time.Duration) int64 {
+	return d.Drip(at.Add(ahead)) + (d.Burst-n)*d.Unit()
 }
 
 // bound gives the marks for which a charge is right an upper end: a take has

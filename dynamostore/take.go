@@ -3,11 +3,13 @@ package dynamostore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/gather"
 )
 
 // Take implements zael.BucketStore. Several debits are taken at the same time;
@@ -17,6 +19,10 @@ import (
 // If the answer to a write is lost it is repeated; it then counts once, or, if
 // another write came between, perhaps twice: never less (Stats.Repeated).
 func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
+	if !s.inflight.begin() {
+		return now, errClosed
+	}
+	defer s.inflight.end()
 	if err := s.check(ctx, debits); err != nil {
 		return now, err
 	}
@@ -33,9 +39,9 @@ func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, 
 	}
 	t := taking{store: s, debits: debits, sides: make([]side, len(debits))}
 	for i := range debits {
-		o := s.op(takes, at, &debits[i])
-		o.maxWait, o.exact = maxWait, len(debits) > 1
-		t.sides[i].op = o
+		t.sides[i].Member = gather.Member{
+			Kind: gather.Take, Charges: slices.Clone(debits[i].Charges), At: at, MaxWait: maxWait, Events: 1, Exact: len(debits) > 1,
+		}
 	}
 	return now, t.do(ctx)
 }
@@ -49,48 +55,62 @@ type taking struct {
 
 // A side is what came out for one bucket.
 type side struct {
-	*op
-	asked   bool
-	verdict verdict
-	err     error
+	gather.Member
+	asked bool
 }
 
 func (t *taking) do(ctx context.Context) error {
 	// A side that refuses by what is known of it is asked first: it saves the
 	// others a charge and its return.
-	if !t.ask(ctx, func(sd *side) bool { return len(t.sides) == 1 || sd.sketch().fits }, false) ||
-		!t.ask(ctx, func(*side) bool { return true }, true) {
+	if !t.ask(ctx, func(i int) bool { return len(t.sides) == 1 || t.likely(i) }, false) ||
+		!t.ask(ctx, func(int) bool { return true }, true) {
 		return t.none(ctx)
 	}
 	for i := range t.sides {
-		t.sides[i].took(t.debits[i].Charges)
+		sd, charges := &t.sides[i], t.debits[i].Charges
+		for j := range charges {
+			c := &charges[j]
+			if state := sd.Bucket.State(c.Name); state.Absent() { // asked for 0
+				c.Receipt = state.Under(c.Definition, sd.Answer.At, sd.Answer.Birth).Receipt()
+			} else {
+				c.Receipt = gather.Receipt(c, sd.Bucket, sd.Behind, j)
+			}
+		}
 	}
 	return nil
 }
 
-// ask asks those sides that were not asked and for which now says what is
+// likely tells whether a side fits by what is known of it.
+func (t *taking) likely(i int) bool {
+	sd := &t.sides[i]
+	o := t.store.op(takes, sd.Member.At, t.debits[i].Key, sd.Charges)
+	o.maxWait = sd.MaxWait
+	return o.sketch().fits
+}
+
+// ask asks those sides that were not asked and for which is says what is
 // wanted, at the same time. It tells whether all of them took.
-func (t *taking) ask(ctx context.Context, is func(*side) bool, want bool) bool {
+func (t *taking) ask(ctx context.Context, is func(int) bool, want bool) bool {
 	var wg sync.WaitGroup
-	var first *side
+	first := -1
 	for i := range t.sides {
 		sd := &t.sides[i]
-		if sd.asked || is(sd) != want {
+		if sd.asked || is(i) != want {
 			continue
 		}
 		sd.asked = true
-		if first == nil {
-			first = sd // by this goroutine
+		if first < 0 {
+			first = i // by this goroutine
 			continue
 		}
-		wg.Go(func() { sd.verdict, sd.err = t.store.run(ctx, sd.op) })
+		wg.Go(func() { t.store.ask(ctx, t.debits[i].Key, &sd.Member) })
 	}
-	if first != nil {
-		first.verdict, first.err = t.store.run(ctx, first.op)
+	if first >= 0 {
+		t.store.ask(ctx, t.debits[first].Key, &t.sides[first].Member)
 	}
 	wg.Wait()
 	for i := range t.sides {
-		if sd := &t.sides[i]; sd.asked && sd.verdict != applied {
+		if sd := &t.sides[i]; sd.asked && sd.Verdict != gather.Applied {
 			return false
 		}
 	}
@@ -105,73 +125,66 @@ func (t *taking) none(ctx context.Context) error {
 	for i := range t.sides {
 		sd := &t.sides[i]
 		switch {
-		case sd.err != nil:
+		case !sd.asked:
+		case sd.Verdict == gather.Failed:
 			if first == nil {
-				first = sd.err
+				first = sd.Err
 			}
-			s.undoUnknown(ctx, sd.op)
-		case sd.verdict == contended:
-			if first == nil {
-				first = fmt.Errorf("dynamostore: %d calls for one write: %w", maxCalls, zael.ErrContention)
-			}
-		case sd.asked && sd.verdict == applied:
-			wg.Go(func() { s.undo(ctx, sd.op) })
+		case sd.Verdict == gather.Applied:
+			wg.Go(func() { s.undoMember(ctx, t.debits[i].Key, &sd.Member) })
 		}
 	}
 	wg.Wait()
 	if first != nil {
 		return first
 	}
-	if err := t.look(ctx); err != nil {
-		return err
+	for i := range t.sides {
+		sd := &t.sides[i]
+		if !sd.asked {
+			look := gather.Member{Kind: gather.Look, At: sd.Member.At}
+			if s.ask(ctx, t.debits[i].Key, &look); look.Verdict == gather.Failed {
+				return look.Err
+			}
+			sd.Answer = look.Answer
+		}
 	}
 	for i := range t.sides {
-		if t.sides[i].isStale() {
+		sd := &t.sides[i]
+		if gather.Stands(sd.Bucket, sd.Charges, sd.Answer.At, sd.MaxWait) == gather.Older {
 			for j := range t.sides {
-				t.sides[j].shows(t.debits[j].Charges, true, 0)
+				shows(t.debits[j].Charges, t.sides[j].Bucket, 0, 0, true, 0)
 			}
 			return zael.ErrStaleLimits
 		}
 	}
 	for i := range t.sides {
-		s.keep(ctx, t.sides[i].op)
-		t.sides[i].shows(t.debits[i].Charges, false, s.random())
+		sd := &t.sides[i]
+		b := s.keep(ctx, t.debits[i].Key, &sd.Member)
+		shows(t.debits[i].Charges, b, sd.Answer.At, sd.Seen, false, s.random())
 	}
 	return zael.ErrExceeded
 }
 
-// look reads the sides that were not asked.
-func (t *taking) look(ctx context.Context) error {
-	for i := range t.sides {
-		sd := &t.sides[i]
-		if sd.asked {
-			continue
-		}
-		r, err := t.store.readBucket(ctx, sd.key)
-		if err != nil {
-			return err
-		}
-		t.store.cache.learn(sd.key, r, sd.at, nil)
-		sd.learn(r)
+// keep writes those definitions of a refused take that would admit it sooner,
+// and returns the bucket since. A caller who is told to come back in a second
+// finds then what was said.
+func (s *Store) keep(ctx context.Context, key zael.Key, m *gather.Member) gather.Bucket {
+	if gather.Stands(m.Bucket, m.Charges, m.Answer.At, m.MaxWait) != gather.Differs {
+		return m.Bucket
 	}
-	return nil
+	o := s.op(keeps, m.Answer.At, key, m.Charges)
+	o.seen, o.maxWait = max(o.seen, m.Seen), m.MaxWait
+	o.known, o.guess, o.fresh = recordIn(m.Bucket), nil, true
+	v, err := s.run(ctx, o)
+	s.changed(key)
+	if err == nil && (v == applied || v == nothing) {
+		return o.known
+	}
+	return m.Bucket // the next caller tries again
 }
 
-func (o *op) isStale() bool {
-	for i := range o.charges {
-		if o.known.state(o.charges[i].Name).Stale(o.charges[i].Definition) {
-			return true
-		}
-	}
-	return false
-}
-
-// keep writes those definitions of a refused take that would admit it sooner.
-// A caller who is told to come back in a second finds then what was said.
-func (s *Store) keep(ctx context.Context, refused *op) {
-	o := *refused
-	o.kind, o.id, o.calls, o.unsure, o.exact = keeps, s.random(), 0, false, false
-	if v, err := s.run(ctx, &o); err == nil && (v == applied || v == nothing) {
-		refused.known = o.known
-	} // otherwise it stays as it is: the next caller tries again
+// recordIn is the record in an answer.
+func recordIn(b gather.Bucket) *record {
+	r, _ := b.(*record)
+	return r
 }

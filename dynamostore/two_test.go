@@ -14,8 +14,12 @@ import (
 // pair is two processes on one table.
 func pair(t *testing.T) (a, b *dynamostore.Store, table *dynamofake.Table) {
 	t.Helper()
+	return pairOf(t, &dynamostore.Config{VirtualTime: true})
+}
+
+func pairOf(t *testing.T, config *dynamostore.Config) (a, b *dynamostore.Store, table *dynamofake.Table) {
+	t.Helper()
 	table = dynamofake.New()
-	config := &dynamostore.Config{VirtualTime: true}
 	s1, err := dynamostore.New(table, "fake", config)
 	opened(t, s1, err)
 	s2, err := dynamostore.New(table, "fake", config)
@@ -28,11 +32,11 @@ func stored(d bucket.Definition, rev int64) bucket.Definition {
 	return d
 }
 
-// A process that remembers a bucket as exhausted asks all the same, and finds
-// what another has given back.
+// A process that knows a bucket as exhausted asks all the same, and finds what
+// another has given back, if refusals are not remembered.
 func TestNothingIsRefusedFromMemory(t *testing.T) {
 	t.Parallel()
-	a, b, _ := pair(t)
+	a, b, _ := pairOf(t, &dynamostore.Config{VirtualTime: true, Direct: true})
 	d := define(10, 10, time.Hour)
 	lease := debit("e", ask("rpm", d, 10))
 	take(t, a, 0, nil, lease)

@@ -3,28 +3,28 @@ package dynamostore
 import (
 	"context"
 	"strconv"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/gather"
 )
 
-// undo gives back what a take took that was none, as another bucket refused or
-// failed. It goes on when the caller has left. What it cannot give back refills.
-func (s *Store) undo(ctx context.Context, o *op) {
+// undoMember gives back what a take took that was none, as another bucket
+// refused or failed, and leaves the bucket since in m. It goes on when the caller
+// has left. What it cannot give back refills.
+func (s *Store) undoMember(ctx context.Context, key zael.Key, m *gather.Member) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoFor)
 	defer cancel()
 	s.stats.count(func(c *Stats) { c.Undone++ })
-	if o.restorable() && s.restore(ctx, o) {
+	if o, ok := m.Note.(*op); ok && !m.Shared && o.restorable() && s.restore(ctx, o) {
+		m.Bucket = o.known
 		return
 	}
-	u := *o
-	u.kind, u.id, u.calls, u.unsure, u.exact, u.birth = undoes, s.random(), 0, false, false, o.known.birth
-	u.charges = nil
-	for _, c := range o.charges {
-		if c.Amount > 0 {
-			c.Receipt, c.Amount = o.known.state(c.Name).Receipt(), -c.Amount
-			u.charges = append(u.charges, c)
-		}
+	u := gather.Member{
+		Kind: gather.Undo, Birth: m.Answer.Birth, At: m.At, Events: -m.Events,
+		Charges: gather.Back(m.Charges, m.Bucket, m.Behind),
 	}
-	if v, err := s.run(ctx, &u); err == nil && (v == applied || v == nothing) {
-		o.learn(u.known)
+	if s.ask(ctx, key, &u); u.Verdict == gather.Applied {
+		m.Bucket = u.Bucket
 	}
 }
 
@@ -36,15 +36,22 @@ func (s *Store) undoUnknown(ctx context.Context, o *op) {
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
-	s.undoing.Go(func() {
+	s.inflight.spawn(func() {
 		ctx, cancel := context.WithTimeout(ctx, undoFor)
 		defer cancel()
 		r, err := s.readBucket(ctx, o.key)
 		if err != nil || r == nil || r.last != o.id {
 			return
 		}
+		s.cache.learn(o.key, r, o.at, nil)
 		o.learn(r)
-		s.undo(ctx, o)
+		s.stats.count(func(c *Stats) { c.Undone++ })
+		if o.restorable() && s.restore(ctx, o) {
+			return
+		}
+		s.ask(ctx, o.key, &gather.Member{
+			Kind: gather.Undo, Birth: r.birth, At: o.at, Events: -o.events, Charges: gather.Back(o.charges, r, nil),
+		})
 	})
 }
 
@@ -74,7 +81,9 @@ func (s *Store) restore(ctx context.Context, o *op) bool {
 	w := newWriting(o.key)
 	w.where(w.name("#o", "o"), " = ", w.text(":last", idText(o.id)))
 	w.set("#o = ", w.text(":id", idText(s.random())))
-	w.add(w.name("#e", "e"), " ", w.number(":e", -1))
+	if o.events != 0 {
+		w.add(w.name("#e", "e"), " ", w.number(":e", -o.events))
+	}
 	for i := range o.charges {
 		c, n := &o.charges[i], strconv.Itoa(i)
 		is, was := o.known.find(c.Name), o.before.find(c.Name)
@@ -97,6 +106,7 @@ func (s *Store) restore(ctx context.Context, o *op) bool {
 	}
 	done := w.finish()
 	r, ok, err := s.update(ctx, &done)
+	s.changed(o.key)
 	if err != nil {
 		return fateOf(err) == unknown // and not given twice
 	}

@@ -1,0 +1,161 @@
+package dynamostore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/gather"
+)
+
+// The acquires of one bucket that come while a write of it is on its way are
+// gathered into the next: package gather says how. Here is what it asks for.
+
+// Write implements gather.Engine: it makes one op of the batch, and runs it.
+func (e engine) Write(ctx context.Context, b *gather.Batch) gather.Answer {
+	s := e.Store
+	if b.Kind == gather.Look {
+		r, err := s.readBucket(ctx, b.Key)
+		if err != nil {
+			return gather.Answer{Verdict: gather.Failed, Err: err}
+		}
+		s.cache.learn(b.Key, r, b.At, nil)
+		a := gather.Answer{Bucket: r, Birth: r.born(), At: b.At, Seen: b.At}
+		if e := s.cache.get(b.Key); e != nil {
+			a.Seen = max(a.Seen, e.latest)
+		}
+		return a
+	}
+	o := s.op(kindOf(b.Kind), b.At, b.Key, b.Charges)
+	o.maxWait, o.stages, o.events = b.MaxWait, b.Stages, b.Events
+	o.exact, o.birth = b.Exact, b.Birth
+	o.several, o.spaced = b.Members > 1, !s.config.Direct
+	v, err := s.run(ctx, o)
+	a := gather.Answer{Bucket: o.known, Birth: o.known.born(), At: o.at, Seen: o.seen, Note: o}
+	switch {
+	case v == throttledNow:
+		return gather.Answer{Verdict: gather.Throttled, Err: err}
+	case err != nil:
+		if o.kind == takes {
+			s.undoUnknown(ctx, o)
+		}
+		return gather.Answer{Verdict: gather.Failed, Err: err}
+	case v == contended:
+		return gather.Answer{Verdict: gather.Failed, Err: fmt.Errorf("dynamostore: %d calls for one write: %w", maxCalls, zael.ErrContention)}
+	case v == apart:
+		a.Verdict = gather.Apart
+	case v == refused:
+		a.Verdict = gather.Refused
+	case v == stale:
+		a.Verdict = gather.Stale
+	}
+	return a
+}
+
+// engine is a Store as package gather sees it.
+type engine struct{ *Store }
+
+var _ gather.Engine = engine{}
+
+func kindOf(k gather.Kind) kind {
+	switch k {
+	case gather.Adjust:
+		return adjusts
+	case gather.Undo:
+		return undoes
+	}
+	return takes
+}
+
+// ask does what m says to one bucket, alone or with others.
+func (s *Store) ask(ctx context.Context, key zael.Key, m *gather.Member) {
+	if s.config.Direct {
+		m.Answer = engine{s}.Write(ctx, &gather.Batch{
+			Key: key, Kind: m.Kind, Charges: m.Charges, At: m.At, MaxWait: m.MaxWait,
+			Birth: m.Birth, Events: m.Events, Members: 1, Exact: m.Exact,
+		})
+		return
+	}
+	s.gather.Do(ctx, key, m)
+	if m.Verdict == gather.Failed && ctx.Err() != nil {
+		m.Err = translate(ctx, "writing a bucket", m.Err)
+	}
+	if m.Shared || m.Local {
+		s.stats.count(func(c *Stats) {
+			if m.Local {
+				c.Remembered++
+			} else {
+				c.Shared++
+			}
+		})
+	}
+}
+
+// changed says that a bucket was written without gather.
+func (s *Store) changed(key zael.Key) {
+	if !s.config.Direct {
+		s.gather.Forget(key)
+	}
+}
+
+// TakeLocal implements zael.LocalStore: it refuses what it knows to be refused.
+// A refusal by the engine counts for a second, with all that this process has
+// done to the bucket since.
+func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, bool, error) {
+	if s.config.Direct || len(debits) > 2 || s.closed.Load() {
+		return now, false, nil
+	}
+	type known struct {
+		bucket gather.Bucket
+		seen   bucket.Instant
+	}
+	var all [2]known
+	for i := range debits {
+		b, seen, ok := s.gather.Recall(debits[i].Key)
+		if !ok {
+			return now, false, nil
+		}
+		all[i] = known{b, seen}
+	}
+	if !s.config.VirtualTime {
+		offset, ok := s.clock.offset(s.wall())
+		if !ok && !s.timeless.Load() {
+			return now, false, nil
+		}
+		now = now.Add(offset)
+	}
+	at, err := bucket.At(now)
+	if err != nil {
+		return now, false, nil //nolint:nilerr // Take says it
+	}
+	refuses := false
+	for i := range debits {
+		for _, c := range debits[i].Charges {
+			if c.Amount < 0 || c.Amount > bucket.MaxAmount {
+				return now, false, nil // likewise
+			}
+		}
+		switch gather.Stands(all[i].bucket, debits[i].Charges, at, maxWait) {
+		case gather.Refuses:
+			refuses = true
+		case gather.Older, gather.Differs:
+			return now, false, nil
+		}
+	}
+	if !refuses {
+		return now, false, nil
+	}
+	for i := range debits {
+		shows(debits[i].Charges, all[i].bucket, at, max(at, all[i].seen), false, s.random())
+	}
+	s.stats.remembered.Add(1)
+	return now, true, zael.ErrExceeded
+}
+
+// AdjustLocal implements zael.LocalStore: nothing is given or charged without a
+// write.
+func (s *Store) AdjustLocal(now time.Time, _ []zael.Debit) (time.Time, bool, error) {
+	return now, false, nil
+}

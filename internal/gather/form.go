@@ -1,0 +1,289 @@
+package gather
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+)
+
+// A Standing is what a known bucket says to a take.
+type Standing uint8
+
+// The standings.
+const (
+	Fits    Standing = iota
+	Refuses          // a limit, for certain
+	Older            // a limit of the take is older than the bucket's
+	Differs          // a limit stands under another definition: it has to be asked
+)
+
+// Stands is how a take stands with a bucket. A limit that the bucket does not
+// have is full.
+func Stands(b Bucket, charges []zael.Charge, at bucket.Instant, maxWait time.Duration) Standing {
+	refuses, differs := false, false
+	for i := range charges {
+		c := &charges[i]
+		s := b.State(c.Name)
+		fits := c.Amount <= c.Definition.Burst
+		switch {
+		case s.Absent():
+		case s.Stale(c.Definition):
+			return Older
+		case !same(&s.Definition, &c.Definition):
+			differs = true
+		default:
+			_, fits = bucket.Take(&s.Definition, s.Mark, at, c.Amount, maxWait)
+		}
+		refuses = refuses || !fits
+	}
+	switch {
+	case differs:
+		return Differs
+	case refuses:
+		return Refuses
+	}
+	return Fits
+}
+
+// same tells whether a limit under kept stays as it is under d.
+func same(kept, d *bucket.Definition) bool {
+	return kept.SameRefill(*d) && kept.Capacity == d.Capacity && (d.Rev == 0 || d.Rev == kept.Rev)
+}
+
+// clear takes those out of the line who have left it.
+func (s *slot) clear() {
+	s.line = slices.DeleteFunc(s.line, func(m *Member) bool { return m.place != inLine })
+}
+
+// judge answers those in line to whom the last answer says all. What it says is
+// no older than the time that they wait, or a second.
+func (s *slot) judge(now time.Time) (woken []*Member) {
+	k := &s.known
+	if k.bucket == nil || !now.Before(k.until) {
+		return nil
+	}
+	for _, m := range s.line {
+		if m.place != inLine {
+			continue
+		}
+		at := max(m.At, k.at)
+		a := Answer{Bucket: k.bucket, At: at, Seen: max(at, k.seen)}
+		switch m.Kind {
+		case Look:
+			a.Verdict = Applied
+		case Take:
+			switch Stands(k.bucket, m.Charges, at, m.MaxWait) {
+			case Refuses:
+				a.Verdict = Refused
+			case Older:
+				a.Verdict = Stale
+			default:
+				continue
+			}
+		default:
+			continue
+		}
+		m.Answer, m.place = a, answered
+		woken = append(woken, m)
+	}
+	return woken
+}
+
+// A row is one limit of a batch that is being formed.
+type row struct {
+	name string
+	def  bucket.Definition
+	sum  int64
+
+	known bool // there is a mark, as the members so far leave it
+	mark  int64
+}
+
+func (f *flight) row(name string) int {
+	return slices.IndexFunc(f.rows, func(r row) bool { return r.name == name })
+}
+
+// lone is the flight of a caller who is alone.
+func (s *slot) lone(m *Member) *flight {
+	m.place = onItsWay
+	f := &flight{here: 1, epoch: s.epoch, Batch: Batch{
+		Key: s.key, Kind: m.Kind, Charges: m.Charges, At: m.At, MaxWait: m.MaxWait, Birth: m.Birth, Events: m.Events, Exact: m.Exact, Members: 1,
+	}}
+	f.one[0] = m
+	f.members = f.one[:]
+	return f
+}
+
+// form makes the next batch: the first in line, and all who can go with him. The
+// others keep their places.
+func (s *slot) form(now time.Time, maxLimits int) *flight {
+	var k Bucket
+	if now.Before(s.known.until) {
+		k = s.known.bucket
+	}
+	first := s.line[0]
+	f := &flight{epoch: s.epoch}
+	f.Key, f.Kind, f.Birth, f.At = s.key, first.Kind, first.Birth, first.At
+	alone := first.alone || !f.joins(first, k, maxLimits)
+	stay := s.line[:0]
+	for i, m := range s.line {
+		switch {
+		case i == 0:
+			f.members = append(f.members, m)
+		case !alone && !m.alone && f.joins(m, k, maxLimits):
+			f.members = append(f.members, m)
+		default:
+			stay = append(stay, m)
+		}
+	}
+	clear(s.line[len(stay):])
+	s.line = stay
+	if len(f.members) == 1 {
+		f.Batch = s.lone(first).Batch
+	} else {
+		f.sum()
+	}
+	f.begin()
+	return f
+}
+
+// joins adds m to the rows of a batch if it can be one of several, and fits
+// behind those that are there.
+func (f *flight) joins(m *Member, known Bucket, maxLimits int) bool {
+	if m.Kind != f.Kind || m.Birth != f.Birth {
+		return false
+	}
+	at := max(f.At, m.At)
+	rows := f.rows
+	for i := range m.Charges {
+		c := &m.Charges[i]
+		j := slices.IndexFunc(rows, func(r row) bool { return r.name == c.Name })
+		if j < 0 {
+			if len(rows) >= maxLimits {
+				return false
+			}
+			r := row{name: c.Name, def: c.Definition}
+			if known != nil {
+				s := known.State(c.Name)
+				r.known, r.mark = !s.Absent(), s.Mark
+				if f.Kind != Undo && r.known && (s.Stale(c.Definition) || !same(&s.Definition, &c.Definition)) {
+					return false
+				}
+			}
+			rows, j = append(rows, r), len(rows)
+		}
+		r := &rows[j]
+		switch {
+		case f.Kind == Undo:
+		case r.def != c.Definition || f.Kind == Adjust && c.Amount == 0:
+			return false
+		case f.Kind == Take:
+			if c.Amount > r.def.Burst-r.sum {
+				return false
+			}
+			if r.known {
+				if _, fits := bucket.Take(&r.def, r.mark, at, c.Amount, m.MaxWait); !fits {
+					return false
+				}
+			}
+		}
+	}
+	f.rows, f.At = rows, at
+	if f.Kind == Take {
+		for i := range m.Charges {
+			c := &m.Charges[i]
+			r := &f.rows[f.row(c.Name)]
+			if r.sum += c.Amount; r.known {
+				r.mark, _ = bucket.Take(&r.def, r.mark, at, c.Amount, m.MaxWait)
+			}
+		}
+	}
+	return true
+}
+
+// sum makes the batch of several members.
+func (f *flight) sum() {
+	f.Members = len(f.members)
+	for _, m := range f.members {
+		f.Events += m.Events
+	}
+	if f.Kind != Take {
+		for _, m := range f.members {
+			f.Charges = append(f.Charges, m.Charges...)
+		}
+		return
+	}
+	for i := range f.rows {
+		r := &f.rows[i]
+		f.Charges = append(f.Charges, zael.Charge{Name: r.name, Definition: r.def, Amount: r.sum})
+	}
+	f.MaxWait = f.members[0].MaxWait
+	if slices.ContainsFunc(f.members, func(m *Member) bool { return m.MaxWait != f.MaxWait }) {
+		f.stage()
+	}
+}
+
+// stage works out how far the batch may go for members who wait for different
+// times. A stage that a later one implies is left out.
+func (f *flight) stage() {
+	f.Stages = make([][]Stage, len(f.rows))
+	for i := range f.rows {
+		name, sum := f.rows[i].name, f.rows[i].sum
+		for _, m := range slices.Backward(f.members) {
+			k := slices.IndexFunc(m.Charges, func(c zael.Charge) bool { return c.Name == name })
+			if k < 0 {
+				continue
+			}
+			st := f.Stages[i]
+			if len(st) == 0 || m.MaxWait < st[len(st)-1].Wait {
+				f.Stages[i] = append(st, Stage{Sum: sum, Wait: m.MaxWait})
+			}
+			sum -= m.Charges[k].Amount
+		}
+	}
+}
+
+// giveBack puts what those took who had left in the line, to be given back.
+func (s *slot) giveBack(f *flight, a *Answer) {
+	u := &Member{Kind: Undo, Birth: a.Birth, At: a.Seen, ctx: context.Background()}
+	for i, m := range slices.Backward(f.members) {
+		if m.place != left {
+			continue
+		}
+		u.Events -= m.Events
+		var behind []int64
+		if f.behind != nil {
+			behind = f.behind[i]
+		}
+		u.Charges = append(u.Charges, Back(m.Charges, a.Bucket, behind)...)
+	}
+	s.line = slices.Insert(s.line, 0, u)
+}
+
+// Back are the charges that give back a take that was applied. behind is what
+// those after it took of each limit, nil if nobody.
+func Back(charges []zael.Charge, b Bucket, behind []int64) []zael.Charge {
+	var back []zael.Charge
+	for i, c := range charges {
+		if c.Amount == 0 {
+			continue
+		}
+		c.Receipt = Receipt(&c, b, behind, i)
+		c.Amount = -c.Amount
+		back = append(back, c)
+	}
+	return back
+}
+
+// Receipt is that of charge number i of a take that was applied.
+func Receipt(c *zael.Charge, b Bucket, behind []int64, i int) bucket.Receipt {
+	state := b.State(c.Name)
+	r := state.Receipt()
+	if behind != nil {
+		r.Mark -= behind[i] * state.Definition.Unit()
+	}
+	return r
+}

@@ -1,0 +1,214 @@
+package gather
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+)
+
+// remembered is how long a refusal counts, by the monotonic clock.
+const remembered = time.Second
+
+// The gap between the writes of a bucket that is throttled: longer with each
+// throttle, shorter with each answer, and none below the least. At a tenth of
+// writes throttled it stays as it is.
+const (
+	leastGap = 5 * time.Millisecond
+	mostGap  = time.Second
+	wider    = 1.3
+	closer   = 0.97
+	gapKept  = time.Second // after the bucket may be written again
+)
+
+// A slot is what is kept of one bucket. Its shard's lock guards it.
+type slot struct {
+	key   zael.Key
+	busy  bool // a write is on its way, or run serves the line
+	line  []*Member
+	known known
+	epoch uint64 // of Forget
+
+	gap  time.Duration
+	next time.Time // not before this is the bucket written again
+}
+
+// known is what the last answer said, if that is no longer than a second ago.
+type known struct {
+	bucket  Bucket
+	at      bucket.Instant
+	seen    bucket.Instant
+	until   time.Time
+	refuses bool // by an answer that refused: who comes does not ask again
+}
+
+// slot is that of a key, new if need be.
+func (g *Gatherer) slot(sh *shard, key zael.Key) *slot {
+	s := sh.slots[key]
+	if s == nil {
+		s = g.spare.Get().(*slot) //nolint:forcetypeassert // the pool holds nothing else
+		s.key = key
+		sh.slots[key] = s
+	}
+	return s
+}
+
+// rest lets go of a slot, or leaves it to the sweep. A busy one stays.
+func (g *Gatherer) rest(sh *shard, s *slot) {
+	switch {
+	case s.busy:
+	case !s.counts(time.Now()):
+		g.drop(sh, s)
+	default:
+		if len(sh.slots) > g.config.Remembered/shards {
+			g.evict(sh, s)
+		}
+		g.sweepLater()
+	}
+}
+
+// counts tells whether there is something to be kept of a slot that rests.
+func (s *slot) counts(now time.Time) bool {
+	return s.known.refuses && now.Before(s.known.until) || s.gap > 0 && now.Before(s.next.Add(gapKept))
+}
+
+func (g *Gatherer) drop(sh *shard, s *slot) {
+	delete(sh.slots, s.key)
+	clear(s.line[:cap(s.line)])
+	*s = slot{line: s.line[:0]}
+	if cap(s.line) <= 16 {
+		g.spare.Put(s)
+	}
+}
+
+// evict makes room for a slot that rests: any other one's, among a few.
+func (g *Gatherer) evict(sh *shard, s *slot) {
+	looked := 0
+	for _, other := range sh.slots {
+		if other != s && !other.busy && other.gap == 0 {
+			g.drop(sh, other)
+			return
+		}
+		if looked++; looked == 8 {
+			break
+		}
+	}
+	if s.gap == 0 {
+		g.drop(sh, s)
+	}
+}
+
+// sweepLater has the slots that rest looked at in a second.
+func (g *Gatherer) sweepLater() {
+	if !g.sweeping.CompareAndSwap(false, true) {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.timer = time.AfterFunc(remembered, func() {
+			g.sweeping.Store(false)
+			if g.tidy(time.Now()) > 0 {
+				g.sweepLater()
+			}
+		})
+	}
+}
+
+// tidy drops what no longer counts, and tells how many slots rest still.
+func (g *Gatherer) tidy(now time.Time) (rest int) {
+	for i := range g.shards {
+		sh := &g.shards[i]
+		sh.mu.Lock()
+		for _, s := range sh.slots {
+			switch {
+			case s.busy:
+			case s.counts(now):
+				rest++
+			default:
+				g.drop(sh, s)
+			}
+		}
+		sh.mu.Unlock()
+	}
+	return rest
+}
+
+// due is how long the next write has to wait.
+func (s *slot) due(now time.Time) time.Duration {
+	if s.gap == 0 {
+		return 0
+	}
+	return s.next.Sub(now)
+}
+
+// space sets the gap after a write that was begun at an instant.
+func (s *slot) space(v Verdict, begun time.Time) {
+	switch {
+	case v == Throttled:
+		s.gap = min(max(time.Duration(float64(s.gap)*wider), leastGap), mostGap)
+	case s.gap == 0:
+		return
+	case v != Failed:
+		if s.gap = time.Duration(float64(s.gap) * closer); s.gap < leastGap {
+			s.gap = 0
+		}
+	}
+	s.next = begun.Add(s.gap - s.gap/4 + rand.N(s.gap/2+1)) // so that processes do not write in step
+}
+
+// learn notes what a flight's answer says of the bucket.
+func (s *slot) learn(f *flight, a *Answer, now time.Time) {
+	switch {
+	case f.epoch != s.epoch:
+		s.known = known{} // it may be older than what was forgotten
+	case a.Verdict == Failed || a.Verdict == Throttled:
+		if a.Verdict == Failed && f.Kind != Take {
+			s.known = known{} // what was given back may be there
+		}
+	case a.Bucket != nil:
+		refuses := a.Verdict == Refused || f.Kind == Look || s.known.refuses && now.Before(s.known.until)
+		s.known = known{bucket: a.Bucket, at: a.At, seen: a.Seen, until: now.Add(remembered), refuses: refuses}
+	}
+}
+
+// Forget drops what is remembered of a bucket: it has changed in a way of which
+// Do was not told.
+func (g *Gatherer) Forget(key zael.Key) {
+	sh := g.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if s := sh.slots[key]; s != nil {
+		s.epoch++
+		s.known = known{}
+		g.rest(sh, s)
+	}
+}
+
+// Recall is how a bucket stood less than a second ago, if that is remembered:
+// since a take was refused, and with all that was done since through Do.
+func (g *Gatherer) Recall(key zael.Key) (b Bucket, seen bucket.Instant, ok bool) {
+	sh := g.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	s := sh.slots[key]
+	if s == nil || !s.known.refuses || !time.Now().Before(s.known.until) {
+		return nil, 0, false
+	}
+	return s.known.bucket, s.known.seen, true
+}
+
+// recalls answers a take that is refused by what is remembered.
+func (s *slot) recalls(m *Member, now time.Time) bool {
+	k := &s.known
+	if !k.refuses || !now.Before(k.until) {
+		return false
+	}
+	if Stands(k.bucket, m.Charges, m.At, m.MaxWait) != Refuses {
+		return false
+	}
+	m.Answer = Answer{Verdict: Refused, Bucket: k.bucket, At: m.At, Seen: max(m.At, k.seen)}
+	m.Local, m.place = true, answered
+	return true
+}
