@@ -123,3 +123,6 @@ func (s *Store) SetWall(now func() time.Time) { s.wall = now }
 
 func (c *clock) Answer(date, sent, received time.Time)      { c.answer(date, sent, received) }
 func (c *clock) Offset(now time.Time) (time.Duration, bool) { return c.offset(now) }
+
+// Kept is of how many buckets something is kept besides their last state.
+func Kept(s *Store) int { return s.gather.Len() }

@@ -178,7 +178,7 @@ func (f *flight) joins(m *Member, known Bucket, maxLimits int) bool {
 		r := &rows[j]
 		switch {
 		case f.Kind == Undo:
-		case r.def != c.Definition || f.Kind == Adjust && c.Amount == 0:
+		case r.def != c.Definition:
 			return false
 		case f.Kind == Take:
 			if c.Amount > r.def.Burst-r.sum {

@@ -1,0 +1,175 @@
+package dynamostore_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/dynamofake"
+)
+
+// process is one on a table, in a bubble.
+func process(t *testing.T, n *dynamofake.Network, seed uint64) *dynamostore.Store {
+	t.Helper()
+	n.Seed(seed)
+	s, err := dynamostore.New(n, "fake", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// counter is a number attribute of a bucket.
+func counter(t *testing.T, table *dynamofake.Table, entity, name string) int64 {
+	t.Helper()
+	v, ok := table.Get("E#"+entity, "B#gpt-4")[name].(*types.AttributeValueMemberN)
+	if !ok {
+		return 0
+	}
+	n, err := strconv.ParseInt(v.Value, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// A chaos is a schedule of many callers of several processes on a few buckets.
+type chaos struct {
+	lost, silent, cap float64
+	leave             bool // callers leave early
+	cascade           bool
+}
+
+// Whatever gets lost, whoever leaves: nobody is admitted whom the table did not
+// charge, and the table never charges more than the limit and its refill.
+func TestGatheredNeverOversells(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]chaos{
+		"calm":            {},
+		"callers leave":   {leave: true},
+		"answers lost":    {lost: 0.05, silent: 0.1},
+		"throttled":       {cap: 200},
+		"cascade":         {cascade: true},
+		"cascade, chaos":  {cascade: true, lost: 0.02, silent: 0.05, leave: true, cap: 400},
+		"everything":      {lost: 0.05, silent: 0.05, leave: true, cap: 300},
+		"cascade, leaves": {cascade: true, leave: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			seeds := uint64(12)
+			if testing.Short() {
+				seeds = 2
+			}
+			for seed := range seeds {
+				synctest.Test(t, func(t *testing.T) { c.run(t, seed) })
+			}
+		})
+	}
+}
+
+func (c *chaos) run(t *testing.T, seed uint64) {
+	t.Helper()
+	const processes, callers, each = 3, 30, 12
+	d := define(100, 100, time.Second)
+	wide := define(200, 250, time.Second)
+	table := dynamofake.New()
+	var limit *dynamofake.Cap
+	if c.cap > 0 {
+		limit = &dynamofake.Cap{PerSecond: int(c.cap)}
+	}
+	var stores []*dynamostore.Store
+	for p := range uint64(processes) {
+		n := &dynamofake.Network{Table: table, Cap: limit, Latency: 2 * time.Millisecond, Lost: c.lost, Silent: c.silent, Reset: 0.5}
+		stores = append(stores, process(t, n, seed*100+p))
+	}
+	begin := time.Now()
+	var mine, unsure, told, toldTakes [2]atomic.Int64 // net tokens that callers hold, what of them they may hold besides, gross tokens, takes
+	entities := []string{"child", "parent"}
+	var wg sync.WaitGroup
+	for i := range processes * callers {
+		s := stores[i%processes]
+		rng := rand.New(rand.NewPCG(seed, uint64(i)))
+		wg.Go(func() {
+			for range each {
+				n := 1 + rng.Int64N(5)
+				debits := []zael.Debit{debit("child", ask("rpm", d, n))}
+				if c.cascade {
+					debits = append(debits, debit("parent", ask("rpm", wide, n)))
+				}
+				timeout := time.Second
+				if c.leave && rng.IntN(4) == 0 {
+					timeout = time.Duration(rng.Int64N(int64(8 * time.Millisecond)))
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), timeout)
+				wait := time.Duration(rng.IntN(3)) * 20 * time.Millisecond
+				_, err := s.Take(ctx, time.Now(), wait, debits)
+				cancel()
+				if err == nil {
+					for j := range debits {
+						mine[j].Add(n)
+						told[j].Add(n)
+						toldTakes[j].Add(1)
+					}
+					if rng.IntN(3) == 0 { // gives some of it back
+						for j := range debits {
+							debits[j].Charges[0].Amount = -n
+						}
+						_, err := s.Adjust(t.Context(), time.Now(), debits)
+						for j := range debits {
+							if mine[j].Add(-n); err != nil { // it may have been given
+								unsure[j].Add(n)
+							}
+						}
+					}
+				} else if !errors.Is(err, zael.ErrExceeded) && !errors.Is(err, zael.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, zael.ErrContention) {
+					t.Errorf("Take: got %v", err)
+				}
+				time.Sleep(time.Duration(rng.Int64N(int64(30 * time.Millisecond)))) //nolint:forbidigo // of the bubble
+			}
+		})
+	}
+	wg.Wait()
+	for _, s := range stores {
+		if err := s.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := dynamostore.Kept(s); n != 0 {
+			t.Errorf("seed %d: kept of %d buckets after Close, want none", seed, n)
+		}
+	}
+	calm := c.lost == 0 && c.silent == 0 && !c.leave
+	for j, entity := range entities {
+		if j == 1 && !c.cascade {
+			continue
+		}
+		charged, events := counter(t, table, entity, "c_rpm"), counter(t, table, entity, "e")
+		if held := mine[j].Load(); charged < held || calm && charged != held+unsure[j].Load() {
+			t.Errorf("seed %d, %s: charged %d net, want at least the %d that callers hold, and as many if nothing went wrong", seed, entity, charged, held)
+		}
+		if takes := toldTakes[j].Load(); events < takes || calm && c.cap == 0 && events != takes {
+			t.Errorf("seed %d, %s: counted %d takes, want at least the %d that callers were told of, and as many if nothing went wrong", seed, entity, events, takes)
+		}
+		def := []bucket.Definition{d, wide}[j]
+		first, _ := bucket.At(begin.Add(-time.Second))
+		last, _ := bucket.At(time.Now().Add(time.Second))
+		// What was given back may be taken again.
+		most := def.Burst + (def.Drip(last)-def.Drip(first))/def.Unit() + told[j].Load() - mine[j].Load()
+		if got := told[j].Load(); got > most {
+			t.Errorf("seed %d, %s: told %d tokens, want %d at most", seed, entity, got, most)
+		}
+		if told[j].Load() == 0 {
+			t.Errorf("seed %d, %s: nobody was admitted", seed, entity)
+		}
+	}
+}

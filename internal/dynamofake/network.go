@@ -1,0 +1,173 @@
+package dynamofake
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// A Cap is how many writes of one item a table takes in a second; more are
+// throttled, as one item of AWS's is. The zero Cap throttles none. Its methods
+// may be called concurrently.
+type Cap struct {
+	PerSecond int // and as many at once
+
+	mu    sync.Mutex
+	items map[[2]string]*capped
+	stats CapStats
+}
+
+// CapStats are counts of a Cap.
+type CapStats struct {
+	Writes, Throttled int
+}
+
+type capped struct {
+	left float64
+	at   time.Time
+}
+
+// take is one write of an item. It tells whether that is let by.
+func (c *Cap) take(k [2]string) bool {
+	if c == nil || c.PerSecond == 0 {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.items == nil {
+		c.items = map[[2]string]*capped{}
+	}
+	now := time.Now()
+	it := c.items[k]
+	if it == nil {
+		it = &capped{left: float64(c.PerSecond), at: now}
+		c.items[k] = it
+	}
+	it.left = min(float64(c.PerSecond), it.left+now.Sub(it.at).Seconds()*float64(c.PerSecond))
+	it.at = now
+	if it.left < 1 {
+		c.stats.Throttled++
+		return false
+	}
+	it.left--
+	c.stats.Writes++
+	return true
+}
+
+// Stats are the counts so far.
+func (c *Cap) Stats() CapStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stats
+}
+
+// A Network is a client of a table with the way between them: calls take time
+// (of the synctest bubble, in a test of one), some get lost, or their answers
+// do. What is lost is answered by the end of ctx, or by a connection that was
+// reset. All fields but Table may be zero. A Network may be used concurrently.
+type Network struct {
+	*Table
+	Cap     *Cap
+	Latency time.Duration // of each way, on average: from half of it to half more
+	Lost    float64       // share of calls that never arrive
+	Silent  float64       // share of answers that never do
+	Reset   float64       // share of the lost that are told by a reset, at once
+
+	mu      sync.Mutex
+	rng     *rand.Rand
+	updates int
+}
+
+// Seed makes what happens depend on a number.
+func (n *Network) Seed(seed uint64) { n.rng = rand.New(rand.NewPCG(seed, 11)) }
+
+// Updates is the number of calls of UpdateItem.
+func (n *Network) Updates() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.updates
+}
+
+// chance is true in a share of cases.
+func (n *Network) chance(share float64) bool {
+	if share == 0 {
+		return false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.rng.Float64() < share
+}
+
+func (n *Network) way() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.rng == nil || n.Latency == 0 {
+		return n.Latency
+	}
+	return n.Latency/2 + time.Duration(n.rng.Int64N(int64(n.Latency)))
+}
+
+// errLost is a connection that is gone with the call in it.
+func errLost() error { return errors.New("connection reset by peer") }
+
+// cross sends a call over and its answer back.
+func cross[T any](ctx context.Context, n *Network, call func() (T, error)) (T, error) {
+	type answer struct {
+		out T
+		err error
+	}
+	back := make(chan answer, 1)
+	gone := make(chan struct{}, 1)
+	lose := func() {
+		if n.chance(n.Reset) {
+			gone <- struct{}{}
+		}
+	}
+	time.AfterFunc(n.way(), func() {
+		if n.chance(n.Lost) {
+			lose()
+			return
+		}
+		out, err := call()
+		if n.chance(n.Silent) {
+			lose()
+			return
+		}
+		time.AfterFunc(n.way(), func() { back <- answer{out, err} })
+	})
+	var none T
+	select {
+	case a := <-back:
+		return a.out, a.err
+	case <-gone:
+		return none, &smithyhttp.RequestSendError{Err: errLost()}
+	case <-ctx.Done():
+		return none, &smithyhttp.RequestSendError{Err: ctx.Err()}
+	}
+}
+
+// UpdateItem is the engine's.
+func (n *Network) UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, _ ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error) {
+	n.mu.Lock()
+	n.updates++
+	n.mu.Unlock()
+	return cross(ctx, n, func() (*dynamodb.UpdateItemOutput, error) {
+		if !n.Cap.take(key(in.Key)) {
+			return nil, &types.ProvisionedThroughputExceededException{}
+		}
+		return n.Table.UpdateItem(context.WithoutCancel(ctx), in)
+	})
+}
+
+// GetItem is the engine's.
+func (n *Network) GetItem(ctx context.Context, in *dynamodb.GetItemInput, _ ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error) {
+	return cross(ctx, n, func() (*dynamodb.GetItemOutput, error) {
+		return n.Table.GetItem(context.WithoutCancel(ctx), in)
+	})
+}
