@@ -156,7 +156,7 @@ func New(client client, table string, config *Config) (*Store, error) {
 	}
 	if !c.Direct {
 		s.gather = gather.New(engine{s}, gather.Config{
-			MaxLimits: maxLimits, Remembered: c.CachedBuckets, Tries: maxRetries, Go: s.inflight.spawn,
+			MaxLimits: maxLimits, Remembered: c.CachedBuckets, Tries: maxRetries, Ages: !c.VirtualTime, Go: s.inflight.spawn,
 		})
 	}
 	return s, nil

@@ -120,23 +120,21 @@ func (t *taking) ask(ctx context.Context, is func(int) bool, want bool) bool {
 // none undoes what was taken, and says why.
 func (t *taking) none(ctx context.Context) error {
 	s := t.store
-	var wg sync.WaitGroup
 	var first error
 	for i := range t.sides {
 		sd := &t.sides[i]
-		switch {
-		case !sd.asked:
-		case sd.Verdict == gather.Failed:
-			if first == nil {
-				first = sd.Err
-			}
-		case sd.Verdict == gather.Applied:
-			wg.Go(func() { s.undoMember(ctx, t.debits[i].Key, &sd.Member) })
+		if sd.asked && sd.Verdict == gather.Failed && first == nil {
+			first = sd.Err
 		}
 	}
-	wg.Wait()
+	undone := t.undo(ctx)
 	if first != nil {
 		return first
+	}
+	select {
+	case <-undone: // and the sides have their buckets since
+	case <-ctx.Done():
+		return translate(ctx, "giving back", ctx.Err())
 	}
 	for i := range t.sides {
 		sd := &t.sides[i]
@@ -163,6 +161,36 @@ func (t *taking) none(ctx context.Context) error {
 		shows(t.debits[i].Charges, b, sd.Answer.At, sd.Seen, false, s.random())
 	}
 	return zael.ErrExceeded
+}
+
+// undo gives back what the sides took. The channel is closed when that is done.
+// It goes on when the caller has left.
+func (t *taking) undo(ctx context.Context) <-chan struct{} {
+	s := t.store
+	undone := make(chan struct{})
+	var taken []int
+	for i := range t.sides {
+		if sd := &t.sides[i]; sd.asked && sd.Verdict == gather.Applied {
+			taken = append(taken, i)
+		}
+	}
+	if len(taken) == 0 {
+		close(undone)
+		return undone
+	}
+	keys := make([]zael.Key, len(t.sides)) // the debits are the caller's
+	for i := range t.debits {
+		keys[i] = t.debits[i].Key
+	}
+	s.inflight.spawn(func() {
+		defer close(undone)
+		var wg sync.WaitGroup
+		for _, i := range taken {
+			wg.Go(func() { s.undoMember(ctx, keys[i], &t.sides[i].Member) })
+		}
+		wg.Wait()
+	})
+	return undone
 }
 
 // keep writes those definitions of a refused take that would admit it sooner,

@@ -20,17 +20,17 @@ type Cap struct {
 
 	mu    sync.Mutex
 	items map[[2]string]*capped
-	stats CapStats
 }
 
-// CapStats are counts of a Cap.
+// CapStats are counts of writes of one item.
 type CapStats struct {
 	Writes, Throttled int
 }
 
 type capped struct {
-	left float64
-	at   time.Time
+	left  float64
+	at    time.Time
+	stats CapStats
 }
 
 // take is one write of an item. It tells whether that is let by.
@@ -52,19 +52,22 @@ func (c *Cap) take(k [2]string) bool {
 	it.left = min(float64(c.PerSecond), it.left+now.Sub(it.at).Seconds()*float64(c.PerSecond))
 	it.at = now
 	if it.left < 1 {
-		c.stats.Throttled++
+		it.stats.Throttled++
 		return false
 	}
 	it.left--
-	c.stats.Writes++
+	it.stats.Writes++
 	return true
 }
 
-// Stats are the counts so far.
-func (c *Cap) Stats() CapStats {
+// Of are the counts of an item so far.
+func (c *Cap) Of(pk, sk string) CapStats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.stats
+	if it := c.items[[2]string{pk, sk}]; it != nil {
+		return it.stats
+	}
+	return CapStats{}
 }
 
 // A Network is a client of a table with the way between them: calls take time

@@ -69,7 +69,7 @@ func (s *slot) judge(now time.Time) (woken []*Member) {
 		if m.place != inLine {
 			continue
 		}
-		at := max(m.At, k.at)
+		at := max(m.at(now), k.at)
 		a := Answer{Bucket: k.bucket, At: at, Seen: max(at, k.seen)}
 		switch m.Kind {
 		case Look:
@@ -126,14 +126,14 @@ func (s *slot) form(now time.Time, maxLimits int) *flight {
 	}
 	first := s.line[0]
 	f := &flight{epoch: s.epoch}
-	f.Key, f.Kind, f.Birth, f.At = s.key, first.Kind, first.Birth, first.At
-	alone := first.alone || !f.joins(first, k, maxLimits)
+	f.Key, f.Kind, f.Birth, f.At = s.key, first.Kind, first.Birth, first.at(now)
+	alone := first.alone || !f.joins(first, k, now, maxLimits)
 	stay := s.line[:0]
 	for i, m := range s.line {
 		switch {
 		case i == 0:
 			f.members = append(f.members, m)
-		case !alone && !m.alone && f.joins(m, k, maxLimits):
+		case !alone && !m.alone && f.joins(m, k, now, maxLimits):
 			f.members = append(f.members, m)
 		default:
 			stay = append(stay, m)
@@ -143,6 +143,7 @@ func (s *slot) form(now time.Time, maxLimits int) *flight {
 	s.line = stay
 	if len(f.members) == 1 {
 		f.Batch = s.lone(first).Batch
+		f.At = first.at(now)
 	} else {
 		f.sum()
 	}
@@ -152,11 +153,11 @@ func (s *slot) form(now time.Time, maxLimits int) *flight {
 
 // joins adds m to the rows of a batch if it can be one of several, and fits
 // behind those that are there.
-func (f *flight) joins(m *Member, known Bucket, maxLimits int) bool {
+func (f *flight) joins(m *Member, known Bucket, now time.Time, maxLimits int) bool {
 	if m.Kind != f.Kind || m.Birth != f.Birth {
 		return false
 	}
-	at := max(f.At, m.At)
+	at := max(f.At, m.at(now))
 	rows := f.rows
 	for i := range m.Charges {
 		c := &m.Charges[i]

@@ -102,12 +102,21 @@ type Member struct {
 	Behind []int64 // of a Take that was applied and shared: tokens of each charge that those after it took
 	Local  bool    // refused from memory
 
+	since  time.Time // when At was, if it goes on with the clock
 	ctx    context.Context
 	place  place
 	flight *flight
 	done   chan struct{} // closed with the answer; nil if it did not wait
 	alone  bool          // the next batch has no other
 	tries  int           // batches that were refused or throttled
+}
+
+// at is the member's instant by now.
+func (m *Member) at(now time.Time) bucket.Instant {
+	if m.since.IsZero() {
+		return m.At
+	}
+	return m.At.Add(max(0, now.Sub(m.since)))
 }
 
 // A place is where a member is.
@@ -150,6 +159,9 @@ type Config struct {
 	// Tries is how often a member without deadline is throttled before that is
 	// its answer.
 	Tries int
+	// Ages says that instants go on with the clock while members wait: else the
+	// engine would be told what was a moment ago.
+	Ages bool
 	// Go starts a goroutine that ends by itself, for who wants to wait for all.
 	Go func(func())
 }
@@ -178,7 +190,7 @@ type shard struct {
 	_     [48]byte // keeps the locks of two shards apart in the processor's cache
 }
 
-// New makes a Gatherer. All fields of config are required.
+// New makes a Gatherer. All fields of config but Ages are required.
 func New(engine Engine, config Config) *Gatherer {
 	g := &Gatherer{engine: engine, config: config, seed: maphash.MakeSeed(), spare: sync.Pool{New: func() any { return new(slot) }}}
 	for i := range g.shards {
@@ -243,6 +255,9 @@ func (g *Gatherer) Do(ctx context.Context, key zael.Key, m *Member) {
 	waits := m.place == inLine // it was throttled
 	if waits {
 		m.done = make(chan struct{})
+		if g.config.Ages {
+			m.since = begun
+		}
 	}
 	if len(s.line) > 0 {
 		g.config.Go(func() { g.run(sh, s) })
@@ -261,6 +276,9 @@ func (g *Gatherer) Do(ctx context.Context, key zael.Key, m *Member) {
 func (g *Gatherer) queue(sh *shard, s *slot, m *Member) {
 	m.done = make(chan struct{})
 	m.place = inLine
+	if g.config.Ages {
+		m.since = time.Now()
+	}
 	s.line = append(s.line, m)
 	if !s.busy {
 		s.busy = true

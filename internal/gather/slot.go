@@ -11,15 +11,20 @@ import (
 // remembered is how long a refusal counts, by the monotonic clock.
 const remembered = time.Second
 
-// The gap between the writes of a bucket that is throttled: longer with each
-// throttle, shorter with each answer, and none below the least. At a tenth of
-// writes throttled it stays as it is.
+// The gap between the writes of a bucket that is throttled grows with each
+// throttle and shrinks with each answer. Long ones shrink more, so that those of
+// many processes come near to each other: where all shrink alike a few processes
+// keep most of the writes, and the others' callers run out of time.
 const (
-	leastGap = 5 * time.Millisecond
-	mostGap  = time.Second
-	wider    = 1.3
-	closer   = 0.97
+	firstGap = 20 * time.Millisecond
+	leastGap = time.Millisecond // a shorter one is none
+	mostGap  = 500 * time.Millisecond
+	wider    = 1.5         // a throttle
+	closer   = 0.01        // of an answer, the share
+	fairer   = 0.5         // likewise, of a gap of a second
 	gapKept  = time.Second // after the bucket may be written again
+
+	lastTry = 60 * time.Millisecond // before the deadline of one in line
 )
 
 // A slot is what is kept of one bucket. Its shard's lock guards it.
@@ -30,8 +35,9 @@ type slot struct {
 	known known
 	epoch uint64 // of Forget
 
-	gap  time.Duration
-	next time.Time // not before this is the bucket written again
+	gap   time.Duration
+	begun time.Time // the last write was
+	next  time.Time // not before this is the bucket written again
 }
 
 // known is what the last answer said, if that is no longer than a second ago.
@@ -140,21 +146,33 @@ func (s *slot) due(now time.Time) time.Duration {
 	if s.gap == 0 {
 		return 0
 	}
-	return s.next.Sub(now)
+	next := s.next
+	for _, m := range s.line { // whose time is nearly up gets one more try
+		if d, ok := m.ctx.Deadline(); ok {
+			if d = d.Add(-lastTry); d.Before(next) && s.begun.Add(lastTry).Before(d) {
+				next = d
+			}
+		}
+	}
+	return next.Sub(now)
 }
 
 // space sets the gap after a write that was begun at an instant.
 func (s *slot) space(v Verdict, begun time.Time) {
+	seconds := s.gap.Seconds()
 	switch {
+	case v == Throttled && s.gap == 0:
+		s.gap = firstGap
 	case v == Throttled:
-		s.gap = min(max(time.Duration(float64(s.gap)*wider), leastGap), mostGap)
+		s.gap = min(time.Duration(float64(s.gap)*wider), mostGap)
 	case s.gap == 0:
 		return
 	case v != Failed:
-		if s.gap = time.Duration(float64(s.gap) * closer); s.gap < leastGap {
+		if s.gap = time.Duration(float64(s.gap) / (1 + closer + fairer*seconds*seconds)); s.gap < leastGap {
 			s.gap = 0
 		}
 	}
+	s.begun = begun
 	s.next = begun.Add(s.gap - s.gap/4 + rand.N(s.gap/2+1)) // so that processes do not write in step
 }
 

@@ -152,7 +152,7 @@ func TestThrottledWritesAreSpaced(t *testing.T) {
 	bubble(t, time.Millisecond, func(b *bench) {
 		t := b.t
 		d := slow(1_000_000)
-		throttled := 20
+		throttled := 12
 		b.engine.fault = func(n int, _ *gather.Batch) *gather.Answer {
 			if n < throttled {
 				return &gather.Answer{Verdict: gather.Throttled, Err: errEngine}
@@ -170,11 +170,11 @@ func TestThrottledWritesAreSpaced(t *testing.T) {
 		for _, m := range line {
 			b.want("take", m, gather.Applied)
 		}
-		gap := float64(5 * time.Millisecond)
+		gap := float64(20 * time.Millisecond)
 		for i := 1; i <= throttled; i++ {
 			got := float64(b.engine.begun[i].Sub(b.engine.begun[i-1]))
 			if i > 1 {
-				gap = min(gap*1.3, float64(time.Second))
+				gap = min(gap*1.5, float64(500*time.Millisecond))
 			}
 			if got < gap*0.74 || got > gap*1.26+float64(time.Millisecond) {
 				t.Errorf("gap after throttle %d: got %v, want %v and a quarter of it more or less", i, time.Duration(got), time.Duration(gap))
@@ -187,6 +187,39 @@ func TestThrottledWritesAreSpaced(t *testing.T) {
 		begun := b.engine.begun[n:]
 		if early, late := begun[20].Sub(begun[0]), begun[199].Sub(begun[179]); late > early/10 {
 			t.Errorf("20 writes: got %v at first and %v later, want them closer by ten times", early, late)
+		}
+	})
+}
+
+// Whose time is nearly up gets one more try, however wide the gap.
+func TestThrottledLastTry(t *testing.T) {
+	t.Parallel()
+	bubble(t, time.Millisecond, func(b *bench) {
+		t := b.t
+		d := slow(100)
+		throttled := 12
+		b.engine.fault = func(n int, _ *gather.Batch) *gather.Answer {
+			if n < throttled {
+				return &gather.Answer{Verdict: gather.Throttled, Err: errEngine}
+			}
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		long := taking(charge("n", d, 1))
+		b.begin(ctx, key("a"), long)
+		for b.engine.writes() < throttled {
+			wait(time.Millisecond)
+		}
+		short, stop := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer stop()
+		m := taking(charge("n", d, 1))
+		begin := time.Now()
+		b.begin(short, key("a"), m)
+		b.callers.Wait()
+		b.want("who has 200 ms", m, gather.Applied)
+		if got := time.Since(begin); got < 130*time.Millisecond || got > 150*time.Millisecond {
+			t.Errorf("answered after %v, want it 60 ms before its deadline", got)
 		}
 	})
 }
