@@ -126,8 +126,7 @@ func (s *Store) instant(ctx context.Context, now time.Time) (time.Time, bucket.I
 			if err := s.firstAnswer(ctx); err != nil {
 				return now, 0, err
 			}
-			offset, ok = s.clock.offset(s.wall())
-			s.timeless.Store(!ok)
+			offset, _ = s.clock.offset(s.wall())
 		}
 		now = now.Add(offset)
 	}
@@ -138,22 +137,57 @@ func (s *Store) instant(ctx context.Context, now time.Time) (time.Time, bucket.I
 	return now, at, nil
 }
 
+// asking is a call for the engine's time. Who comes meanwhile waits for it.
+type asking struct {
+	done chan struct{}
+	err  error // once done is closed
+}
+
 // firstAnswer reads an item for the time that the answer bears, once for all
-// who wait.
+// who wait. If it fails, so it does for them, unless who made it just left.
 func (s *Store) firstAnswer(ctx context.Context) error {
-	select {
-	case s.asking <- struct{}{}:
-		defer func() { <-s.asking }()
-	case <-ctx.Done():
-		return translate(ctx, "asking the table's clock", ctx.Err())
+	for {
+		a, mine := s.askFirst()
+		if a == nil {
+			return nil
+		}
+		if mine {
+			a.err = s.again(ctx, "asking the table's clock", func() error {
+				_, err := s.get(ctx, itemKey(s.keys.System(), versionSK))
+				return err
+			})
+			if _, ok := s.clock.offset(s.wall()); a.err == nil {
+				s.timeless.Store(!ok)
+			}
+			s.asked.Store(nil)
+			close(a.done)
+			return a.err
+		}
+		select {
+		case <-a.done:
+			if a.err != nil && !errors.Is(a.err, context.Canceled) && !errors.Is(a.err, context.DeadlineExceeded) {
+				return a.err
+			}
+		case <-ctx.Done():
+			return translate(ctx, "asking the table's clock", ctx.Err())
+		}
 	}
-	if _, ok := s.clock.offset(s.wall()); ok {
-		return nil
+}
+
+// askFirst is the call that is under way; a new one, which is the caller's to
+// make; or none, if there was an answer.
+func (s *Store) askFirst() (a *asking, mine bool) {
+	for {
+		if a = s.asked.Load(); a != nil {
+			return a, false
+		}
+		if _, ok := s.clock.offset(s.wall()); ok || s.timeless.Load() {
+			return nil, false
+		}
+		if a = (&asking{done: make(chan struct{})}); s.asked.CompareAndSwap(nil, a) {
+			return a, true
+		}
 	}
-	return s.again(ctx, "asking the table's clock", func() error {
-		_, err := s.get(ctx, itemKey(s.keys.System(), versionSK))
-		return err
-	})
 }
 
 // again makes a call that changes nothing until it is answered.

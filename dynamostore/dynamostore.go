@@ -111,7 +111,7 @@ type Store struct {
 	gather   *gather.Gatherer
 	inflight inflight
 
-	asking chan struct{} // held by who asks for the engine's time
+	asked  atomic.Pointer[asking] // who asks for the engine's time
 	wall   func() time.Time
 	random func() uint64
 	closed atomic.Bool
@@ -152,7 +152,7 @@ func New(client client, table string, config *Config) (*Store, error) {
 	s := &Store{
 		client: client, table: table, config: c, keys: newKeys(c.Namespace),
 		cache: newCache(c.CachedBuckets), clock: new(clock),
-		asking: make(chan struct{}, 1), wall: time.Now, random: rand.Uint64,
+		wall: time.Now, random: rand.Uint64,
 	}
 	if !c.Direct {
 		s.gather = gather.New(engine{s}, gather.Config{

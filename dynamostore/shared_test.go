@@ -24,10 +24,7 @@ func process(t *testing.T, n *dynamofake.Network, seed uint64) *dynamostore.Stor
 	t.Helper()
 	n.Seed(seed)
 	s, err := dynamostore.New(n, "fake", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return opened(t, s, err)
 }
 
 // counter is a number attribute of a bucket.

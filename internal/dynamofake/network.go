@@ -82,19 +82,47 @@ type Network struct {
 	Silent  float64       // share of answers that never do
 	Reset   float64       // share of the lost that are told by a reset, at once
 
-	mu      sync.Mutex
-	rng     *rand.Rand
-	updates int
+	mu     sync.Mutex
+	rng    *rand.Rand
+	calls  int
+	writes int
+	broken error
+}
+
+// A Silence breaks a Network so that calls are never answered.
+type Silence struct{}
+
+func (Silence) Error() string { return "no answer" }
+
+// Break has all calls fail with err from now on, when they have gone their way;
+// nil repairs it.
+func (n *Network) Break(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.broken = err
+}
+
+func (n *Network) brokenBy() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.broken
 }
 
 // Seed makes what happens depend on a number.
 func (n *Network) Seed(seed uint64) { n.rng = rand.New(rand.NewPCG(seed, 11)) }
 
-// Updates is the number of calls of UpdateItem.
-func (n *Network) Updates() int {
+// Calls is how many calls were made.
+func (n *Network) Calls() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.updates
+	return n.calls
+}
+
+// Writes is how many of them were UpdateItem.
+func (n *Network) Writes() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.writes
 }
 
 // chance is true in a share of cases.
@@ -125,6 +153,9 @@ func cross[T any](ctx context.Context, n *Network, call func() (T, error)) (T, e
 		out T
 		err error
 	}
+	n.mu.Lock()
+	n.calls++
+	n.mu.Unlock()
 	back := make(chan answer, 1)
 	gone := make(chan struct{}, 1)
 	lose := func() {
@@ -135,6 +166,13 @@ func cross[T any](ctx context.Context, n *Network, call func() (T, error)) (T, e
 	time.AfterFunc(n.way(), func() {
 		if n.chance(n.Lost) {
 			lose()
+			return
+		}
+		switch err := n.brokenBy(); {
+		case err == error(Silence{}): //nolint:errorlint // as Break was told
+			return
+		case err != nil:
+			back <- answer{err: err}
 			return
 		}
 		out, err := call()
@@ -158,7 +196,7 @@ func cross[T any](ctx context.Context, n *Network, call func() (T, error)) (T, e
 // UpdateItem is the engine's.
 func (n *Network) UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, _ ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error) {
 	n.mu.Lock()
-	n.updates++
+	n.writes++
 	n.mu.Unlock()
 	return cross(ctx, n, func() (*dynamodb.UpdateItemOutput, error) {
 		if !n.Cap.take(key(in.Key)) {
@@ -172,5 +210,28 @@ func (n *Network) UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, 
 func (n *Network) GetItem(ctx context.Context, in *dynamodb.GetItemInput, _ ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error) {
 	return cross(ctx, n, func() (*dynamodb.GetItemOutput, error) {
 		return n.Table.GetItem(context.WithoutCancel(ctx), in)
+	})
+}
+
+// BatchGetItem is the engine's.
+func (n *Network) BatchGetItem(ctx context.Context, in *dynamodb.BatchGetItemInput, _ ...func(*dynamodb.Options)) (*dynamodb.BatchGetItemOutput, error) {
+	return cross(ctx, n, func() (*dynamodb.BatchGetItemOutput, error) {
+		return n.Table.BatchGetItem(context.WithoutCancel(ctx), in)
+	})
+}
+
+// Query is the engine's.
+func (n *Network) Query(ctx context.Context, in *dynamodb.QueryInput, _ ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error) {
+	return cross(ctx, n, func() (*dynamodb.QueryOutput, error) {
+		return n.Table.Query(context.WithoutCancel(ctx), in)
+	})
+}
+
+// TransactWriteItems is the engine's.
+func (n *Network) TransactWriteItems(
+	ctx context.Context, in *dynamodb.TransactWriteItemsInput, _ ...func(*dynamodb.Options),
+) (*dynamodb.TransactWriteItemsOutput, error) {
+	return cross(ctx, n, func() (*dynamodb.TransactWriteItemsOutput, error) {
+		return n.Table.TransactWriteItems(context.WithoutCancel(ctx), in)
 	})
 }

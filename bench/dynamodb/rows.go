@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/dynamostore"
+)
+
+// A bench has a table and what rows have in common.
+type bench struct {
+	endpoint, table string
+	rounds          int
+	d               time.Duration // of a round
+	prefixes        atomic.Int64  // so that each row has buckets of its own
+}
+
+func (b *bench) prefix() string { return fmt.Sprintf("r%d-", b.prefixes.Add(1)) }
+
+// plenty is a limit that nothing here exhausts.
+func plenty() []zael.Limit {
+	return []zael.Limit{{Name: "rpm", RefillAmount: 1e9, RefillPeriod: time.Second, Burst: 1e9}}
+}
+
+// bare is a loop of UpdateItem on the same items as zael has, with a condition
+// that always holds: the library as it comes, and by no means less work.
+func (b *bench) bare(c *dynamodb.Client, prefix string, keys int) func(context.Context, int, int) error {
+	return func(ctx context.Context, caller, _ int) error {
+		_, err := c.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+			TableName: aws.String(b.table),
+			Key: map[string]types.AttributeValue{
+				"PK": &types.AttributeValueMemberS{Value: fmt.Sprintf("E#%s%d", prefix, caller%keys)}, "SK": &types.AttributeValueMemberS{Value: "B#bench"},
+			},
+			ConditionExpression:      aws.String("attribute_not_exists(#m) OR #m >= :zero"),
+			UpdateExpression:         aws.String("ADD #m :n, #c :n"),
+			ExpressionAttributeNames: map[string]string{"#m": "m_rpm", "#c": "c_rpm"},
+			ExpressionAttributeValues: map[string]types.AttributeValue{
+				":n": &types.AttributeValueMemberN{Value: "1"}, ":zero": &types.AttributeValueMemberN{Value: "0"},
+			},
+			ReturnValues: types.ReturnValueAllNew,
+		})
+		return err
+	}
+}
+
+// process is a store and a limiter on it, as one process has them.
+type process struct {
+	*zael.Limiter
+	store *dynamostore.Store
+	wire  *wire
+}
+
+func (b *bench) process(ids, units bool) (*process, error) {
+	c, w := client(b.endpoint, ids)
+	s, err := dynamostore.New(c, b.table, &dynamostore.Config{CountUnits: units, CallTimeout: 10 * time.Second})
+	if err != nil {
+		return nil, err
+	}
+	l, err := zael.New(s, &zael.Config{Timeout: 30 * time.Second})
+	return &process{l, s, w}, err
+}
+
+// request is one for a caller's key.
+func request(prefix string, caller, keys int, limits []zael.Limit) zael.Request {
+	return zael.Request{
+		Entity: fmt.Sprintf("%s%d", prefix, caller%keys), Resource: "bench", Limits: limits, Consume: zael.Amounts{"rpm": 1},
+	}
+}
+
+// A pair is zael beside the bare loop: medians of rounds that take turns.
+type pair struct {
+	bare, zael *measurement
+	ratio, cpu float64 // zael's rate and its CPU time, to the bare ones
+	calls      float64 // an acquire
+}
+
+func (b *bench) pair(ctx context.Context, callers, keys int) (*pair, error) {
+	// The bare loop has the tuned pool too, so that connections are not what is compared.
+	c := dynamostore.NewClient(config(b.endpoint))
+	p, err := b.process(false, false)
+	if err != nil {
+		return nil, err
+	}
+	defer p.store.Close(context.WithoutCancel(ctx))
+	bare := b.bare(c, b.prefix(), keys)
+	prefix := b.prefix()
+	requests := make([]zael.Request, callers)
+	for i := range requests {
+		requests[i] = request(prefix, i, keys, plenty())
+	}
+	acquire := func(ctx context.Context, caller, _ int) error { return p.Allow(ctx, requests[caller]) }
+	var bares, zaels []*measurement
+	var calls, ops int
+	for round := range b.rounds + 1 {
+		m1, err := load(ctx, callers, b.d, 0, bare)
+		if err != nil {
+			return nil, err
+		}
+		p.wire.reset()
+		m2, err := load(ctx, callers, b.d, 0, acquire)
+		if err != nil {
+			return nil, err
+		}
+		if round == 0 {
+			continue // connections and buckets are made
+		}
+		n, _ := p.wire.counts()
+		calls, ops = calls+n, ops+m2.ops
+		bares, zaels = append(bares, m1), append(zaels, m2)
+	}
+	var out pair
+	out.bare, out.zael = median(bares), median(zaels)
+	out.ratio = out.zael.rate() / out.bare.rate()
+	out.cpu = float64(out.zael.cpuPerOp()) / float64(out.bare.cpuPerOp())
+	out.calls = float64(calls) / float64(ops)
+	return &out, nil
+}
+
+func median(ms []*measurement) *measurement {
+	slices.SortFunc(ms, func(a, b *measurement) int { return int(a.rate() - b.rate()) })
+	return ms[len(ms)/2]
+}
+
+// exhausted asks an empty bucket of 60/min.
+func (b *bench) exhausted(ctx context.Context) (m *measurement, calls float64, err error) {
+	p, err := b.process(false, false)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer p.store.Close(context.WithoutCancel(ctx))
+	req := request(b.prefix(), 0, 1, []zael.Limit{zael.PerMinute("rpm", 60)})
+	for err = nil; err == nil; {
+		err = p.Allow(ctx, req)
+	}
+	if !errors.Is(err, zael.ErrExceeded) {
+		return nil, 0, err
+	}
+	p.wire.reset()
+	m, err = load(ctx, 8, 3*b.d, 0, func(ctx context.Context, _, _ int) error {
+		if err := p.Allow(ctx, req); err != nil && !errors.Is(err, zael.ErrExceeded) {
+			return err
+		}
+		return nil
+	})
+	n, _ := p.wire.counts()
+	return m, float64(n) / m.took.Seconds(), err
+}
+
+// cascade has callers with keys of their own and one parent. Beside it stands
+// the bare loop on one key, which each of these acquires would otherwise wait for.
+func (b *bench) cascade(ctx context.Context, callers int) (m *measurement, calls float64, err error) {
+	p, err := b.process(false, false)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer p.store.Close(context.WithoutCancel(ctx))
+	prefix := b.prefix()
+	if _, err := p.CreateEntity(ctx, zael.Entity{ID: prefix + "parent"}); err != nil {
+		return nil, 0, err
+	}
+	requests := make([]zael.Request, callers)
+	for i := range requests {
+		if _, err := p.CreateEntity(ctx, zael.Entity{ID: fmt.Sprint(prefix, i), ParentID: prefix + "parent"}); err != nil {
+			return nil, 0, err
+		}
+		requests[i] = request(prefix, i, callers, plenty())
+		requests[i].Cascade = true
+	}
+	for range 2 { // the first warms up
+		p.wire.reset()
+		if m, err = load(ctx, callers, b.d, 0, func(ctx context.Context, caller, _ int) error { return p.Allow(ctx, requests[caller]) }); err != nil {
+			return nil, 0, err
+		}
+	}
+	n, _ := p.wire.counts()
+	return m, float64(n) / float64(m.ops), nil
+}
+
+// A shared is a bucket of several processes at a share of its rate.
+type shared struct {
+	asked, admitted int
+	calls           float64 // an acquire
+	units           float64 // a write that was admitted: the refused ones cost one too
+	most, p999      int     // calls of a write
+	ideal           float64
+}
+
+// processes has 8 of them ask one bucket for share times its rate.
+func (b *bench) processes(ctx context.Context, share float64) (*shared, error) {
+	const n, callers, rate = 8, 8, 200
+	limits := []zael.Limit{{Name: "rpm", RefillAmount: rate, RefillPeriod: time.Second, Burst: rate / 4}}
+	var ps []*process
+	prefix := b.prefix()
+	for range n {
+		p, err := b.process(true, true)
+		if err != nil {
+			return nil, err
+		}
+		defer p.store.Close(context.WithoutCancel(ctx))
+		ps = append(ps, p)
+	}
+	req := request(prefix, 0, 1, limits)
+	var admitted atomic.Int64
+	pause := time.Duration(float64(n*callers) / (share * rate) * float64(time.Second))
+	begin := time.Now()
+	m, err := load(ctx, n*callers, 5*b.d, pause, func(ctx context.Context, caller, _ int) error {
+		err := ps[caller%n].Allow(ctx, req)
+		if err == nil {
+			admitted.Add(1)
+		}
+		if err != nil && !errors.Is(err, zael.ErrExceeded) {
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &shared{asked: m.ops, admitted: int(admitted.Load()), ideal: rate/4 + rate*time.Since(begin).Seconds()}
+	var writes []int
+	var total, failed uint64
+	var units float64
+	for _, p := range ps {
+		calls, w := p.wire.counts()
+		out.calls += float64(calls)
+		writes = append(writes, w...)
+		s := p.store.Stats()
+		total, failed, units = total+s.Writes, failed+s.Failed, units+s.WriteUnits
+	}
+	out.calls /= float64(m.ops)
+	out.units = (units - float64(failed) - 1) / float64(total-failed) // the first made the item
+	slices.Sort(writes)
+	out.most, out.p999 = writes[len(writes)-1], writes[min(len(writes)-1, len(writes)*999/1000)]
+	return out, nil
+}
