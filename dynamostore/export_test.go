@@ -7,6 +7,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/gather"
 )
 
 // What the tests look at of the inside.
@@ -24,6 +25,7 @@ const (
 	Takes, Adjusts, Undoes, Keeps      = takes, adjusts, undoes, keeps
 	Send, Read, Applied, Nothing       = send, read, applied, nothing
 	Refused, Stale, Outside, Contended = refused, stale, outside, contended
+	Apart                              = apart
 	MaxCalls, MaxLimits                = maxCalls, maxLimits
 	Longest                            = longest
 )
@@ -36,10 +38,18 @@ func NewOp(k Kind, key zael.Key, charges []zael.Charge, at, seen bucket.Instant,
 	return o
 }
 
+// Several makes it one for several callers.
+func (o *op) Several(stages [][]gather.Stage, events int64) {
+	o.stages, o.events, o.several = stages, events, true
+}
+
+func (o *op) Events() int64 { return o.events }
+
 // For undoes: the op that takes o back.
 func (o *op) Undo(id uint64) *Op {
 	u := *o
 	u.kind, u.id, u.calls, u.unsure, u.birth, u.charges, u.events = undoes, id, 0, false, o.known.birth, nil, -o.events
+	u.stages, u.several = nil, false
 	for _, c := range o.charges {
 		if c.Amount > 0 {
 			c.Receipt, c.Amount = o.known.state(c.Name).Receipt(), -c.Amount
@@ -52,6 +62,7 @@ func (o *op) Undo(id uint64) *Op {
 func (o *op) Keep(id uint64) *Op {
 	k := *o
 	k.kind, k.id, k.calls, k.unsure, k.events = keeps, id, 0, false, 0
+	k.stages, k.several = nil, false
 	return &k
 }
 

@@ -28,6 +28,7 @@ func (e engine) Write(ctx context.Context, b *gather.Batch) gather.Answer {
 		}
 		return a
 	}
+	begun := time.Now()
 	o := s.op(kindOf(b.Kind), b.At, b.Key, b.Charges)
 	o.maxWait, o.stages, o.events = b.MaxWait, b.Stages, b.Events
 	o.exact, o.birth = b.Exact, b.Birth
@@ -39,7 +40,7 @@ func (e engine) Write(ctx context.Context, b *gather.Batch) gather.Answer {
 		return gather.Answer{Verdict: gather.Throttled, Err: err}
 	case err != nil:
 		if o.kind == takes {
-			s.undoUnknown(ctx, o)
+			s.undoUnknown(ctx, o, begun)
 		}
 		return gather.Answer{Verdict: gather.Failed, Err: err}
 	case v == contended:

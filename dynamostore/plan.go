@@ -112,7 +112,7 @@ func (o *op) plan() (write, verdict, error) {
 		final = stale
 	case !s.fits && o.fresh:
 		final = refused
-	case o.several && s.changesDefinition():
+	case o.several && !o.unsure && s.changesDefinition(): // an earlier copy may be there: then not one by one
 		return write{}, apart, nil
 	case o.kind == takes || o.kind == undoes && s.gives || s.writes():
 		o.before = o.known

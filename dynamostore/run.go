@@ -49,7 +49,7 @@ func (s *Store) run(ctx context.Context, o *op) (verdict, error) {
 			continue
 		case send:
 		case outside:
-			if o.several {
+			if o.several && !o.unsure {
 				return apart, nil // one of them is to blame
 			}
 			return 0, err

@@ -51,8 +51,8 @@ func (w *world) end(r *running, v dynamostore.Verdict, err error, sum *tally) {
 			w.failf("op %x: refused by what the client remembers", r.ID())
 		}
 		fits := true
-		for _, ch := range r.Charges() {
-			_, ok := r.Known().State(ch.Name).Under(ch.Definition, underAt(r.Known(), ch, at, seen), 0).Take(at, ch.Amount, r.MaxWait())
+		for i, ch := range r.Charges() {
+			_, ok := r.takes(r.Known().State(ch.Name).Under(ch.Definition, underAt(r.Known(), ch, at, seen), 0), i)
 			fits = fits && ok
 		}
 		if fits {
@@ -65,6 +65,11 @@ func (w *world) end(r *running, v dynamostore.Verdict, err error, sum *tally) {
 		sum.stale++
 		if !slices.ContainsFunc(r.Charges(), func(ch zael.Charge) bool { return r.Known().State(ch.Name).Stale(ch.Definition) }) {
 			w.failf("op %x: called stale, and none is", r.ID())
+		}
+	case dynamostore.Apart:
+		sum.apart++
+		if r.parts == nil || r.applied > 0 {
+			w.failf("op %x: to be done apart, after it was applied %d times to %d callers", r.ID(), r.applied, len(r.parts))
 		}
 	case dynamostore.Contended:
 		sum.contended++
@@ -105,8 +110,11 @@ func (w *world) compare(r *running, before, after *dynamostore.Record, forgot bo
 	}
 	birth := after.Birth()
 	padded := map[string]bool{}
-	for _, ch := range r.Charges() {
+	for i, ch := range r.Charges() {
 		state := want[ch.Name]
+		if old := before.State(ch.Name); r.parts != nil && !forgot && !old.Absent() && after.State(ch.Name).Definition != old.Definition {
+			w.failf("op %x: a batch of several changed %q from %+v", r.ID(), ch.Name, old.Definition)
+		}
 		if state.Stale(ch.Definition) && r.Kind() == dynamostore.Takes {
 			w.failf("op %x: took under stale limits", r.ID())
 		}
@@ -123,13 +131,13 @@ func (w *world) compare(r *running, before, after *dynamostore.Record, forgot bo
 			sum.kept++
 		case r.Kind() == dynamostore.Takes:
 			state = state.Under(ch.Definition, underAt(before, ch, at, seen), birth)
-			next, ok := state.Take(at, ch.Amount, r.MaxWait())
+			next, ok := r.takes(state, i)
 			if !ok {
 				w.failf("op %x: %q took %d of what does not fit: %+v", r.ID(), ch.Name, ch.Amount, state)
 			}
 			if got := after.State(ch.Name); ch.Amount > 0 && r.Calls() >= 2 && got.Mark > next.Mark {
 				padded[ch.Name] = true // aimed higher: it must have fit from there
-				if _, ok := (bucket.State{Definition: state.Definition, Mark: got.Mark - ch.Amount*state.Definition.Unit(), Axis: state.Axis}).Take(at, ch.Amount, r.MaxWait()); !ok {
+				if _, ok := r.takes(bucket.State{Definition: state.Definition, Mark: got.Mark - ch.Amount*state.Definition.Unit(), Axis: state.Axis}, i); !ok {
 					w.failf("op %x: %q aimed beyond the burst: %+v", r.ID(), ch.Name, got)
 				}
 				next.Mark = got.Mark
@@ -193,12 +201,7 @@ func (w *world) sameRecord(r *running, before, after *dynamostore.Record, want m
 		}
 	}
 	item := w.table.Get("E#e", "B#r")
-	if r.Kind() == dynamostore.Takes {
-		w.takes++
-	}
-	if r.Kind() == dynamostore.Undoes {
-		w.takes--
-	}
+	w.takes += r.Events()
 	for name, n := range w.counted {
 		got := int64(0)
 		if c, ok := item["c_"+name].(*types.AttributeValueMemberN); ok {

@@ -74,6 +74,7 @@ type running struct {
 	tries   int
 	round   int // of its messages: late answers to older ones count no more
 	done    bool
+	parts   []part // of a batch, in order
 }
 
 // An admission is a take that its client was told of.
@@ -121,6 +122,7 @@ func TestSimulation(t *testing.T) {
 		for what, got := range map[string]int{
 			"writes": sum.applied, "refusals": sum.refused, "gives": sum.gives, "conversions": sum.conversions, "lost": sum.lost,
 			"repetitions": sum.repeated, "expired": sum.expired, "deleted": sum.deleted, "stale": sum.stale, "undone": sum.undone, "kept": sum.kept,
+			"batches": sum.batches, "done apart": sum.apart,
 		} {
 			if got < int(n)/50 {
 				t.Errorf("%s in %d schedules: got %d, too few to tell anything", what, n, got)
@@ -131,7 +133,7 @@ func TestSimulation(t *testing.T) {
 
 // A tally is what the schedules were made of.
 type tally struct {
-	applied, refused, gives, conversions, lost, repeated, expired, deleted, stale, undone, kept, contended, calls, ops int
+	applied, refused, gives, conversions, lost, repeated, expired, deleted, stale, undone, kept, contended, calls, ops, batches, apart int
 }
 
 func simulate(seed uint64, sum *tally) (w *world, err error) {
@@ -318,6 +320,10 @@ func (w *world) begin(c *client, kind dynamostore.Kind, charges []zael.Charge, s
 	o := dynamostore.NewOp(kind, simKey, charges, w.clock(c), c.latest, wait, w.id())
 	o.Knows(c.known)
 	r := &running{Op: o, client: c}
+	if kind == dynamostore.Takes && w.rng.IntN(3) == 0 {
+		w.gather(r)
+		sum.batches++
+	}
 	w.takers[o.ID()] = r
 	sum.ops++
 	w.logf("client %d: %s", c.name, opText(o))

@@ -37,7 +37,7 @@ func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, 
 	if err != nil {
 		return now, err
 	}
-	t := taking{store: s, debits: debits, sides: make([]side, len(debits))}
+	t := taking{store: s, debits: debits, sides: make([]side, len(debits)), begun: time.Now()}
 	for i := range debits {
 		t.sides[i].Member = gather.Member{
 			Kind: gather.Take, Charges: slices.Clone(debits[i].Charges), At: at, MaxWait: maxWait, Events: 1, Exact: len(debits) > 1,
@@ -51,6 +51,7 @@ type taking struct {
 	store  *Store
 	debits []zael.Debit
 	sides  []side
+	begun  time.Time
 }
 
 // A side is what came out for one bucket.
@@ -186,7 +187,7 @@ func (t *taking) undo(ctx context.Context) <-chan struct{} {
 		defer close(undone)
 		var wg sync.WaitGroup
 		for _, i := range taken {
-			wg.Go(func() { s.undoMember(ctx, keys[i], &t.sides[i].Member) })
+			wg.Go(func() { s.undoMember(ctx, keys[i], &t.sides[i].Member, t.begun) })
 		}
 		wg.Wait()
 	})

@@ -3,15 +3,17 @@ package dynamostore
 import (
 	"context"
 	"strconv"
+	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/gather"
 )
 
 // undoMember gives back what a take took that was none, as another bucket
 // refused or failed, and leaves the bucket since in m. It goes on when the caller
 // has left. What it cannot give back refills.
-func (s *Store) undoMember(ctx context.Context, key zael.Key, m *gather.Member) {
+func (s *Store) undoMember(ctx context.Context, key zael.Key, m *gather.Member, begun time.Time) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoFor)
 	defer cancel()
 	s.stats.count(func(c *Stats) { c.Undone++ })
@@ -20,7 +22,7 @@ func (s *Store) undoMember(ctx context.Context, key zael.Key, m *gather.Member) 
 		return
 	}
 	u := gather.Member{
-		Kind: gather.Undo, Birth: m.Answer.Birth, At: m.At, Events: -m.Events,
+		Kind: gather.Undo, Birth: m.Answer.Birth, At: s.aged(m.At, begun), Events: -m.Events,
 		Charges: gather.Back(m.Charges, m.Bucket, m.Behind),
 	}
 	if s.ask(ctx, key, &u); u.Verdict == gather.Applied {
@@ -28,10 +30,19 @@ func (s *Store) undoMember(ctx context.Context, key zael.Key, m *gather.Member) 
 	}
 }
 
+// aged is what an instant has become since: what has refilled meanwhile is not
+// to be given back.
+func (s *Store) aged(at bucket.Instant, since time.Time) bucket.Instant {
+	if s.config.VirtualTime {
+		return at
+	}
+	return at.Add(max(0, time.Since(since)))
+}
+
 // undoUnknown undoes a take whose answer was lost, in the background: if its
 // write turns out to be the last one of the bucket. If others wrote since, or
 // it is still on its way, it stays, and refills.
-func (s *Store) undoUnknown(ctx context.Context, o *op) {
+func (s *Store) undoUnknown(ctx context.Context, o *op, begun time.Time) {
 	if !o.unsure {
 		return
 	}
@@ -50,7 +61,7 @@ func (s *Store) undoUnknown(ctx context.Context, o *op) {
 			return
 		}
 		s.ask(ctx, o.key, &gather.Member{
-			Kind: gather.Undo, Birth: r.birth, At: o.at, Events: -o.events, Charges: gather.Back(o.charges, r, nil),
+			Kind: gather.Undo, Birth: r.birth, At: s.aged(o.at, begun), Events: -o.events, Charges: gather.Back(o.charges, r, nil),
 		})
 	})
 }

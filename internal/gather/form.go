@@ -248,8 +248,11 @@ func (f *flight) stage() {
 }
 
 // giveBack puts what those took who had left in the line, to be given back.
-func (s *slot) giveBack(f *flight, a *Answer) {
+func (s *slot) giveBack(g *Gatherer, f *flight, a *Answer, begun time.Time) {
 	u := &Member{Kind: Undo, Birth: a.Birth, At: a.Seen, ctx: context.Background()}
+	if g.config.Ages {
+		u.since = begun
+	}
 	for i, m := range slices.Backward(f.members) {
 		if m.place != left {
 			continue

@@ -125,7 +125,7 @@ func (s *slot) finish(g *Gatherer, f *flight, a *Answer, begun time.Time) (woken
 		}
 	}
 	if a.Verdict == Applied && f.Kind == Take && f.here < len(f.members) {
-		s.giveBack(f, a)
+		s.giveBack(g, f, a, begun)
 	}
 	return woken
 }
