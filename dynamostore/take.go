@@ -1,6 +1,7 @@
 package dynamostore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -128,14 +129,13 @@ func (t *taking) none(ctx context.Context) error {
 			first = sd.Err
 		}
 	}
-	undone := t.undo(ctx)
+	select {
+	case <-t.undo(ctx): // and the sides have their buckets since
+	case <-ctx.Done():
+		return cmp.Or(first, translate(ctx, "giving back", ctx.Err()))
+	}
 	if first != nil {
 		return first
-	}
-	select {
-	case <-undone: // and the sides have their buckets since
-	case <-ctx.Done():
-		return translate(ctx, "giving back", ctx.Err())
 	}
 	for i := range t.sides {
 		sd := &t.sides[i]

@@ -53,9 +53,9 @@ func same(kept, d *bucket.Definition) bool {
 	return kept.SameRefill(*d) && kept.Capacity == d.Capacity && (d.Rev == 0 || d.Rev == kept.Rev)
 }
 
-// clear takes those out of the line who have left it.
+// clear takes those out of the line who have left it, or are about to.
 func (s *slot) clear() {
-	s.line = slices.DeleteFunc(s.line, func(m *Member) bool { return m.place != inLine })
+	s.line = slices.DeleteFunc(s.line, func(m *Member) bool { return m.place != inLine || m.ctx.Err() != nil })
 }
 
 // judge answers those in line to whom the last answer says all. What it says is
