@@ -15,10 +15,10 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS) -mod=readonly)
 # $(call each,command) runs command in every module and stops at the first that fails.
 each = @for m in $(MODULES); do (cd $$m && $(1)) || exit 1; done
 
-.PHONY: help check clean $(STEPS) fmt-fix e2e bench benchstat tools dynamodb-local stack-tools build aggregator
+.PHONY: help check clean $(STEPS) fmt-fix e2e bench benchstat tools dynamodb-local stack-tools build aggregator bench-dynamodb
 
 help: ## print this help
-	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 check: ## everything that CI runs, with the time of each step
 	@begin=$$SECONDS; for step in $(STEPS); do \
@@ -68,6 +68,9 @@ e2e: ## only the end-to-end tests of the programs (a part of test)
 
 bench: ## the benchmark table
 	cd bench && go run .
+
+bench-dynamodb: ## the benchmark table of DynamoDB, on DynamoDB Local
+	cd bench && go run ./dynamodb
 
 benchstat: $(BIN)/benchstat ## compare two outputs of go test -bench: make benchstat OLD=a.txt NEW=b.txt
 	$(BIN)/benchstat $(OLD) $(NEW)

@@ -95,11 +95,11 @@ func readRecord(it item) (*record, error) {
 // input is a write as the library takes it.
 func (w write) input(s *Store) *dynamodb.UpdateItemInput {
 	values := make(item, len(w.values))
-	for placeholder, v := range w.values {
-		if v.isText {
-			values[placeholder] = textValue(v.text)
+	for i := range w.values {
+		if v := &w.values[i]; v.isText {
+			values[v.placeholder] = textValue(v.text)
 		} else {
-			values[placeholder] = numberValue(v.number)
+			values[v.placeholder] = numberValue(v.number)
 		}
 	}
 	return &dynamodb.UpdateItemInput{

@@ -147,6 +147,13 @@ func parseText(text string) (d bucket.Definition, turns uint64, err error) {
 }
 
 // ids are written as text of 16 hexadecimal digits.
-func idText(id uint64) string { return fmt.Sprintf("%016x", id) }
+func idText(id uint64) string {
+	const digits = "0123456789abcdef"
+	var b [16]byte
+	for i := range b {
+		b[i] = digits[id>>(60-4*i)&15]
+	}
+	return string(b[:])
+}
 
 func parseID(s string) (uint64, error) { return strconv.ParseUint(s, 16, 64) }

@@ -2,6 +2,7 @@ package dynamostore_test
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -58,4 +59,57 @@ func TestManyProcesses(t *testing.T) {
 		t.Errorf("calls: got %.3f a take, want 1.2 at most", perTake)
 	}
 	left(t, stores[0], 0, "hot", "rpm", 0)
+}
+
+// 50 processes, each with callers and children of its own, on one parent: no
+// more than it has is admitted, what was given back is there, and the callers of
+// a process share its writes of the parent.
+func TestManyProcessesWithOneParent(t *testing.T) {
+	t.Parallel()
+	c, _ := newClient(t)
+	table := newTable(t, c)
+	const processes, callers, each, burst = 50, 6, 5, 1000
+	d := define(burst, 1, 366*24*time.Hour)
+	var admitted, failed atomic.Int64
+	var wg sync.WaitGroup
+	var stores []*dynamostore.Store
+	for p := range processes {
+		s, err := dynamostore.New(c, table, &dynamostore.Config{VirtualTime: true, CallTimeout: time.Minute})
+		stores = append(stores, opened(t, s, err))
+		for range callers {
+			wg.Go(func() {
+				for range each {
+					_, err := s.Take(t.Context(), t0, 0, []zael.Debit{debit(fmt.Sprint("child", p), ask("rpm", d, 1)), debit("parent", ask("rpm", d, 1))})
+					switch {
+					case err == nil:
+						admitted.Add(1)
+					case errors.Is(err, zael.ErrContention):
+						failed.Add(1)
+					case !errors.Is(err, zael.ErrExceeded):
+						t.Errorf("Take: got %v, want it admitted or refused", err)
+						return
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	var calls uint64
+	for _, s := range stores {
+		if err := s.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		calls += s.Stats().Writes
+	}
+	const asked = processes * callers * each
+	t.Logf("%d takes: %d admitted, %d contended, %.2f writes each", asked, admitted.Load(), failed.Load(), float64(calls)/asked)
+	reader, err := dynamostore.New(c, table, &dynamostore.Config{VirtualTime: true, CallTimeout: time.Minute})
+	opened(t, reader, err)
+	left(t, reader, 0, "parent", "rpm", burst-admitted.Load())
+	if got := admitted.Load(); got > burst || got < burst*9/10 {
+		t.Errorf("admitted: got %d, want %d, or a few less: two that came after the last token may both have been refused", got, burst)
+	}
+	if limit := 1.5; float64(calls)/asked > limit {
+		t.Errorf("writes: got %.2f a take, want %.1f at most, of two buckets", float64(calls)/asked, limit)
+	}
 }

@@ -2,13 +2,14 @@ package dynamostore
 
 import (
 	"math"
-	"strings"
 
 	"github.com/zeroae/zael"
 )
 
 // A value is a number or a text of an item.
 type value struct {
+	placeholder string
+
 	text   string
 	number int64
 	isText bool
@@ -21,17 +22,31 @@ type write struct {
 	condition string
 	update    string
 	names     map[string]string
-	values    map[string]value
+	values    []value
 }
 
 // A writing puts a write together.
 type writing struct {
 	write
-	conditions, sets, adds []string
+	conditions, sets, adds list
+}
+
+// A list is the text of a part of an expression.
+type list []byte
+
+func (l *list) add(separator string, parts []string) {
+	if len(*l) > 0 {
+		*l = append(*l, separator...)
+	}
+	for _, p := range parts {
+		*l = append(*l, p...)
+	}
 }
 
 func newWriting(key zael.Key) *writing {
-	return &writing{write: write{key: key, names: map[string]string{}, values: map[string]value{}}}
+	w := &writing{write: write{key: key, names: make(map[string]string, 12), values: make([]value, 0, 12)}}
+	w.conditions, w.sets, w.adds = make(list, 0, 256), make(list, 0, 128), make(list, 0, 64)
+	return w
 }
 
 // name is the placeholder of an attribute.
@@ -41,28 +56,26 @@ func (w *writing) name(placeholder, attribute string) string {
 }
 
 func (w *writing) number(placeholder string, n int64) string {
-	w.values[placeholder] = value{number: n}
+	w.values = append(w.values, value{placeholder: placeholder, number: n})
 	return placeholder
 }
 
 func (w *writing) text(placeholder, s string) string {
-	w.values[placeholder] = value{text: s, isText: true}
+	w.values = append(w.values, value{placeholder: placeholder, text: s, isText: true})
 	return placeholder
 }
 
-func (w *writing) where(parts ...string) {
-	w.conditions = append(w.conditions, strings.Join(parts, ""))
-}
-func (w *writing) set(parts ...string) { w.sets = append(w.sets, strings.Join(parts, "")) }
-func (w *writing) add(parts ...string) { w.adds = append(w.adds, strings.Join(parts, "")) }
+func (w *writing) where(parts ...string) { w.conditions.add(" AND ", parts) }
+func (w *writing) set(parts ...string)   { w.sets.add(", ", parts) }
+func (w *writing) add(parts ...string)   { w.adds.add(", ", parts) }
 
 func (w *writing) finish() write {
-	w.condition = strings.Join(w.conditions, " AND ")
+	w.condition = string(w.conditions)
 	if len(w.sets) > 0 {
-		w.update = "SET " + strings.Join(w.sets, ", ")
+		w.update = "SET " + string(w.sets)
 	}
 	if len(w.adds) > 0 {
-		w.update += " ADD " + strings.Join(w.adds, ", ")
+		w.update += " ADD " + string(w.adds)
 	}
 	return w.write
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -31,22 +32,29 @@ func plenty() []zael.Limit {
 	return []zael.Limit{{Name: "rpm", RefillAmount: 1e9, RefillPeriod: time.Second, Burst: 1e9}}
 }
 
-// bare is a loop of UpdateItem on the same items as zael has, with a condition
-// that always holds: the library as it comes, and by no means less work.
+// bare is a loop of the library's UpdateItem: the write that zael makes of an
+// acquire of one limit on a bucket in use, with fixed values. It does nothing
+// with the answer.
 func (b *bench) bare(c *dynamodb.Client, prefix string, keys int) func(context.Context, int, int) error {
+	s, n := func(v string) types.AttributeValue { return &types.AttributeValueMemberS{Value: v} },
+		func(v string) types.AttributeValue { return &types.AttributeValueMemberN{Value: v} }
+	const definition = "1:1000000000/1s^1000000000@0.0"
 	return func(ctx context.Context, caller, _ int) error {
 		_, err := c.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 			TableName: aws.String(b.table),
-			Key: map[string]types.AttributeValue{
-				"PK": &types.AttributeValueMemberS{Value: fmt.Sprintf("E#%s%d", prefix, caller%keys)}, "SK": &types.AttributeValueMemberS{Value: "B#bench"},
+			Key:       map[string]types.AttributeValue{"PK": s(fmt.Sprintf("E#%s%d", prefix, caller%keys)), "SK": s("B#bench")},
+			ConditionExpression: aws.String("(attribute_not_exists(#m0) OR (#d0 = :d0 AND #m0 <= :h0))" +
+				" AND (attribute_not_exists(#o) OR #o <> :id) AND (attribute_not_exists(#ttl) OR #ttl <= :ttl)"),
+			UpdateExpression: aws.String("SET #m0 = :v0, #d0 = :d0, #o = :o, #b = if_not_exists(#b, :id), #gp = :gp, #gs = :gs, #ttl = :ttl ADD #c0 :c0, #e :e"),
+			ExpressionAttributeNames: map[string]string{
+				"#m0": "m_rpm", "#d0": "d_rpm", "#c0": "c_rpm", "#o": "o", "#e": "e", "#b": "b", "#gp": "GSI1PK", "#gs": "GSI1SK", "#ttl": "ttl",
 			},
-			ConditionExpression:      aws.String("attribute_not_exists(#m) OR #m >= :zero"),
-			UpdateExpression:         aws.String("ADD #m :n, #c :n"),
-			ExpressionAttributeNames: map[string]string{"#m": "m_rpm", "#c": "c_rpm"},
 			ExpressionAttributeValues: map[string]types.AttributeValue{
-				":n": &types.AttributeValueMemberN{Value: "1"}, ":zero": &types.AttributeValueMemberN{Value: "0"},
+				":d0": s(definition), ":h0": n("123456789012345"), ":v0": n("12345678901234"), ":c0": n("1"), ":e": n("1"), ":ttl": n("1900000000"),
+				":id": s("0123456789abcdef"), ":o": s("fedcba9876543210"), ":gp": s("R#bench#3"), ":gs": s(prefix),
 			},
-			ReturnValues: types.ReturnValueAllNew,
+			ReturnValues:                        types.ReturnValueAllNew,
+			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 		})
 		return err
 	}
@@ -85,7 +93,9 @@ type pair struct {
 
 func (b *bench) pair(ctx context.Context, callers, keys int) (*pair, error) {
 	// The bare loop has the tuned pool too, so that connections are not what is compared.
-	c := dynamostore.NewClient(config(b.endpoint))
+	cfg := config(b.endpoint)
+	cfg.HTTPClient = &http.Client{Transport: tuned(b.endpoint)}
+	c := dynamodb.NewFromConfig(cfg)
 	p, err := b.process(false, false)
 	if err != nil {
 		return nil, err

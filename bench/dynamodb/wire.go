@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"io"
+	"net"
 	"net/http"
 	"regexp"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
@@ -75,20 +78,23 @@ func config(endpoint string) aws.Config {
 	}
 }
 
-// client is what zael uses, with its calls counted.
+// client is what zael recommends, with its calls counted.
 func client(endpoint string, ids bool) (*dynamodb.Client, *wire) {
-	w := &wire{ids: ids, sent: map[string]int{}}
-	tuned := dynamostore.NewClient(config(endpoint)).Options().HTTPClient
-	w.next = transportOf(tuned)
+	w := &wire{ids: ids, sent: map[string]int{}, next: tuned(endpoint)}
 	cfg := config(endpoint)
 	cfg.HTTPClient = &http.Client{Transport: w}
 	return dynamodb.NewFromConfig(cfg), w
 }
 
-// transportOf is the tuned transport in the library's client.
-func transportOf(c dynamodb.HTTPClient) http.RoundTripper {
-	if b, ok := c.(interface{ GetTransport() *http.Transport }); ok {
-		return b.GetTransport()
+// tuned is the transport of dynamostore.NewClient, patient with an engine that
+// takes its time to accept a thousand connections.
+func tuned(endpoint string) http.RoundTripper {
+	b, ok := dynamostore.NewClient(config(endpoint)).Options().HTTPClient.(*awshttp.BuildableClient)
+	if !ok {
+		return http.DefaultTransport
 	}
-	return http.DefaultTransport
+	t := b.GetTransport()
+	t.DialContext = (&net.Dialer{Timeout: time.Minute}).DialContext
+	t.ResponseHeaderTimeout = time.Minute
+	return t
 }
