@@ -85,7 +85,7 @@ func TestOutage(t *testing.T) {
 		},
 	} {
 		for name, fault := range map[string]error{
-			"refused": errDial, "silent": dynamofake.Silence{}, "reset": errReset, "failing": errInternal, "throttled": errThrottle,
+			"refused": errDial, "silent": dynamofake.SilentError{}, "reset": errReset, "failing": errInternal, "throttled": errThrottle,
 		} {
 			for _, warm := range []bool{false, true} {
 				for _, mode := range []zael.FailureMode{zael.FailClosed, zael.FailOpen} {
@@ -224,7 +224,7 @@ func TestRefusalsOutliveTheTable(t *testing.T) {
 				t.Fatalf("Allow: got %v, want %v", err, want)
 			}
 		}
-		n.Break(dynamofake.Silence{})
+		n.Break(dynamofake.SilentError{})
 		h := &herd{n, s, l, func(int) zael.Request { return req }, zael.FailOpen}
 		if o := h.run(t.Context()); o.refused != herdSize || o.last > 0 {
 			t.Errorf("got %+v, want all refused at once", o)

@@ -48,7 +48,7 @@ func (w *world) gather(r *running) {
 	r.Several(stages, int64(n))
 }
 
-// takes takes what the op asks for of one charge, each part behind the other.
+// takes is what the op makes of one charge, each part behind the other.
 func (r *running) takes(s bucket.State, charge int) (after bucket.State, fits bool) {
 	at, _ := r.At()
 	if r.parts == nil {

@@ -89,10 +89,10 @@ type Network struct {
 	broken error
 }
 
-// A Silence breaks a Network so that calls are never answered.
-type Silence struct{}
+// A SilentError breaks a Network so that calls are never answered.
+type SilentError struct{}
 
-func (Silence) Error() string { return "no answer" }
+func (SilentError) Error() string { return "no answer" }
 
 // Break has all calls fail with err from now on, when they have gone their way;
 // nil repairs it.
@@ -169,7 +169,7 @@ func cross[T any](ctx context.Context, n *Network, call func() (T, error)) (T, e
 			return
 		}
 		switch err := n.brokenBy(); {
-		case err == error(Silence{}): //nolint:errorlint // as Break was told
+		case err == error(SilentError{}): //nolint:errorlint // as Break was told
 			return
 		case err != nil:
 			back <- answer{err: err}
