@@ -20,6 +20,12 @@ func (w *faultWorld) check(ctx context.Context, direct *dynamodb.Client) error {
 	errs := []error{w.over}
 	counted := make([]int, len(w.stores)) // by each store: charges beside what was told
 	for _, o := range w.ops {
+		if err := w.checkAnswer(o); err != nil {
+			errs = append(errs, fmt.Errorf("op %d: %w", o.number, err))
+		}
+		if !w.direct {
+			continue
+		}
 		n, err := w.checkOp(o)
 		counted[o.store] += n
 		if err != nil {
@@ -46,20 +52,14 @@ func (w *faultWorld) check(ctx context.Context, direct *dynamodb.Client) error {
 
 // checkCopies: a write is applied a second time only if another came between.
 func (w *faultWorld) checkCopies() error {
-	var all []*faultWrite
-	for _, o := range w.ops {
-		for i := range o.writes {
-			if o.writes[i].applied {
-				all = append(all, &o.writes[i])
-			}
-		}
-	}
-	slices.SortFunc(all, func(a, b *faultWrite) int { return a.done.Compare(b.done) })
+	all := w.applied()
+	slices.SortFunc(all, func(a, b faultWrite) int { return a.done.Compare(b.done) })
 	last := map[string]*faultWrite{} // by id
-	for _, second := range all {
+	for i := range all {
+		second := &all[i]
 		first := last[second.entity+second.id]
 		last[second.entity+second.id] = second
-		between := func(x *faultWrite) bool {
+		between := func(x faultWrite) bool {
 			return x.entity == second.entity && x.id != second.id && x.done.After(first.asked) && x.asked.Before(second.done)
 		}
 		if first != nil && !slices.ContainsFunc(all, between) {
@@ -69,18 +69,27 @@ func (w *faultWorld) checkCopies() error {
 	return nil
 }
 
-// checkOp is about one operation. It returns how many buckets were charged beside
-// what the client was told: twice, or though it was refused.
-func (w *faultWorld) checkOp(o *faultOp) (beside int, err error) {
+// checkAnswer is about what a client was told.
+func (w *faultWorld) checkAnswer(o *faultOp) error {
 	switch {
+	case o.err == nil && o.take:
+		w.tally.Taken++
 	case o.err == nil:
+		w.tally.Adjusts++
 	case errors.Is(o.err, zael.ErrExceeded) && o.take:
 		w.tally.Refused++
 	case errors.Is(o.err, zael.ErrUnavailable), errors.Is(o.err, context.DeadlineExceeded), errors.Is(o.err, zael.ErrContention):
 		w.tally.Failed++
 	default:
-		return 0, fmt.Errorf("got %w, want it done, refused or unavailable", o.err)
+		return fmt.Errorf("got %w, want it done, refused or unavailable", o.err)
 	}
+	return nil
+}
+
+// checkOp is about one operation of which the writes are known. It returns how many
+// buckets were charged beside what the client was told: twice, or though it was
+// refused.
+func (w *faultWorld) checkOp(o *faultOp) (beside int, err error) {
 	for _, entity := range []string{w.child, w.parent} {
 		asked := map[place]int64{}
 		for p, n := range o.asked {
@@ -131,7 +140,6 @@ func (w *faultWorld) checkTake(o *faultOp, entity string, asked map[place]int64)
 	}
 	switch {
 	case o.err == nil:
-		w.tally.Taken++
 		if copies == 0 || undone > 0 {
 			return 0, fmt.Errorf("told that it took, which was applied %d times, and given back %d times", copies, undone)
 		}
@@ -184,7 +192,6 @@ func (w *faultWorld) checkAdjust(o *faultOp, entity string, asked map[place]int6
 	if given > 1 {
 		return 0, fmt.Errorf("given %d times", given)
 	}
-	w.tally.Adjusts++
 	w.tally.Given += given
 	if gives && given == 0 {
 		w.tally.LostGives++
@@ -242,12 +249,10 @@ func (w *faultWorld) checkBucket(ctx context.Context, direct *dynamodb.Client, e
 // aimed above the drip. It is no less than what clients were told.
 func (w *faultWorld) exact(p place, d bucket.Definition, state bucket.State) error {
 	var applied, told int64
+	for _, fw := range w.applied() {
+		applied += fw.amounts[p]
+	}
 	for _, o := range w.ops {
-		for _, fw := range o.writes {
-			if fw.applied {
-				applied += fw.amounts[p]
-			}
-		}
 		if n := o.asked[p]; n < 0 || o.err == nil {
 			told += n
 		}
@@ -288,11 +293,9 @@ func (w *faultWorld) told(p place) []*faultOp {
 // undone is what undos gave: by a clock that is behind, which has not seen what
 // others did meanwhile, they may give what has refilled.
 func (w *faultWorld) undone(p place) (units int64) {
-	for _, o := range w.ops {
-		for _, fw := range o.writes {
-			if fw.applied && fw.event < 0 {
-				units -= fw.amounts[p] * w.limits[p].Unit()
-			}
+	for _, fw := range w.applied() {
+		if fw.event < 0 {
+			units -= fw.amounts[p] * w.limits[p].Unit()
 		}
 	}
 	return units

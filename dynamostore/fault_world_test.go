@@ -51,6 +51,7 @@ type faultWorld struct {
 	flavor flavor
 	faulty int  // of 100 requests
 	mixed  bool // every other store calls the limits by another definition, of the same axis
+	direct bool // every write is of one operation; otherwise what meets shares one, and nobody knows whose it is
 	table  string
 	child  string
 	parent string
@@ -63,6 +64,7 @@ type faultWorld struct {
 
 	mu    sync.Mutex
 	ops   []*faultOp
+	loose []faultWrite   // of those of which the operation is not known
 	count map[string]int // of requests
 	step  int            // of virtual time
 	held  map[place]int64
@@ -99,6 +101,7 @@ func newFaultWorld(tb testing.TB, table string, seed uint64) *faultWorld {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	w := &faultWorld{
 		seed: seed, flavor: flavor(seed % uint64(flavors)), faulty: 5 + rng.IntN(40), mixed: rng.IntN(2) == 0, table: table,
+		direct: rng.IntN(2) == 0,
 		child: fmt.Sprintf("child-%d", seed), parent: fmt.Sprintf("parent-%d", seed),
 		count: map[string]int{}, held: map[place]int64{}, begun: time.Now(),
 	}
@@ -118,7 +121,7 @@ func newFaultWorld(tb testing.TB, table string, seed uint64) *faultWorld {
 			Region: "us-east-1", BaseEndpoint: aws.String(w.proxy.URL()), HTTPClient: &http.Client{Transport: wire},
 			Credentials: credentials.NewStaticCredentialsProvider("zael", "zael", ""),
 		})
-		s, err := dynamostore.New(c, table, &dynamostore.Config{CallTimeout: faultPatience, VirtualTime: w.flavor != walled})
+		s, err := dynamostore.New(c, table, &dynamostore.Config{CallTimeout: faultPatience, VirtualTime: w.flavor != walled, Direct: w.direct})
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -187,10 +190,10 @@ func parseUpdate(header http.Header, body []byte) (faultWrite, bool) {
 	return fw, true
 }
 
-// op is the operation that a request is of; with w.mu held.
+// op is the operation that a request is of, nil if that is not known; with w.mu held.
 func (w *faultWorld) op(header http.Header) *faultOp {
 	i, err := strconv.Atoi(header.Get(opHeader))
-	if err != nil || i >= len(w.ops) {
+	if err != nil || i >= len(w.ops) || !w.direct {
 		return nil
 	}
 	return w.ops[i]
@@ -198,10 +201,11 @@ func (w *faultWorld) op(header http.Header) *faultOp {
 
 // sent notes a request that leaves the client.
 func (w *faultWorld) sent(header http.Header, body []byte) {
-	if fw, ok := parseUpdate(header, body); ok && fw.event < 0 {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.op(header).undoing[fw.entity] = true
+	fw, ok := parseUpdate(header, body)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if o := w.op(header); o != nil && ok && fw.event < 0 {
+		o.undoing[fw.entity] = true
 	}
 }
 
@@ -240,9 +244,23 @@ func (w *faultWorld) seen(x faultproxy.Exchange) {
 			t.Lost++
 		}
 	}
-	if o := w.op(x.Header); o != nil && ok {
-		o.writes = append(o.writes, fw)
+	if !ok {
+		return
 	}
+	if o := w.op(x.Header); o != nil {
+		o.writes = append(o.writes, fw)
+	} else {
+		w.loose = append(w.loose, fw)
+	}
+}
+
+// applied are all writes that the engine applied.
+func (w *faultWorld) applied() []faultWrite {
+	all := slices.Clone(w.loose)
+	for _, o := range w.ops {
+		all = append(all, o.writes...)
+	}
+	return slices.DeleteFunc(all, func(fw faultWrite) bool { return !fw.applied })
 }
 
 // run does the schedule and says what is wrong.

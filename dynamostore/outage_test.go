@@ -106,7 +106,7 @@ func outage(t *testing.T, fault error, request func(int) zael.Request, warm bool
 	t.Helper()
 	const timeout = time.Second
 	n := &dynamofake.Network{Table: dynamofake.New(), Latency: 2 * time.Millisecond}
-	s := process(t, n, 1)
+	s := storeOn(t, n, 1)
 	config := &zael.Config{Timeout: timeout, FailureMode: mode}
 	h := &herd{net: n, store: s, request: request}
 	if ofCall := warm; ofCall {
@@ -184,7 +184,7 @@ func TestPlainErrors(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					n := &dynamofake.Network{Table: dynamofake.New(), Latency: 2 * time.Millisecond}
-					s := process(t, n, 1)
+					s := storeOn(t, n, 1)
 					l, err := zael.New(s, &zael.Config{FailureMode: mode})
 					if err != nil {
 						t.Fatal(err)
@@ -213,7 +213,7 @@ func TestRefusalsOutliveTheTable(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := &dynamofake.Network{Table: dynamofake.New(), Latency: 2 * time.Millisecond}
-		s := process(t, n, 1)
+		s := storeOn(t, n, 1)
 		l, err := zael.New(s, nil)
 		if err != nil {
 			t.Fatal(err)

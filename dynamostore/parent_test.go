@@ -37,7 +37,7 @@ func TestManyProcessesOnOneParent(t *testing.T) {
 		var wg sync.WaitGroup
 		var stores []*dynamostore.Store
 		for p := range processes {
-			s := process(t, &dynamofake.Network{Table: table, Cap: shared, Latency: 2 * time.Millisecond}, uint64(p))
+			s := storeOn(t, &dynamofake.Network{Table: table, Cap: shared, Latency: 2 * time.Millisecond}, uint64(p))
 			stores = append(stores, s)
 			for i := range callers {
 				rng := rand.New(rand.NewPCG(uint64(p), uint64(i)))

@@ -42,7 +42,7 @@ func TestSharedReceipts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := &dynamofake.Network{Table: dynamofake.New(), Latency: 2 * time.Millisecond}
-		s := process(t, n, 1)
+		s := storeOn(t, n, 1)
 		d := define(1000, 1, time.Hour)
 		var takes [][]zael.Debit
 		for i := range int64(4) {
@@ -74,7 +74,7 @@ func TestSharedParentIsUndone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := &dynamofake.Network{Table: dynamofake.New(), Latency: 2 * time.Millisecond}
-		s, other := process(t, n, 1), process(t, n, 2)
+		s, other := storeOn(t, n, 1), storeOn(t, n, 2)
 		d, fast := define(10, 1, time.Hour), define(1000, 1000, time.Second)
 		if _, err := other.Take(t.Context(), time.Now(), 0, []zael.Debit{debit("poor", ask("rpm", d, 10))}); err != nil {
 			t.Fatal(err)
@@ -192,7 +192,7 @@ func TestRememberedRefusals(t *testing.T) {
 			t.Helper()
 			admit(t, s, debit("parent", ask("rpm", d, 5)))
 			refuse(t, s, debit("parent", ask("rpm", d, 8)))
-			other := process(t, n, 2)
+			other := storeOn(t, n, 2)
 			admit(t, other, debit("child", ask("rpm", d, 10)))
 			_, err := s.Take(t.Context(), time.Now().Add(-time.Second), 0, []zael.Debit{debit("child", ask("rpm", d, 1)), debit("parent", ask("rpm", d, 3))})
 			if !errors.Is(err, zael.ErrExceeded) {
@@ -243,7 +243,7 @@ func TestRememberedRefusals(t *testing.T) {
 		},
 		"a second later": func(t *testing.T, s *dynamostore.Store, n *dynamofake.Network) {
 			t.Helper()
-			other := process(t, n, 2)
+			other := storeOn(t, n, 2)
 			lease := debit("e", ask("rpm", d, 10))
 			admit(t, other, lease)
 			refuse(t, s, debit("e", ask("rpm", d, 1)))
@@ -262,7 +262,7 @@ func TestRememberedRefusals(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				n := &dynamofake.Network{Table: dynamofake.New(), Latency: 2 * time.Millisecond}
-				run(t, process(t, n, 1), n)
+				run(t, storeOn(t, n, 1), n)
 			})
 		})
 	}
@@ -273,7 +273,7 @@ func TestCloseWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := &dynamofake.Network{Table: dynamofake.New(), Latency: 10 * time.Millisecond}
-		s := process(t, n, 1)
+		s := storeOn(t, n, 1)
 		d := define(10, 1, time.Hour)
 		admit(t, s, debit("e", ask("rpm", d, 1)))
 		ctx, cancel := context.WithCancel(t.Context())

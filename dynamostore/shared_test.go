@@ -19,8 +19,8 @@ import (
 	"github.com/zeroae/zael/internal/dynamofake"
 )
 
-// process is one on a table, in a bubble.
-func process(t *testing.T, n *dynamofake.Network, seed uint64) *dynamostore.Store {
+// storeOn is one on a table, in a bubble.
+func storeOn(t *testing.T, n *dynamofake.Network, seed uint64) *dynamostore.Store {
 	t.Helper()
 	n.Seed(seed)
 	s, err := dynamostore.New(n, "fake", nil)
@@ -88,7 +88,7 @@ func (c *chaos) run(t *testing.T, seed uint64) {
 	var stores []*dynamostore.Store
 	for p := range uint64(processes) {
 		n := &dynamofake.Network{Table: table, Cap: limit, Latency: 2 * time.Millisecond, Lost: c.lost, Silent: c.silent, Reset: 0.5}
-		stores = append(stores, process(t, n, seed*100+p))
+		stores = append(stores, storeOn(t, n, seed*100+p))
 	}
 	begin := time.Now()
 	var mine, unsure, told, toldTakes [2]atomic.Int64 // net tokens that callers hold, what of them they may hold besides, gross tokens, takes
