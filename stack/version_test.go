@@ -166,6 +166,11 @@ func TestOlderLambda(t *testing.T) {
 			contains(t, name, v.Error(), "v1.0.0", "v1.1.0", "zael upgrade", "AllowVersionMismatch")
 		}
 	}
+	// A build after a tag is newer than the tag.
+	var v *stack.VersionError
+	if err := connect(t, versioned(t, "v1.0.1-0.20260101000000-abcdefabcdef+dirty", &r), stack.Config{}); !errors.As(err, &v) {
+		t.Errorf("a client of a commit after v1.0.0: got %v, want a *VersionError", err)
+	}
 	for _, client := range []string{"v1.0.0", "v0.9.0", "(devel)"} { // the aggregator is not older
 		if err := connect(t, versioned(t, client, &r), stack.Config{Code: code}); err != nil {
 			t.Errorf("client %s: got %v, want nil", client, err)

@@ -75,7 +75,7 @@ func (s *Stack) code(ctx context.Context, c *Change, d *deployed, o Options) (bu
 	if d != nil && d.params[paramCodeKey] != "" && d.params[paramArchitecture] == o.Architecture {
 		version = d.params[paramCodeVersion]
 		keep := c.Code.missing() || c.KeepCode || c.OnlyUpgrade && !older(version, c.Code.Version)
-		same := c.Code.key() == d.params[paramCodeKey] && c.CodeBucket == ""
+		same := c.Code.key() == d.params[paramCodeKey] && (c.CodeBucket == "" || c.CodeBucket == d.params[paramCodeBucket])
 		switch {
 		case keep:
 			return d.params[paramCodeBucket], d.params[paramCodeKey], version, nil
