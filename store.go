@@ -176,12 +176,13 @@ type CapacityReader interface {
 	ResourceBuckets(ctx context.Context, resource string) iter.Seq2[Bucket, error]
 }
 
-// A UsageStore counts what Take and Adjust take and give, in the same step:
-// amounts net of what is given back, and one event for each Take.
+// A UsageStore counts what Take and Adjust take and give: amounts net of what is
+// given back, and one event for each Take. It counts each once, in the same step
+// or, where an aggregator counts, soon after.
 type UsageStore interface {
 	// Usage iterates the records that q selects, by window start, then
 	// entity, then resource. A window counts what was taken at instants within
-	// it; days and months are UTC.
+	// it, by the clock of who counts; days and months are UTC.
 	Usage(ctx context.Context, q UsageQuery) iter.Seq2[UsageRecord, error]
 }
 

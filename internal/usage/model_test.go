@@ -22,9 +22,12 @@ import (
 	"github.com/zeroae/zael/internal/usage"
 )
 
+// fewHistories are run always, the same ones; others are drawn at random.
+const fewHistories = 60
+
 var (
 	modelSeed  = flag.Uint64("usage.seed", 0, "run this one history of TestModel")
-	modelCount = flag.Int("usage.histories", 150, "how many histories TestModel runs")
+	modelCount = flag.Int("usage.histories", fewHistories, "how many histories TestModel runs")
 )
 
 // TestModel sends random histories of buckets through everything that may happen
@@ -40,7 +43,7 @@ func TestModel(t *testing.T) {
 	}
 	for i := range uint64(*modelCount) {
 		seed := i + 1
-		if *modelCount > 150 {
+		if *modelCount != fewHistories {
 			seed = rand.Uint64()
 		}
 		runModel(t, seed)

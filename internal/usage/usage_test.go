@@ -119,6 +119,9 @@ func TestSequenceNumbersAreNumbers(t *testing.T) {
 	for i := range 5 { // 98 to 102
 		count(t, c, h.to("b", "x", "e", i+1, "c_rpm", i+1))
 	}
+	if it := table.Get("U#e1", "gpt-4#hour#2026-01-31T13Z"); it["holes"] != nil {
+		t.Errorf("holes: got %+v, want none", it["holes"])
+	}
 	wantUsage(t, table, zael.UsageQuery{Entity: "e1"}, map[string]int64{"e1 gpt-4 hourly 01-31T13 events": 5, "e1 gpt-4 hourly 01-31T13 rpm": 5})
 }
 

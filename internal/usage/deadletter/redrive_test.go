@@ -267,7 +267,11 @@ func TestRedriveTrimmed(t *testing.T) {
 	if got, want := b.used(), map[string]int64{"e0 events": 2, "e0 rpm": 7 + 9, "e1 events": 2, "e1 rpm": 8 + 10}; !maps.Equal(got, want) {
 		t.Errorf("usage: got %v, want %v", got, want)
 	}
-	b.stream.Trim("a", 20) // all of it
+	b.stream.Trim("a", 12) // all that the message names, and more, but for what others count
+	if o := b.redrive(0, false); len(o) != 1 || !errors.Is(o[0].Err, stream.ErrTrimmed) || o[0].Records != 0 {
+		t.Errorf("trimmed beyond the message: got %+v, want ErrTrimmed and no records", o)
+	}
+	b.stream.Trim("a", 20) // all there is
 	if o := b.redrive(0, false); len(o) != 1 || !errors.Is(o[0].Err, stream.ErrTrimmed) {
 		t.Errorf("trimmed wholly: got %+v, want ErrTrimmed", o)
 	}
