@@ -61,7 +61,7 @@ func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.Usa
 				from = lookBack(q.Window, s.wall())
 			}
 			if to.IsZero() {
-				to = s.wall().AddDate(0, 1, 0)
+				to = s.wall().Add(time.Hour) // clocks may differ
 			}
 			records, err = s.usageOfResource(ctx, q, from, to)
 		}
