@@ -81,7 +81,7 @@ func (s *Store) ask(ctx context.Context, key zael.Key, m *gather.Member) {
 	}
 	s.gather.Do(ctx, key, m)
 	if m.Verdict == gather.Failed && ctx.Err() != nil {
-		m.Err = translate(ctx, "writing a bucket", m.Err)
+		m.Err = fmt.Errorf("dynamostore: writing a bucket: %w", m.Err)
 	}
 	if m.Shared || m.Local {
 		s.stats.count(func(c *Stats) {

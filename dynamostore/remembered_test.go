@@ -3,6 +3,7 @@ package dynamostore_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -266,6 +267,28 @@ func TestRememberedRefusals(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Of buckets that nobody asks for any more nothing is kept but their last
+// states, as many as Config.CachedBuckets says.
+func TestIdleBucketsAreForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := process(t, &dynamofake.Network{Table: dynamofake.New()}, 1)
+		d := define(1, 1, time.Hour)
+		for i := range 2000 {
+			e := debit(strconv.Itoa(i), ask("rpm", d, 1))
+			admit(t, s, e)
+			refuse(t, s, e)
+		}
+		if got := dynamostore.Kept(s); got < 1000 {
+			t.Errorf("kept of buckets that refuse: got %d, want 1000 or more", got)
+		}
+		<-time.After(3 * time.Second)
+		if got := dynamostore.Kept(s); got != 0 {
+			t.Errorf("kept of buckets 3 s later: got %d, want none", got)
+		}
+	})
 }
 
 // Close waits for what is on its way, and lets nothing more begin.

@@ -59,12 +59,14 @@ func (s *slot) clear() {
 }
 
 // judge answers those in line to whom the last answer says all. What it says is
-// no older than the time that they wait, or a second.
+// no older than the time that they wait, or a second. Who stands behind a give may
+// fit by it: nobody is refused there.
 func (s *slot) judge(now time.Time) (woken []*Member) {
 	k := &s.known
 	if k.bucket == nil || !now.Before(k.until) {
 		return nil
 	}
+	gives := false
 	for _, m := range s.line {
 		if m.place != inLine {
 			continue
@@ -77,6 +79,9 @@ func (s *slot) judge(now time.Time) (woken []*Member) {
 		case Take:
 			switch Stands(k.bucket, m.Charges, at, m.MaxWait) {
 			case Refuses:
+				if gives {
+					continue
+				}
 				a.Verdict = Refused
 			case Older:
 				a.Verdict = Stale
@@ -84,6 +89,7 @@ func (s *slot) judge(now time.Time) (woken []*Member) {
 				continue
 			}
 		default:
+			gives = true
 			continue
 		}
 		m.Answer, m.place = a, answered

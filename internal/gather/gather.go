@@ -29,6 +29,8 @@ package gather
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
@@ -109,6 +111,7 @@ type Member struct {
 	done   chan struct{} // closed with the answer; nil if it did not wait
 	alone  bool          // the next batch has no other
 	tries  int           // batches that were refused or throttled
+	cause  error         // of the last throttle
 }
 
 // at is the member's instant by now.
@@ -227,7 +230,8 @@ func (g *Gatherer) shard(key zael.Key) *shard {
 }
 
 // Do does what m says to the bucket, alone or with others, and leaves the
-// answer in m. When ctx is done first, the answer is Failed with ctx's error.
+// answer in m. When ctx is done first, the answer is Failed with ctx's error, and
+// with that of the last throttle if it was the time that ended.
 func (g *Gatherer) Do(ctx context.Context, key zael.Key, m *Member) {
 	m.ctx = ctx
 	sh := g.shard(key)
@@ -302,7 +306,11 @@ func (g *Gatherer) wait(sh *shard, m *Member) {
 		m.flight.leave()
 	}
 	m.place = left
-	m.Answer = Answer{Verdict: Failed, Err: m.ctx.Err()}
+	err := m.ctx.Err()
+	if m.cause != nil && errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w, after %w", err, m.cause)
+	}
+	m.Answer = Answer{Verdict: Failed, Err: err}
 }
 
 func wake(woken []*Member) {

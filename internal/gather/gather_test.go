@@ -382,6 +382,28 @@ func TestAdjustsMeet(t *testing.T) {
 	})
 }
 
+// Who stands behind a give has what it gives.
+func TestTakeBehindGive(t *testing.T) {
+	t.Parallel()
+	bubble(t, flight, func(b *bench) {
+		t := b.t
+		d := slow(10)
+		taken := b.take(key("a"), charge("n", d, 9))
+		give := charge("n", d, -5)
+		give.Receipt = gather.Receipt(&give, taken.Bucket, nil, 0)
+		b.begin(t.Context(), key("a"), taking(charge("n", d, 1)))
+		early, late, more := taking(charge("n", d, 2)), taking(charge("n", d, 4)), taking(charge("n", d, 4))
+		b.begin(t.Context(), key("a"), early)
+		b.begin(t.Context(), key("a"), &gather.Member{Kind: gather.Adjust, Charges: []zael.Charge{give}, At: instant()})
+		b.begin(t.Context(), key("a"), late)
+		b.begin(t.Context(), key("a"), more)
+		b.callers.Wait()
+		b.want("before it", early, gather.Refused)
+		b.want("behind it", late, gather.Applied)
+		b.want("behind that", more, gather.Refused)
+	})
+}
+
 // What a batch of several may not do is done one by one.
 func TestApart(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package gather_test
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"strconv"
 	"testing"
@@ -220,6 +221,24 @@ func TestThrottledLastTry(t *testing.T) {
 		b.want("who has 200 ms", m, gather.Applied)
 		if got := time.Since(begin); got < 130*time.Millisecond || got > 150*time.Millisecond {
 			t.Errorf("answered after %v, want it 60 ms before its deadline", got)
+		}
+	})
+}
+
+// Whose time ends is told why.
+func TestThrottledUntilTheDeadline(t *testing.T) {
+	t.Parallel()
+	bubble(t, time.Millisecond, func(b *bench) {
+		t := b.t
+		b.engine.fault = func(int, *gather.Batch) *gather.Answer {
+			return &gather.Answer{Verdict: gather.Throttled, Err: errEngine}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		m := taking(charge("n", slow(10), 1))
+		b.Do(ctx, key("a"), m)
+		if m.Verdict != gather.Failed || !errors.Is(m.Err, context.DeadlineExceeded) || !errors.Is(m.Err, errEngine) {
+			t.Errorf("got verdict %d, %v, want the deadline and the throttle", m.Verdict, m.Err)
 		}
 	})
 }
