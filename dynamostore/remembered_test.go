@@ -269,6 +269,53 @@ func TestRememberedRefusals(t *testing.T) {
 	}
 }
 
+// A limit that is raised by this process binds its next acquire, whoever was just
+// refused; so does what is given back.
+func TestRaisedLimitBindsAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := &dynamofake.Network{Table: dynamofake.New(), Latency: 2 * time.Millisecond}
+		l, err := zael.New(process(t, n, 1), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set := func(burst int64) {
+			t.Helper()
+			if err := l.SetLimits(t.Context(), zael.Scope{Entity: "e", Resource: "r"}, []zael.Limit{zael.PerHour("rpm", burst)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		acquire := func(n int64, want error) *zael.Lease {
+			t.Helper()
+			lease, err := l.Acquire(t.Context(), zael.Request{Entity: "e", Resource: "r", UseStoredLimits: true, Consume: zael.Amounts{"rpm": n}})
+			if !errors.Is(err, want) {
+				t.Fatalf("Acquire of %d: got %v, want %v", n, err, want)
+			}
+			return lease
+		}
+		set(10)
+		lease := acquire(10, nil)
+		acquire(1, zael.ErrExceeded)
+		set(15)
+		acquire(5, nil)
+		acquire(1, zael.ErrExceeded)
+		calls := n.Calls()
+		acquire(1, zael.ErrExceeded)
+		if got := n.Calls(); got != calls {
+			t.Errorf("calls of a refusal that is remembered: got %d, want none", got-calls)
+		}
+		if err := lease.Rollback(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		set(20) // and the tokens of another definition are not given back
+		acquire(5, nil)
+		held := acquire(0, nil)
+		if err := held.Consume(t.Context(), zael.Amounts{"rpm": 1}); !errors.Is(err, zael.ErrExceeded) {
+			t.Errorf("Consume: got %v, want ErrExceeded", err)
+		}
+	})
+}
+
 // Of buckets that nobody asks for any more nothing is kept but their last
 // states, as many as Config.CachedBuckets says.
 func TestIdleBucketsAreForgotten(t *testing.T) {
