@@ -8,6 +8,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/zeroae/zael/internal/plainbody"
 )
 
 const (
@@ -31,12 +33,12 @@ func NewClient(cfg aws.Config, optFns ...func(*dynamodb.Options)) *dynamodb.Clie
 	if c == nil {
 		c = awshttp.NewBuildableClient()
 	}
-	cfg.HTTPClient = c.WithDialerOptions(func(d *net.Dialer) {
+	cfg.HTTPClient = plainbody.Client(c.WithDialerOptions(func(d *net.Dialer) {
 		d.Timeout = dialTimeout
 	}).WithTransportOptions(func(t *http.Transport) {
 		t.MaxIdleConns, t.MaxIdleConnsPerHost = idleConns, idleConns
 		t.TLSHandshakeTimeout = tlsTimeout
 		t.ResponseHeaderTimeout = headerTimeout
-	})
+	}))
 	return dynamodb.NewFromConfig(cfg, optFns...)
 }

@@ -138,7 +138,7 @@ func New(client client, table string, config *Config) (*Store, error) {
 		c = *config
 	}
 	if client == nil {
-		return nil, invalid("client", nil, "is nil: use dynamodb.NewFromConfig")
+		return nil, invalid("client", nil, "is nil: use NewClient")
 	}
 	if table == "" {
 		return nil, invalid("table", table, "is empty")

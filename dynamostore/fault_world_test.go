@@ -102,7 +102,7 @@ func newFaultWorld(tb testing.TB, table string, seed uint64) *faultWorld {
 	w := &faultWorld{
 		seed: seed, flavor: flavor(seed % uint64(flavors)), faulty: 5 + rng.IntN(40), mixed: rng.IntN(2) == 0, table: table,
 		direct: rng.IntN(2) == 0,
-		child: fmt.Sprintf("child-%d", seed), parent: fmt.Sprintf("parent-%d", seed),
+		child:  fmt.Sprintf("child-%d", seed), parent: fmt.Sprintf("parent-%d", seed),
 		count: map[string]int{}, held: map[place]int64{}, begun: time.Now(),
 	}
 	small, large := define(12, 1, bucket.MaxPeriod), define(25, 1, bucket.MaxPeriod)

@@ -275,7 +275,7 @@ func TestRaisedLimitBindsAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := &dynamofake.Network{Table: dynamofake.New(), Latency: 2 * time.Millisecond}
-		l, err := zael.New(process(t, n, 1), nil)
+		l, err := zael.New(storeOn(t, n, 1), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -321,7 +321,7 @@ func TestRaisedLimitBindsAtOnce(t *testing.T) {
 func TestIdleBucketsAreForgotten(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := process(t, &dynamofake.Network{Table: dynamofake.New()}, 1)
+		s := storeOn(t, &dynamofake.Network{Table: dynamofake.New()}, 1)
 		d := define(1, 1, time.Hour)
 		for i := range 2000 {
 			e := debit(strconv.Itoa(i), ask("rpm", d, 1))

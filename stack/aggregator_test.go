@@ -2,8 +2,6 @@ package stack_test
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,9 +19,6 @@ import (
 func aggregator(t *testing.T) (stack.Code, string) {
 	t.Helper()
 	const source = "../cmd/zael-aggregator"
-	if _, err := os.Stat(source); errors.Is(err, fs.ErrNotExist) && os.Getenv("CI") == "" {
-		t.Skip("there is no " + source)
-	}
 	out := filepath.Join(t.TempDir(), "bootstrap")
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w -buildid=", "-o", out, source)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")

@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/zeroae/zael"
@@ -53,10 +51,6 @@ type Config struct {
 	Limiter zael.Config // FailureMode, Timeout, Principal and so on
 }
 
-// connections are kept to the table: the library's own 10 have callers wait for
-// each other.
-const connections = 512
-
 // Open makes or updates the stack if there are Options, checks that versions go
 // together, and returns a Limiter on its table, whose Close closes the store too.
 //
@@ -75,8 +69,7 @@ func Open(ctx context.Context, config *Config) (*zael.Limiter, error) {
 	if err != nil {
 		return nil, err
 	}
-	loaded.HTTPClient = awsconf.PlainBodies(loaded.HTTPClient)
-	client := dynamodb.NewFromConfig(loaded, func(o *dynamodb.Options) {
+	client := dynamostore.NewClient(loaded, func(o *dynamodb.Options) {
 		o.DisableValidateResponseChecksum = true // which local engines get wrong; TCP has its own
 	})
 	return s.open(ctx, client, &c)
@@ -85,14 +78,7 @@ func Open(ctx context.Context, config *Config) (*zael.Limiter, error) {
 // load is the AWS configuration of Open.
 func (c *Config) load(ctx context.Context) (aws.Config, error) {
 	if c.AWS == nil {
-		loaded, err := awsconf.Load(ctx, c.Region, c.Endpoint)
-		if err != nil {
-			return loaded, err
-		}
-		loaded.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
-			t.MaxIdleConns, t.MaxIdleConnsPerHost = connections, connections
-		})
-		return loaded, nil
+		return awsconf.Load(ctx, c.Region, c.Endpoint)
 	}
 	given := c.AWS.Copy()
 	given.Region = cmp.Or(c.Region, given.Region)

@@ -19,7 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/zeroae/zael/dynamostore"
-	"github.com/zeroae/zael/internal/awsconf"
+	"github.com/zeroae/zael/internal/plainbody"
 )
 
 // formation is what is used of *cloudformation.Client.
@@ -64,14 +64,16 @@ func New(c aws.Config, name string) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.HTTPClient = awsconf.PlainBodies(c.HTTPClient)
+	c.HTTPClient = plainbody.Client(c.HTTPClient)
 	return &Stack{
 		name: name, region: c.Region, template: templateText, version: Version(),
 		formation: cloudformation.NewFromConfig(c),
 		s3:        s3.NewFromConfig(c, func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }),
 		sts:       sts.NewFromConfig(c),
-		records:   dynamodb.NewFromConfig(c),
-		least:     250 * time.Millisecond, most: 5 * time.Second,
+		records: dynamodb.NewFromConfig(c, func(o *dynamodb.Options) {
+			o.DisableValidateResponseChecksum = true // which local engines get wrong; TCP has its own
+		}),
+		least: 250 * time.Millisecond, most: 5 * time.Second,
 		now: time.Now,
 	}, nil
 }

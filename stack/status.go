@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 
-	"github.com/zeroae/zael/internal/awsconf"
+	"github.com/zeroae/zael/internal/plainbody"
 )
 
 // A Status is a stack as it stands.
@@ -151,7 +151,7 @@ const prefix = "ZAEL-"
 
 // List reads the stacks of an account and region whose names are of zael, by name.
 func List(ctx context.Context, c aws.Config) ([]Summary, error) {
-	c.HTTPClient = awsconf.PlainBodies(c.HTTPClient)
+	c.HTTPClient = plainbody.Client(c.HTTPClient)
 	return listStacks(ctx, cloudformation.NewFromConfig(c))
 }
 

@@ -102,7 +102,7 @@ func (a *Address) Client(ctx context.Context) (*dynamodb.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return dynamodb.NewFromConfig(c, func(o *dynamodb.Options) {
+	return dynamostore.NewClient(c, func(o *dynamodb.Options) {
 		o.DisableValidateResponseChecksum = true // which DynamoDB Local gets wrong; TCP has its own
 	}), nil
 }

@@ -1,4 +1,5 @@
-package awsconf
+// Package plainbody works around a fault in how the library of AWS sends requests.
+package plainbody
 
 import (
 	"io"
@@ -8,7 +9,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 )
 
-// PlainBodies is a client for which requests' bodies are readers and nothing more;
+// Client is a client for which requests' bodies are readers and nothing more;
 // nil stands for the library's own client.
 //
 // The library closes a request's body when the answer begins, while net/http may
@@ -16,7 +17,7 @@ import (
 // it must not (smithy-go 1.28.9, transport/http/internal/io): net/http takes that for
 // a failure of the body, and closes the connection under the answer that is being read. It is
 // seen with engines on the same machine, whose answer to a small request comes at once.
-func PlainBodies(client aws.HTTPClient) aws.HTTPClient {
+func Client(client aws.HTTPClient) aws.HTTPClient {
 	if client == nil {
 		client = awshttp.NewBuildableClient()
 	}

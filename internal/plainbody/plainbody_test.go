@@ -1,4 +1,4 @@
-package awsconf_test
+package plainbody_test
 
 import (
 	"bytes"
@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/zeroae/zael/internal/awsconf"
+	"github.com/zeroae/zael/internal/plainbody"
 )
 
 type clientFunc func(*http.Request) (*http.Response, error)
@@ -19,10 +19,10 @@ type writer struct{ *bytes.Reader }
 
 func (writer) Close() error { return nil }
 
-func TestPlainBodies(t *testing.T) {
+func TestClient(t *testing.T) {
 	t.Parallel()
 	var got string
-	client := awsconf.PlainBodies(clientFunc(func(r *http.Request) (*http.Response, error) {
+	client := plainbody.Client(clientFunc(func(r *http.Request) (*http.Response, error) {
 		if _, ok := r.Body.(io.WriterTo); ok {
 			t.Error("the body: got an io.WriterTo, want none")
 		}
@@ -46,7 +46,7 @@ func TestPlainBodies(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := req.Body
-		_, _ = awsconf.PlainBodies(clientFunc(func(r *http.Request) (*http.Response, error) { // neither
+		_, _ = plainbody.Client(clientFunc(func(r *http.Request) (*http.Response, error) { // neither
 			if r.Body != before {
 				t.Errorf("no body: got %v, want %v as it was", r.Body, before)
 			}
