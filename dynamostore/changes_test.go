@@ -36,7 +36,10 @@ func newChanging(t *testing.T, c *dynamodb.Client, table string, scope zael.Scop
 	t.Helper()
 	w := &changing{T: t, scope: scope, burst: map[string]int64{"rpd": 10, "tpd": 10}, level: map[string]int64{}}
 	for i := range w.limiters {
-		s, err := dynamostore.New(c, table, &dynamostore.Config{Namespace: t.Name()[len("TestOrdersOfChange/"):], VirtualTime: true, CallTimeout: time.Minute})
+		s, err := dynamostore.New(c, table, &dynamostore.Config{
+			Namespace: t.Name()[len("TestOrdersOfChange/"):], VirtualTime: true, CallTimeout: time.Minute,
+			Direct: true, // a refusal that is remembered hides a change for up to a second
+		})
 		opened(t, s, err)
 		w.limiters[i], err = zael.New(s, &zael.Config{Timeout: time.Minute, ConfigTTL: changesTTL, Clock: func() time.Time { return t0.Add(time.Duration(w.ns.Load())) }})
 		if err != nil {
