@@ -95,7 +95,7 @@ func run(ctx context.Context, store zael.Store, job *Job, progress func(Counts))
 	var callers sync.WaitGroup
 	for i := range job.Callers {
 		callers.Go(func() {
-			call(context.WithoutCancel(ctx), l, job, entities, &recs[i%len(recs)], end, &stop)
+			call(context.WithoutCancel(ctx), l, job, entities, &recs[i%len(recs)], window, end, &stop)
 		})
 	}
 	watch(&callers, recs, progress)
@@ -109,7 +109,7 @@ func run(ctx context.Context, store zael.Store, job *Job, progress func(Counts))
 }
 
 // call is one caller.
-func call(ctx context.Context, l *zael.Limiter, job *Job, entities []string, rec *recorder, end time.Time, stop *atomic.Bool) {
+func call(ctx context.Context, l *zael.Limiter, job *Job, entities []string, rec *recorder, window *span, end time.Time, stop *atomic.Bool) {
 	req := zael.Request{
 		Resource: job.Resource, Limits: job.Limits, ParentLimits: job.ParentLimits,
 		Consume: job.Consume, Cascade: job.Cascade,
@@ -120,6 +120,9 @@ func call(ctx context.Context, l *zael.Limiter, job *Job, entities []string, rec
 		err := l.Allow(ctx, req)
 		now := time.Now()
 		rec.add(err, now.Sub(begin))
+		if err == nil {
+			window.until(now.UnixNano())
+		}
 		begin = now
 	}
 }
@@ -178,10 +181,11 @@ func (r *recorder) counts() Counts {
 	return r.tally.Counts
 }
 
-// A span is the clock of a limiter. It remembers the first and the last instant
-// that it told: between them everything was decided. It stops at the end, so
-// that a call which comes through late has no more to take from than the others
-// had.
+// A span is the clock of a limiter. It remembers the first instant that it told,
+// and the last one or when the last admitted call was back, as a store may count a call
+// by the time at which its turn came: between them everything was decided. It stops
+// at the end, so that a call which comes through late has no more to take from than
+// the others had.
 type span struct {
 	first, last atomic.Int64 // ns since 1970; 0: not yet
 	end         atomic.Int64
@@ -196,7 +200,12 @@ func (s *span) now() time.Time {
 	}
 	for have := s.first.Load(); (have == 0 || ns < have) && !s.first.CompareAndSwap(have, ns); have = s.first.Load() {
 	}
+	s.until(ns)
+	return now
+}
+
+// until notes that it was so late.
+func (s *span) until(ns int64) {
 	for have := s.last.Load(); ns > have && !s.last.CompareAndSwap(have, ns); have = s.last.Load() {
 	}
-	return now
 }
