@@ -48,8 +48,8 @@ what was admitted beside the ideal: of each key the burst, and what refilled
 between the first and the last acquire. More than that is never admitted; where
 every key is asked more often than its limits allow it is as much, but for what
 refills at the very end while no caller gets to run. On DynamoDB it also prints
-what an acquire cost, refused ones included: a refusal that the table gives counts
-as one write unit, which is what AWS bills at least.
+what all calls cost, for each acquire that was admitted: a refusal that the table
+gives counts as one write unit, which is what AWS bills at least.
 
 The default limit never refuses, so that it is the store that is measured. With
 --cascade all keys have one parent and take from it too.
@@ -277,8 +277,8 @@ type benchReport struct {
 	latency, denial loadgen.Latency
 }
 
-// A benchCost is what the calls of DynamoDB were, for each acquire that was
-// admitted or refused.
+// A benchCost is what all calls of DynamoDB were, refusals included, for each
+// acquire that was admitted.
 type benchCost struct {
 	CallsPerAcquire      float64 `json:"calls_per_acquire"`
 	WriteUnitsPerAcquire float64 `json:"write_units_per_acquire"`
@@ -286,7 +286,7 @@ type benchCost struct {
 }
 
 func costOf(t *loadgen.Tally) *benchCost {
-	n := float64(t.Admitted + t.Refused)
+	n := float64(t.Admitted)
 	if t.Cost == nil || n == 0 {
 		return nil
 	}
@@ -340,7 +340,7 @@ func (a *app) printBench(c *benchCommand, r *benchReport) {
 	}
 	fmt.Fprintln(a.out)
 	if r.benchCost != nil {
-		fmt.Fprintf(a.out, "an acquire took %.3f calls of DynamoDB, %.3f write units, %.3f read units\n",
+		fmt.Fprintf(a.out, "for each acquire %.3f calls of DynamoDB, %.3f write units, %.3f read units\n",
 			r.CallsPerAcquire, r.WriteUnitsPerAcquire, r.ReadUnitsPerAcquire)
 	}
 	if c.unlimited {
