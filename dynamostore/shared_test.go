@@ -181,3 +181,54 @@ func (c *chaos) run(t *testing.T, seed uint64) {
 		}
 	}
 }
+
+// Leases that a changed limit outlives are settled together, as others are: none of
+// them changes the bucket's definition.
+func TestOldLeasesShareWrites(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := &dynamofake.Network{Table: dynamofake.New(), Latency: 3 * time.Millisecond}
+		l, err := zael.New(storeOn(t, n, 1), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set := func(burst int64) {
+			t.Helper()
+			if err := l.SetLimits(t.Context(), zael.Scope{Entity: "e", Resource: "gpt-4"}, []zael.Limit{zael.PerHour("rpm", burst)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		set(1000)
+		var leases []*zael.Lease
+		for range 500 {
+			lease, err := l.Acquire(t.Context(), zael.Request{Entity: "e", Resource: "gpt-4", UseStoredLimits: true, Consume: zael.Amounts{"rpm": 2}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			leases = append(leases, lease)
+		}
+		set(2000)
+		before := n.Writes()
+		var wg sync.WaitGroup
+		for i, lease := range leases {
+			wg.Go(func() {
+				settle := lease.Commit
+				if i%2 == 0 {
+					settle = lease.Rollback
+				} else if err := lease.Adjust(zael.Amounts{"rpm": 1}); err != nil {
+					t.Error(err)
+				}
+				if err := settle(t.Context()); err != nil {
+					t.Errorf("lease %d: got %v, want it settled", i, err)
+				}
+			})
+		}
+		wg.Wait()
+		if got := n.Writes() - before; got > 4 {
+			t.Errorf("writes: got %d, want 4 at most", got)
+		}
+		if got := counter(t, n.Table, "e", "c_rpm"); got != 750 {
+			t.Errorf("charged: got %d net, want 750: 250 leases of 3", got)
+		}
+	})
+}

@@ -157,6 +157,19 @@ func (s *slot) form(now time.Time, maxLimits int) *flight {
 	return f
 }
 
+// changes tells whether a charge would bring its limit under another definition,
+// or is too old to be taken: that is written alone. What is given back, or charged
+// under limits older than the bucket's, leaves the definition as it is.
+func (k Kind) changes(s bucket.State, c *zael.Charge) bool {
+	switch {
+	case k == Undo || s.Absent() || same(&s.Definition, &c.Definition):
+		return false
+	case k == Adjust:
+		return c.Amount >= 0 && !s.Stale(c.Definition)
+	}
+	return true
+}
+
 // joins adds m to the rows of a batch if it can be one of several, and fits
 // behind those that are there.
 func (f *flight) joins(m *Member, known Bucket, now time.Time, maxLimits int) bool {
@@ -167,6 +180,9 @@ func (f *flight) joins(m *Member, known Bucket, now time.Time, maxLimits int) bo
 	rows := f.rows
 	for i := range m.Charges {
 		c := &m.Charges[i]
+		if known != nil && f.Kind.changes(known.State(c.Name), c) {
+			return false
+		}
 		j := slices.IndexFunc(rows, func(r row) bool { return r.name == c.Name })
 		if j < 0 {
 			if len(rows) >= maxLimits {
@@ -176,9 +192,6 @@ func (f *flight) joins(m *Member, known Bucket, now time.Time, maxLimits int) bo
 			if known != nil {
 				s := known.State(c.Name)
 				r.known, r.mark = !s.Absent(), s.Mark
-				if f.Kind != Undo && r.known && (s.Stale(c.Definition) || !same(&s.Definition, &c.Definition)) {
-					return false
-				}
 			}
 			rows, j = append(rows, r), len(rows)
 		}
