@@ -110,7 +110,8 @@ type Member struct {
 	flight *flight
 	done   chan struct{} // closed with the answer; nil if it did not wait
 	alone  bool          // the next batch has no other
-	tries  int           // batches that were refused or throttled
+	tries  int           // batches that were refused, or to be done apart
+	waits  int           // batches that were throttled
 	cause  error         // of the last throttle
 }
 

@@ -134,10 +134,10 @@ func (s *slot) finish(g *Gatherer, f *flight, a *Answer, begun time.Time) (woken
 func (s *slot) throttled(g *Gatherer, f *flight, a *Answer) (woken []*Member) {
 	stay := f.members[:0]
 	for _, m := range f.members {
-		if m.tries++; m.place != left {
+		if m.waits++; m.place != left {
 			m.cause = a.Err
 		}
-		if _, ok := m.ctx.Deadline(); m.place != left && !ok && m.tries > g.config.Tries {
+		if _, ok := m.ctx.Deadline(); m.place != left && !ok && m.waits > g.config.Tries {
 			m.Answer, m.place = Answer{Verdict: Failed, Err: a.Err}, answered
 			if m.done != nil {
 				woken = append(woken, m)

@@ -307,3 +307,35 @@ func heap() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// Who was throttled before his batch is refused stays with the others who fit: a
+// throttled bucket is not for one write each.
+func TestThrottledThenRefused(t *testing.T) {
+	t.Parallel()
+	bubble(t, flight, func(b *bench) {
+		t := b.t
+		d := slow(1000)
+		b.engine.fault = func(n int, _ *gather.Batch) *gather.Answer {
+			switch n {
+			case 1, 2, 3:
+				return &gather.Answer{Verdict: gather.Throttled, Err: errEngine}
+			case 4: // another process was faster
+				b.engine.mu.Lock()
+				is := b.engine.buckets[key("a")]["n"]
+				is.Mark += 950_000
+				b.engine.buckets[key("a")] = limits{"n": is}
+				b.engine.mu.Unlock()
+			}
+			return nil
+		}
+		b.begin(t.Context(), key("a"), taking(charge("n", d, 1)))
+		for range 20 {
+			b.begin(t.Context(), key("a"), taking(charge("n", d, 3)))
+		}
+		b.callers.Wait()
+		b.wantWrites(6) // the first; three that were throttled, one that was refused; those who fit
+		if got := b.left(key("a"), "n"); got != 1 {
+			t.Errorf("left: got %d, want 1 of 49: 16 fit", got)
+		}
+	})
+}
