@@ -232,3 +232,36 @@ func TestOldLeasesShareWrites(t *testing.T) {
 		}
 	})
 }
+
+// The wait of who stood in line for a write counts from when that was sent: he
+// never waits for longer than he said.
+func TestWaitCountsFromTheWrite(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := &dynamofake.Network{Table: dynamofake.New(), Latency: 100 * time.Millisecond}
+		l, err := zael.New(storeOn(t, n, 1), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := zael.Request{
+			Entity: "e", Resource: "r", Limits: []zael.Limit{zael.PerSecond("rpm", 1)}, Consume: zael.Amounts{"rpm": 1}, MaxWait: 900 * time.Millisecond,
+		}
+		if err := l.Allow(t.Context(), zael.Request{Entity: "another", Resource: "r", Limits: req.Limits}); err != nil {
+			t.Fatal(err) // nobody waits for the engine's time then
+		}
+		var leases [2]*zael.Lease
+		var errs [2]error
+		var wg sync.WaitGroup
+		for i := range leases {
+			wg.Go(func() { leases[i], errs[i] = l.Reserve(t.Context(), req) })
+			synctest.Wait()
+		}
+		wg.Wait()
+		if err := errors.Join(errs[:]...); err != nil {
+			t.Fatal(err)
+		}
+		if got := leases[1].Delay(); got <= 0 || got > req.MaxWait {
+			t.Errorf("delay of the second: got %v, want more than 0 and at most %v", got, req.MaxWait)
+		}
+	})
+}

@@ -44,7 +44,8 @@ func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, 
 			Kind: gather.Take, Charges: slices.Clone(debits[i].Charges), At: at, MaxWait: maxWait, Events: 1, Exact: len(debits) > 1,
 		}
 	}
-	return now, t.do(ctx)
+	err = t.do(ctx)
+	return now.Add(t.later(at)), err
 }
 
 // A taking is a take of one or more buckets.
@@ -80,6 +81,27 @@ func (t *taking) do(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// later is how long after an instant the sides counted, as takes of one write
+// count at the latest of their instants, which go on while they wait: the last
+// of them, or, of a refusal, the first that refused.
+func (t *taking) later(at bucket.Instant) time.Duration {
+	last, refused := at, bucket.MaxInstant
+	for i := range t.sides {
+		sd := &t.sides[i]
+		switch {
+		case !sd.asked || sd.Verdict == gather.Failed:
+		case sd.Verdict == gather.Refused:
+			refused = min(refused, sd.Answer.At)
+		default:
+			last = max(last, sd.Answer.At)
+		}
+	}
+	if refused < bucket.MaxInstant {
+		last = max(at, refused)
+	}
+	return time.Duration(last - at)
 }
 
 // likely tells whether a side fits by what is known of it.
