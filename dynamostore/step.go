@@ -128,10 +128,13 @@ func (o *op) follow(s *sketch, p *path, st *step, own []zael.Charge, missing boo
 			o.redefine(p, c.Definition)
 			continue
 		case c.Amount < 0:
-			if o.unsure || missing || c.Receipt.Axis-s.birth > p.turns {
-				continue // may have been given; or belongs to another bucket
+			if o.unsure || missing {
+				continue // may have been given; or there is nothing of it
 			}
 			s.gives = true
+			if c.Receipt.Axis-s.birth > p.turns {
+				continue // belongs to another bucket, if it is still this one
+			}
 			if state.Axis == c.Receipt.Axis {
 				p.give(o.seen, -c.Amount, c.Receipt.Mark)
 			}
