@@ -55,11 +55,7 @@ func (s *Store) undoUnknown(ctx context.Context, o *op, begun time.Time) {
 			return
 		}
 		s.cache.learn(o.key, r, o.at, nil)
-		o.learn(r)
 		s.stats.count(func(c *Stats) { c.Undone++ })
-		if o.restorable() && s.restore(ctx, o) {
-			return
-		}
 		s.ask(ctx, o.key, &gather.Member{
 			Kind: gather.Undo, Birth: r.birth, At: s.aged(o.at, begun), Events: -o.events, Charges: gather.Back(o.charges, r, nil),
 		})
