@@ -177,6 +177,11 @@ func TestRedrive(t *testing.T) {
 	}
 	b.zael(1, environment, "redrive", "--queue", "https://sqs.us-east-1.amazonaws.com/123456789012/typo")
 	b.zael(2, nil, "redrive", "--max", "-1")
+	b.zael(2, nil, "redrive", "--queue", "dead")
+	// A table at an endpoint has its queue where the queue's URL says, and not on AWS.
+	if out := b.zael(0, nil, "redrive", "--queue", server.URL+"/123456789012/dead"); out != "no dead letters\n" {
+		t.Errorf("a queue that is not on AWS: got %q", out)
+	}
 	b.zael(2, nil, "redrive", "--store", "memory:")
 	b.zael(2, nil, "redrive", "--windows", "weekly")
 	b.zael(2, nil, "aggregate", "--retention", "0")

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/spf13/cobra"
 
@@ -36,8 +38,9 @@ func (a *app) redrive() *cobra.Command {
 		Use:   "redrive",
 		Short: "Count what the aggregator of a DynamoDB table has given up",
 		Long: `Redrive counts changes of buckets that could not be counted when they came: those
-named by the messages in the Lambda function's queue of dead letters, with --queue,
-and those that zael aggregate has kept in the table.
+named by the messages in the Lambda function's queue of dead letters, with --queue
+(zael status has its URL, as DeadLettersUrl), and those that zael aggregate has kept
+in the table.
 
 A message names changes and does not have them: they are read again from the stream,
 which keeps them for 24 hours. What had been counted is not counted again, also if
@@ -47,7 +50,7 @@ deleted by hand.
 
 Exit code 1 says that some messages are left.`,
 		Example: `  zael redrive --store 'dynamodb://my-app?region=eu-central-1' \
-    --queue https://sqs.eu-central-1.amazonaws.com/123456789012/ZAEL-my-app-dead-letters
+    --queue https://sqs.eu-central-1.amazonaws.com/123456789012/ZAEL-my-app-DeadLetters-1A2B3C4D5E6F
   zael redrive --dry-run`,
 		Args: cobra.NoArgs,
 	}
@@ -65,6 +68,10 @@ Exit code 1 says that some messages are left.`,
 		if most < 0 {
 			return usagef("--max %d is negative", most)
 		}
+		endpoint, err := queueEndpoint(queue)
+		if err != nil {
+			return err
+		}
 		d, err := a.openCounting(cmd.Context(), store, counting, slog.New(slog.NewTextHandler(a.err, nil)))
 		if err != nil {
 			return err
@@ -72,7 +79,9 @@ Exit code 1 says that some messages are left.`,
 		sources := []deadletter.Source{deadletter.NewTable(d.tables, d.table)}
 		if queue != "" {
 			own := d.config
-			own.BaseEndpoint = nil // that of the table; AWS_ENDPOINT_URL_SQS has the queue's
+			if own.BaseEndpoint != nil { // that of the table, which is not on AWS, so neither is the queue
+				own.BaseEndpoint = aws.String(endpoint)
+			}
 			sources = append(sources, deadletter.NewQueue(sqs.NewFromConfig(own), queue))
 		}
 		redrive := deadletter.Redrive{
@@ -106,6 +115,18 @@ Exit code 1 says that some messages are left.`,
 		return a.redriveEnd(all, dry, *asJSON)
 	})
 	return cmd
+}
+
+// queueEndpoint is where the queue with this URL is asked; empty if there is none.
+func queueEndpoint(queue string) (string, error) {
+	if queue == "" {
+		return "", nil
+	}
+	u, err := url.Parse(queue)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return "", usagef("--queue %q is not the URL of a queue: zael status has it, as DeadLettersUrl", queue)
+	}
+	return u.Scheme + "://" + u.Host, nil
 }
 
 func redrivenOf(o *deadletter.Outcome, dry bool) redriven {
