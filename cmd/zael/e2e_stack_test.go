@@ -140,6 +140,7 @@ func TestStackUsage(t *testing.T) {
 		"status":                                   `required flag(s) "name" not set`,
 		"list --endpoint-url ftp://127.0.0.1":      "--endpoint-url",
 		"lambda-export --architecture sparc":       "--architecture",
+		"lambda-export --output=":                  "--output is empty",
 		"aggregate --store memory:":                "is not in DynamoDB",
 		"redrive --store dynamodb://x --max -1":    "--max -1 is negative",
 		"aggregate --store dynamodb://x --lease 0": "--lease",

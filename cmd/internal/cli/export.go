@@ -65,6 +65,9 @@ program, bootstrap, for the runtime provided.al2023.`,
 		if *architecture != stack.ARM64 && *architecture != stack.X8664 {
 			return usagef("--architecture %q is not arm64 or x86_64", *architecture)
 		}
+		if *output == "" {
+			return usagef("--output is empty")
+		}
 		data, err := bootstrap.Zip(*architecture)
 		if err != nil {
 			return err
