@@ -46,9 +46,12 @@ func TestDynamoDB(t *testing.T) {
 	says(0, "deleted", "entity", "delete", "key-1")
 	says(1, "entity not found", "entity", "show", "key-1")
 	says(1, "table exists", "table", "create")
+	says(1, "Say usage=true in the store's URL", "usage", "-e", "key-1")
 	says(2, "is not in DynamoDB", "table", "create", "--store", "memory:")
 	s.store = strings.Replace(s.store, "//e2e-", "//none-", 1)
 	says(1, "zael table create", "acquire", "-e", "a", "-r", "r", "-l", "n=1/s")
+	says(1, "zael table create", "aggregate", "--once")
+	says(1, "zael table create", "redrive")
 }
 
 // TestBenchDynamoDB: several processes on a table, and what it cost is told. The

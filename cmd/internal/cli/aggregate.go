@@ -10,12 +10,14 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/cobra"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/usage"
 	"github.com/zeroae/zael/internal/usage/stream"
 	"github.com/zeroae/zael/internal/usage/streamworker"
@@ -86,10 +88,14 @@ func (a *app) openCounting(ctx context.Context, s *storeFlags, c *countFlags, lo
 	return d, err
 }
 
-// ofTable says of an error that no answer explains that the table is unavailable.
+// ofTable says of an error that no answer explains that the table is unavailable,
+// and of a missing table that it is.
 func ofTable(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
+	}
+	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
+		return dynamostore.ErrNoTable
 	}
 	if e, ok := errors.AsType[smithy.APIError](err); ok && e.ErrorFault() != smithy.FaultServer {
 		return err

@@ -102,6 +102,8 @@ acquires there were: by hour, day or month, each in UTC.`,
 		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
 			u, err := l.Usage(ctx, q)
 			switch {
+			case errors.Is(err, errors.ErrUnsupported):
+				return &exitError{code: exitFailed, cause: err, detail: "Say usage=true in the store's URL, such as 'dynamodb://NAME?usage=true'.\n"}
 			case err != nil:
 				return err
 			case *asJSON:
