@@ -88,8 +88,9 @@ func (a *app) upgrade() *cobra.Command {
 		Use:   "upgrade",
 		Short: "Bring a limiter's stack to this program: its template and the aggregator's code",
 		Long: `Upgrade brings the template and the aggregator's code of the stack ZAEL-NAME to those
-of this program. Its options stay. What a newer zael has deployed stays too, unless
---force says otherwise.`,
+of this program. Its options stay. Code that is not older than this program stays
+too, also where one of the two has no version, such as (devel), and so does the
+template of a newer one, unless --force says otherwise.`,
 		Example: `  zael upgrade --name demo
   zael upgrade --name demo --lambda-only`,
 		Args: cobra.NoArgs,
