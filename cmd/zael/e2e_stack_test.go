@@ -120,7 +120,7 @@ func TestStack(t *testing.T) {
 	c.says(0, "ZAEL-cli: updated", deploy()...)
 	c.says(2, "say --yes if you mean it", "delete", "-n", "cli")
 	c.says(0, "ZAEL-cli: deleted", "delete", "-n", "cli", "--yes")
-	c.says(0, "ZAEL-cli: deleted", "delete", "-n", "cli", "--yes")
+	c.says(0, "ZAEL-cli: there is none", "delete", "-n", "cli", "--yes")
 	c.says(0, "ZAEL-later: begun", "deploy", "-n", "later", "--no-aggregator", "--no-alarms", "--no-wait")
 	c.says(0, "ZAEL-later: begun", "delete", "-n", "later", "--no-wait", "--yes")
 }

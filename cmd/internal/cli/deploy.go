@@ -58,6 +58,11 @@ which is made if it is missing and stays when the stack is deleted.`,
 	}
 	_ = cmd.RegisterFlagCompletionFunc("architecture", cobra.FixedCompletions([]string{stack.ARM64, stack.X8664}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		for _, name := range []string{"retention-days", "lambda-timeout", "lambda-memory", "log-retention-days", "lambda-duration-threshold-pct"} {
+			if f := cmd.Flags().Lookup(name); f.Value.String() == "0" {
+				return usagef("--%s 0 is below 1: leave it out for %s", name, f.DefValue)
+			}
+		}
 		return c.withStack(cmd.Context(), func(ctx context.Context, st *stack.Stack) error {
 			return a.runDeploy(ctx, &c, st)
 		})

@@ -18,7 +18,7 @@ import (
 // A deletedStack is what delete prints, as JSON.
 type deletedStack struct {
 	Stack  string `json:"stack_name"`
-	Status string `json:"status"` // deleted, or begun with --no-wait
+	Status string `json:"status"` // deleted, missing, or begun with --no-wait
 }
 
 func (a *app) delete() *cobra.Command {
@@ -40,6 +40,9 @@ stays: zael deploy with --deletion-protection=false lifts that.`,
 	asJSON := addJSON(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		return s.withStack(cmd.Context(), func(ctx context.Context, st *stack.Stack) error {
+			if _, err := st.Status(ctx, nil); errors.Is(err, stack.ErrNoStack) {
+				return a.printDeleted(deletedStack{st.Name(), "missing"}, *asJSON)
+			}
 			if !*yes {
 				if err := a.confirm("Delete " + st.Name() + ", its table and all that is in it?"); err != nil {
 					return err
@@ -53,14 +56,21 @@ stays: zael deploy with --deletion-protection=false lifts that.`,
 			if begin {
 				done.Status = "begun"
 			}
-			if *asJSON {
-				return a.printJSON(done)
-			}
-			fmt.Fprintf(a.out, "%s: %s\n", done.Stack, done.Status)
-			return nil
+			return a.printDeleted(done, *asJSON)
 		})
 	})
 	return cmd
+}
+
+func (a *app) printDeleted(done deletedStack, asJSON bool) error {
+	if asJSON {
+		return a.printJSON(done)
+	}
+	if done.Status == "missing" {
+		done.Status = "there is none"
+	}
+	fmt.Fprintf(a.out, "%s: %s\n", done.Stack, done.Status)
+	return nil
 }
 
 // confirm asks on a terminal, and takes no answer for no.

@@ -133,6 +133,7 @@ func ofStackFlags(err error) error {
 	if !ok {
 		return err
 	}
+	reason, _, _ := strings.Cut(v.Reason, ": use 0 for") // which is for programs
 	flag, ok := map[string]string{
 		"name": "--name", "region": "--region", "endpoint": "--endpoint-url",
 		"Options.Windows": "--snapshot-windows", "Options.RetentionDays": "--retention-days",
@@ -147,11 +148,11 @@ func ofStackFlags(err error) error {
 	}
 	if text, ok := v.Value.(string); ok || v.Value == nil {
 		if text == "" {
-			return usagef("%s %s", flag, v.Reason)
+			return usagef("%s %s", flag, reason)
 		}
-		return usagef("%s %q %s", flag, text, v.Reason)
+		return usagef("%s %q %s", flag, text, reason)
 	}
-	return usagef("%s %v %s", flag, v.Value, v.Reason)
+	return usagef("%s %v %s", flag, v.Value, reason)
 }
 
 // storeOf is the URL of the store that a stack has, as the flags reach it.
