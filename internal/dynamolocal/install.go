@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/zeroae/zael/internal/tail"
 )
 
 // Version is that of DynamoDB Local; engine/pom.xml has it too.
@@ -80,7 +82,7 @@ func runFetch(ctx context.Context, script, dir string, progress io.Writer) error
 	if progress == nil {
 		progress = io.Discard
 	}
-	said := new(tail)
+	said := new(tail.Tail)
 	cmd := exec.CommandContext(ctx, "bash", script, dir)
 	cmd.Stderr = io.MultiWriter(progress, said)
 	killGroup(cmd)

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"syscall"
 	"time"
+
+	"github.com/zeroae/zael/internal/tail"
 )
 
 const supported = true
@@ -32,7 +34,7 @@ func (p *program) attached() (*run, error) {
 		return nil, err
 	}
 	defer held.Close()
-	log := new(tail)
+	log := new(tail.Tail)
 	cmd := exec.Command("/bin/sh", append([]string{"-c", leash, "sh", temp}, p.command(temp)...)...) //nolint:noctx // it outlives the call
 	cmd.Dir = temp
 	cmd.Stdout, cmd.Stderr = log, log

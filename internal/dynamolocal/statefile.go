@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"github.com/zeroae/zael/internal/tail"
 )
 
 func (b *Background) read() (*record, error) {
@@ -46,5 +48,5 @@ func (b *Background) log() string {
 	if err != nil {
 		return ""
 	}
-	return string(text[max(0, len(text)-tailSize):])
+	return string(text[max(0, len(text)-tail.Size):])
 }

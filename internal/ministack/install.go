@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/zeroae/zael/internal/tail"
 )
 
 // ErrMissing says that the tools cannot run here: Python is not installed, pip
@@ -46,7 +48,7 @@ func Install(ctx context.Context, progress io.Writer) (bin string, err error) {
 	if err := os.CopyFS(files, engine); err != nil {
 		return "", fmt.Errorf("installing ministack: %w", err)
 	}
-	said := new(tail)
+	said := new(tail.Tail)
 	cmd := exec.CommandContext(ctx, "bash", filepath.Join(files, "engine", "fetch"), dir)
 	cmd.Stderr = io.MultiWriter(progress, said)
 	cmd.WaitDelay = time.Second

@@ -19,12 +19,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
 	"os"
-	"strconv"
 	"sync"
 	"testing"
+
+	"github.com/zeroae/zael/internal/dynamolocal/dynamotest"
 )
 
 // Variables of the environment that say how tests run.
@@ -80,7 +79,7 @@ func (e *Engine) Endpoint(tb testing.TB) string {
 	if !e.run {
 		tb.Fatal("ministack: TestMain does not call Engine.Tests")
 	}
-	if err := loopback(os.Getenv("AWS_ENDPOINT_URL")); err != nil || os.Getenv("AWS_EC2_METADATA_DISABLED") != "true" {
+	if err := dynamotest.Loopback("AWS_ENDPOINT_URL", os.Getenv("AWS_ENDPOINT_URL")); err != nil || os.Getenv("AWS_EC2_METADATA_DISABLED") != "true" {
 		tb.Fatal("ministack: TestMain does not call dynamotest.Engine.Main, which keeps tests away from AWS")
 	}
 	e.once.Do(e.start)
@@ -99,7 +98,7 @@ func (e *Engine) Log() string {
 func (e *Engine) start() {
 	ctx := context.Background() // not that of the test which is the first
 	if endpoint := os.Getenv(EndpointVariable); endpoint != "" {
-		if e.err = loopback(endpoint); e.err == nil && !Answers(ctx, endpoint) {
+		if e.err = dynamotest.Loopback(EndpointVariable, endpoint); e.err == nil && !Answers(ctx, endpoint) {
 			e.err = fmt.Errorf("no emulator answers at %s", endpoint)
 		}
 		e.endpoint = endpoint
@@ -124,32 +123,9 @@ func check(tb testing.TB, err error) {
 	tb.Helper()
 	switch {
 	case err == nil:
-	case errors.Is(err, ErrMissing) && !required():
+	case errors.Is(err, ErrMissing) && !dynamotest.Required(RequireVariable):
 		tb.Skipf("%v (then: make stack-tools)", err)
 	default:
 		tb.Fatal(err)
 	}
-}
-
-// required tells whether a missing engine is a failure.
-func required() bool {
-	for _, name := range []string{"CI", RequireVariable} {
-		if yes, err := strconv.ParseBool(os.Getenv(name)); yes && err == nil {
-			return true
-		}
-	}
-	return false
-}
-
-// loopback is an error unless endpoint is on this machine.
-func loopback(endpoint string) error {
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return err
-	}
-	ip := net.ParseIP(u.Hostname())
-	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() != "localhost" && !ip.IsLoopback() {
-		return fmt.Errorf("%q: want http://127.0.0.1:PORT or another address of this machine: tests never leave it", endpoint)
-	}
-	return nil
 }

@@ -90,7 +90,7 @@ func TestMissing(t *testing.T) {
 	}{{"", "", false}, {"false", "0", false}, {"true", "", true}, {"", "1", true}} {
 		t.Setenv("CI", test.ci)
 		t.Setenv(ministack.RequireVariable, test.require)
-		if got := ministack.Required(); got != test.want {
+		if got := dynamotest.Required(ministack.RequireVariable); got != test.want {
 			t.Errorf("CI=%s %s=%s: got required %v, want %v", test.ci, ministack.RequireVariable, test.require, got, test.want)
 		}
 	}

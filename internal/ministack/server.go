@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/zeroae/zael/internal/tail"
 )
 
 const (
@@ -32,7 +34,7 @@ var errPortTaken = errors.New("the port is taken")
 type Server struct {
 	endpoint string
 	cmd      *exec.Cmd
-	log      *tail
+	log      *tail.Tail
 	ended    chan struct{} // closed when it has ended
 }
 
@@ -65,7 +67,7 @@ func try(ctx context.Context, bin string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{endpoint: "http://127.0.0.1:" + strconv.Itoa(port), log: new(tail), ended: make(chan struct{})}
+	s := &Server{endpoint: "http://127.0.0.1:" + strconv.Itoa(port), log: new(tail.Tail), ended: make(chan struct{})}
 	if err := s.start(bin, port, temp); err != nil {
 		_ = os.RemoveAll(temp)
 		return nil, err

@@ -94,7 +94,7 @@ func (e *Engine) Endpoint(tb testing.TB) string {
 func (e *Engine) start() {
 	ctx := context.Background() // not that of the test which is the first
 	if endpoint := os.Getenv(EndpointVariable); endpoint != "" {
-		if e.err = loopback(endpoint); e.err == nil && !dynamolocal.Answers(ctx, endpoint) {
+		if e.err = Loopback(EndpointVariable, endpoint); e.err == nil && !dynamolocal.Answers(ctx, endpoint) {
 			e.err = fmt.Errorf("%s=%s: no DynamoDB answers there", EndpointVariable, endpoint)
 		}
 		e.endpoint = endpoint
@@ -124,16 +124,17 @@ func check(tb testing.TB, err error) {
 	tb.Helper()
 	switch {
 	case err == nil:
-	case errors.Is(err, dynamolocal.ErrMissing) && !required():
+	case errors.Is(err, dynamolocal.ErrMissing) && !Required(RequireVariable):
 		tb.Skipf("%v (then: make dynamodb-local; or set %s to one that runs)", err, EndpointVariable)
 	default:
 		tb.Fatal(err)
 	}
 }
 
-// required tells whether a missing engine is a failure.
-func required() bool {
-	for _, name := range []string{"CI", RequireVariable} {
+// Required tells whether a missing engine is a failure: one of which this variable of
+// the environment, or CI, says so.
+func Required(variable string) bool {
+	for _, name := range []string{"CI", variable} {
 		if yes, err := strconv.ParseBool(os.Getenv(name)); yes && err == nil {
 			return true
 		}
@@ -141,15 +142,16 @@ func required() bool {
 	return false
 }
 
-// loopback is an error unless endpoint is on this machine.
-func loopback(endpoint string) error {
+// Loopback is an error unless endpoint, which this variable of the environment has, is
+// on this machine.
+func Loopback(variable, endpoint string) error {
 	u, err := url.Parse(endpoint)
 	if err != nil {
-		return fmt.Errorf("%s: %w", EndpointVariable, err)
+		return fmt.Errorf("%s: %w", variable, err)
 	}
 	ip := net.ParseIP(u.Hostname())
 	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() != "localhost" && !ip.IsLoopback() {
-		return fmt.Errorf("%s=%s: want http://127.0.0.1:PORT or another address of this machine: tests never leave it", EndpointVariable, endpoint)
+		return fmt.Errorf("%s=%s: want http://127.0.0.1:PORT or another address of this machine: tests never leave it", variable, endpoint)
 	}
 	return nil
 }
