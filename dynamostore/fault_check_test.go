@@ -259,7 +259,7 @@ func (w *faultWorld) exact(p place, d bucket.Definition, state bucket.State) err
 	}
 	level := int64(0)
 	if !state.Absent() {
-		level = state.Mark - d.Drip(must(bucket.At(w.ops[0].at)))
+		level = state.Mark - d.Drip(must(bucket.At(w.ops[0].from)))
 	}
 	const few = 20
 	if off := level - applied*d.Unit(); off > few+dynamostore.PadFor(d, 0) || off < -few {
@@ -278,7 +278,7 @@ func must(at bucket.Instant, err error) bucket.Instant {
 	return at
 }
 
-// told are the charges that clients were told of, in order of their instants.
+// told are the charges that clients were told of, in order of when they were asked.
 func (w *faultWorld) told(p place) []*faultOp {
 	var told []*faultOp
 	for _, o := range w.ops {
@@ -286,7 +286,7 @@ func (w *faultWorld) told(p place) []*faultOp {
 			told = append(told, o)
 		}
 	}
-	slices.SortFunc(told, func(a, b *faultOp) int { return a.at.Compare(b.at) })
+	slices.SortFunc(told, func(a, b *faultOp) int { return a.from.Compare(b.from) })
 	return told
 }
 
@@ -302,13 +302,13 @@ func (w *faultWorld) undone(p place) (units int64) {
 }
 
 // least: whatever the order in which charges are applied, the mark is at or above
-// the drip at the first of their instants plus all of them.
+// the drip when the first of them was asked plus all of them.
 func (w *faultWorld) least(p place, d bucket.Definition, state bucket.State) error {
 	sum := -w.undone(p)
 	for _, o := range slices.Backward(w.told(p)) {
 		sum += o.asked[p] * d.Unit()
-		if mark := d.Drip(must(bucket.At(o.at))) + sum; state.Absent() || state.Mark < mark {
-			return fmt.Errorf("the mark is %d, and clients were told of charges since %v that leave it at %d or above: charges were lost", state.Mark, o.at, mark)
+		if mark := d.Drip(must(bucket.At(o.from))) + sum; state.Absent() || state.Mark < mark {
+			return fmt.Errorf("the mark is %d, and clients were told of charges since %v that leave it at %d or above: charges were lost", state.Mark, o.from, mark)
 		}
 	}
 	return nil
@@ -328,8 +328,8 @@ func (w *faultWorld) most(p place, d bucket.Definition) error {
 			if end := o.at.Add(o.maxWait); end.After(last) {
 				last = end
 			}
-			if most := d.Burst*d.Unit() + d.Drip(must(bucket.At(last))) - d.Drip(must(bucket.At(first.at))); sum > most {
-				return fmt.Errorf("%d units taken from %v to %v, want at most %d", sum, first.at, last, most)
+			if most := d.Burst*d.Unit() + d.Drip(must(bucket.At(last))) - d.Drip(must(bucket.At(first.from))); sum > most {
+				return fmt.Errorf("%d units taken from %v to %v, want at most %d", sum, first.from, last, most)
 			}
 		}
 	}

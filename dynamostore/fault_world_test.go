@@ -78,6 +78,7 @@ type faultOp struct {
 	store   int
 	take    bool
 	asked   map[place]int64
+	from    time.Time // asked; each of its buckets counts it at an instant from then to at
 	at      time.Time
 	maxWait time.Duration
 	err     error
@@ -320,6 +321,7 @@ func (w *faultWorld) begin(ctx context.Context, rng *rand.Rand, store int, take 
 		w.step++
 		o.at = t0.Add(time.Duration(w.step)*150*time.Millisecond + time.Duration(rng.Int64N(int64(2*time.Second))))
 	}
+	o.from = o.at
 	w.tally.Ops++
 	if len(debits) > 1 {
 		w.tally.Cascades++
