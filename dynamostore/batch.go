@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/pause"
 )
 
 // What the engine takes in one call.
@@ -70,7 +71,7 @@ func (s *Store) later(ctx context.Context, what string, n int) error {
 	if n > maxRetries {
 		return fmt.Errorf("dynamostore: %s: the table is overloaded: %w", what, zael.ErrUnavailable)
 	}
-	if err := pause(ctx, n, retryBase, retryMost); err != nil {
+	if err := pause.Backoff(ctx, n, retryBase, retryMost); err != nil {
 		return translate(ctx, what, err)
 	}
 	return nil
@@ -241,7 +242,7 @@ func (s *Store) together(ctx context.Context, what string, writes ...types.Trans
 		if n > 4*maxRetries {
 			return -1, fmt.Errorf("dynamostore: %s: %w: %w", what, err, zael.ErrContention)
 		}
-		if err := pause(ctx, n, retryBase, retryMost); err != nil {
+		if err := pause.Backoff(ctx, n, retryBase, retryMost); err != nil {
 			return -1, translate(ctx, what, err)
 		}
 	}

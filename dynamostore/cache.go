@@ -74,7 +74,7 @@ func (c *cache) learn(key zael.Key, r *record, at bucket.Instant, own []zael.Cha
 	c.put(key, e)
 }
 
-// see notes an instant for a bucket that is known.
+// drop forgets a bucket.
 func (c *cache) drop(key zael.Key) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -3,7 +3,6 @@ package dynamostore
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/pause"
 )
 
 const (
@@ -197,7 +197,7 @@ func (s *Store) again(ctx context.Context, what string, call func() error) error
 		if err == nil {
 			return nil
 		}
-		if fateOf(err) == answeredNo || i >= maxRetries || pause(ctx, i, retryBase, retryMost) != nil {
+		if fateOf(err) == answeredNo || i >= maxRetries || pause.Backoff(ctx, i, retryBase, retryMost) != nil {
 			return translate(ctx, what, err)
 		}
 	}
@@ -214,16 +214,4 @@ func (s *Store) readBucket(ctx context.Context, key zael.Key) (*record, error) {
 		return nil, err
 	}
 	return recordOf(it)
-}
-
-// pause waits for the n-th time: up to base·2ⁿ, at random.
-func pause(ctx context.Context, n int, base, most time.Duration) error {
-	t := time.NewTimer(rand.N(min(most, base<<n)))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

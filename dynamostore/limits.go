@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/pause"
 )
 
 // The limits of a scope are one attribute, l_<resource> of the entity's item or
@@ -77,7 +78,7 @@ func (s *Store) setLimits(ctx context.Context, scope zael.Scope, list *types.Att
 		if n >= 10*maxRetries {
 			return 0, fmt.Errorf("dynamostore: %s: %w", what, zael.ErrContention)
 		}
-		if err := pause(ctx, n, againBase, retryMost); err != nil {
+		if err := pause.Backoff(ctx, n, againBase, retryMost); err != nil {
 			return 0, translate(ctx, what, err)
 		}
 	}

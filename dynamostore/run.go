@@ -8,6 +8,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/gather"
+	"github.com/zeroae/zael/internal/pause"
 )
 
 // maxLimits is how many limits one operation may name of a bucket: an
@@ -74,7 +75,7 @@ func (s *Store) run(ctx context.Context, o *op) (verdict, error) {
 			}
 			s.cache.learn(o.key, r, o.at, nil)
 			if o.calls > 1 {
-				_ = pause(ctx, o.calls, againBase, againMost) // its error is found above
+				_ = pause.Backoff(ctx, o.calls, againBase, againMost) // its error is found above
 			}
 			continue
 		}
@@ -92,7 +93,7 @@ func (s *Store) run(ctx context.Context, o *op) (verdict, error) {
 			lost++
 			s.stats.count(func(c *Stats) { c.Unanswered++ })
 		}
-		if unanswered >= maxRetries || o.unsure && !o.repeats() || pause(ctx, unanswered, retryBase, retryMost) != nil {
+		if unanswered >= maxRetries || o.unsure && !o.repeats() || pause.Backoff(ctx, unanswered, retryBase, retryMost) != nil {
 			return 0, translate(ctx, "writing a bucket", err)
 		}
 		unanswered++

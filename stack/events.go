@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+	"github.com/zeroae/zael/internal/pause"
 )
 
 // An Event is what CloudFormation says of one resource.
@@ -150,14 +151,7 @@ func (s *Stack) pause(ctx context.Context, n int) error {
 	for ; n > 0 && d < s.most; n-- {
 		d += d / 2
 	}
-	t := time.NewTimer(min(d, s.most))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return pause.For(ctx, min(d, s.most))
 }
 
 // failure is what went wrong in an operation.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
 
+	"github.com/zeroae/zael/internal/pause"
 	"github.com/zeroae/zael/internal/schema"
 )
 
@@ -45,7 +45,7 @@ func (c *Counter) chain(ctx context.Context, p *place, chain []change) (updates 
 	var item map[string]types.AttributeValue
 	for calls := 0; calls < maxCalls; calls++ {
 		if calls > 1 {
-			if err := pause(ctx, calls); err != nil {
+			if err := pause.Backoff(ctx, calls, pauseBase, pauseMost); err != nil {
 				return updates, err
 			}
 		}
@@ -112,12 +112,12 @@ func (c *Counter) update(ctx context.Context, p *place, run []change, m *move) (
 		"#state": stateAttribute, "#ttl": ttlAttribute, "#e": schema.UsageEvents,
 	}
 	values := map[string]types.AttributeValue{
-		":gp":   text(p.keys.UsageIndex(p.key.Resource, p.window, p.start)),
-		":gs":   text(p.key.Entity),
-		":ttl":  number(p.end.Add(c.config.Retention).Unix()),
-		":e":    number(d.events),
-		":last": text(run[len(run)-1].sequence), ":state": text(run[len(run)-1].after),
-		":first": text(run[0].sequence),
+		":gp":   schema.Text(p.keys.UsageIndex(p.key.Resource, p.window, p.start)),
+		":gs":   schema.Text(p.key.Entity),
+		":ttl":  schema.Number(p.end.Add(c.config.Retention).Unix()),
+		":e":    schema.Number(d.events),
+		":last": schema.Text(run[len(run)-1].sequence), ":state": schema.Text(run[len(run)-1].after),
+		":first": schema.Text(run[0].sequence),
 	}
 	// The keys of the index stay as they were made: it is written once.
 	sets := []string{"#gp = if_not_exists(#gp, :gp)", "#gs = if_not_exists(#gs, :gs)", "#ttl = :ttl", "#last = :last", "#state = :state"}
@@ -125,24 +125,24 @@ func (c *Counter) update(ctx context.Context, p *place, run []change, m *move) (
 	returned := types.ReturnValueNone
 	if m == nil {
 		sets = append(sets, "#first = if_not_exists(#first, :first)")
-		values[":before"] = text(run[0].before)
+		values[":before"] = schema.Text(run[0].before)
 		condition = "attribute_not_exists(#last) OR (#last < :first AND #state = :before)"
 	} else {
 		returned = types.ReturnValueAllNew
 		sets = append(sets, "#first = :first")
-		values[":first"], values[":last"], values[":state"] = text(m.to.first), text(m.to.last), text(m.to.at)
-		values[":wasfirst"], values[":waslast"] = text(m.from.first), text(m.from.last)
+		values[":first"], values[":last"], values[":state"] = schema.Text(m.to.first), schema.Text(m.to.last), schema.Text(m.to.at)
+		values[":wasfirst"], values[":waslast"] = schema.Text(m.from.first), schema.Text(m.from.last)
 		names["#holes"] = holesAttribute
 		condition = "#first = :wasfirst AND #last = :waslast AND "
 		if len(m.from.holes) == 0 {
 			condition += "attribute_not_exists(#holes)"
 		} else {
-			values[":washoles"] = text(m.from.holesText())
+			values[":washoles"] = schema.Text(m.from.holesText())
 			condition += "#holes = :washoles"
 		}
 		switch {
 		case len(m.to.holes) > 0:
-			values[":holes"] = text(m.to.holesText())
+			values[":holes"] = schema.Text(m.to.holesText())
 			sets = append(sets, "#holes = :holes")
 		case len(m.from.holes) > 0:
 			remove = " REMOVE #holes"
@@ -152,13 +152,13 @@ func (c *Counter) update(ctx context.Context, p *place, run []change, m *move) (
 	i := 0
 	for name, n := range d.amounts {
 		id := strconv.Itoa(i)
-		names["#c"+id], values[":c"+id] = schema.Counter+name, number(n)
+		names["#c"+id], values[":c"+id] = schema.Counter+name, schema.Number(n)
 		adds = append(adds, "#c"+id+" :c"+id)
 		i++
 	}
 	out, err := c.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:                           aws.String(c.table),
-		Key:                                 map[string]types.AttributeValue{"PK": text(p.keys.Usage(p.key.Entity)), "SK": text(p.sort())},
+		Key:                                 map[string]types.AttributeValue{"PK": schema.Text(p.keys.Usage(p.key.Entity)), "SK": schema.Text(p.sort())},
 		ConditionExpression:                 aws.String(condition),
 		UpdateExpression:                    aws.String("SET " + strings.Join(sets, ", ") + remove + " ADD " + strings.Join(adds, ", ")),
 		ExpressionAttributeNames:            names,
@@ -181,38 +181,13 @@ func (c *Counter) update(ctx context.Context, p *place, run []change, m *move) (
 // countedOf is what an item says it has in it.
 func countedOf(item map[string]types.AttributeValue) (c counted, err error) {
 	for attribute, to := range map[string]*string{firstAttribute: &c.first, lastAttribute: &c.last} {
-		if *to, err = padded(textIn(item, attribute)); err != nil {
+		if *to, err = padded(schema.TextIn(item, attribute)); err != nil {
 			return c, fmt.Errorf("attribute %s: %w", attribute, err)
 		}
 	}
-	c.at = textIn(item, stateAttribute)
-	if c.holes, err = parseHoles(textIn(item, holesAttribute)); err != nil {
+	c.at = schema.TextIn(item, stateAttribute)
+	if c.holes, err = parseHoles(schema.TextIn(item, holesAttribute)); err != nil {
 		return c, fmt.Errorf("attribute %s: %w", holesAttribute, err)
 	}
 	return c, nil
-}
-
-func text(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
-
-func number(n int64) types.AttributeValue {
-	return &types.AttributeValueMemberN{Value: strconv.FormatInt(n, 10)}
-}
-
-func textIn(item map[string]types.AttributeValue, name string) string {
-	if v, ok := item[name].(*types.AttributeValueMemberS); ok {
-		return v.Value
-	}
-	return ""
-}
-
-// pause waits up to pauseBase·2ⁿ, at random.
-func pause(ctx context.Context, n int) error {
-	t := time.NewTimer(rand.N(min(pauseMost, pauseBase<<n)))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
 
+	"github.com/zeroae/zael/internal/pause"
 	"github.com/zeroae/zael/internal/schema"
 	"github.com/zeroae/zael/internal/usage"
 	"github.com/zeroae/zael/internal/usage/stream"
@@ -143,7 +144,7 @@ func (d *Redrive) letter(ctx context.Context, l *Letter) (o Outcome) {
 			o.Err = cmp.Or(trimmed, errNotFound)
 			return o
 		case empty > 0:
-			if err := pause(ctx); err != nil {
+			if err := pause.For(ctx, 100*time.Millisecond); err != nil {
 				o.Err = err
 				return o
 			}
@@ -156,17 +157,6 @@ func (d *Redrive) letter(ctx context.Context, l *Letter) (o Outcome) {
 const mostEmpty = 20
 
 var errNotFound = errors.New("the stream does not give the records")
-
-func pause(ctx context.Context) error {
-	t := time.NewTimer(100 * time.Millisecond)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
 
 // within are the records that a letter names. past tells that there are no more.
 func within(records []types.Record, l *Letter) (batch []usage.Record, past bool) {

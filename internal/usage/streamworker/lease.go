@@ -57,7 +57,7 @@ type leases struct {
 func (s *leases) prefix() string { return schema.ShardKey + s.label + "#" }
 
 func (s *leases) key(shard string) map[string]types.AttributeValue {
-	return map[string]types.AttributeValue{"PK": text(schema.Of("").System()), "SK": text(s.prefix() + shard)}
+	return map[string]types.AttributeValue{"PK": schema.Text(schema.Of("").System()), "SK": schema.Text(s.prefix() + shard)}
 }
 
 // load reads all.
@@ -67,7 +67,7 @@ func (s *leases) load(ctx context.Context) (map[string]lease, error) {
 		KeyConditionExpression:   aws.String("#pk = :pk AND #sk BETWEEN :from AND :to"),
 		ExpressionAttributeNames: map[string]string{"#pk": "PK", "#sk": "SK"},
 		ExpressionAttributeValues: map[string]types.AttributeValue{
-			":pk": text(schema.Of("").System()), ":from": text(s.prefix()), ":to": text(s.prefix() + "\U0010ffff"),
+			":pk": schema.Text(schema.Of("").System()), ":from": schema.Text(s.prefix()), ":to": schema.Text(s.prefix() + "\U0010ffff"),
 		},
 	}
 	all := map[string]lease{}
@@ -89,8 +89,8 @@ func (s *leases) load(ctx context.Context) (map[string]lease, error) {
 
 func (s *leases) leaseOf(it map[string]types.AttributeValue) lease {
 	l := lease{
-		shard: strings.TrimPrefix(textIn(it, "SK"), s.prefix()), parent: textIn(it, parentAttribute),
-		owner: textIn(it, ownerAttribute), checkpoint: textIn(it, checkpointAttribute),
+		shard: strings.TrimPrefix(schema.TextIn(it, "SK"), s.prefix()), parent: schema.TextIn(it, parentAttribute),
+		owner: schema.TextIn(it, ownerAttribute), checkpoint: schema.TextIn(it, checkpointAttribute),
 	}
 	if n, ok := it[beatAttribute].(*types.AttributeValueMemberN); ok {
 		l.beat, _ = strconv.ParseInt(n.Value, 10, 64) // another value is a beat too
@@ -121,7 +121,7 @@ func (s *leases) write(ctx context.Context, shard string, w write) (lease, error
 			names[placeholder] = name
 		}
 	}
-	values := map[string]types.AttributeValue{":ttl": number(time.Now().Add(leaseKeep).Unix()), ":one": number(1)}
+	values := map[string]types.AttributeValue{":ttl": schema.Number(time.Now().Add(leaseKeep).Unix()), ":one": schema.Number(1)}
 	maps.Copy(values, w.values)
 	update := "SET #ttl = :ttl"
 	if w.sets != "" {
@@ -148,7 +148,7 @@ func (s *leases) write(ctx context.Context, shard string, w write) (lease, error
 func (s *leases) create(ctx context.Context, shard, parent string) (lease, error) {
 	return s.write(ctx, shard, write{
 		condition: "attribute_not_exists(#beat)", sets: "#parent = :parent",
-		values: map[string]types.AttributeValue{":parent": text(parent)},
+		values: map[string]types.AttributeValue{":parent": schema.Text(parent)},
 	})
 }
 
@@ -156,7 +156,7 @@ func (s *leases) create(ctx context.Context, shard, parent string) (lease, error
 func (s *leases) take(ctx context.Context, l lease, me string) (lease, error) {
 	return s.write(ctx, l.shard, write{
 		condition: "#beat = :beat", sets: "#owner = :me",
-		values: map[string]types.AttributeValue{":beat": number(l.beat), ":me": text(me)},
+		values: map[string]types.AttributeValue{":beat": schema.Number(l.beat), ":me": schema.Text(me)},
 	})
 }
 
@@ -176,7 +176,7 @@ func (s *leases) release(ctx context.Context, shard, me, checkpoint string) (lea
 }
 
 func (s *leases) owned(ctx context.Context, shard, me, checkpoint, sets, remove string) (lease, error) {
-	w := write{condition: "#owner = :me", sets: sets, remove: remove, values: map[string]types.AttributeValue{":me": text(me)}}
+	w := write{condition: "#owner = :me", sets: sets, remove: remove, values: map[string]types.AttributeValue{":me": schema.Text(me)}}
 	if sets != "" {
 		w.values[":done"] = &types.AttributeValueMemberBOOL{Value: true}
 	}
@@ -185,7 +185,7 @@ func (s *leases) owned(ctx context.Context, shard, me, checkpoint, sets, remove 
 			w.sets += ", "
 		}
 		w.sets += "#checkpoint = :checkpoint"
-		w.values[":checkpoint"] = text(checkpoint)
+		w.values[":checkpoint"] = schema.Text(checkpoint)
 	}
 	return s.write(ctx, shard, w)
 }
@@ -194,19 +194,6 @@ func (s *leases) owned(ctx context.Context, shard, me, checkpoint, sets, remove 
 func (s *leases) abandon(ctx context.Context, l lease) (lease, error) {
 	return s.write(ctx, l.shard, write{
 		condition: "#beat = :beat", sets: "#done = :done", remove: "#owner",
-		values: map[string]types.AttributeValue{":beat": number(l.beat), ":done": &types.AttributeValueMemberBOOL{Value: true}},
+		values: map[string]types.AttributeValue{":beat": schema.Number(l.beat), ":done": &types.AttributeValueMemberBOOL{Value: true}},
 	})
-}
-
-func text(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
-
-func number(n int64) types.AttributeValue {
-	return &types.AttributeValueMemberN{Value: strconv.FormatInt(n, 10)}
-}
-
-func textIn(item map[string]types.AttributeValue, name string) string {
-	if v, ok := item[name].(*types.AttributeValueMemberS); ok {
-		return v.Value
-	}
-	return ""
 }

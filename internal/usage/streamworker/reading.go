@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/zeroae/zael/internal/pause"
 	"github.com/zeroae/zael/internal/usage"
 	"github.com/zeroae/zael/internal/usage/deadletter"
 	"github.com/zeroae/zael/internal/usage/stream"
@@ -126,7 +127,7 @@ func (r *reading) read(ctx context.Context) {
 			return
 		}
 		if len(records) < enough {
-			sleep(ctx, w.config.Poll)
+			_ = pause.For(ctx, w.config.Poll)
 		}
 	}
 }
@@ -283,15 +284,6 @@ func (p *patience) complains() bool {
 }
 
 func (p *patience) pause(ctx context.Context) {
-	sleep(ctx, min(pauseMost, pauseLeast<<min(p.tries, 10)))
+	_ = pause.For(ctx, min(pauseMost, pauseLeast<<min(p.tries, 10)))
 	p.tries++
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

@@ -1,0 +1,25 @@
+// Package pause waits, unless somebody leaves.
+package pause
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// For waits for d, or until ctx is done: that is the error then.
+func For(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Backoff waits for the n-th time: up to base·2ⁿ and most, at random.
+func Backoff(ctx context.Context, n int, base, most time.Duration) error {
+	return For(ctx, rand.N(min(most, base<<n)))
+}
