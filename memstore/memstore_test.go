@@ -164,8 +164,9 @@ func TestUsageKeeps24Hours(t *testing.T) {
 }
 
 // The store must not keep alive the texts that keys are parts of.
+//
+//nolint:paralleltest // it measures the heap
 func TestKeysAreCopied(t *testing.T) {
-	t.Parallel()
 	s := memstore.New(nil)
 	before := heap()
 	for i := range 1000 {

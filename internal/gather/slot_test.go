@@ -257,8 +257,9 @@ func TestThrottledWithoutDeadline(t *testing.T) {
 
 // Of a million buckets nothing is left when they are idle, and of those that
 // refuse no more than a bound.
+//
+//nolint:paralleltest // it measures the heap
 func TestMemoryIsBounded(t *testing.T) {
-	t.Parallel()
 	n := 1_000_000
 	if testing.Short() {
 		n = 50_000
