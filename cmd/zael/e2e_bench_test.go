@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 // A benchReport is what zael bench --json prints.
 type benchReport struct {
+	Rate            float64          `json:"rate_per_s"`
 	AcquiresPerS    float64          `json:"acquires_per_s"`
 	RefusedPerS     float64          `json:"refused_per_s"`
 	P50             float64          `json:"p50_ms"`
@@ -22,6 +24,7 @@ type benchReport struct {
 	P999            float64          `json:"p999_ms"`
 	Errors          int64            `json:"errors"`
 	Admitted        int64            `json:"admitted"`
+	Refused         int64            `json:"refused"`
 	Ideal           int64            `json:"ideal"`
 	AdmittedAmounts map[string]int64 `json:"admitted_amounts"`
 	IdealAmounts    map[string]int64 `json:"ideal_amounts"`
@@ -54,9 +57,9 @@ func (s shop) nothingLeft() {
 func TestBenchProcesses(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	r := s.bench("--processes", "3", "--callers", "4", "--duration", "600ms", "--limit", "n=300/h", "--limit", "m=99999/s", "--consume", "m=2")
-	if r.Admitted != 300 || r.Ideal != 300 || r.AdmittedAmounts["n"] != 300 || r.AdmittedAmounts["m"] != 600 || r.IdealAmounts["n"] != 300 || r.RefusedPerS == 0 || r.AcquiresPerS == 0 {
-		t.Errorf("got %+v, want 300 admitted", r)
+	r := s.bench("--processes", "3", "--callers", "4", "--duration", "600ms", "--limit", "n=60/h", "--limit", "m=99999/s", "--consume", "m=2")
+	if r.Admitted != 60 || r.Ideal != 60 || r.AdmittedAmounts["n"] != 60 || r.AdmittedAmounts["m"] != 120 || r.IdealAmounts["n"] != 60 || r.RefusedPerS == 0 || r.AcquiresPerS == 0 {
+		t.Errorf("got %+v, want 60 admitted", r)
 	}
 	s.nothingLeft()
 	out, _ := s.run(0, "audit", "--json")
@@ -68,9 +71,9 @@ func TestBenchProcesses(t *testing.T) {
 func TestBenchCascade(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	r := s.bench("--processes", "2", "--callers", "4", "--keys", "5", "--duration", "500ms", "--cascade", "--limit", "n=100/h", "--parent-limit", "n=250/h")
-	if r.Admitted != 250 || r.Ideal != 250 {
-		t.Errorf("got %+v, want the 250 of the parent", r)
+	r := s.bench("--processes", "2", "--callers", "4", "--keys", "5", "--duration", "500ms", "--cascade", "--limit", "n=20/h", "--parent-limit", "n=50/h")
+	if r.Admitted != 50 || r.Ideal != 50 {
+		t.Errorf("got %+v, want the 50 of the parent", r)
 	}
 	s.nothingLeft()
 }
@@ -79,8 +82,22 @@ func TestBenchText(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	out, errs := s.run(0, "bench", "--store", "memory:", "--duration", "500ms", "--limit", "n=50/h")
-	if errs != "" || !strings.HasPrefix(out, "memory:, 1 process with 64 callers, 1 key, 0.5 s\n") || !strings.Contains(out, "\nn=50/h          50     50  100.0 %\n") || !strings.Contains(out, "\nerrors    0\n") {
+	if errs != "" || !regexp.MustCompile(`^memory:, 1 process with 64 callers, 1 key, 0\.\d s\n`).MatchString(out) || !strings.Contains(out, "\nn=50/h          50     50  100.0 %\n") || !strings.Contains(out, "\nerrors    0\n") {
 		t.Errorf("got %q and\n%s", errs, out)
+	}
+}
+
+// TestBenchRate: all processes together ask so often, and no oftener.
+func TestBenchRate(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	r := s.bench("--processes", "2", "--callers", "3", "--duration", "500ms", "--rate", "40", "--limit", "n=5/h")
+	if r.Rate != 40 || r.Admitted != 5 || r.Refused == 0 || r.Refused > 16 {
+		t.Errorf("got %+v, want 20 acquires, about, of which 5 are admitted", r)
+	}
+	out, _ := s.run(0, "bench", "--store", "memory:", "--duration", "100ms", "--rate", "50", "--callers", "1")
+	if !strings.HasPrefix(out, "memory:, 1 process with 1 caller, 1 key, 50 asked a second, 0.") {
+		t.Errorf("got\n%s\nwant the rate in the first line", out)
 	}
 }
 

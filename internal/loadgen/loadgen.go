@@ -26,6 +26,7 @@ type Job struct {
 	Consume      zael.Amounts // of each acquire, at least one of them above 0
 	Cascade      bool         // all keys have one parent, and take from it too
 	Duration     time.Duration
+	Rate         float64       // acquires that each process asks for in a second, evenly spread over its callers; 0: as fast as they are answered
 	Timeout      time.Duration // of one acquire; 0: the limiter's default
 }
 
@@ -56,6 +57,9 @@ const (
 // Run puts the load on a store from this process, until the duration has passed
 // or ctx is done; then calls under way still end and count. Progress, if it is
 // not nil, is called about four times a second.
+//
+// With a Rate, what a call took counts from the instant at which it was due, so
+// that a caller who is held up does not make the others' waits look shorter.
 func Run(ctx context.Context, store zael.Store, job *Job, progress func(Counts)) (*Tally, error) {
 	if err := warm(ctx, store, job); err != nil {
 		return nil, err
@@ -87,16 +91,11 @@ func run(ctx context.Context, store zael.Store, job *Job, progress func(Counts))
 		recs[i].tally = newTally()
 	}
 	before := costOf(store)
-	var stop atomic.Bool
-	defer context.AfterFunc(ctx, func() {
-		stop.Store(true)
-		window.end.Store(time.Now().UnixNano())
-	})()
+	defer context.AfterFunc(ctx, func() { window.end.Store(time.Now().UnixNano()) })()
 	var callers sync.WaitGroup
+	due := schedule{job.Rate, job.Callers, end.Add(-job.Duration), end}
 	for i := range job.Callers {
-		callers.Go(func() {
-			call(context.WithoutCancel(ctx), l, job, entities, &recs[i%len(recs)], window, end, &stop)
-		})
+		callers.Go(func() { call(ctx, l, job, entities, &recs[i%len(recs)], window, due.of(i)) })
 	}
 	watch(&callers, recs, progress)
 	sum := newTally()
@@ -109,21 +108,25 @@ func run(ctx context.Context, store zael.Store, job *Job, progress func(Counts))
 }
 
 // call is one caller.
-func call(ctx context.Context, l *zael.Limiter, job *Job, entities []string, rec *recorder, window *span, end time.Time, stop *atomic.Bool) {
+func call(ctx context.Context, l *zael.Limiter, job *Job, entities []string, rec *recorder, window *span, next next) {
 	req := zael.Request{
 		Resource: job.Resource, Limits: job.Limits, ParentLimits: job.ParentLimits,
 		Consume: job.Consume, Cascade: job.Cascade,
 	}
 	r := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
-	for begin := time.Now(); begin.Before(end) && !stop.Load(); {
+	whole := context.WithoutCancel(ctx)
+	for now := time.Now(); ; {
+		due, ok := next(ctx, now)
+		if !ok {
+			return
+		}
 		req.Entity = entities[r.IntN(len(entities))]
-		err := l.Allow(ctx, req)
-		now := time.Now()
-		rec.add(err, now.Sub(begin))
+		err := l.Allow(whole, req)
+		now = time.Now()
+		rec.add(err, now.Sub(due))
 		if err == nil {
 			window.until(now.UnixNano())
 		}
-		begin = now
 	}
 }
 

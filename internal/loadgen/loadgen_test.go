@@ -9,10 +9,12 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/loadgen"
+	"github.com/zeroae/zael/internal/pause"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -32,7 +34,8 @@ func ideal(t *testing.T, j *loadgen.Job, tally *loadgen.Tally) loadgen.Ideal {
 	return i
 }
 
-// TestExact: asked for more than the limit has, a store admits what it has.
+// TestExact: asked for more than the limit has, a store admits what it has, but
+// for what a key that is not asked at the very end refilled.
 func TestExact(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*loadgen.Job){
@@ -50,42 +53,67 @@ func TestExact(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx := t.Context()
-			store := memstore.New(nil)
-			l, err := zael.New(store, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			j := job(zael.PerSecond("n", 1000))
-			change(j)
-			if err := loadgen.Setup(ctx, l, j); err != nil {
-				t.Fatal(err)
-			}
-			tally, err := loadgen.Run(ctx, store, j, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want := ideal(t, j, tally)
-			// What refilled while nobody could run, at the very end, was not asked for.
-			if slack := want.Acquires / 10; tally.Admitted > want.Acquires || tally.Admitted < want.Acquires-slack || tally.Refused == 0 {
-				t.Errorf("got %d admitted and %d refused in %v, want %d admitted", tally.Admitted, tally.Refused, tally.Elapsed(), want.Acquires)
-			}
-			for n, tokens := range want.Tokens {
-				if got := tally.Admitted * j.Consume[n]; got > tokens {
-					t.Errorf("got %d tokens of %s, want %d at most", got, n, tokens)
+			synctest.Test(t, func(t *testing.T) {
+				ctx := t.Context()
+				store := memstore.New(nil)
+				l, err := zael.New(store, nil)
+				if err != nil {
+					t.Fatal(err)
 				}
-			}
-			if tally.Failed != 0 || tally.Elapsed() < j.Duration/2 {
-				t.Errorf("got errors %v after %v", tally.Errors, tally.Elapsed())
-			}
-			if lat := tally.Latency(); lat.P50 <= 0 || lat.P99 < lat.P50 || lat.P999 < lat.P99 || lat.Max < lat.P999 {
-				t.Errorf("got %+v, want rising latencies", lat)
-			}
-			if lat := tally.RefusedLatency(); lat.P50 <= 0 {
-				t.Errorf("got %+v of refusals", lat)
-			}
+				j := job(zael.PerSecond("n", 1000))
+				j.Rate = 50_000
+				change(j)
+				if err := loadgen.Setup(ctx, l, j); err != nil {
+					t.Fatal(err)
+				}
+				tally, err := loadgen.Run(ctx, store, j, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := ideal(t, j, tally)
+				if slack := int64(5 * (j.Keys - 1)); tally.Admitted > want.Acquires || tally.Admitted < want.Acquires-slack || tally.Refused == 0 {
+					t.Errorf("got %d admitted and %d refused in %v, want %d admitted", tally.Admitted, tally.Refused, tally.Elapsed(), want.Acquires)
+				}
+				for n, tokens := range want.Tokens {
+					if got := tally.Admitted * j.Consume[n]; got > tokens {
+						t.Errorf("got %d tokens of %s, want %d at most", got, n, tokens)
+					}
+				}
+				if asked := tally.Admitted + tally.Refused; asked < 19_990 || asked > 20_010 {
+					t.Errorf("got %d calls, want 20,000: %v at %.0f a second", asked, j.Duration, j.Rate)
+				}
+				if tally.Failed != 0 || tally.Elapsed() < 399*time.Millisecond || tally.Elapsed() > j.Duration {
+					t.Errorf("got errors %v after %v", tally.Errors, tally.Elapsed())
+				}
+			})
 		})
 	}
+}
+
+// slow takes its time for each call.
+type slow struct{ zael.Store }
+
+func (s slow) Take(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
+	_ = pause.For(ctx, 20*time.Millisecond)
+	return s.Store.Take(ctx, now, maxWait, debits)
+}
+
+// TestLate: with a rate, what a call took counts from when it was due, and none
+// is left out until the end.
+func TestLate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		j := job(zael.PerSecond("n", 1000))
+		j.Callers, j.Rate = 1, 100
+		tally, err := loadgen.Run(t.Context(), slow{memstore.New(nil)}, j, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Due every 10 ms, done every 20: the last one begins 200 ms late.
+		if lat := tally.Latency(); tally.Admitted != 20 || lat.Max < 200*time.Millisecond || lat.Max > 230*time.Millisecond {
+			t.Errorf("got %d with %+v, want 20 of which the last took 200 to 230ms", tally.Admitted, lat)
+		}
+	})
 }
 
 // TestExactly: with next to no refill it is the burst, to the token.
@@ -99,6 +127,12 @@ func TestExactly(t *testing.T) {
 	}
 	if want := ideal(t, j, tally); tally.Admitted != 900 || want.Acquires != 900 || want.Tokens["n"] != 900 {
 		t.Errorf("got %d admitted of an ideal %+v, want 900 of 900", tally.Admitted, want)
+	}
+	if lat := tally.Latency(); lat.P50 <= 0 || lat.P99 < lat.P50 || lat.P999 < lat.P99 || lat.Max < lat.P999 {
+		t.Errorf("got %+v, want rising latencies", lat)
+	}
+	if lat := tally.RefusedLatency(); lat.P50 <= 0 {
+		t.Errorf("got %+v of refusals", lat)
 	}
 }
 

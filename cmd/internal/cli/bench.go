@@ -25,6 +25,7 @@ type benchCommand struct {
 	limits, parentLimits *limitsValue
 	consume              amountsValue
 	processes            int
+	rate                 float64
 	unlimited            bool // by the default limit
 	json                 *bool
 }
@@ -34,6 +35,7 @@ const (
 	maxProcesses = 256
 	maxCallers   = 10_000
 	maxKeys      = 1_000_000
+	maxRate      = 1e9
 )
 
 func (a *app) bench() *cobra.Command {
@@ -43,7 +45,8 @@ func (a *app) bench() *cobra.Command {
 		Short: "Put load on a store, and hold what it admits against the limits",
 		Long: `Bench takes from a store as fast as it answers: in each of --processes as many
 callers as --callers says, each with one acquire at a time, of keys chosen at
-random. It prints acquires and refusals a second, how long they took, errors, and
+random. With --rate they ask so often in all, and no faster; who is late catches
+up, and how long an acquire took counts from when it was due. It prints acquires and refusals a second, how long they took, errors, and
 what was admitted beside the ideal: of each key the burst, and what refilled
 between the first and the last acquire. More than that is never admitted; where
 every key is asked more often than its limits allow it is as much, but for what
@@ -60,6 +63,7 @@ The audit log keeps the deletions. After Ctrl-C what was done until then is
 printed, and the exit code is 130.`,
 		Example: `  zael bench --store memory: --duration 1s
   zael bench --processes 4 --limit n=1000/s --duration 2s
+  zael bench --processes 4 --rate 3000 --limit n=1000/s --duration 2s
   zael bench --processes 2 --callers 8 --keys 10 --cascade --limit n=100/s --duration 2s --json`,
 		Args: cobra.NoArgs,
 	}
@@ -78,7 +82,8 @@ printed, and the exit code is 130.`,
 	f.IntVarP(&c.Keys, "keys", "k", 1, "`N` entities to take from")
 	f.DurationVarP(&c.Duration, "duration", "d", 10*time.Second, "how long")
 	f.BoolVar(&c.Cascade, "cascade", false, "take from a parent of all keys too")
-	for _, flag := range []string{"parent-limit", "processes", "callers", "keys", "duration"} {
+	f.Float64VarP(&c.rate, "rate", "r", 0, "ask for `N` acquires a second in all (default: as fast as they are answered)")
+	for _, flag := range []string{"parent-limit", "processes", "callers", "keys", "duration", "rate"} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
 	}
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
@@ -104,6 +109,8 @@ func (c *benchCommand) prepare(a *app) (url string, err error) {
 		}
 	}
 	switch {
+	case !(c.rate >= 0 && c.rate <= maxRate): // NaN is no rate either
+		return "", usagef("--rate %v is not 0 to %.0f", c.rate, maxRate)
 	case c.Duration <= 0:
 		return "", usagef("--duration %v is not above 0", c.Duration)
 	case len(*c.parentLimits) > 0 && !c.Cascade:
@@ -125,6 +132,7 @@ func (c *benchCommand) prepare(a *app) (url string, err error) {
 	c.Resource = "bench"
 	c.Prefix = "bench-" + strings.ToLower(rand.Text()[:8])
 	c.Timeout = c.store.timeout
+	c.Rate = c.rate / float64(c.processes)
 	if url, err = a.storeURL(c.store); err != nil {
 		return "", err
 	}
@@ -254,8 +262,9 @@ type benchReport struct {
 	Processes       int              `json:"processes"`
 	Callers         int              `json:"callers"` // in each process
 	Keys            int              `json:"keys"`
-	DurationSeconds float64          `json:"duration_seconds"` // from the first decision to the last
-	AcquiresPerS    float64          `json:"acquires_per_s"`   // admitted
+	DurationSeconds float64          `json:"duration_seconds"`     // from the first decision to the last
+	Rate            float64          `json:"rate_per_s,omitempty"` // asked for; 0: as fast as they are answered
+	AcquiresPerS    float64          `json:"acquires_per_s"`       // admitted
 	RefusedPerS     float64          `json:"refused_per_s"`
 	P50             float64          `json:"p50_ms"` // of admitted acquires
 	P99             float64          `json:"p99_ms"`
@@ -300,8 +309,8 @@ func (c *benchCommand) report(t *loadgen.Tally, url string) (*benchReport, error
 	}
 	r := &benchReport{
 		Store: url, Processes: c.processes, Callers: c.Callers, Keys: c.Keys,
-		DurationSeconds: t.Elapsed().Seconds(),
-		AcquiresPerS:    rate(t.Admitted, t.Elapsed()), RefusedPerS: rate(t.Refused, t.Elapsed()),
+		DurationSeconds: t.Elapsed().Seconds(), Rate: c.rate,
+		AcquiresPerS: rate(t.Admitted, t.Elapsed()), RefusedPerS: rate(t.Refused, t.Elapsed()),
 		Errors: t.Failed, ErrorsByKind: t.Errors,
 		Admitted: t.Admitted, Ideal: ideal.Acquires, Refused: t.Refused,
 		AdmittedAmounts: zael.Amounts{}, IdealAmounts: ideal.Tokens,
@@ -319,8 +328,12 @@ func (c *benchCommand) report(t *loadgen.Tally, url string) (*benchReport, error
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 func (a *app) printBench(c *benchCommand, r *benchReport) {
-	fmt.Fprintf(a.out, "%s, %s with %s, %s, %.1f s\n\n", r.Store,
-		count(r.Processes, "process", "processes"), count(r.Callers, "caller", "callers"), count(r.Keys, "key", "keys"), r.DurationSeconds)
+	fmt.Fprintf(a.out, "%s, %s with %s, %s, ", r.Store,
+		count(r.Processes, "process", "processes"), count(r.Callers, "caller", "callers"), count(r.Keys, "key", "keys"))
+	if r.Rate > 0 {
+		fmt.Fprintf(a.out, "%g asked a second, ", r.Rate)
+	}
+	fmt.Fprintf(a.out, "%.1f s\n\n", r.DurationSeconds)
 	t := newTable("", ">a second", ">p50", ">p99", ">p99.9", ">max")
 	row := func(name string, n int64, l loadgen.Latency) {
 		cells := []string{name, perSecond(n, r.elapsed), "", "", "", ""}

@@ -147,6 +147,8 @@ func TestCommandUsageErrors(t *testing.T) {
 		{"bench --processes 0", "--processes 0 is not 1 to"},
 		{"bench --callers 0", "--callers 0 is not 1 to"},
 		{"bench --keys -1", "--keys -1 is not 1 to"},
+		{"bench --rate -1", "--rate -1 is not 0 to 1000000000"},
+		{"bench --rate nan", "--rate NaN is not 0 to 1000000000"},
 		{"bench --duration 0s", "--duration 0s is not above 0"},
 		{"bench --parent-limit n=1/s", "--parent-limit has no effect without --cascade"},
 		{"bench --consume m=1", `there is no limit "m"; there are n`},
