@@ -37,8 +37,12 @@ type engine struct {
 	flying  map[zael.Key]bool
 	batches []gather.Batch
 	begun   []time.Time
+	whose   []any // callers, as the contexts of the writes name them
 	latest  bucket.Instant
 }
+
+// A caller is the key of a context's value that names him.
+type caller struct{}
 
 var errEngine = errors.New("the engine is out of order")
 
@@ -51,6 +55,7 @@ func (e *engine) Write(ctx context.Context, b *gather.Batch) gather.Answer {
 	n := len(e.batches)
 	e.batches = append(e.batches, *b)
 	e.begun = append(e.begun, time.Now())
+	e.whose = append(e.whose, ctx.Value(caller{}))
 	e.mu.Unlock()
 	defer func() {
 		e.mu.Lock()

@@ -3,6 +3,7 @@ package gather_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -247,6 +248,24 @@ func TestLeaving(t *testing.T) {
 		}
 		if got := b.engine.batches[2]; got.Kind != gather.Undo || got.Events != -1 {
 			t.Errorf("the last write: got kind %d with %d events, want an undo of one", got.Kind, got.Events)
+		}
+	})
+}
+
+// A batch shows in the trace of the first of its members, also when he has left.
+func TestBatchHasValuesOfItsFirst(t *testing.T) {
+	t.Parallel()
+	bubble(t, flight, func(b *bench) {
+		first, leave := context.WithCancel(context.WithValue(b.t.Context(), caller{}, "first"))
+		b.begin(b.t.Context(), key("a"), taking(charge("n", slow(100), 1)))
+		b.begin(first, key("a"), taking(charge("n", slow(100), 1)))
+		b.begin(context.WithValue(b.t.Context(), caller{}, "second"), key("a"), taking(charge("n", slow(100), 1)))
+		wait(flight + flight/2)
+		leave()
+		b.callers.Wait()
+		b.workers.Wait()
+		if got := b.engine.whose; !slices.Equal(got, []any{nil, "first", nil}) {
+			b.t.Errorf("values of the writes: got %v, want none, the first's, and none of what is given back", got)
 		}
 	})
 }

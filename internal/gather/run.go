@@ -66,7 +66,8 @@ func (f *flight) leave() {
 }
 
 // begin gives a flight its context: it ends when all its members have left, or
-// at the last of their deadlines.
+// at the last of their deadlines. Its values are those of the first member's, in
+// whose trace the write shows.
 func (f *flight) begin() {
 	var last time.Time
 	endless := false
@@ -79,10 +80,11 @@ func (f *flight) begin() {
 		}
 	}
 	f.here = len(f.members)
+	values := context.WithoutCancel(f.members[0].ctx)
 	if endless {
-		f.ctx, f.cancel = context.WithCancel(context.Background())
+		f.ctx, f.cancel = context.WithCancel(values)
 	} else {
-		f.ctx, f.cancel = context.WithDeadline(context.Background(), last)
+		f.ctx, f.cancel = context.WithDeadline(values, last)
 	}
 }
 
