@@ -164,7 +164,7 @@ func roundUp(d time.Duration) time.Duration {
 // the breaker keeps callers from it after repeated failures.
 type UnavailableError struct {
 	Cause            error  // what the store said
-	Store            string // the store's type
+	Store            string // by its String method; its type if it has none
 	Entity, Resource string // where known
 }
 

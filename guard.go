@@ -134,9 +134,11 @@ func (l *Limiter) unavailable(key Key, cause error) error {
 	if u, ok := errors.AsType[*UnavailableError](cause); ok {
 		cause = u.Cause
 	}
-	return &UnavailableError{
-		Cause: cause, Store: fmt.Sprintf("%T", l.store), Entity: key.Entity, Resource: key.Resource,
+	store := fmt.Sprintf("%T", l.store)
+	if s, ok := l.store.(fmt.Stringer); ok {
+		store = s.String()
 	}
+	return &UnavailableError{Cause: cause, Store: store, Entity: key.Entity, Resource: key.Resource}
 }
 
 // admitsUnavailable tells whether err is to be passed over: the store is

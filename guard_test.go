@@ -29,6 +29,8 @@ func newFaulty() *faulty {
 	return &faulty{EntityStore: inner, LimitStore: inner, inner: inner}
 }
 
+func (f *faulty) String() string { return "the faulty store" }
+
 func (f *faulty) set(fault func(context.Context) error) {
 	if fault == nil {
 		f.fault.Store(nil)
@@ -239,7 +241,7 @@ func TestFailureModePerCall(t *testing.T) {
 			allowErr := l.Allow(ctx, request(call))
 			if !open {
 				var u *zael.UnavailableError
-				if !errors.As(err, &u) || u.Store != "*zael_test.faulty" || u.Entity != "key-1" || u.Resource != "gpt-4" {
+				if !errors.As(err, &u) || u.Store != "the faulty store" || u.Entity != "key-1" || u.Resource != "gpt-4" {
 					t.Errorf("config %v, call %v: got %#v, want an *UnavailableError that names store, entity and resource", config, call, err)
 				}
 				if !errors.Is(allowErr, zael.ErrUnavailable) {

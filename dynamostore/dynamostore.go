@@ -162,6 +162,9 @@ func New(client client, table string, config *Config) (*Store, error) {
 	return s, nil
 }
 
+// String names the table.
+func (s *Store) String() string { return "DynamoDB table " + s.table }
+
 // Close waits for what is on its way, give-backs too, as long as ctx lets it.
 // Later calls give errors that match zael.ErrClosed.
 func (s *Store) Close(ctx context.Context) error {

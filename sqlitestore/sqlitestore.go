@@ -92,6 +92,7 @@ const readers = 4
 // file. Its methods may be called concurrently, by any number of Stores and
 // processes on one file.
 type Store struct {
+	path   string
 	queue  queue
 	ops    sync.Pool // of *op
 	writer *writer
@@ -134,7 +135,7 @@ func Open(ctx context.Context, path string, config *Config) (*Store, error) {
 		c.close()
 		return nil, openError(path, err)
 	}
-	s := &Store{pool: pool}
+	s := &Store{path: path, pool: pool}
 	s.queue.init()
 	s.writer = newWriter(c, &s.queue, cfg.Retention)
 	go func() {
@@ -144,6 +145,9 @@ func Open(ctx context.Context, path string, config *Config) (*Store, error) {
 	}()
 	return s, nil
 }
+
+// String names the file.
+func (s *Store) String() string { return "SQLite file " + s.path }
 
 // Close answers the callers that wait, lets go of the file and returns when that
 // is done. If ctx is done first, those that still wait get an error that matches
