@@ -61,7 +61,7 @@ bench-once: ## run every benchmark once
 
 test: ## all tests under the race detector, the end-to-end tests included
 	@mkdir -p $(BIN) && : >$(BIN)/test.out
-	@set -o pipefail; for m in $(MODULES); do (cd $$m && go test -race ./...) || exit 1; done | tee $(BIN)/test.out
+	@set -o pipefail; for m in $(MODULES); do (cd $$m && go test -race -timeout 14m ./...) || exit 1; done | tee $(BIN)/test.out
 
 e2e: ## only the end-to-end tests of the programs (a part of test)
 	go test -race -count=1 ./cmd/...
