@@ -6,7 +6,8 @@
 // under the condition that the guess holds; the answer carries the item either
 // way, so that a wrong guess costs a call and never a token. The protocol is
 // told in docs/dynamodb.md, from piece.go (what an operation makes of a mark) over
-// step.go and plan.go (one write) to run.go (the calls) and cascade.go.
+// step.go and plan.go (one write) to run.go (the calls), take.go and undo.go
+// (several buckets).
 //
 // Marks are computed with the server's clock: see clock.go.
 package dynamostore
@@ -96,9 +97,9 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-// A Store is a zael.Store with every role, in a DynamoDB
-// table. Its methods may be called concurrently, by any number of Stores and
-// processes on one table.
+// A Store is a zael.Store with every role but zael.Applier, in a DynamoDB table.
+// Its methods may be called concurrently, by any number of Stores and processes
+// on one table.
 type Store struct {
 	client client
 	table  string

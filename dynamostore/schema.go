@@ -135,8 +135,8 @@ func TableInput(table string) *dynamodb.CreateTableInput {
 }
 
 // CreateTable makes a bare table, without a stack, and returns when it can be
-// used. ErrTableExists, if there is one of the name; other errors as those of
-// a Store.
+// used. c is a *dynamodb.Client. ErrTableExists, if there is one of the name;
+// other errors as those of a Store.
 func CreateTable(ctx context.Context, c creator, table string) error {
 	if _, err := c.CreateTable(ctx, TableInput(table)); err != nil {
 		if _, ok := errors.AsType[*types.ResourceInUseException](err); ok {
