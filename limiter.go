@@ -21,8 +21,10 @@
 //	})
 //
 // Limits are token buckets that refill evenly, kept by a [Store]: in memory
-// (package memstore) or by any other that passes package storetest. The
-// arithmetic is in package bucket; what is promised is in docs/semantics.md.
+// (package memstore), a SQLite file (sqlitestore), a DynamoDB table (dynamostore)
+// or by any other that passes package storetest. Package stores opens one by its
+// URL. The arithmetic is in package bucket; what is promised is in
+// docs/semantics.md.
 package zael
 
 import (
