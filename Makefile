@@ -35,7 +35,7 @@ fmt: $(LINT) ## check that the Go code is formatted (gofumpt)
 fmt-fix: $(LINT) ## format the Go code
 	$(call each,$(LINT) fmt .)
 
-size: ## check that no Go file is longer than $(MAX_LINES) lines
+size: ## check that no Go file is longer than 500 lines
 	@git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 -r awk ' \
 		FNR == $(MAX_LINES) + 1 { print FILENAME ": more than $(MAX_LINES) lines"; bad = 1 } END { exit bad }'
 
@@ -49,7 +49,7 @@ lint: $(LINT) ## golangci-lint, by .golangci.yml
 	$(call each,$(LINT) run ./...)
 
 # -count=1: go test does not see that another package's imports changed.
-deps: ## check what the root, bucket and memstore packages import
+deps: ## check what the root, bucket, memstore and storetest packages import
 	go test -count=1 -run '^TestDependencies' .
 
 examples: ## build the programs under examples/ and run every Example

@@ -88,7 +88,8 @@ func (a *app) limitsApply() *cobra.Command {
 it has nothing to do.
 
 In a SQLite file all lines are one transaction: all are done, or none if one
-fails. Each has its audit event.
+fails. On DynamoDB they are done one by one, and if one fails those before it
+stay: apply again. Each has its audit event.
 
 ` + fileHelp,
 		Example: `  printf 'resources: {gpt-4: {limits: [rpm=100/min]}}' | zael limits apply -f -
