@@ -84,10 +84,10 @@ const rounds = 30
 // ctx is; what CloudFormation does goes on then.
 //
 // Any number of programs may apply at once: one waits for the other, and then
-// compares anew. A stack whose creation failed is deleted and created anew. What
-// CloudFormation would not do is an *Error; a wrong option a
-// *zael.ValidationError; a table for other versions ErrIncompatibleSchema or a
-// *VersionError.
+// compares anew. A stack whose creation failed is deleted and created anew; one
+// that another program made stays, and is an *Error, as is what CloudFormation
+// would not do. A wrong option is a *zael.ValidationError; a table for other
+// versions ErrIncompatibleSchema or a *VersionError.
 func (s *Stack) Apply(ctx context.Context, c Change) (*Result, error) {
 	if c.Options != nil {
 		if err := c.Options.Validate(s.name); err != nil {
@@ -191,6 +191,12 @@ func (s *Stack) update(ctx context.Context, c *Change, d *deployed) (*Result, er
 	template, err := s.templateOf(ctx, d.id)
 	if err != nil {
 		return nil, err
+	}
+	switch theirs, err := foreign(template); {
+	case err != nil:
+		return nil, err
+	case theirs:
+		return nil, &Error{Op: "update", Stack: s.name, Reason: "it was made by another program, such as zae-limiter, and stays as it is: use another name"}
 	}
 	if c.OnlyUpgrade {
 		if newer, err := s.isNewer(template); err != nil || newer {

@@ -345,6 +345,19 @@ func TestApplyGivesUp(t *testing.T) {
 	})
 }
 
+// zae-limiter has a stack of the name already, with a table of its own.
+func TestStackOfAnotherProgramStays(t *testing.T) {
+	t.Parallel()
+	for _, c := range []stack.Change{{Options: bare()}, {Options: bare(), OnlyUpgrade: true}, {KeepTemplate: true}} {
+		s := fake(t, describes(fakeName, complete(idOne, types.StackStatusCreateComplete, bare())), template("Description: x\nResources: {Table: !Ref T}"))
+		_, err := s.Apply(t.Context(), c)
+		var e *stack.Error
+		if !errors.As(err, &e) || !strings.Contains(e.Reason, "use another name") {
+			t.Errorf("Apply of %+v: got %v, want a *stack.Error that tells to use another name", c, err)
+		}
+	}
+}
+
 // A program of an older version leaves the stack of a newer one alone when it
 // starts; else two versions would undo each other's update for ever.
 func TestOnlyUpgradeKeepsNewerTemplate(t *testing.T) {

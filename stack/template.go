@@ -14,6 +14,20 @@ var templateText string
 // parameters are those of Parameters.
 func Template() string { return templateText }
 
+// foreign tells whether a template is of another program: zae-limiter calls its
+// stacks as zael does.
+func foreign(text string) (bool, error) {
+	var t struct {
+		Metadata struct {
+			Zael *struct{} `yaml:"zael"`
+		} `yaml:"Metadata"`
+	}
+	if err := yaml.Unmarshal([]byte(text), &t); err != nil {
+		return false, fmt.Errorf("stack: the template cannot be read: %w", err)
+	}
+	return t.Metadata.Zael == nil, nil
+}
+
 // templateNumber is how new a template is.
 func templateNumber(text string) (int, error) {
 	var t struct {
