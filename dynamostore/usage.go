@@ -38,7 +38,9 @@ func lookBack(w zael.Window, now time.Time) time.Time {
 // usageReads is how many windows of a resource are read at a time.
 const usageReads = 16
 
-// Usage implements zael.UsageStore.
+// Usage implements zael.UsageStore. Of a resource each window is a query, so
+// without From it looks back 92 days by the hour, two years by the day and ten by
+// the month. The index, by which it finds them, may be a moment behind.
 func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error] {
 	if !s.config.UsageCounted {
 		return failed[zael.UsageRecord](fmt.Errorf("dynamostore: usage is not counted: run an aggregator, and set Config.UsageCounted: %w", errors.ErrUnsupported))
