@@ -44,7 +44,7 @@ func (w Window) Bounds(t time.Time) (start, end time.Time) {
 type UsageQuery struct {
 	Entity, Resource string    // all if empty
 	Window           Window    // Hourly if empty
-	From, To         time.Time // windows that start at From or later and before To; zero: no bound
+	From, To         time.Time // windows that start at From or later and before To; zero: no bound, where the store has none
 }
 
 // A UsageRecord is what one entity took of one resource in one window.
