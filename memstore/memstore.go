@@ -2,7 +2,7 @@
 //
 // Memory follows the buckets that are in use: a bucket that has been full for a
 // second is forgotten as calls go, one that is not never is. A store costs
-// about 170 bytes for a bucket of two limits.
+// about 160 bytes for a bucket of two limits.
 package memstore
 
 import (
