@@ -19,10 +19,11 @@ import (
 
 // Attributes of an item of usage besides its keys and counters.
 const (
-	firstAttribute = "first_seq" // of the first change in it, sequenceDigits long
-	lastAttribute  = "last_seq"  // of the last
-	stateAttribute = "state"     // of the bucket after the last
-	holesAttribute = "holes"     // see counted; missing if there are none
+	firstAttribute = "first_seq"   // of the first change in it, sequenceDigits long
+	startAttribute = "first_state" // of the bucket before the first
+	lastAttribute  = "last_seq"    // of the last
+	stateAttribute = "state"       // of the bucket after the last
+	holesAttribute = "holes"       // see counted; missing if there are none
 	ttlAttribute   = "ttl"
 )
 
@@ -88,7 +89,10 @@ func (c *Counter) chain(ctx context.Context, p *place, chain []change) (updates 
 
 // exact writes a run into an item that is as it was read.
 func (c *Counter) exact(ctx context.Context, p *place, run []change, was *counted) (item map[string]types.AttributeValue, ok bool, err error) {
-	next, lost := was.with(run)
+	next, lost, err := was.with(run)
+	if err != nil {
+		return nil, false, fmt.Errorf("usage: writing %s %s: %w", p.keys.Usage(p.key.Entity), p.sort(), err)
+	}
 	item, ok, err = c.update(ctx, p, run, &move{from: was, to: &next})
 	if ok && lost > 0 {
 		c.config.Log.Error("too many gaps in usage: what failed there cannot be counted any more",
@@ -108,7 +112,7 @@ func (p *place) sort() string { return schema.UsageSort(p.key.Resource, p.window
 func (c *Counter) update(ctx context.Context, p *place, run []change, m *move) (item map[string]types.AttributeValue, ok bool, err error) {
 	d, _ := sum(run)
 	names := map[string]string{
-		"#gp": "GSI1PK", "#gs": "GSI1SK", "#first": firstAttribute, "#last": lastAttribute,
+		"#gp": "GSI1PK", "#gs": "GSI1SK", "#first": firstAttribute, "#last": lastAttribute, "#start": startAttribute,
 		"#state": stateAttribute, "#ttl": ttlAttribute, "#e": schema.UsageEvents,
 	}
 	values := map[string]types.AttributeValue{
@@ -117,19 +121,19 @@ func (c *Counter) update(ctx context.Context, p *place, run []change, m *move) (
 		":ttl":  schema.Number(p.end.Add(c.config.Retention).Unix()),
 		":e":    schema.Number(d.events),
 		":last": schema.Text(run[len(run)-1].sequence), ":state": schema.Text(run[len(run)-1].after),
-		":first": schema.Text(run[0].sequence),
+		":first": schema.Text(run[0].sequence), ":start": schema.Text(run[0].before),
 	}
 	// The keys of the index stay as they were made: it is written once.
 	sets := []string{"#gp = if_not_exists(#gp, :gp)", "#gs = if_not_exists(#gs, :gs)", "#ttl = :ttl", "#last = :last", "#state = :state"}
 	var remove, condition string
 	returned := types.ReturnValueNone
 	if m == nil {
-		sets = append(sets, "#first = if_not_exists(#first, :first)")
-		values[":before"] = schema.Text(run[0].before)
-		condition = "attribute_not_exists(#last) OR (#last < :first AND #state = :before)"
+		sets = append(sets, "#first = if_not_exists(#first, :first)", "#start = if_not_exists(#start, :start)")
+		condition = "attribute_not_exists(#last) OR (#last < :first AND #state = :start)"
 	} else {
 		returned = types.ReturnValueAllNew
-		sets = append(sets, "#first = :first")
+		sets = append(sets, "#first = :first", "#start = :start")
+		values[":start"] = schema.Text(m.to.start)
 		values[":first"], values[":last"], values[":state"] = schema.Text(m.to.first), schema.Text(m.to.last), schema.Text(m.to.at)
 		values[":wasfirst"], values[":waslast"] = schema.Text(m.from.first), schema.Text(m.from.last)
 		names["#holes"] = holesAttribute
@@ -185,7 +189,7 @@ func countedOf(item map[string]types.AttributeValue) (c counted, err error) {
 			return c, fmt.Errorf("attribute %s: %w", attribute, err)
 		}
 	}
-	c.at = schema.TextIn(item, stateAttribute)
+	c.start, c.at = schema.TextIn(item, startAttribute), schema.TextIn(item, stateAttribute)
 	if c.holes, err = parseHoles(schema.TextIn(item, holesAttribute)); err != nil {
 		return c, fmt.Errorf("attribute %s: %w", holesAttribute, err)
 	}
