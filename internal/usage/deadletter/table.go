@@ -6,6 +6,7 @@ package deadletter
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -47,8 +48,16 @@ type Table struct {
 // NewTable is the letters in a table.
 func NewTable(c Client, table string) *Table { return &Table{c, table} }
 
+// reasonBytes is how much of a reason is kept: some quote what they are about, and
+// an item that is too large would never be written.
+const reasonBytes = 1024
+
 // Put keeps a letter.
 func (t *Table) Put(ctx context.Context, label string, l *Letter) error {
+	reason := l.Reason
+	if len(reason) > reasonBytes {
+		reason = strings.ToValidUTF8(reason[:reasonBytes], "") + "…"
+	}
 	_, err := t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:        aws.String(t.table),
 		Key:              letterKey(schema.DeadKey + label + "#" + l.Shard + "#" + l.First),
@@ -57,7 +66,7 @@ func (t *Table) Put(ctx context.Context, label string, l *Letter) error {
 			"#stream": "stream", "#shard": "shard", "#first": "first", "#last": "last", "#reason": "reason", "#time": "created_at", "#ttl": "ttl",
 		},
 		ExpressionAttributeValues: map[string]types.AttributeValue{
-			":stream": text(l.Stream), ":shard": text(l.Shard), ":first": text(l.First), ":last": text(l.Last), ":reason": text(l.Reason),
+			":stream": text(l.Stream), ":shard": text(l.Shard), ":first": text(l.First), ":last": text(l.Last), ":reason": text(reason),
 			":time": text(l.Time.UTC().Format(time.RFC3339)),
 			":ttl":  &types.AttributeValueMemberN{Value: fmt.Sprint(l.Time.Add(keepFor).Unix())},
 		},

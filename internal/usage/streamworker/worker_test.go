@@ -6,12 +6,14 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	tabletypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
 	"github.com/aws/smithy-go"
 
@@ -178,6 +180,42 @@ func TestTrimmed(t *testing.T) {
 		once(t, s, p)
 		if got := p.worker.Stats(); got.Trimmed != 0 {
 			t.Errorf("the next worker: got %+v, want no more losses told", got)
+		}
+	})
+}
+
+// What a record has in it may be as long as an item: its letter is not, or it
+// would never be written, and the shard stand still.
+func TestLongReason(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, table := streamfake.New("a"), dynamofake.New()
+		bad := s.Take("a", "e1", time.Now(), 5)
+		s.Take("a", "e1", time.Now(), 6)
+		s.Change(bad, func(r *types.StreamRecord) {
+			r.NewImage = map[string]types.AttributeValue{"e": &types.AttributeValueMemberS{Value: strings.Repeat("é\x00", 100_000)}}
+		})
+		p := &process{Table: table, fail: func(in *dynamodb.UpdateItemInput) error {
+			size := 0
+			for _, v := range in.ExpressionAttributeValues {
+				if v, ok := v.(*tabletypes.AttributeValueMemberS); ok {
+					size += len(v.Value)
+				}
+			}
+			if size > 400<<10 {
+				return &smithy.GenericAPIError{Code: "ValidationException", Message: "Item size to update has exceeded the maximum allowed size"}
+			}
+			return nil
+		}}
+		run(t, s, p, true)
+		defer p.cancel()
+		select {
+		case <-p.ended:
+		case <-time.After(5 * time.Minute):
+			t.Fatal("after 5 minutes: the worker has not caught up")
+		}
+		if got := p.worker.Stats(); p.err != nil || got.DeadLetters != 1 || got.Records != 1 {
+			t.Errorf("got %+v (%v), want one record counted and one dead letter", got, p.err)
 		}
 	})
 }
