@@ -115,6 +115,17 @@ func New(client client, table string, config *Config) (*Counter, error) {
 	return &Counter{client: client, table: table, config: c}, nil
 }
 
+// Windows is what the Counter counts by, as ParseWindows reads it, in one order.
+func (c *Counter) Windows() string {
+	var words []string
+	for _, w := range []zael.Window{zael.Hourly, zael.Daily, zael.Monthly} {
+		if slices.Contains(c.config.Windows, w) {
+			words = append(words, string(w))
+		}
+	}
+	return strings.Join(words, ",")
+}
+
 // A Failure is a record that was not counted in all its windows.
 type Failure struct {
 	Sequence string // as the record has it

@@ -37,6 +37,10 @@ type Outcome struct {
 // ErrForeign is matched where a letter is not about the table.
 var ErrForeign = errors.New("the message is not about this table's stream")
 
+// ErrWindows is matched where a letter is from a worker with other windows: it
+// would be deleted, and not be counted in all of its.
+var ErrWindows = errors.New("the changes are to be counted by")
+
 // A Redrive counts what letters name.
 type Redrive struct {
 	Counter *usage.Counter
@@ -97,6 +101,10 @@ func (d *Redrive) letter(ctx context.Context, l *Letter) (o Outcome) {
 		if l.Stream == "" {
 			o.Err = fmt.Errorf("%w: %s", ErrForeign, l.Reason)
 		}
+		return o
+	}
+	if own := d.Counter.Windows(); l.Windows != "" && l.Windows != own {
+		o.Err = fmt.Errorf("%w %s, not by %s", ErrWindows, l.Windows, own)
 		return o
 	}
 	s := d.Stream(l.Stream)

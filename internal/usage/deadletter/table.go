@@ -23,6 +23,7 @@ type Letter struct {
 	Shard       string
 	First, Last string // sequence numbers
 	Reason      string
+	Windows     string    // that they were to be counted by; empty if that is not known
 	Time        time.Time // when they were given up
 
 	receipt string // of a message
@@ -61,12 +62,12 @@ func (t *Table) Put(ctx context.Context, label string, l *Letter) error {
 	_, err := t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:        aws.String(t.table),
 		Key:              letterKey(schema.DeadKey + label + "#" + l.Shard + "#" + l.First),
-		UpdateExpression: aws.String("SET #stream = :stream, #shard = :shard, #first = :first, #last = :last, #reason = :reason, #time = :time, #ttl = :ttl"),
+		UpdateExpression: aws.String("SET #stream = :stream, #shard = :shard, #first = :first, #last = :last, #reason = :reason, #windows = :windows, #time = :time, #ttl = :ttl"),
 		ExpressionAttributeNames: map[string]string{
-			"#stream": "stream", "#shard": "shard", "#first": "first", "#last": "last", "#reason": "reason", "#time": "created_at", "#ttl": "ttl",
+			"#stream": "stream", "#shard": "shard", "#first": "first", "#last": "last", "#reason": "reason", "#windows": "windows", "#time": "created_at", "#ttl": "ttl",
 		},
 		ExpressionAttributeValues: map[string]types.AttributeValue{
-			":stream": text(l.Stream), ":shard": text(l.Shard), ":first": text(l.First), ":last": text(l.Last), ":reason": text(reason),
+			":stream": text(l.Stream), ":shard": text(l.Shard), ":first": text(l.First), ":last": text(l.Last), ":reason": text(reason), ":windows": text(l.Windows),
 			":time": text(l.Time.UTC().Format(time.RFC3339)),
 			":ttl":  &types.AttributeValueMemberN{Value: fmt.Sprint(l.Time.Add(keepFor).Unix())},
 		},
@@ -96,6 +97,7 @@ func (t *Table) Receive(ctx context.Context) (letters []Letter, err error) {
 			l := Letter{
 				ID: textIn(it, "SK"), Stream: textIn(it, "stream"), Shard: textIn(it, "shard"),
 				First: textIn(it, "first"), Last: textIn(it, "last"), Reason: textIn(it, "reason"),
+				Windows: textIn(it, "windows"),
 			}
 			l.Time, _ = time.Parse(time.RFC3339, textIn(it, "created_at")) // for the reader's eyes
 			letters = append(letters, l)

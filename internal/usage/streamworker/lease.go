@@ -26,6 +26,7 @@ type lease struct {
 	beat       int64
 	checkpoint string // sequence number up to which all is counted; "": nothing
 	done       bool   // to its end
+	windows    string // its owner's
 }
 
 // Attributes of a lease.
@@ -35,6 +36,7 @@ const (
 	checkpointAttribute = "checkpoint"
 	doneAttribute       = "done"
 	parentAttribute     = "parent"
+	windowsAttribute    = "windows"
 )
 
 // leaseKeep is how long a lease stays in the table after its last beat: longer
@@ -52,6 +54,8 @@ type leases struct {
 	client tableClient
 	table  string
 	label  string
+
+	windows string // that we count by
 }
 
 func (s *leases) prefix() string { return schema.ShardKey + s.label + "#" }
@@ -91,6 +95,7 @@ func (s *leases) leaseOf(it map[string]types.AttributeValue) lease {
 	l := lease{
 		shard: strings.TrimPrefix(schema.TextIn(it, "SK"), s.prefix()), parent: schema.TextIn(it, parentAttribute),
 		owner: schema.TextIn(it, ownerAttribute), checkpoint: schema.TextIn(it, checkpointAttribute),
+		windows: schema.TextIn(it, windowsAttribute),
 	}
 	if n, ok := it[beatAttribute].(*types.AttributeValueMemberN); ok {
 		l.beat, _ = strconv.ParseInt(n.Value, 10, 64) // another value is a beat too
@@ -116,6 +121,7 @@ func (s *leases) write(ctx context.Context, shard string, w write) (lease, error
 	names := map[string]string{"#beat": beatAttribute, "#ttl": "ttl"}
 	for placeholder, name := range map[string]string{
 		"#owner": ownerAttribute, "#checkpoint": checkpointAttribute, "#done": doneAttribute, "#parent": parentAttribute,
+		"#windows": windowsAttribute,
 	} {
 		if strings.Contains(w.condition+w.sets+w.remove, placeholder) {
 			names[placeholder] = name
@@ -155,8 +161,8 @@ func (s *leases) create(ctx context.Context, shard, parent string) (lease, error
 // take makes a lease ours, if it still is as it was seen.
 func (s *leases) take(ctx context.Context, l lease, me string) (lease, error) {
 	return s.write(ctx, l.shard, write{
-		condition: "#beat = :beat", sets: "#owner = :me",
-		values: map[string]types.AttributeValue{":beat": schema.Number(l.beat), ":me": schema.Text(me)},
+		condition: "#beat = :beat", sets: "#owner = :me, #windows = :windows",
+		values: map[string]types.AttributeValue{":beat": schema.Number(l.beat), ":me": schema.Text(me), ":windows": schema.Text(s.windows)},
 	})
 }
 

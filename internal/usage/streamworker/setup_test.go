@@ -25,7 +25,8 @@ import (
 // A process is a worker that can be killed: its calls do nothing any more.
 type process struct {
 	*dynamofake.Table
-	fail func(*dynamodb.UpdateItemInput) error // may fail a write
+	fail    func(*dynamodb.UpdateItemInput) error // may fail a write
+	windows []zael.Window                         // nil: hourly and daily
 
 	dead   atomic.Bool
 	beats  atomic.Int64 // writes of leases
@@ -74,7 +75,7 @@ const lease = 10 * time.Second
 // run starts a worker.
 func run(t *testing.T, s *streamfake.Stream, p *process, once bool) {
 	t.Helper()
-	counter, err := usage.New(p, "fake", &usage.Config{Windows: []zael.Window{zael.Hourly, zael.Daily}})
+	counter, err := usage.New(p, "fake", &usage.Config{Windows: p.windows})
 	if err != nil {
 		t.Fatal(err)
 	}

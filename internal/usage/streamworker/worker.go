@@ -65,6 +65,7 @@ type Worker struct {
 	wake     chan struct{} // something has changed that the next round should see
 	readings map[string]*reading
 	sights   map[string]sight
+	agreed   bool // with the other workers, on the windows
 	running  sync.WaitGroup
 
 	mu    sync.Mutex
@@ -99,7 +100,7 @@ func New(s *stream.Stream, c client, table string, counter *usage.Counter, confi
 	}
 	return &Worker{
 		stream: s, counter: counter, config: cfg, id: strings.ToLower(rand.Text()[:12]),
-		leases: leases{c, table, s.Label}, letters: deadletter.NewTable(c, table),
+		leases: leases{c, table, s.Label, counter.Windows()}, letters: deadletter.NewTable(c, table),
 		wake: make(chan struct{}, 1), readings: map[string]*reading{},
 	}, nil
 }
@@ -157,6 +158,9 @@ func (w *Worker) Run(ctx context.Context) error {
 func hopeless(err error) bool {
 	if err == nil || errors.Is(err, stream.ErrTrimmed) {
 		return false
+	}
+	if errors.Is(err, errWindows) {
+		return true
 	}
 	e, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
@@ -218,6 +222,9 @@ func (w *Worker) round(ctx, life context.Context) error {
 	if err := w.lookForGone(ctx); err != nil {
 		return err
 	}
+	if ok, err := w.agree(now); !ok {
+		return err
+	}
 	for shard, s := range w.sights { // whose taking was answered by an error
 		if s.owner == w.id && w.readings[shard] == nil && !s.done {
 			w.start(life, s.lease)
@@ -237,6 +244,28 @@ func (w *Worker) round(ctx, life context.Context) error {
 		w.start(life, l)
 	}
 	return nil
+}
+
+// errWindows ends a worker: what it would count of its shards, and others of
+// theirs, would be a part of each window that not all have.
+var errWindows = errors.New("another worker counts this table by other windows: end it, or give both the same")
+
+// agree tells whether shards may be taken: not before other workers that have
+// some, and live, are known to count by our windows. Who has died does not matter.
+// Of two that began at the same time one ends.
+func (w *Worker) agree(now time.Time) (ok bool, err error) {
+	ok = true
+	for shard, s := range w.sights {
+		if s.done || !s.listed || s.owner == w.id || s.windows == "" || s.windows == w.leases.windows || s.free(now, w.config.Lease) {
+			continue
+		}
+		if s.changed && (!w.agreed || w.id > s.owner) {
+			return false, fmt.Errorf("%w: %s has the shard %s and counts by %s, this one by %s", errWindows, s.owner, shard, s.windows, w.leases.windows)
+		}
+		ok = ok && w.agreed
+	}
+	w.agreed = ok
+	return ok, nil
 }
 
 // lookForGone says of shards that the stream has no more, and that nobody has read

@@ -1,0 +1,114 @@
+package streamworker_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/usage"
+	"github.com/zeroae/zael/internal/usage/deadletter"
+	"github.com/zeroae/zael/internal/usage/stream"
+	"github.com/zeroae/zael/internal/usage/streamfake"
+)
+
+// A worker with other windows than one that lives ends and says why, and that one
+// goes on; so does one of two that begin together. One that is dead is replaced.
+func TestOtherWindows(t *testing.T) {
+	t.Parallel()
+	monthly := []zael.Window{zael.Monthly}
+	synctest.Test(t, func(t *testing.T) {
+		s, table := streamfake.New("a", "b", "c"), dynamofake.New()
+		s.Take("a", "e1", time.Now(), 5)
+		first := start(t, s, table)
+		wait(5 * time.Second)
+		for _, once := range []bool{false, true} {
+			other := &process{Table: table, windows: monthly}
+			run(t, s, other, once)
+			wait(2 * lease)
+			select {
+			case <-other.ended:
+			default:
+				other.kill()
+				t.Fatalf("once %v: the other worker runs, want an error", once)
+			}
+			if want := "counts by hourly,daily, this one by monthly"; other.err == nil || !strings.Contains(other.err.Error(), want) {
+				t.Errorf("once %v: the other worker: got %v, want %s", once, other.err, want)
+			}
+		}
+		same := start(t, s, table)
+		wait(2 * lease)
+		s.Take("b", "e2", time.Now(), 6)
+		wait(5 * time.Second)
+		same.stop()
+		first.kill()
+		other := &process{Table: table, windows: monthly}
+		run(t, s, other, true)
+		<-other.ended
+		if other.err != nil {
+			t.Errorf("after a worker that died: got %v, want nil", other.err)
+		}
+		wantUsed(t, s, table, "e1", "e2")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		s, table := streamfake.New("a", "b", "c", "d"), dynamofake.New()
+		one, two := &process{Table: table}, &process{Table: table, windows: monthly}
+		run(t, s, one, false)
+		run(t, s, two, false)
+		wait(5 * lease)
+		ended := 0
+		for _, p := range []*process{one, two} {
+			select {
+			case <-p.ended:
+				ended++
+			default:
+				p.stop()
+			}
+		}
+		if ended != 1 {
+			t.Errorf("of two that began together: got %d that ended, want 1", ended)
+		}
+	})
+}
+
+// A redrive with other windows than those of the worker that gave up leaves the
+// letters: they would be gone, and not be counted in all windows.
+func TestRedriveOtherWindows(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, table := streamfake.New("a"), dynamofake.New()
+		bad := s.Take("a", "e1", time.Now(), 5)
+		var good map[string]types.AttributeValue
+		s.Change(bad, func(r *types.StreamRecord) {
+			good, r.NewImage = r.NewImage, map[string]types.AttributeValue{"e": &types.AttributeValueMemberS{Value: "many"}}
+		})
+		once(t, s, &process{Table: table, windows: []zael.Window{zael.Monthly, zael.Hourly}})
+		s.Change(bad, func(r *types.StreamRecord) { r.NewImage = good })
+		letters := deadletter.NewTable(table, "fake")
+		for _, c := range []struct {
+			windows []zael.Window
+			want    error
+		}{{nil, deadletter.ErrWindows}, {[]zael.Window{zael.Hourly, zael.Monthly}, nil}} {
+			counter, err := usage.New(table, "fake", &usage.Config{Windows: c.windows})
+			if err != nil {
+				t.Fatal(err)
+			}
+			redrive := deadletter.Redrive{
+				Counter: counter, Table: "fake", Stream: func(arn string) *stream.Stream { return stream.Of(s, arn) },
+			}
+			var outcomes []deadletter.Outcome
+			if err := redrive.Run(t.Context(), letters, 0, func(o deadletter.Outcome) { outcomes = append(outcomes, o) }); err != nil {
+				t.Fatal(err)
+			}
+			if len(outcomes) != 1 || !errors.Is(outcomes[0].Err, c.want) {
+				t.Errorf("by %s: got %+v, want one letter with the error %v", counter.Windows(), outcomes, c.want)
+			}
+		}
+		wantUsed(t, s, table, "e1")
+	})
+}
