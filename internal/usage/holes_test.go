@@ -2,6 +2,7 @@ package usage_test
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"testing"
@@ -25,43 +26,49 @@ func TestHolesClose(t *testing.T) {
 			return func(i int) int { return p[i] }
 		}(),
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			table := dynamofake.New()
-			var log bytes.Buffer
-			c, err := usage.New(table, "fake", &usage.Config{
-				Windows: []zael.Window{zael.Daily}, Log: slog.New(slog.NewTextHandler(&log, nil)),
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			h := newHistory("e1")
-			count(t, c, h.to("b", "x", "e", 1, "c_rpm", 1))
-			var letters []usage.Record
-			for i := range failed {
-				letters = append(letters, h.to("b", "x", "e", i+2, "c_rpm", i+2))
-			}
-			count(t, c, h.to("b", "x", "e", failed+2, "c_rpm", failed+2))
-			// What fails has to wait for others; what has counted counts no more.
-			for left := failed; left > 0; {
-				before := left
-				left = 0
+		for _, late := range []bool{false, true} { // the first change of all is counted last
+			t.Run(fmt.Sprintf("%s, the first late %v", name, late), func(t *testing.T) {
+				t.Parallel()
+				table := dynamofake.New()
+				var log bytes.Buffer
+				c, err := usage.New(table, "fake", &usage.Config{
+					Windows: []zael.Window{zael.Daily}, Log: slog.New(slog.NewTextHandler(&log, nil)),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				h := newHistory("e1")
+				first := h.to("b", "x", "e", 1, "c_rpm", 1)
+				if !late {
+					count(t, c, first)
+				}
+				var letters []usage.Record
 				for i := range failed {
-					left += len(c.Count(t.Context(), []usage.Record{letters[order(i)]}).Failures)
+					letters = append(letters, h.to("b", "x", "e", i+2, "c_rpm", i+2))
 				}
-				if left == before {
-					t.Fatalf("%d changes of %d never count", left, failed)
+				count(t, c, h.to("b", "x", "e", failed+2, "c_rpm", failed+2))
+				// What fails has to wait for others; what has counted counts no more.
+				for left := failed; left > 0; {
+					before := left
+					left = 0
+					for i := range failed {
+						left += len(c.Count(t.Context(), []usage.Record{letters[order(i)]}).Failures)
+					}
+					if left == before {
+						t.Fatalf("%d changes of %d never count", left, failed)
+					}
 				}
-			}
-			wantUsage(t, table, zael.UsageQuery{Entity: "e1", Window: zael.Daily}, map[string]int64{
-				"e1 gpt-4 daily 01-31T00 events": failed + 2, "e1 gpt-4 daily 01-31T00 rpm": failed + 2,
+				count(t, c, first)
+				wantUsage(t, table, zael.UsageQuery{Entity: "e1", Window: zael.Daily}, map[string]int64{
+					"e1 gpt-4 daily 01-31T00 events": failed + 2, "e1 gpt-4 daily 01-31T00 rpm": failed + 2,
+				})
+				if log.Len() > 0 {
+					t.Errorf("the log: got %s, want nothing", &log)
+				}
+				if holes := table.Get("U#e1", "gpt-4#day#2026-01-31T00Z")["holes"]; holes != nil {
+					t.Errorf("holes: got %v, want none", holes)
+				}
 			})
-			if log.Len() > 0 {
-				t.Errorf("the log: got %s, want nothing", &log)
-			}
-			if holes := table.Get("U#e1", "gpt-4#day#2026-01-31T00Z")["holes"]; holes != nil {
-				t.Errorf("holes: got %v, want none", holes)
-			}
-		})
+		}
 	}
 }
