@@ -17,7 +17,7 @@ import (
 // the item does not remember them for ever.
 func TestHolesClose(t *testing.T) {
 	t.Parallel()
-	const failed = 2000
+	const failed = 1000
 	for name, order := range map[string]func(i int) int{
 		"in order":  func(i int) int { return i },
 		"backwards": func(i int) int { return failed - 1 - i },
