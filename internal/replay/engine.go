@@ -63,6 +63,10 @@ type oneBucket struct {
 	realUsed bool
 }
 
+// storeTimeout is what a row leaves the store: nobody waits for the answer, so a
+// store that is slow for a while does not end the run.
+const storeTimeout = 30 * time.Second
+
 func newEngine(store zael.Store, o *Options) (*engine, error) {
 	e := &engine{
 		o:        o,
@@ -72,7 +76,7 @@ func newEngine(store zael.Store, o *Options) (*engine, error) {
 		refused:  make([]bool, len(o.Limits)),
 	}
 	var err error
-	e.limiter, err = zael.New(store, &zael.Config{Clock: func() time.Time { return e.now }})
+	e.limiter, err = zael.New(store, &zael.Config{Clock: func() time.Time { return e.now }, Timeout: storeTimeout})
 	if err != nil {
 		return nil, err
 	}
