@@ -32,7 +32,8 @@ var (
 // TestStored counts the histories that a store writes: leases kept, settled and
 // given back, cascades, entities deleted and made anew, buckets that expire, limits
 // that change. Two counters with other windows bring them in any order and
-// with all faults, for a few days around the end of a month.
+// with all faults, for a few days around the end of a month. In some histories
+// items remember few holes: there usage is compared where nothing is reported.
 func TestStored(t *testing.T) {
 	t.Parallel()
 	if *storedSeed != 0 {
@@ -62,6 +63,7 @@ type streamed struct {
 	sequence int64
 	shards   [streamShards][]usage.Record
 	truth    map[string]int64
+	places   map[string][]string // of a record's sequence number, in truth, without the last word
 }
 
 func wanted(it dynamofake.Item) usage.Image {
@@ -150,7 +152,9 @@ func (s *streamed) count(r *usage.Record) {
 			if w == "monthly" {
 				start += "-01T00"
 			}
-			s.truth[strings.Join([]string{entity, resource, w, start, what}, " ")] += n
+			place := strings.Join([]string{entity, resource, w, start}, " ")
+			s.truth[place+" "+what] += n
+			s.places[r.Sequence] = append(s.places[r.Sequence], place)
 		}
 	}
 }
@@ -332,7 +336,7 @@ func (c *courier) round(t *testing.T, from [streamShards]int, to func(*calls, bo
 func runStored(t *testing.T, seed uint64) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 3))
-	table := &streamed{Table: dynamofake.New(), now: t0.Add(-30 * time.Hour), r: r, sequence: 950, truth: map[string]int64{}}
+	table := &streamed{Table: dynamofake.New(), now: t0.Add(-30 * time.Hour), r: r, sequence: 950, truth: map[string]int64{}, places: map[string][]string{}}
 	store, err := dynamostore.New(table, "fake", &dynamostore.Config{VirtualTime: true, Direct: true})
 	if err != nil {
 		t.Fatal(err)
@@ -350,11 +354,29 @@ func runStored(t *testing.T, seed uint64) {
 	}
 	s := &shop{t: t, r: r, table: table, l: l}
 	c := &courier{r: r, table: table, bad: map[string]bool{}}
+	forgets := seed%3 == 0
 	counter := func(c client, both bool) *usage.Counter { // the function, and a worker
+		windows := []zael.Window{zael.Daily, zael.Monthly}
 		if both {
-			return newCounter(t, c, zael.Hourly, zael.Daily)
+			windows[1] = zael.Hourly
 		}
-		return newCounter(t, c, zael.Daily, zael.Monthly)
+		counter := newCounter(t, c, windows...)
+		if forgets {
+			counter.SetMostHoles(3)
+		}
+		return counter
+	}
+	unknown := map[string]bool{} // places of what is reported
+	bring := func(c *usage.Counter, records []usage.Record) {
+		t.Helper()
+		for _, f := range c.Count(t.Context(), records).Failures {
+			if !forgets || !errors.Is(f.Err, usage.ErrUncountable) {
+				t.Fatalf("Count: got %+v, want no failures", f)
+			}
+			for _, place := range table.places[f.Sequence] {
+				unknown[place] = true
+			}
+		}
 	}
 	for range 3 { // days, each of which is brought to its end
 		var from [streamShards]int
@@ -377,18 +399,18 @@ func runStored(t *testing.T, seed uint64) {
 			pieces := slices.Collect(slices.Chunk(left, size))
 			r.Shuffle(len(pieces), func(i, j int) { pieces[i], pieces[j] = pieces[j], pieces[i] })
 			for _, p := range pieces {
-				count(t, counter(table.Table, true), p...)
-				count(t, counter(table.Table, false), p...)
+				bring(counter(table.Table, true), p)
+				bring(counter(table.Table, false), p)
 			}
 		}
 	}
 	if err := l.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	compareStored(t, seed, s)
+	compareStored(t, seed, s, unknown)
 }
 
-func compareStored(t *testing.T, seed uint64, s *shop) {
+func compareStored(t *testing.T, seed uint64, s *shop, unknown map[string]bool) {
 	t.Helper()
 	got := map[string]int64{}
 	for _, entity := range []string{"steady", "a", "b", "kid"} {
@@ -400,7 +422,7 @@ func compareStored(t *testing.T, seed uint64, s *shop) {
 			}
 		}
 	}
-	none := func(_ string, n int64) bool { return n == 0 }
+	none := func(where string, n int64) bool { return n == 0 || unknown[where[:strings.LastIndexByte(where, ' ')]] }
 	maps.DeleteFunc(got, none)
 	maps.DeleteFunc(s.table.truth, none)
 	for where, n := range s.table.truth {
@@ -422,7 +444,7 @@ func compareStored(t *testing.T, seed uint64, s *shop) {
 			used += n
 		}
 	}
-	if used != want || want == 0 {
+	if len(unknown) == 0 && (used != want || want == 0) || len(got) == 0 {
 		t.Errorf("seed %d: what the leases of steady have: got %d counted, want %d", seed, used, want)
 	}
 }

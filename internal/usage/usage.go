@@ -14,6 +14,10 @@
 // redrive of dead letters whose batch had partly succeeded. A hole is found
 // without looking for it: each change tells the counters before it, and if these
 // are not those that the last counted one left, something lies between.
+//
+// An item remembers holes for two days, and so many. Of a change that lies where
+// they are forgotten it is not known whether it is counted: it is reported, with
+// ErrUncountable, never dropped, and never counted twice.
 package usage
 
 import (
@@ -85,6 +89,8 @@ type Counter struct {
 	client client
 	table  string
 	config Config
+
+	mostHoles int // of an item
 }
 
 // New makes a Counter of a table. The client, a *dynamodb.Client, should retry:
@@ -112,7 +118,7 @@ func New(client client, table string, config *Config) (*Counter, error) {
 	case c.Parallel < 0:
 		return nil, fmt.Errorf("usage: %d calls at a time: use 0 for the default of %d", c.Parallel, defaultParallel)
 	}
-	return &Counter{client: client, table: table, config: c}, nil
+	return &Counter{client: client, table: table, config: c, mostHoles: mostHoles}, nil
 }
 
 // Windows is what the Counter counts by, as ParseWindows reads it, in one order.
@@ -168,16 +174,18 @@ func (c *Counter) Count(ctx context.Context, records []Record) Result {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			updates, at, err := c.group(ctx, &p, members)
+			updates := c.group(ctx, &p, members, func(members []member, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				for _, m := range members { // one will do, of which trying again may help
+					if failed[m.index] == nil || errors.Is(failed[m.index], ErrUncountable) {
+						failed[m.index] = err
+					}
+				}
+			})
 			mu.Lock()
 			defer mu.Unlock()
 			result.Updates += updates
-			if err == nil {
-				return
-			}
-			for _, m := range at {
-				failed[m.index] = cmp.Or(failed[m.index], err) // one will do
-			}
 		})
 	}
 	wg.Wait()
@@ -203,42 +211,44 @@ type member struct {
 	index int
 }
 
-// group counts the changes of one item of usage. If it fails, at are the members
-// from where it did.
-func (c *Counter) group(ctx context.Context, p *place, members []member) (updates int, at []member, err error) {
+// A failing is told which members were not counted, and why.
+type failing func([]member, error)
+
+// group counts the changes of one item of usage. One that cannot be counted keeps
+// back none after it; any other error ends it.
+func (c *Counter) group(ctx context.Context, p *place, members []member, fail failing) (updates int) {
 	slices.SortStableFunc(members, func(a, b member) int { return cmp.Compare(a.sequence, b.sequence) })
 	members = slices.CompactFunc(members, func(a, b member) bool { return a.sequence == b.sequence })
-	for begin := 0; begin < len(members); {
-		chain := chainOf(members[begin:])
-		n, err := c.chain(ctx, p, chain)
+	for len(members) > 0 {
+		chain := chainOf(members)
+		n, err := c.chain(ctx, p, chain, fail)
 		updates += n
 		if err != nil {
-			return updates, members[begin:], err
+			fail(members, err)
+			return updates
 		}
-		begin += len(chain)
+		members = members[len(chain):]
 	}
-	return updates, nil, nil
+	return updates
 }
 
 // chainOf is the longest beginning of members in which each change begins where
 // the one before ended, so that nothing is missing between, and that one update
 // can write.
-func chainOf(members []member) []change {
-	chain := []change{members[0].change}
+func chainOf(members []member) []member {
 	sum := members[0].delta
 	for i := 1; i < len(members); i++ {
 		if members[i].before != members[i-1].after || !sum.add(&members[i].delta) {
-			break
+			return members[:i]
 		}
-		chain = append(chain, members[i].change)
 	}
-	return chain
+	return members
 }
 
 // sum adds up a part of a chain. nothing tells whether no change of it counts;
 // a sum of 0 of changes that do has to be written too, as one of them alone may
 // come again.
-func sum(run []change) (d delta, nothing bool) {
+func sum(run []member) (d delta, nothing bool) {
 	nothing = true
 	for i := range run {
 		d.add(&run[i].delta) // fits: chainOf has tried

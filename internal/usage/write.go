@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -38,8 +39,9 @@ const (
 
 var errBusy = errors.New("usage: others write the same item all the time")
 
-// chain counts a chain of changes.
-func (c *Counter) chain(ctx context.Context, p *place, chain []change) (updates int, err error) {
+// chain counts a chain of changes. What cannot be counted it tells fail; after an
+// error of another kind nobody knows what of the chain is.
+func (c *Counter) chain(ctx context.Context, p *place, chain []member, fail failing) (updates int, err error) {
 	if _, nothing := sum(chain); nothing {
 		return 0, nil
 	}
@@ -55,26 +57,40 @@ func (c *Counter) chain(ctx context.Context, p *place, chain []change) (updates 
 			// last one ended, or the item does.
 			var ok bool
 			updates++
-			if item, ok, err = c.update(ctx, p, chain, nil); err != nil || ok {
+			item, ok, err = c.follow(ctx, p, chain)
+			switch {
+			case errors.Is(err, ErrUncountable):
+				fail(chain, err)
+				return updates, nil
+			case err != nil || ok:
 				return updates, err
 			}
 		}
 		for len(item) > 0 {
 			was, err := countedOf(item)
 			if err != nil {
-				return updates, fmt.Errorf("%w: usage %s %s: %w", ErrUncountable, p.keys.Usage(p.key.Entity), p.sort(), err)
+				fail(chain, fmt.Errorf("%w: usage %s: %w", ErrUncountable, p, err))
+				return updates, nil
 			}
+			known, doubtful := was.divide(chain)
+			fail(doubtful, fmt.Errorf("usage: %s: %w", p, errBlurred))
+			chain = known
 			run, rest := was.missing(chain)
 			if run == nil {
 				return updates, nil
 			}
 			if _, nothing := sum(run); !nothing {
-				var ok bool
 				updates++
-				if item, ok, err = c.exact(ctx, p, run, &was); err != nil {
+				now, ok, err := c.insert(ctx, p, run, &was)
+				switch {
+				case errors.Is(err, ErrUncountable):
+					fail(run, err)
+				case err != nil:
 					return updates, err
+				default:
+					item = now
 				}
-				if !ok {
+				if err == nil && !ok {
 					break // others have written
 				}
 				calls = 0
@@ -87,71 +103,86 @@ func (c *Counter) chain(ctx context.Context, p *place, chain []change) (updates 
 	return updates, errBusy
 }
 
-// exact writes a run into an item that is as it was read.
-func (c *Counter) exact(ctx context.Context, p *place, run []change, was *counted) (item map[string]types.AttributeValue, ok bool, err error) {
-	next, lost, err := was.with(run)
+func (p *place) sort() string { return schema.UsageSort(p.key.Resource, p.window, p.start) }
+
+func (p *place) String() string { return p.keys.Usage(p.key.Entity) + " " + p.sort() }
+
+// follow writes a run that is all new, and follows what the item has.
+func (c *Counter) follow(ctx context.Context, p *place, run []member) (item map[string]types.AttributeValue, ok bool, err error) {
+	first, last := &run[0], &run[len(run)-1]
+	to := &counted{first: first.sequence, last: last.sequence, start: first.before, at: last.after}
+	return c.write(ctx, p, run, to, &guard{
+		condition: "attribute_not_exists(#last) OR (#last < :first AND #state = :start)",
+		sets:      []string{"#first = if_not_exists(#first, :first)", "#start = if_not_exists(#start, :start)"},
+		returned:  types.ReturnValueNone,
+	})
+}
+
+// insert writes a run that the item has not, if the item is as it was read.
+func (c *Counter) insert(ctx context.Context, p *place, run []member, was *counted) (item map[string]types.AttributeValue, ok bool, err error) {
+	to, lost, err := was.with(run, c.mostHoles)
 	if err != nil {
-		return nil, false, fmt.Errorf("usage: writing %s %s: %w", p.keys.Usage(p.key.Entity), p.sort(), err)
+		return nil, false, fmt.Errorf("usage: writing %s: %w", p, err)
 	}
-	item, ok, err = c.update(ctx, p, run, &move{from: was, to: &next})
+	g := &guard{
+		condition: "#first = :wasfirst AND #last = :waslast AND ",
+		sets:      []string{"#first = :first", "#start = :start"},
+		names:     map[string]string{"#holes": holesAttribute},
+		values:    map[string]types.AttributeValue{":wasfirst": schema.Text(was.first), ":waslast": schema.Text(was.last)},
+		returned:  types.ReturnValueAllNew,
+	}
+	before, after := was.holesText(), to.holesText()
+	if before == "" {
+		g.condition += "attribute_not_exists(#holes)"
+	} else {
+		g.condition += "#holes = :washoles"
+		g.values[":washoles"] = schema.Text(before)
+	}
+	switch {
+	case after != "":
+		g.sets = append(g.sets, "#holes = :holes")
+		g.values[":holes"] = schema.Text(after)
+	case before != "":
+		g.remove = " REMOVE #holes"
+	}
+	item, ok, err = c.write(ctx, p, run, &to, g)
 	if ok && lost > 0 {
-		c.config.Log.Error("too many gaps in usage: what failed there cannot be counted any more",
+		c.config.Log.Error("too many gaps in usage: of what failed there it is not known any more whether it is counted; it goes to the dead letters",
 			"entity", p.key.Entity, "resource", p.key.Resource, "window", string(p.window), "gaps", lost)
 	}
 	return item, ok, err
 }
 
-// A move is from one state of an item to another.
-type move struct{ from, to *counted }
+// A guard is under which condition an item is written, and what of it depends on
+// that.
+type guard struct {
+	condition string
+	sets      []string
+	remove    string
+	names     map[string]string
+	values    map[string]types.AttributeValue
+	returned  types.ReturnValue
+}
 
-func (p *place) sort() string { return schema.UsageSort(p.key.Resource, p.window, p.start) }
-
-// update adds a run to the item, under the condition that all of it is new and
-// follows what the item has, or, with m, that the item has not changed. item is
-// how it is since, or, if the condition does not hold, as it is.
-func (c *Counter) update(ctx context.Context, p *place, run []change, m *move) (item map[string]types.AttributeValue, ok bool, err error) {
+// write adds a run to an item, which then has in it what to says. item is how it
+// is since, or, if the condition does not hold, as it is.
+func (c *Counter) write(ctx context.Context, p *place, run []member, to *counted, g *guard) (item map[string]types.AttributeValue, ok bool, err error) {
 	d, _ := sum(run)
 	names := map[string]string{
 		"#gp": "GSI1PK", "#gs": "GSI1SK", "#first": firstAttribute, "#last": lastAttribute, "#start": startAttribute,
 		"#state": stateAttribute, "#ttl": ttlAttribute, "#e": schema.UsageEvents,
 	}
 	values := map[string]types.AttributeValue{
-		":gp":   schema.Text(p.keys.UsageIndex(p.key.Resource, p.window, p.start)),
-		":gs":   schema.Text(p.key.Entity),
-		":ttl":  schema.Number(p.end.Add(c.config.Retention).Unix()),
-		":e":    schema.Number(d.events),
-		":last": schema.Text(run[len(run)-1].sequence), ":state": schema.Text(run[len(run)-1].after),
-		":first": schema.Text(run[0].sequence), ":start": schema.Text(run[0].before),
+		":gp":    schema.Text(p.keys.UsageIndex(p.key.Resource, p.window, p.start)),
+		":gs":    schema.Text(p.key.Entity),
+		":ttl":   schema.Number(p.end.Add(c.config.Retention).Unix()),
+		":e":     schema.Number(d.events),
+		":first": schema.Text(to.first), ":start": schema.Text(to.start), ":last": schema.Text(to.last), ":state": schema.Text(to.at),
 	}
+	maps.Copy(names, g.names)
+	maps.Copy(values, g.values)
 	// The keys of the index stay as they were made: it is written once.
-	sets := []string{"#gp = if_not_exists(#gp, :gp)", "#gs = if_not_exists(#gs, :gs)", "#ttl = :ttl", "#last = :last", "#state = :state"}
-	var remove, condition string
-	returned := types.ReturnValueNone
-	if m == nil {
-		sets = append(sets, "#first = if_not_exists(#first, :first)", "#start = if_not_exists(#start, :start)")
-		condition = "attribute_not_exists(#last) OR (#last < :first AND #state = :start)"
-	} else {
-		returned = types.ReturnValueAllNew
-		sets = append(sets, "#first = :first", "#start = :start")
-		values[":start"] = schema.Text(m.to.start)
-		values[":first"], values[":last"], values[":state"] = schema.Text(m.to.first), schema.Text(m.to.last), schema.Text(m.to.at)
-		values[":wasfirst"], values[":waslast"] = schema.Text(m.from.first), schema.Text(m.from.last)
-		names["#holes"] = holesAttribute
-		condition = "#first = :wasfirst AND #last = :waslast AND "
-		if len(m.from.holes) == 0 {
-			condition += "attribute_not_exists(#holes)"
-		} else {
-			values[":washoles"] = schema.Text(m.from.holesText())
-			condition += "#holes = :washoles"
-		}
-		switch {
-		case len(m.to.holes) > 0:
-			values[":holes"] = schema.Text(m.to.holesText())
-			sets = append(sets, "#holes = :holes")
-		case len(m.from.holes) > 0:
-			remove = " REMOVE #holes"
-		}
-	}
+	sets := append([]string{"#gp = if_not_exists(#gp, :gp)", "#gs = if_not_exists(#gs, :gs)", "#ttl = :ttl", "#last = :last", "#state = :state"}, g.sets...)
 	adds := []string{"#e :e"}
 	i := 0
 	for name, n := range d.amounts {
@@ -163,11 +194,11 @@ func (c *Counter) update(ctx context.Context, p *place, run []change, m *move) (
 	out, err := c.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:                           aws.String(c.table),
 		Key:                                 map[string]types.AttributeValue{"PK": schema.Text(p.keys.Usage(p.key.Entity)), "SK": schema.Text(p.sort())},
-		ConditionExpression:                 aws.String(condition),
-		UpdateExpression:                    aws.String("SET " + strings.Join(sets, ", ") + remove + " ADD " + strings.Join(adds, ", ")),
+		ConditionExpression:                 aws.String(g.condition),
+		UpdateExpression:                    aws.String("SET " + strings.Join(sets, ", ") + g.remove + " ADD " + strings.Join(adds, ", ")),
 		ExpressionAttributeNames:            names,
 		ExpressionAttributeValues:           values,
-		ReturnValues:                        returned,
+		ReturnValues:                        g.returned,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
 	if err == nil {
@@ -179,7 +210,7 @@ func (c *Counter) update(ctx context.Context, p *place, run []change, m *move) (
 	if refused, is := errors.AsType[smithy.APIError](err); is && refused.ErrorCode() == "ValidationException" {
 		err = fmt.Errorf("%w: %w", ErrUncountable, err) // the item is full, or has something else in it
 	}
-	return nil, false, fmt.Errorf("usage: writing %s %s: %w", p.keys.Usage(p.key.Entity), p.sort(), err)
+	return nil, false, fmt.Errorf("usage: writing %s: %w", p, err)
 }
 
 // countedOf is what an item says it has in it.
@@ -190,7 +221,7 @@ func countedOf(item map[string]types.AttributeValue) (c counted, err error) {
 		}
 	}
 	c.start, c.at = schema.TextIn(item, startAttribute), schema.TextIn(item, stateAttribute)
-	if c.holes, err = parseHoles(schema.TextIn(item, holesAttribute)); err != nil {
+	if err = c.parseHoles(schema.TextIn(item, holesAttribute)); err != nil {
 		return c, fmt.Errorf("attribute %s: %w", holesAttribute, err)
 	}
 	return c, nil
