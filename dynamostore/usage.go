@@ -6,10 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/schema"
@@ -174,15 +178,27 @@ func (s *Store) usageOf(it item) (zael.UsageRecord, error) {
 	if r.Start, err = time.Parse(schema.StartLayout, sk[i+1:]); err != nil {
 		return r, fmt.Errorf("dynamostore: usage of %s: %w", r.Entity, err)
 	}
-	if r.Events, err = numberIn(it, schema.UsageEvents); err != nil {
+	if r.Events, err = sumIn(it, schema.UsageEvents); err != nil {
 		return r, fmt.Errorf("dynamostore: usage of %s: %w", r.Entity, err)
 	}
 	for attribute := range it {
 		if name, ok := strings.CutPrefix(attribute, schema.Counter); ok {
-			if r.Amounts[name], err = numberIn(it, attribute); err != nil {
+			if r.Amounts[name], err = sumIn(it, attribute); err != nil {
 				return r, fmt.Errorf("dynamostore: usage of %s: %w", r.Entity, err)
 			}
 		}
 	}
 	return r, nil
+}
+
+// sumIn is a number that stops at the ends of int64, as the table's do not.
+func sumIn(it item, name string) (int64, error) {
+	n, err := numberIn(it, name)
+	if v, ok := it[name].(*types.AttributeValueMemberN); ok && errors.Is(err, strconv.ErrRange) {
+		n, err = math.MaxInt64, nil
+		if strings.HasPrefix(v.Value, "-") {
+			n = math.MinInt64
+		}
+	}
+	return n, err
 }

@@ -3,6 +3,7 @@ package dynamostore_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -73,6 +74,17 @@ func TestUsageIsRead(t *testing.T) {
 	}
 	if got, n := read(zael.UsageQuery{Resource: "gpt-4", From: now.Add(-17 * time.Hour), To: now.Add(time.Hour)}); got != 3 || n != 2 {
 		t.Errorf("usage of two hours: got %d in %d records, want 3 in 2", got, n)
+	}
+
+	// A sum that int64 does not hold stays at its end.
+	table.Put(dynamofake.Item{
+		"PK": text("U#huge"), "SK": text("gpt-4#day#2026-01-13T00Z"),
+		"c_rpm": &types.AttributeValueMemberN{Value: "9223372036854775808"}, "c_tpm": &types.AttributeValueMemberN{Value: "-12345678901234567890"}, "events": number(1),
+	})
+	for r, err := range s.Usage(t.Context(), zael.UsageQuery{Entity: "huge", Window: zael.Daily}) {
+		if err != nil || r.Amounts["rpm"] != math.MaxInt64 || r.Amounts["tpm"] != math.MinInt64 {
+			t.Errorf("usage beyond int64: got %v (%v), want its ends", r.Amounts, err)
+		}
 	}
 
 	// Without an aggregator there is none to read.

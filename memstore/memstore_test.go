@@ -3,7 +3,9 @@ package memstore_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -159,6 +161,31 @@ func TestUsageKeeps24Hours(t *testing.T) {
 	for _, err := range off.Usage(t.Context(), zael.UsageQuery{Resource: "r"}) {
 		if !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("without Config.Usage: got %v, want errors.ErrUnsupported", err)
+		}
+	}
+}
+
+// More than int64 holds stays at its end, within an hour and over hours.
+func TestUsageDoesNotWrap(t *testing.T) {
+	t.Parallel()
+	s := memstore.New(&memstore.Config{Usage: true})
+	for entity, sign := range map[string]int64{"up": 1, "down": -1} {
+		d := debit(entity, "r", sign*6e18, "rpm")
+		s.Count(t0, d, 1)
+		s.Count(t0, d, 1)
+		s.Count(t0.Add(time.Hour), d, 1)
+		end := map[int64]int64{1: math.MaxInt64, -1: math.MinInt64}[sign]
+		for w, want := range map[zael.Window][]int64{zael.Hourly: {end, sign * 6e18}, zael.Daily: {end}} {
+			var got []int64
+			for r, err := range s.Usage(t.Context(), zael.UsageQuery{Entity: entity, Window: w}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, r.Amounts["rpm"])
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s of %s: got %d, want %d", w, entity, got, want)
+			}
 		}
 	}
 }

@@ -75,7 +75,7 @@ func (s *Store) window(ctx context.Context, q zael.UsageQuery, first int64) (rec
 				sum = new(tally)
 				sums[key] = sum
 			}
-			sum.events += n.events
+			sum.events = plus(sum.events, n.events)
 			for name, amount := range n.amounts {
 				sum.add(name, amount)
 			}

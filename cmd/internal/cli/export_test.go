@@ -1,10 +1,20 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"time"
+
+	"github.com/zeroae/zael"
 )
+
+// PrintUsageChart prints usage as bars.
+func PrintUsageChart(w io.Writer, u *zael.Usage, window zael.Window) {
+	a := &app{out: bufio.NewWriter(w)}
+	a.printUsageChart(u, window)
+	_ = a.out.Flush()
+}
 
 // ExitCode is exitCode.
 func ExitCode(ctx context.Context, err error) int { return exitCode(ctx, err) }

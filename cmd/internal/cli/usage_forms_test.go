@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/cmd/internal/cli"
 	"github.com/zeroae/zael/stores"
 )
 
@@ -80,5 +81,22 @@ func TestUsageCSV(t *testing.T) {
 	}
 	if r := zaelIn("", "usage", "--entity", "a", "--csv", "--chart", "--store", url); r.code != 2 {
 		t.Errorf("two forms: got %d and %q, want exit code 2", r.code, r.err)
+	}
+}
+
+// What is more than int64 holds stays at its end.
+func TestUsageChartDoesNotWrap(t *testing.T) {
+	t.Parallel()
+	u := zael.Usage{}
+	for _, entity := range []string{"a", "b"} {
+		u.Records = append(u.Records, zael.UsageRecord{
+			Entity: entity, Resource: "r", Window: zael.Daily, Start: time.Date(2026, 1, 13, 0, 0, 0, 0, time.UTC),
+			Amounts: zael.Amounts{"rpm": 9e18, "tpm": -9e18}, Events: 9e18,
+		})
+	}
+	var out strings.Builder
+	cli.PrintUsageChart(&out, &u, zael.Daily)
+	if n := strings.Count(out.String(), " 9,223,372,036,854,775,807  █"); n != 2 || !strings.Contains(out.String(), "-9,223,372,036,854,775,808") {
+		t.Errorf("got\n%s, want the ends of int64", &out)
 	}
 }
