@@ -130,11 +130,11 @@ func (w *Worker) Run(ctx context.Context) error {
 		within, cancel := context.WithTimeout(ctx, patienceOf)
 		err := w.round(within, ctx)
 		cancel()
-		if err == nil {
-			w.mu.Lock()
+		w.mu.Lock()
+		if w.fatal != nil {
 			err = w.fatal
-			w.mu.Unlock()
 		}
+		w.mu.Unlock()
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -181,9 +181,25 @@ func (w *Worker) poke() {
 	}
 }
 
+// errs are what went wrong in a round, shard by shard.
+type errs []error
+
+// note notes an error, nil for none. It returns it if there is no sense in going
+// on with the other shards.
+func (e *errs) note(ctx context.Context, err error) error {
+	if err != nil && (ctx.Err() != nil || hopeless(err)) {
+		return err
+	}
+	if err != nil {
+		*e = append(*e, err)
+	}
+	return nil
+}
+
 // round renews what we have, looks at all shards and takes some. Their readings
-// go on after it, with life.
+// go on after it, with life. What fails for one shard keeps back no other.
 func (w *Worker) round(ctx, life context.Context) error {
+	var failed errs
 	for shard, r := range w.readings {
 		select {
 		case <-r.ended:
@@ -191,39 +207,16 @@ func (w *Worker) round(ctx, life context.Context) error {
 			continue
 		default:
 		}
-		if err := r.persist(ctx); err != nil {
+		if err := failed.note(ctx, r.persist(ctx)); err != nil {
 			return err
 		}
 	}
-	shards, err := w.stream.Shards(ctx)
+	now, err := w.see(ctx, &failed)
 	if err != nil {
-		return err
-	}
-	all, err := w.leases.load(ctx)
-	if err != nil {
-		return err
-	}
-	listed := map[string]bool{}
-	for _, shard := range shards {
-		listed[shard.ID] = true
-		if _, ok := all[shard.ID]; ok {
-			continue
-		}
-		l, err := w.leases.create(ctx, shard.ID, shard.Parent)
-		if errors.Is(err, errLost) {
-			l = lease{shard: shard.ID, parent: shard.Parent, owner: "?"} // another worker has just made it
-		} else if err != nil {
-			return err
-		}
-		all[shard.ID] = l
-	}
-	now := time.Now()
-	w.sights = look(w.sights, all, listed, now)
-	if err := w.lookForGone(ctx); err != nil {
 		return err
 	}
 	if ok, err := w.agree(now); !ok {
-		return err
+		return cmp.Or(err, errors.Join(failed...))
 	}
 	for shard, s := range w.sights { // whose taking was answered by an error
 		if s.owner == w.id && w.readings[shard] == nil && !s.done {
@@ -236,14 +229,51 @@ func (w *Worker) round(ctx, life context.Context) error {
 			continue
 		}
 		if err != nil {
-			return err
+			if err := failed.note(ctx, err); err != nil {
+				return err
+			}
+			continue
 		}
 		s := w.sights[shard]
 		s.lease = l
 		w.sights[shard] = s
 		w.start(life, l)
 	}
-	return nil
+	return errors.Join(failed...)
+}
+
+// see looks at the shards and who reads them, which was so at now. An error is
+// one of all of them.
+func (w *Worker) see(ctx context.Context, failed *errs) (now time.Time, err error) {
+	shards, err := w.stream.Shards(ctx)
+	if err != nil {
+		return now, err
+	}
+	all, err := w.leases.load(ctx)
+	if err != nil {
+		return now, err
+	}
+	listed := map[string]bool{}
+	for _, shard := range shards {
+		listed[shard.ID] = true
+		if _, ok := all[shard.ID]; ok {
+			continue
+		}
+		l, err := w.leases.create(ctx, shard.ID, shard.Parent)
+		if err != nil { // another worker has just made it, or it has to wait, and its children with it
+			l = lease{shard: shard.ID, parent: shard.Parent, owner: "?"}
+			if errors.Is(err, errLost) {
+				err = nil
+			}
+		}
+		if err := failed.note(ctx, err); err != nil {
+			return now, err
+		}
+		all[shard.ID] = l
+	}
+	now = time.Now()
+	w.sights = look(w.sights, all, listed, now)
+	return now, w.lookForGone(ctx, failed)
 }
 
 // errWindows ends a worker: what it would count of its shards, and others of
@@ -270,7 +300,7 @@ func (w *Worker) agree(now time.Time) (ok bool, err error) {
 
 // lookForGone says of shards that the stream has no more, and that nobody has read
 // to their end, that they are lost.
-func (w *Worker) lookForGone(ctx context.Context) error {
+func (w *Worker) lookForGone(ctx context.Context, failed *errs) error {
 	for shard, s := range w.sights {
 		if s.listed || s.done || w.readings[shard] != nil || !s.free(time.Now(), w.config.Lease) {
 			continue
@@ -280,7 +310,10 @@ func (w *Worker) lookForGone(ctx context.Context) error {
 			continue
 		}
 		if err != nil {
-			return err
+			if err := failed.note(ctx, err); err != nil {
+				return err
+			}
+			continue
 		}
 		s.lease = l
 		w.sights[shard] = s

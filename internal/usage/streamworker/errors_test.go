@@ -1,0 +1,135 @@
+package streamworker_test
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	tabletypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/usage/streamfake"
+)
+
+// leaseOf is which shard's lease a call writes, and in what step of its life;
+// empty if none.
+func leaseOf(in *dynamodb.UpdateItemInput) (shard, step string) {
+	if in.ExpressionAttributeNames["#beat"] == "" {
+		return "", ""
+	}
+	sk := in.Key["SK"].(*tabletypes.AttributeValueMemberS).Value
+	shard = sk[strings.LastIndexByte(sk, '#')+1:]
+	switch condition := *in.ConditionExpression; {
+	case condition == "attribute_not_exists(#beat)":
+		return shard, "create"
+	case condition == "#owner = :me":
+		return shard, "renew"
+	case strings.Contains(*in.UpdateExpression, "#done"):
+		return shard, "abandon"
+	default:
+		return shard, "take"
+	}
+}
+
+// The lease of one shard that cannot be written keeps back no other: those that
+// the worker has are renewed, and new ones taken.
+func TestErrorOfOneShard(t *testing.T) {
+	t.Parallel()
+	throttled := &smithy.GenericAPIError{Code: "ProvisionedThroughputExceededException", Fault: smithy.FaultClient}
+	for _, step := range []string{"create", "take", "renew", "abandon"} {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s, table := streamfake.New("a", "b", "bad", "c", "z"), dynamofake.New()
+				before := start(t, s, table) // leaves leases, to be renewed, taken or abandoned
+				wait(3 * lease)
+				before.kill()
+				if step == "create" {
+					table = dynamofake.New()
+				}
+				if step == "abandon" {
+					s.Drop("bad")
+				}
+				var mu sync.Mutex
+				renewed := map[string]int{}
+				p := &process{Table: table, fail: func(in *dynamodb.UpdateItemInput) error {
+					shard, at := leaseOf(in)
+					if shard == "bad" && at == step {
+						return throttled
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					if at == "renew" {
+						renewed[shard]++
+					}
+					return nil
+				}}
+				run(t, s, p, false)
+				wait(4 * lease)
+				mu.Lock()
+				clear(renewed)
+				mu.Unlock()
+				s.Split("c", "d", "e")
+				for shard, entity := range map[string]string{"a": "ea", "b": "eb", "d": "ed", "e": "ee", "z": "ez"} {
+					s.Take(shard, entity, time.Now(), 5)
+				}
+				wait(2 * lease)
+				wantUsed(t, s, table, "ea", "eb", "ed", "ee", "ez")
+				p.stop()
+				for _, shard := range []string{"a", "b", "d", "e", "z"} {
+					if renewed[shard] < 3 {
+						t.Errorf("the lease of %s: got %d renewals in two leases, want 3 or more", shard, renewed[shard])
+					}
+				}
+				if !p.log.has("the table or its stream does not answer") {
+					t.Error("the log: got no word of the error")
+				}
+			})
+		})
+	}
+}
+
+// A worker that may not be used any more ends, also while another shard fails
+// in a way that may pass.
+func TestHopelessAmongErrors(t *testing.T) {
+	t.Parallel()
+	denied := &smithy.GenericAPIError{Code: "AccessDeniedException", Fault: smithy.FaultClient}
+	throttled := &smithy.GenericAPIError{Code: "ProvisionedThroughputExceededException", Fault: smithy.FaultClient}
+	for _, what := range []string{"renew", "count"} {
+		synctest.Test(t, func(t *testing.T) {
+			s, table := streamfake.New("a", "b", "c", "d"), dynamofake.New()
+			var broken atomic.Bool
+			p := &process{Table: table, fail: func(in *dynamodb.UpdateItemInput) error {
+				shard, at := leaseOf(in)
+				switch {
+				case !broken.Load():
+					return nil
+				case what == at && shard == "d" || what == "count" && shard == "":
+					return denied
+				case at == "renew":
+					return throttled
+				}
+				return nil
+			}}
+			run(t, s, p, false)
+			wait(3 * lease)
+			broken.Store(true)
+			s.Take("a", "e1", time.Now(), 5)
+			select {
+			case <-p.ended:
+				if !errors.Is(p.err, denied) {
+					t.Errorf("%s: got %v, want %v", what, p.err, denied)
+				}
+			case <-time.After(3 * time.Minute):
+				t.Errorf("%s: after 3 minutes the worker goes on, want an error", what)
+				p.kill()
+			}
+		})
+	}
+}
