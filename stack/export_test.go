@@ -29,6 +29,9 @@ func NewFake(name string, f Formation, o Objects, i Identity, r Records) *Stack 
 	}
 }
 
+// Table is where the versions are.
+func (s *Stack) Table() Records { return s.records }
+
 // SetTemplate makes the template another one.
 func (s *Stack) SetTemplate(text string) *Stack { s.template = text; return s }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/mod/semver"
 
 	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/schema"
 )
 
 // records is what is used of *dynamodb.Client. A write is an UpdateItem, which
@@ -26,21 +28,17 @@ type Record struct {
 	Schema    string    `json:"schema_version"`
 	Lambda    string    `json:"lambda_version,omitempty"` // of the aggregator's code; empty if there is none
 	ClientMin string    `json:"client_min_version"`       // older programs are refused
+	Windows   string    `json:"windows,omitempty"`        // that the aggregator counts by, such as "hourly,daily"; empty if there is none
+	Retention int       `json:"retention_days,omitempty"` // for which it keeps usage; 0 if there is none
 	UpdatedAt time.Time `json:"updated_at"`
 	UpdatedBy string    `json:"updated_by"`
 }
 
-// Where the record is: in no namespace.
-const (
-	recordPK = "SYSTEM"
-	recordSK = "#VERSION"
-	tries    = 10 // of a write that others come before
-)
+// tries of a write that others come before.
+const tries = 10
 
 func recordKey() map[string]types.AttributeValue {
-	return map[string]types.AttributeValue{
-		"PK": &types.AttributeValueMemberS{Value: recordPK}, "SK": &types.AttributeValueMemberS{Value: recordSK},
-	}
+	return map[string]types.AttributeValue{"PK": schema.Text(schema.Of("").System()), "SK": schema.Text(schema.VersionKey)}
 }
 
 // readRecord reads the record; nil if there is none.
@@ -52,16 +50,13 @@ func (s *Stack) readRecord(ctx context.Context) (*Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stack: reading the versions of %s: %w", s.name, err)
 	}
-	text := func(name string) string {
-		if v, ok := out.Item[name].(*types.AttributeValueMemberS); ok {
-			return v.Value
-		}
-		return ""
-	}
+	text := func(name string) string { return schema.TextIn(out.Item, name) }
 	if text("schema_version") == "" {
 		return nil, nil
 	}
 	r := &Record{Schema: text("schema_version"), Lambda: text("lambda_version"), ClientMin: text("client_min_version"), UpdatedBy: text("updated_by")}
+	r.Windows = text(schema.RecordWindows)
+	r.Retention, _ = strconv.Atoi(text(schema.RecordRetention)) // anything else is not known
 	if t := text("updated_at"); t != "" {
 		if r.UpdatedAt, err = time.Parse(time.RFC3339Nano, t); err != nil {
 			return nil, fmt.Errorf("stack: the versions of %s: updated_at: %w", s.name, err)
@@ -71,24 +66,26 @@ func (s *Stack) readRecord(ctx context.Context) (*Record, error) {
 }
 
 // writeRecord replaces old, nil for none; not ok if it is no longer what is there.
+// What only some records have is written as "" where there is none.
 func (s *Stack) writeRecord(ctx context.Context, old *Record, r Record) (ok bool, err error) {
-	text := func(v string) types.AttributeValue { return &types.AttributeValueMemberS{Value: v} }
 	in := &dynamodb.UpdateItemInput{
 		TableName: &s.name, Key: recordKey(),
-		UpdateExpression:    aws.String("SET #s = :s, #l = :l, #c = :c, #t = :t, #b = :b"),
+		UpdateExpression:    aws.String("SET #s = :s, #l = :l, #c = :c, #w = :w, #r = :r, #t = :t, #b = :b"),
 		ConditionExpression: aws.String("attribute_not_exists(#s)"),
 		ExpressionAttributeNames: map[string]string{
 			"#s": "schema_version", "#l": "lambda_version", "#c": "client_min_version", "#t": "updated_at", "#b": "updated_by",
+			"#w": schema.RecordWindows, "#r": schema.RecordRetention,
 		},
 		ExpressionAttributeValues: map[string]types.AttributeValue{
-			":s": text(r.Schema), ":l": text(r.Lambda), ":c": text(r.ClientMin),
-			":t": text(r.UpdatedAt.UTC().Format(time.RFC3339Nano)), ":b": text(r.UpdatedBy),
+			":s": schema.Text(r.Schema), ":l": schema.Text(r.Lambda), ":c": schema.Text(r.ClientMin), ":w": schema.Text(r.Windows), ":r": schema.Text(r.retention()),
+			":t": schema.Text(r.UpdatedAt.UTC().Format(time.RFC3339Nano)), ":b": schema.Text(r.UpdatedBy),
 		},
 	}
 	if old != nil {
-		in.ConditionExpression = aws.String("#s = :os AND #l = :ol AND #c = :oc")
-		in.ExpressionAttributeValues[":os"], in.ExpressionAttributeValues[":ol"] = text(old.Schema), text(old.Lambda)
-		in.ExpressionAttributeValues[":oc"] = text(old.ClientMin)
+		in.ConditionExpression = aws.String("#s = :os AND #l = :ol AND #c = :oc AND (#w = :ow OR attribute_not_exists(#w)) AND (#r = :or OR attribute_not_exists(#r))")
+		for name, v := range map[string]string{":os": old.Schema, ":ol": old.Lambda, ":oc": old.ClientMin, ":ow": old.Windows, ":or": old.retention()} {
+			in.ExpressionAttributeValues[name] = schema.Text(v)
+		}
 	}
 	_, err = s.records.UpdateItem(ctx, in)
 	if _, failed := errors.AsType[*types.ConditionalCheckFailedException](err); failed {
@@ -132,7 +129,7 @@ func (s *Stack) record(ctx context.Context, d *deployed, by string) (*Record, er
 			if err := judge(old, devel).err; err != nil {
 				return nil, err
 			}
-			if old.upTo(d.lambda()) == *old {
+			if old.upTo(d.function()) == *old {
 				return old, nil
 			}
 		}
@@ -146,7 +143,7 @@ func (s *Stack) record(ctx context.Context, d *deployed, by string) (*Record, er
 			}
 			d = now
 		}
-		r := old.upTo(d.lambda())
+		r := old.upTo(d.function())
 		if old != nil && r == *old {
 			return old, nil
 		}
@@ -158,13 +155,36 @@ func (s *Stack) record(ctx context.Context, d *deployed, by string) (*Record, er
 	return nil, fmt.Errorf("stack: others keep changing the version record of %s", s.name)
 }
 
-// upTo is a record, nil for none, brought to a version of the function.
-func (r *Record) upTo(lambda string) Record {
-	if r == nil {
-		return Record{Schema: SchemaVersion, Lambda: lambda, ClientMin: leastClient}
+// A function is what a record says of the one that is deployed.
+type function struct {
+	version, windows string
+	retention        int
+}
+
+func (d *deployed) function() function {
+	if d.params[paramAggregator] != "true" {
+		return function{}
 	}
-	up := *r
-	up.Schema, up.Lambda, up.ClientMin = greater(r.Schema, SchemaVersion), lambda, greater(r.ClientMin, leastClient)
+	days, _ := strconv.Atoi(d.params[paramRetentionDays]) // 0 is not known
+	return function{d.lambda(), d.params[paramWindows], days}
+}
+
+// retention is the attribute's text; empty if there is none.
+func (r *Record) retention() string {
+	if r.Retention == 0 {
+		return ""
+	}
+	return strconv.Itoa(r.Retention)
+}
+
+// upTo is a record, nil for none, brought to a function.
+func (r *Record) upTo(f function) Record {
+	up := Record{Schema: SchemaVersion, ClientMin: leastClient}
+	if r != nil {
+		up = *r
+		up.Schema, up.ClientMin = greater(r.Schema, SchemaVersion), greater(r.ClientMin, leastClient)
+	}
+	up.Lambda, up.Windows, up.Retention = f.version, f.windows, f.retention
 	return up
 }
 

@@ -22,6 +22,14 @@ const (
 	DeadKey  = "#DEAD#"  // a record that could not be counted
 )
 
+// The version record is in System of no namespace. It also says how the function of
+// the stack counts, for who counts with it; nothing if there is none.
+const (
+	VersionKey      = "#VERSION"
+	RecordWindows   = "windows"        // a list with commas
+	RecordRetention = "retention_days" // of usage
+)
+
 // Attributes of a bucket from which usage is counted, and of usage.
 const (
 	Counter      = "c_"     // before a limit's name: net tokens ever, or of the window
