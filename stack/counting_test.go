@@ -6,6 +6,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/usage"
 	"github.com/zeroae/zael/stack"
 )
 
@@ -13,6 +14,9 @@ import (
 // nothing once there is none. It reads a record of a program that knew nothing of that.
 func TestRecordSaysHowTheFunctionCounts(t *testing.T) {
 	t.Parallel()
+	if got, err := usage.Recorded(t.Context(), versioned(t, "v1.0.0", nil).Table(), fakeName); got != (usage.Counting{}) || err != nil {
+		t.Errorf("without a record: got %+v (%v), want nothing", got, err)
+	}
 	s := versioned(t, "v1.0.0", &stack.Record{Schema: stack.SchemaVersion, Lambda: "v1.0.0", ClientMin: stack.LeastClient})
 	for _, c := range []struct {
 		o         *stack.Options
@@ -33,6 +37,10 @@ func TestRecordSaysHowTheFunctionCounts(t *testing.T) {
 		apply(t, next, stack.Change{Options: c.o, By: "me"}, stack.Unchanged)
 		if got := record(t, s); got.Windows != c.windows || got.Retention != c.retention || got.ClientMin != stack.LeastClient {
 			t.Errorf("with %+v: got %+v, want windows %q kept %d days", c.o, got, c.windows, c.retention)
+		}
+		got, err := usage.Recorded(t.Context(), s.Table(), fakeName)
+		if want := (usage.Counting{Windows: c.windows, Days: c.retention}); got != want || err != nil {
+			t.Errorf("who counts with it: got %+v (%v), want %+v", got, err, want)
 		}
 	}
 }

@@ -3,7 +3,6 @@
 package main_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -78,21 +77,27 @@ func (q *queueServer) change(f func(messages map[string]string)) int {
 	return len(q.messages)
 }
 
-// zael runs the program on the bench's table.
+// zael runs the program on the bench's table, and returns what it prints.
 func (b *usageBench) zael(wantCode int, environment []string, args ...string) string {
+	b.t.Helper()
+	out, _ := b.run(wantCode, environment, args...)
+	return out
+}
+
+func (b *usageBench) run(wantCode int, environment []string, args ...string) (out, errs string) {
 	b.t.Helper()
 	cmd := exec.CommandContext(b.t.Context(), program, args...)
 	cmd.Env = b.environment(environment...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		b.t.Fatal(err)
 	}
 	if code := cmd.ProcessState.ExitCode(); code != wantCode {
-		b.t.Errorf("zael %s: got exit code %d, want %d; it said\n%s%s", strings.Join(args, " "), code, wantCode, &out, &errs)
+		b.t.Errorf("zael %s: got exit code %d, want %d; it said\n%s%s", strings.Join(args, " "), code, wantCode, &stdout, &stderr)
 	}
-	return out.String()
+	return stdout.String(), stderr.String()
 }
 
 // TestRedrive: what the function gave up is read again from the table's stream.
@@ -120,6 +125,7 @@ func TestRedrive(t *testing.T) {
 			want[entity+" "+name] += n
 		}
 	}
+	b.function("hourly,daily", "90")
 	arn, shard, sequences := b.stream()
 	message := func(first, last string) string {
 		return fmt.Sprintf(`{"requestContext":{"condition":"RetryAttemptsExhausted"},"timestamp":"2026-01-13T14:05:00.123Z","DDBStreamBatchInfo":

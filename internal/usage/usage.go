@@ -27,8 +27,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -52,31 +50,6 @@ const (
 	maxRetention     = 3650 * day
 	defaultParallel  = 16
 )
-
-// ParseWindows reads a list like "hourly,daily".
-func ParseWindows(text string) ([]zael.Window, error) {
-	var windows []zael.Window
-	for word := range strings.SplitSeq(text, ",") {
-		w := zael.Window(strings.TrimSpace(word))
-		switch {
-		case w != zael.Hourly && w != zael.Daily && w != zael.Monthly:
-			return nil, fmt.Errorf("%q is not hourly, daily or monthly, with commas between", word)
-		case slices.Contains(windows, w):
-			return nil, fmt.Errorf("%s is there twice", w)
-		}
-		windows = append(windows, w)
-	}
-	return windows, nil
-}
-
-// ParseDays reads how many days usage is kept.
-func ParseDays(text string) (time.Duration, error) {
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > int(maxRetention/day) {
-		return 0, fmt.Errorf("%q is not a number of days from 1 to %d", text, maxRetention/day)
-	}
-	return time.Duration(n) * day, nil
-}
 
 // client is what a Counter uses of *dynamodb.Client.
 type client interface {
@@ -119,17 +92,6 @@ func New(client client, table string, config *Config) (*Counter, error) {
 		return nil, fmt.Errorf("usage: %d calls at a time: use 0 for the default of %d", c.Parallel, defaultParallel)
 	}
 	return &Counter{client: client, table: table, config: c, mostHoles: mostHoles}, nil
-}
-
-// Windows is what the Counter counts by, as ParseWindows reads it, in one order.
-func (c *Counter) Windows() string {
-	var words []string
-	for _, w := range []zael.Window{zael.Hourly, zael.Daily, zael.Monthly} {
-		if slices.Contains(c.config.Windows, w) {
-			words = append(words, string(w))
-		}
-	}
-	return strings.Join(words, ",")
 }
 
 // A Failure is a record that was not counted in all its windows.

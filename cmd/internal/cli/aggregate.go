@@ -5,88 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
 	"github.com/aws/smithy-go"
-	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/cobra"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
-	"github.com/zeroae/zael/internal/usage"
 	"github.com/zeroae/zael/internal/usage/stream"
 	"github.com/zeroae/zael/internal/usage/streamworker"
 )
-
-// aggregateParallel is how many calls counting makes at a time.
-const aggregateParallel = 16
-
-// A countFlags is what is counted, and how long it is kept.
-type countFlags struct {
-	windows   string
-	retention int
-}
-
-func addCounting(cmd *cobra.Command) *countFlags {
-	c := new(countFlags)
-	f := cmd.Flags()
-	f.StringVar(&c.windows, "windows", "hourly,daily", "what to count by: a list of hourly, daily and monthly")
-	f.IntVar(&c.retention, "retention", 90, "keep usage for so many `DAYS` after its window")
-	for _, flag := range []string{"windows", "retention"} {
-		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
-	}
-	return c
-}
-
-func (c *countFlags) config(log *slog.Logger) (*usage.Config, error) {
-	windows, err := usage.ParseWindows(c.windows)
-	if err != nil {
-		return nil, usagef("--windows: %w", err)
-	}
-	retention, err := usage.ParseDays(fmt.Sprint(c.retention))
-	if err != nil {
-		return nil, usagef("--retention: %w", err)
-	}
-	return &usage.Config{Windows: windows, Retention: retention, Parallel: aggregateParallel, Log: log}, nil
-}
-
-// A dynamo is a table and its stream, opened.
-type dynamo struct {
-	config  aws.Config
-	table   string
-	tables  *dynamodb.Client
-	streams *dynamodbstreams.Client
-	counter *usage.Counter
-}
-
-func (a *app) openCounting(ctx context.Context, s *storeFlags, c *countFlags, log *slog.Logger) (*dynamo, error) {
-	address, err := a.dynamoAddress(s)
-	if err != nil {
-		return nil, err
-	}
-	config, err := c.config(log)
-	if err != nil {
-		return nil, err
-	}
-	d := &dynamo{table: address.Table}
-	if d.config, err = address.Config(ctx); err != nil {
-		return nil, ofURL(err)
-	}
-	if d.config.HTTPClient == nil {
-		transport := http.DefaultTransport.(*http.Transport).Clone()
-		transport.MaxIdleConnsPerHost = 2 * aggregateParallel
-		d.config.HTTPClient = &http.Client{Transport: transport}
-	}
-	d.config.Logger = logging.Nop{} // what matters comes as an error
-	d.tables, d.streams = dynamodb.NewFromConfig(d.config), dynamodbstreams.NewFromConfig(d.config)
-	d.counter, err = usage.New(d.tables, d.table, config)
-	return d, err
-}
 
 // ofTable says of an error that no answer explains that the table is unavailable,
 // and of a missing table that it is.
@@ -121,6 +50,9 @@ Any number of them may run: they share the work, and one that dies is replaced. 
 goes on where it was; nothing is counted twice. What it cannot count it keeps in
 the table for zael redrive.
 
+Without --windows it counts by those of the stack's function, if there is one, or of
+the workers that run; all of these count by the same.
+
 Readers of the table say usage=true in its URL. --once counts what there is and
 exits, for tests and cron; it exits with 1 if something could not be counted.`,
 		Example: `  zael aggregate --store 'dynamodb://my-app?region=eu-central-1'
@@ -128,7 +60,7 @@ exits, for tests and cron; it exits with 1 if something could not be counted.`,
 		Args: cobra.NoArgs,
 	}
 	store := addStore(cmd, storeTimeout)
-	counting := addCounting(cmd)
+	counting := addCounting(cmd, "as the stack's function or other workers do, else hourly,daily", "as the stack's function does, else 90")
 	asJSON := addJSON(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&once, "once", false, "exit when all is counted that is there")
@@ -149,7 +81,22 @@ exits, for tests and cron; it exits with 1 if something could not be counted.`,
 		if err != nil {
 			return late(cmd.Context(), store, ofTable(err))
 		}
-		w, err := streamworker.New(s, d.tables, d.table, d.counter, &streamworker.Config{Lease: length, Once: once, Log: log})
+		how := d.asked.Or(d.recorded)
+		if how.Windows == "" {
+			if how.Windows, err = streamworker.Windows(within, d.tables, d.table, s.Label, length); err != nil {
+				return late(cmd.Context(), store, ofTable(err))
+			}
+		}
+		counter, err := d.counter(how)
+		if err != nil {
+			return err
+		}
+		how = counter.Counting()
+		log.Info("counting usage", "windows", how.Windows, "retention_days", how.Days)
+		if r := d.recorded.Windows; r != "" && r != how.Windows {
+			log.Warn("the stack's function counts by other windows", "windows", r)
+		}
+		w, err := streamworker.New(s, d.tables, d.table, counter, &streamworker.Config{Lease: length, Once: once, Log: log})
 		if err != nil {
 			return err
 		}

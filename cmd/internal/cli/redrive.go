@@ -48,6 +48,10 @@ several redrives run. Messages whose changes are all counted are deleted, the
 others stay; those of which the stream has lost a part say so, and can only be
 deleted by hand.
 
+Changes are counted by the windows by which who gave them up counts: the worker's are in
+the table, and the function's in the table's version record. --windows is for a table
+that has no such record.
+
 Exit code 1 says that some messages are left.`,
 		Example: `  zael redrive --store 'dynamodb://my-app?region=eu-central-1' \
     --queue https://sqs.eu-central-1.amazonaws.com/123456789012/ZAEL-my-app-DeadLetters-1A2B3C4D5E6F
@@ -55,7 +59,7 @@ Exit code 1 says that some messages are left.`,
 		Args: cobra.NoArgs,
 	}
 	store := addStore(cmd, storeTimeout)
-	counting := addCounting(cmd)
+	counting := addCounting(cmd, "as who gave the changes up", "as who gave them up, else 90")
 	asJSON := addJSON(cmd)
 	f := cmd.Flags()
 	f.StringVar(&queue, "queue", "", "the `URL` of the queue of dead letters")
@@ -76,6 +80,9 @@ Exit code 1 says that some messages are left.`,
 		if err != nil {
 			return err
 		}
+		if err := d.ofQueue(queue); err != nil {
+			return err
+		}
 		sources := []deadletter.Source{deadletter.NewTable(d.tables, d.table)}
 		if queue != "" {
 			own := d.config
@@ -85,7 +92,7 @@ Exit code 1 says that some messages are left.`,
 			sources = append(sources, deadletter.NewQueue(sqs.NewFromConfig(own), queue))
 		}
 		redrive := deadletter.Redrive{
-			Counter: d.counter, Table: d.table, Dry: dry,
+			Counter: d.counter, Recorded: d.recorded, Asked: d.asked, Table: d.table, Dry: dry,
 			Stream: func(arn string) *stream.Stream { return stream.Of(d.streams, arn) },
 		}
 		all := []redriven{}
@@ -115,6 +122,20 @@ Exit code 1 says that some messages are left.`,
 		return a.redriveEnd(all, dry, *asJSON)
 	})
 	return cmd
+}
+
+// ofQueue refuses a queue whose messages, which do not say by which windows they are
+// to be counted, would be counted by others than the function's.
+func (d *dynamo) ofQueue(queue string) error {
+	asked, recorded := d.asked.Windows, d.recorded.Windows
+	switch {
+	case queue == "":
+	case asked == "" && recorded == "":
+		return usagef("by which windows the function of %s counts is not known, as the table's version record does not say: name them with --windows, or bring the record up to date with zael deploy", d.table)
+	case asked != "" && recorded != "" && asked != recorded:
+		return usagef("--windows %s: the function of %s counts by %s: leave out --windows", asked, d.table, recorded)
+	}
+	return nil
 }
 
 // queueEndpoint is where the queue with this URL is asked; empty if there is none.

@@ -37,16 +37,35 @@ type Outcome struct {
 // ErrForeign is matched where a letter is not about the table.
 var ErrForeign = errors.New("the message is not about this table's stream")
 
-// ErrWindows is matched where a letter is from a worker with other windows: it
-// would be deleted, and not be counted in all of its.
+// ErrWindows is matched where a letter is to be counted by other windows than asked
+// for, or nobody knows by which: it would be deleted, and not be counted in all of
+// them.
 var ErrWindows = errors.New("the changes are to be counted by")
 
-// A Redrive counts what letters name.
+// A Redrive counts what letters name: each like the worker that gave it up, or, if
+// the letter does not say how, like the table's function.
 type Redrive struct {
-	Counter *usage.Counter
-	Table   string
-	Stream  func(arn string) *stream.Stream // that a letter names
-	Dry     bool                            // read, and neither count nor delete
+	Counter  func(usage.Counting) (*usage.Counter, error) // that counts so
+	Recorded usage.Counting                               // how the function counts, as far as that is known
+	Asked    usage.Counting                               // for by who redrives: windows that letters agree to, and a retention that comes before theirs
+	Table    string
+	Stream   func(arn string) *stream.Stream // that a letter names
+	Dry      bool                            // read, and neither count nor delete
+}
+
+// counting is how a letter's changes are counted.
+func (d *Redrive) counting(l *Letter) (usage.Counting, error) {
+	windows, whose := l.Windows, "the worker that gave them up"
+	if windows == "" {
+		windows, whose = d.Recorded.Windows, "the table's function"
+	}
+	switch asked := d.Asked.Windows; {
+	case windows == "" && asked == "":
+		return usage.Counting{}, fmt.Errorf("%w the windows of who gave them up, which neither the message nor the table's version record names: name them", ErrWindows)
+	case windows != "" && asked != "" && windows != asked:
+		return usage.Counting{}, fmt.Errorf("%w %s, as by %s, not by %s", ErrWindows, windows, whose, asked)
+	}
+	return d.Asked.Or(l.Counting, d.Recorded), nil
 }
 
 // Run goes through the letters of a source, at most so many, 0: all, and tells
@@ -103,8 +122,14 @@ func (d *Redrive) letter(ctx context.Context, l *Letter) (o Outcome) {
 		}
 		return o
 	}
-	if own := d.Counter.Windows(); l.Windows != "" && l.Windows != own {
-		o.Err = fmt.Errorf("%w %s, not by %s", ErrWindows, l.Windows, own)
+	how, err := d.counting(l)
+	if err != nil {
+		o.Err = err
+		return o
+	}
+	counter, err := d.Counter(how)
+	if err != nil {
+		o.Err = err
 		return o
 	}
 	s := d.Stream(l.Stream)
@@ -127,7 +152,7 @@ func (d *Redrive) letter(ctx context.Context, l *Letter) (o Outcome) {
 		}
 		batch, past := within(records, l)
 		if len(batch) > 0 && !d.Dry {
-			result := d.Counter.Count(ctx, batch)
+			result := counter.Count(ctx, batch)
 			o.Records += result.Buckets - len(result.Failures)
 			o.Updates += result.Updates
 			if n := len(result.Failures); n > 0 {

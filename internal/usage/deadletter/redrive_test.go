@@ -142,15 +142,28 @@ func (b *bench) count(from, to int, only string) {
 	}
 }
 
+// redriver is a Redrive of a table with a function.
+func (b *bench) redriver() *deadletter.Redrive {
+	return &deadletter.Redrive{
+		Counter: func(how usage.Counting) (*usage.Counter, error) {
+			config, err := how.Config()
+			if err != nil {
+				return nil, err
+			}
+			return usage.New(b, "fake", &config)
+		},
+		Recorded: usage.Counting{Windows: "hourly,daily", Days: 90},
+		Table:    "fake", Stream: func(arn string) *stream.Stream { return stream.Of(b.stream, arn) },
+	}
+}
+
 // redrive returns the outcomes, in order of the letters' ids.
 func (b *bench) redrive(most int, dry bool) []deadletter.Outcome {
 	b.t.Helper()
 	var mu sync.Mutex
 	var all []deadletter.Outcome
-	d := deadletter.Redrive{
-		Counter: b.counter(), Table: "fake", Dry: dry,
-		Stream: func(arn string) *stream.Stream { return stream.Of(b.stream, arn) },
-	}
+	d := b.redriver()
+	d.Dry = dry
 	err := d.Run(b.t.Context(), deadletter.NewQueue(b.queue, "https://sqs/q"), most, func(o deadletter.Outcome) {
 		mu.Lock()
 		defer mu.Unlock()

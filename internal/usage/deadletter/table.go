@@ -6,6 +6,7 @@ package deadletter
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael/internal/schema"
+	"github.com/zeroae/zael/internal/usage"
 )
 
 // A Letter names records that were given up: those of a shard from First to Last.
@@ -23,8 +25,9 @@ type Letter struct {
 	Shard       string
 	First, Last string // sequence numbers
 	Reason      string
-	Windows     string    // that they were to be counted by; empty if that is not known
 	Time        time.Time // when they were given up
+
+	usage.Counting // how they were to be counted; zero if the letter does not say
 
 	receipt string // of a message
 }
@@ -60,14 +63,17 @@ func (t *Table) Put(ctx context.Context, label string, l *Letter) error {
 		reason = strings.ToValidUTF8(reason[:reasonBytes], "") + "…"
 	}
 	_, err := t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
-		TableName:        aws.String(t.table),
-		Key:              letterKey(schema.DeadKey + label + "#" + l.Shard + "#" + l.First),
-		UpdateExpression: aws.String("SET #stream = :stream, #shard = :shard, #first = :first, #last = :last, #reason = :reason, #windows = :windows, #time = :time, #ttl = :ttl"),
+		TableName: aws.String(t.table),
+		Key:       letterKey(schema.DeadKey + label + "#" + l.Shard + "#" + l.First),
+		UpdateExpression: aws.String("SET #stream = :stream, #shard = :shard, #first = :first, #last = :last, #reason = :reason, " +
+			"#windows = :windows, #days = :days, #time = :time, #ttl = :ttl"),
 		ExpressionAttributeNames: map[string]string{
-			"#stream": "stream", "#shard": "shard", "#first": "first", "#last": "last", "#reason": "reason", "#windows": "windows", "#time": "created_at", "#ttl": "ttl",
+			"#stream": "stream", "#shard": "shard", "#first": "first", "#last": "last", "#reason": "reason",
+			"#windows": "windows", "#days": "retention_days", "#time": "created_at", "#ttl": "ttl",
 		},
 		ExpressionAttributeValues: map[string]types.AttributeValue{
-			":stream": text(l.Stream), ":shard": text(l.Shard), ":first": text(l.First), ":last": text(l.Last), ":reason": text(reason), ":windows": text(l.Windows),
+			":stream": text(l.Stream), ":shard": text(l.Shard), ":first": text(l.First), ":last": text(l.Last), ":reason": text(reason),
+			":windows": text(l.Windows), ":days": text(strconv.Itoa(l.Days)),
 			":time": text(l.Time.UTC().Format(time.RFC3339)),
 			":ttl":  &types.AttributeValueMemberN{Value: fmt.Sprint(l.Time.Add(keepFor).Unix())},
 		},
@@ -97,8 +103,9 @@ func (t *Table) Receive(ctx context.Context) (letters []Letter, err error) {
 			l := Letter{
 				ID: textIn(it, "SK"), Stream: textIn(it, "stream"), Shard: textIn(it, "shard"),
 				First: textIn(it, "first"), Last: textIn(it, "last"), Reason: textIn(it, "reason"),
-				Windows: textIn(it, "windows"),
+				Counting: usage.Counting{Windows: textIn(it, "windows")},
 			}
+			l.Days, _ = strconv.Atoi(textIn(it, "retention_days"))         // 0 is not known
 			l.Time, _ = time.Parse(time.RFC3339, textIn(it, "created_at")) // for the reader's eyes
 			letters = append(letters, l)
 		}

@@ -24,9 +24,10 @@ type lease struct {
 	parent     string
 	owner      string // nobody's if empty
 	beat       int64
-	checkpoint string // sequence number up to which all is counted; "": nothing
-	done       bool   // to its end
-	windows    string // its owner's
+	checkpoint string    // sequence number up to which all is counted; "": nothing
+	done       bool      // to its end
+	windows    string    // its owner's
+	beaten     time.Time // when it last was, by its owner's clock
 }
 
 // Attributes of a lease.
@@ -37,6 +38,7 @@ const (
 	doneAttribute       = "done"
 	parentAttribute     = "parent"
 	windowsAttribute    = "windows"
+	ttlAttribute        = "ttl"
 )
 
 // leaseKeep is how long a lease stays in the table after its last beat: longer
@@ -100,11 +102,39 @@ func (s *leases) leaseOf(it map[string]types.AttributeValue) lease {
 	if n, ok := it[beatAttribute].(*types.AttributeValueMemberN); ok {
 		l.beat, _ = strconv.ParseInt(n.Value, 10, 64) // another value is a beat too
 	}
+	if n, ok := it[ttlAttribute].(*types.AttributeValueMemberN); ok {
+		if s, err := strconv.ParseInt(n.Value, 10, 64); err == nil {
+			l.beaten = time.Unix(s, 0).Add(-leaseKeep)
+		}
+	}
 	if b, ok := it[doneAttribute].(*types.AttributeValueMemberBOOL); ok {
 		l.done = b.Value
 	}
 	return l
 }
+
+// Windows are those that a worker which lives counts by, as the leases of a stream
+// say; empty if there is none.
+func Windows(ctx context.Context, c tableClient, table, label string, length time.Duration) (string, error) {
+	all, err := (&leases{client: c, table: table, label: label}).load(ctx)
+	if err != nil {
+		return "", err
+	}
+	since := time.Now().Add(-max(sureLife*length, leastLife))
+	for _, l := range all {
+		if l.owner != "" && !l.done && l.windows != "" && l.beaten.After(since) {
+			return l.windows, nil // all who live agree
+		}
+	}
+	return "", nil
+}
+
+// A worker lives for Windows if it has shown that in so many lengths of a lease, and
+// in so long: clocks differ.
+const (
+	sureLife  = 4
+	leastLife = time.Minute
+)
 
 // errLost says that a lease is somebody else's by now.
 var errLost = errors.New("another worker has the shard now")
@@ -118,7 +148,7 @@ type write struct {
 }
 
 func (s *leases) write(ctx context.Context, shard string, w write) (lease, error) {
-	names := map[string]string{"#beat": beatAttribute, "#ttl": "ttl"}
+	names := map[string]string{"#beat": beatAttribute, "#ttl": ttlAttribute}
 	for placeholder, name := range map[string]string{
 		"#owner": ownerAttribute, "#checkpoint": checkpointAttribute, "#done": doneAttribute, "#parent": parentAttribute,
 		"#windows": windowsAttribute,

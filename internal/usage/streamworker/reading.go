@@ -184,7 +184,7 @@ func (r *reading) giveUp(ctx context.Context, failure *usage.Failure) error {
 	w := r.worker
 	letter := deadletter.Letter{
 		Stream: w.stream.ARN, Shard: r.shard, First: failure.Sequence, Last: failure.Sequence, Reason: failure.Err.Error(),
-		Windows: w.counter.Windows(), Time: time.Now(),
+		Counting: w.counter.Counting(), Time: time.Now(),
 	}
 	if err := w.letters.Put(ctx, w.stream.Label, &letter); err != nil {
 		return err

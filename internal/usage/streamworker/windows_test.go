@@ -15,6 +15,7 @@ import (
 	"github.com/zeroae/zael/internal/usage/deadletter"
 	"github.com/zeroae/zael/internal/usage/stream"
 	"github.com/zeroae/zael/internal/usage/streamfake"
+	"github.com/zeroae/zael/internal/usage/streamworker"
 )
 
 // A worker with other windows than one that lives ends and says why, and that one
@@ -76,8 +77,8 @@ func TestOtherWindows(t *testing.T) {
 	})
 }
 
-// A redrive with other windows than those of the worker that gave up leaves the
-// letters: they would be gone, and not be counted in all windows.
+// A redrive counts by the windows of the worker that gave up. Asked for others it
+// leaves the letters: they would be gone, and not be counted in all windows.
 func TestRedriveOtherWindows(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -91,24 +92,56 @@ func TestRedriveOtherWindows(t *testing.T) {
 		s.Change(bad, func(r *types.StreamRecord) { r.NewImage = good })
 		letters := deadletter.NewTable(table, "fake")
 		for _, c := range []struct {
-			windows []zael.Window
-			want    error
-		}{{nil, deadletter.ErrWindows}, {[]zael.Window{zael.Hourly, zael.Monthly}, nil}} {
-			counter, err := usage.New(table, "fake", &usage.Config{Windows: c.windows})
-			if err != nil {
-				t.Fatal(err)
-			}
+			asked string
+			want  error
+		}{{"hourly,daily", deadletter.ErrWindows}, {"", nil}} {
 			redrive := deadletter.Redrive{
-				Counter: counter, Table: "fake", Stream: func(arn string) *stream.Stream { return stream.Of(s, arn) },
+				Counter: func(how usage.Counting) (*usage.Counter, error) {
+					config, err := how.Config()
+					if how != (usage.Counting{Windows: "hourly,monthly", Days: 90}) || err != nil {
+						t.Errorf("got a counter by %+v (%v), want one like the worker's", how, err)
+					}
+					return usage.New(table, "fake", &config)
+				},
+				Asked: usage.Counting{Windows: c.asked},
+				Table: "fake", Stream: func(arn string) *stream.Stream { return stream.Of(s, arn) },
 			}
 			var outcomes []deadletter.Outcome
 			if err := redrive.Run(t.Context(), letters, 0, func(o deadletter.Outcome) { outcomes = append(outcomes, o) }); err != nil {
 				t.Fatal(err)
 			}
 			if len(outcomes) != 1 || !errors.Is(outcomes[0].Err, c.want) {
-				t.Errorf("by %s: got %+v, want one letter with the error %v", counter.Windows(), outcomes, c.want)
+				t.Errorf("asked by %q: got %+v, want one letter with the error %v", c.asked, outcomes, c.want)
 			}
 		}
 		wantUsed(t, s, table, "e1")
+	})
+}
+
+// Windows are those of who lives, not of who ended or died long ago.
+func TestWindowsOfWhoLives(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, table := streamfake.New("a", "b"), dynamofake.New()
+		want := func(want string) {
+			t.Helper()
+			if got, err := streamworker.Windows(t.Context(), table, "fake", stream.Of(s, streamfake.ARN).Label, lease); got != want || err != nil {
+				t.Errorf("got %q (%v), want %q", got, err, want)
+			}
+		}
+		want("")
+		p := &process{Table: table, windows: []zael.Window{zael.Monthly, zael.Daily}}
+		run(t, s, p, false)
+		wait(lease)
+		want("daily,monthly")
+		p.stop()
+		want("")
+		p = &process{Table: table, windows: []zael.Window{zael.Monthly}}
+		run(t, s, p, false)
+		wait(lease)
+		p.kill()
+		want("monthly")
+		wait(2 * time.Minute)
+		want("")
 	})
 }

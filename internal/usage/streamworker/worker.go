@@ -100,7 +100,7 @@ func New(s *stream.Stream, c client, table string, counter *usage.Counter, confi
 	}
 	return &Worker{
 		stream: s, counter: counter, config: cfg, id: strings.ToLower(rand.Text()[:12]),
-		leases: leases{c, table, s.Label, counter.Windows()}, letters: deadletter.NewTable(c, table),
+		leases: leases{c, table, s.Label, counter.Counting().Windows}, letters: deadletter.NewTable(c, table),
 		wake: make(chan struct{}, 1), readings: map[string]*reading{},
 	}, nil
 }

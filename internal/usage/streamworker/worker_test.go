@@ -244,7 +244,7 @@ func TestDeadLetters(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		redrive := deadletter.Redrive{Counter: counter, Table: "fake", Stream: func(arn string) *stream.Stream { return stream.Of(s, arn) }}
+		redrive := deadletter.Redrive{Counter: func(usage.Counting) (*usage.Counter, error) { return counter, nil }, Table: "fake", Stream: func(arn string) *stream.Stream { return stream.Of(s, arn) }}
 		letters := deadletter.NewTable(table, "fake")
 		for _, fixed := range []bool{false, true} {
 			if fixed {

@@ -1,0 +1,106 @@
+package cli
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
+	"github.com/aws/smithy-go/logging"
+	"github.com/spf13/cobra"
+
+	"github.com/zeroae/zael/internal/usage"
+)
+
+// countParallel is how many calls counting makes at a time.
+const countParallel = 16
+
+// A countFlags is what is counted, and how long it is kept.
+type countFlags struct {
+	cmd       *cobra.Command
+	windows   string
+	retention int
+}
+
+// addCounting gives cmd flags that say how to count, with what holds without them.
+func addCounting(cmd *cobra.Command, windows, retention string) *countFlags {
+	c := &countFlags{cmd: cmd}
+	f := cmd.Flags()
+	f.StringVar(&c.windows, "windows", "", "what to count by: a `LIST` of hourly, daily and monthly; default: "+windows)
+	f.IntVar(&c.retention, "retention", 0, "keep usage for so many `DAYS` after its window; default: "+retention)
+	for _, flag := range []string{"windows", "retention"} {
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
+	}
+	return c
+}
+
+// asked is what the flags say; zero what they do not.
+func (c *countFlags) asked() (asked usage.Counting, err error) {
+	if c.cmd.Flags().Changed("windows") {
+		windows, err := usage.ParseWindows(c.windows)
+		if err != nil {
+			return asked, usagef("--windows: %w", err)
+		}
+		asked.Windows = usage.WindowsText(windows)
+	}
+	if c.cmd.Flags().Changed("retention") {
+		if _, err := usage.ParseDays(strconv.Itoa(c.retention)); err != nil {
+			return asked, usagef("--retention: %w", err)
+		}
+		asked.Days = c.retention
+	}
+	return asked, nil
+}
+
+// A dynamo is a table and its stream, opened.
+type dynamo struct {
+	config   aws.Config
+	table    string
+	tables   *dynamodb.Client
+	streams  *dynamodbstreams.Client
+	log      *slog.Logger
+	asked    usage.Counting // by the flags
+	recorded usage.Counting // of the table's function
+}
+
+// openCounting opens a table whose usage is to be counted.
+func (a *app) openCounting(ctx context.Context, s *storeFlags, c *countFlags, log *slog.Logger) (*dynamo, error) {
+	address, err := a.dynamoAddress(s)
+	if err != nil {
+		return nil, err
+	}
+	d := &dynamo{table: address.Table, log: log}
+	if d.asked, err = c.asked(); err != nil {
+		return nil, err
+	}
+	if d.config, err = address.Config(ctx); err != nil {
+		return nil, ofURL(err)
+	}
+	if d.config.HTTPClient == nil {
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.MaxIdleConnsPerHost = 2 * countParallel
+		d.config.HTTPClient = &http.Client{Transport: transport}
+	}
+	d.config.Logger = logging.Nop{} // what matters comes as an error
+	d.tables, d.streams = dynamodb.NewFromConfig(d.config), dynamodbstreams.NewFromConfig(d.config)
+	within, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	if d.recorded, err = usage.Recorded(within, d.tables, d.table); err != nil {
+		return nil, late(ctx, s, ofTable(err))
+	}
+	return d, nil
+}
+
+// counter counts the table's usage in a way; by hour and day, and for 90 days, where
+// that does not say.
+func (d *dynamo) counter(how usage.Counting) (*usage.Counter, error) {
+	config, err := how.Config()
+	if err != nil {
+		return nil, err
+	}
+	config.Parallel, config.Log = countParallel, d.log
+	return usage.New(d.tables, d.table, &config)
+}

@@ -1,0 +1,106 @@
+package deadletter_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/schema"
+	"github.com/zeroae/zael/internal/usage"
+	"github.com/zeroae/zael/internal/usage/deadletter"
+	"github.com/zeroae/zael/internal/usage/streamfake"
+)
+
+// A letter is counted as who gave it up counts, or not at all: a redrive by other
+// windows would miss some, and one by another retention would shorten what is kept.
+func TestRedriveCountsAsTheOthers(t *testing.T) {
+	t.Parallel()
+	how := func(windows string, days int) usage.Counting { return usage.Counting{Windows: windows, Days: days} }
+	none := usage.Counting{}
+	for _, c := range []struct {
+		name                    string
+		letter, recorded, asked usage.Counting
+		want                    usage.Counting
+		err                     []string
+	}{
+		{"a worker's", how("hourly,monthly", 400), none, none, how("hourly,monthly", 400), nil},
+		{"a worker's, beside a function", how("monthly", 400), how("hourly,daily", 7), none, how("monthly", 400), nil},
+		{"a worker's, asked the same", how("monthly", 400), how("hourly", 7), how("monthly", 30), how("monthly", 30), nil},
+		{"a worker's, asked otherwise", how("monthly", 400), none, how("hourly,daily", 0), none, []string{"monthly", "the worker", "hourly,daily"}},
+		{"the function's", none, how("hourly,daily,monthly", 400), none, how("hourly,daily,monthly", 400), nil},
+		{"the function's, asked the same", none, how("daily", 400), how("daily", 0), how("daily", 400), nil},
+		{"the function's, kept longer", none, how("daily", 400), how("", 500), how("daily", 500), nil},
+		{"the function's, asked otherwise", none, how("daily", 400), how("hourly", 0), none, []string{"daily", "the table's function", "hourly"}},
+		{"nobody's", none, none, none, none, []string{"which neither the message nor the table's version record names"}},
+		{"nobody's, asked for", none, none, how("daily,hourly", 0), how("hourly,daily", 90), nil},
+	} {
+		for _, dry := range []bool{true, false} {
+			if c.letter != none && c.letter.Windows == "" {
+				t.Fatal("a worker's letter has windows")
+			}
+			b := newBench(t, 2)
+			var source deadletter.Source = deadletter.NewQueue(b.queue, "https://sqs/q")
+			if c.letter == none {
+				b.dies(0, 0)
+			} else {
+				table := deadletter.NewTable(b.table, "fake")
+				err := table.Put(t.Context(), "label", &deadletter.Letter{
+					Stream: streamfake.ARN, Shard: "a", First: b.seqs[0], Last: b.seqs[0], Time: time.Now(), Counting: c.letter,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				source = table
+			}
+			d := b.redriver()
+			d.Recorded, d.Asked, d.Dry = c.recorded, c.asked, dry
+			var outcomes []deadletter.Outcome
+			if err := d.Run(t.Context(), source, 0, func(o deadletter.Outcome) { outcomes = append(outcomes, o) }); err != nil {
+				t.Fatal(err)
+			}
+			if len(outcomes) != 1 || errors.Is(outcomes[0].Err, deadletter.ErrWindows) != (c.err != nil) || c.err == nil && outcomes[0].Err != nil {
+				t.Errorf("%s, dry %v: got %+v, want one letter with the error %v", c.name, dry, outcomes, c.err)
+				continue
+			}
+			for _, part := range c.err {
+				if !strings.Contains(outcomes[0].Err.Error(), part) {
+					t.Errorf("%s: got %v, want %s in it", c.name, outcomes[0].Err, part)
+				}
+			}
+			want := c.want
+			if dry {
+				want = none
+			}
+			if got := countedIn(b); got != want {
+				t.Errorf("%s, dry %v: got usage %+v, want %+v", c.name, dry, got, want)
+			}
+		}
+	}
+}
+
+// countedIn is by which windows there is usage, and for how long.
+func countedIn(b *bench) (c usage.Counting) {
+	b.t.Helper()
+	at := time.Date(2026, 1, 13, 14, 0, 0, 0, time.UTC)
+	var windows []zael.Window
+	for _, w := range []zael.Window{zael.Hourly, zael.Daily, zael.Monthly} {
+		start, end := w.Bounds(at)
+		it := b.table.Get("U#e0", schema.UsageSort("gpt-4", w, start))
+		if it == nil {
+			continue
+		}
+		windows = append(windows, w)
+		var seconds int64
+		if _, err := fmt.Sscan(it["ttl"].(*types.AttributeValueMemberN).Value, &seconds); err != nil {
+			b.t.Fatal(err)
+		}
+		c.Days = int(time.Unix(seconds, 0).Sub(end) / (24 * time.Hour))
+	}
+	c.Windows = usage.WindowsText(windows)
+	return c
+}
