@@ -142,6 +142,8 @@ func TestStackUsage(t *testing.T) {
 		"lambda-export --architecture sparc":       "--architecture",
 		"lambda-export --output=":                  "--output is empty",
 		"aggregate --store memory:":                "is not in DynamoDB",
+		"redrive --store memory:":                  "Limiter.Usage",
+		"redrive --store sqlite:x.db":              "zael usage shows that of a SQLite file",
 		"redrive --store dynamodb://x --max -1":    "--max -1 is negative",
 		"aggregate --store dynamodb://x --lease 0": "--lease",
 	} {

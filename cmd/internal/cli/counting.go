@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -12,6 +13,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/cobra"
 
+	"github.com/zeroae/zael/internal/awsconf"
 	"github.com/zeroae/zael/internal/usage"
 )
 
@@ -70,6 +72,9 @@ type dynamo struct {
 func (a *app) openCounting(ctx context.Context, s *storeFlags, c *countFlags, log *slog.Logger) (*dynamo, error) {
 	address, err := a.dynamoAddress(s)
 	if err != nil {
+		if url, _ := a.storeURL(s); !strings.HasPrefix(url, awsconf.Scheme) {
+			return nil, usagef("%w. Other stores count usage as they take, and give up nothing: zael usage shows that of a SQLite file, and Limiter.Usage, in the program, that of a memory: store", err)
+		}
 		return nil, err
 	}
 	d := &dynamo{table: address.Table, log: log}

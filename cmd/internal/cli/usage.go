@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -103,7 +104,11 @@ acquires there were: by hour, day or month, each in UTC.`,
 			u, err := l.Usage(ctx, q)
 			switch {
 			case errors.Is(err, errors.ErrUnsupported):
-				return &exitError{code: exitFailed, cause: err, detail: "Say usage=true in the store's URL, such as 'dynamodb://NAME?usage=true'.\n"}
+				hint := "Say usage=true in the store's URL, such as 'dynamodb://NAME?usage=true'.\n"
+				if a.inMemory(store) {
+					hint = memoryHint
+				}
+				return &exitError{code: exitFailed, cause: err, detail: hint}
 			case err != nil:
 				return err
 			case *asJSON:
@@ -112,6 +117,9 @@ acquires there were: by hour, day or month, each in UTC.`,
 				return writeUsageCSV(a.out, &u)
 			case len(u.Records) == 0:
 				fmt.Fprintln(a.out, "no usage")
+				if a.inMemory(store) {
+					fmt.Fprint(a.err, memoryHint)
+				}
 				return nil
 			case *chart:
 				a.printUsageChart(&u, q.Window)
@@ -122,6 +130,14 @@ acquires there were: by hour, day or month, each in UTC.`,
 		})
 	})
 	return cmd
+}
+
+const memoryHint = "A memory: store is of one process, and this one has taken nothing: read usage in the program that takes, with Limiter.Usage,\n" +
+	"or have both use a store like sqlite:zael.db.\n"
+
+func (a *app) inMemory(s *storeFlags) bool {
+	url, err := a.storeURL(s)
+	return err == nil && strings.HasPrefix(url, "memory:")
 }
 
 func (a *app) printUsage(u *zael.Usage) {

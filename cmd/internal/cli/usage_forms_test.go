@@ -100,3 +100,14 @@ func TestUsageChartDoesNotWrap(t *testing.T) {
 		t.Errorf("got\n%s, want the ends of int64", &out)
 	}
 }
+
+// A memory store is of one process: the command says where its usage is.
+func TestUsageOfMemory(t *testing.T) {
+	t.Parallel()
+	for url, code := range map[string]int{"memory:": 1, "memory:?usage=true": 0} {
+		r := zaelIn("", "usage", "--entity", "a", "--store", url)
+		if r.code != code || !strings.Contains(r.err, "Limiter.Usage") || strings.Contains(r.err, "dynamodb") {
+			t.Errorf("%s: got %d, %q and %q, want %d and where usage is", url, r.code, r.out, r.err, code)
+		}
+	}
+}

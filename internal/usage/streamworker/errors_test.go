@@ -133,3 +133,30 @@ func TestHopelessAmongErrors(t *testing.T) {
 		})
 	}
 }
+
+// A shard of which nothing was counted has no checkpoint that the stream could
+// miss: if nobody read it for longer than the stream keeps records, that is said.
+func TestTrimmedWithoutCheckpoint(t *testing.T) {
+	t.Parallel()
+	for away, want := range map[time.Duration]int64{23 * time.Hour: 0, 25 * time.Hour: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			s, table := streamfake.New("a"), dynamofake.New()
+			first := start(t, s, table)
+			wait(lease) // there is nothing to count
+			first.stop()
+			s.Take("a", "e1", time.Now(), 5)
+			wait(away)
+			if want > 0 {
+				s.Trim("a", 1)
+			}
+			s.Take("a", "e1", time.Now(), 5)
+			for _, want := range []int64{want, 0} {
+				p := &process{Table: table}
+				once(t, s, p)
+				if got := p.worker.Stats().Trimmed; got != want || p.log.has("nobody has read") != (want > 0) {
+					t.Errorf("after %v without a worker: got %d losses told, want %d; it said\n%s", away, got, want, p.log.text.String())
+				}
+			}
+		})
+	}
+}

@@ -50,7 +50,7 @@ type Stats struct {
 	Updates     int64 // writes of usage
 	Retries     int64 // records that were not counted at once
 	DeadLetters int64 // records that cannot be counted, kept for redrive
-	Trimmed     int64 // times that the stream did not have records any more which were not counted
+	Trimmed     int64 // times that the stream did not have records any more which were not counted, or may not have had them
 }
 
 // A Worker counts one table's usage.
@@ -235,6 +235,9 @@ func (w *Worker) round(ctx, life context.Context) error {
 			continue
 		}
 		s := w.sights[shard]
+		if l.checkpoint == "" && now.Sub(s.beaten) > stream.Kept {
+			w.trimmed(shard, "nobody has read a shard for 24 hours, of which nothing was counted before: what the stream has lost of it is not counted", "", nil)
+		}
 		s.lease = l
 		w.sights[shard] = s
 		w.start(life, l)
