@@ -56,7 +56,8 @@ const (
 )
 
 // gap is where a sequence number lies: before the first (-1), in a hole, or
-// after the last (the number of holes). free is false if it is counted.
+// after the last (the number of holes). free is false if it is counted, or, in the
+// blur, may be.
 func (c *counted) gap(sequence string) (gap int, free bool) {
 	switch {
 	case sequence < c.first:
