@@ -79,8 +79,8 @@ func TestLife(t *testing.T) {
 	// Other code: another key, the record follows.
 	change.Code = codeOf("v1.1.0", "two")
 	r = apply(t, s, change, stack.Updated)
-	if r.Versions.Lambda != "v1.1.0" {
-		t.Errorf("versions: got Lambda %s, want v1.1.0", r.Versions.Lambda)
+	if v := r.Versions; v.Lambda != "v1.1.0" || v.Windows != "hourly,monthly" || v.Retention != 30 {
+		t.Errorf("versions: got %+v, want Lambda v1.1.0, hourly and monthly, kept 30 days", v)
 	}
 	apply(t, s, change, stack.Unchanged)
 
