@@ -38,6 +38,9 @@ func (l *Limiter) Apply(ctx context.Context, changes []Change) (made int, err er
 	if len(edits) == 0 {
 		return 0, nil
 	}
+	if err := l.outrank(ctx, edits); err != nil {
+		return 0, err
+	}
 	err = applier.Apply(ctx, edits)
 	l.sets.forget()
 	l.parents.forget()

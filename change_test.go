@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -296,14 +297,8 @@ func TestConversionThatFails(t *testing.T) {
 				return time.Time{}, zael.ErrUnavailable
 			}
 		},
-		"Limits": func(f *fake) {
-			f.limits = func(context.Context, []zael.Scope) ([]zael.LimitSet, error) { return nil, zael.ErrUnavailable }
-		},
-		"EntityBuckets": func(f *fake) {
-			f.buckets = func(context.Context, string) iter.Seq2[zael.Bucket, error] {
-				return func(yield func(zael.Bucket, error) bool) { yield(zael.Bucket{}, zael.ErrUnavailable) }
-			}
-		},
+		"Limits":        func(f *fake) { failLimits(f, 1) },
+		"EntityBuckets": func(f *fake) { failBuckets(f, 1) },
 	} {
 		r, f := setupFake(t, nil)
 		busy(r, 1)
@@ -317,6 +312,82 @@ func TestConversionThatFails(t *testing.T) {
 		if got, err := r.l.Limits(r.ctx, scope); err != nil || len(got) != 1 || got[0] != limits[0] {
 			t.Errorf("%s: got %v, %v, want the new limits stored", name, got, err)
 		}
+	}
+}
+
+// failLimits makes readings of limits fail after some.
+func failLimits(f *fake, after int) {
+	f.limits = func(ctx context.Context, scopes []zael.Scope) ([]zael.LimitSet, error) {
+		if after--; after < 0 {
+			return nil, zael.ErrUnavailable
+		}
+		return f.Store.Limits(ctx, scopes)
+	}
+}
+
+// failBuckets is the same for readings of an entity's buckets.
+func failBuckets(f *fake, after int) {
+	f.buckets = func(ctx context.Context, entity string) iter.Seq2[zael.Bucket, error] {
+		if after--; after < 0 {
+			return func(yield func(zael.Bucket, error) bool) { yield(zael.Bucket{}, zael.ErrUnavailable) }
+		}
+		return f.Store.EntityBuckets(ctx, entity)
+	}
+}
+
+// If it is not known what a change has to outrank nothing is changed.
+func TestChangeThatCannotLook(t *testing.T) {
+	t.Parallel()
+	scope := zael.Scope{Entity: "key-1"}
+	for name, fail := range map[string]func(*fake){
+		"Limits":        func(f *fake) { failLimits(f, 0) },
+		"EntityBuckets": func(f *fake) { failBuckets(f, 0) },
+	} {
+		r, f := setupFake(t, nil)
+		busy(r, 1)
+		before, err := r.l.Limits(r.ctx, scope)
+		r.ok(err)
+		fail(f)
+		change := zael.Change{Scope: scope, Limits: []zael.Limit{zael.PerDay("rpd", 20)}}
+		_, applied := r.l.Apply(r.ctx, []zael.Change{change})
+		for _, err := range []error{r.l.SetLimits(r.ctx, scope, change.Limits), r.l.DeleteLimits(r.ctx, scope), applied} {
+			var u *zael.UnavailableError
+			if !errors.As(err, &u) || strings.Contains(err.Error(), "are stored") {
+				t.Errorf("%s: got %v, want an *UnavailableError alone", name, err)
+			}
+		}
+		f.limits = nil
+		if got, err := r.l.Limits(r.ctx, scope); err != nil || !slices.Equal(got, before) {
+			t.Errorf("%s: got %v, %v, want %v as before", name, got, err, before)
+		}
+	}
+}
+
+// The audit event of a change that is dated later says the true time too.
+func TestChangeThatOutranks(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	r.clock.set(time.Hour)
+	r.set(zael.Scope{}, zael.PerDay("rpd", 10))
+	r.clock.set(0)
+	r.set(zael.Scope{}, zael.PerDay("rpd", 20)) // its own level, to which the store sees
+	r.set(zael.Scope{Entity: "key-1"}, zael.PerDay("rpd", 30))
+	events, err := r.l.Audit(r.ctx, zael.AuditQuery{})
+	r.ok(err)
+	want := map[string]time.Duration{
+		"system rpd=10/d ": time.Hour,
+		"system rpd=20/d ": 0,
+		"entity key-1 rpd=30/d " + t0().Format(time.RFC3339): time.Hour + 2*time.Microsecond,
+	}
+	for _, e := range events {
+		got := zael.Scope{Entity: e.Entity, Resource: e.Resource}.String() + " " + e.Details["limits"] + " " + e.Details["clock"]
+		if at, ok := want[got]; !ok || !e.Time.Equal(t0().Add(at)) {
+			t.Errorf("got %q at %v, want one of %v", got, e.Time.Sub(t0()), want)
+		}
+		delete(want, got)
+	}
+	if len(want) > 0 {
+		t.Errorf("not recorded: %v", want)
 	}
 }
 

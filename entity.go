@@ -77,7 +77,7 @@ const (
 
 // An AuditEvent records a change of entities or limits.
 type AuditEvent struct {
-	Time      time.Time         `json:"time"` // UTC
+	Time      time.Time         `json:"time"` // UTC; of limits: later than the changes at other levels that it outranks, and Details has the true time as "clock" where that differs
 	Action    AuditAction       `json:"action"`
 	Principal string            `json:"principal"`           // Config.Principal
 	Entity    string            `json:"entity_id,omitempty"` // empty for limits of a resource or the system

@@ -264,12 +264,16 @@ func (l *Limiter) set(ctx context.Context, e *Edit) error {
 	if l.limits == nil {
 		return l.unsupported("LimitStore")
 	}
-	scope := e.Scope()
+	scope, dated := e.Scope(), []Edit{*e}
+	if err := l.outrank(ctx, dated); err != nil {
+		return err
+	}
+	event := dated[0].Event
 	var err error
-	if e.Event.Action == LimitsSet {
-		_, err = l.limits.SetLimits(ctx, scope, e.Limits, e.Event)
+	if event.Action == LimitsSet {
+		_, err = l.limits.SetLimits(ctx, scope, e.Limits, event)
 	} else {
-		_, err = l.limits.DeleteLimits(ctx, scope, e.Event)
+		_, err = l.limits.DeleteLimits(ctx, scope, event)
 	}
 	if scope.Entity != "" && scope.Resource != "" {
 		l.sets.drop(Key(scope))
