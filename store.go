@@ -93,8 +93,8 @@ type BucketStore interface {
 	// bucket's; a give never changes the definition. It never refuses; all
 	// debits or none are applied where the store can. A give counts by the
 	// later of now and the latest instant that this process has seen for the
-	// bucket. Charges of a debit may name a limit more than once; they are
-	// applied in order.
+	// bucket. Charges of a debit may name a limit any number of times; they
+	// are applied in order.
 	Adjust(ctx context.Context, now time.Time, debits []Debit) (at time.Time, err error)
 
 	// Buckets reads, in the order of keys, and changes nothing.

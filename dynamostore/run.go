@@ -137,8 +137,8 @@ func (s *Store) check(ctx context.Context, debits []zael.Debit) error {
 			return err
 		}
 		charges := debits[i].Charges
-		if len(charges) > maxLimits {
-			return invalid("charges", len(charges), fmt.Sprintf("are more than the %d limits that one write to DynamoDB can name", maxLimits))
+		if n := limitsOf(charges); n > maxLimits {
+			return invalid("charges", n, fmt.Sprintf("name more limits than the %d that one write to DynamoDB can", maxLimits))
 		}
 		for j := range charges {
 			if err := checkLimitName(charges[j].Name); err != nil {
@@ -147,6 +147,18 @@ func (s *Store) check(ctx context.Context, debits []zael.Debit) error {
 		}
 	}
 	return nil
+}
+
+// limitsOf is how many limits charges name, if that may be too many.
+func limitsOf(charges []zael.Charge) int {
+	if len(charges) <= maxLimits {
+		return len(charges)
+	}
+	names := map[string]bool{}
+	for i := range charges {
+		names[charges[i].Name] = true
+	}
+	return len(names)
 }
 
 // shows writes the states of a take that took nothing: as kept, or under the

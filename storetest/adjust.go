@@ -17,6 +17,7 @@ func adjustChecks() []check {
 		{name: "a charge of 0 brings a limit under its definition", run: zeroConverts},
 		{name: "an adjust under stale limits keeps the bucket's", run: staleAdjust},
 		{name: "charges of one limit apply in order", run: inOrderOfCharges},
+		{name: "any number of charges of one limit", run: manyOfOneLimit},
 		{name: "charges of one limit under two definitions make a bucket", run: twoDefinitions},
 		{name: "an adjust writes states", run: adjustWritesStates},
 	}
@@ -158,6 +159,27 @@ func inOrderOfCharges(ctx context.Context, e *env) error {
 	s.admit(0, debit(k, ask("rpm", stored(d, 3), 1)))
 	s.adjust(0, debit(k, ask("rpm", stored(trickle(20), 4), 0), ask("rpm", stored(d, 3), 2)))
 	s.left(0, k, "rpm", stored(trickle(20), 4), 17)
+	return s.err
+}
+
+// manyOfOneLimit is the end of a lease that took more very often.
+func manyOfOneLimit(ctx context.Context, e *env) error {
+	s := e.script(ctx)
+	const n = 300
+	k, d := key("alice"), trickle(1000)
+	var gives, charges []zael.Charge
+	for range n {
+		taken := debit(k, ask("rpm", d, 1), ask("tpm", d, 2))
+		s.admit(0, taken)
+		gives = append(gives, back(taken.Charges[0], 1), back(taken.Charges[1], 2))
+		charges = append(charges, ask("rpm", d, 3), ask("tpm", d, 1))
+	}
+	s.adjust(0, debit(k, gives...))
+	s.left(0, k, "rpm", d, 1000)
+	s.left(0, k, "tpm", d, 1000)
+	s.adjust(0, debit(k, charges...))
+	s.left(0, k, "rpm", d, 1000-3*n)
+	s.left(0, k, "tpm", d, 1000-n)
 	return s.err
 }
 

@@ -329,6 +329,16 @@ func brokenAdjusts() []brokenStore {
 			fails: []string{"BucketStore/a give after the bucket was deleted gives nothing"},
 		},
 		{
+			name: "applies the first 40 charges of a debit",
+			make: adjusted(func(_ *reference, debits []zael.Debit) []zael.Debit {
+				for i, d := range debits {
+					debits[i].Charges = d.Charges[:min(len(d.Charges), 40)]
+				}
+				return debits
+			}),
+			fails: []string{"BucketStore/any number of charges of one limit"},
+		},
+		{
 			name: "a give to a missing bucket charges it",
 			make: adjusted(func(good *reference, debits []zael.Debit) []zael.Debit {
 				for _, d := range debits {

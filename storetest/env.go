@@ -289,7 +289,11 @@ func debitsText(debits []zael.Debit) string {
 			b.WriteString(" and ")
 		}
 		b.WriteString(keyText(d.Key) + ":")
-		for _, c := range d.Charges {
+		for i, c := range d.Charges {
+			if i == 8 {
+				fmt.Fprintf(&b, " and %d more", len(d.Charges)-i)
+				break
+			}
 			fmt.Fprintf(&b, " %s %+d of %d at %d/%v rev %d", quote(c.Name), c.Amount,
 				c.Definition.Burst, c.Definition.Amount, c.Definition.Period, c.Definition.Rev)
 		}
