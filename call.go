@@ -57,15 +57,14 @@ func (l *Limiter) take(ctx context.Context, req *Request, maxWait time.Duration,
 }
 
 // takeMore charges what c asks for, under the limits it has.
-func (l *Limiter) takeMore(ctx context.Context, c *call) error {
+func (l *Limiter) takeMore(ctx context.Context, c *call) (at time.Time, err error) {
 	if err := l.checkOpen(); err != nil {
-		return err
+		return at, err
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return at, err
 	}
-	_, err := l.charge(ctx, c, l.now(), 0, nil)
-	return err
+	return l.charge(ctx, c, l.now(), 0, nil)
 }
 
 // charge has the store take c's debits. If a bucket has seen newer limits than

@@ -27,7 +27,7 @@ type Lease struct {
 	mu     sync.Mutex
 	closed bool
 	rows   []row
-	debits []Debit // all charges so far, with receipts; each bucket's limits come first
+	debits []Debit // the charges so far, merged, with receipts; each bucket's limits come first
 	limits [2]int  // how many limits each of the debits has
 	own    int     // rows of the entity's limits; the others are only the parent's
 
@@ -201,12 +201,12 @@ func (le *Lease) Consume(ctx context.Context, amounts Amounts) error {
 	}
 	if !le.degraded {
 		c := le.call(amounts)
-		err := le.limiter.takeMore(ctx, c)
+		at, err := le.limiter.takeMore(ctx, c)
 		c.end()
 		switch {
 		case err == nil:
 			for i := range c.debits {
-				le.debits[i].Charges = append(le.debits[i].Charges, c.debits[i].Charges...)
+				le.debits[i].Charges = merged(append(le.debits[i].Charges, c.debits[i].Charges...), le.limits[i], at)
 			}
 			for name, n := range amounts {
 				if r := le.row(name); r != nil {
