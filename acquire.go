@@ -12,9 +12,8 @@ import (
 // and the store answers from memory, Allow allocates nothing.
 func (l *Limiter) Allow(ctx context.Context, req Request) error {
 	c := l.calls.Get().(*call) //nolint:forcetypeassert // the pool holds nothing else
+	defer l.done(c)
 	_, err := l.take(ctx, &req, 0, c)
-	c.end()
-	l.calls.Put(c)
 	if err != nil && l.admitsUnavailable(req.FailureMode, err) {
 		return nil
 	}
@@ -37,9 +36,8 @@ func (l *Limiter) Reserve(ctx context.Context, req Request) (*Lease, error) {
 		maxWait = min(maxWait, max(0, time.Until(deadline)))
 	}
 	c := l.calls.Get().(*call) //nolint:forcetypeassert // the pool holds nothing else
-	defer l.calls.Put(c)
+	defer l.done(c)
 	at, err := l.take(ctx, &req, maxWait, c)
-	c.end()
 	if err != nil {
 		if l.admitsUnavailable(req.FailureMode, err) {
 			return l.degradedLease(&req), nil
@@ -47,6 +45,12 @@ func (l *Limiter) Reserve(ctx context.Context, req Request) (*Lease, error) {
 		return nil, err
 	}
 	return l.newLease(&req, c, at), nil
+}
+
+// done ends a call for the next one, even if the store panics.
+func (l *Limiter) done(c *call) {
+	c.end()
+	l.calls.Put(c)
 }
 
 // Acquire is Reserve, and then sleeps until the tokens are there. If ctx ends

@@ -58,6 +58,7 @@ func (l *Limiter) take(ctx context.Context, req *Request, maxWait time.Duration,
 
 // takeMore charges what c asks for, under the limits it has.
 func (l *Limiter) takeMore(ctx context.Context, c *call) (at time.Time, err error) {
+	defer c.end()
 	if err := l.checkOpen(); err != nil {
 		return at, err
 	}

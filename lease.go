@@ -202,7 +202,6 @@ func (le *Lease) Consume(ctx context.Context, amounts Amounts) error {
 	if !le.degraded {
 		c := le.call(amounts)
 		at, err := le.limiter.takeMore(ctx, c)
-		c.end()
 		switch {
 		case err == nil:
 			for i := range c.debits {
