@@ -68,7 +68,7 @@ func TestStorePanics(t *testing.T) {
 				t.Errorf("%s: its context has not ended", what)
 			}
 			f.set(func(ctx context.Context) error { return ctx.Err() })
-			<-time.After(time.Minute)
+			time.Sleep(time.Minute) //nolint:forbidigo // the bubble's clock
 			reserve()
 			if err := l.Allow(ctx, lastResort(nil)); err != nil {
 				t.Errorf("after %s: got %v, want it admitted", what, err)
@@ -135,7 +135,7 @@ func TestProbePanics(t *testing.T) {
 		if l.Stats().Breaks != 1 {
 			t.Fatalf("got %d breaks, want 1", l.Stats().Breaks)
 		}
-		<-time.After(time.Second)
+		time.Sleep(time.Second) //nolint:forbidigo // the bubble's clock
 		f.set(func(context.Context) error { panic("a bug") })
 		panics(t, "the one who tries", func() { _ = l.Allow(t.Context(), req) })
 		f.set(nil)

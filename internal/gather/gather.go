@@ -22,6 +22,7 @@
 //     the batch still fits; they are the next batch.
 //   - The fate of the write is unknown: so it is for all of the batch, as for
 //     one who is alone. The Engine undoes it once.
+//   - The Engine panics: so do all callers of the batch. (panic.go)
 //
 // Adjusts, gives and reads of one bucket that wait at the same time are one
 // write or one read too.
@@ -79,6 +80,8 @@ type Answer struct {
 	At      bucket.Instant // that counted
 	Seen    bucket.Instant // the latest known of the bucket, At or later
 	Note    any            // from the Engine to the only member of a batch
+
+	panicked *panicked // instead of all that
 }
 
 // An Engine does what a batch says to one bucket, in one write. Of a batch of
@@ -246,6 +249,7 @@ func (g *Gatherer) Do(ctx context.Context, key zael.Key, m *Member) {
 		g.queue(sh, s, m)
 		sh.mu.Unlock()
 		g.wait(sh, m)
+		m.panicked.again()
 		return
 	}
 	s.busy = true
@@ -253,7 +257,7 @@ func (g *Gatherer) Do(ctx context.Context, key zael.Key, m *Member) {
 	sh.mu.Unlock()
 
 	begun := time.Now()
-	a := g.engine.Write(ctx, &f.Batch)
+	a := g.write(ctx, &f.Batch)
 
 	sh.mu.Lock()
 	woken := s.finish(g, f, &a, begun)
@@ -275,6 +279,7 @@ func (g *Gatherer) Do(ctx context.Context, key zael.Key, m *Member) {
 	if waits {
 		g.wait(sh, m)
 	}
+	m.panicked.again()
 }
 
 // queue puts m in line, and sees to it that somebody serves the line.

@@ -29,13 +29,16 @@ func (g *Gatherer) run(sh *shard, s *slot) {
 		wake(woken)
 
 		begun := time.Now()
-		a := g.engine.Write(f.ctx, &f.Batch)
+		a := g.write(f.ctx, &f.Batch)
 		f.cancel()
 
 		sh.mu.Lock()
 		woken = s.finish(g, f, &a, begun)
 		sh.mu.Unlock()
 		wake(woken)
+		if len(woken) == 0 {
+			a.panicked.again() // nobody is there to whom it could go on
+		}
 	}
 }
 
