@@ -121,7 +121,7 @@ func (l *Limiter) localError(key Key, err error) error {
 	if err != nil && errors.Is(err, ErrUnavailable) {
 		return l.unavailable(key, err)
 	}
-	return err
+	return ofClock(err)
 }
 
 // adopt takes over the newer definitions that the buckets have.
@@ -275,10 +275,10 @@ func (req *Request) check() error {
 		return err
 	}
 	if req.MaxWait < 0 {
-		return invalid("Request.MaxWait", req.MaxWait, "is negative")
+		return invalid("Request.MaxWait", req.MaxWait, "is negative: use 0 not to wait")
 	}
 	if req.FailureMode > FailOpen {
-		return invalid("Request.FailureMode", uint8(req.FailureMode), "is not FailClosed or FailOpen")
+		return invalid("Request.FailureMode", uint8(req.FailureMode), "is neither FailClosed nor FailOpen: use one of them, or 0 for the Limiter's")
 	}
 	if err := checkLimits("Request.Limits", req.Limits); err != nil {
 		return err

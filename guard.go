@@ -102,7 +102,7 @@ func (l *Limiter) ask(ctx context.Context, o *op, key Key, f func(context.Contex
 		}
 		return l.unavailable(key, cause)
 	}
-	return err
+	return ofClock(err)
 }
 
 // judge sorts what a store said.

@@ -76,7 +76,7 @@ const (
 
 func (c *Config) validate() error {
 	if c.FailureMode > FailOpen {
-		return invalid("Config.FailureMode", uint8(c.FailureMode), "is not FailClosed or FailOpen")
+		return invalid("Config.FailureMode", uint8(c.FailureMode), "is neither FailClosed nor FailOpen: use one of them, or 0 for FailClosed")
 	}
 	if c.Timeout < 0 {
 		return invalid("Config.Timeout", c.Timeout, "is negative: use 0 for the default of "+defaultTimeout.String())

@@ -61,7 +61,10 @@ func (l *Limiter) creation(e Entity) (Edit, error) {
 	if e.Name == "" {
 		e.Name = e.ID
 	}
-	e.CreatedAt = l.now().UTC()
+	var err error
+	if e.CreatedAt, err = l.date(); err != nil {
+		return Edit{}, err
+	}
 	e.Metadata = maps.Clone(e.Metadata)
 	details := map[string]string{"name": e.Name}
 	if e.ParentID != "" {
@@ -151,7 +154,11 @@ func (l *Limiter) DeleteEntity(ctx context.Context, id string) error {
 	if l.entities == nil {
 		return l.unsupported("EntityStore")
 	}
-	err := l.entities.DeleteEntity(ctx, id, l.event(l.now().UTC(), EntityDeleted, Scope{Entity: id}, nil))
+	now, err := l.date()
+	if err != nil {
+		return err
+	}
+	err = l.entities.DeleteEntity(ctx, id, l.event(now, EntityDeleted, Scope{Entity: id}, nil))
 	l.parents.drop(id)
 	l.sets.forget()
 	if errors.Is(err, ErrEntityNotFound) {
@@ -243,8 +250,12 @@ func (l *Limiter) setting(scope Scope, limits []Limit) (Edit, error) {
 	if err != nil {
 		return Edit{}, err
 	}
+	now, err := l.date()
+	if err != nil {
+		return Edit{}, err
+	}
 	if len(limits) == 0 {
-		return Edit{Event: l.event(l.now().UTC(), LimitsDeleted, scope, nil)}, nil
+		return Edit{Event: l.event(now, LimitsDeleted, scope, nil)}, nil
 	}
 	if err := checkLimits("limits", limits); err != nil {
 		return Edit{}, err
@@ -256,7 +267,7 @@ func (l *Limiter) setting(scope Scope, limits []Limit) (Edit, error) {
 		texts[i] = filled[i].String()
 	}
 	details := map[string]string{"limits": strings.Join(texts, ", ")}
-	return Edit{Limits: filled, Event: l.event(l.now().UTC(), LimitsSet, scope, details)}, nil
+	return Edit{Limits: filled, Event: l.event(now, LimitsSet, scope, details)}, nil
 }
 
 // set sets or deletes the limits of a scope.

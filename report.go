@@ -6,8 +6,6 @@ import (
 	"math"
 	"slices"
 	"time"
-
-	"github.com/zeroae/zael/bucket"
 )
 
 // CapacityOptions tune ResourceCapacity.
@@ -128,17 +126,6 @@ func addInt(a, b int64) int64 {
 	default:
 		return sum
 	}
-}
-
-// instant is now for the arithmetic.
-func (l *Limiter) instant() (bucket.Instant, error) { return instantOf(l.now()) }
-
-func instantOf(t time.Time) (bucket.Instant, error) {
-	at, err := bucket.At(t)
-	if err != nil {
-		return 0, invalid("Config.Clock", nil, trimRange(err))
-	}
-	return at, nil
 }
 
 // Usage reads what was taken, with totals. A store that does not count gives an

@@ -383,12 +383,18 @@ func TestClockOutOfRange(t *testing.T) {
 			t.Fatal(err)
 		}
 		for call, do := range callsOf(l) {
-			var v *zael.ValidationError
-			if err := do(t.Context(), ask(zael.Amounts{"rpm": 1}, zael.PerMinute("rpm", 1))); !errors.As(err, &v) {
-				t.Errorf("%s at %v: got %v, want a *ValidationError", call, now, err)
+			err := do(t.Context(), ask(zael.Amounts{"rpm": 1}, zael.PerMinute("rpm", 1)))
+			if invalidField(t, err, "Config.Clock"); !strings.HasSuffix(fmt.Sprint(err), " is more than 29 years from 2025-01-01: set the clock right") {
+				t.Errorf("%s at %v: got %v, want what is wrong and what helps", call, now, err)
 			}
 		}
 		_, err = l.ResourceCapacity(t.Context(), "gpt-4", "rpm", zael.CapacityOptions{})
 		invalidField(t, err, "Config.Clock")
+		scope := zael.Scope{Entity: "key-1"}
+		invalidField(t, l.SetLimits(t.Context(), scope, []zael.Limit{zael.PerMinute("rpm", 1)}), "Config.Clock")
+		invalidField(t, l.DeleteLimits(t.Context(), scope), "Config.Clock")
+		_, err = l.CreateEntity(t.Context(), zael.Entity{ID: "key-1"})
+		invalidField(t, err, "Config.Clock")
+		invalidField(t, l.DeleteEntity(t.Context(), "key-1"), "Config.Clock")
 	}
 }

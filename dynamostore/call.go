@@ -132,7 +132,7 @@ func (s *Store) instant(ctx context.Context, now time.Time) (time.Time, bucket.I
 	}
 	at, err := bucket.At(now)
 	if err != nil {
-		return now, 0, invalid("now", now.UTC().Format(time.RFC3339), err.Error())
+		return now, 0, invalid("now", nil, err.Error())
 	}
 	return now, at, nil
 }

@@ -142,7 +142,7 @@ func New(client client, table string, config *Config) (*Store, error) {
 		return nil, invalid("client", nil, "is nil: use NewClient")
 	}
 	if table == "" {
-		return nil, invalid("table", table, "is empty")
+		return nil, invalid("table", table, "is empty: name one, such as that of TableName")
 	}
 	if err := c.Validate(); err != nil {
 		return nil, err

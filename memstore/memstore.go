@@ -179,7 +179,7 @@ func (s *Store) apply(c call, places []place, debits []zael.Debit) (fresh int, e
 func instantOf(now time.Time) (bucket.Instant, error) {
 	at, err := bucket.At(now)
 	if err != nil {
-		return 0, &zael.ValidationError{Field: "now", Value: now.UTC().Format(time.RFC3339), Reason: err.Error()}
+		return 0, &zael.ValidationError{Field: "now", Reason: err.Error()}
 	}
 	return at, nil
 }

@@ -89,7 +89,7 @@ func (o *op) load(now time.Time, debits []zael.Debit) error {
 func instantOf(now time.Time) (bucket.Instant, error) {
 	at, err := bucket.At(now)
 	if err != nil {
-		return 0, &zael.ValidationError{Field: "now", Value: now.UTC().Format(time.RFC3339), Reason: err.Error()}
+		return 0, &zael.ValidationError{Field: "now", Reason: err.Error()}
 	}
 	return at, nil
 }

@@ -74,13 +74,13 @@ func (c *Config) withDefaults() (Config, error) {
 		out = *c
 	}
 	if out.Synchronous > SyncNormal {
-		return out, &zael.ValidationError{Field: "Config.Synchronous", Value: uint8(out.Synchronous), Reason: "is neither SyncFull nor SyncNormal"}
+		return out, &zael.ValidationError{Field: "Config.Synchronous", Value: uint8(out.Synchronous), Reason: "is neither SyncFull nor SyncNormal: use one of them, or 0 for SyncFull"}
 	}
 	if out.Retention == 0 {
 		out.Retention = defaultRetention
 	}
 	if out.Retention < leastRetention {
-		return out, &zael.ValidationError{Field: "Config.Retention", Value: out.Retention, Reason: fmt.Sprintf("is less than %v", leastRetention)}
+		return out, &zael.ValidationError{Field: "Config.Retention", Value: out.Retention, Reason: fmt.Sprintf("is less than %v: use 0 for the default of 90 days", leastRetention)}
 	}
 	return out, nil
 }

@@ -84,7 +84,7 @@ func newReference() *reference {
 func (s *reference) at(now time.Time) (bucket.Instant, error) {
 	at, err := bucket.At(now)
 	if err != nil {
-		return 0, &zael.ValidationError{Field: "now", Value: now, Reason: err.Error()}
+		return 0, &zael.ValidationError{Field: "now", Reason: err.Error()}
 	}
 	s.latest = max(s.latest, at)
 	return s.instant(s, at), nil
