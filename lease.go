@@ -14,7 +14,7 @@ import (
 // Release and Settle only record what was really used; Commit then charges or
 // gives back the difference, which never refuses and may leave debt. A lease
 // that is never ended keeps what was taken. Its methods may be called
-// concurrently.
+// concurrently, and none waits for another.
 //
 // After a cascade everything counts for the parent's bucket as well.
 type Lease struct {
@@ -189,39 +189,80 @@ func (le *Lease) check(verb string, amounts Amounts, how how) error {
 }
 
 // Consume takes more now, all or nothing, as Reserve does without MaxWait. A
-// refusal leaves the lease as it was.
+// refusal leaves the lease as it was. If the lease is ended meanwhile, what was
+// taken is given back, and the error is ErrLeaseClosed.
 func (le *Lease) Consume(ctx context.Context, amounts Amounts) error {
+	c, err := le.consuming(amounts)
+	if err != nil {
+		return err
+	}
+	var at time.Time
+	if !le.degraded {
+		if at, err = le.limiter.takeMore(ctx, c); err != nil {
+			if !le.limiter.admitsUnavailable(le.mode, err) {
+				return err
+			}
+			c.reset() // nothing was taken
+		}
+	}
+	if le.consumed(c, amounts, at) {
+		return nil
+	}
+	_ = le.limiter.adjust(ctx, c.back()) // else it refills
+	return ErrLeaseClosed
+}
+
+// back gives back what the call took.
+func (c *call) back() []Debit {
+	var debits []Debit
+	for _, d := range c.debits {
+		var charges []Charge
+		for _, ch := range d.Charges {
+			if ch.Amount > 0 {
+				charges = append(charges, Charge{Name: ch.Name, Definition: ch.Definition, Amount: -ch.Amount, Receipt: ch.Receipt})
+			}
+		}
+		if len(charges) > 0 {
+			debits = append(debits, Debit{Key: d.Key, Charges: charges})
+		}
+	}
+	return debits
+}
+
+// consuming is the call that takes amounts under the limits that the lease has.
+func (le *Lease) consuming(amounts Amounts) (*call, error) {
 	le.mu.Lock()
 	defer le.mu.Unlock()
 	if le.closed {
-		return ErrLeaseClosed
+		return nil, ErrLeaseClosed
 	}
 	if err := le.check("Consume", amounts, adds); err != nil {
-		return err
+		return nil, err
 	}
-	if !le.degraded {
-		c := le.call(amounts)
-		at, err := le.limiter.takeMore(ctx, c)
-		switch {
-		case err == nil:
-			for i := range c.debits {
-				le.debits[i].Charges = merged(append(le.debits[i].Charges, c.debits[i].Charges...), le.limits[i], at)
-			}
-			for name, n := range amounts {
-				if r := le.row(name); r != nil {
-					r.taken += n
-				}
-			}
-		case !le.limiter.admitsUnavailable(le.mode, err):
-			return err
-		}
+	return le.call(amounts), nil
+}
+
+// consumed adds what c took to the lease, unless that was ended.
+func (le *Lease) consumed(c *call, amounts Amounts, at time.Time) bool {
+	le.mu.Lock()
+	defer le.mu.Unlock()
+	if le.closed {
+		return false
+	}
+	for i := range c.debits {
+		le.debits[i].Charges = merged(append(le.debits[i].Charges, c.debits[i].Charges...), le.limits[i], at)
 	}
 	for name, n := range amounts {
-		if r := le.row(name); r != nil {
-			r.used += n
+		r := le.row(name)
+		if r == nil {
+			continue
 		}
+		if len(c.debits) > 0 {
+			r.taken += n
+		}
+		r.used = min(r.used+n, bucket.MaxAmount) // others may have added meanwhile
 	}
-	return nil
+	return true
 }
 
 // call asks for amounts under the limits that the lease has.
@@ -247,12 +288,11 @@ func (le *Lease) call(amounts Amounts) *call {
 // the amounts taken stand, and it is an error unless the failure mode is open.
 // A lease that was ended gives ErrLeaseClosed.
 func (le *Lease) Commit(ctx context.Context) error {
-	le.mu.Lock()
-	defer le.mu.Unlock()
-	if le.closed {
-		return ErrLeaseClosed
+	debits, err := le.end(false)
+	if err != nil {
+		return err
 	}
-	return le.end(ctx)
+	return le.settle(ctx, debits)
 }
 
 // Rollback ends the lease and gives back what has not refilled by itself. It
@@ -261,24 +301,33 @@ func (le *Lease) Commit(ctx context.Context) error {
 // the tokens refill by themselves; that is an error unless the failure mode is
 // open.
 func (le *Lease) Rollback(ctx context.Context) error {
+	debits, err := le.end(true)
+	if err != nil {
+		return nil //nolint:nilerr // it was ended before
+	}
+	return le.settle(ctx, debits)
+}
+
+// end closes the lease and returns what brings the buckets to what was used, or
+// to nothing.
+func (le *Lease) end(undo bool) ([]Debit, error) {
 	le.mu.Lock()
 	defer le.mu.Unlock()
 	if le.closed {
-		return nil
+		return nil, ErrLeaseClosed
 	}
-	for i := range le.rows {
-		le.rows[i].used = 0
+	le.closed = true
+	if undo {
+		for i := range le.rows {
+			le.rows[i].used = 0
+		}
 	}
-	return le.end(ctx)
+	return le.difference(), nil
 }
 
-// end closes the lease and brings the buckets to what was used.
-func (le *Lease) end(ctx context.Context) error {
-	le.closed = true
-	if le.degraded {
-		return nil
-	}
-	err := le.limiter.adjust(ctx, le.difference())
+// settle makes the last change.
+func (le *Lease) settle(ctx context.Context, debits []Debit) error {
+	err := le.limiter.adjust(ctx, debits)
 	if err != nil && le.limiter.admitsUnavailable(le.mode, err) {
 		return nil
 	}
