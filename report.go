@@ -3,9 +3,10 @@ package zael
 import (
 	"cmp"
 	"context"
-	"math"
 	"slices"
 	"time"
+
+	"github.com/zeroae/zael/internal/saturate"
 )
 
 // CapacityOptions tune ResourceCapacity.
@@ -82,8 +83,8 @@ func (l *Limiter) ResourceCapacity(ctx context.Context, resource, limit string, 
 	}
 	slices.SortFunc(sum.Entities, func(a, b EntityCapacity) int { return cmp.Compare(a.Entity, b.Entity) })
 	for _, e := range sum.Entities {
-		sum.Capacity = addInt(sum.Capacity, e.Capacity)
-		sum.Available = addInt(sum.Available, e.Available)
+		sum.Capacity = saturate.Add(sum.Capacity, e.Capacity)
+		sum.Available = saturate.Add(sum.Available, e.Available)
 	}
 	sum.Utilization = utilization(sum.Capacity, sum.Available)
 	return sum, nil
@@ -116,18 +117,6 @@ func utilization(capacity, available int64) float64 {
 	return max(0, 100*(1-float64(available)/float64(capacity)))
 }
 
-// addInt stops at the ends of int64.
-func addInt(a, b int64) int64 {
-	switch sum := a + b; {
-	case a > 0 && b > 0 && sum < 0:
-		return math.MaxInt64
-	case a < 0 && b < 0 && sum >= 0:
-		return math.MinInt64
-	default:
-		return sum
-	}
-}
-
 // Usage reads what was taken, with totals. A store that does not count gives an
 // error matching errors.ErrUnsupported. It runs as long as ctx lets it. Other
 // errors: *ValidationError, *UnavailableError.
@@ -150,9 +139,9 @@ func (l *Limiter) Usage(ctx context.Context, q UsageQuery) (Usage, error) {
 	}
 	u.Records = records
 	for _, r := range records {
-		u.Events = addInt(u.Events, r.Events)
+		u.Events = saturate.Add(u.Events, r.Events)
 		for name, n := range r.Amounts {
-			u.Amounts[name] = addInt(u.Amounts[name], n)
+			u.Amounts[name] = saturate.Add(u.Amounts[name], n)
 		}
 	}
 	return u, nil

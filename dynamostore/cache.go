@@ -5,6 +5,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/saturate"
 )
 
 // A cache has the last states of buckets that this process has seen. They
@@ -124,8 +125,8 @@ func (e *entry) likely(now bucket.Instant) *record {
 		l := &r.limits[i]
 		drip, burst := l.def.Drip(now), l.def.Burst*l.def.Unit()
 		more := min(e.flow[i]*float64(now-e.at), float64(burst))
-		if top := satAdd(drip, burst); l.mark < top {
-			l.mark = min(satAdd(max(l.mark, l.def.Drip(e.at)), int64(more)), top)
+		if top := saturate.Add(drip, burst); l.mark < top {
+			l.mark = min(saturate.Add(max(l.mark, l.def.Drip(e.at)), int64(more)), top)
 		}
 	}
 	return &r

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/saturate"
 )
 
 // A piece is what an operation makes of a mark, with the stretch of marks for
@@ -26,7 +27,7 @@ func (p *piece) of(mark int64) int64 {
 	if p.set {
 		return p.n
 	}
-	return satAdd(mark, p.n)
+	return saturate.Add(mark, p.n)
 }
 
 // A path is how a guessed mark goes through the operations of one write, one
@@ -45,16 +46,16 @@ func (p *path) within(lo, hi int64) {
 		return // one number, which the caller has looked at
 	}
 	if lo != math.MinInt64 {
-		p.lo = max(p.lo, satSub(lo, p.n))
+		p.lo = max(p.lo, saturate.Sub(lo, p.n))
 	}
 	if hi != math.MaxInt64 {
-		p.hi = min(p.hi, satSub(hi, p.n))
+		p.hi = min(p.hi, saturate.Sub(hi, p.n))
 	}
 }
 
 func (p *path) add(n int64) {
 	p.n += n
-	p.mark = satAdd(p.mark, n)
+	p.mark = saturate.Add(p.mark, n)
 }
 
 func (p *path) put(mark int64) {
@@ -188,22 +189,4 @@ func (p *path) move(lo, by int64) {
 	}
 	p.within(lo, hi)
 	p.add(by)
-}
-
-func satAdd(a, b int64) int64 {
-	switch sum := a + b; {
-	case a > 0 && b > 0 && sum < 0:
-		return math.MaxInt64
-	case a < 0 && b < 0 && sum >= 0:
-		return math.MinInt64
-	default:
-		return sum
-	}
-}
-
-func satSub(a, b int64) int64 {
-	if b == math.MinInt64 {
-		return satAdd(satAdd(a, math.MaxInt64), 1)
-	}
-	return satAdd(a, -b)
 }

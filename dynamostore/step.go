@@ -7,6 +7,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/saturate"
 )
 
 // A step is what a write does to one limit, and where that is right.
@@ -179,11 +180,11 @@ func (o *op) bound(p *path, own []zael.Charge) {
 	room, charges := p.def.Burst*p.def.Unit(), o.kind == keeps
 	for i := range own {
 		if c := &own[i]; c.Amount >= 0 {
-			room, charges = satAdd(room, c.Amount*p.def.Unit()), true
+			room, charges = saturate.Add(room, c.Amount*p.def.Unit()), true
 		}
 	}
 	if charges {
-		p.within(math.MinInt64, satAdd(p.mark, room))
+		p.within(math.MinInt64, saturate.Add(p.mark, room))
 	}
 }
 

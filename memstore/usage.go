@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"iter"
 	"maps"
-	"math"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/saturate"
 )
 
 // hoursKept is how many hours of usage are kept: the newest that had any.
@@ -48,7 +48,7 @@ func (u *usage) count(now time.Time, debits []zael.Debit, events int64) {
 		row.events += events
 		for _, ch := range debits[i].Charges {
 			if ch.Amount != 0 {
-				row.amounts[ch.Name] = plus(row.amounts[ch.Name], ch.Amount)
+				row.amounts[ch.Name] = saturate.Add(row.amounts[ch.Name], ch.Amount)
 			}
 		}
 	}
@@ -80,17 +80,6 @@ func (u *usage) deleteEntity(id string) (found bool) {
 		})
 	}
 	return found
-}
-
-// plus stops at the ends of int64.
-func plus(a, b int64) int64 {
-	switch {
-	case b > 0 && a > math.MaxInt64-b:
-		return math.MaxInt64
-	case b < 0 && a < math.MinInt64-b:
-		return math.MinInt64
-	}
-	return a + b
 }
 
 func hourOf(t time.Time) int64 {
@@ -142,9 +131,9 @@ func (u *usage) records(q zael.UsageQuery) []zael.UsageRecord {
 				}
 				sums[p] = sum
 			}
-			sum.Events = plus(sum.Events, row.events)
+			sum.Events = saturate.Add(sum.Events, row.events)
 			for name, n := range row.amounts {
-				sum.Amounts[name] = plus(sum.Amounts[name], n)
+				sum.Amounts[name] = saturate.Add(sum.Amounts[name], n)
 			}
 		}
 	}

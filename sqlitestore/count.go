@@ -3,10 +3,10 @@ package sqlitestore
 import (
 	"database/sql/driver"
 	"encoding/json"
-	"math"
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/saturate"
 )
 
 // A tallyKey names a row of the table usage.
@@ -25,18 +25,7 @@ func (n *tally) add(name string, amount int64) {
 	if n.amounts == nil {
 		n.amounts = zael.Amounts{}
 	}
-	n.amounts[name] = plus(n.amounts[name], amount)
-}
-
-// plus stops at the ends of int64.
-func plus(a, b int64) int64 {
-	switch {
-	case b > 0 && a > math.MaxInt64-b:
-		return math.MaxInt64
-	case b < 0 && a < math.MinInt64-b:
-		return math.MinInt64
-	}
-	return a + b
+	n.amounts[name] = saturate.Add(n.amounts[name], amount)
 }
 
 func hourOf(t time.Time) int64 {
@@ -77,7 +66,7 @@ func (t *txn) count(r *row, charges []zael.Charge, hour, events int64) {
 		}
 		if inRow {
 			if l := r.find(ch.Name); l != nil {
-				l.used, l.counted = plus(l.used, ch.Amount), true
+				l.used, l.counted = saturate.Add(l.used, ch.Amount), true
 				continue
 			}
 		}

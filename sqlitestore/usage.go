@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/saturate"
 )
 
 // Usage implements zael.UsageStore. It keeps one window at a time in memory.
@@ -75,7 +76,7 @@ func (s *Store) window(ctx context.Context, q zael.UsageQuery, first int64) (rec
 				sum = new(tally)
 				sums[key] = sum
 			}
-			sum.events = plus(sum.events, n.events)
+			sum.events = saturate.Add(sum.events, n.events)
 			for name, amount := range n.amounts {
 				sum.add(name, amount)
 			}

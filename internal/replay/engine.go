@@ -11,6 +11,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/saturate"
 )
 
 // progressEvery is in rows; the context is looked at as often.
@@ -227,8 +228,8 @@ func (e *engine) count(i int, r *row, b *oneBucket, u *use, admitted bool) {
 	l := &e.limits[i]
 	take, settle := r.take[i], r.settle[i]
 	l.add(&b.track, r.at, l.drip, l.ahead, take, settle)
-	l.demand = satAdd(l.demand, settle)
-	u.demand = satAdd(u.demand, settle)
+	l.demand = saturate.Add(l.demand, settle)
+	u.demand = saturate.Add(u.demand, settle)
 	if e.refused[i] {
 		l.refused++
 		u.refused++
@@ -236,8 +237,8 @@ func (e *engine) count(i int, r *row, b *oneBucket, u *use, admitted bool) {
 	if !admitted {
 		return
 	}
-	l.admitted = satAdd(l.admitted, settle)
-	u.admitted = satAdd(u.admitted, settle)
+	l.admitted = saturate.Add(l.admitted, settle)
+	u.admitted = saturate.Add(u.admitted, settle)
 	if settle == 0 {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/saturate"
 )
 
 // maxBins bounds a series.
@@ -115,8 +116,8 @@ func (b *bin) add(other bin) {
 }
 
 func (u *use) add(other use) {
-	u.demand = satAdd(u.demand, other.demand)
-	u.admitted = satAdd(u.admitted, other.admitted)
+	u.demand = saturate.Add(u.demand, other.demand)
+	u.admitted = saturate.Add(u.admitted, other.admitted)
 	u.refused += other.refused
 	u.level = max(u.level, other.level)
 }
@@ -127,13 +128,4 @@ func floorDiv(a, b int64) int64 {
 		q--
 	}
 	return q
-}
-
-// satAdd adds amounts that are not negative; more than int64 holds stays at its
-// end.
-func satAdd(a, b int64) int64 {
-	if s := a + b; s >= a {
-		return s
-	}
-	return 1<<63 - 1
 }

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/saturate"
 )
 
 // writeUsageCSV writes a line for each record, with a column for each limit.
@@ -46,12 +46,12 @@ func (a *app) printUsageChart(u *zael.Usage, window zael.Window) {
 		if len(starts) == 0 || !starts[len(starts)-1].Equal(r.Start) {
 			starts = append(starts, r.Start)
 		}
-		events[r.Start] = plus(events[r.Start], r.Events)
+		events[r.Start] = saturate.Add(events[r.Start], r.Events)
 		for name, n := range r.Amounts {
 			if amounts[name] == nil {
 				amounts[name] = map[time.Time]int64{}
 			}
-			amounts[name][r.Start] = plus(amounts[name][r.Start], n)
+			amounts[name][r.Start] = saturate.Add(amounts[name][r.Start], n)
 		}
 	}
 	a.printBars("acquires", events, starts, window)
@@ -59,17 +59,6 @@ func (a *app) printUsageChart(u *zael.Usage, window zael.Window) {
 		fmt.Fprintln(a.out)
 		a.printBars(name, amounts[name], starts, window)
 	}
-}
-
-// plus stops at the ends of int64.
-func plus(a, b int64) int64 {
-	switch {
-	case b > 0 && a > math.MaxInt64-b:
-		return math.MaxInt64
-	case b < 0 && a < math.MinInt64-b:
-		return math.MinInt64
-	}
-	return a + b
 }
 
 func (a *app) printBars(what string, values map[time.Time]int64, starts []time.Time, window zael.Window) {
