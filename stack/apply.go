@@ -4,12 +4,16 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+
+	"github.com/zeroae/zael"
 )
 
 // A Change is what Apply is to bring about.
@@ -94,12 +98,19 @@ func (s *Stack) Apply(ctx context.Context, c Change) (*Result, error) {
 			return nil, err
 		}
 	}
+	if c.CodeBucket != "" && !regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`).MatchString(c.CodeBucket) {
+		return nil, invalid("CodeBucket", c.CodeBucket, "is not the name of a bucket of S3: 3 to 63 lower-case letters, digits, dots and -")
+	}
 	c.By = cmp.Or(c.By, "zael "+s.version)
 	c.Code.Version = cmp.Or(c.Code.Version, s.version)
-	for range rounds {
+	for n := range rounds {
 		result, err := s.applyOnce(ctx, &c)
-		if err != nil || result != nil {
+		if err != nil && !vanished(err) || result != nil {
 			return result, err
+		}
+		// What others did is not seen everywhere at once.
+		if err := s.pause(ctx, n); err != nil {
+			return nil, fmt.Errorf("stack: looking for %s again: %w", s.name, err)
 		}
 	}
 	return nil, &Error{Op: "update", Stack: s.name, Reason: "others keep changing it: try again later"}
@@ -117,6 +128,8 @@ func (s *Stack) applyOnce(ctx context.Context, c *Change) (*Result, error) {
 		return s.create(ctx, c)
 	case d.busy():
 		return nil, s.waitForOther(ctx, d.id, c.Progress)
+	case d.stands():
+		return s.update(ctx, c, d)
 	}
 	stuck := func(advice string) error {
 		reason := fmt.Sprintf("it is %s", d.status)
@@ -126,9 +139,6 @@ func (s *Stack) applyOnce(ctx context.Context, c *Change) (*Result, error) {
 		return &Error{Op: "update", Stack: s.name, Reason: reason + ": " + advice}
 	}
 	switch d.status {
-	case types.StackStatusCreateComplete, types.StackStatusUpdateComplete, types.StackStatusUpdateRollbackComplete,
-		types.StackStatusImportComplete, types.StackStatusImportRollbackComplete:
-		return s.update(ctx, c, d)
 	case types.StackStatusReviewInProgress:
 		// A change set that nobody has executed has left the name and nothing else.
 		if c.Options == nil {
@@ -167,7 +177,7 @@ func (s *Stack) create(ctx context.Context, c *Change) (*Result, error) {
 		return nil, nil // another program was first
 	}
 	if err != nil {
-		return nil, &Error{Op: "create", Stack: s.name, Reason: "CloudFormation refused", Cause: err}
+		return nil, s.refused(ctx, "create", "CloudFormation refused", err)
 	}
 	if c.NoWait {
 		return s.begun(ctx, aws.ToString(out.StackId), nil)
@@ -185,9 +195,6 @@ func (s *Stack) create(ctx context.Context, c *Change) (*Result, error) {
 
 // update brings a stack that stands to what is wanted.
 func (s *Stack) update(ctx context.Context, c *Change, d *deployed) (*Result, error) {
-	if err := s.checkBefore(ctx, c); err != nil {
-		return nil, err
-	}
 	template, err := s.templateOf(ctx, d.id)
 	if err != nil {
 		return nil, err
@@ -197,6 +204,9 @@ func (s *Stack) update(ctx context.Context, c *Change, d *deployed) (*Result, er
 		return nil, err
 	case theirs:
 		return nil, &Error{Op: "update", Stack: s.name, Reason: "it was made by another program, such as zae-limiter, and stays as it is: use another name"}
+	}
+	if err := s.checkBefore(ctx, c); err != nil {
+		return nil, err
 	}
 	if c.OnlyUpgrade {
 		if newer, err := s.isNewer(template); err != nil || newer {
@@ -212,11 +222,8 @@ func (s *Stack) update(ctx context.Context, c *Change, d *deployed) (*Result, er
 	}
 	outcome := Unchanged
 	if w.protect != d.protected {
-		_, err := s.formation.UpdateTerminationProtection(ctx, &cloudformation.UpdateTerminationProtectionInput{
-			StackName: &d.id, EnableTerminationProtection: aws.Bool(w.protect),
-		})
-		if err != nil {
-			return nil, &Error{Op: "update", Stack: s.name, Reason: "changing its protection from deletion", Cause: err}
+		if err := s.protect(ctx, d, "update", w.protect); err != nil {
+			return nil, err
 		}
 		outcome = Updated
 	}
@@ -229,6 +236,17 @@ func (s *Stack) update(ctx context.Context, c *Change, d *deployed) (*Result, er
 	return s.changeSet(ctx, c, d, types.ChangeSetTypeUpdate, outcome)
 }
 
+// protect has CloudFormation refuse to delete a stack, or no longer.
+func (s *Stack) protect(ctx context.Context, d *deployed, op string, on bool) error {
+	_, err := s.formation.UpdateTerminationProtection(ctx, &cloudformation.UpdateTerminationProtectionInput{
+		StackName: &d.id, EnableTerminationProtection: &on,
+	})
+	if err != nil {
+		return s.refused(ctx, op, "changing its protection from deletion", err)
+	}
+	return nil
+}
+
 // checkBefore refuses to change what is for other versions.
 func (s *Stack) checkBefore(ctx context.Context, c *Change) error {
 	if c.skipVersions {
@@ -236,7 +254,7 @@ func (s *Stack) checkBefore(ctx context.Context, c *Change) error {
 	}
 	r, err := s.readRecord(ctx)
 	if err != nil || r == nil {
-		return err
+		return s.noTable(err)
 	}
 	return judge(r, s.version).err
 }
@@ -262,6 +280,17 @@ func (s *Stack) result(ctx context.Context, c *Change, d *deployed, o Outcome, c
 		return nil, fmt.Errorf("stack: %s is %s, but its versions could not be noted: %w", s.name, d.status, err)
 	}
 	return result, nil
+}
+
+// refused is the error of a call that was to change the stack.
+func (s *Stack) refused(ctx context.Context, op, reason string, err error) error {
+	switch {
+	case ctx.Err() != nil: // the answer is missing: it may have begun
+		return &WaitError{Stack: s.name, Cause: ctx.Err()}
+	case errors.Is(err, zael.ErrUnavailable):
+		reason = "CloudFormation does not answer as it should, and may have begun"
+	}
+	return &Error{Op: op, Stack: s.name, Reason: reason, Cause: err}
 }
 
 // token has AWS know a call that the library repeats.

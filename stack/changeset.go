@@ -2,12 +2,16 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+
+	"github.com/zeroae/zael"
 )
 
 // changeSet makes a change set and executes it. Of kind CREATE it makes the stack
@@ -22,8 +26,9 @@ func (s *Stack) changeSet(ctx context.Context, c *Change, d *deployed, kind type
 	if err != nil {
 		return nil, err
 	}
+	name := token()
 	in := &cloudformation.CreateChangeSetInput{
-		StackName: &s.name, ChangeSetName: aws.String(token()), ChangeSetType: kind,
+		StackName: &s.name, ChangeSetName: &name, ChangeSetType: kind,
 		TemplateBody: &s.template, Parameters: w.parameters(), Tags: w.tagList(), Capabilities: capabilities(),
 		ClientToken: aws.String(token()),
 	}
@@ -35,13 +40,19 @@ func (s *Stack) changeSet(ctx context.Context, c *Change, d *deployed, kind type
 	case says(err, "_IN_PROGRESS") || says(err, "does not exist") || isCode(err, "AlreadyExistsException"):
 		return nil, nil
 	case err != nil:
-		return nil, &Error{Op: op, Stack: s.name, Reason: "CloudFormation refused", Cause: err}
+		if ctx.Err() != nil || errors.Is(err, zael.ErrUnavailable) { // the answer is missing: it may be there
+			s.dropChangeSet(ctx, d, name)
+		}
+		return nil, s.refused(ctx, op, "CloudFormation refused", err)
 	}
+	executed := false
+	defer func() {
+		if !executed {
+			s.dropChangeSet(ctx, d, name)
+		}
+	}()
 	set := out.Id
 	changes, fate, err := s.awaitChangeSet(ctx, aws.ToString(set))
-	if fate != setReady {
-		s.dropChangeSet(ctx, set)
-	}
 	switch {
 	case err != nil:
 		return nil, err
@@ -55,22 +66,25 @@ func (s *Stack) changeSet(ctx context.Context, c *Change, d *deployed, kind type
 	// from here on, CloudFormation does not execute the set.
 	again, err := s.describe(ctx, s.name)
 	if err != nil || !d.same(again) {
-		s.dropChangeSet(ctx, set)
 		return nil, err
 	}
 	watching, err := s.watch(ctx, d.id, c.Progress)
 	if err != nil {
 		return nil, err
 	}
+	if before == nil && w.protect != d.protected { // an update has seen to it before
+		if err := s.protect(ctx, d, op, w.protect); err != nil {
+			return nil, err
+		}
+	}
 	_, err = s.formation.ExecuteChangeSet(ctx, &cloudformation.ExecuteChangeSetInput{ChangeSetName: set, ClientRequestToken: aws.String(token())})
 	if isCode(err, "ChangeSetNotFound", "ChangeSetNotFoundException", "InvalidChangeSetStatus", "InvalidChangeSetStatusException") || says(err, "_IN_PROGRESS") {
-		s.dropChangeSet(ctx, set)
 		return nil, nil
 	}
 	if err != nil {
-		s.dropChangeSet(ctx, set)
-		return nil, &Error{Op: op, Stack: s.name, Reason: "CloudFormation would not execute the change set", Cause: err}
+		return nil, s.refused(ctx, op, "CloudFormation would not execute the change set", err)
 	}
+	executed = true
 	if c.NoWait {
 		return s.begun(ctx, d.id, changes)
 	}
@@ -138,7 +152,13 @@ func (s *Stack) awaitChangeSet(ctx context.Context, id string) ([]ResourceChange
 	}
 }
 
-// dropChangeSet removes a change set that was not executed, as well as it can.
-func (s *Stack) dropChangeSet(ctx context.Context, id *string) {
-	_, _ = s.formation.DeleteChangeSet(context.WithoutCancel(ctx), &cloudformation.DeleteChangeSetInput{ChangeSetName: id})
+// dropTimeout is how long a change set may take to go: somebody may wait for the end.
+const dropTimeout = 5 * time.Second
+
+// dropChangeSet removes a change set that was not executed, as well as it can, also
+// when ctx is done.
+func (s *Stack) dropChangeSet(ctx context.Context, d *deployed, name string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropTimeout)
+	defer cancel()
+	_, _ = s.formation.DeleteChangeSet(ctx, &cloudformation.DeleteChangeSetInput{ChangeSetName: &name, StackName: &d.id})
 }

@@ -1,9 +1,11 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"time"
 
@@ -47,6 +49,11 @@ func (s *Stack) describe(ctx context.Context, nameOrID string) (*deployed, error
 	for _, p := range found.Parameters {
 		d.params[aws.ToString(p.ParameterKey)] = aws.ToString(p.ParameterValue)
 	}
+	for _, name := range []string{paramAggregator, paramAlarms, paramDeletionProtection} { // as AWS's tools may spell them
+		if yes, err := strconv.ParseBool(d.params[name]); err == nil {
+			d.params[name] = strconv.FormatBool(yes)
+		}
+	}
 	for _, t := range found.Tags {
 		d.tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
 	}
@@ -65,18 +72,29 @@ func (d *deployed) busy() bool {
 	return strings.HasSuffix(string(d.status), "_IN_PROGRESS") && d.status != types.StackStatusReviewInProgress
 }
 
+// stands tells whether it can be updated.
+func (d *deployed) stands() bool {
+	switch d.status {
+	case types.StackStatusCreateComplete, types.StackStatusUpdateComplete, types.StackStatusUpdateRollbackComplete,
+		types.StackStatusImportComplete, types.StackStatusImportRollbackComplete:
+		return true
+	}
+	return false
+}
+
 // same tells whether nobody has changed the stack.
 func (d *deployed) same(now *deployed) bool {
 	return now != nil && d.id == now.id && d.status == now.status && d.updated.Equal(now.updated) &&
 		maps.Equal(d.params, now.params) && maps.Equal(d.tags, now.tags)
 }
 
-// lambda is the version of the function's code; empty without a function.
+// lambda is the version of the function's code, "(devel)" if nobody told it; empty
+// without a function.
 func (d *deployed) lambda() string {
 	if d.params[paramAggregator] != "true" {
 		return ""
 	}
-	return d.params[paramCodeVersion]
+	return cmp.Or(d.params[paramCodeVersion], devel)
 }
 
 // templateOf is the template that a stack was deployed with, as it was sent.

@@ -38,6 +38,26 @@ func (e *Error) Error() string {
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
+// A WaitError says that waiting for CloudFormation came to an end before it was done:
+// the context did, or AWS did not answer. What was begun goes on.
+type WaitError struct {
+	Stack  string
+	Status string // as it was last seen; empty: not seen yet
+	Cause  error
+}
+
+// Error names the stack and the cause.
+func (e *WaitError) Error() string {
+	s := "stack: waiting for " + e.Stack
+	if e.Status != "" {
+		s += ", which is " + e.Status
+	}
+	return s + ": " + e.Cause.Error()
+}
+
+// Unwrap gives the cause.
+func (e *WaitError) Unwrap() error { return e.Cause }
+
 // A VersionError says that this program, the aggregator and the table are not of
 // versions that go together.
 type VersionError struct {
@@ -79,6 +99,12 @@ func isCode(err error, codes ...string) bool {
 func says(err error, text string) bool {
 	e, ok := errors.AsType[smithy.APIError](err)
 	return ok && e.ErrorCode() == "ValidationError" && strings.Contains(e.ErrorMessage(), text)
+}
+
+// vanished tells whether AWS answered that there is no such stack.
+func vanished(err error) bool {
+	e, ok := errors.AsType[smithy.APIError](err)
+	return says(err, "does not exist") && ok && strings.HasPrefix(e.ErrorMessage(), "Stack")
 }
 
 // denied tells whether the caller may not do it.

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+
+	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/pause"
 )
 
@@ -101,48 +104,59 @@ func (w *watch) ended(status types.StackStatus) bool {
 }
 
 // wait returns when CloudFormation has done what it was asked for since the watch
-// began. A stack that was deleted long ago may be unknown: nil.
+// began. A stack that was deleted may be unknown: nil.
 func (w *watch) wait(ctx context.Context) (*deployed, error) {
+	return w.until(ctx, func(d *deployed) bool {
+		return w.ended(d.status) // just after the call the old status may still stand
+	})
+}
+
+// until returns when CloudFormation does nothing and done says so; nil if the stack
+// is gone.
+func (w *watch) until(ctx context.Context, done func(*deployed) bool) (*deployed, error) {
+	status := ""
 	for n := 0; ; n++ {
 		d, err := w.s.describe(ctx, w.id)
-		if err != nil || d == nil {
-			return d, err
+		if err == nil && d != nil {
+			status = string(d.status)
+			err = w.look(ctx)
 		}
-		if err := w.look(ctx); err != nil {
-			return nil, err
-		}
-		// Just after the call the old status may still stand.
-		if !d.busy() && w.ended(d.status) {
+		switch {
+		case vanished(err):
+			return nil, nil
+		case err != nil:
+			return nil, w.s.cut(ctx, status, err)
+		case d == nil || !d.busy() && done(d):
 			return d, nil
 		}
 		if err := w.s.pause(ctx, n); err != nil {
-			return nil, fmt.Errorf("stack: waiting for %s, which is %s and goes on: %w", w.s.name, d.status, err)
+			return nil, w.s.cut(ctx, status, err)
 		}
 	}
+}
+
+// cut is an error of what CloudFormation may be at work on.
+func (s *Stack) cut(ctx context.Context, status string, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return &WaitError{s.name, status, ctx.Err()}
+	case errors.Is(err, zael.ErrUnavailable):
+		return &WaitError{s.name, status, err}
+	}
+	return err
 }
 
 // waitForOther returns when CloudFormation is done with what somebody else has
 // asked it for.
 func (s *Stack) waitForOther(ctx context.Context, id string, progress func(Event)) error {
 	w, err := s.watch(ctx, id, progress)
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = w.until(ctx, func(*deployed) bool { return true })
 	}
-	for n := 0; ; n++ {
-		d, err := s.describe(ctx, id)
-		if err != nil || d == nil {
-			return err
-		}
-		if err := w.look(ctx); err != nil {
-			return err
-		}
-		if !d.busy() {
-			return nil
-		}
-		if err := s.pause(ctx, n); err != nil {
-			return fmt.Errorf("stack: waiting for %s, which another program brought to %s: %w", s.name, d.status, err)
-		}
+	if vanished(err) {
+		return nil
 	}
+	return err
 }
 
 // pause waits before the n-th look: at first short, for engines that are quick.
@@ -154,7 +168,7 @@ func (s *Stack) pause(ctx context.Context, n int) error {
 	return pause.For(ctx, min(d, s.most))
 }
 
-// failure is what went wrong in an operation.
+// failure is what went wrong in an operation; d is nil if the stack is gone.
 func (w *watch) failure(op string, d *deployed, advice string) *Error {
 	rank := func(e Event) int {
 		switch {
@@ -167,10 +181,13 @@ func (w *watch) failure(op string, d *deployed, advice string) *Error {
 	}
 	events := slices.Clone(w.events)
 	slices.SortStableFunc(events, func(a, b Event) int { return rank(a) - rank(b) })
-	reason := fmt.Sprintf("it is %s", d.status)
+	reason := "it was deleted meanwhile, by another program or by hand"
+	if d != nil {
+		reason = fmt.Sprintf("it is %s", d.status)
+	}
 	if len(events) > 0 && rank(events[0]) == 0 {
 		reason = fmt.Sprintf("%s (%s): %s", events[0].Resource, events[0].Type, events[0].Reason)
-	} else if d.reason != "" {
+	} else if d != nil && d.reason != "" {
 		reason += ": " + d.reason
 	}
 	if advice != "" {

@@ -19,6 +19,7 @@ var (
 	VersionIn   = versionIn
 	ListStacks  = listStacks
 	OptionsOf   = optionsOf
+	OneCall     = oneCall
 )
 
 // NewFake is a stack on other clients.

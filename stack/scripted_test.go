@@ -289,7 +289,7 @@ func TestUpdateAndItsRollbackFail(t *testing.T) {
 func TestDeleteFails(t *testing.T) {
 	t.Parallel()
 	s := fake(t, steps(
-		describes(fakeName, complete(idOne, types.StackStatusCreateComplete, bare())), events(idOne), step{call: "DeleteStack"},
+		describes(fakeName, complete(idOne, types.StackStatusCreateComplete, bare())), template(stack.Template()), events(idOne), step{call: "DeleteStack"},
 		describes(idOne, complete(idOne, types.StackStatusDeleteFailed, bare())),
 		events(idOne, says(2, fakeName, "DELETE_FAILED", ""), says(1, "Table", "DELETE_FAILED", "in use")),
 	)...)
@@ -308,7 +308,7 @@ func TestDeleteRespectsProtection(t *testing.T) {
 	byHand := complete(idOne, types.StackStatusCreateComplete, bare())
 	byHand.protected = true
 	for _, f := range []*found{byOption, byHand} {
-		err := fake(t, describes(fakeName, f)).Delete(t.Context(), nil)
+		err := fake(t, describes(fakeName, f), template(stack.Template())).Delete(t.Context(), nil)
 		var e *stack.Error
 		if !errors.As(err, &e) || !strings.Contains(e.Reason, "DeletionProtection") {
 			t.Errorf("Delete: got %v, want a *stack.Error that says how to lift it", err)

@@ -19,7 +19,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/zeroae/zael/dynamostore"
-	"github.com/zeroae/zael/internal/plainbody"
 )
 
 // formation is what is used of *cloudformation.Client.
@@ -58,13 +57,19 @@ type Stack struct {
 }
 
 // New makes a Stack; nothing is asked of AWS. The name is that of the limiter, with
-// or without ZAEL-. A *zael.ValidationError says what is wrong with it.
+// or without ZAEL-. A *zael.ValidationError says what is wrong with it, or with the
+// region.
+//
+// A call that AWS throttles, answers with 5xx or does not answer within 30 s is an
+// error that matches zael.ErrUnavailable.
 func New(c aws.Config, name string) (*Stack, error) {
 	name, err := dynamostore.TableName(name)
 	if err != nil {
 		return nil, err
 	}
-	c.HTTPClient = plainbody.Client(c.HTTPClient)
+	if c, err = calling(c); err != nil {
+		return nil, err
+	}
 	return &Stack{
 		name: name, region: c.Region, template: templateText, version: Version(),
 		formation: cloudformation.NewFromConfig(c),

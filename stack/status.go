@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -12,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 
-	"github.com/zeroae/zael/internal/plainbody"
+	"github.com/zeroae/zael/dynamostore"
 )
 
 // A Status is a stack as it stands.
@@ -23,8 +24,9 @@ type Status struct {
 	Reason    string            `json:"reason,omitempty"`
 	Created   time.Time         `json:"created"`
 	Updated   time.Time         `json:"updated,omitzero"`
-	Protected bool              `json:"deletion_protection"`
-	Options   Options           `json:"options"` // that it was deployed with
+	Protected bool              `json:"deletion_protection"` // of the stack; Options have the table's
+	Foreign   bool              `json:"foreign,omitempty"`   // another program made it: nothing more is read of it
+	Options   Options           `json:"options"`             // that it was deployed with
 	Template  int               `json:"template"`
 	Drift     []Difference      `json:"drift"` // what an Apply of the wanted options would change
 	Resources []Resource        `json:"resources"`
@@ -43,8 +45,17 @@ type Resource struct {
 }
 
 // Status reads how the stack stands. Drift compares it with want; nil compares the
-// template alone. ErrNoStack, if there is none.
+// template alone. ErrNoStack, if there is none. With another
+// error, such as of a table that was deleted by hand, comes what was read before it.
 func (s *Stack) Status(ctx context.Context, want *Options) (*Status, error) {
+	st, err := s.status(ctx, want)
+	if vanished(err) {
+		return nil, fmt.Errorf("%w: %s", ErrNoStack, s.name)
+	}
+	return st, err
+}
+
+func (s *Stack) status(ctx context.Context, want *Options) (*Status, error) {
 	if want != nil {
 		if err := want.Validate(s.name); err != nil {
 			return nil, err
@@ -62,31 +73,44 @@ func (s *Stack) Status(ctx context.Context, want *Options) (*Status, error) {
 		Protected: d.protected, Outputs: d.outputs, Drift: []Difference{},
 	}
 	if st.Resources, err = s.resources(ctx, d.id); err != nil {
-		return nil, err
+		return st, err
 	}
 	if d.status == types.StackStatusReviewInProgress {
 		return st, nil // it has no template, options or table yet
 	}
-	if st.Options, err = optionsOf(s.name, d.params, d.tags); err != nil {
-		return nil, err
+	template, err := s.templateOf(ctx, d.id)
+	if err != nil {
+		return st, err
 	}
-	if err := s.drift(ctx, st, d, want); err != nil {
-		return nil, err
+	if st.Foreign, err = foreign(template); err != nil || st.Foreign {
+		return st, err
+	}
+	if st.Options, err = optionsOf(s.name, d.params, d.tags); err != nil {
+		return st, err
+	}
+	if err := s.drift(template, st, d, want); err != nil {
+		return st, err
 	}
 	if slices.ContainsFunc(st.Resources, func(r Resource) bool {
 		return r.Name == "Table" && strings.HasSuffix(r.Status, "_COMPLETE") && r.Status != "DELETE_COMPLETE"
 	}) {
-		st.Versions, err = s.readRecord(ctx)
+		if st.Versions, err = s.readRecord(ctx); err != nil {
+			return st, s.noTable(err)
+		}
 	}
-	return st, err
+	return st, nil
+}
+
+// noTable is an error of reading the versions of a stack that is there.
+func (s *Stack) noTable(err error) error {
+	if errors.Is(err, dynamostore.ErrNoTable) {
+		return fmt.Errorf("stack: %s has lost its table, which was deleted by hand: `zael delete` removes what is left, and `zael deploy` makes it anew: %w", s.name, dynamostore.ErrNoTable)
+	}
+	return err
 }
 
 // drift notes what is not as it is to be.
-func (s *Stack) drift(ctx context.Context, st *Status, d *deployed, want *Options) error {
-	template, err := s.templateOf(ctx, d.id)
-	if err != nil {
-		return err
-	}
+func (s *Stack) drift(template string, st *Status, d *deployed, want *Options) error {
 	own, err := templateNumber(s.template)
 	if err != nil {
 		return err
@@ -151,7 +175,10 @@ const prefix = "ZAEL-"
 
 // List reads the stacks of an account and region whose names are of zael, by name.
 func List(ctx context.Context, c aws.Config) ([]Summary, error) {
-	c.HTTPClient = plainbody.Client(c.HTTPClient)
+	c, err := calling(c)
+	if err != nil {
+		return nil, err
+	}
 	return listStacks(ctx, cloudformation.NewFromConfig(c))
 }
 

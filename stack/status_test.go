@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/stack"
@@ -75,6 +77,23 @@ func TestOtherArchitectureNeedsItsCode(t *testing.T) {
 		var v *zael.ValidationError
 		if !errors.As(err, &v) || v.Field != "Code.Zip" || !strings.Contains(v.Reason, want) {
 			t.Errorf("another architecture: got %v, want a *ValidationError of Code.Zip that says %q", err, want)
+		}
+	}
+	remove(t, s)
+}
+
+// The table's protection is true or false, and no text, as clients read it.
+func TestProtectionOfTheTable(t *testing.T) {
+	t.Parallel()
+	s := emulated(t, newName())
+	client := dynamodb.NewFromConfig(configOf(t, emulator.Endpoint(t)), func(o *dynamodb.Options) { o.DisableValidateResponseChecksum = true })
+	for _, on := range []bool{true, false} {
+		if _, err := s.Apply(t.Context(), stack.Change{Options: &stack.Options{NoAggregator: true, DeletionProtection: on}}); err != nil {
+			t.Fatal(err)
+		}
+		out, err := client.DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String(s.Name())})
+		if err != nil || aws.ToBool(out.Table.DeletionProtectionEnabled) != on {
+			t.Errorf("protection %t: got %+v and %v", on, out, err)
 		}
 	}
 	remove(t, s)

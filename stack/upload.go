@@ -71,6 +71,9 @@ func (s *Stack) upload(ctx context.Context, code Code, bucket string) (string, e
 		Bucket: &bucket, Key: aws.String(code.key()), Body: bytes.NewReader(code.Zip), ContentType: aws.String("application/zip"),
 		ExpectedBucketOwner: owner, ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(sum[:])),
 	})
+	if isCode(err, "NoSuchBucket") {
+		return "", fmt.Errorf("stack: there is no bucket %s for the function's code: make it, in the stack's region, or name none for the account's own: %w", bucket, err)
+	}
 	if err != nil {
 		return "", fmt.Errorf("stack: uploading the function's code into the bucket %s: %w", bucket, err)
 	}

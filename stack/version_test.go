@@ -102,7 +102,7 @@ func TestOlderClientIsRefused(t *testing.T) {
 		}
 	}
 	// Nor may it change the stack.
-	s := versioned(t, "v1.0.0", &r, describes(fakeName, complete(idOne, types.StackStatusCreateComplete, bare())))
+	s := versioned(t, "v1.0.0", &r, describes(fakeName, complete(idOne, types.StackStatusCreateComplete, bare())), template(stack.Template()))
 	var v *stack.VersionError
 	if _, err := s.Apply(t.Context(), stack.Change{Options: bare()}); !errors.As(err, &v) {
 		t.Errorf("Apply of an old client: got %v, want a *VersionError", err)
@@ -123,7 +123,7 @@ func TestIncompatibleSchema(t *testing.T) {
 		if want == "" {
 			continue
 		}
-		s := versioned(t, "v1.0.0", &r, describes(fakeName, complete(idOne, types.StackStatusCreateComplete, bare())))
+		s := versioned(t, "v1.0.0", &r, describes(fakeName, complete(idOne, types.StackStatusCreateComplete, bare())), template(stack.Template()))
 		if _, err := s.Apply(t.Context(), stack.Change{Options: bare()}); !errors.Is(err, stack.ErrIncompatibleSchema) {
 			t.Errorf("Apply on schema %s: got %v, want ErrIncompatibleSchema", schema, err)
 		}

@@ -30,6 +30,9 @@ func (s *Stack) wanted(ctx context.Context, c *Change, d *deployed) (*wanted, er
 	}
 	o = o.WithDefaults()
 	w := s.wantedBy(o, d)
+	if c.Options == nil {
+		w.protect = d.protected // maybe by hand
+	}
 	bucket, key, version, err := s.code(ctx, c, d, o)
 	if err != nil {
 		return nil, err
