@@ -80,9 +80,9 @@ func TestStack(t *testing.T) {
 	deploy := func(more ...string) []string {
 		return append([]string{"deploy", "--name", "cli", "--code", code, "--architecture", architecture}, more...)
 	}
-	c.says(1, "there is no such stack: ZAEL-cli", "status", "--name", "cli")
-	c.says(1, "there is no such table", "check", "--name", "cli")
-	c.says(1, "there is no such stack", "upgrade", "--name", "cli")
+	c.says(1, "there is no stack ZAEL-cli in us-east-1", "status", "--name", "cli")
+	c.says(1, "there is no table ZAEL-cli in us-east-1", "check", "--name", "cli")
+	c.says(1, "there is no stack ZAEL-cli", "upgrade", "--name", "cli")
 	c.says(0, "CREATE_COMPLETE              Table ", deploy()...)
 	c.says(0, "ZAEL-cli: no change", deploy()...)
 	c.says(0, "modify  ", deploy("--retention-days", "30", "--tag", "team=a")...)
@@ -115,9 +115,17 @@ func TestStack(t *testing.T) {
 	onTable.run(0, under("true")...)
 	onTable.left("9")
 
-	c.says(0, "ZAEL-cli: updated", deploy("--deletion-protection")...)
+	for _, yes := range []string{"", "=true", "=TRUE", "=1", "=t"} {
+		want := "no change"
+		if yes == "" {
+			want = "ZAEL-cli: updated"
+		}
+		c.says(0, want, deploy("--deletion-protection"+yes)...)
+	}
+	c.says(0, "protected  yes", "status", "-n", "cli")
 	c.says(1, "it is protected from deletion", "delete", "-n", "cli", "--yes")
-	c.says(0, "ZAEL-cli: updated", deploy()...)
+	c.says(0, "ZAEL-cli: updated", deploy("--deletion-protection=False")...)
+	c.says(0, "protected  no", "status", "-n", "cli")
 	c.says(2, "say --yes if you mean it", "delete", "-n", "cli")
 	c.says(0, "ZAEL-cli: deleted", "delete", "-n", "cli", "--yes")
 	c.says(0, "ZAEL-cli: there is none", "delete", "-n", "cli", "--yes")
@@ -131,6 +139,21 @@ func TestStackUsage(t *testing.T) {
 	for args, want := range map[string]string{
 		"deploy --retention-days 4000":             "--retention-days 4000 is not 1 to 3650 days",
 		"deploy --snapshot-windows yearly":         `--snapshot-windows "yearly" is not one of`,
+		"deploy --snapshot-windows=":               "--snapshot-windows is empty: give a value, or leave it out",
+		"deploy --snapshot-windows hourly,":        `--snapshot-windows "" is not one of hourly, daily and monthly, each once: leave it out`,
+		"deploy --retention-days=":                 `"" for "--retention-days" flag: it is a whole number`,
+		"deploy --tag=":                            `"" for "--tag" flag: it is KEY=VALUE`,
+		"deploy --alarm-sns-topic=":                "--alarm-sns-topic is empty",
+		"deploy --architecture=":                   "--architecture is empty",
+		"deploy --region=":                         "--region is empty",
+		"deploy --code-bucket B":                   `--code-bucket "B" is not the name of a bucket`,
+		"deploy --deletion-protection=yes":         `"yes" for "--deletion-protection" flag: it is true or false`,
+		"deploy --deletion-protection false":       "has its value behind =, as --deletion-protection=false",
+		"deploy --no-aggregator --timeout 5":       `"5" for "--timeout" flag: it is a time such as 30s or 5m`,
+		"upgrade --code=":                          "--code is empty",
+		"upgrade --code-bucket=":                   "--code-bucket is empty",
+		"version --name=":                          "--name is empty",
+		"cfn-template --output=":                   "--output is empty",
 		"deploy --role-name-format x":              "--role-name-format",
 		"deploy --tag aws:x=1":                     "--tag",
 		"deploy --name 9":                          `--name "9" is not a letter`,

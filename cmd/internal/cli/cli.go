@@ -69,6 +69,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a limit,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 	root.SetVersionTemplate("zael {{.Version}}\n")
 	root.AddCommand(
 		a.acquire(),

@@ -47,7 +47,7 @@ which is made if it is missing and stays when the stack is deleted.`,
 		Example: `  zael deploy --name demo --region eu-central-1
   zael deploy --name demo --alarm-sns-topic arn:aws:sns:eu-central-1:123456789012:alarms --pitr-recovery-days 7
   zael deploy --name demo --no-aggregator --no-alarms`,
-		Args: cobra.NoArgs,
+		Args: noValues("deletion-protection"),
 	}
 	c.stackFlags = addStack(cmd, stackTimeout, "limiter")
 	c.json = addJSON(cmd)
@@ -133,7 +133,7 @@ func (a *app) runDeploy(ctx context.Context, c *deployCommand, st *stack.Stack) 
 	if err != nil {
 		return err
 	}
-	return a.printApplied(ctx, c.stackFlags, result, *c.json)
+	return a.printApplied(c.stackFlags, result, !c.options.NoAggregator, *c.json)
 }
 
 // An applied is what came of deploy and upgrade, as JSON.
@@ -142,13 +142,12 @@ type applied struct {
 	Store string `json:"store"` // the URL for programs and for --store
 }
 
-// printApplied prints what Apply did.
-func (a *app) printApplied(ctx context.Context, s *stackFlags, r *stack.Result, asJSON bool) error {
-	c, err := s.load(ctx)
-	if err != nil {
-		return err
+// printApplied prints what Apply did; the stack is to have a function if counted.
+func (a *app) printApplied(s *stackFlags, r *stack.Result, counted, asJSON bool) error {
+	if r.Versions != nil {
+		counted = r.Versions.Lambda != ""
 	}
-	url := s.storeOf(&c, r.Stack, r.Versions != nil && r.Versions.Lambda != "")
+	url := s.storeOf(r.Stack, counted)
 	if asJSON {
 		return a.printJSON(applied{r, url})
 	}
@@ -158,7 +157,7 @@ func (a *app) printApplied(ctx context.Context, s *stackFlags, r *stack.Result, 
 	case stack.KeptNewer:
 		fmt.Fprintf(a.out, "%s: no change, a newer zael deployed it\n", r.Stack)
 	case stack.Begun:
-		fmt.Fprintf(a.out, "%s: begun, it is %s; zael status --name %s tells how it goes\n", r.Stack, r.Status, strings.TrimPrefix(r.Stack, "ZAEL-"))
+		fmt.Fprintf(a.out, "%s: begun, it is %s. How it goes: %s\n", r.Stack, r.Status, s.command("status"))
 	default:
 		fmt.Fprintf(a.out, "%s: %s\n", r.Stack, r.Outcome)
 	}
@@ -176,9 +175,7 @@ func (a *app) printApplied(ctx context.Context, s *stackFlags, r *stack.Result, 
 	if v := r.Versions; v != nil {
 		fmt.Fprintf(a.out, "schema %s, aggregator %s\n", v.Schema, orNone(v.Lambda))
 	}
-	if r.Outcome != stack.Begun {
-		fmt.Fprintf(a.out, "store '%s'\n", url)
-	}
+	fmt.Fprintf(a.out, "store '%s'\n", url)
 	return nil
 }
 

@@ -93,7 +93,7 @@ func (a *app) fail(ctx context.Context, cmd *cobra.Command, err error) int {
 	if own != nil {
 		fmt.Fprint(a.err, own.detail)
 	}
-	if errors.Is(err, dynamostore.ErrNoTable) {
+	if errors.Is(err, dynamostore.ErrNoTable) && own == nil {
 		fmt.Fprintln(a.err, "Make it with 'zael table create', or deploy it.")
 	}
 	if code == exitUsage {
@@ -102,9 +102,12 @@ func (a *app) fail(ctx context.Context, cmd *cobra.Command, err error) int {
 	return code
 }
 
-// message is an error without the name of the package, wherever it stands: the
-// program says it at the beginning.
+// message is an error without the names of the packages, wherever they stand: the
+// program says its own at the beginning.
 func message(err error) string {
-	text := strings.TrimPrefix(err.Error(), "zael: ")
-	return strings.TrimRight(strings.ReplaceAll(text, ": zael: ", ": "), "\n")
+	text := ": " + err.Error()
+	for _, name := range []string{"zael", "stack"} {
+		text = strings.ReplaceAll(text, ": "+name+": ", ": ")
+	}
+	return strings.TrimRight(strings.TrimPrefix(text, ": "), "\n")
 }

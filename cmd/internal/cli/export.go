@@ -23,6 +23,9 @@ func (a *app) cfnTemplate() *cobra.Command {
 	output := cmd.Flags().StringP("output", "o", "", "write to `FILE` (default: standard output)")
 	_ = cmd.MarkFlagFilename("output", "yaml", "yml")
 	cmd.RunE = a.run(func(*cobra.Command, []string) error {
+		if cmd.Flags().Changed("output") && *output == "" {
+			return usagef("--output is empty: name a file, or leave it out for standard output")
+		}
 		if *output == "" {
 			_, err := a.out.WriteString(stack.Template())
 			return err

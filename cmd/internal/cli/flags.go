@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/zeroae/zael"
 )
@@ -70,6 +72,37 @@ func reason(err error) error {
 		return err
 	}
 	return errors.New(invalid.Reason)
+}
+
+// flagError is an error of reading flags, with what the value can be instead of how
+// the library read it.
+func flagError(err error) error {
+	bad, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err
+	}
+	is, ok := map[string]string{
+		"bool": "it is true or false", "int": "it is a whole number", "int64": "it is a whole number",
+		"duration": "it is a time such as 30s or 5m", "stringToString": "it is KEY=VALUE",
+	}[bad.GetFlag().Value.Type()]
+	if !ok {
+		return err
+	}
+	return fmt.Errorf("invalid argument %q for \"--%s\" flag: %s", bad.GetValue(), bad.GetFlag().Name, is)
+}
+
+// noValues is cobra.NoArgs, for commands one of whose flags is true or false.
+func noValues(flag string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		err := cobra.NoArgs(cmd, args)
+		if err == nil {
+			return nil
+		}
+		if _, isBool := strconv.ParseBool(args[0]); isBool == nil {
+			return fmt.Errorf("%w: a flag that is true or false has its value behind =, as --%s=%s", err, flag, args[0])
+		}
+		return err
+	}
 }
 
 // addJSON gives cmd the flag --json.

@@ -41,10 +41,10 @@ stays: zael deploy with --deletion-protection=false lifts that.`,
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		return s.withStack(cmd.Context(), func(ctx context.Context, st *stack.Stack) error {
 			if _, err := st.Status(ctx, nil); errors.Is(err, stack.ErrNoStack) {
-				return a.printDeleted(deletedStack{st.Name(), "missing"}, *asJSON)
+				return a.printDeleted(s, deletedStack{st.Name(), "missing"}, *asJSON)
 			}
 			if !*yes {
-				if err := a.confirm("Delete " + st.Name() + ", its table and all that is in it?"); err != nil {
+				if err := a.confirm(ctx, "Delete "+st.Name()+", its table and all that is in it?"); err != nil {
 					return err
 				}
 			}
@@ -56,32 +56,38 @@ stays: zael deploy with --deletion-protection=false lifts that.`,
 			if begin {
 				done.Status = "begun"
 			}
-			return a.printDeleted(done, *asJSON)
+			return a.printDeleted(s, done, *asJSON)
 		})
 	})
 	return cmd
 }
 
-func (a *app) printDeleted(done deletedStack, asJSON bool) error {
+func (a *app) printDeleted(s *stackFlags, done deletedStack, asJSON bool) error {
 	if asJSON {
 		return a.printJSON(done)
 	}
-	if done.Status == "missing" {
-		done.Status = "there is none"
+	list := *s
+	list.name = ""
+	switch done.Status {
+	case "missing":
+		done.Status = fmt.Sprintf("there is none in %s; %s shows those there are", s.loaded.Region, list.command("list"))
+	case "begun":
+		done.Status += ". How it goes, until it is gone: " + s.command("status")
 	}
 	fmt.Fprintf(a.out, "%s: %s\n", done.Stack, done.Status)
 	return nil
 }
 
 // confirm asks on a terminal, and takes no answer for no.
-func (a *app) confirm(question string) error {
+func (a *app) confirm(ctx context.Context, question string) error {
 	in, ok := a.in.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
 		return usagef("standard input is no terminal to ask on: say --yes if you mean it")
 	}
 	fmt.Fprintf(a.err, "%s [y/N] ", question)
-	answer, err := bufio.NewReader(in).ReadString('\n')
+	answer, err := bufio.NewReader(newInput(ctx, in)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
+		fmt.Fprintln(a.err)
 		return err
 	}
 	switch strings.ToLower(strings.TrimSpace(answer)) {

@@ -5,15 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/awsconf"
 	"github.com/zeroae/zael/stack"
 )
@@ -24,6 +26,9 @@ type stackFlags struct {
 	region   string
 	endpoint string
 	timeout  time.Duration
+
+	given  *pflag.FlagSet
+	loaded aws.Config // by load
 }
 
 // Timeouts of commands that wait for CloudFormation, and of those that ask.
@@ -34,8 +39,8 @@ const (
 
 // addAWS gives cmd the flags --region, --endpoint-url and --timeout.
 func addAWS(cmd *cobra.Command, timeout time.Duration) *stackFlags {
-	s := new(stackFlags)
 	f := cmd.Flags()
+	s := &stackFlags{given: f}
 	f.StringVar(&s.region, "region", "", "AWS `REGION` (default: $AWS_REGION, else that of your AWS configuration)")
 	f.StringVar(&s.endpoint, "endpoint-url", "", "`URL` of an emulator of AWS (default: AWS)")
 	f.DurationVar(&s.timeout, "timeout", timeout, "give up after so long")
@@ -56,22 +61,31 @@ func addStack(cmd *cobra.Command, timeout time.Duration, defaultName string) *st
 	return s
 }
 
-// load is the AWS configuration that the flags say.
-func (s *stackFlags) load(ctx context.Context) (aws.Config, error) {
-	if s.timeout <= 0 {
-		return aws.Config{}, usagef("--timeout %v is not above 0", s.timeout)
+// load reads the AWS configuration that the flags say.
+func (s *stackFlags) load(ctx context.Context) error {
+	var err error
+	s.given.Visit(func(f *pflag.Flag) {
+		// As where a variable of the shell is not set: not what was meant.
+		if text := f.Value.String(); err == nil && (text == "" || text == "[]") {
+			err = usagef("--%s is empty: give a value, or leave it out", f.Name)
+		}
+	})
+	if err != nil {
+		return err
 	}
-	c, err := awsconf.Load(ctx, s.region, s.endpoint)
-	return c, ofStackFlags(err)
+	if s.timeout <= 0 {
+		return usagef("--timeout %v is not above 0", s.timeout)
+	}
+	s.loaded, err = awsconf.Load(ctx, s.region, s.endpoint)
+	return ofStackFlags(err)
 }
 
 // withStack calls f with the stack of the flags, within their timeout.
 func (s *stackFlags) withStack(ctx context.Context, f func(context.Context, *stack.Stack) error) error {
-	c, err := s.load(ctx)
-	if err != nil {
+	if err := s.load(ctx); err != nil {
 		return err
 	}
-	st, err := stack.New(c, s.name)
+	st, err := stack.New(s.loaded, s.name)
 	if err != nil {
 		return ofStackFlags(err)
 	}
@@ -82,21 +96,69 @@ func (s *stackFlags) withStack(ctx context.Context, f func(context.Context, *sta
 
 // ofStack is an error of package stack as the command line tells it.
 func (s *stackFlags) ofStack(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
+	err = ofStackFlags(err)
+	if _, done := errors.AsType[*exitError](err); done {
+		return err
 	}
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return fmt.Errorf("not done within --timeout %v: %w", s.timeout, err)
+	told := &exitError{code: exitCode(ctx, err), cause: err}
+	if err == nil || told.code == exitUsage {
+		return err
+	}
+	late := errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil
+	switch {
+	case told.code == exitInterrupted:
+		told.cause = errors.New("interrupted")
+	case late:
+		told.cause = fmt.Errorf("not done within --timeout %v: %w", s.timeout, err)
+	case errors.Is(err, stack.ErrNoStack):
+		told.cause = fmt.Errorf("there is no stack %s in %s", s.fullName(), s.loaded.Region)
+		told.detail = s.whereElse()
 	}
 	if failed, ok := errors.AsType[*stack.Error](err); ok {
-		return &exitError{code: exitFailed, cause: err, detail: failedEvents(failed.Events)}
+		told.detail += failedEvents(failed.Events)
 	}
-	_, dial := errors.AsType[*net.OpError](err)
-	_, sending := errors.AsType[*smithyhttp.RequestSendError](err)
-	if dial || sending {
-		return &exitError{code: exitUnavailable, cause: err}
+	if _, ok := errors.AsType[*stack.WaitError](err); ok {
+		told.detail += "What CloudFormation has begun goes on. How it stands: " + s.command("status") + "\n"
 	}
-	return ofStackFlags(err)
+	return told
+}
+
+// ofTable is an error of reading the table's versions.
+func (s *stackFlags) ofTable(ctx context.Context, err error) error {
+	if errors.Is(err, dynamostore.ErrNoTable) {
+		return &exitError{
+			code: exitFailed, cause: fmt.Errorf("there is no table %s in %s", s.fullName(), s.loaded.Region), detail: s.whereElse(),
+		}
+	}
+	return s.ofStack(ctx, err)
+}
+
+func (s *stackFlags) fullName() string { return "ZAEL-" + strings.TrimPrefix(s.name, "ZAEL-") }
+
+// whereElse is what to do about a limiter that is missing.
+func (s *stackFlags) whereElse() string {
+	list := *s
+	list.name = ""
+	return fmt.Sprintf("If it has another name, %s shows it; if it is in another region, say --region.\nTo make it: %s\n", list.command("list"), s.command("deploy"))
+}
+
+// command is another command for the same stack.
+func (s *stackFlags) command(name string) string {
+	words := []string{"zael", name}
+	for _, f := range [][2]string{{"name", strings.TrimPrefix(s.name, "ZAEL-")}, {"region", s.region}, {"endpoint-url", s.endpoint}} {
+		if f[1] != "" {
+			words = append(words, "--"+f[0], shellWord(f[1]))
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// shellWord is a text as a shell takes it for one word.
+func shellWord(text string) string {
+	if regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`).MatchString(text) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // failedEvents are the resources that failed, one on a line.
@@ -134,7 +196,7 @@ func ofStackFlags(err error) error {
 		return err
 	}
 	reason, _, _ := strings.Cut(v.Reason, ": use 0 for") // which is for programs
-	reason = strings.NewReplacer("NoAggregator", "--no-aggregator", "set Options.Architecture", "say --architecture").Replace(reason)
+	reason = strings.NewReplacer("NoAggregator", "--no-aggregator", "set Options.Architecture", "say --architecture", "leave it empty", "leave it out").Replace(reason)
 	flag, ok := map[string]string{
 		"name": "--name", "region": "--region", "endpoint": "--endpoint-url",
 		"Options.Windows": "--snapshot-windows", "Options.RetentionDays": "--retention-days",
@@ -142,13 +204,13 @@ func ofStackFlags(err error) error {
 		"Options.LogRetentionDays": "--log-retention-days", "Options.PITRRecoveryDays": "--pitr-recovery-days",
 		"Options.LambdaDurationThresholdPct": "--lambda-duration-threshold-pct", "Options.AlarmTopic": "--alarm-sns-topic",
 		"Options.PermissionBoundary": "--permission-boundary", "Options.RoleNameFormat": "--role-name-format",
-		"Options.Tags": "--tag", "Options.Architecture": "--architecture", "Code.Zip": "--code",
+		"Options.Tags": "--tag", "Options.Architecture": "--architecture", "Code.Zip": "--code", "CodeBucket": "--code-bucket",
 	}[v.Field]
 	if !ok {
 		return err
 	}
 	if text, ok := v.Value.(string); ok || v.Value == nil {
-		if text == "" {
+		if v.Value == nil || text == "" && (strings.HasPrefix(reason, "is empty") || strings.HasPrefix(reason, "is not set")) {
 			return usagef("%s %s", flag, reason)
 		}
 		return usagef("%s %q %s", flag, text, reason)
@@ -157,13 +219,17 @@ func ofStackFlags(err error) error {
 }
 
 // storeOf is the URL of the store that a stack has, as the flags reach it.
-func (s *stackFlags) storeOf(c *aws.Config, name string, counted bool) string {
-	url := awsconf.Scheme + strings.TrimPrefix(name, "ZAEL-") + "?region=" + c.Region
+func (s *stackFlags) storeOf(name string, counted bool) string {
+	address := awsconf.Scheme + strings.TrimPrefix(name, "ZAEL-") + "?region=" + s.loaded.Region
 	if s.endpoint != "" {
-		url += "&endpoint=" + s.endpoint
+		endpoint := s.endpoint
+		if read, err := url.ParseQuery("e=" + endpoint); err != nil || read.Get("e") != endpoint {
+			endpoint = url.QueryEscape(endpoint)
+		}
+		address += "&endpoint=" + endpoint
 	}
 	if counted {
-		url += "&usage=true"
+		address += "&usage=true"
 	}
-	return url
+	return address
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -27,11 +28,11 @@ there is none, and if its last operation failed or was taken back.`,
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		return s.withStack(cmd.Context(), func(ctx context.Context, st *stack.Stack) error {
 			status, err := st.Status(ctx, nil)
-			if err != nil {
+			if status == nil {
 				return err
 			}
 			if *asJSON {
-				err = a.printJSON(status)
+				err = cmp.Or(a.printJSON(status), err)
 			} else {
 				a.printStatus(status)
 			}
@@ -69,12 +70,17 @@ func (a *app) printStatus(s *stack.Status) {
 			}
 		}
 		t.add("alarms", alarms)
-		t.add("protected", yesNo(s.Protected))
+		t.add("protected", protection(s))
 		if o.PITRRecoveryDays > 0 {
 			t.add("recovery", fmt.Sprintf("%d days", o.PITRRecoveryDays))
 		}
 	}
-	if v := s.Versions; v != nil {
+	switch v := s.Versions; {
+	case s.Foreign:
+		t.add("made by", "another program, such as zae-limiter, which zael leaves alone")
+	case v == nil && strings.HasSuffix(s.Status, "_COMPLETE"):
+		t.add("versions", "none noted")
+	case v != nil:
 		t.add("versions", fmt.Sprintf("schema %s, aggregator %s, programs from %s", v.Schema, orNone(v.Lambda), v.ClientMin))
 	}
 	for _, d := range s.Drift {
@@ -97,6 +103,17 @@ func (a *app) printStatus(s *stack.Status) {
 	}
 }
 
+// protection is what refuses to be deleted.
+func protection(s *stack.Status) string {
+	switch table := s.Options.DeletionProtection; {
+	case s.Protected && !table:
+		return "the stack, not the table"
+	case table && !s.Protected:
+		return "the table, not the stack"
+	}
+	return yesNo(s.Protected)
+}
+
 func (a *app) list() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -108,13 +125,12 @@ func (a *app) list() *cobra.Command {
 	s := addAWS(cmd, askTimeout)
 	asJSON := addJSON(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
-		c, err := s.load(cmd.Context())
-		if err != nil {
+		if err := s.load(cmd.Context()); err != nil {
 			return err
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), s.timeout)
 		defer cancel()
-		all, err := stack.List(ctx, c)
+		all, err := stack.List(ctx, s.loaded)
 		if err != nil {
 			return s.ofStack(cmd.Context(), err)
 		}
@@ -122,7 +138,7 @@ func (a *app) list() *cobra.Command {
 			return a.printJSON(all)
 		}
 		if len(all) == 0 {
-			fmt.Fprintf(a.out, "no stack of zael in %s\n", c.Region)
+			fmt.Fprintf(a.out, "no stack of zael in %s\n", s.loaded.Region)
 			return nil
 		}
 		t := newTable("stack", "status", "created", "updated")

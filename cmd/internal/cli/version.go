@@ -66,13 +66,13 @@ the table ZAEL-NAME has noted; zael check says whether they go together.`,
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		v := readVersion()
 		var c *stack.Compatibility
-		if s.name != "" {
+		if cmd.Flags().Changed("name") {
 			err := s.withStack(cmd.Context(), func(ctx context.Context, st *stack.Stack) (err error) {
 				if c, err = st.Check(ctx); c != nil {
 					v.Infrastructure = c.Versions
 					return nil // check tells what does not go together
 				}
-				return err
+				return s.ofTable(cmd.Context(), err)
 			})
 			if err != nil {
 				return err

@@ -28,7 +28,7 @@ goes together with it; zael upgrade brings it up to date.`,
 		return s.withStack(cmd.Context(), func(ctx context.Context, st *stack.Stack) error {
 			c, verdict := st.Check(ctx)
 			if c == nil {
-				return verdict
+				return s.ofTable(cmd.Context(), verdict)
 			}
 			if *asJSON {
 				if err := a.printJSON(checked(c, verdict)); err != nil {
@@ -124,7 +124,7 @@ template of a newer one, unless --force says otherwise.`,
 			if err != nil {
 				return err
 			}
-			return a.printApplied(ctx, s, result, *asJSON)
+			return a.printApplied(s, result, !now.Options.NoAggregator, *asJSON)
 		})
 	})
 	return cmd
