@@ -69,7 +69,7 @@ func (s *Stack) checkOurs(ctx context.Context, d *deployed) error {
 	}
 	if theirs {
 		return &Error{Op: "delete", Stack: s.name, Reason: "zael did not make it, but another program such as zae-limiter, and it stays. " +
-			"If it is to go, delete it by that program, in the console of CloudFormation, or by `aws cloudformation delete-stack --stack-name " + s.name + "`"}
+			"If it is to go, delete it by that program, in the console of CloudFormation, or by `aws cloudformation delete-stack --region " + s.region + " --stack-name " + s.name + "`"}
 	}
 	return nil
 }

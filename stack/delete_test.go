@@ -52,7 +52,7 @@ func TestStackOfAnotherProgramIsNotDeleted(t *testing.T) {
 			if !errors.As(err, &e) || e.Op != "delete" {
 				t.Fatalf("Delete: got %v, want a *stack.Error of the deletion", err)
 			}
-			contains(t, "reason", e.Reason, "another program", "aws cloudformation delete-stack --stack-name ZAEL-demo")
+			contains(t, "reason", e.Reason, "another program", "aws cloudformation delete-stack --region eu-central-1 --stack-name ZAEL-demo")
 		})
 	}
 }

@@ -150,12 +150,13 @@ func (s *Stack) cut(ctx context.Context, status string, err error) error {
 // asked it for.
 func (s *Stack) waitForOther(ctx context.Context, id string, progress func(Event)) error {
 	w, err := s.watch(ctx, id, progress)
-	if err == nil {
-		_, err = w.until(ctx, func(*deployed) bool { return true })
-	}
-	if vanished(err) {
+	switch {
+	case vanished(err):
 		return nil
+	case err != nil:
+		return s.cut(ctx, "", err)
 	}
+	_, err = w.until(ctx, func(*deployed) bool { return true })
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -169,6 +170,9 @@ type Compatibility struct {
 // read is returned too.
 func (s *Stack) Check(ctx context.Context) (*Compatibility, error) {
 	r, err := s.readRecord(ctx)
+	if isCode(err, "ValidationException") {
+		return nil, fmt.Errorf("stack: the table %s has other keys than zael's, so that another program made it: use another name: %w", s.name, err)
+	}
 	if err != nil {
 		return nil, err
 	}

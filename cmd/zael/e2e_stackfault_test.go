@@ -12,6 +12,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/zeroae/zael/internal/awsconf"
 )
 
 const fakeID = "arn:aws:cloudformation:us-east-1:123456789012:stack/ZAEL-demo/1"
@@ -200,4 +206,60 @@ func TestStackStoreIsUsable(t *testing.T) {
 	shop{t: t, store: "memory:"}.run(0, append([]string{"available", "--store", store}, under("")[1:7]...)...)
 	shop{t: t, store: store}.run(0, under("true")...) // by the environment
 	c.says(0, "", "delete", "-n", "usable", "--yes")
+}
+
+// TestStackOfAnotherProgram: it is told, and stays.
+func TestStackOfAnotherProgram(t *testing.T) {
+	t.Parallel()
+	const template = "<GetTemplateResponse><GetTemplateResult><TemplateBody>Description: theirs</TemplateBody></GetTemplateResult></GetTemplateResponse>"
+	s := shop{t: t, store: "memory:"}
+	flags := formation{
+		"DescribeStacks": fmt.Sprintf(describedAs, "CREATE_COMPLETE", ""), "GetTemplate": template,
+		"ListStackResources": "<ListStackResourcesResponse><ListStackResourcesResult/></ListStackResourcesResponse>",
+	}.serve(t, nil)
+	for command, want := range map[string]string{
+		"upgrade":                "could not update ZAEL-demo: it was made by another program",
+		"deploy --no-aggregator": "could not update ZAEL-demo: it was made by another program",
+		"delete":                 "aws cloudformation delete-stack --region us-east-1 --stack-name ZAEL-demo", // without a question
+		"delete --yes":           "could not delete ZAEL-demo: zael did not make it",
+	} {
+		if _, errs := s.run(1, append(append(strings.Fields(command), "-n", "demo"), flags...)...); !strings.Contains(errs, want) {
+			t.Errorf("zael %s: got %q, want %q", command, errs, want)
+		}
+	}
+	if out, _ := s.run(0, append([]string{"status", "-n", "demo"}, flags...)...); !strings.Contains(out, "made by  another program") || strings.Contains(out, "versions") {
+		t.Errorf("status: got %s, want that another program made it", out)
+	}
+}
+
+// TestStackWithoutItsTable: the rest is told.
+func TestStackWithoutItsTable(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	config, err := awsconf.Load(t.Context(), "", c.flags[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := dynamodb.NewFromConfig(config, func(o *dynamodb.Options) { o.DisableValidateResponseChecksum = true })
+	table := aws.String("ZAEL-lost")
+	c.says(0, "", "deploy", "-n", "lost", "--no-aggregator", "--no-alarms")
+	if _, err := client.DeleteItem(t.Context(), &dynamodb.DeleteItemInput{TableName: table, Key: map[string]types.AttributeValue{
+		"PK": &types.AttributeValueMemberS{Value: "SYSTEM"}, "SK": &types.AttributeValueMemberS{Value: "#VERSION"},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	if out := c.says(0, "versions   none noted", "status", "-n", "lost"); !strings.Contains(out, "ReadPolicyArn") {
+		t.Errorf("status without versions: got %s, want the rest", out)
+	}
+	c.says(1, "run zael deploy", "check", "-n", "lost")
+	if _, err := client.DeleteTable(t.Context(), &dynamodb.DeleteTableInput{TableName: table}); err != nil {
+		t.Fatal(err)
+	}
+	for _, form := range []string{"--json=false", "--json"} {
+		if out := c.says(1, "has lost its table", "status", "-n", "lost", form); !strings.Contains(out, "ReadPolicyArn") {
+			t.Errorf("status %s without a table: got %s, want the rest", form, out)
+		}
+	}
+	c.says(1, "has lost its table", "deploy", "-n", "lost", "--no-aggregator", "--no-alarms")
+	c.says(0, "deleted", "delete", "-n", "lost", "--yes")
 }

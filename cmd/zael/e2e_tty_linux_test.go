@@ -68,3 +68,48 @@ func TestCtrlC(t *testing.T) {
 	}
 	s.left("10")
 }
+
+// TestCtrlCAtAQuestion: it ends the question of delete, and nothing is deleted.
+func TestCtrlCAtAQuestion(t *testing.T) {
+	t.Parallel()
+	for typed, want := range map[string]struct {
+		code int
+		says string
+	}{"\x03": {130, "interrupted"}, "n\n": {1, "not deleted"}, "\n": {1, "not deleted"}} {
+		flags := formation{
+			"DescribeStacks": fmt.Sprintf(describedAs, "CREATE_COMPLETE", ""), "ListStackResources": "<a/>", "GetTemplate": "!AccessDenied",
+		}.serve(t, func(action string) {
+			if action == "DeleteStack" {
+				t.Errorf("typed %q: got a call of %s", typed, action)
+			}
+		})
+		keyboard, tty := terminal(t)
+		cmd := shop{t: t, store: "memory:"}.command(append([]string{"delete", "-n", "demo"}, flags...)...)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		screen, said := bufio.NewReader(keyboard), ""
+		for asked := false; ; {
+			b, err := screen.ReadByte()
+			if err != nil {
+				t.Fatalf("typed %q: got %q and %v", typed, said, err)
+			}
+			said += string(b)
+			if !asked && strings.HasSuffix(said, "[y/N] ") {
+				asked = true
+				if _, err := keyboard.WriteString(typed); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if asked && strings.HasSuffix(said, want.says) {
+				break
+			}
+		}
+		_ = cmd.Wait()
+		if code := cmd.ProcessState.ExitCode(); code != want.code || strings.Count(said, "zael: ") != 1 {
+			t.Errorf("typed %q: got exit code %d and %q, want %d", typed, code, said, want.code)
+		}
+	}
+}

@@ -27,7 +27,8 @@ func (a *app) delete() *cobra.Command {
 		Short: "Delete the stack of a limiter, its table and all that is in it",
 		Long: `Delete deletes the stack ZAEL-NAME with its table: buckets, limits, entities and
 usage are gone. A stack that is missing is fine. A stack under deletion protection
-stays: zael deploy with --deletion-protection=false lifts that.`,
+stays: zael deploy with --deletion-protection=false lifts that. So does one of such a
+name that another program made.`,
 		Example: `  zael delete --name demo
   zael delete --name demo --yes --no-wait`,
 		Args: cobra.NoArgs,
@@ -40,10 +41,11 @@ stays: zael deploy with --deletion-protection=false lifts that.`,
 	asJSON := addJSON(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		return s.withStack(cmd.Context(), func(ctx context.Context, st *stack.Stack) error {
-			if _, err := st.Status(ctx, nil); errors.Is(err, stack.ErrNoStack) {
+			now, err := st.Status(ctx, nil)
+			if errors.Is(err, stack.ErrNoStack) {
 				return a.printDeleted(s, deletedStack{st.Name(), "missing"}, *asJSON)
 			}
-			if !*yes {
+			if !*yes && (now == nil || !now.Foreign) { // which Delete refuses
 				if err := a.confirm(ctx, "Delete "+st.Name()+", its table and all that is in it?"); err != nil {
 					return err
 				}

@@ -34,7 +34,7 @@ there is none, and if its last operation failed or was taken back.`,
 			if *asJSON {
 				err = cmp.Or(a.printJSON(status), err)
 			} else {
-				a.printStatus(status)
+				a.printStatus(status, err == nil)
 			}
 			if err == nil && (strings.Contains(status.Status, "FAILED") || strings.Contains(status.Status, "ROLLBACK")) {
 				err = &exitError{code: exitFailed}
@@ -45,7 +45,8 @@ there is none, and if its last operation failed or was taken back.`,
 	return cmd
 }
 
-func (a *app) printStatus(s *stack.Status) {
+// printStatus prints how a stack stands; not whole if not all of it could be read.
+func (a *app) printStatus(s *stack.Status, whole bool) {
 	t := newTable("stack", s.Stack)
 	t.add("status", s.Status)
 	if s.Reason != "" {
@@ -78,7 +79,7 @@ func (a *app) printStatus(s *stack.Status) {
 	switch v := s.Versions; {
 	case s.Foreign:
 		t.add("made by", "another program, such as zae-limiter, which zael leaves alone")
-	case v == nil && strings.HasSuffix(s.Status, "_COMPLETE"):
+	case v == nil && whole && strings.HasSuffix(s.Status, "_COMPLETE"):
 		t.add("versions", "none noted")
 	case v != nil:
 		t.add("versions", fmt.Sprintf("schema %s, aggregator %s, programs from %s", v.Schema, orNone(v.Lambda), v.ClientMin))

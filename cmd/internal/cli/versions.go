@@ -113,6 +113,7 @@ template of a newer one, unless --force says otherwise.`,
 				By: a.who(&storeFlags{}), Progress: a.progressTo(*asJSON),
 			}
 			switch {
+			case now.Options.Architecture == "": // another program's, or in review: Apply says so
 			case !now.Options.NoAggregator:
 				if change.Code, err = code.read(now.Options.Architecture); err != nil {
 					return err
