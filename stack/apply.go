@@ -104,13 +104,14 @@ func (s *Stack) Apply(ctx context.Context, c Change) (*Result, error) {
 	c.By = cmp.Or(c.By, "zael "+s.version)
 	c.Code.Version = cmp.Or(c.Code.Version, s.version)
 	for n := range rounds {
+		if n > 0 { // what others did is not seen everywhere at once
+			if err := s.pause(ctx, n-1); err != nil {
+				return nil, s.cut(ctx, "", err)
+			}
+		}
 		result, err := s.applyOnce(ctx, &c)
 		if err != nil && !vanished(err) || result != nil {
 			return result, err
-		}
-		// What others did is not seen everywhere at once.
-		if err := s.pause(ctx, n); err != nil {
-			return nil, fmt.Errorf("stack: looking for %s again: %w", s.name, err)
 		}
 	}
 	return nil, &Error{Op: "update", Stack: s.name, Reason: "others keep changing it: try again later"}

@@ -37,7 +37,7 @@ func (s *Stack) changeSet(ctx context.Context, c *Change, d *deployed, kind type
 	}
 	out, err := s.formation.CreateChangeSet(ctx, in)
 	switch {
-	case says(err, "_IN_PROGRESS") || says(err, "does not exist") || isCode(err, "AlreadyExistsException"):
+	case says(err, "_IN_PROGRESS") || vanished(err) || isCode(err, "AlreadyExistsException"):
 		return nil, nil
 	case err != nil:
 		if ctx.Err() != nil || errors.Is(err, zael.ErrUnavailable) { // the answer is missing: it may be there

@@ -23,7 +23,12 @@ func (s *Stack) Delete(ctx context.Context, how *Deletion) error {
 	if how == nil {
 		how = new(Deletion)
 	}
-	for range rounds {
+	for n := range rounds {
+		if n > 0 {
+			if err := s.pause(ctx, n-1); err != nil {
+				return s.cut(ctx, "", err)
+			}
+		}
 		d, err := s.describe(ctx, s.name)
 		switch {
 		case err != nil:

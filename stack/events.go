@@ -111,10 +111,13 @@ func (w *watch) wait(ctx context.Context) (*deployed, error) {
 	})
 }
 
+// patience is how many looks in a row may find AWS unavailable.
+const patience = 4
+
 // until returns when CloudFormation does nothing and done says so; nil if the stack
 // is gone.
 func (w *watch) until(ctx context.Context, done func(*deployed) bool) (*deployed, error) {
-	status := ""
+	status, missed := "", 0
 	for n := 0; ; n++ {
 		d, err := w.s.describe(ctx, w.id)
 		if err == nil && d != nil {
@@ -124,10 +127,14 @@ func (w *watch) until(ctx context.Context, done func(*deployed) bool) (*deployed
 		switch {
 		case vanished(err):
 			return nil, nil
+		case errors.Is(err, zael.ErrUnavailable) && ctx.Err() == nil && missed < patience:
+			missed++ // as where many programs look at once
 		case err != nil:
 			return nil, w.s.cut(ctx, status, err)
 		case d == nil || !d.busy() && done(d):
 			return d, nil
+		default:
+			missed = 0
 		}
 		if err := w.s.pause(ctx, n); err != nil {
 			return nil, w.s.cut(ctx, status, err)

@@ -94,7 +94,10 @@ func (s *Stack) status(ctx context.Context, want *Options) (*Status, error) {
 	if slices.ContainsFunc(st.Resources, func(r Resource) bool {
 		return r.Name == "Table" && strings.HasSuffix(r.Status, "_COMPLETE") && r.Status != "DELETE_COMPLETE"
 	}) {
-		if st.Versions, err = s.readRecord(ctx); err != nil {
+		st.Versions, err = s.readRecord(ctx)
+		switch {
+		case errors.Is(err, dynamostore.ErrNoTable) && d.busy(): // CloudFormation is deleting it
+		case err != nil:
 			return st, s.noTable(err)
 		}
 	}

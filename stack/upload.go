@@ -80,9 +80,23 @@ func (s *Stack) upload(ctx context.Context, code Code, bucket string) (string, e
 	return bucket, nil
 }
 
-// ownBucket makes the account's bucket if it is missing. It sets what is to hold
-// for it in any case: who made it may have been cut short.
+// ownBucket makes the account's bucket, as often as other programs that make it at the
+// same time are in the way.
 func (s *Stack) ownBucket(ctx context.Context, bucket string, owner *string) error {
+	for n := 0; ; n++ {
+		err := s.makeBucket(ctx, bucket, owner)
+		if !isCode(err, "OperationAborted", "NoSuchBucket") || n == rounds {
+			return err
+		}
+		if err := s.pause(ctx, n); err != nil {
+			return fmt.Errorf("stack: waiting for others to make the bucket %s: %w", bucket, err)
+		}
+	}
+}
+
+// makeBucket makes the account's bucket if it is missing. It sets what is to hold
+// for it in any case: who made it may have been cut short.
+func (s *Stack) makeBucket(ctx context.Context, bucket string, owner *string) error {
 	fail := func(err error) error {
 		return fmt.Errorf("stack: making the bucket %s for the function's code, instead of which you can name another one (CodeBucket): %w", bucket, err)
 	}
@@ -93,7 +107,7 @@ func (s *Stack) ownBucket(ctx context.Context, bucket string, owner *string) err
 			in.CreateBucketConfiguration = &types.CreateBucketConfiguration{LocationConstraint: types.BucketLocationConstraint(s.region)}
 		}
 		_, err = s.s3.CreateBucket(ctx, in)
-		if isCode(err, "BucketAlreadyOwnedByYou", "OperationAborted") { // another program is making it
+		if isCode(err, "BucketAlreadyOwnedByYou") { // another program was first
 			err = nil
 		}
 	}

@@ -216,3 +216,56 @@ type lostTable struct{ stack.Records }
 func (lostTable) GetItem(context.Context, *dynamodb.GetItemInput, ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error) {
 	return nil, &dynamodbtypes.ResourceNotFoundException{}
 }
+
+// Many who look at once are throttled: that is not the end of it, but a silent AWS is.
+func TestWaitingOutlastsThrottling(t *testing.T) {
+	t.Parallel()
+	throttled := fmt.Errorf("throttled: %w", zael.ErrUnavailable)
+	no := step{call: "DescribeStacks", err: throttled}
+	busy := []step{describes(idOne, &found{id: idOne, status: types.StackStatusCreateInProgress}), {call: "DescribeStackEvents", err: throttled}}
+	some := []step{no, no, no}
+	done := []step{describes(idOne, complete(idOne, types.StackStatusCreateComplete, bare())), events(idOne, says(1, fakeName, "CREATE_COMPLETE", ""))}
+	seen := []step{busy[0], events(idOne, says(0, fakeName, "CREATE_IN_PROGRESS", ""))}
+	apply(t, fake(t, steps(describes(fakeName, nil), created(idOne), some, busy, seen, some, busy, done)...), stack.Change{Options: bare()}, stack.Created)
+
+	_, err := fake(t, steps(describes(fakeName, nil), created(idOne), seen, some, no, no)...).Apply(t.Context(), stack.Change{Options: bare()})
+	var w *stack.WaitError
+	if !errors.As(err, &w) || !errors.Is(err, zael.ErrUnavailable) || w.Status != "CREATE_IN_PROGRESS" {
+		t.Errorf("Apply, unavailable for ever: got %v, want a *WaitError that is unavailable", err)
+	}
+}
+
+// Options that were set by other tools stay in an upgrade, also where zael's own
+// cannot say them.
+func TestUpgradeKeepsParameters(t *testing.T) {
+	t.Parallel()
+	f := complete(idOne, types.StackStatusCreateComplete, &stack.Options{})
+	f.params["CodeBucket"], f.params["CodeKey"] = "b", "k"
+	f.params["DurationAlarmMilliseconds"], f.params["Windows"] = "50001", "daily,hourly"
+	apply(t, fake(t, describes(fakeName, f), template(stack.Template())), stack.Change{}, stack.Unchanged)
+}
+
+// The table goes before the stack does: nobody deleted it by hand.
+func TestStatusOfAStackThatIsBeingDeleted(t *testing.T) {
+	t.Parallel()
+	is := complete(idOne, types.StackStatusDeleteInProgress, bare())
+	table := step{call: "ListStackResources", out: &cloudformation.ListStackResourcesOutput{StackResourceSummaries: []types.StackResourceSummary{
+		{LogicalResourceId: aws.String("Table"), ResourceStatus: types.ResourceStatusCreateComplete},
+	}}}
+	s := stack.NewFake(fakeName, scripted(t, describes(fakeName, is), table, template(stack.Template())), nil, nil, lostTable{})
+	if st, err := s.Status(t.Context(), nil); err != nil || st.Versions != nil {
+		t.Errorf("Status: got %+v and %v, want no error", st, err)
+	}
+}
+
+// A change set that asks for what is not there is refused, and not tried again.
+func TestRefusedChangeSetIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	wanted := bare()
+	wanted.PITRRecoveryDays = 7
+	s := fake(t, describes(fakeName, complete(idOne, types.StackStatusCreateComplete, bare())), template(stack.Template()),
+		step{call: "CreateChangeSet", err: answered("ValidationError", "Role arn:aws:iam::123456789012:role/r does not exist")})
+	if _, err := s.Apply(t.Context(), stack.Change{Options: wanted}); err == nil || !strings.Contains(err.Error(), "CloudFormation refused") {
+		t.Errorf("Apply: got %v, want AWS's refusal", err)
+	}
+}

@@ -30,8 +30,13 @@ func (s *Stack) wanted(ctx context.Context, c *Change, d *deployed) (*wanted, er
 	}
 	o = o.WithDefaults()
 	w := s.wantedBy(o, d)
-	if c.Options == nil {
-		w.protect = d.protected // maybe by hand
+	if c.Options == nil { // all stays as it is, also what Options cannot say
+		w.protect = d.protected
+		for name := range w.params {
+			if v, ok := d.params[name]; ok {
+				w.params[name] = v
+			}
+		}
 	}
 	bucket, key, version, err := s.code(ctx, c, d, o)
 	if err != nil {
