@@ -87,6 +87,9 @@ const rounds = 30
 // or finds that there is nothing to do. It returns when CloudFormation is done, or
 // ctx is; what CloudFormation does goes on then.
 //
+// If ctx ends, or AWS does not answer, while CloudFormation is at work, that is a
+// *WaitError.
+//
 // Any number of programs may apply at once: one waits for the other, and then
 // compares anew. A stack whose creation failed is deleted and created anew; one
 // that another program made stays, and is an *Error, as is what CloudFormation

@@ -55,7 +55,7 @@ type Config struct {
 // Open makes or updates the stack if there are Options, checks that versions go
 // together, and returns a Limiter on its table, whose Close closes the store too.
 //
-// Errors are those of Apply, of versions (*VersionError, ErrIncompatibleSchema) and
+// Errors are those of New and Apply, of versions (*VersionError, ErrIncompatibleSchema) and
 // *zael.ValidationErrors. It waits for CloudFormation as long as ctx lets it.
 func Open(ctx context.Context, config *Config) (*zael.Limiter, error) {
 	if config == nil {

@@ -232,6 +232,26 @@ func TestStackOfAnotherProgram(t *testing.T) {
 	}
 }
 
+// TestStackInReview: a name that only a change set has reserved.
+func TestStackInReview(t *testing.T) {
+	t.Parallel()
+	s := shop{t: t, store: "memory:"}
+	flags := formation{
+		"DescribeStacks": fmt.Sprintf(describedAs, "REVIEW_IN_PROGRESS", ""), "DeleteStack": "<a/>",
+		"ListStackResources":  "<ListStackResourcesResponse><ListStackResourcesResult/></ListStackResourcesResponse>",
+		"DescribeStackEvents": fmt.Sprintf(eventOf, "REVIEW_IN_PROGRESS"),
+	}.serve(t, nil)
+	if out, _ := s.run(0, append([]string{"status", "-n", "demo"}, flags...)...); !strings.Contains(out, "REVIEW_IN_PROGRESS") {
+		t.Errorf("status: got %s", out)
+	}
+	if _, errs := s.run(1, append([]string{"upgrade", "-n", "demo"}, flags...)...); !strings.Contains(errs, "only a change set in review: zael deploy --name demo") {
+		t.Errorf("upgrade: got %s, want what makes it", errs)
+	}
+	if out, _ := s.run(0, append([]string{"delete", "-n", "demo", "--yes", "--no-wait"}, flags...)...); !strings.Contains(out, "begun") {
+		t.Errorf("delete: got %s, want that it has begun", out)
+	}
+}
+
 // TestStackWithoutItsTable: the rest is told.
 func TestStackWithoutItsTable(t *testing.T) {
 	t.Parallel()

@@ -113,7 +113,9 @@ template of a newer one, unless --force says otherwise.`,
 				By: a.who(&storeFlags{}), Progress: a.progressTo(*asJSON),
 			}
 			switch {
-			case now.Options.Architecture == "": // another program's, or in review: Apply says so
+			case now.Status == "REVIEW_IN_PROGRESS":
+				return fmt.Errorf("%s has nothing in it, only a change set in review: %s makes it", st.Name(), s.command("deploy"))
+			case now.Foreign: // Apply says so
 			case !now.Options.NoAggregator:
 				if change.Code, err = code.read(now.Options.Architecture); err != nil {
 					return err
