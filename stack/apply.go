@@ -113,7 +113,7 @@ func (s *Stack) Apply(ctx context.Context, c Change) (*Result, error) {
 			}
 		}
 		result, err := s.applyOnce(ctx, &c)
-		if err != nil && !vanished(err) || result != nil {
+		if err != nil && !vanished(err) && !errors.Is(err, errMoved) || result != nil {
 			return result, err
 		}
 	}
@@ -209,7 +209,7 @@ func (s *Stack) update(ctx context.Context, c *Change, d *deployed) (*Result, er
 	case theirs:
 		return nil, &Error{Op: "update", Stack: s.name, Reason: "it was made by another program, such as zae-limiter, and stays as it is: use another name"}
 	}
-	if err := s.checkBefore(ctx, c); err != nil {
+	if err := s.checkBefore(ctx, c, d); err != nil {
 		return nil, err
 	}
 	if c.OnlyUpgrade {
@@ -252,13 +252,13 @@ func (s *Stack) protect(ctx context.Context, d *deployed, op string, on bool) er
 }
 
 // checkBefore refuses to change what is for other versions.
-func (s *Stack) checkBefore(ctx context.Context, c *Change) error {
+func (s *Stack) checkBefore(ctx context.Context, c *Change, d *deployed) error {
 	if c.skipVersions {
 		return nil
 	}
 	r, err := s.readRecord(ctx)
 	if err != nil || r == nil {
-		return s.noTable(err)
+		return s.noTable(ctx, d, err)
 	}
 	return judge(r, s.version).err
 }
@@ -281,6 +281,7 @@ func (s *Stack) result(ctx context.Context, c *Change, d *deployed, o Outcome, c
 	}
 	var err error
 	if result.Versions, err = s.record(ctx, d, c.By); err != nil {
+		err = s.noTable(ctx, d, err)
 		return nil, fmt.Errorf("stack: %s is %s, but its versions could not be noted: %w", s.name, d.status, err)
 	}
 	return result, nil

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,18 +96,25 @@ func (s *Stack) status(ctx context.Context, want *Options) (*Status, error) {
 		return r.Name == "Table" && strings.HasSuffix(r.Status, "_COMPLETE") && r.Status != "DELETE_COMPLETE"
 	}) {
 		st.Versions, err = s.readRecord(ctx)
-		switch {
-		case errors.Is(err, dynamostore.ErrNoTable) && d.busy(): // CloudFormation is deleting it
-		case err != nil:
-			return st, s.noTable(err)
+		if err = s.noTable(ctx, d, err); err != nil && !errors.Is(err, errMoved) {
+			return st, err
 		}
 	}
 	return st, nil
 }
 
-// noTable is an error of reading the versions of a stack that is there.
-func (s *Stack) noTable(err error) error {
+// errMoved: the stack is no longer as it was found.
+var errMoved = errors.New("stack: others have changed it")
+
+// noTable is an error of reading the versions of a stack that was found.
+func (s *Stack) noTable(ctx context.Context, d *deployed, err error) error {
 	if errors.Is(err, dynamostore.ErrNoTable) {
+		if d.busy() {
+			return errMoved // CloudFormation may be deleting it
+		}
+		if now, err := s.describe(ctx, d.id); err != nil || !d.same(now) {
+			return cmp.Or(err, errMoved)
+		}
 		return fmt.Errorf("stack: %s has lost its table, which was deleted by hand: `zael delete` removes what is left, and `zael deploy` makes it anew: %w", s.name, dynamostore.ErrNoTable)
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/dynamofake"
 	"github.com/zeroae/zael/stack"
 )
 
@@ -116,6 +118,7 @@ func TestStatusTellsTheRest(t *testing.T) {
 	t.Parallel()
 	o := bare()
 	is := describes(fakeName, complete(idOne, types.StackStatusCreateComplete, o))
+	byID := describes(idOne, complete(idOne, types.StackStatusCreateComplete, o))
 	table := step{call: "ListStackResources", out: &cloudformation.ListStackResourcesOutput{StackResourceSummaries: []types.StackResourceSummary{
 		{LogicalResourceId: aws.String("Table"), ResourceStatus: types.ResourceStatusCreateComplete},
 	}}}
@@ -127,7 +130,7 @@ func TestStatusTellsTheRest(t *testing.T) {
 	if err != nil || !st.Foreign || len(st.Resources) != 1 {
 		t.Errorf("another program's: got %+v and %v, want that it is", st, err)
 	}
-	s := stack.NewFake(fakeName, scripted(t, is, table, template(stack.Template()), is, template(stack.Template())), nil, nil, lostTable{})
+	s := stack.NewFake(fakeName, scripted(t, is, table, template(stack.Template()), byID, is, template(stack.Template()), byID), nil, nil, lostTable{})
 	st, err = s.Status(t.Context(), nil)
 	if !errors.Is(err, dynamostore.ErrNoTable) || st == nil || len(st.Resources) != 1 || st.Template != 1 {
 		t.Errorf("no table: got %+v and %v, want ErrNoTable and the rest", st, err)
@@ -268,4 +271,45 @@ func TestRefusedChangeSetIsNotRepeated(t *testing.T) {
 	if _, err := s.Apply(t.Context(), stack.Change{Options: wanted}); err == nil || !strings.Contains(err.Error(), "CloudFormation refused") {
 		t.Errorf("Apply: got %v, want AWS's refusal", err)
 	}
+}
+
+// A table that goes with its stack while somebody applies is not lost: the stack is
+// made anew.
+func TestTableVanishesUnderApply(t *testing.T) {
+	t.Parallel()
+	is := complete(idOne, types.StackStatusCreateComplete, bare())
+	leaving := &found{id: idOne, status: types.StackStatusDeleteInProgress}
+	left := []step{
+		describes(idOne, leaving), describes(fakeName, leaving), events(idOne),
+		describes(idOne, &found{id: idOne, status: types.StackStatusDeleteComplete}), events(idOne), describes(fakeName, nil),
+	}
+	for name, c := range map[string]struct {
+		before []step
+		reads  int64 // that find a table
+	}{
+		"before it is compared":       {[]step{describes(fakeName, is), template(stack.Template())}, 0},
+		"before the record is read":   {[]step{describes(fakeName, is), template(stack.Template())}, 1},
+		"after the stack was created": {append([]step{describes(fakeName, nil)}, creation(idOne)...), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := &leavingTable{Records: dynamofake.New()}
+			r.left.Store(c.reads)
+			s := stack.NewFake(fakeName, scripted(t, steps(c.before, left, creation(idTwo))...), nil, nil, r)
+			apply(t, s, stack.Change{Options: bare()}, stack.Created)
+		})
+	}
+}
+
+// A leavingTable is there for so many reads, not for the next one, and then again.
+type leavingTable struct {
+	stack.Records
+	left atomic.Int64
+}
+
+func (l *leavingTable) GetItem(ctx context.Context, in *dynamodb.GetItemInput, o ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error) {
+	if l.left.Add(-1) == -1 {
+		return nil, &dynamodbtypes.ResourceNotFoundException{}
+	}
+	return l.Records.GetItem(ctx, in, o...)
 }

@@ -129,6 +129,10 @@ func TestStack(t *testing.T) {
 	c.says(2, "say --yes if you mean it", "delete", "-n", "cli")
 	c.says(0, "ZAEL-cli: deleted", "delete", "-n", "cli", "--yes")
 	c.says(0, "ZAEL-cli: there is none", "delete", "-n", "cli", "--yes")
+	c.says(0, "ZAEL-bare: created", "deploy", "-n", "bare", "--no-aggregator", "--no-alarms")
+	c.says(1, "ZAEL-bare has no aggregator", "upgrade", "-n", "bare", "--code", code)
+	c.says(0, "ZAEL-bare: no change", "upgrade", "-n", "bare")
+	c.says(0, "", "delete", "-n", "bare", "--yes")
 	c.says(0, "ZAEL-later: begun", "deploy", "-n", "later", "--no-aggregator", "--no-alarms", "--no-wait")
 	c.says(0, "ZAEL-later: begun", "delete", "-n", "later", "--no-wait", "--yes")
 }

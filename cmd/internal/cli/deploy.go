@@ -73,7 +73,7 @@ which is made if it is missing and stays when the stack is deleted.`,
 func (c *deployCommand) addOptions(f *pflag.FlagSet) {
 	o := &c.options
 	d := stack.Options{}.WithDefaults()
-	f.StringSliceVar(&c.windows, "snapshot-windows", windowTexts(d.Windows), "what usage is counted by: hourly, daily, monthly")
+	f.StringSliceVar(&c.windows, "snapshot-windows", windowTexts(d.Windows), "count usage by each of `WINDOWS`: hourly, daily, monthly")
 	f.IntVar(&o.RetentionDays, "retention-days", d.RetentionDays, "keep usage for `N` days, 1 to 3650")
 	f.BoolVar(&c.aggregator, "enable-aggregator", true, "have a Lambda function count usage")
 	f.BoolVar(&c.noAggregator, "no-aggregator", false, "do not; zael aggregate can count instead")

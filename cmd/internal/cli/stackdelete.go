@@ -27,8 +27,8 @@ func (a *app) delete() *cobra.Command {
 		Short: "Delete the stack of a limiter, its table and all that is in it",
 		Long: `Delete deletes the stack ZAEL-NAME with its table: buckets, limits, entities and
 usage are gone. A stack that is missing is fine. A stack under deletion protection
-stays: zael deploy with --deletion-protection=false lifts that. So does one of such a
-name that another program made.`,
+stays: zael deploy with --deletion-protection=false lifts that. A stack
+of such a name that another program made stays too.`,
 		Example: `  zael delete --name demo
   zael delete --name demo --yes --no-wait`,
 		Args: cobra.NoArgs,

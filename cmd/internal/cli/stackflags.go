@@ -196,7 +196,7 @@ func ofStackFlags(err error) error {
 		return err
 	}
 	reason, _, _ := strings.Cut(v.Reason, ": use 0 for") // which is for programs
-	reason = strings.NewReplacer("NoAggregator", "--no-aggregator", "set Options.Architecture", "say --architecture", "leave it empty", "leave it out").Replace(reason)
+	reason = strings.NewReplacer("NoAggregator", "--no-aggregator", "set Options.Architecture", "deploy with --architecture", "leave it empty", "leave it out").Replace(reason)
 	flag, ok := map[string]string{
 		"name": "--name", "region": "--region", "endpoint": "--endpoint-url",
 		"Options.Windows": "--snapshot-windows", "Options.RetentionDays": "--retention-days",

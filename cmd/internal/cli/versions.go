@@ -120,7 +120,7 @@ template of a newer one, unless --force says otherwise.`,
 				if change.Code, err = code.read(now.Options.Architecture); err != nil {
 					return err
 				}
-			case *lambdaOnly:
+			case *lambdaOnly || code.path != "" || *bucket != "":
 				return fmt.Errorf("%s has no aggregator", st.Name())
 			}
 			result, err := st.Apply(ctx, change)
