@@ -190,7 +190,7 @@ func (w *watch) failure(op string, d *deployed, advice string) *Error {
 	events := slices.Clone(w.events)
 	slices.SortStableFunc(events, func(a, b Event) int { return rank(a) - rank(b) })
 	reason := "it was deleted meanwhile, by another program or by hand"
-	if d != nil {
+	if d != nil && d.status != types.StackStatusDeleteComplete {
 		reason = fmt.Sprintf("it is %s", d.status)
 	}
 	if len(events) > 0 && rank(events[0]) == 0 {

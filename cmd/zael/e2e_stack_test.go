@@ -154,6 +154,8 @@ func TestStackUsage(t *testing.T) {
 		"deploy --deletion-protection=yes":         `"yes" for "--deletion-protection" flag: it is true or false`,
 		"deploy --deletion-protection false":       "has its value behind =, as --deletion-protection=false",
 		"deploy --no-aggregator --timeout 5":       `"5" for "--timeout" flag: it is a time such as 30s or 5m`,
+		"upgrade demo":                             "--name demo",
+		"check demo":                               "--name demo",
 		"upgrade --code=":                          "--code is empty",
 		"upgrade --code-bucket=":                   "--code-bucket is empty",
 		"version --name=":                          "--name is empty",

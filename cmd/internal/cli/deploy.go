@@ -47,7 +47,7 @@ which is made if it is missing and stays when the stack is deleted.`,
 		Example: `  zael deploy --name demo --region eu-central-1
   zael deploy --name demo --alarm-sns-topic arn:aws:sns:eu-central-1:123456789012:alarms --pitr-recovery-days 7
   zael deploy --name demo --no-aggregator --no-alarms`,
-		Args: noValues("deletion-protection"),
+		Args: onlyFlags,
 	}
 	c.stackFlags = addStack(cmd, stackTimeout, "limiter")
 	c.json = addJSON(cmd)

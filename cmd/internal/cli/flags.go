@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -89,20 +88,6 @@ func flagError(err error) error {
 		return err
 	}
 	return fmt.Errorf("invalid argument %q for \"--%s\" flag: %s", bad.GetValue(), bad.GetFlag().Name, is)
-}
-
-// noValues is cobra.NoArgs, for commands one of whose flags is true or false.
-func noValues(flag string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		err := cobra.NoArgs(cmd, args)
-		if err == nil {
-			return nil
-		}
-		if _, isBool := strconv.ParseBool(args[0]); isBool == nil {
-			return fmt.Errorf("%w: a flag that is true or false has its value behind =, as --%s=%s", err, flag, args[0])
-		}
-		return err
-	}
 }
 
 // addJSON gives cmd the flag --json.

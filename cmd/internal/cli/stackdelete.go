@@ -31,7 +31,7 @@ stays: zael deploy with --deletion-protection=false lifts that. A stack
 of such a name that another program made stays too.`,
 		Example: `  zael delete --name demo
   zael delete --name demo --yes --no-wait`,
-		Args: cobra.NoArgs,
+		Args: onlyFlags,
 	}
 	s := addStack(cmd, stackTimeout, "")
 	yes := cmd.Flags().BoolP("yes", "y", false, "do not ask")

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -59,6 +60,23 @@ func addStack(cmd *cobra.Command, timeout time.Duration, defaultName string) *st
 		_ = cmd.MarkFlagRequired("name")
 	}
 	return s
+}
+
+// onlyFlags is cobra.NoArgs for these commands, with the flag that an argument may have
+// been meant for.
+func onlyFlags(cmd *cobra.Command, args []string) error {
+	err := cobra.NoArgs(cmd, args)
+	if err == nil {
+		return nil
+	}
+	_, notBool := strconv.ParseBool(args[0])
+	switch {
+	case notBool == nil:
+		return fmt.Errorf("%w: a flag that is true or false has its value behind =, as --deletion-protection=%s", err, args[0])
+	case cmd.Flags().Lookup("name") != nil:
+		return fmt.Errorf("%w: the name of a limiter is given as --name %s", err, args[0])
+	}
+	return err
 }
 
 // load reads the AWS configuration that the flags say.

@@ -21,7 +21,7 @@ versions, and whether its template is that of this program. The exit code is 1 i
 there is none, and if its last operation failed or was taken back.`,
 		Example: `  zael status --name demo
   zael status --name demo --json`,
-		Args: cobra.NoArgs,
+		Args: onlyFlags,
 	}
 	s := addStack(cmd, askTimeout, "")
 	asJSON := addJSON(cmd)

@@ -20,7 +20,7 @@ has no versions yet. An aggregator that is older than this program is told of, a
 goes together with it; zael upgrade brings it up to date.`,
 		Example: `  zael check --name demo
   zael check --name demo --json`,
-		Args: cobra.NoArgs,
+		Args: onlyFlags,
 	}
 	s := addStack(cmd, askTimeout, "limiter")
 	asJSON := addJSON(cmd)
@@ -93,7 +93,7 @@ too, also where one of the two has no version, such as (devel), and so does the
 template of a newer one, unless --force says otherwise.`,
 		Example: `  zael upgrade --name demo
   zael upgrade --name demo --lambda-only`,
-		Args: cobra.NoArgs,
+		Args: onlyFlags,
 	}
 	s := addStack(cmd, stackTimeout, "limiter")
 	lambdaOnly := cmd.Flags().Bool("lambda-only", false, "only the aggregator's code, not the template")
