@@ -12,12 +12,14 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
+	function "github.com/zeroae/zael/internal/usage/aggregator"
 	"github.com/zeroae/zael/stack"
 )
 
 // aggregator is the code of the function, built for this machine, which runs it.
 func aggregator(t *testing.T) (stack.Code, string) {
 	t.Helper()
+	runtime.KeepAlive(function.New) // in the test's binary too, so that go test sees when the code changes
 	const source = "../cmd/zael-aggregator"
 	out := filepath.Join(t.TempDir(), "bootstrap")
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w -buildid=", "-o", out, source)

@@ -248,8 +248,8 @@ func TestInterruptedInLine(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = cmd.Wait()
-		if code := cmd.ProcessState.ExitCode(); code != 130 || out.Len() > 0 || errs.String() != "zael: interrupted\n" {
-			t.Errorf("%v: got %d, %q and %q, want 130", signal, code, out.String(), errs.String())
+		if code := cmd.ProcessState.ExitCode(); code != 128+int(signal) || out.Len() > 0 || errs.String() != "zael: interrupted\n" {
+			t.Errorf("%v: got %d, %q and %q, want %d", signal, code, out.String(), errs.String(), 128+int(signal))
 		}
 		s.left("0")
 	}

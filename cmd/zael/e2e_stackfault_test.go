@@ -117,15 +117,15 @@ func TestStackSignals(t *testing.T) {
 	for name, c := range map[string]struct {
 		formation formation
 		until     string // the action after which the signals come
-		signals   []os.Signal
+		signals   []syscall.Signal
 		want      string // the last that is said; "" if it may be killed before it speaks
 	}{
-		"INT":         {inProgress, "DescribeStackEvents", []os.Signal{syscall.SIGINT}, goesOn},
-		"TERM":        {inProgress, "DescribeStackEvents", []os.Signal{syscall.SIGTERM}, goesOn},
-		"twice":       {inProgress, "DescribeStackEvents", []os.Signal{syscall.SIGINT, syscall.SIGINT}, ""},
-		"both":        {inProgress, "DescribeStackEvents", []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGTERM}, ""},
-		"in a call":   {formation{"DescribeStacks": "silent"}, "DescribeStacks", []os.Signal{syscall.SIGINT}, "zael: interrupted\n"},
-		"twice in it": {formation{"DescribeStacks": "silent"}, "DescribeStacks", []os.Signal{syscall.SIGINT, syscall.SIGINT}, ""},
+		"INT":         {inProgress, "DescribeStackEvents", []syscall.Signal{syscall.SIGINT}, goesOn},
+		"TERM":        {inProgress, "DescribeStackEvents", []syscall.Signal{syscall.SIGTERM}, goesOn},
+		"twice":       {inProgress, "DescribeStackEvents", []syscall.Signal{syscall.SIGINT, syscall.SIGINT}, ""},
+		"both":        {inProgress, "DescribeStackEvents", []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGTERM}, ""},
+		"in a call":   {formation{"DescribeStacks": "silent"}, "DescribeStacks", []syscall.Signal{syscall.SIGINT}, "zael: interrupted\n"},
+		"twice in it": {formation{"DescribeStacks": "silent"}, "DescribeStacks", []syscall.Signal{syscall.SIGINT, syscall.SIGINT}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -154,8 +154,8 @@ func TestStackSignals(t *testing.T) {
 			}
 			_ = cmd.Wait()
 			status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
-			if code := cmd.ProcessState.ExitCode(); code != 130 && (len(c.signals) == 1 || !status.Signaled()) {
-				t.Errorf("got %v, want exit code 130", cmd.ProcessState)
+			if code := cmd.ProcessState.ExitCode(); code != 128+int(c.signals[0]) && (len(c.signals) == 1 || !status.Signaled()) {
+				t.Errorf("got %v, want exit code %d", cmd.ProcessState, 128+int(c.signals[0]))
 			}
 			if !strings.Contains(string(said), c.want) || strings.Count(string(said), "interrupted") > 1 {
 				t.Errorf("got %q, want it to contain %q, once", said, c.want)

@@ -20,6 +20,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/zeroae/zael/cmd/internal/cli"
 	"github.com/zeroae/zael/internal/dynamolocal/dynamotest"
 )
 
@@ -42,6 +43,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	runtime.KeepAlive(cli.Main) // in the test's binary too, so that go test sees when the program changes
 	dir, err := os.MkdirTemp("", "zael")
 	if err != nil {
 		panic(err)

@@ -34,7 +34,7 @@ func (a *app) newChild(args []string) (*child, error) {
 	}
 	_ = settle.Close()
 	c := &child{args: args, path: path, settle: settle.Name(), signals: make(chan os.Signal, 16)}
-	signal.Notify(c.signals, Signals()...)
+	signal.Notify(c.signals, endSignals()...)
 	return c, nil
 }
 

@@ -64,7 +64,7 @@ Buckets, limits and entities are in a store. It is a SQLite file in your data
 directory unless --store or the environment variable ZAEL_STORE says otherwise.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a limit,
-4 the store or AWS is unavailable, 128+N ended by signal N (130 interrupted).`,
+4 the store or AWS is unavailable, 128+N ended by signal N (130: Ctrl-C).`,
 		Version:       readVersion().Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,

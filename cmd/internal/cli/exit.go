@@ -21,8 +21,7 @@ const (
 	exitUnavailable = 4   // the store
 	exitCannotRun   = 126 // a command that was found, as shells and env say it
 	exitNotFound    = 127 // a command, likewise
-	exitSignal      = 128 // and the number of the signal that ended a command
-	exitInterrupted = 130 // as shells say it: 128 and SIGINT
+	exitSignal      = 128 // and the number of the signal that ended a command, or this program
 )
 
 // A usageError is about the command line.
@@ -73,7 +72,7 @@ func exitCode(ctx context.Context, err error) int {
 	case errors.Is(err, zael.ErrUnavailable):
 		return exitUnavailable
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		return exitInterrupted
+		return signalCode(ctx)
 	}
 	return exitFailed
 }
@@ -86,7 +85,7 @@ func (a *app) fail(ctx context.Context, cmd *cobra.Command, err error) int {
 	switch {
 	case errors.As(err, &own) && own.cause == nil:
 		return code
-	case own == nil && code == exitInterrupted:
+	case own == nil && code > exitSignal:
 		text = "interrupted"
 	}
 	fmt.Fprintf(a.err, "zael: %s\n", text)

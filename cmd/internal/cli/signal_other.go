@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// Signals are those that end the program in good order.
-func Signals() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }
+// endSignals are those that end the program in good order.
+func endSignals() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }
 
 func moreSignals() []os.Signal { return nil }
 

@@ -11,13 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Signals are those that end the program in good order. What was ignored when
+// endSignals are those that end the program in good order. What was ignored when
 // it began, as by nohup, stays so.
-func Signals() []os.Signal {
+func endSignals() []os.Signal {
 	return heeded(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 }
 
-// moreSignals are those that zael has only to pass on.
+// moreendSignals are those that zael has only to pass on.
 func moreSignals() []os.Signal {
 	return heeded(syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
 }

@@ -124,7 +124,7 @@ func (s *stackFlags) ofStack(ctx context.Context, err error) error {
 	}
 	late := errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil
 	switch {
-	case told.code == exitInterrupted:
+	case told.code > exitSignal:
 		told.cause = errors.New("interrupted")
 	case late:
 		told.cause = fmt.Errorf("not done within --timeout %v: %w", s.timeout, err)
