@@ -150,7 +150,7 @@ func TestStackUsage(t *testing.T) {
 		"deploy --alarm-sns-topic=":                "--alarm-sns-topic is empty",
 		"deploy --architecture=":                   "--architecture is empty",
 		"deploy --region=":                         "--region is empty",
-		"deploy --code-bucket B":                   `--code-bucket "B" is not the name of a bucket`,
+		"deploy --no-aggregator --code-bucket B":   `--code-bucket "B" is not the name of a bucket`,
 		"deploy --deletion-protection=yes":         `"yes" for "--deletion-protection" flag: it is true or false`,
 		"deploy --deletion-protection false":       "has its value behind =, as --deletion-protection=false",
 		"deploy --no-aggregator --timeout 5":       `"5" for "--timeout" flag: it is a time such as 30s or 5m`,
