@@ -28,6 +28,7 @@ type call struct {
 	own     int     // charges of the entity's bucket; the others are the parent's
 	checked []Limit // what the first charges were made of by bindPlain
 	unknown bool    // a name in Consume is not among the stored limits
+	newer   []Debit // while limits are read again: what showed that they are stale
 }
 
 func (c *call) reset() {
@@ -88,7 +89,7 @@ func (l *Limiter) charge(ctx context.Context, c *call, now time.Time, maxWait ti
 			continue
 		}
 		l.stats.staleLimits.Add(1)
-		if err := l.prepare(ctx, req, now, refreshAfter, c); err != nil {
+		if err := l.again(ctx, req, now, c); err != nil {
 			return at, err
 		}
 		req = nil
@@ -99,6 +100,16 @@ func (l *Limiter) charge(ctx context.Context, c *call, now time.Time, maxWait ti
 // refreshAfter is how old what is known of a key must be for a bucket with
 // newer limits to have it read again.
 const refreshAfter = time.Second
+
+// again prepares req again for buckets with newer limits than were known.
+func (l *Limiter) again(ctx context.Context, req *Request, now time.Time, c *call) error {
+	c.newer = slices.Clone(c.debits)
+	for i := range c.newer {
+		c.newer[i].Charges = slices.Clone(c.newer[i].Charges)
+	}
+	defer func() { c.newer = nil }()
+	return l.prepare(ctx, req, now, refreshAfter, c)
+}
 
 // once asks the store once, first for an answer from memory.
 func (l *Limiter) once(ctx context.Context, c *call, now time.Time, maxWait time.Duration) (at time.Time, err error) {
@@ -243,7 +254,7 @@ func (l *Limiter) bind(
 	}
 	var rev int64
 	if req.UseStoredLimits {
-		set, err := l.limitSet(ctx, &c.op, key, now, maxAge)
+		set, err := l.limitSet(ctx, c, key, limits, now, maxAge)
 		if err != nil {
 			return 0, err
 		}

@@ -391,6 +391,56 @@ func TestChangeThatOutranks(t *testing.T) {
 	}
 }
 
+// Limits of a deleted entity do not live on in a bucket that is made anew by who
+// remembers them: within ConfigTTL and a second what is stored, or named, holds.
+func TestLimitsOfDeletedEntityGo(t *testing.T) {
+	t.Parallel()
+	for name, system := range map[string][]zael.Limit{
+		"limits of the system": {zael.PerDay("rpd", 10), zael.PerDay("tpd", 10)},
+		"limits of the call":   nil,
+	} {
+		r := setup(t)
+		want := zael.PerDay("rpd", 70)
+		if system != nil {
+			r.set(zael.Scope{}, system...)
+			want = system[0]
+		}
+		r.clock.forward(time.Second)
+		r.set(zael.Scope{Entity: "key-1"}, zael.PerDay("rpd", 1000))
+		limiters := []*zael.Limiter{r.l, r.another(nil), r.another(nil)}
+		for _, l := range limiters {
+			r.ok(l.Allow(r.ctx, lastResort(zael.Amounts{"rpd": 1})))
+		}
+		r.ok(r.l.DeleteEntity(r.ctx, "key-1"))
+		r.ok(limiters[1].Allow(r.ctx, lastResort(zael.Amounts{"rpd": 1}))) // it remembers
+		var before zael.Stats
+		for round := range 5 {
+			for _, l := range limiters {
+				for range 2 {
+					_ = l.Allow(r.ctx, lastResort(zael.Amounts{"rpd": 1}))
+					r.clock.forward(time.Second)
+				}
+			}
+			for i, l := range limiters {
+				err := l.Allow(r.ctx, lastResort(zael.Amounts{"rpd": 900}))
+				e, ok := errors.AsType[*zael.ExceededError](err)
+				if !ok {
+					t.Fatalf("%s, limiter %d: got %v, want a refusal", name, i, err)
+				}
+				if got := e.Statuses[0].Limit; round > 0 && got != want {
+					t.Errorf("%s, round %d, limiter %d: bound by %v, want %v", name, round, i, got, want)
+				}
+			}
+			stats := r.l.Stats()
+			if more := stats.StaleLimits - before.StaleLimits; round > 0 && more > 2 {
+				t.Errorf("%s, round %d: limits were stale %d times, want them settled", name, round, more)
+			}
+			before = stats
+			r.clock.forward(time.Minute)
+		}
+	}
+}
+
 // Programs that change an entity's limits all the time do not keep callers
 // from being answered.
 func TestLimitsThatChangeAllTheTime(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/zeroae/zael/bucket"
 )
 
 // outrank dates changes of limits so that each is given a greater revision than
@@ -73,4 +75,44 @@ func (l *Limiter) rivals(ctx context.Context, scope Scope) ([]Scope, error) {
 		}
 	}
 	return slices.DeleteFunc(scopes, func(s Scope) bool { return s == scope }), nil
+}
+
+// supersede dates a set that was read since the bucket showed newer limits. If it
+// is older than they are they are stored no more: they went with a deleted
+// entity, and who still knew them made the bucket anew. Then the set, or the
+// call's limits where it has none, outranks them.
+func (c *call) supersede(key Key, set *limitSet, limits []Limit) error {
+	i := slices.IndexFunc(c.newer, func(d Debit) bool { return d.Key == key })
+	if i < 0 {
+		return nil
+	}
+	kept, rev := map[string]bucket.Definition{}, int64(0)
+	for _, ch := range c.newer[i].Charges {
+		kept[ch.Name] = ch.State.Definition
+		rev = max(rev, ch.State.Definition.Rev)
+	}
+	if rev <= set.rev {
+		return nil
+	}
+	bounds := set.bounds
+	if len(bounds) == 0 {
+		for j := range limits {
+			d, err := definitionOf(&limits[j])
+			if err != nil {
+				return err
+			}
+			bounds = append(bounds, bound{limits[j].Name, d})
+		}
+	}
+	set.rev = rev
+	for _, b := range bounds {
+		k, shown := kept[b.name]
+		if absent := shown && k.Period == 0; !absent && (!k.SameRefill(b.definition) || k.Capacity != b.definition.Capacity) {
+			set.rev = rev + 1 // else somebody has brought the bucket under it
+		}
+	}
+	for j := range set.bounds {
+		set.bounds[j].definition.Rev = set.rev
+	}
+	return nil
 }

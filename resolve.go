@@ -25,14 +25,15 @@ func levels(key Key) []Scope {
 	}
 }
 
-// limitSet reads what is stored for key.
-func (l *Limiter) limitSet(ctx context.Context, o *op, key Key, now time.Time, maxAge time.Duration) (limitSet, error) {
+// limitSet reads what is stored for key; limits are the call's.
+func (l *Limiter) limitSet(ctx context.Context, c *call, key Key, limits []Limit, now time.Time, maxAge time.Duration) (limitSet, error) {
 	if l.limits == nil {
 		return limitSet{}, l.unsupported("LimitStore")
 	}
 	if set, ok := l.sets.lookup(key, now, maxAge); ok {
 		return set, nil
 	}
+	o := &c.op
 	set, err := l.sets.get(o.begin(ctx, l.timeout), key, now, maxAge, func() (limitSet, error) {
 		var sets []LimitSet
 		err := l.ask(ctx, o, key, func(ctx context.Context) error {
@@ -43,7 +44,11 @@ func (l *Limiter) limitSet(ctx context.Context, o *op, key Key, now time.Time, m
 		if err != nil {
 			return limitSet{}, err
 		}
-		return decide(sets)
+		set, err := decide(sets)
+		if err != nil {
+			return limitSet{}, err
+		}
+		return set, c.supersede(key, &set, limits)
 	})
 	return set, l.waited(ctx, key, err)
 }
