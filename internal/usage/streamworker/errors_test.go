@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	tabletypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
 	"github.com/aws/smithy-go"
 
 	"github.com/zeroae/zael/internal/dynamofake"
@@ -91,6 +92,75 @@ func TestErrorOfOneShard(t *testing.T) {
 					t.Error("the log: got no word of the error")
 				}
 			})
+		})
+	}
+}
+
+// A lease or letter whose writing is never answered keeps back no other shard, and
+// is written in the end.
+func TestWriteWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	for _, what := range []string{"renew", "finish", "letter"} {
+		synctest.Test(t, func(t *testing.T) {
+			s, table := streamfake.New("a", "b"), dynamofake.New()
+			var armed, hung atomic.Bool
+			var renewed, others atomic.Int64
+			p := &process{Table: table, hang: func(in *dynamodb.UpdateItemInput) bool {
+				shard, step := leaseOf(in)
+				switch {
+				case shard == "b":
+					others.Add(1)
+					return false
+				case step == "renew" && strings.Contains(*in.UpdateExpression, "#done"):
+					step = "finish"
+				case step == "renew":
+					renewed.Add(1)
+				case in.ExpressionAttributeNames["#reason"] != "":
+					step = "letter"
+				}
+				return what == step && armed.Load() && hung.CompareAndSwap(false, true)
+			}}
+			run(t, s, p, false)
+			wait(lease)
+			for n := renewed.Load(); renewed.Load() == n; {
+				wait(10 * time.Millisecond)
+			}
+			wait(lease / 6) // a round has just been: the reading writes before the next
+			armed.Store(true)
+			s.Take("a", "ea", time.Now(), 5)
+			switch what {
+			case "finish":
+				s.Split("a", "c")
+			case "letter":
+				s.Change(s.Take("a", "ea", time.Now(), 5), func(r *types.StreamRecord) {
+					r.NewImage["e"] = &types.AttributeValueMemberN{Value: "1.5"}
+				})
+			}
+			wait(lease / 6)
+			if !hung.Load() {
+				t.Fatalf("%s: was not asked", what)
+			}
+			n := others.Load()
+			wait(2 * lease)
+			if more := others.Load() - n; more < 4 {
+				t.Errorf("%s: the other shard's lease was renewed %d times in two leases, want 4 or more", what, more)
+			}
+			wait(time.Minute)
+			if what == "finish" {
+				s.Take("c", "ea", time.Now(), 5)
+			}
+			n = renewed.Load()
+			wait(lease)
+			if more := renewed.Load() - n; more < 2 && what != "finish" {
+				t.Errorf("%s: the shard's lease was renewed %d times a minute later, want 2 or more", what, more)
+			}
+			if got, want := p.worker.Stats().DeadLetters, int64(0); (what == "letter") != (got > want) {
+				t.Errorf("%s: got %d dead letters", what, got)
+			}
+			if got := used(t, table, "ea")["ea events"]; what == "finish" && got != 2 {
+				t.Errorf("%s: got %d events counted, want 2", what, got)
+			}
+			p.stop()
 		})
 	}
 }

@@ -186,7 +186,9 @@ func (r *reading) giveUp(ctx context.Context, failure *usage.Failure) error {
 		Stream: w.stream.ARN, Shard: r.shard, First: failure.Sequence, Last: failure.Sequence, Reason: failure.Err.Error(),
 		Counting: w.counter.Counting(), Time: time.Now(),
 	}
-	if err := w.letters.Put(ctx, w.stream.Label, &letter); err != nil {
+	within, stop := context.WithTimeout(ctx, patienceOf)
+	defer stop()
+	if err := w.letters.Put(within, w.stream.Label, &letter); err != nil {
 		return err
 	}
 	w.count(func(s *Stats) { s.DeadLetters++ })
@@ -217,14 +219,18 @@ func (r *reading) advance(ctx context.Context, batch []usage.Record, buckets int
 	}
 }
 
-// persist renews the lease with the checkpoint. If it is another worker's by now
-// the reading ends.
+// persist renews the lease with the checkpoint, unless that is being done. If it is
+// another worker's by now the reading ends.
 func (r *reading) persist(ctx context.Context) error {
-	r.writing.Lock()
+	if !r.writing.TryLock() {
+		return nil
+	}
 	defer r.writing.Unlock()
 	if r.isLost() {
 		return nil
 	}
+	ctx, stop := context.WithTimeout(ctx, patienceOf)
+	defer stop()
 	_, err := r.worker.leases.renew(ctx, r.shard, r.worker.id, r.position())
 	return r.wrote(err)
 }
@@ -249,8 +255,13 @@ func (r *reading) finish(ctx context.Context) {
 	w := r.worker
 	wait := patience{}
 	for ctx.Err() == nil {
-		r.writing.Lock()
-		_, err := w.leases.finish(ctx, r.shard, w.id, r.position())
+		if !r.writing.TryLock() { // it is being renewed
+			wait.pause(ctx)
+			continue
+		}
+		within, stop := context.WithTimeout(ctx, patienceOf)
+		_, err := w.leases.finish(within, r.shard, w.id, r.position())
+		stop()
 		err = r.wrote(err)
 		if err == nil {
 			r.mu.Lock()

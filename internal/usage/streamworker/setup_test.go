@@ -26,6 +26,7 @@ import (
 type process struct {
 	*dynamofake.Table
 	fail    func(*dynamodb.UpdateItemInput) error // may fail a write
+	hang    func(*dynamodb.UpdateItemInput) bool  // tells whether one is never answered
 	windows []zael.Window                         // nil: hourly and daily
 
 	dead   atomic.Bool
@@ -43,6 +44,10 @@ func (p *process) UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, 
 	}
 	if _, ok := in.ExpressionAttributeNames["#beat"]; ok {
 		p.beats.Add(1)
+	}
+	if p.hang != nil && p.hang(in) {
+		<-ctx.Done()
+		return nil, ctx.Err()
 	}
 	if p.fail != nil {
 		if err := p.fail(in); err != nil {

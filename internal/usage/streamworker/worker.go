@@ -40,7 +40,7 @@ const (
 	caughtUp = 10
 	// goodbye is how long a worker that ends takes to say how far it is.
 	goodbye = 5 * time.Second
-	// patienceOf is how long one round, page or batch may take before it is tried again.
+	// patienceOf is how long one round, page, batch or write may take before it is tried again.
 	patienceOf = time.Minute
 )
 
