@@ -165,6 +165,46 @@ func TestWriteWithoutAnswer(t *testing.T) {
 	}
 }
 
+// A shard that another worker sees first, while this one looks, is not taken for one
+// that is gone.
+func TestNewShardIsNotGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, table := streamfake.New("a"), dynamofake.New()
+		var unread, slow atomic.Bool
+		s.Fail = func(call string) error {
+			if call == "GetRecords" && unread.Load() {
+				return errors.New("no answer")
+			}
+			return nil
+		}
+		p := &process{Table: table, load: func() {
+			if slow.CompareAndSwap(true, false) {
+				s.Split("a", "b")
+				wait(lease / 2)
+			}
+		}}
+		run(t, s, p, false)
+		wait(lease)
+		other := start(t, s, table)
+		wait(lease)
+		unread.Store(true) // so that nobody has the new shard yet
+		slow.Store(true)
+		wait(lease)
+		unread.Store(false)
+		wait(lease)
+		s.Take("b", "eb", time.Now(), 5)
+		wait(2 * lease)
+		wantUsed(t, s, table, "eb")
+		for _, p := range []*process{p, other} {
+			p.stop()
+			if n := p.worker.Stats().Trimmed; n > 0 {
+				t.Errorf("Trimmed: got %d, want 0", n)
+			}
+		}
+	})
+}
+
 // A worker that may not be used any more ends, also while another shard fails
 // in a way that may pass.
 func TestHopelessAmongErrors(t *testing.T) {

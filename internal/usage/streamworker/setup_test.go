@@ -27,6 +27,7 @@ type process struct {
 	*dynamofake.Table
 	fail    func(*dynamodb.UpdateItemInput) error // may fail a write
 	hang    func(*dynamodb.UpdateItemInput) bool  // tells whether one is never answered
+	load    func()                                // before the leases are read
 	windows []zael.Window                         // nil: hourly and daily
 
 	dead   atomic.Bool
@@ -55,6 +56,13 @@ func (p *process) UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, 
 		}
 	}
 	return p.Table.UpdateItem(ctx, in, opts...)
+}
+
+func (p *process) Query(ctx context.Context, in *dynamodb.QueryInput, opts ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error) {
+	if p.load != nil {
+		p.load()
+	}
+	return p.Table.Query(ctx, in, opts...)
 }
 
 // logs are what a worker said.

@@ -248,11 +248,13 @@ func (w *Worker) round(ctx, life context.Context) error {
 // see looks at the shards and who reads them, which was so at now. An error is
 // one of all of them.
 func (w *Worker) see(ctx context.Context, failed *errs) (now time.Time, err error) {
-	shards, err := w.stream.Shards(ctx)
+	all, err := w.leases.load(ctx)
 	if err != nil {
 		return now, err
 	}
-	all, err := w.leases.load(ctx)
+	// After the leases: a shard that has one, and is not among these, is gone, and
+	// not one that another worker saw first.
+	shards, err := w.stream.Shards(ctx)
 	if err != nil {
 		return now, err
 	}
