@@ -16,14 +16,17 @@ import (
 // Processes whose clocks differ change limits at all levels and acquire with
 // limits that they remember. Two definitions of a bucket never have one revision,
 // what the levels decide is in force when ConfigTTL has passed, and no change
-// leaves debt, as nothing is taken beyond a burst.
+// leaves debt, as nothing is taken beyond a burst. In some histories the entity is
+// deleted: from then on a second more may pass, and no more is compared.
 func TestLevelsModel(t *testing.T) {
 	t.Parallel()
 	base, seeds := rand.Uint64(), uint64(400)
 	for i := range seeds {
 		seed := base + i
 		spread := []time.Duration{0, 3 * time.Second, time.Hour}[i%3]
-		if err := newLevelsModel(t, seed, spread).run(60); err != nil {
+		m := newLevelsModel(t, seed, spread)
+		m.deletes = i%2 == 0
+		if err := m.run(60); err != nil {
 			t.Fatalf("seed %d, clocks within %v: %v", seed, spread, err)
 		}
 	}
@@ -39,6 +42,8 @@ type levelsModel struct {
 	limiters []*zael.Limiter
 	key      zael.Key
 	known    map[int64]bucket.Definition // by revision
+	deletes  bool                        // of the entity may come
+	deleted  bool
 	log      []string
 }
 
@@ -72,14 +77,27 @@ func (m *levelsModel) run(steps int) (err error) {
 	for range steps {
 		m.time += []time.Duration{0, time.Microsecond, time.Second, levelsTTL / 3, levelsTTL}[m.IntN(5)]
 		who := m.IntN(len(m.limiters))
-		if m.IntN(3) == 0 {
+		switch {
+		case m.deletes && m.IntN(15) == 0:
+			err = m.remove(who)
+		case m.IntN(3) == 0:
 			err = m.change(who)
-		} else {
+		default:
 			err = m.acquire(who, m.Int64N(40))
 		}
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// remove deletes the entity, of which the others know nothing yet.
+func (m *levelsModel) remove(who int) error {
+	m.note("%d deletes the entity", who)
+	m.deleted = true
+	if err := m.limiters[who].DeleteEntity(m, m.key.Entity); err != nil && !errors.Is(err, zael.ErrEntityNotFound) {
+		return err
 	}
 	return nil
 }
@@ -116,6 +134,14 @@ func (m *levelsModel) change(who int) error {
 		return err
 	}
 	m.time += levelsTTL
+	if m.deleted { // who reads finds the bucket newer, and a second later reads again
+		for who := range m.limiters {
+			if err := m.acquire(who, 0); err != nil {
+				return err
+			}
+		}
+		m.time += time.Second
+	}
 	for who := range m.limiters {
 		if err := m.inForce(who); err != nil {
 			return err
@@ -196,7 +222,7 @@ func (m *levelsModel) latest() time.Time {
 // not in debt.
 func (m *levelsModel) check() error {
 	_, found, err := m.store.Buckets(m, m.latest(), []zael.Key{m.key})
-	if err != nil || len(found[0].Limits) == 0 {
+	if err != nil || len(found[0].Limits) == 0 || m.deleted {
 		return err
 	}
 	state := found[0].Limits[0].State
