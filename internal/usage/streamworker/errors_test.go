@@ -96,11 +96,11 @@ func TestErrorOfOneShard(t *testing.T) {
 	}
 }
 
-// A lease or letter whose writing is never answered keeps back no other shard, and
-// is written in the end.
+// A lease or letter whose writing is never answered, by a round or by a reading,
+// keeps back no other shard, and is written in the end.
 func TestWriteWithoutAnswer(t *testing.T) {
 	t.Parallel()
-	for _, what := range []string{"renew", "finish", "letter"} {
+	for _, what := range []string{"round", "renew", "finish", "letter"} {
 		synctest.Test(t, func(t *testing.T) {
 			s, table := streamfake.New("a", "b"), dynamofake.New()
 			var armed, hung atomic.Bool
@@ -118,7 +118,7 @@ func TestWriteWithoutAnswer(t *testing.T) {
 				case in.ExpressionAttributeNames["#reason"] != "":
 					step = "letter"
 				}
-				return what == step && armed.Load() && hung.CompareAndSwap(false, true)
+				return (what == step || what == "round" && step == "renew") && armed.Load() && hung.CompareAndSwap(false, true)
 			}}
 			run(t, s, p, false)
 			wait(lease)
@@ -127,7 +127,11 @@ func TestWriteWithoutAnswer(t *testing.T) {
 			}
 			wait(lease / 6) // a round has just been: the reading writes before the next
 			armed.Store(true)
-			s.Take("a", "ea", time.Now(), 5)
+			if what == "round" {
+				wait(lease / 3)
+			} else {
+				s.Take("a", "ea", time.Now(), 5)
+			}
 			switch what {
 			case "finish":
 				s.Split("a", "c")

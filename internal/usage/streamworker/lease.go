@@ -57,7 +57,8 @@ type leases struct {
 	table  string
 	label  string
 
-	windows string // that we count by
+	windows  string        // that we count by
+	patience time.Duration // with one write: another shard's lease has to be renewed
 }
 
 func (s *leases) prefix() string { return schema.ShardKey + s.label + "#" }
@@ -166,6 +167,8 @@ func (s *leases) write(ctx context.Context, shard string, w write) (lease, error
 	if w.remove != "" {
 		update += " REMOVE " + w.remove
 	}
+	ctx, stop := context.WithTimeout(ctx, s.patience)
+	defer stop()
 	out, err := s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName: aws.String(s.table), Key: s.key(shard),
 		ConditionExpression: aws.String(w.condition), UpdateExpression: aws.String(update + " ADD #beat :one"),

@@ -229,8 +229,6 @@ func (r *reading) persist(ctx context.Context) error {
 	if r.isLost() {
 		return nil
 	}
-	ctx, stop := context.WithTimeout(ctx, patienceOf)
-	defer stop()
 	_, err := r.worker.leases.renew(ctx, r.shard, r.worker.id, r.position())
 	return r.wrote(err)
 }
@@ -259,9 +257,7 @@ func (r *reading) finish(ctx context.Context) {
 			wait.pause(ctx)
 			continue
 		}
-		within, stop := context.WithTimeout(ctx, patienceOf)
-		_, err := w.leases.finish(within, r.shard, w.id, r.position())
-		stop()
+		_, err := w.leases.finish(ctx, r.shard, w.id, r.position())
 		err = r.wrote(err)
 		if err == nil {
 			r.mu.Lock()

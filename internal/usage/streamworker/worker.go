@@ -40,8 +40,11 @@ const (
 	caughtUp = 10
 	// goodbye is how long a worker that ends takes to say how far it is.
 	goodbye = 5 * time.Second
-	// patienceOf is how long one round, page, batch or write may take before it is tried again.
+	// patienceOf is how long one round, page, batch or letter may take before it is tried again.
 	patienceOf = time.Minute
+	// leastPatience is how long the write of a lease may take at the least; else a
+	// third of the lease.
+	leastPatience = time.Second
 )
 
 // Stats are counts since the Worker was made.
@@ -100,7 +103,7 @@ func New(s *stream.Stream, c client, table string, counter *usage.Counter, confi
 	}
 	return &Worker{
 		stream: s, counter: counter, config: cfg, id: strings.ToLower(rand.Text()[:12]),
-		leases: leases{c, table, s.Label, counter.Counting().Windows}, letters: deadletter.NewTable(c, table),
+		leases: leases{c, table, s.Label, counter.Counting().Windows, max(cfg.Lease/3, leastPatience)}, letters: deadletter.NewTable(c, table),
 		wake: make(chan struct{}, 1), readings: map[string]*reading{},
 	}, nil
 }
