@@ -15,6 +15,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/usage/stream"
 	"github.com/zeroae/zael/internal/usage/streamfake"
 )
 
@@ -56,6 +57,7 @@ func TestErrorOfOneShard(t *testing.T) {
 				}
 				if step == "abandon" {
 					s.Drop("bad")
+					wait(stream.Kept)
 				}
 				var mu sync.Mutex
 				renewed := map[string]int{}

@@ -255,8 +255,6 @@ func (w *Worker) see(ctx context.Context, failed *errs) (now time.Time, err erro
 	if err != nil {
 		return now, err
 	}
-	// After the leases: a shard that has one, and is not among these, is gone, and
-	// not one that another worker saw first.
 	shards, err := w.stream.Shards(ctx)
 	if err != nil {
 		return now, err
@@ -307,10 +305,13 @@ func (w *Worker) agree(now time.Time) (ok bool, err error) {
 }
 
 // lookForGone says of shards that the stream has no more, and that nobody has read
-// to their end, that they are lost.
+// to their end, that they are lost. One that is not listed was there when its lease
+// was written, and may be so new that others only have seen it: what a stream has is
+// not gone before it has had it for stream.Kept.
 func (w *Worker) lookForGone(ctx context.Context, failed *errs) error {
+	now := time.Now()
 	for shard, s := range w.sights {
-		if s.listed || s.done || w.readings[shard] != nil || !s.free(time.Now(), w.config.Lease) {
+		if s.listed || s.done || w.readings[shard] != nil || !s.free(now, w.config.Lease) || now.Sub(s.beaten) <= stream.Kept {
 			continue
 		}
 		l, err := w.leases.abandon(ctx, s.lease)
