@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -17,8 +18,10 @@ import (
 	"github.com/zeroae/zael/internal/usage"
 )
 
-// countParallel is how many calls counting makes at a time.
-const countParallel = 16
+const (
+	countParallel = 16               // calls that counting makes at a time
+	answerTimeout = 30 * time.Second // of one of them, before it is made again
+)
 
 // A countFlags is what is counted, and how long it is kept.
 type countFlags struct {
@@ -87,6 +90,7 @@ func (a *app) openCounting(ctx context.Context, s *storeFlags, c *countFlags, lo
 	if d.config.HTTPClient == nil {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
 		transport.MaxIdleConnsPerHost = 2 * countParallel
+		transport.ResponseHeaderTimeout = answerTimeout
 		d.config.HTTPClient = &http.Client{Transport: transport}
 	}
 	d.config.Logger = logging.Nop{} // what matters comes as an error
