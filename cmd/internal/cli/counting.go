@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
 	"github.com/aws/smithy-go/logging"
@@ -87,11 +88,11 @@ func (a *app) openCounting(ctx context.Context, s *storeFlags, c *countFlags, lo
 	if d.config, err = address.Config(ctx); err != nil {
 		return nil, ofURL(err)
 	}
-	if d.config.HTTPClient == nil {
-		transport := http.DefaultTransport.(*http.Transport).Clone()
-		transport.MaxIdleConnsPerHost = 2 * countParallel
-		transport.ResponseHeaderTimeout = answerTimeout
-		d.config.HTTPClient = &http.Client{Transport: transport}
+	if c, ok := d.config.HTTPClient.(*awshttp.BuildableClient); ok { // as the library loads it
+		d.config.HTTPClient = c.WithTransportOptions(func(t *http.Transport) {
+			t.MaxIdleConnsPerHost = 2 * countParallel
+			t.ResponseHeaderTimeout = answerTimeout
+		})
 	}
 	d.config.Logger = logging.Nop{} // what matters comes as an error
 	d.tables, d.streams = dynamodb.NewFromConfig(d.config), dynamodbstreams.NewFromConfig(d.config)
