@@ -61,7 +61,7 @@ func TestFaultySchedules(t *testing.T) {
 	for range faultAtOnce {
 		wg.Go(func() {
 			for seed := range seeds {
-				w := newFaultWorld(t, table, seed)
+				w := newFaultWorld(t, table, seed, faultPatience(t, c, table, seed))
 				err := w.run(t.Context(), c)
 				sum.add(&w.tally)
 				if err != nil {
@@ -149,7 +149,7 @@ func (w *faultWorld) fault(what string, n int) faultproxy.Action {
 	// Half of what is late is too late for its client.
 	return faultproxy.Action{
 		Fault: faults[rng.IntN(len(faults))],
-		Delay: time.Duration(rng.Int64N(int64(2 * faultPatience))),
+		Delay: time.Duration(rng.Float64() * 2 * float64(w.patience)),
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
@@ -27,9 +28,8 @@ import (
 )
 
 const (
-	faultPatience = 150 * time.Millisecond // of a call
-	faultCallers  = 4
-	faultOps      = 5 // of a caller
+	faultCallers = 4
+	faultOps     = 5 // of a caller
 )
 
 // flavor is what a schedule is about.
@@ -47,20 +47,21 @@ type place struct{ entity, limit string }
 
 // A faultWorld is one schedule.
 type faultWorld struct {
-	seed   uint64
-	flavor flavor
-	faulty int  // of 100 requests
-	mixed  bool // every other store calls the limits by another definition, of the same axis
-	direct bool // every write is of one operation; otherwise what meets shares one, and nobody knows whose it is
-	table  string
-	child  string
-	parent string
-	limits map[place]bucket.Definition
-	proxy  *faultproxy.Proxy
-	stores []*dynamostore.Store
-	wires  []*opTransport
-	begun  time.Time
-	tally  faultTally
+	seed     uint64
+	flavor   flavor
+	faulty   int  // of 100 requests
+	mixed    bool // every other store calls the limits by another definition, of the same axis
+	direct   bool // every write is of one operation; otherwise what meets shares one, and nobody knows whose it is
+	table    string
+	patience time.Duration // of a call
+	child    string
+	parent   string
+	limits   map[place]bucket.Definition
+	proxy    *faultproxy.Proxy
+	stores   []*dynamostore.Store
+	wires    []*opTransport
+	begun    time.Time
+	tally    faultTally
 
 	mu    sync.Mutex
 	ops   []*faultOp
@@ -97,11 +98,30 @@ type faultWrite struct {
 	done    time.Time
 }
 
-func newFaultWorld(tb testing.TB, table string, seed uint64) *faultWorld {
+// faultPatience is how long calls may take: as long as the engine lets faults make
+// the difference, also where the machine has more to do.
+func faultPatience(tb testing.TB, c *dynamodb.Client, table string, seed uint64) time.Duration {
+	tb.Helper()
+	var took [3]time.Duration
+	for i := range took {
+		begin := time.Now()
+		_, err := c.UpdateItem(tb.Context(), &dynamodb.UpdateItemInput{TableName: &table, Key: map[string]types.AttributeValue{
+			"PK": &types.AttributeValueMemberS{Value: fmt.Sprintf("pace-%d", seed)}, "SK": &types.AttributeValueMemberS{Value: "pace"},
+		}})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		took[i] = time.Since(begin)
+	}
+	slices.Sort(took[:])
+	return max(150*time.Millisecond, 6*took[1])
+}
+
+func newFaultWorld(tb testing.TB, table string, seed uint64, patience time.Duration) *faultWorld {
 	tb.Helper()
 	rng := rand.New(rand.NewPCG(seed, 0))
 	w := &faultWorld{
-		seed: seed, flavor: flavor(seed % uint64(flavors)), faulty: 5 + rng.IntN(40), mixed: rng.IntN(2) == 0, table: table,
+		seed: seed, flavor: flavor(seed % uint64(flavors)), faulty: 5 + rng.IntN(40), mixed: rng.IntN(2) == 0, table: table, patience: patience,
 		direct: rng.IntN(2) == 0,
 		child:  fmt.Sprintf("child-%d", seed), parent: fmt.Sprintf("parent-%d", seed),
 		count: map[string]int{}, held: map[place]int64{}, begun: time.Now(),
@@ -122,7 +142,7 @@ func newFaultWorld(tb testing.TB, table string, seed uint64) *faultWorld {
 			Region: "us-east-1", BaseEndpoint: aws.String(w.proxy.URL()), HTTPClient: &http.Client{Transport: wire},
 			Credentials: credentials.NewStaticCredentialsProvider("zael", "zael", ""),
 		})
-		s, err := dynamostore.New(c, table, &dynamostore.Config{CallTimeout: faultPatience, VirtualTime: w.flavor != walled, Direct: w.direct})
+		s, err := dynamostore.New(c, table, &dynamostore.Config{CallTimeout: patience, VirtualTime: w.flavor != walled, Direct: w.direct})
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -237,7 +257,7 @@ func (w *faultWorld) seen(x faultproxy.Exchange) {
 		t.FiveXX++
 	case faultproxy.LateRequest, faultproxy.LateReply:
 		t.Late++
-		if f == faultproxy.LateRequest && fw.applied && x.Action.Delay > faultPatience {
+		if f == faultproxy.LateRequest && fw.applied && x.Action.Delay > w.patience {
 			t.LateApplied++
 		}
 	default:
@@ -327,9 +347,9 @@ func (w *faultWorld) begin(ctx context.Context, rng *rand.Rand, store int, take 
 		w.tally.Cascades++
 	}
 	w.mu.Unlock()
-	patience := 2 * time.Second
+	patience := 13 * w.patience
 	if rng.IntN(4) == 0 {
-		patience = time.Duration(rng.Int64N(int64(2 * faultPatience))) // leaves early
+		patience = time.Duration(rng.Float64() * 2 * float64(w.patience)) // leaves early
 	}
 	ctx, cancel := context.WithTimeout(withOp(ctx, o.number), patience)
 	return o, ctx, cancel

@@ -55,7 +55,7 @@ const (
 const SeedVariable = "ZAEL_STORETEST_SEED"
 
 // patience is how long a check may take before it counts as stuck.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // Run checks a store, each check in a parallel subtest of its own; it returns
 // when all have ended. factory is called for each of them, from several
