@@ -17,7 +17,7 @@ func endSignals() []os.Signal {
 	return heeded(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 }
 
-// moreendSignals are those that zael has only to pass on.
+// moreSignals are those that zael has only to pass on.
 func moreSignals() []os.Signal {
 	return heeded(syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
 }
