@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/schema"
 )
 
 // auditPut is the write of an event, which goes with that of its change. Its
@@ -27,13 +28,13 @@ func (s *Store) auditPut(event zael.AuditEvent) (types.TransactWriteItem, error)
 		return none, err
 	}
 	now := s.wall()
-	it := itemKey(s.keys.audit(event.Entity), fmt.Sprintf("%s#%016x-%s", at, now.UnixNano(), idText(s.random())))
-	it["GSI1PK"], it["GSI1SK"] = textValue(s.keys.events()), it["SK"]
+	it := schema.ItemKey(s.keys.audit(event.Entity), fmt.Sprintf("%s#%016x-%s", at, now.UnixNano(), idText(s.random())))
+	it["GSI1PK"], it["GSI1SK"] = schema.Text(s.keys.events()), it["SK"]
 	for name, text := range map[string]string{"action": string(event.Action), "principal": event.Principal, "resource": event.Resource} {
 		if !utf8.ValidString(text) {
 			return none, invalid("AuditEvent."+name, text, "is not UTF-8")
 		}
-		it[name] = textValue(text)
+		it[name] = schema.Text(text)
 	}
 	if event.Details != nil {
 		if it["details"], err = mapValue("AuditEvent.Details", event.Details); err != nil {
@@ -41,20 +42,20 @@ func (s *Store) auditPut(event zael.AuditEvent) (types.TransactWriteItem, error)
 		}
 	}
 	if !s.config.VirtualTime {
-		it["ttl"] = numberValue(now.Add(s.config.Retention).Unix())
+		it["ttl"] = schema.Number(now.Add(s.config.Retention).Unix())
 	}
 	return types.TransactWriteItem{Put: &types.Put{TableName: aws.String(s.table), Item: it}}, nil
 }
 
 func (s *Store) eventOf(it item) (zael.AuditEvent, error) {
-	at, _, _ := strings.Cut(textIn(it, "SK"), "#")
+	at, _, _ := strings.Cut(schema.TextIn(it, "SK"), "#")
 	t, err := parseStamp(at)
 	return zael.AuditEvent{
 		Time:      t,
-		Action:    zael.AuditAction(textIn(it, "action")),
-		Principal: textIn(it, "principal"),
-		Entity:    strings.TrimPrefix(textIn(it, "PK"), s.keys.audit("")),
-		Resource:  textIn(it, "resource"),
+		Action:    zael.AuditAction(schema.TextIn(it, "action")),
+		Principal: schema.TextIn(it, "principal"),
+		Entity:    strings.TrimPrefix(schema.TextIn(it, "PK"), s.keys.audit("")),
+		Resource:  schema.TextIn(it, "resource"),
 		Details:   mapIn(it, "details"),
 	}, err
 }

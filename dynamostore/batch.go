@@ -13,6 +13,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/pause"
+	"github.com/zeroae/zael/internal/schema"
 )
 
 // What the engine takes in one call.
@@ -21,7 +22,7 @@ const (
 	mostWrites = 25
 )
 
-func keyOf(it item) [2]string { return [2]string{textIn(it, "PK"), textIn(it, "SK")} }
+func keyOf(it item) [2]string { return [2]string{schema.TextIn(it, "PK"), schema.TextIn(it, "SK")} }
 
 // getAll reads items, each seeing every write before, by their keys. Missing
 // ones are missing.
@@ -117,7 +118,7 @@ func (q query) input(table string) *dynamodb.QueryInput {
 	pk, sk := "PK", "SK"
 	in := &dynamodb.QueryInput{
 		TableName: aws.String(table), ScanIndexForward: aws.Bool(!q.newest),
-		ExpressionAttributeValues: item{":pk": textValue(q.pk)},
+		ExpressionAttributeValues: item{":pk": schema.Text(q.pk)},
 	}
 	if q.index {
 		pk, sk = "GSI1PK", "GSI1SK"
@@ -139,10 +140,10 @@ func (q query) input(table string) *dynamodb.QueryInput {
 		in.ExpressionAttributeNames["#sk"] = sk
 	}
 	if q.from != "" {
-		in.ExpressionAttributeValues[":from"] = textValue(q.from)
+		in.ExpressionAttributeValues[":from"] = schema.Text(q.from)
 	}
 	if q.to != "" {
-		in.ExpressionAttributeValues[":to"] = textValue(q.to)
+		in.ExpressionAttributeValues[":to"] = schema.Text(q.to)
 	}
 	if q.keysOnly && !q.index {
 		in.ProjectionExpression = aws.String("PK, SK")
@@ -191,7 +192,7 @@ func (s *Store) pages(ctx context.Context, what string, q query) iter.Seq2[[]ite
 func (s *Store) followed(ctx context.Context, what string, page []item) ([]item, error) {
 	keys := make([]item, len(page))
 	for i, it := range page {
-		keys[i] = itemKey(textIn(it, "PK"), textIn(it, "SK"))
+		keys[i] = schema.ItemKey(schema.TextIn(it, "PK"), schema.TextIn(it, "SK"))
 	}
 	found, err := s.getAll(ctx, what, keys)
 	if err != nil {

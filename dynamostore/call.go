@@ -15,6 +15,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/pause"
+	"github.com/zeroae/zael/internal/schema"
 )
 
 const (
@@ -153,7 +154,7 @@ func (s *Store) firstAnswer(ctx context.Context) error {
 		}
 		if mine {
 			a.err = s.again(ctx, "asking the table's clock", func() error {
-				_, err := s.get(ctx, itemKey(s.keys.System(), versionSK))
+				_, err := s.get(ctx, schema.ItemKey(s.keys.System(), schema.VersionKey))
 				return err
 			})
 			if _, ok := s.clock.offset(s.wall()); a.err == nil {

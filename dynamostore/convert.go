@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -12,38 +11,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/schema"
 )
 
 // item is what the library calls an item.
 type item = map[string]types.AttributeValue
-
-func textValue(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
-func numberValue(n int64) types.AttributeValue {
-	return &types.AttributeValueMemberN{Value: strconv.FormatInt(n, 10)}
-}
-
-func itemKey(pk, sk string) item { return item{"PK": textValue(pk), "SK": textValue(sk)} }
-
-// textIn is the text in an attribute; empty if there is none.
-func textIn(it item, name string) string {
-	if v, ok := it[name].(*types.AttributeValueMemberS); ok {
-		return v.Value
-	}
-	return ""
-}
-
-// numberIn is the number in an attribute; 0 if there is none.
-func numberIn(it item, name string) (int64, error) {
-	v, ok := it[name].(*types.AttributeValueMemberN)
-	if !ok {
-		return 0, nil
-	}
-	n, err := strconv.ParseInt(v.Value, 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("attribute %s: %w", name, err)
-	}
-	return n, nil
-}
 
 // recordOf reads a bucket's item; nil if there is none.
 func recordOf(it item) (*record, error) {
@@ -52,7 +24,7 @@ func recordOf(it item) (*record, error) {
 	}
 	r, err := readRecord(it)
 	if err != nil {
-		return nil, fmt.Errorf("dynamostore: item %s %s: %w", textIn(it, "PK"), textIn(it, "SK"), err)
+		return nil, fmt.Errorf("dynamostore: item %s %s: %w", schema.TextIn(it, "PK"), schema.TextIn(it, "SK"), err)
 	}
 	return r, nil
 }
@@ -60,7 +32,7 @@ func recordOf(it item) (*record, error) {
 func readRecord(it item) (*record, error) {
 	r := new(record)
 	var err error
-	if r.ttl, err = numberIn(it, "ttl"); err != nil {
+	if r.ttl, err = schema.NumberIn(it, "ttl"); err != nil {
 		return nil, err
 	}
 	for _, id := range []struct {
@@ -70,7 +42,7 @@ func readRecord(it item) (*record, error) {
 		if _, ok := it[id.name]; !ok {
 			continue
 		}
-		if *id.to, err = parseID(textIn(it, id.name)); err != nil {
+		if *id.to, err = parseID(schema.TextIn(it, id.name)); err != nil {
 			return nil, fmt.Errorf("attribute %s: %w", id.name, err)
 		}
 	}
@@ -79,8 +51,8 @@ func readRecord(it item) (*record, error) {
 		if !ok {
 			continue
 		}
-		l := limit{name: name, text: textIn(it, "d_"+name)}
-		if l.mark, err = numberIn(it, attribute); err != nil {
+		l := limit{name: name, text: schema.TextIn(it, "d_"+name)}
+		if l.mark, err = schema.NumberIn(it, attribute); err != nil {
 			return nil, err
 		}
 		if l.def, l.turns, err = parseText(l.text); err != nil {
@@ -97,9 +69,9 @@ func (w write) input(s *Store) *dynamodb.UpdateItemInput {
 	values := make(item, len(w.values))
 	for i := range w.values {
 		if v := &w.values[i]; v.isText {
-			values[v.placeholder] = textValue(v.text)
+			values[v.placeholder] = schema.Text(v.text)
 		} else {
-			values[v.placeholder] = numberValue(v.number)
+			values[v.placeholder] = schema.Number(v.number)
 		}
 	}
 	return &dynamodb.UpdateItemInput{
@@ -116,7 +88,7 @@ func (w write) input(s *Store) *dynamodb.UpdateItemInput {
 }
 
 func (s *Store) itemKey(key zael.Key) item {
-	return itemKey(s.keys.Entity(key.Entity), bucketKey+key.Resource)
+	return schema.ItemKey(s.keys.Entity(key.Entity), bucketKey+key.Resource)
 }
 
 // capacity is whether a call is to tell its price.

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/schema"
 )
 
 // stampLayout is how times are kept: in UTC, so that they sort as text.
@@ -38,7 +39,7 @@ func mapValue(field string, m map[string]string) (types.AttributeValue, error) {
 		if !utf8.ValidString(k) || !utf8.ValidString(text) {
 			return nil, invalid(field, k, "is not UTF-8")
 		}
-		v.Value[k] = textValue(text)
+		v.Value[k] = schema.Text(text)
 	}
 	return v, nil
 }
@@ -50,7 +51,7 @@ func mapIn(it item, name string) map[string]string {
 	}
 	m := make(map[string]string, len(v.Value))
 	for k := range v.Value {
-		m[k] = textIn(v.Value, k)
+		m[k] = schema.TextIn(v.Value, k)
 	}
 	return m
 }
@@ -76,7 +77,7 @@ func (s *Store) CreateEntity(ctx context.Context, e zael.Entity, event zael.Audi
 	}
 	names := map[string]string{"#created": "created_at", "#name": "name", "#cascade": "cascade"}
 	values := item{
-		":created": textValue(created), ":name": textValue(e.Name),
+		":created": schema.Text(created), ":name": schema.Text(e.Name),
 		":cascade": &types.AttributeValueMemberBOOL{Value: e.Cascade},
 	}
 	sets := []string{"#created = :created", "#name = :name", "#cascade = :cascade"}
@@ -92,12 +93,12 @@ func (s *Store) CreateEntity(ctx context.Context, e zael.Entity, event zael.Audi
 		set("metadata", "metadata", metadata)
 	}
 	if e.ParentID != "" {
-		set("parent", "parent", textValue(e.ParentID))
-		set("gp", "GSI1PK", textValue(s.keys.children(e.ParentID)))
-		set("gs", "GSI1SK", textValue(e.ID))
+		set("parent", "parent", schema.Text(e.ParentID))
+		set("gp", "GSI1PK", schema.Text(s.keys.children(e.ParentID)))
+		set("gs", "GSI1SK", schema.Text(e.ID))
 	}
 	failed, err := s.together(ctx, "creating an entity", types.TransactWriteItem{Update: &types.Update{
-		TableName: aws.String(s.table), Key: itemKey(s.keys.Entity(e.ID), meta),
+		TableName: aws.String(s.table), Key: schema.ItemKey(s.keys.Entity(e.ID), meta),
 		ConditionExpression:       aws.String("attribute_not_exists(#created)"), // limits may be there already
 		UpdateExpression:          aws.String("SET " + strings.Join(sets, ", ")),
 		ExpressionAttributeNames:  names,
@@ -112,14 +113,14 @@ func (s *Store) CreateEntity(ctx context.Context, e zael.Entity, event zael.Audi
 // entityOf is the entity in an item; zero if there is none, as of one that has
 // limits and was not created.
 func (s *Store) entityOf(it item) (zael.Entity, error) {
-	created := textIn(it, "created_at")
+	created := schema.TextIn(it, "created_at")
 	if created == "" {
 		return zael.Entity{}, nil
 	}
 	e := zael.Entity{
-		ID:       strings.TrimPrefix(textIn(it, "PK"), s.keys.Entity("")),
-		Name:     textIn(it, "name"),
-		ParentID: textIn(it, "parent"),
+		ID:       strings.TrimPrefix(schema.TextIn(it, "PK"), s.keys.Entity("")),
+		Name:     schema.TextIn(it, "name"),
+		ParentID: schema.TextIn(it, "parent"),
 		Metadata: mapIn(it, "metadata"),
 	}
 	if v, ok := it["cascade"].(*types.AttributeValueMemberBOOL); ok {
@@ -137,7 +138,7 @@ func (s *Store) Entities(ctx context.Context, ids []string) ([]zael.Entity, erro
 		if err := checkName("entity", id); err != nil {
 			return nil, err
 		}
-		keys[i] = itemKey(s.keys.Entity(id), meta)
+		keys[i] = schema.ItemKey(s.keys.Entity(id), meta)
 	}
 	found, err := s.getAll(ctx, "reading entities", keys)
 	if err != nil {
@@ -210,7 +211,7 @@ func (s *Store) DeleteEntity(ctx context.Context, id string, event zael.AuditEve
 				if k := keyOf(it); k[0] == s.keys.Entity(id) && k[1] == meta {
 					own = true
 				} else {
-					keys = append(keys, itemKey(k[0], k[1]))
+					keys = append(keys, schema.ItemKey(k[0], k[1]))
 				}
 			}
 			if err := s.deleteAll(ctx, what, keys); err != nil {
@@ -222,7 +223,7 @@ func (s *Store) DeleteEntity(ctx context.Context, id string, event zael.AuditEve
 	if !found {
 		return zael.ErrEntityNotFound
 	}
-	last := &types.Delete{TableName: aws.String(s.table), Key: itemKey(s.keys.Entity(id), meta)}
+	last := &types.Delete{TableName: aws.String(s.table), Key: schema.ItemKey(s.keys.Entity(id), meta)}
 	if own {
 		last.ConditionExpression = aws.String("attribute_exists(PK)")
 	}
@@ -236,7 +237,7 @@ func (s *Store) DeleteEntity(ctx context.Context, id string, event zael.AuditEve
 // dropBuckets forgets what is remembered of buckets that are gone.
 func (s *Store) dropBuckets(id string, keys []item) {
 	for _, k := range keys {
-		if resource, ok := strings.CutPrefix(textIn(k, "SK"), bucketKey); ok {
+		if resource, ok := strings.CutPrefix(schema.TextIn(k, "SK"), bucketKey); ok {
 			key := zael.Key{Entity: id, Resource: resource}
 			s.cache.drop(key)
 			s.changed(key)

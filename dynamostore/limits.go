@@ -9,6 +9,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/pause"
+	"github.com/zeroae/zael/internal/schema"
 )
 
 // The limits of a scope are one attribute, l_<resource> of the entity's item or
@@ -23,7 +24,7 @@ func (s *Store) SetLimits(ctx context.Context, scope zael.Scope, limits []zael.L
 		if back, err := zael.ParseLimit(text); err != nil || back != l {
 			return 0, invalid("limits", text, "is not a valid limit")
 		}
-		list.Value[i] = textValue(text)
+		list.Value[i] = schema.Text(text)
 	}
 	return s.setLimits(ctx, scope, list, event)
 }
@@ -45,7 +46,7 @@ func (s *Store) setLimits(ctx context.Context, scope zael.Scope, list *types.Att
 	}
 	const what = "setting limits"
 	pk, attribute := s.keys.scope(scope)
-	key := itemKey(pk, meta)
+	key := schema.ItemKey(pk, meta)
 	for n := 0; ; n++ {
 		found, err := s.getAll(ctx, what, []item{key})
 		if err != nil {
@@ -65,7 +66,7 @@ func (s *Store) setLimits(ctx context.Context, scope zael.Scope, list *types.Att
 			ConditionExpression:       aws.String("attribute_not_exists(#l)"),
 			UpdateExpression:          aws.String("SET #l = :new"),
 			ExpressionAttributeNames:  map[string]string{"#l": attribute},
-			ExpressionAttributeValues: item{":new": &types.AttributeValueMemberM{Value: item{"rev": numberValue(rev), "limits": list}}},
+			ExpressionAttributeValues: item{":new": &types.AttributeValueMemberM{Value: item{"rev": schema.Number(rev), "limits": list}}},
 		}
 		if kept != nil {
 			update.ConditionExpression = aws.String("#l = :old")
@@ -99,7 +100,7 @@ func limitSetOf(v types.AttributeValue) (zael.LimitSet, error) {
 		return set, nil
 	}
 	var err error
-	if set.Rev, err = numberIn(m.Value, "rev"); err != nil {
+	if set.Rev, err = schema.NumberIn(m.Value, "rev"); err != nil {
 		return set, fmt.Errorf("dynamostore: stored limits: %w", err)
 	}
 	list, _ := m.Value["limits"].(*types.AttributeValueMemberL)
@@ -129,7 +130,7 @@ func (s *Store) Limits(ctx context.Context, scopes []zael.Scope) ([]zael.LimitSe
 			return nil, err
 		}
 		pk, _ := s.keys.scope(scope)
-		keys[i] = itemKey(pk, meta)
+		keys[i] = schema.ItemKey(pk, meta)
 	}
 	found, err := s.getAll(ctx, "reading limits", keys)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/schema"
 )
 
 // Buckets implements zael.BucketStore.
@@ -51,8 +52,8 @@ func (s *Store) bucketOf(it item) (b zael.Bucket, ok bool, err error) {
 		return b, false, err
 	}
 	key := zael.Key{
-		Entity:   strings.TrimPrefix(textIn(it, "PK"), s.keys.Entity("")),
-		Resource: strings.TrimPrefix(textIn(it, "SK"), bucketKey),
+		Entity:   strings.TrimPrefix(schema.TextIn(it, "PK"), s.keys.Entity("")),
+		Resource: strings.TrimPrefix(schema.TextIn(it, "SK"), bucketKey),
 	}
 	return r.bucket(key), true, nil
 }

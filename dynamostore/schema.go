@@ -22,7 +22,6 @@ import (
 const (
 	indexName = schema.Index
 	meta      = "#META"
-	versionSK = "#VERSION"
 	bucketKey = schema.BucketKey
 	shards    = 16 // of a resource, in the index
 )

@@ -6,14 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/schema"
@@ -165,8 +162,8 @@ func (s *Store) usageOfWindow(ctx context.Context, q zael.UsageQuery, start time
 
 // usageOf reads an item of usage. The last two parts of its sort key have no "#".
 func (s *Store) usageOf(it item) (zael.UsageRecord, error) {
-	sk := textIn(it, "SK")
-	r := zael.UsageRecord{Entity: strings.TrimPrefix(textIn(it, "PK"), s.keys.Usage("")), Amounts: zael.Amounts{}}
+	sk := schema.TextIn(it, "SK")
+	r := zael.UsageRecord{Entity: strings.TrimPrefix(schema.TextIn(it, "PK"), s.keys.Usage("")), Amounts: zael.Amounts{}}
 	i := strings.LastIndexByte(sk, '#')
 	j := strings.LastIndexByte(sk[:max(i, 0)], '#')
 	if i < 0 || j < 0 {
@@ -193,12 +190,9 @@ func (s *Store) usageOf(it item) (zael.UsageRecord, error) {
 
 // sumIn is a number that stops at the ends of int64, as the table's do not.
 func sumIn(it item, name string) (int64, error) {
-	n, err := numberIn(it, name)
-	if v, ok := it[name].(*types.AttributeValueMemberN); ok && errors.Is(err, strconv.ErrRange) {
-		n, err = math.MaxInt64, nil
-		if strings.HasPrefix(v.Value, "-") {
-			n = math.MinInt64
-		}
+	n, err := schema.NumberIn(it, name)
+	if errors.Is(err, strconv.ErrRange) {
+		err = nil
 	}
 	return n, err
 }

@@ -37,13 +37,9 @@ type Record struct {
 // tries of a write that others come before.
 const tries = 10
 
-func recordKey() map[string]types.AttributeValue {
-	return map[string]types.AttributeValue{"PK": schema.Text(schema.Of("").System()), "SK": schema.Text(schema.VersionKey)}
-}
-
 // readRecord reads the record; nil if there is none.
 func (s *Stack) readRecord(ctx context.Context) (*Record, error) {
-	out, err := s.records.GetItem(ctx, &dynamodb.GetItemInput{TableName: &s.name, Key: recordKey(), ConsistentRead: aws.Bool(true)})
+	out, err := s.records.GetItem(ctx, &dynamodb.GetItemInput{TableName: &s.name, Key: schema.SystemKey(schema.VersionKey), ConsistentRead: aws.Bool(true)})
 	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
 		return nil, fmt.Errorf("stack: reading the versions of %s: %w", s.name, dynamostore.ErrNoTable)
 	}
@@ -69,7 +65,7 @@ func (s *Stack) readRecord(ctx context.Context) (*Record, error) {
 // What only some records have is written as "" where there is none.
 func (s *Stack) writeRecord(ctx context.Context, old *Record, r Record) (ok bool, err error) {
 	in := &dynamodb.UpdateItemInput{
-		TableName: &s.name, Key: recordKey(),
+		TableName: &s.name, Key: schema.SystemKey(schema.VersionKey),
 		UpdateExpression:    aws.String("SET #s = :s, #l = :l, #c = :c, #w = :w, #r = :r, #t = :t, #b = :b"),
 		ConditionExpression: aws.String("attribute_not_exists(#s)"),
 		ExpressionAttributeNames: map[string]string{

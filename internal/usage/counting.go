@@ -11,7 +11,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/schema"
@@ -98,7 +97,7 @@ type getter interface {
 func Recorded(ctx context.Context, client getter, table string) (Counting, error) {
 	out, err := client.GetItem(ctx, &dynamodb.GetItemInput{
 		TableName: aws.String(table), ConsistentRead: aws.Bool(true),
-		Key: map[string]types.AttributeValue{"PK": schema.Text(schema.Of("").System()), "SK": schema.Text(schema.VersionKey)},
+		Key: schema.SystemKey(schema.VersionKey),
 	})
 	if err != nil {
 		return Counting{}, fmt.Errorf("reading the version record of %s: %w", table, err)

@@ -193,7 +193,7 @@ func (c *Counter) write(ctx context.Context, p *place, run []member, to *counted
 	}
 	out, err := c.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:                           aws.String(c.table),
-		Key:                                 map[string]types.AttributeValue{"PK": schema.Text(p.keys.Usage(p.key.Entity)), "SK": schema.Text(p.sort())},
+		Key:                                 schema.ItemKey(p.keys.Usage(p.key.Entity), p.sort()),
 		ConditionExpression:                 aws.String(g.condition),
 		UpdateExpression:                    aws.String("SET " + strings.Join(sets, ", ") + g.remove + " ADD " + strings.Join(adds, ", ")),
 		ExpressionAttributeNames:            names,

@@ -64,7 +64,7 @@ func (t *Table) Put(ctx context.Context, label string, l *Letter) error {
 	}
 	_, err := t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName: aws.String(t.table),
-		Key:       letterKey(schema.DeadKey + label + "#" + l.Shard + "#" + l.First),
+		Key:       schema.SystemKey(schema.DeadKey + label + "#" + l.Shard + "#" + l.First),
 		UpdateExpression: aws.String("SET #stream = :stream, #shard = :shard, #first = :first, #last = :last, #reason = :reason, " +
 			"#windows = :windows, #days = :days, #time = :time, #ttl = :ttl"),
 		ExpressionAttributeNames: map[string]string{
@@ -72,10 +72,10 @@ func (t *Table) Put(ctx context.Context, label string, l *Letter) error {
 			"#windows": "windows", "#days": "retention_days", "#time": "created_at", "#ttl": "ttl",
 		},
 		ExpressionAttributeValues: map[string]types.AttributeValue{
-			":stream": text(l.Stream), ":shard": text(l.Shard), ":first": text(l.First), ":last": text(l.Last), ":reason": text(reason),
-			":windows": text(l.Windows), ":days": text(strconv.Itoa(l.Days)),
-			":time": text(l.Time.UTC().Format(time.RFC3339)),
-			":ttl":  &types.AttributeValueMemberN{Value: fmt.Sprint(l.Time.Add(keepFor).Unix())},
+			":stream": schema.Text(l.Stream), ":shard": schema.Text(l.Shard), ":first": schema.Text(l.First), ":last": schema.Text(l.Last), ":reason": schema.Text(reason),
+			":windows": schema.Text(l.Windows), ":days": schema.Text(strconv.Itoa(l.Days)),
+			":time": schema.Text(l.Time.UTC().Format(time.RFC3339)),
+			":ttl":  schema.Number(l.Time.Add(keepFor).Unix()),
 		},
 	})
 	if err != nil {
@@ -91,7 +91,7 @@ func (t *Table) Receive(ctx context.Context) (letters []Letter, err error) {
 		KeyConditionExpression:   aws.String("#pk = :pk AND #sk BETWEEN :from AND :to"),
 		ExpressionAttributeNames: map[string]string{"#pk": "PK", "#sk": "SK"},
 		ExpressionAttributeValues: map[string]types.AttributeValue{
-			":pk": text(schema.Of("").System()), ":from": text(schema.DeadKey), ":to": text(schema.DeadKey + "\U0010ffff"),
+			":pk": schema.Text(schema.Of("").System()), ":from": schema.Text(schema.DeadKey), ":to": schema.Text(schema.DeadKey + "\U0010ffff"),
 		},
 	}
 	for {
@@ -101,12 +101,12 @@ func (t *Table) Receive(ctx context.Context) (letters []Letter, err error) {
 		}
 		for _, it := range out.Items {
 			l := Letter{
-				ID: textIn(it, "SK"), Stream: textIn(it, "stream"), Shard: textIn(it, "shard"),
-				First: textIn(it, "first"), Last: textIn(it, "last"), Reason: textIn(it, "reason"),
-				Counting: usage.Counting{Windows: textIn(it, "windows")},
+				ID: schema.TextIn(it, "SK"), Stream: schema.TextIn(it, "stream"), Shard: schema.TextIn(it, "shard"),
+				First: schema.TextIn(it, "first"), Last: schema.TextIn(it, "last"), Reason: schema.TextIn(it, "reason"),
+				Counting: usage.Counting{Windows: schema.TextIn(it, "windows")},
 			}
-			l.Days, _ = strconv.Atoi(textIn(it, "retention_days"))         // 0 is not known
-			l.Time, _ = time.Parse(time.RFC3339, textIn(it, "created_at")) // for the reader's eyes
+			l.Days, _ = strconv.Atoi(schema.TextIn(it, "retention_days"))         // 0 is not known
+			l.Time, _ = time.Parse(time.RFC3339, schema.TextIn(it, "created_at")) // for the reader's eyes
 			letters = append(letters, l)
 		}
 		if len(out.LastEvaluatedKey) == 0 {
@@ -119,7 +119,7 @@ func (t *Table) Receive(ctx context.Context) (letters []Letter, err error) {
 // Done deletes a letter.
 func (t *Table) Done(ctx context.Context, l *Letter) error {
 	_, err := t.client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{
-		{Delete: &types.Delete{TableName: aws.String(t.table), Key: letterKey(l.ID)}},
+		{Delete: &types.Delete{TableName: aws.String(t.table), Key: schema.SystemKey(l.ID)}},
 	}})
 	if err != nil {
 		return fmt.Errorf("deleting a dead letter: %w", err)
@@ -129,16 +129,3 @@ func (t *Table) Done(ctx context.Context, l *Letter) error {
 
 // Keep leaves a letter for another time: it is where it was.
 func (*Table) Keep(context.Context, *Letter) error { return nil }
-
-func letterKey(sk string) map[string]types.AttributeValue {
-	return map[string]types.AttributeValue{"PK": text(schema.Of("").System()), "SK": text(sk)}
-}
-
-func text(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
-
-func textIn(item map[string]types.AttributeValue, name string) string {
-	if v, ok := item[name].(*types.AttributeValueMemberS); ok {
-		return v.Value
-	}
-	return ""
-}

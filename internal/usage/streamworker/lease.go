@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strconv"
 	"strings"
 	"time"
 
@@ -64,7 +63,7 @@ type leases struct {
 func (s *leases) prefix() string { return schema.ShardKey + s.label + "#" }
 
 func (s *leases) key(shard string) map[string]types.AttributeValue {
-	return map[string]types.AttributeValue{"PK": schema.Text(schema.Of("").System()), "SK": schema.Text(s.prefix() + shard)}
+	return schema.SystemKey(s.prefix() + shard)
 }
 
 // load reads all.
@@ -100,13 +99,9 @@ func (s *leases) leaseOf(it map[string]types.AttributeValue) lease {
 		owner: schema.TextIn(it, ownerAttribute), checkpoint: schema.TextIn(it, checkpointAttribute),
 		windows: schema.TextIn(it, windowsAttribute),
 	}
-	if n, ok := it[beatAttribute].(*types.AttributeValueMemberN); ok {
-		l.beat, _ = strconv.ParseInt(n.Value, 10, 64) // another value is a beat too
-	}
-	if n, ok := it[ttlAttribute].(*types.AttributeValueMemberN); ok {
-		if s, err := strconv.ParseInt(n.Value, 10, 64); err == nil {
-			l.beaten = time.Unix(s, 0).Add(-leaseKeep)
-		}
+	l.beat, _ = schema.NumberIn(it, beatAttribute) // another value is a beat too
+	if expires, err := schema.NumberIn(it, ttlAttribute); err == nil && expires != 0 {
+		l.beaten = time.Unix(expires, 0).Add(-leaseKeep)
 	}
 	if b, ok := it[doneAttribute].(*types.AttributeValueMemberBOOL); ok {
 		l.done = b.Value
