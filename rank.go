@@ -96,12 +96,9 @@ func (c *call) supersede(key Key, set *limitSet, limits []Limit) error {
 	}
 	bounds := set.bounds
 	if len(bounds) == 0 {
-		for j := range limits {
-			d, err := definitionOf(&limits[j])
-			if err != nil {
-				return err
-			}
-			bounds = append(bounds, bound{limits[j].Name, d})
+		var err error
+		if bounds, err = boundsOf(limits, 0); err != nil {
+			return err
 		}
 	}
 	set.rev = rev

@@ -71,15 +71,23 @@ func decide(sets []LimitSet) (limitSet, error) {
 			chosen = s.Limits
 		}
 	}
-	for i := range chosen {
-		d, err := definitionOf(&chosen[i])
+	var err error
+	set.bounds, err = boundsOf(chosen, set.rev)
+	return set, err
+}
+
+// boundsOf is what limits of a revision bind by.
+func boundsOf(limits []Limit, rev int64) ([]bound, error) {
+	var bounds []bound
+	for i := range limits {
+		d, err := definitionOf(&limits[i])
 		if err != nil {
-			return limitSet{}, err
+			return nil, err
 		}
-		d.Rev = set.rev
-		set.bounds = append(set.bounds, bound{chosen[i].Name, d})
+		d.Rev = rev
+		bounds = append(bounds, bound{limits[i].Name, d})
 	}
-	return set, nil
+	return bounds, nil
 }
 
 // parent is the entity that a request on id takes from as well; "" if there is
