@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"regexp"
 	"slices"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/awsconf"
 	"github.com/zeroae/zael/internal/plainbody"
 )
 
@@ -31,7 +31,7 @@ const (
 // calling is a configuration whose clients give up on an AWS that is silent, and
 // whose errors match zael.ErrUnavailable where another time may help.
 func calling(c aws.Config) (aws.Config, error) {
-	if err := checkRegion(&c); err != nil {
+	if err := awsconf.CheckRegion(c); err != nil {
 		return c, err
 	}
 	c.HTTPClient = plainbody.Client(c.HTTPClient)
@@ -39,23 +39,6 @@ func calling(c aws.Config) (aws.Config, error) {
 		return s.Initialize.Add(middleware.InitializeMiddlewareFunc("zael", oneCall), middleware.Before)
 	})
 	return c, nil
-}
-
-// checkRegion finds a region that no call could reach. An emulator's can have any
-// name that one can have.
-func checkRegion(c *aws.Config) error {
-	shape := regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-[0-9]+$`)
-	if c.BaseEndpoint != nil {
-		shape = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$`)
-	}
-	const remedy = "name one, such as eu-central-1, or set AWS_REGION or the profile's"
-	switch {
-	case c.Region == "":
-		return invalid("region", "", "is not set: "+remedy)
-	case len(c.Region) > 63 || !shape.MatchString(c.Region):
-		return invalid("region", c.Region, "is not a region of AWS: "+remedy)
-	}
-	return nil
 }
 
 // oneCall is what happens around each call.

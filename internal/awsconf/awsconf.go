@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"regexp"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -46,11 +47,26 @@ func Load(ctx context.Context, region, endpoint string) (aws.Config, error) {
 		c.Credentials = aws.NewCredentialsCache(&orAny{c.Credentials})
 	}
 	if c.Region == "" {
-		return aws.Config{}, &zael.ValidationError{
-			Field: "region", Value: "", Reason: "is not set: name one, such as eu-central-1, or set AWS_REGION or the profile's",
-		}
+		return aws.Config{}, CheckRegion(c)
 	}
 	return c, nil
+}
+
+// CheckRegion finds a region that is missing or that no call could reach, which is
+// a *zael.ValidationError. An emulator's can have any name that one can have.
+func CheckRegion(c aws.Config) error {
+	shape := regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-[0-9]+$`)
+	if c.BaseEndpoint != nil {
+		shape = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$`)
+	}
+	const remedy = "name one, such as eu-central-1, or set AWS_REGION or the profile's"
+	switch {
+	case c.Region == "":
+		return &zael.ValidationError{Field: "region", Value: "", Reason: "is not set: " + remedy}
+	case len(c.Region) > 63 || !shape.MatchString(c.Region):
+		return &zael.ValidationError{Field: "region", Value: c.Region, Reason: "is not a region of AWS: " + remedy}
+	}
+	return nil
 }
 
 // isLocal tells whether an endpoint is on this machine.
