@@ -68,11 +68,9 @@ func (a *app) printDeleted(s *stackFlags, done deletedStack, asJSON bool) error 
 	if asJSON {
 		return a.printJSON(done)
 	}
-	list := *s
-	list.name = ""
 	switch done.Status {
 	case "missing":
-		done.Status = fmt.Sprintf("there is none in %s; %s shows those there are", s.loaded.Region, list.command("list"))
+		done.Status = fmt.Sprintf("there is none in %s; %s shows those there are", s.loaded.Region, s.listing())
 	case "begun":
 		done.Status += ". How it goes, until it is gone: " + s.command("status")
 	}

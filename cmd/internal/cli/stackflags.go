@@ -155,9 +155,14 @@ func (s *stackFlags) fullName() string { return "ZAEL-" + strings.TrimPrefix(s.n
 
 // whereElse is what to do about a limiter that is missing.
 func (s *stackFlags) whereElse() string {
-	list := *s
-	list.name = ""
-	return fmt.Sprintf("If it has another name, %s shows it; if it is in another region, say --region.\nTo make it: %s\n", list.command("list"), s.command("deploy"))
+	return fmt.Sprintf("If it has another name, %s shows it; if it is in another region, say --region.\nTo make it: %s\n", s.listing(), s.command("deploy"))
+}
+
+// listing is the command that lists the stacks there are.
+func (s *stackFlags) listing() string {
+	all := *s
+	all.name = ""
+	return all.command("list")
 }
 
 // command is another command for the same stack.
