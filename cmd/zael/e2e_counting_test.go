@@ -17,7 +17,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	limits "github.com/zeroae/zael"
-	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/schema"
 )
 
@@ -80,15 +79,7 @@ func (b *usageBench) counting(entity string) string {
 func TestCountsAsTheOthers(t *testing.T) {
 	t.Parallel()
 	b := newUsageBench(t)
-	s, err := dynamostore.New(b.client, usageTable, &dynamostore.Config{CallTimeout: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = s.Close(t.Context()) }()
-	l, err := limits.New(s, &limits.Config{Timeout: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := b.limiter()
 	for range 3 {
 		err := l.Allow(t.Context(), limits.Request{
 			Entity: "key", Resource: "gpt-4", Limits: []limits.Limit{limits.PerMinute("rpm", 100)}, Consume: limits.Amounts{"rpm": 1},

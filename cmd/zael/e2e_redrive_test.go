@@ -3,6 +3,7 @@
 package main_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -100,19 +101,26 @@ func (b *usageBench) run(wantCode int, environment []string, args ...string) (ou
 	return stdout.String(), stderr.String()
 }
 
+// limiter is one on the table, whose changes are in the stream.
+func (b *usageBench) limiter() *limits.Limiter {
+	b.t.Helper()
+	s, err := dynamostore.New(b.client, usageTable, &dynamostore.Config{CallTimeout: time.Minute})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { _ = s.Close(context.WithoutCancel(b.t.Context())) })
+	l, err := limits.New(s, &limits.Config{Timeout: time.Minute})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return l
+}
+
 // TestRedrive: what the function gave up is read again from the table's stream.
 func TestRedrive(t *testing.T) {
 	t.Parallel()
 	b := newUsageBench(t)
-	s, err := dynamostore.New(b.client, usageTable, &dynamostore.Config{CallTimeout: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = s.Close(t.Context()) }()
-	l, err := limits.New(s, &limits.Config{Timeout: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := b.limiter()
 	want := map[string]int64{}
 	for i := range 60 {
 		entity := fmt.Sprintf("key-%d", i%3)
