@@ -31,7 +31,7 @@ func (s *Store) getAll(ctx context.Context, what string, keys []item) (map[[2]st
 		return nil, errClosed
 	}
 	if ctx.Err() != nil {
-		return nil, translate(ctx, what, ctx.Err())
+		return nil, s.translate(ctx, what, ctx.Err())
 	}
 	found := make(map[[2]string]item, len(keys))
 	asked := make(map[[2]string]bool, len(keys))
@@ -48,7 +48,7 @@ func (s *Store) getAll(ctx context.Context, what string, keys []item) (map[[2]st
 			}}
 			out, err := s.client.BatchGetItem(ctx, in)
 			if err != nil {
-				return nil, translate(ctx, what, err)
+				return nil, s.translate(ctx, what, err)
 			}
 			for _, it := range out.Responses[s.table] {
 				found[keyOf(it)] = it
@@ -73,7 +73,7 @@ func (s *Store) later(ctx context.Context, what string, n int) error {
 		return fmt.Errorf("dynamostore: %s: the table is overloaded: %w", what, zael.ErrUnavailable)
 	}
 	if err := pause.Backoff(ctx, n, retryBase, retryMost); err != nil {
-		return translate(ctx, what, err)
+		return s.translate(ctx, what, err)
 	}
 	return nil
 }
@@ -88,7 +88,7 @@ func (s *Store) deleteAll(ctx context.Context, what string, keys []item) error {
 		for n := 0; len(requests) > 0; n++ {
 			out, err := s.client.BatchWriteItem(ctx, &dynamodb.BatchWriteItemInput{RequestItems: map[string][]types.WriteRequest{s.table: requests}})
 			if err != nil {
-				return translate(ctx, what, err)
+				return s.translate(ctx, what, err)
 			}
 			left := out.UnprocessedItems[s.table]
 			if len(left) < len(requests) {
@@ -172,12 +172,12 @@ func (s *Store) pages(ctx context.Context, what string, q query) iter.Seq2[[]ite
 		in := q.input(s.table)
 		for {
 			if ctx.Err() != nil {
-				yield(nil, translate(ctx, what, ctx.Err()))
+				yield(nil, s.translate(ctx, what, ctx.Err()))
 				return
 			}
 			out, err := s.client.Query(ctx, in)
 			if err != nil {
-				yield(nil, translate(ctx, what, err))
+				yield(nil, s.translate(ctx, what, err))
 				return
 			}
 			if !yield(out.Items, nil) || len(out.LastEvaluatedKey) == 0 {
@@ -214,7 +214,7 @@ func (s *Store) together(ctx context.Context, what string, writes ...types.Trans
 		return -1, errClosed
 	}
 	if ctx.Err() != nil {
-		return -1, translate(ctx, what, ctx.Err())
+		return -1, s.translate(ctx, what, ctx.Err())
 	}
 	token := idText(s.random()) + idText(s.random())
 	for n := 0; ; n++ {
@@ -226,7 +226,7 @@ func (s *Store) together(ctx context.Context, what string, writes ...types.Trans
 		}
 		cancelled, ok := errors.AsType[*types.TransactionCanceledException](err)
 		if !ok {
-			return -1, translate(ctx, what, err)
+			return -1, s.translate(ctx, what, err)
 		}
 		again := false
 		for i, reason := range cancelled.CancellationReasons {
@@ -238,13 +238,13 @@ func (s *Store) together(ctx context.Context, what string, writes ...types.Trans
 			}
 		}
 		if !again {
-			return -1, translate(ctx, what, err)
+			return -1, s.translate(ctx, what, err)
 		}
 		if n > 4*maxRetries {
 			return -1, fmt.Errorf("dynamostore: %s: %w: %w", what, err, zael.ErrContention)
 		}
 		if err := pause.Backoff(ctx, n, retryBase, retryMost); err != nil {
-			return -1, translate(ctx, what, err)
+			return -1, s.translate(ctx, what, err)
 		}
 	}
 }

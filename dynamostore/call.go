@@ -170,7 +170,7 @@ func (s *Store) firstAnswer(ctx context.Context) error {
 				return a.err
 			}
 		case <-ctx.Done():
-			return translate(ctx, "asking the table's clock", ctx.Err())
+			return s.translate(ctx, "asking the table's clock", ctx.Err())
 		}
 	}
 }
@@ -199,7 +199,7 @@ func (s *Store) again(ctx context.Context, what string, call func() error) error
 			return nil
 		}
 		if fateOf(err) == answeredNo || i >= maxRetries || pause.Backoff(ctx, i, retryBase, retryMost) != nil {
-			return translate(ctx, what, err)
+			return s.translate(ctx, what, err)
 		}
 	}
 }

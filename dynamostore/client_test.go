@@ -1,18 +1,27 @@
 package dynamostore_test
 
 import (
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go/logging"
 
+	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
 )
 
@@ -68,5 +77,58 @@ func TestClientKeepsWhatIsGiven(t *testing.T) {
 	c := dynamostore.NewClient(aws.Config{Region: "us-east-1"}, func(o *dynamodb.Options) { o.Region = "eu-central-1" })
 	if got := c.Options().Region; got != "eu-central-1" {
 		t.Errorf("region: got %s, want that of the option", got)
+	}
+}
+
+// A program whose configuration is as config.LoadDefaultConfig makes it is not written to.
+func TestClientLogsNothing(t *testing.T) {
+	t.Parallel()
+	c := dynamostore.NewClient(aws.Config{Region: "us-east-1", Logger: logging.NewStandardLogger(os.Stderr)})
+	if got, ok := c.Options().Logger.(logging.Nop); !ok {
+		t.Errorf("logger: got %T, want none", got)
+	}
+	own := logging.NewStandardLogger(io.Discard)
+	if got := dynamostore.NewClient(aws.Config{Region: "us-east-1", Logger: own}).Options().Logger; got != own {
+		t.Errorf("logger: got %T, want the program's own", got)
+	}
+}
+
+// No credentials are no outage: to admit everybody would hide it. The SDK's last word is
+// that the metadata service of EC2 is away.
+func TestNoCredentialsAreNoOutage(t *testing.T) {
+	t.Parallel()
+	metadata := imds.New(imds.Options{Endpoint: "http://127.0.0.1:1", Retryer: aws.NopRetryer{}, ClientEnableState: imds.ClientEnabled})
+	provider := ec2rolecreds.New(func(o *ec2rolecreds.Options) { o.Client = metadata })
+	client := dynamostore.NewClient(aws.Config{Region: "eu-central-1", BaseEndpoint: aws.String("http://127.0.0.1:1"), Credentials: aws.NewCredentialsCache(provider)})
+	for _, mode := range []zael.FailureMode{zael.FailClosed, zael.FailOpen} {
+		s, err := dynamostore.New(client, "ZAEL-demo", nil)
+		l, err2 := zael.New(opened(t, s, err), &zael.Config{FailureMode: mode, Timeout: time.Minute})
+		if err2 != nil {
+			t.Fatal(err2)
+		}
+		err = l.Allow(t.Context(), zael.Request{Entity: "e", Resource: "r", Limits: []zael.Limit{zael.PerSecond("rpm", 10)}, Consume: zael.Amounts{"rpm": 1}})
+		if err == nil || errors.Is(err, zael.ErrUnavailable) || !strings.Contains(err.Error(), "there are no AWS credentials: set AWS_PROFILE") || strings.Contains(err.Error(), "operation error") {
+			t.Errorf("mode %d: got %v, want what to set, and not that the table is unavailable", mode, err)
+		}
+	}
+}
+
+// A table is mostly missing where the wrong region or endpoint is asked.
+func TestMissingTableIsNamed(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.Write([]byte(`{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"Requested resource not found"}`))
+	}))
+	t.Cleanup(server.Close)
+	client := dynamostore.NewClient(aws.Config{
+		Region: "eu-central-1", BaseEndpoint: aws.String(server.URL), Credentials: credentials.NewStaticCredentialsProvider("zael", "zael", ""),
+	}, func(o *dynamodb.Options) { o.DisableValidateResponseChecksum = true })
+	s, err := dynamostore.New(client, "ZAEL-demo", nil)
+	s = opened(t, s, err)
+	_, err = s.Entities(t.Context(), []string{"e"})
+	if want := "no such table: ZAEL-demo in eu-central-1 at " + server.URL; !errors.Is(err, dynamostore.ErrNoTable) || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want ErrNoTable that says %q", err, want)
 	}
 }

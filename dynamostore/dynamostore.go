@@ -103,6 +103,7 @@ func (c *Config) Validate() error {
 type Store struct {
 	client client
 	table  string
+	where  string // the table is, for errors
 	keys   keys
 	config Config
 	cache  *cache
@@ -151,7 +152,7 @@ func New(client client, table string, config *Config) (*Store, error) {
 	c.CachedBuckets = cmp.Or(c.CachedBuckets, defaultCachedBuckets)
 	c.Retention = cmp.Or(c.Retention, defaultRetention)
 	s := &Store{
-		client: client, table: table, config: c, keys: newKeys(c.Namespace),
+		client: client, table: table, where: located(client, table), config: c, keys: newKeys(c.Namespace),
 		cache: newCache(c.CachedBuckets), clock: new(clock),
 		wall: time.Now, random: rand.Uint64,
 	}

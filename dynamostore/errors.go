@@ -8,15 +8,17 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/awsquirks"
 )
 
-// ErrNoTable is what calls return where the store's table is missing: it is made
-// by CreateTable or a stack.
+// ErrNoTable matches the error of calls where the store's table is missing; the error
+// names table and region. CreateTable or a stack makes it.
 var ErrNoTable = errors.New("there is no such table")
 
 var errClosed = fmt.Errorf("dynamostore: %w", zael.ErrClosed)
@@ -32,8 +34,11 @@ const (
 
 // fateOf sorts errors of calls. A condition that failed is not among them.
 func fateOf(err error) fate {
-	if throttled(err) {
+	switch {
+	case throttled(err):
 		return notApplied
+	case awsquirks.CredentialsMissing(err):
+		return answeredNo // although what the SDK says last is that a service is away
 	}
 	if e, ok := errors.AsType[*awshttp.ResponseError](err); ok && e.Response != nil {
 		if status := e.HTTPStatusCode(); status >= 400 && status < 500 {
@@ -80,10 +85,15 @@ func throttled(err error) bool {
 	return ok
 }
 
-// translate is an error of the engine's library in zael's words: of ctx, if it
-// is done; unavailable for timeouts, the network, 5xx and throttling; itself
-// otherwise (access denied, a missing table, a bug).
-func translate(ctx context.Context, what string, err error) error {
+// translate puts an error of the SDK into zael's words: that of ctx, if it is done;
+// unavailable for timeouts, the network, 5xx and throttling; that of a missing table; and
+// any other (access denied, no credentials, a bug) as it is.
+func (s *Store) translate(ctx context.Context, what string, err error) error {
+	return translate(ctx, s.where, what, err)
+}
+
+// translate is Store.translate; where names the table.
+func translate(ctx context.Context, where, what string, err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -93,15 +103,31 @@ func translate(ctx context.Context, what string, err error) error {
 		return &callError{what: what, kind: zael.ErrUnavailable, cause: err}
 	}
 	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
-		return &callError{what: what, kind: ErrNoTable, cause: err}
+		return &callError{what: what, kind: ErrNoTable, where: where, cause: err}
 	}
 	return &callError{what: what, cause: err}
 }
 
-// A callError is what came of a call, without what the library says around it.
+// located names a table with the region and, unless it is AWS's, the endpoint of a
+// client, as a missing one is mostly looked for in the wrong place.
+func located(client any, table string) string {
+	c, ok := client.(interface{ Options() dynamodb.Options })
+	if !ok {
+		return table
+	}
+	o := c.Options()
+	where := table + " in " + o.Region
+	if o.BaseEndpoint != nil {
+		where += " at " + *o.BaseEndpoint
+	}
+	return where
+}
+
+// A callError is the error of a call, without what the SDK says around it.
 type callError struct {
-	what  string
-	kind  error // nil: none of ours
+	what  string // was tried
+	kind  error  // nil: none of ours
+	where string // the table is that is missing
 	cause error
 }
 
@@ -110,8 +136,13 @@ func (e *callError) Error() string {
 }
 
 func (e *callError) text() string {
-	if errors.Is(e.kind, ErrNoTable) {
-		return ErrNoTable.Error()
+	switch {
+	case errors.Is(e.kind, ErrNoTable):
+		return ErrNoTable.Error() + ": " + e.where
+	case awsquirks.CredentialsMissing(e.cause):
+		return awsquirks.NoCredentials
+	case awsquirks.CredentialsLate(e.cause):
+		return awsquirks.LateCredentials
 	}
 	if api, ok := errors.AsType[smithy.APIError](e.cause); ok {
 		return api.ErrorCode() + ": " + api.ErrorMessage()

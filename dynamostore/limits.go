@@ -80,7 +80,7 @@ func (s *Store) setLimits(ctx context.Context, scope zael.Scope, list *types.Att
 			return 0, fmt.Errorf("dynamostore: %s: %w", what, zael.ErrContention)
 		}
 		if err := pause.Backoff(ctx, n, againBase, retryMost); err != nil {
-			return 0, translate(ctx, what, err)
+			return 0, s.translate(ctx, what, err)
 		}
 	}
 }

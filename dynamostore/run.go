@@ -35,7 +35,7 @@ func (s *Store) op(k kind, at bucket.Instant, key zael.Key, charges []zael.Charg
 func (s *Store) run(ctx context.Context, o *op) (verdict, error) {
 	for unanswered, lost := 0, 0; ; {
 		if ctx.Err() != nil {
-			return 0, translate(ctx, "writing a bucket", ctx.Err())
+			return 0, s.translate(ctx, "writing a bucket", ctx.Err())
 		}
 		w, v, err := o.plan()
 		switch v {
@@ -82,19 +82,19 @@ func (s *Store) run(ctx context.Context, o *op) (verdict, error) {
 		if throttled(err) {
 			s.stats.count(func(c *Stats) { c.Throttled++ })
 			if o.spaced && !o.unsure && ctx.Err() == nil {
-				return throttledNow, translate(ctx, "writing a bucket", err)
+				return throttledNow, s.translate(ctx, "writing a bucket", err)
 			}
 		}
 		switch fateOf(err) {
 		case answeredNo:
-			return 0, translate(ctx, "writing a bucket", err)
+			return 0, s.translate(ctx, "writing a bucket", err)
 		case unknown:
 			o.unsure = true
 			lost++
 			s.stats.count(func(c *Stats) { c.Unanswered++ })
 		}
 		if unanswered >= maxRetries || o.unsure && !o.repeats() || pause.Backoff(ctx, unanswered, retryBase, retryMost) != nil {
-			return 0, translate(ctx, "writing a bucket", err)
+			return 0, s.translate(ctx, "writing a bucket", err)
 		}
 		unanswered++
 	}
@@ -130,7 +130,7 @@ func (s *Store) applied(o *op, again bool) {
 // check finds what is wrong with an operation whatever the buckets are.
 func (s *Store) check(ctx context.Context, debits []zael.Debit) error {
 	if ctx.Err() != nil {
-		return translate(ctx, "not tried", ctx.Err())
+		return s.translate(ctx, "not tried", ctx.Err())
 	}
 	for i := range debits {
 		if err := checkKey(debits[i].Key); err != nil {

@@ -141,17 +141,17 @@ func CreateTable(ctx context.Context, c creator, table string) error {
 		if _, ok := errors.AsType[*types.ResourceInUseException](err); ok {
 			return fmt.Errorf("%w: %s", ErrTableExists, table)
 		}
-		return translate(ctx, "making the table "+table, err)
+		return translate(ctx, located(c, table), "making the table "+table, err)
 	}
 	waiter := dynamodb.NewTableExistsWaiter(c, func(o *dynamodb.TableExistsWaiterOptions) {
 		o.MinDelay, o.MaxDelay = 100*time.Millisecond, 2*time.Second
 	})
 	if err := waiter.Wait(ctx, &dynamodb.DescribeTableInput{TableName: aws.String(table)}, 5*time.Minute); err != nil {
-		return translate(ctx, "waiting for the table "+table, err)
+		return translate(ctx, located(c, table), "waiting for the table "+table, err)
 	}
 	_, err := c.UpdateTimeToLive(ctx, &dynamodb.UpdateTimeToLiveInput{
 		TableName:               aws.String(table),
 		TimeToLiveSpecification: &types.TimeToLiveSpecification{AttributeName: aws.String("ttl"), Enabled: aws.Bool(true)},
 	})
-	return translate(ctx, "setting the expiry of the table "+table, err)
+	return translate(ctx, located(c, table), "setting the expiry of the table "+table, err)
 }

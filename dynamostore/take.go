@@ -154,7 +154,7 @@ func (t *taking) none(ctx context.Context) error {
 	select {
 	case <-t.undo(ctx): // and the sides have their buckets since
 	case <-ctx.Done():
-		return cmp.Or(first, translate(ctx, "giving back", ctx.Err()))
+		return cmp.Or(first, s.translate(ctx, "giving back", ctx.Err()))
 	}
 	if first != nil {
 		return first

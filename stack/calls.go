@@ -19,7 +19,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/awsconf"
-	"github.com/zeroae/zael/internal/plainbody"
+	"github.com/zeroae/zael/internal/awsquirks"
 )
 
 // How long AWS may take for one call with its repetitions.
@@ -28,20 +28,21 @@ const (
 	uploadTimeout = 10 * time.Minute
 )
 
-// calling is a configuration whose clients give up on an AWS that is silent, and
-// whose errors match zael.ErrUnavailable where another time may help.
-func calling(c aws.Config) (aws.Config, error) {
+// withTimeouts returns a configuration whose clients give up on an AWS that is silent, and
+// whose errors match zael.ErrUnavailable where a later call may succeed.
+func withTimeouts(c aws.Config) (aws.Config, error) {
 	if err := awsconf.CheckRegion(c); err != nil {
 		return c, err
 	}
-	c.HTTPClient = plainbody.Client(c.HTTPClient)
+	c.Logger = awsquirks.Logger(&c)
+	c.HTTPClient = awsquirks.PlainBodies(c.HTTPClient)
 	c.APIOptions = append(slices.Clip(c.APIOptions), func(s *middleware.Stack) error {
 		return s.Initialize.Add(middleware.InitializeMiddlewareFunc("zael", oneCall), middleware.Before)
 	})
 	return c, nil
 }
 
-// oneCall is what happens around each call.
+// oneCall bounds a call and translates its error.
 func oneCall(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
 	timeout := callTimeout
 	if _, ok := in.Parameters.(*s3.PutObjectInput); ok {
@@ -53,21 +54,28 @@ func oneCall(ctx context.Context, in middleware.InitializeInput, next middleware
 	return out, metadata, translate(ctx, err)
 }
 
-// translate is an error of the library in our words; ctx is the caller's.
+// translate puts an error of the SDK into our words; ctx is the caller's.
 func translate(ctx context.Context, err error) error {
-	inner, ok := errors.AsType[*smithy.OperationError](err)
 	switch {
 	case err == nil || errors.Is(ctx.Err(), context.Canceled):
 		return err
-	case ok && inner.ServiceID == "ec2imds": // asked last of all for credentials
-		return fmt.Errorf("there are no credentials of AWS: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: %w", err)
+	case awsquirks.CredentialsMissing(err):
+		return &credentialsError{err}
 	case unavailable(err):
 		return &unavailableError{err}
 	}
 	return err
 }
 
-// unavailable tells whether AWS throttled, failed (5xx) or did not answer.
+// A credentialsError says that no credentials were found, without the SDK's account of
+// where it looked.
+type credentialsError struct{ cause error }
+
+func (e *credentialsError) Error() string { return awsquirks.NoCredentials }
+
+func (e *credentialsError) Unwrap() error { return e.cause }
+
+// unavailable reports whether AWS throttled, failed (5xx) or did not answer.
 func unavailable(err error) bool {
 	if e, ok := errors.AsType[smithy.APIError](err); ok {
 		if _, ok := retry.DefaultThrottleErrorCodes[e.ErrorCode()]; ok {
@@ -83,8 +91,8 @@ func unavailable(err error) bool {
 	return sending || network || reading || errors.Is(err, context.DeadlineExceeded)
 }
 
-// An unavailableError is an error of the library that another time may help,
-// without what the library says around it.
+// An unavailableError is an error of the SDK after which a later call may succeed,
+// without what the SDK says around it.
 type unavailableError struct{ cause error }
 
 // Error says what AWS or the network did.
@@ -93,6 +101,9 @@ func (e *unavailableError) Error() string {
 		if r, ok := errors.AsType[*awshttp.ResponseError](e.cause); ok {
 			return fmt.Sprintf("AWS is unavailable: %s: %s (HTTP %d)", api.ErrorCode(), api.ErrorMessage(), r.HTTPStatusCode())
 		}
+	}
+	if awsquirks.CredentialsLate(e.cause) {
+		return awsquirks.LateCredentials
 	}
 	if errors.Is(e.cause, context.DeadlineExceeded) {
 		return "AWS is unavailable: no answer in time"
@@ -106,5 +117,5 @@ func (e *unavailableError) Error() string {
 	return "AWS is unavailable: " + e.cause.Error()
 }
 
-// Unwrap gives the cause, and has it match zael.ErrUnavailable.
+// Unwrap returns zael.ErrUnavailable and the cause.
 func (e *unavailableError) Unwrap() []error { return []error{zael.ErrUnavailable, e.cause} }

@@ -41,7 +41,7 @@ const tries = 10
 func (s *Stack) readRecord(ctx context.Context) (*Record, error) {
 	out, err := s.records.GetItem(ctx, &dynamodb.GetItemInput{TableName: &s.name, Key: schema.SystemKey(schema.VersionKey), ConsistentRead: aws.Bool(true)})
 	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
-		return nil, fmt.Errorf("stack: reading the versions of %s: %w", s.name, dynamostore.ErrNoTable)
+		return nil, fmt.Errorf("stack: reading the versions: %w: %s in %s", dynamostore.ErrNoTable, s.name, s.region)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("stack: reading the versions of %s: %w", s.name, err)

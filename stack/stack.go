@@ -67,7 +67,7 @@ func New(c aws.Config, name string) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c, err = calling(c); err != nil {
+	if c, err = withTimeouts(c); err != nil {
 		return nil, err
 	}
 	return &Stack{

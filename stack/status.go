@@ -186,7 +186,7 @@ const prefix = "ZAEL-"
 
 // List reads the stacks of an account and region whose names are of zael, by name.
 func List(ctx context.Context, c aws.Config) ([]Summary, error) {
-	c, err := calling(c)
+	c, err := withTimeouts(c)
 	if err != nil {
 		return nil, err
 	}

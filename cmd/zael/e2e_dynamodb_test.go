@@ -5,8 +5,11 @@ package main_test
 import (
 	"crypto/rand"
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -49,9 +52,36 @@ func TestDynamoDB(t *testing.T) {
 	says(1, "Say usage=true in the store's URL", "usage", "-e", "key-1")
 	says(2, "is not in DynamoDB", "table", "create", "--store", "memory:")
 	s.store = strings.Replace(s.store, "//e2e-", "//none-", 1)
-	says(1, "zael table create", "acquire", "-e", "a", "-r", "r", "-l", "n=1/s")
-	says(1, "zael table create", "aggregate", "--once")
-	says(1, "zael table create", "redrive")
+	for _, command := range []string{"acquire -e a -r r -l n=1/s", "aggregate --once", "redrive", "usage -e a --store " + s.store + "&usage=true"} {
+		_, errs := s.run(1, strings.Fields(command)...)
+		if !strings.Contains(errs, "there is no such table: ZAEL-none-") || !strings.Contains(errs, " in us-east-1 at http://127.0.0.1:") || !strings.Contains(errs, "zael table create") || strings.Count(errs, "\n") != 2 {
+			t.Errorf("zael %s: got %q, want two lines that name table, region and endpoint and the remedy", command, errs)
+		}
+	}
+}
+
+// Without credentials every command says so in one line, and nothing else is written.
+func TestNoCredentials(t *testing.T) {
+	t.Parallel()
+	refuses := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	t.Cleanup(refuses.Close)
+	s := shop{t: t, store: "dynamodb://demo?region=eu-central-1&usage=true"}
+	for _, command := range []string{
+		"acquire -e a -r r -l n=1/s", "usage -e a", "audit", "table create", "aggregate --once", "redrive", "deploy --no-aggregator", "check", "list", "status --name demo",
+	} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			cmd := shop{t: t, store: s.store}.command(strings.Fields(command)...)
+			cmd.Env = slices.DeleteFunc(cmd.Env, func(setting string) bool { return strings.HasPrefix(setting, "AWS_") })
+			cmd.Env = append(cmd.Env, "AWS_REGION=eu-central-1", "AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull,
+				"AWS_EC2_METADATA_SERVICE_ENDPOINT="+refuses.URL, "AWS_ENDPOINT_URL=http://127.0.0.1:1")
+			out, err := cmd.CombinedOutput()
+			text := string(out)
+			if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(text, "there are no AWS credentials: set AWS_PROFILE") || strings.Count(text, "\n") != 1 {
+				t.Errorf("got exit code %d and %q (%v), want 1 and one line that says what to set", code, text, err)
+			}
+		})
+	}
 }
 
 // TestBenchDynamoDB: several processes on a table, and what it cost is told. The

@@ -7,33 +7,11 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-	"github.com/aws/smithy-go"
 	"github.com/spf13/cobra"
 
-	"github.com/zeroae/zael"
-	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/usage/stream"
 	"github.com/zeroae/zael/internal/usage/streamworker"
 )
-
-// ofTable says of an error that no answer explains that the table is unavailable,
-// and of a missing table that it is.
-func ofTable(err error) error {
-	if err == nil || errors.Is(err, context.Canceled) {
-		return err
-	}
-	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
-		return dynamostore.ErrNoTable
-	}
-	if e, ok := errors.AsType[smithy.APIError](err); ok && e.ErrorFault() != smithy.FaultServer {
-		return err
-	}
-	if _, ok := errors.AsType[*smithy.OperationError](err); ok {
-		return fmt.Errorf("%w: %w", zael.ErrUnavailable, err)
-	}
-	return err
-}
 
 func (a *app) aggregate() *cobra.Command {
 	var once bool
@@ -79,12 +57,12 @@ exits, for tests and cron; it exits with 1 if something could not be counted.`,
 		defer cancel()
 		s, err := stream.Open(within, d.tables, d.streams, d.table)
 		if err != nil {
-			return late(cmd.Context(), store, ofTable(err))
+			return late(cmd.Context(), store, d.translate(err))
 		}
 		how := d.asked.Or(d.recorded)
 		if how.Windows == "" {
 			if how.Windows, err = streamworker.Windows(within, d.tables, d.table, s.Label, length); err != nil {
-				return late(cmd.Context(), store, ofTable(err))
+				return late(cmd.Context(), store, d.translate(err))
 			}
 		}
 		counter, err := d.counter(how)
@@ -105,7 +83,7 @@ exits, for tests and cron; it exits with 1 if something could not be counted.`,
 			err = nil // it was to run until then
 		}
 		if err != nil {
-			return ofTable(err)
+			return d.translate(err)
 		}
 		stats := w.Stats()
 		if err := a.printCounted(stats, *asJSON); err != nil {

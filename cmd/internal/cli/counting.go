@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -11,11 +13,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
-	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go"
 	"github.com/spf13/cobra"
 
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/awsconf"
+	"github.com/zeroae/zael/internal/awsquirks"
 	"github.com/zeroae/zael/internal/usage"
 )
 
@@ -94,14 +100,40 @@ func (a *app) openCounting(ctx context.Context, s *storeFlags, c *countFlags, lo
 			t.ResponseHeaderTimeout = answerTimeout
 		})
 	}
-	d.config.Logger = logging.Nop{} // what matters comes as an error
 	d.tables, d.streams = dynamodb.NewFromConfig(d.config), dynamodbstreams.NewFromConfig(d.config)
 	within, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	if d.recorded, err = usage.Recorded(within, d.tables, d.table); err != nil {
-		return nil, late(ctx, s, ofTable(err))
+		return nil, late(ctx, s, d.translate(err))
 	}
 	return d, nil
+}
+
+// translate puts an error of the SDK into zael's words: no answer is the table's
+// unavailability, and a missing table is named.
+func (d *dynamo) translate(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
+		where := d.table + " in " + d.config.Region
+		if d.config.BaseEndpoint != nil {
+			where += " at " + *d.config.BaseEndpoint
+		}
+		return fmt.Errorf("%w: %s", dynamostore.ErrNoTable, where)
+	}
+	switch api, ok := errors.AsType[smithy.APIError](err); {
+	case awsquirks.CredentialsMissing(err):
+		return errors.New(awsquirks.NoCredentials)
+	case awsquirks.CredentialsLate(err):
+		return fmt.Errorf("%w: %s", zael.ErrUnavailable, awsquirks.LateCredentials)
+	case ok && api.ErrorFault() != smithy.FaultServer:
+		return err
+	}
+	if _, ok := errors.AsType[*smithy.OperationError](err); ok {
+		return fmt.Errorf("%w: %w", zael.ErrUnavailable, err)
+	}
+	return err
 }
 
 // counter counts the table's usage in a way; by hour and day, and for 90 days, where

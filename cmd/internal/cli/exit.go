@@ -105,7 +105,7 @@ func (a *app) fail(ctx context.Context, cmd *cobra.Command, err error) int {
 // program says its own at the beginning.
 func message(err error) string {
 	text := ": " + err.Error()
-	for _, name := range []string{"zael", "stack"} {
+	for _, name := range []string{"zael", "stack", "dynamostore"} {
 		text = strings.ReplaceAll(text, ": "+name+": ", ": ")
 	}
 	return strings.TrimRight(strings.TrimPrefix(text, ": "), "\n")

@@ -111,7 +111,7 @@ Exit code 1 says that some messages are left.`,
 				}
 			})
 			if err != nil {
-				return ofTable(err)
+				return d.translate(err)
 			}
 		}
 		if *asJSON {

@@ -1,4 +1,4 @@
-package plainbody_test
+package awsquirks_test
 
 import (
 	"bytes"
@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/zeroae/zael/internal/plainbody"
+	"github.com/zeroae/zael/internal/awsquirks"
 )
 
 type clientFunc func(*http.Request) (*http.Response, error)
@@ -19,10 +19,10 @@ type writer struct{ *bytes.Reader }
 
 func (writer) Close() error { return nil }
 
-func TestClient(t *testing.T) {
+func TestPlainBodies(t *testing.T) {
 	t.Parallel()
 	var got string
-	client := plainbody.Client(clientFunc(func(r *http.Request) (*http.Response, error) {
+	client := awsquirks.PlainBodies(clientFunc(func(r *http.Request) (*http.Response, error) {
 		if _, ok := r.Body.(io.WriterTo); ok {
 			t.Error("the body: got an io.WriterTo, want none")
 		}
@@ -46,7 +46,7 @@ func TestClient(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := req.Body
-		_, _ = plainbody.Client(clientFunc(func(r *http.Request) (*http.Response, error) { // neither
+		_, _ = awsquirks.PlainBodies(clientFunc(func(r *http.Request) (*http.Response, error) { // neither
 			if r.Body != before {
 				t.Errorf("no body: got %v, want %v as it was", r.Body, before)
 			}
