@@ -32,10 +32,15 @@ const (
 
 // Attributes of a bucket from which usage is counted, and of usage.
 const (
-	Counter      = "c_"     // before a limit's name: net tokens ever, or of the window
-	BucketEvents = "e"      // of a bucket: acquires ever
-	Birth        = "b"      // of a bucket: id of the write that made it
-	UsageEvents  = "events" // of usage: acquires of the window
+	Counter      = "c_" // before a limit's name: net tokens ever, or of the window
+	BucketEvents = "e"  // of a bucket: acquires ever
+	Birth        = "b"  // of a bucket: id of the write that made it
+	// Removals is how many writes of a bucket have removed counters, with limits that
+	// were full and not named any more; missing for none. A write that removes any
+	// adds 1 to it: without it two states of a bucket between which a counter was
+	// removed could look the same.
+	Removals    = "r"
+	UsageEvents = "events" // of usage: acquires of the window
 )
 
 // Keys makes the keys of items. Namespaces end at the first "/", which none of

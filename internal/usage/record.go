@@ -30,7 +30,8 @@ type Image map[string]string
 // Wanted tells whether an attribute belongs into an Image. One that is neither
 // number nor text belongs there as "": it is then an error where it is read.
 func Wanted(attribute string) bool {
-	return attribute == schema.BucketEvents || attribute == schema.Birth || strings.HasPrefix(attribute, schema.Counter)
+	return attribute == schema.BucketEvents || attribute == schema.Birth || attribute == schema.Removals ||
+		strings.HasPrefix(attribute, schema.Counter)
 }
 
 // ErrUncountable is matched by the errors of records that cannot be counted, now
@@ -39,9 +40,10 @@ var ErrUncountable = errors.New("usage: record cannot be counted")
 
 // counts are the counters of a bucket at one moment.
 type counts struct {
-	birth   string
-	events  int64
-	amounts map[string]int64
+	birth    string
+	removals string // how many writes have removed counters
+	events   int64
+	amounts  map[string]int64
 }
 
 func readCounts(image Image) (c counts, err error) {
@@ -51,6 +53,9 @@ func readCounts(image Image) (c counts, err error) {
 		switch {
 		case attribute == schema.Birth:
 			c.birth = text
+			continue
+		case attribute == schema.Removals:
+			c.removals = text
 			continue
 		case !isAmount && attribute != schema.BucketEvents:
 			continue
@@ -72,7 +77,7 @@ func readCounts(image Image) (c counts, err error) {
 // moments with one state adds up to nothing.
 func (c *counts) state() string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %d", c.birth, c.events)
+	fmt.Fprintf(h, "%q %q %d", c.birth, c.removals, c.events)
 	for _, name := range slices.Sorted(maps.Keys(c.amounts)) {
 		fmt.Fprintf(h, " %q %d", name, c.amounts[name])
 	}
@@ -145,7 +150,8 @@ func read(r *Record) (c change, ok bool, err error) {
 	return c, true, err
 }
 
-// difference counts what is there: a counter that is no longer counts nothing.
+// difference returns what a change took. A counter that it removed counts nothing;
+// one that was missing before counts from 0.
 func difference(was, is *counts) (d delta, err error) {
 	d.amounts = map[string]int64{}
 	for name, n := range is.amounts {
