@@ -80,8 +80,8 @@ type Result struct {
 	Versions *Record           `json:"versions"`
 }
 
-// rounds is how often Apply begins anew because others changed the stack.
-const rounds = 30
+// maxRounds is how many times Apply starts over because others changed the stack.
+const maxRounds = 30
 
 // Apply brings the stack to what c says: it creates it, updates it by a change set,
 // or finds that there is nothing to do. It returns when CloudFormation is done, or
@@ -106,14 +106,14 @@ func (s *Stack) Apply(ctx context.Context, c Change) (*Result, error) {
 	}
 	c.By = cmp.Or(c.By, "zael "+s.version)
 	c.Code.Version = cmp.Or(c.Code.Version, s.version)
-	for n := range rounds {
+	for n := range maxRounds {
 		if n > 0 { // what others did is not seen everywhere at once
 			if err := s.pause(ctx, n-1); err != nil {
-				return nil, s.cut(ctx, "", err)
+				return nil, s.waitError(ctx, "", err)
 			}
 		}
 		result, err := s.applyOnce(ctx, &c)
-		if err != nil && !vanished(err) && !errors.Is(err, errMoved) || result != nil {
+		if err != nil && !isGone(err) && !errors.Is(err, errMoved) || result != nil {
 			return result, err
 		}
 	}
@@ -132,7 +132,7 @@ func (s *Stack) applyOnce(ctx context.Context, c *Change) (*Result, error) {
 		return s.create(ctx, c)
 	case d.busy():
 		return nil, s.waitForOther(ctx, d.id, c.Progress)
-	case d.stands():
+	case d.updatable():
 		return s.update(ctx, c, d)
 	}
 	stuck := func(advice string) error {
@@ -168,20 +168,20 @@ func (s *Stack) applyOnce(ctx context.Context, c *Change) (*Result, error) {
 
 // create makes the stack.
 func (s *Stack) create(ctx context.Context, c *Change) (*Result, error) {
-	w, err := s.wanted(ctx, c, nil)
+	w, err := s.desired(ctx, c, nil)
 	if err != nil {
 		return nil, err
 	}
-	out, err := s.formation.CreateStack(ctx, &cloudformation.CreateStackInput{
+	out, err := s.cfn.CreateStack(ctx, &cloudformation.CreateStackInput{
 		StackName: &s.name, TemplateBody: &s.template, Parameters: w.parameters(), Tags: w.tagList(),
 		Capabilities: capabilities(), EnableTerminationProtection: aws.Bool(w.protect), OnFailure: types.OnFailureRollback,
-		ClientRequestToken: aws.String(token()),
+		ClientRequestToken: aws.String(requestToken()),
 	})
-	if isCode(err, "AlreadyExistsException") {
+	if hasCode(err, "AlreadyExistsException") {
 		return nil, nil // another program was first
 	}
 	if err != nil {
-		return nil, s.refused(ctx, "create", "CloudFormation refused", err)
+		return nil, s.callFailed(ctx, "create", "CloudFormation refused", err)
 	}
 	if c.NoWait {
 		return s.begun(ctx, aws.ToString(out.StackId), nil)
@@ -197,19 +197,19 @@ func (s *Stack) create(ctx context.Context, c *Change) (*Result, error) {
 	return s.result(ctx, c, d, Created, nil)
 }
 
-// update brings a stack that stands to what is wanted.
-func (s *Stack) update(ctx context.Context, c *Change, d *deployed) (*Result, error) {
+// update brings a stack to what c says.
+func (s *Stack) update(ctx context.Context, c *Change, d *snapshot) (*Result, error) {
 	template, err := s.templateOf(ctx, d.id)
 	if err != nil {
 		return nil, err
 	}
-	switch theirs, err := foreign(template); {
+	switch theirs, err := isForeign(template); {
 	case err != nil:
 		return nil, err
 	case theirs:
 		return nil, &Error{Op: "update", Stack: s.name, Reason: "it was made by another program, such as zae-limiter, and stays as it is: use another name"}
 	}
-	if err := s.checkBefore(ctx, c, d); err != nil {
+	if err := s.checkVersions(ctx, c, d); err != nil {
 		return nil, err
 	}
 	if c.OnlyUpgrade {
@@ -220,13 +220,13 @@ func (s *Stack) update(ctx context.Context, c *Change, d *deployed) (*Result, er
 			return nil, err
 		}
 	}
-	w, err := s.wanted(ctx, c, d)
+	w, err := s.desired(ctx, c, d)
 	if err != nil {
 		return nil, err
 	}
 	outcome := Unchanged
 	if w.protect != d.protected {
-		if err := s.protect(ctx, d, "update", w.protect); err != nil {
+		if err := s.setProtection(ctx, d, "update", w.protect); err != nil {
 			return nil, err
 		}
 		outcome = Updated
@@ -240,30 +240,30 @@ func (s *Stack) update(ctx context.Context, c *Change, d *deployed) (*Result, er
 	return s.changeSet(ctx, c, d, types.ChangeSetTypeUpdate, outcome)
 }
 
-// protect has CloudFormation refuse to delete a stack, or no longer.
-func (s *Stack) protect(ctx context.Context, d *deployed, op string, on bool) error {
-	_, err := s.formation.UpdateTerminationProtection(ctx, &cloudformation.UpdateTerminationProtectionInput{
+// setProtection sets whether CloudFormation refuses to delete a stack.
+func (s *Stack) setProtection(ctx context.Context, d *snapshot, op string, on bool) error {
+	_, err := s.cfn.UpdateTerminationProtection(ctx, &cloudformation.UpdateTerminationProtectionInput{
 		StackName: &d.id, EnableTerminationProtection: &on,
 	})
 	if err != nil {
-		return s.refused(ctx, op, "changing its protection from deletion", err)
+		return s.callFailed(ctx, op, "changing its protection from deletion", err)
 	}
 	return nil
 }
 
-// checkBefore refuses to change what is for other versions.
-func (s *Stack) checkBefore(ctx context.Context, c *Change, d *deployed) error {
+// checkVersions returns an error if the table is for programs of other versions.
+func (s *Stack) checkVersions(ctx context.Context, c *Change, d *snapshot) error {
 	if c.skipVersions {
 		return nil
 	}
 	r, err := s.readRecord(ctx)
 	if err != nil || r == nil {
-		return s.noTable(ctx, d, err)
+		return s.explainNoTable(ctx, d, err)
 	}
-	return judge(r, s.version).err
+	return compareVersions(r, s.version).err
 }
 
-// isNewer tells whether a deployed template is of a newer program.
+// isNewer reports whether a deployed template is of a newer program.
 func (s *Stack) isNewer(template string) (bool, error) {
 	theirs, err := templateNumber(template)
 	if err != nil {
@@ -274,21 +274,21 @@ func (s *Stack) isNewer(template string) (bool, error) {
 }
 
 // result is a stack that is as it is to be, with its versions recorded.
-func (s *Stack) result(ctx context.Context, c *Change, d *deployed, o Outcome, changes []ResourceChange) (*Result, error) {
+func (s *Stack) result(ctx context.Context, c *Change, d *snapshot, o Outcome, changes []ResourceChange) (*Result, error) {
 	result := &Result{Outcome: o, Stack: s.name, ID: d.id, Status: string(d.status), Changes: changes, Outputs: d.outputs}
 	if c.skipVersions {
 		return result, nil
 	}
 	var err error
 	if result.Versions, err = s.record(ctx, d, c.By); err != nil {
-		err = s.noTable(ctx, d, err)
+		err = s.explainNoTable(ctx, d, err)
 		return nil, fmt.Errorf("stack: %s is %s, but its versions could not be noted: %w", s.name, d.status, err)
 	}
 	return result, nil
 }
 
-// refused is the error of a call that was to change the stack.
-func (s *Stack) refused(ctx context.Context, op, reason string, err error) error {
+// callFailed returns the error of a call that was to change the stack.
+func (s *Stack) callFailed(ctx context.Context, op, reason string, err error) error {
 	switch {
 	case ctx.Err() != nil: // the answer is missing: it may have begun
 		return &WaitError{Stack: s.name, Cause: ctx.Err()}
@@ -298,10 +298,10 @@ func (s *Stack) refused(ctx context.Context, op, reason string, err error) error
 	return &Error{Op: op, Stack: s.name, Reason: reason, Cause: err}
 }
 
-// token has AWS know a call that the library repeats.
-func token() string { return "zael-" + strings.ToLower(rand.Text()) }
+// requestToken returns a token by which AWS recognizes a call that the SDK repeats.
+func requestToken() string { return "zael-" + strings.ToLower(rand.Text()) }
 
-// begun is a stack that CloudFormation is at work on.
+// begun returns the Result of a change that nobody waits for.
 func (s *Stack) begun(ctx context.Context, id string, changes []ResourceChange) (*Result, error) {
 	d, err := s.describe(ctx, id)
 	if err != nil {

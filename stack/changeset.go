@@ -17,33 +17,33 @@ import (
 // changeSet makes a change set and executes it. Of kind CREATE it makes the stack
 // whose name another one has reserved. Neither result nor error says that another
 // program was first. ifEmpty is the outcome where there is nothing to change.
-func (s *Stack) changeSet(ctx context.Context, c *Change, d *deployed, kind types.ChangeSetType, ifEmpty Outcome) (*Result, error) {
+func (s *Stack) changeSet(ctx context.Context, c *Change, d *snapshot, kind types.ChangeSetType, ifEmpty Outcome) (*Result, error) {
 	op, done, outcome, before := "update", types.StackStatusUpdateComplete, Updated, d
 	if kind == types.ChangeSetTypeCreate {
 		op, done, outcome, before = "create", types.StackStatusCreateComplete, Created, nil
 	}
-	w, err := s.wanted(ctx, c, before)
+	w, err := s.desired(ctx, c, before)
 	if err != nil {
 		return nil, err
 	}
-	name := token()
+	name := requestToken()
 	in := &cloudformation.CreateChangeSetInput{
 		StackName: &s.name, ChangeSetName: &name, ChangeSetType: kind,
 		TemplateBody: &s.template, Parameters: w.parameters(), Tags: w.tagList(), Capabilities: capabilities(),
-		ClientToken: aws.String(token()),
+		ClientToken: aws.String(requestToken()),
 	}
 	if c.KeepTemplate && before != nil {
 		in.TemplateBody, in.UsePreviousTemplate = nil, aws.Bool(true)
 	}
-	out, err := s.formation.CreateChangeSet(ctx, in)
+	out, err := s.cfn.CreateChangeSet(ctx, in)
 	switch {
-	case says(err, "_IN_PROGRESS") || vanished(err) || isCode(err, "AlreadyExistsException"):
+	case errorContains(err, "_IN_PROGRESS") || isGone(err) || hasCode(err, "AlreadyExistsException"):
 		return nil, nil
 	case err != nil:
 		if ctx.Err() != nil || errors.Is(err, zael.ErrUnavailable) { // the answer is missing: it may be there
 			s.dropChangeSet(ctx, d, name)
 		}
-		return nil, s.refused(ctx, op, "CloudFormation refused", err)
+		return nil, s.callFailed(ctx, op, "CloudFormation refused", err)
 	}
 	executed := false
 	defer func() {
@@ -65,7 +65,7 @@ func (s *Stack) changeSet(ctx context.Context, c *Change, d *deployed, kind type
 	// when c was compared with it, it may be wrong; if others change the stack
 	// from here on, CloudFormation does not execute the set.
 	again, err := s.describe(ctx, s.name)
-	if err != nil || !d.same(again) {
+	if err != nil || !d.sameAs(again) {
 		return nil, err
 	}
 	watching, err := s.watch(ctx, d.id, c.Progress)
@@ -73,16 +73,16 @@ func (s *Stack) changeSet(ctx context.Context, c *Change, d *deployed, kind type
 		return nil, err
 	}
 	if before == nil && w.protect != d.protected { // an update has seen to it before
-		if err := s.protect(ctx, d, op, w.protect); err != nil {
+		if err := s.setProtection(ctx, d, op, w.protect); err != nil {
 			return nil, err
 		}
 	}
-	_, err = s.formation.ExecuteChangeSet(ctx, &cloudformation.ExecuteChangeSetInput{ChangeSetName: set, ClientRequestToken: aws.String(token())})
-	if isCode(err, "ChangeSetNotFound", "ChangeSetNotFoundException", "InvalidChangeSetStatus", "InvalidChangeSetStatusException") || says(err, "_IN_PROGRESS") {
+	_, err = s.cfn.ExecuteChangeSet(ctx, &cloudformation.ExecuteChangeSetInput{ChangeSetName: set, ClientRequestToken: aws.String(requestToken())})
+	if hasCode(err, "ChangeSetNotFound", "ChangeSetNotFoundException", "InvalidChangeSetStatus", "InvalidChangeSetStatusException") || errorContains(err, "_IN_PROGRESS") {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, s.refused(ctx, op, "CloudFormation would not execute the change set", err)
+		return nil, s.callFailed(ctx, op, "CloudFormation would not execute the change set", err)
 	}
 	executed = true
 	if c.NoWait {
@@ -116,9 +116,9 @@ const (
 func (s *Stack) awaitChangeSet(ctx context.Context, id string) ([]ResourceChange, setFate, error) {
 	for n := 0; ; n++ {
 		in := &cloudformation.DescribeChangeSetInput{ChangeSetName: &id}
-		out, err := s.formation.DescribeChangeSet(ctx, in)
+		out, err := s.cfn.DescribeChangeSet(ctx, in)
 		switch {
-		case isCode(err, "ChangeSetNotFound", "ChangeSetNotFoundException"):
+		case hasCode(err, "ChangeSetNotFound", "ChangeSetNotFoundException"):
 			return nil, setGone, nil
 		case err != nil:
 			return nil, setFailed, fmt.Errorf("stack: reading a change set of %s: %w", s.name, err)
@@ -131,7 +131,7 @@ func (s *Stack) awaitChangeSet(ctx context.Context, id string) ([]ResourceChange
 			changes := changesOf(out.Changes)
 			for out.NextToken != nil {
 				in.NextToken = out.NextToken
-				if out, err = s.formation.DescribeChangeSet(ctx, in); err != nil {
+				if out, err = s.cfn.DescribeChangeSet(ctx, in); err != nil {
 					return nil, setFailed, fmt.Errorf("stack: reading a change set of %s: %w", s.name, err)
 				}
 				changes = append(changes, changesOf(out.Changes)...)
@@ -157,8 +157,8 @@ const dropTimeout = 5 * time.Second
 
 // dropChangeSet removes a change set that was not executed, as well as it can, also
 // when ctx is done.
-func (s *Stack) dropChangeSet(ctx context.Context, d *deployed, name string) {
+func (s *Stack) dropChangeSet(ctx context.Context, d *snapshot, name string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropTimeout)
 	defer cancel()
-	_, _ = s.formation.DeleteChangeSet(ctx, &cloudformation.DeleteChangeSetInput{ChangeSetName: &name, StackName: &d.id})
+	_, _ = s.cfn.DeleteChangeSet(ctx, &cloudformation.DeleteChangeSetInput{ChangeSetName: &name, StackName: &d.id})
 }

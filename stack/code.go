@@ -10,30 +10,30 @@ import (
 	"io"
 )
 
-// Code is what the function runs: a zip with an executable bootstrap for
-// Amazon Linux 2023.
+// Code is the function's code: a zip with an executable file bootstrap for Amazon Linux
+// 2023.
 type Code struct {
 	Zip     []byte
-	Version string // of zael that it is built from; empty is the program's own
+	Version string // of zael that it was built from; empty is the program's own
 }
 
-// codePrefix is where in a bucket codes are.
+// codePrefix begins the keys of code in a bucket.
 const codePrefix = "zael/aggregator/"
 
 func (c Code) missing() bool { return len(c.Zip) == 0 }
 
 func (c Code) sum() [sha256.Size]byte { return sha256.Sum256(c.Zip) }
 
-// key is the name of the code in a bucket: the same code has the same one.
+// key returns the key of the code in a bucket: the same code has the same one.
 func (c Code) key() string {
 	sum := c.sum()
 	return codePrefix + hex.EncodeToString(sum[:]) + ".zip"
 }
 
-// remedy is what to do without code.
+// remedy says what to do without code.
 const remedy = "build the program with `make build`, which puts the function's code into it, or give a zip that `zael lambda-export` wrote, or do without the function (NoAggregator)"
 
-// check refuses what cannot run on an architecture.
+// check returns an error for code that cannot run on an architecture.
 func (c Code) check(architecture string) error {
 	bad := func(reason string) error { return invalid("Code.Zip", nil, reason) }
 	archive, err := zip.NewReader(bytes.NewReader(c.Zip), int64(len(c.Zip)))

@@ -10,10 +10,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 )
 
-// A Deletion is how Delete goes about it. A nil one is the zero Deletion.
+// A Deletion tunes Delete. A nil one is the zero Deletion.
 type Deletion struct {
 	NoWait   bool        // return when CloudFormation has begun
-	Progress func(Event) // as that of a Change
+	Progress func(Event) // as in Change
 }
 
 // Delete deletes the stack with its table and all that is in it, and returns when
@@ -23,10 +23,10 @@ func (s *Stack) Delete(ctx context.Context, how *Deletion) error {
 	if how == nil {
 		how = new(Deletion)
 	}
-	for n := range rounds {
+	for n := range maxRounds {
 		if n > 0 {
 			if err := s.pause(ctx, n-1); err != nil {
-				return s.cut(ctx, "", err)
+				return s.waitError(ctx, "", err)
 			}
 		}
 		d, err := s.describe(ctx, s.name)
@@ -41,8 +41,8 @@ func (s *Stack) Delete(ctx context.Context, how *Deletion) error {
 			}
 			continue
 		}
-		switch err := cmp.Or(s.checkOurs(ctx, d), s.checkProtection(d)); {
-		case vanished(err):
+		switch err := cmp.Or(s.refuseForeign(ctx, d), s.refuseProtected(d)); {
+		case isGone(err):
 			continue
 		case err != nil:
 			return err
@@ -52,19 +52,19 @@ func (s *Stack) Delete(ctx context.Context, how *Deletion) error {
 	return &Error{Op: "delete", Stack: s.name, Reason: "others keep changing it: try again later"}
 }
 
-// checkOurs refuses a stack that another program made. What cannot be deleted twice is
-// worth a doubt: where the template cannot be told, the parameters must be ours.
-func (s *Stack) checkOurs(ctx context.Context, d *deployed) error {
+// refuseForeign returns an error for a stack that another program made. As a deletion
+// cannot be taken back, a stack whose template cannot be read must have our parameters.
+func (s *Stack) refuseForeign(ctx context.Context, d *snapshot) error {
 	if d.status == types.StackStatusReviewInProgress {
 		return nil // there is no template, and nothing in it
 	}
 	template, err := s.templateOf(ctx, d.id)
-	if err != nil && !isCode(err, "ValidationError") || vanished(err) {
+	if err != nil && !hasCode(err, "ValidationError") || isGone(err) {
 		return err
 	}
-	theirs, unreadable := foreign(template)
+	theirs, unreadable := isForeign(template)
 	if err != nil || unreadable != nil || template == "" {
-		own := s.wantedBy(Options{}, nil).params
+		own := s.desiredBy(Options{}, nil).params
 		theirs = len(d.params) == 0
 		for name := range d.params {
 			if _, ok := own[name]; !ok && name != paramCodeBucket && name != paramCodeKey && name != paramCodeVersion {
@@ -79,11 +79,11 @@ func (s *Stack) checkOurs(ctx context.Context, d *deployed) error {
 	return nil
 }
 
-// checkProtection refuses a stack that is protected, while an Apply can lift that.
-func (s *Stack) checkProtection(d *deployed) error {
+// refuseProtected returns an error for a stack that is protected from deletion.
+func (s *Stack) refuseProtected(d *snapshot) error {
 	reason := "it is protected from deletion: "
 	switch {
-	case d.stands() && (d.protected || d.params[paramDeletionProtection] == "true"):
+	case d.updatable() && (d.protected || d.params[paramDeletionProtection] == "true"):
 		reason += "`zael deploy` with --deletion-protection=false (Options.DeletionProtection) lifts that"
 	case d.protected && d.status != types.StackStatusRollbackComplete:
 		reason += fmt.Sprintf("it is %s, so no deploy can lift that, but `aws cloudformation update-termination-protection --no-enable-termination-protection --stack-name %s` can", d.status, s.name)
@@ -93,22 +93,22 @@ func (s *Stack) checkProtection(d *deployed) error {
 	return &Error{Op: "delete", Stack: s.name, Reason: reason}
 }
 
-// deleteID deletes this very stack: another one of its name stays.
-func (s *Stack) deleteID(ctx context.Context, d *deployed, how *Deletion) error {
+// deleteID deletes the stack with d's id: a newer one of the same name stays.
+func (s *Stack) deleteID(ctx context.Context, d *snapshot, how *Deletion) error {
 	if d.protected && d.status == types.StackStatusRollbackComplete { // there is nothing left in it to protect
-		if err := s.protect(ctx, d, "delete", false); err != nil {
+		if err := s.setProtection(ctx, d, "delete", false); err != nil {
 			return err
 		}
 	}
 	w, err := s.watch(ctx, d.id, how.Progress)
-	if vanished(err) {
+	if isGone(err) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if _, err := s.formation.DeleteStack(ctx, &cloudformation.DeleteStackInput{StackName: &d.id, ClientRequestToken: aws.String(token())}); err != nil {
-		return s.refused(ctx, "delete", "CloudFormation refused", err)
+	if _, err := s.cfn.DeleteStack(ctx, &cloudformation.DeleteStackInput{StackName: &d.id, ClientRequestToken: aws.String(requestToken())}); err != nil {
+		return s.callFailed(ctx, "delete", "CloudFormation refused", err)
 	}
 	if how.NoWait {
 		return nil

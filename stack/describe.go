@@ -14,8 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 )
 
-// A deployed is a stack as it was found.
-type deployed struct {
+// A snapshot is a stack as CloudFormation described it.
+type snapshot struct {
 	id        string
 	status    types.StackStatus
 	reason    string
@@ -27,12 +27,12 @@ type deployed struct {
 	updated   time.Time
 }
 
-// describe finds a stack by its name, which finds those that are not deleted, or
-// id. It is nil if there is none.
-func (s *Stack) describe(ctx context.Context, nameOrID string) (*deployed, error) {
-	out, err := s.formation.DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &nameOrID})
+// describe reads a stack by its name, which finds no deleted ones, or by its id. It
+// returns nil if there is none.
+func (s *Stack) describe(ctx context.Context, nameOrID string) (*snapshot, error) {
+	out, err := s.cfn.DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &nameOrID})
 	switch {
-	case says(err, "does not exist"):
+	case errorContains(err, "does not exist"):
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("stack: looking for %s: %w", s.name, err)
@@ -40,7 +40,7 @@ func (s *Stack) describe(ctx context.Context, nameOrID string) (*deployed, error
 		return nil, nil
 	}
 	found := &out.Stacks[0]
-	d := &deployed{
+	d := &snapshot{
 		id: aws.ToString(found.StackId), status: found.StackStatus, reason: aws.ToString(found.StackStatusReason),
 		params: map[string]string{}, tags: map[string]string{}, outputs: map[string]string{},
 		protected: aws.ToBool(found.EnableTerminationProtection),
@@ -66,14 +66,14 @@ func (s *Stack) describe(ctx context.Context, nameOrID string) (*deployed, error
 	return d, nil
 }
 
-// busy tells whether CloudFormation works on it. One in review waits for a person
-// or program.
-func (d *deployed) busy() bool {
+// busy reports whether CloudFormation is at work on the stack. One in review waits for
+// somebody to execute its change set.
+func (d *snapshot) busy() bool {
 	return strings.HasSuffix(string(d.status), "_IN_PROGRESS") && d.status != types.StackStatusReviewInProgress
 }
 
-// stands tells whether it can be updated.
-func (d *deployed) stands() bool {
+// updatable reports whether CloudFormation takes an update of the stack.
+func (d *snapshot) updatable() bool {
 	switch d.status {
 	case types.StackStatusCreateComplete, types.StackStatusUpdateComplete, types.StackStatusUpdateRollbackComplete,
 		types.StackStatusImportComplete, types.StackStatusImportRollbackComplete:
@@ -82,24 +82,24 @@ func (d *deployed) stands() bool {
 	return false
 }
 
-// same tells whether nobody has changed the stack.
-func (d *deployed) same(now *deployed) bool {
+// sameAs reports whether nobody has changed the stack since.
+func (d *snapshot) sameAs(now *snapshot) bool {
 	return now != nil && d.id == now.id && d.status == now.status && d.updated.Equal(now.updated) &&
 		maps.Equal(d.params, now.params) && maps.Equal(d.tags, now.tags)
 }
 
-// lambda is the version of the function's code, "(devel)" if nobody told it; empty
-// without a function.
-func (d *deployed) lambda() string {
+// lambda returns the version of the function's code, "(devel)" if it was deployed
+// without one; empty if there is no function.
+func (d *snapshot) lambda() string {
 	if d.params[paramAggregator] != "true" {
 		return ""
 	}
 	return cmp.Or(d.params[paramCodeVersion], devel)
 }
 
-// templateOf is the template that a stack was deployed with, as it was sent.
+// templateOf reads the template that a stack was deployed with, as it was sent.
 func (s *Stack) templateOf(ctx context.Context, id string) (string, error) {
-	out, err := s.formation.GetTemplate(ctx, &cloudformation.GetTemplateInput{StackName: &id, TemplateStage: types.TemplateStageOriginal})
+	out, err := s.cfn.GetTemplate(ctx, &cloudformation.GetTemplateInput{StackName: &id, TemplateStage: types.TemplateStageOriginal})
 	if err != nil {
 		return "", fmt.Errorf("stack: reading the template of %s: %w", s.name, err)
 	}

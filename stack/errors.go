@@ -10,23 +10,23 @@ import (
 
 // Errors to branch on with errors.Is.
 var (
-	// ErrNoStack: there is no stack of the name.
+	// ErrNoStack says that there is no stack of the name.
 	ErrNoStack = errors.New("stack: there is no such stack")
-	// ErrIncompatibleSchema: the table is laid out for programs of another
-	// major version of the schema. The error says which.
+	// ErrIncompatibleSchema says that the table is laid out for programs of another
+	// major version of the schema. The error names both.
 	ErrIncompatibleSchema = errors.New("stack: incompatible schema")
 )
 
-// An Error is what CloudFormation would not do, or began and did not finish.
+// An Error says what CloudFormation refused, or began and did not finish.
 type Error struct {
 	Op     string  // "create", "update" or "delete"
 	Stack  string  // its name
-	Reason string  // the first failing resource's where there is one, and what to do where that is known
+	Reason string  // that of the resource which failed first, where there is one, and the remedy where it is known
 	Events []Event // of the operation: those of failing resources first, each kind in order
-	Cause  error   // of the library, if it is one of its errors
+	Cause  error   // the SDK's error, if there is one
 }
 
-// Error names the operation, the stack and the reason.
+// Error returns the operation, the stack and the reason.
 func (e *Error) Error() string {
 	s := fmt.Sprintf("stack: could not %s %s: %s", e.Op, e.Stack, e.Reason)
 	if e.Cause != nil {
@@ -35,18 +35,18 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
 // A WaitError says that waiting for CloudFormation came to an end before it was done:
 // the context did, or AWS did not answer. What was begun goes on.
 type WaitError struct {
 	Stack  string
-	Status string // as it was last seen; empty: not seen yet
+	Status string // the last one seen; empty: none was seen yet
 	Cause  error
 }
 
-// Error names the stack and the cause.
+// Error returns the stack and the cause.
 func (e *WaitError) Error() string {
 	s := "stack: waiting for " + e.Stack
 	if e.Status != "" {
@@ -55,7 +55,7 @@ func (e *WaitError) Error() string {
 	return s + ": " + e.Cause.Error()
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *WaitError) Unwrap() error { return e.Cause }
 
 // A VersionError says that this program, the aggregator and the table are not of
@@ -64,11 +64,11 @@ type VersionError struct {
 	Client    string // of this program
 	Lambda    string // of the aggregator
 	ClientMin string // the least that the table is for
-	Reason    string // what does not go together, and what to do
-	Cause     error  // why an update that would have helped failed; nil if none was tried
+	Reason    string // what does not go together, and the remedy
+	Cause     error  // why an update of the aggregator failed; nil if none was tried
 }
 
-// Error names the reason.
+// Error returns the reason.
 func (e *VersionError) Error() string {
 	s := "stack: " + e.Reason
 	if e.Cause != nil {
@@ -77,11 +77,11 @@ func (e *VersionError) Error() string {
 	return s
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *VersionError) Unwrap() error { return e.Cause }
 
-// isCode tells whether AWS answered with one of these codes.
-func isCode(err error, codes ...string) bool {
+// hasCode reports whether AWS answered with one of these codes.
+func hasCode(err error, codes ...string) bool {
 	e, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
 		return false
@@ -94,20 +94,20 @@ func isCode(err error, codes ...string) bool {
 	return false
 }
 
-// says tells whether AWS answered with a validation error of this text:
-// CloudFormation has no other code for many things.
-func says(err error, text string) bool {
+// errorContains reports whether AWS answered with a validation error whose message has
+// this text: CloudFormation has no other code for many things.
+func errorContains(err error, text string) bool {
 	e, ok := errors.AsType[smithy.APIError](err)
 	return ok && e.ErrorCode() == "ValidationError" && strings.Contains(e.ErrorMessage(), text)
 }
 
-// vanished tells whether AWS answered that there is no such stack.
-func vanished(err error) bool {
+// isGone reports whether AWS answered that there is no such stack.
+func isGone(err error) bool {
 	e, ok := errors.AsType[smithy.APIError](err)
-	return says(err, "does not exist") && ok && strings.HasPrefix(e.ErrorMessage(), "Stack")
+	return errorContains(err, "does not exist") && ok && strings.HasPrefix(e.ErrorMessage(), "Stack")
 }
 
-// denied tells whether the caller may not do it.
-func denied(err error) bool {
-	return isCode(err, "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedAccess", "AuthorizationError")
+// isDenied reports whether the caller lacks the permission.
+func isDenied(err error) bool {
+	return hasCode(err, "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedAccess", "AuthorizationError")
 }

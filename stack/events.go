@@ -26,10 +26,10 @@ type Event struct {
 	Reason     string    `json:"reason,omitempty"`
 }
 
-// Failed tells whether it says that something failed.
+// Failed reports whether the resource failed.
 func (e *Event) Failed() bool { return strings.HasSuffix(e.Status, "_FAILED") }
 
-// cancelled tells whether it failed only as another one did.
+// cancelled reports whether the resource failed only because another one did.
 func (e *Event) cancelled() bool { return strings.HasSuffix(e.Reason, "cancelled") }
 
 const stackType = "AWS::CloudFormation::Stack"
@@ -43,9 +43,9 @@ type watch struct {
 	progress func(Event)
 }
 
-// watch begins to follow a stack, from now on.
+// watch returns a watch of what happens to a stack from now on.
 func (s *Stack) watch(ctx context.Context, id string, progress func(Event)) (*watch, error) {
-	out, err := s.formation.DescribeStackEvents(ctx, &cloudformation.DescribeStackEventsInput{StackName: &id})
+	out, err := s.cfn.DescribeStackEvents(ctx, &cloudformation.DescribeStackEventsInput{StackName: &id})
 	if err != nil {
 		return nil, fmt.Errorf("stack: reading the events of %s: %w", s.name, err)
 	}
@@ -56,13 +56,13 @@ func (s *Stack) watch(ctx context.Context, id string, progress func(Event)) (*wa
 	return w, nil
 }
 
-// look notes the new events.
-func (w *watch) look(ctx context.Context) error {
+// poll reads the new events.
+func (w *watch) poll(ctx context.Context) error {
 	var fresh []types.StackEvent // newest first
 	in := &cloudformation.DescribeStackEventsInput{StackName: &w.id}
 pages:
 	for {
-		out, err := w.s.formation.DescribeStackEvents(ctx, in)
+		out, err := w.s.cfn.DescribeStackEvents(ctx, in)
 		if err != nil {
 			return fmt.Errorf("stack: reading the events of %s: %w", w.s.name, err)
 		}
@@ -96,54 +96,54 @@ pages:
 	return nil
 }
 
-// ended tells whether an event says that the stack has come to the status.
+// ended reports whether an event says that the stack has come to the status.
 func (w *watch) ended(status types.StackStatus) bool {
 	return slices.ContainsFunc(w.events, func(e Event) bool {
 		return e.Type == stackType && e.PhysicalID == w.id && e.Status == string(status)
 	})
 }
 
-// wait returns when CloudFormation has done what it was asked for since the watch
-// began. A stack that was deleted may be unknown: nil.
-func (w *watch) wait(ctx context.Context) (*deployed, error) {
-	return w.until(ctx, func(d *deployed) bool {
+// wait returns when CloudFormation has finished what it was asked for since the watch
+// began. It returns nil for a deleted stack of which CloudFormation knows nothing more.
+func (w *watch) wait(ctx context.Context) (*snapshot, error) {
+	return w.until(ctx, func(d *snapshot) bool {
 		return w.ended(d.status) // just after the call the old status may still stand
 	})
 }
 
-// patience is how many looks in a row may find AWS unavailable.
-const patience = 4
+// maxMissed is how many times in a row AWS may be unavailable.
+const maxMissed = 4
 
-// until returns when CloudFormation does nothing and done says so; nil if the stack
-// is gone.
-func (w *watch) until(ctx context.Context, done func(*deployed) bool) (*deployed, error) {
+// until returns when CloudFormation is not at work and done returns true; nil if the
+// stack is gone.
+func (w *watch) until(ctx context.Context, done func(*snapshot) bool) (*snapshot, error) {
 	status, missed := "", 0
 	for n := 0; ; n++ {
 		d, err := w.s.describe(ctx, w.id)
 		if err == nil && d != nil {
 			status = string(d.status)
-			err = w.look(ctx)
+			err = w.poll(ctx)
 		}
 		switch {
-		case vanished(err):
+		case isGone(err):
 			return nil, nil
-		case errors.Is(err, zael.ErrUnavailable) && ctx.Err() == nil && missed < patience:
+		case errors.Is(err, zael.ErrUnavailable) && ctx.Err() == nil && missed < maxMissed:
 			missed++ // as where many programs look at once
 		case err != nil:
-			return nil, w.s.cut(ctx, status, err)
+			return nil, w.s.waitError(ctx, status, err)
 		case d == nil || !d.busy() && done(d):
 			return d, nil
 		default:
 			missed = 0
 		}
 		if err := w.s.pause(ctx, n); err != nil {
-			return nil, w.s.cut(ctx, status, err)
+			return nil, w.s.waitError(ctx, status, err)
 		}
 	}
 }
 
-// cut is an error of what CloudFormation may be at work on.
-func (s *Stack) cut(ctx context.Context, status string, err error) error {
+// waitError turns an error into a *WaitError where CloudFormation may still be at work.
+func (s *Stack) waitError(ctx context.Context, status string, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return &WaitError{s.name, status, ctx.Err()}
@@ -153,31 +153,31 @@ func (s *Stack) cut(ctx context.Context, status string, err error) error {
 	return err
 }
 
-// waitForOther returns when CloudFormation is done with what somebody else has
-// asked it for.
+// waitForOther returns when CloudFormation has finished what somebody else asked it for.
 func (s *Stack) waitForOther(ctx context.Context, id string, progress func(Event)) error {
 	w, err := s.watch(ctx, id, progress)
 	switch {
-	case vanished(err):
+	case isGone(err):
 		return nil
 	case err != nil:
-		return s.cut(ctx, "", err)
+		return s.waitError(ctx, "", err)
 	}
-	_, err = w.until(ctx, func(*deployed) bool { return true })
+	_, err = w.until(ctx, func(*snapshot) bool { return true })
 	return err
 }
 
-// pause waits before the n-th look: at first short, for engines that are quick.
+// pause waits before call n of a series that waits for CloudFormation: at first for a
+// short time, as emulators are quick.
 func (s *Stack) pause(ctx context.Context, n int) error {
-	d := s.least
-	for ; n > 0 && d < s.most; n-- {
+	d := s.minPause
+	for ; n > 0 && d < s.maxPause; n-- {
 		d += d / 2
 	}
-	return pause.For(ctx, min(d, s.most))
+	return pause.For(ctx, min(d, s.maxPause))
 }
 
-// failure is what went wrong in an operation; d is nil if the stack is gone.
-func (w *watch) failure(op string, d *deployed, advice string) *Error {
+// failure returns the error of an operation that failed; d is nil if the stack is gone.
+func (w *watch) failure(op string, d *snapshot, advice string) *Error {
 	rank := func(e Event) int {
 		switch {
 		case !e.Failed():

@@ -8,10 +8,10 @@ import (
 // What the tests look at of the inside.
 
 type (
-	Formation = formation
-	Objects   = objects
-	Identity  = identity
-	Records   = records
+	Formation = cfnClient
+	Objects   = s3Client
+	Identity  = stsClient
+	Records   = recordClient
 )
 
 var (
@@ -26,7 +26,7 @@ var (
 func NewFake(name string, f Formation, o Objects, i Identity, r Records) *Stack {
 	return &Stack{
 		name: name, region: "eu-central-1", template: templateText, version: Version(),
-		formation: f, s3: o, sts: i, records: r, least: time.Millisecond, most: 5 * time.Millisecond, now: time.Now,
+		cfn: f, s3: o, sts: i, records: r, minPause: time.Millisecond, maxPause: 5 * time.Millisecond, now: time.Now,
 	}
 }
 
@@ -40,7 +40,10 @@ func (s *Stack) SetTemplate(text string) *Stack { s.template = text; return s }
 func (s *Stack) SetVersion(v string) *Stack { s.version = v; return s }
 
 // Quick looks often at what CloudFormation does.
-func (s *Stack) Quick() *Stack { s.least, s.most = 10*time.Millisecond, 50*time.Millisecond; return s }
+func (s *Stack) Quick() *Stack {
+	s.minPause, s.maxPause = 10*time.Millisecond, 50*time.Millisecond
+	return s
+}
 
 // Key is where the code is in a bucket.
 func (c Code) Key() string { return c.key() }

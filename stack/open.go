@@ -130,11 +130,11 @@ func (s *Stack) prepare(ctx context.Context, c *Config) (*Record, error) {
 	}
 	if r == nil {
 		var err error
-		if r, err = s.firstRecord(ctx, cmp.Or(c.Limiter.Principal, "zael "+s.version)); err != nil {
+		if r, err = s.ensureRecord(ctx, cmp.Or(c.Limiter.Principal, "zael "+s.version)); err != nil {
 			return nil, err
 		}
 	}
-	verdict := judge(r, s.version)
+	verdict := compareVersions(r, s.version)
 	if verdict.err != nil || !verdict.outdated {
 		return r, verdict.err
 	}
@@ -146,7 +146,7 @@ func (s *Stack) prepare(ctx context.Context, c *Config) (*Record, error) {
 		}
 		// Who may acquire need not be allowed to update, and a table need not
 		// be of a stack.
-		if !denied(err) && !errors.Is(err, ErrNoStack) {
+		if !isDenied(err) && !errors.Is(err, ErrNoStack) {
 			return nil, err
 		}
 		cause = err
@@ -170,7 +170,7 @@ type Compatibility struct {
 // read is returned too.
 func (s *Stack) Check(ctx context.Context) (*Compatibility, error) {
 	r, err := s.readRecord(ctx)
-	if isCode(err, "ValidationException") {
+	if hasCode(err, "ValidationException") {
 		return nil, fmt.Errorf("stack: the table %s has other keys than zael's, so that another program made it: use another name: %w", s.name, err)
 	}
 	if err != nil {
@@ -180,7 +180,7 @@ func (s *Stack) Check(ctx context.Context) (*Compatibility, error) {
 	if r == nil {
 		return c, nil
 	}
-	verdict := judge(r, s.version)
+	verdict := compareVersions(r, s.version)
 	c.Outdated = verdict.outdated
 	return c, verdict.err
 }

@@ -144,7 +144,7 @@ func (o Options) Validate(stack string) error {
 		}
 	}
 	if !slices.Contains(LogRetentions(), o.LogRetentionDays) {
-		return invalid("Options.LogRetentionDays", o.LogRetentionDays, fmt.Sprintf("is not one of the days that CloudWatch has: %s", list(LogRetentions())))
+		return invalid("Options.LogRetentionDays", o.LogRetentionDays, fmt.Sprintf("is not one of the days that CloudWatch has: %s", joinInts(LogRetentions())))
 	}
 	if o.Architecture != ARM64 && o.Architecture != X8664 {
 		return invalid("Options.Architecture", o.Architecture, "is not arm64 or x86_64")
@@ -152,7 +152,7 @@ func (o Options) Validate(stack string) error {
 	return cmp.Or(o.validateNames(stack), o.validateTags())
 }
 
-func list(days []int) string {
+func joinInts(days []int) string {
 	texts := make([]string, len(days))
 	for i, d := range days {
 		texts[i] = strconv.Itoa(d)

@@ -32,12 +32,12 @@ const (
 	paramRoleName           = "RoleName"
 )
 
-// perCent is how many milliseconds one percent of a second is.
-const perCent = 10
+// msPerPercent is one percent of a second in milliseconds.
+const msPerPercent = 10
 
-// Parameters are the values of the template's parameters for the stack of a name,
-// but for CodeBucket, CodeKey and CodeVersion, which are those of a deployment.
-// The options are valid.
+// Parameters returns the values of the template's parameters for the stack of a name,
+// except CodeBucket, CodeKey and CodeVersion, which depend on the code. The options must be
+// valid.
 func (o Options) Parameters(stack string) map[string]string {
 	o = o.WithDefaults()
 	names := make([]string, len(o.Windows))
@@ -60,14 +60,14 @@ func (o Options) Parameters(stack string) map[string]string {
 		paramDeletionProtection: strconv.FormatBool(o.DeletionProtection),
 		paramAlarms:             strconv.FormatBool(!o.NoAlarms),
 		paramTopic:              o.AlarmTopic,
-		paramDuration:           strconv.Itoa(o.LambdaTimeoutSeconds * o.LambdaDurationThresholdPct * perCent),
+		paramDuration:           strconv.Itoa(o.LambdaTimeoutSeconds * o.LambdaDurationThresholdPct * msPerPercent),
 		paramBoundaryName:       boundaryName,
 		paramBoundaryArn:        boundaryArn,
 		paramRoleName:           o.roleName(stack),
 	}
 }
 
-// optionsOf are the options that a stack was deployed with.
+// optionsOf returns the options that a stack was deployed with.
 func optionsOf(stack string, params, tags map[string]string) (Options, error) {
 	var bad error
 	number := func(name string) int {
@@ -103,19 +103,19 @@ func optionsOf(stack string, params, tags map[string]string) (Options, error) {
 		o.Windows = append(o.Windows, zael.Window(name))
 	}
 	if o.LambdaTimeoutSeconds > 0 {
-		o.LambdaDurationThresholdPct = number(paramDuration) / (o.LambdaTimeoutSeconds * perCent)
+		o.LambdaDurationThresholdPct = number(paramDuration) / (o.LambdaTimeoutSeconds * msPerPercent)
 	}
 	return o, bad
 }
 
-// A Difference is an option that is not as it is to be.
+// A Difference is an option that the stack has with another value.
 type Difference struct {
 	Option   string `json:"option"` // as a parameter of the template, "Tags.<key>", "Template" or "TerminationProtection"
 	Deployed string `json:"deployed"`
 	Wanted   string `json:"wanted"`
 }
 
-// differences of two maps, by name.
+// differences compares two maps, in order of name.
 func differences(prefix string, deployed, wanted map[string]string) []Difference {
 	var all []Difference
 	names := slices.AppendSeq(slices.Collect(maps.Keys(deployed)), maps.Keys(wanted))

@@ -16,9 +16,9 @@ import (
 	"github.com/zeroae/zael/internal/schema"
 )
 
-// records is what is used of *dynamodb.Client. A write is an UpdateItem, which
-// the policy of those who acquire allows.
-type records interface {
+// recordClient is the part of *dynamodb.Client that the version record needs. A write is
+// an UpdateItem, which the acquire policy allows.
+type recordClient interface {
 	GetItem(context.Context, *dynamodb.GetItemInput, ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error)
 	UpdateItem(context.Context, *dynamodb.UpdateItemInput, ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error)
 }
@@ -34,8 +34,8 @@ type Record struct {
 	UpdatedBy string    `json:"updated_by"`
 }
 
-// tries of a write that others come before.
-const tries = 10
+// writeAttempts bounds the attempts of a write that others overtake.
+const writeAttempts = 10
 
 // readRecord reads the record; nil if there is none.
 func (s *Stack) readRecord(ctx context.Context) (*Record, error) {
@@ -95,8 +95,8 @@ func (s *Stack) writeRecord(ctx context.Context, old *Record, r Record) (ok bool
 
 // firstRecord reads the record, and writes one where there is none: of a table
 // that no Apply has made.
-func (s *Stack) firstRecord(ctx context.Context, by string) (*Record, error) {
-	for range tries {
+func (s *Stack) ensureRecord(ctx context.Context, by string) (*Record, error) {
+	for range writeAttempts {
 		r, err := s.readRecord(ctx)
 		if r != nil || err != nil {
 			return r, err
@@ -115,17 +115,17 @@ func (s *Stack) firstRecord(ctx context.Context, by string) (*Record, error) {
 // Other programs may change stack and record meanwhile. So where the record differs
 // from what was last seen deployed, that is looked at again after the record was
 // read, and the record is written only if it has not changed since.
-func (s *Stack) record(ctx context.Context, d *deployed, by string) (*Record, error) {
-	for n := range tries {
+func (s *Stack) record(ctx context.Context, d *snapshot, by string) (*Record, error) {
+	for n := range writeAttempts {
 		old, err := s.readRecord(ctx)
 		if err != nil {
 			return nil, err
 		}
 		if old != nil {
-			if err := judge(old, devel).err; err != nil {
+			if err := compareVersions(old, devel).err; err != nil {
 				return nil, err
 			}
-			if old.upTo(d.function()) == *old {
+			if old.withFunction(d.function()) == *old {
 				return old, nil
 			}
 		}
@@ -139,7 +139,7 @@ func (s *Stack) record(ctx context.Context, d *deployed, by string) (*Record, er
 			}
 			d = now
 		}
-		r := old.upTo(d.function())
+		r := old.withFunction(d.function())
 		if old != nil && r == *old {
 			return old, nil
 		}
@@ -157,7 +157,7 @@ type function struct {
 	retention        int
 }
 
-func (d *deployed) function() function {
+func (d *snapshot) function() function {
 	if d.params[paramAggregator] != "true" {
 		return function{}
 	}
@@ -174,7 +174,7 @@ func (r *Record) retention() string {
 }
 
 // upTo is a record, nil for none, brought to a function.
-func (r *Record) upTo(f function) Record {
+func (r *Record) withFunction(f function) Record {
 	up := Record{Schema: SchemaVersion, ClientMin: leastClient}
 	if r != nil {
 		up = *r

@@ -21,10 +21,10 @@ import (
 	"github.com/zeroae/zael/dynamostore"
 )
 
-// formation is what is used of *cloudformation.Client.
+// cfnClient is the part of *cloudformation.Client that a Stack uses.
 //
 //nolint:interfacebloat // it names the calls of somebody else's type
-type formation interface {
+type cfnClient interface {
 	CreateStack(context.Context, *cloudformation.CreateStackInput, ...func(*cloudformation.Options)) (*cloudformation.CreateStackOutput, error)
 	DeleteStack(context.Context, *cloudformation.DeleteStackInput, ...func(*cloudformation.Options)) (*cloudformation.DeleteStackOutput, error)
 	DescribeStacks(context.Context, *cloudformation.DescribeStacksInput, ...func(*cloudformation.Options)) (*cloudformation.DescribeStacksOutput, error)
@@ -39,7 +39,7 @@ type formation interface {
 	ListStackResources(context.Context, *cloudformation.ListStackResourcesInput, ...func(*cloudformation.Options)) (*cloudformation.ListStackResourcesOutput, error)
 }
 
-// A Stack is the stack ZAEL-<name> of an account and region, there or not. Its
+// A Stack is the stack ZAEL-<name> of an account and region, which may not exist yet. Its
 // methods may be called concurrently, and by any number of programs.
 type Stack struct {
 	name     string // of stack and table
@@ -47,20 +47,19 @@ type Stack struct {
 	template string
 	version  string // of this program
 
-	formation formation
-	s3        objects
-	sts       identity
-	records   records
+	cfn     cfnClient
+	s3      s3Client
+	sts     stsClient
+	records recordClient
 
-	least, most time.Duration // between two looks at what CloudFormation does
-	now         func() time.Time
+	minPause, maxPause time.Duration // between two calls that ask how far CloudFormation is
+	now                func() time.Time
 }
 
-// New makes a Stack; nothing is asked of AWS. The name is that of the limiter, with
-// or without ZAEL-. A *zael.ValidationError says what is wrong with it, or with the
-// region.
+// New returns a Stack and makes no call. The name is that of the limiter, with or without
+// ZAEL-. A *zael.ValidationError says what is wrong with it, or with the region.
 //
-// A call that AWS throttles, answers with 5xx or does not answer within 30 s is an
+// A call that AWS throttles, answers with 5xx or does not answer within 30 s returns an
 // error that matches zael.ErrUnavailable.
 func New(c aws.Config, name string) (*Stack, error) {
 	name, err := dynamostore.TableName(name)
@@ -72,16 +71,16 @@ func New(c aws.Config, name string) (*Stack, error) {
 	}
 	return &Stack{
 		name: name, region: c.Region, template: templateText, version: Version(),
-		formation: cloudformation.NewFromConfig(c),
-		s3:        s3.NewFromConfig(c, func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }),
-		sts:       sts.NewFromConfig(c),
+		cfn: cloudformation.NewFromConfig(c),
+		s3:  s3.NewFromConfig(c, func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }),
+		sts: sts.NewFromConfig(c),
 		records: dynamodb.NewFromConfig(c, func(o *dynamodb.Options) {
 			o.DisableValidateResponseChecksum = true // which local engines get wrong; TCP has its own
 		}),
-		least: 250 * time.Millisecond, most: 5 * time.Second,
+		minPause: 250 * time.Millisecond, maxPause: 5 * time.Second,
 		now: time.Now,
 	}, nil
 }
 
-// Name is that of the stack and of the table, ZAEL-<name>.
+// Name returns the name of the stack and of its table, ZAEL-<name>.
 func (s *Stack) Name() string { return s.name }

@@ -50,7 +50,7 @@ type Resource struct {
 // error, such as of a table that was deleted by hand, comes what was read before it.
 func (s *Stack) Status(ctx context.Context, want *Options) (*Status, error) {
 	st, err := s.status(ctx, want)
-	if vanished(err) {
+	if isGone(err) {
 		return nil, fmt.Errorf("%w: %s", ErrNoStack, s.name)
 	}
 	return st, err
@@ -83,7 +83,7 @@ func (s *Stack) status(ctx context.Context, want *Options) (*Status, error) {
 	if err != nil {
 		return st, err
 	}
-	if st.Foreign, err = foreign(template); err != nil || st.Foreign {
+	if st.Foreign, err = isForeign(template); err != nil || st.Foreign {
 		return st, err
 	}
 	if st.Options, err = optionsOf(s.name, d.params, d.tags); err != nil {
@@ -96,23 +96,23 @@ func (s *Stack) status(ctx context.Context, want *Options) (*Status, error) {
 		return r.Name == "Table" && strings.HasSuffix(r.Status, "_COMPLETE") && r.Status != "DELETE_COMPLETE"
 	}) {
 		st.Versions, err = s.readRecord(ctx)
-		if err = s.noTable(ctx, d, err); err != nil && !errors.Is(err, errMoved) {
+		if err = s.explainNoTable(ctx, d, err); err != nil && !errors.Is(err, errMoved) {
 			return st, err
 		}
 	}
 	return st, nil
 }
 
-// errMoved: the stack is no longer as it was found.
+// errMoved says that the stack has changed since it was read.
 var errMoved = errors.New("stack: others have changed it")
 
-// noTable is an error of reading the versions of a stack that was found.
-func (s *Stack) noTable(ctx context.Context, d *deployed, err error) error {
+// explainNoTable explains ErrNoTable for a stack that was there a moment ago.
+func (s *Stack) explainNoTable(ctx context.Context, d *snapshot, err error) error {
 	if errors.Is(err, dynamostore.ErrNoTable) {
 		if d.busy() {
 			return errMoved // CloudFormation may be deleting it
 		}
-		if now, err := s.describe(ctx, d.id); err != nil || !d.same(now) {
+		if now, err := s.describe(ctx, d.id); err != nil || !d.sameAs(now) {
 			return cmp.Or(err, errMoved)
 		}
 		return fmt.Errorf("stack: %s has lost its table, which was deleted by hand: `zael delete` removes what is left, and `zael deploy` makes it anew: %w", s.name, dynamostore.ErrNoTable)
@@ -120,8 +120,8 @@ func (s *Stack) noTable(ctx context.Context, d *deployed, err error) error {
 	return err
 }
 
-// drift notes what is not as it is to be.
-func (s *Stack) drift(template string, st *Status, d *deployed, want *Options) error {
+// drift adds what differs from this program's template and from want.
+func (s *Stack) drift(template string, st *Status, d *snapshot, want *Options) error {
 	own, err := templateNumber(s.template)
 	if err != nil {
 		return err
@@ -140,7 +140,7 @@ func (s *Stack) drift(template string, st *Status, d *deployed, want *Options) e
 		return nil
 	}
 	o := want.WithDefaults()
-	w := s.wantedBy(o, d)
+	w := s.desiredBy(o, d)
 	for _, name := range []string{paramCodeBucket, paramCodeKey, paramCodeVersion} {
 		if v, ok := d.params[name]; ok { // which code runs is told by the versions
 			w.params[name] = v
@@ -155,7 +155,7 @@ func (s *Stack) drift(template string, st *Status, d *deployed, want *Options) e
 
 func (s *Stack) resources(ctx context.Context, id string) ([]Resource, error) {
 	all := []Resource{}
-	pages := cloudformation.NewListStackResourcesPaginator(s.formation, &cloudformation.ListStackResourcesInput{StackName: &id})
+	pages := cloudformation.NewListStackResourcesPaginator(s.cfn, &cloudformation.ListStackResourcesInput{StackName: &id})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -184,7 +184,7 @@ type Summary struct {
 
 const prefix = "ZAEL-"
 
-// List reads the stacks of an account and region whose names are of zael, by name.
+// List returns the stacks of an account and region whose names begin with ZAEL-, by name.
 func List(ctx context.Context, c aws.Config) ([]Summary, error) {
 	c, err := withTimeouts(c)
 	if err != nil {

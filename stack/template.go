@@ -10,13 +10,13 @@ import (
 //go:embed template.yaml
 var templateText string
 
-// Template is the CloudFormation template, in YAML, as Apply deploys it. Its
-// parameters are those of Parameters.
+// Template returns the CloudFormation template, in YAML, as Apply deploys it. Its
+// parameters are those of Options.Parameters.
 func Template() string { return templateText }
 
-// foreign tells whether a template is of another program: zae-limiter calls its
-// stacks as zael does.
-func foreign(text string) (bool, error) {
+// isForeign reports whether a template is of another program: zae-limiter names its stacks
+// as zael does.
+func isForeign(text string) (bool, error) {
 	var t struct {
 		Metadata struct {
 			Zael *struct{} `yaml:"zael"`
@@ -28,7 +28,7 @@ func foreign(text string) (bool, error) {
 	return t.Metadata.Zael == nil, nil
 }
 
-// templateNumber is how new a template is.
+// templateNumber returns the number that grows with each change of the template.
 func templateNumber(text string) (int, error) {
 	var t struct {
 		Metadata struct {

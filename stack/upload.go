@@ -15,10 +15,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// objects is what is used of *s3.Client.
+// s3Client is the part of *s3.Client that a Stack uses.
 //
 //nolint:interfacebloat // it names the calls of somebody else's type
-type objects interface {
+type s3Client interface {
 	HeadObject(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
 	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
 	HeadBucket(context.Context, *s3.HeadBucketInput, ...func(*s3.Options)) (*s3.HeadBucketOutput, error)
@@ -28,41 +28,41 @@ type objects interface {
 	PutBucketTagging(context.Context, *s3.PutBucketTaggingInput, ...func(*s3.Options)) (*s3.PutBucketTaggingOutput, error)
 }
 
-// identity is what is used of *sts.Client.
-type identity interface {
+// stsClient is the part of *sts.Client that a Stack uses.
+type stsClient interface {
 	GetCallerIdentity(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error)
 }
 
-// firstRegion is the one that CreateBucket must not be told.
+// firstRegion is the region that CreateBucket must not be told.
 const firstRegion = "us-east-1"
 
-// artifacts is the bucket of an account and region that codes are in unless
+// artifactBucket returns the name of an account's bucket for code in a region, used unless
 // another one is named. It stays when stacks are deleted.
-func artifacts(account, region string) string {
+func artifactBucket(account, region string) string {
 	return "zael-artifacts-" + account + "-" + region
 }
 
-// upload brings the code into a bucket, the account's own if bucket is empty, and
-// returns the bucket. Code that is there already is not sent again.
+// upload puts the code into a bucket, the account's own if bucket is empty, and returns
+// the bucket. Code that is there already is not sent again.
 func (s *Stack) upload(ctx context.Context, code Code, bucket string) (string, error) {
-	var owner *string // of the account's own bucket: somebody else may have made one of that name
+	var owner *string // of the account's own bucket, as somebody else may have made one of its name
 	if bucket == "" {
 		who, err := s.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 		if err != nil {
 			return "", fmt.Errorf("stack: asking for the account's number: %w", err)
 		}
 		owner = who.Account
-		bucket = artifacts(aws.ToString(owner), s.region)
+		bucket = artifactBucket(aws.ToString(owner), s.region)
 	}
 	_, err := s.s3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: aws.String(code.key()), ExpectedBucketOwner: owner})
 	switch status := statusOf(err); {
 	case err == nil:
 		return bucket, nil
-	case status != http.StatusNotFound && status != http.StatusForbidden: // forbidden is also what is missing, for who may not list
+	case status != http.StatusNotFound && status != http.StatusForbidden: // forbidden is also the answer for a missing object without s3:ListBucket
 		return "", fmt.Errorf("stack: looking for the function's code in the bucket %s: %w", bucket, err)
 	}
 	if owner != nil {
-		if err := s.ownBucket(ctx, bucket, owner); err != nil {
+		if err := s.ensureBucket(ctx, bucket, owner); err != nil {
 			return "", err
 		}
 	}
@@ -71,7 +71,7 @@ func (s *Stack) upload(ctx context.Context, code Code, bucket string) (string, e
 		Bucket: &bucket, Key: aws.String(code.key()), Body: bytes.NewReader(code.Zip), ContentType: aws.String("application/zip"),
 		ExpectedBucketOwner: owner, ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(sum[:])),
 	})
-	if isCode(err, "NoSuchBucket") {
+	if hasCode(err, "NoSuchBucket") {
 		return "", fmt.Errorf("stack: there is no bucket %s for the function's code: make it, in the stack's region, or name none for the account's own: %w", bucket, err)
 	}
 	if err != nil {
@@ -80,12 +80,12 @@ func (s *Stack) upload(ctx context.Context, code Code, bucket string) (string, e
 	return bucket, nil
 }
 
-// ownBucket makes the account's bucket, as often as other programs that make it at the
-// same time are in the way.
-func (s *Stack) ownBucket(ctx context.Context, bucket string, owner *string) error {
+// ensureBucket makes the account's bucket if it is missing. It tries again where programs
+// that make it at the same time are in the way.
+func (s *Stack) ensureBucket(ctx context.Context, bucket string, owner *string) error {
 	for n := 0; ; n++ {
 		err := s.makeBucket(ctx, bucket, owner)
-		if !isCode(err, "OperationAborted", "NoSuchBucket") || n == rounds {
+		if !hasCode(err, "OperationAborted", "NoSuchBucket") || n == maxRounds {
 			return err
 		}
 		if err := s.pause(ctx, n); err != nil {
@@ -94,8 +94,8 @@ func (s *Stack) ownBucket(ctx context.Context, bucket string, owner *string) err
 	}
 }
 
-// makeBucket makes the account's bucket if it is missing. It sets what is to hold
-// for it in any case: who made it may have been cut short.
+// makeBucket makes the account's bucket if it is missing. It sets the bucket's properties
+// in any case, as the program that made it may have been cut short.
 func (s *Stack) makeBucket(ctx context.Context, bucket string, owner *string) error {
 	fail := func(err error) error {
 		return fmt.Errorf("stack: making the bucket %s for the function's code, instead of which you can name another one (CodeBucket): %w", bucket, err)
@@ -107,7 +107,7 @@ func (s *Stack) makeBucket(ctx context.Context, bucket string, owner *string) er
 			in.CreateBucketConfiguration = &types.CreateBucketConfiguration{LocationConstraint: types.BucketLocationConstraint(s.region)}
 		}
 		_, err = s.s3.CreateBucket(ctx, in)
-		if isCode(err, "BucketAlreadyOwnedByYou") { // another program was first
+		if hasCode(err, "BucketAlreadyOwnedByYou") { // another program was first
 			err = nil
 		}
 	}
@@ -142,7 +142,7 @@ func (s *Stack) makeBucket(ctx context.Context, bucket string, owner *string) er
 	return nil
 }
 
-// statusOf is the HTTP status of an answer; 0 if there was none or no error.
+// statusOf returns the HTTP status of an error's answer; 0 if there was no answer.
 func statusOf(err error) int {
 	if e, ok := errors.AsType[*awshttp.ResponseError](err); ok {
 		return e.HTTPStatusCode()

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/mod/semver"
 )
 
-// SchemaVersion is that of the table's layout. Programs of one major version
-// understand each other's items. It has nothing to do with the programs' own.
+// SchemaVersion is the version of the table's layout. Programs of one major version
+// understand each other's items. It is independent of the programs' own versions.
 const SchemaVersion = "1.0.0"
 
 // leastClient is the oldest program that understands what this one writes.
@@ -22,8 +22,8 @@ const (
 	devel      = "(devel)"
 )
 
-// Version is that of zael in this program, such as v1.2.3; "(devel)" where the
-// build tells none.
+// Version returns the version of zael in this program, such as v1.2.3, or "(devel)" for a
+// build without one.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -47,10 +47,9 @@ func versionIn(info *debug.BuildInfo) string {
 	return devel
 }
 
-// release is a version that can be compared; empty for those that cannot: of a
-// build from a checkout without tags, "(devel)" or v0.0.0-date-commit. Such a
-// program is neither old nor new: it is never refused, and never called older
-// than another or newer.
+// release returns a version that can be compared, with its v; empty for those that cannot:
+// that of a build from a checkout without tags, "(devel)" or v0.0.0-date-commit. Such a
+// program is never refused, and never older or newer than another.
 func release(version string) string {
 	if version != "" && !strings.HasPrefix(version, "v") {
 		version = "v" + version
@@ -64,23 +63,23 @@ func release(version string) string {
 	return version
 }
 
-// older tells whether a is surely older than b.
+// older reports whether a is known to be older than b.
 func older(a, b string) bool {
 	a, b = release(a), release(b)
 	return a != "" && b != "" && semver.Compare(a, b) < 0
 }
 
-// A judgement is what the versions in a record mean for a program.
-type judgement struct {
-	err      error // the program must not go on
-	outdated bool  // the aggregator is older than the program
+// A verdict says what the versions in a record mean for a program.
+type verdict struct {
+	err      error // why the program must not go on; nil if it may
+	outdated bool  // whether the aggregator is older than the program
 }
 
-// judge compares a record with a program of a version.
-func judge(r *Record, client string) judgement {
+// compareVersions compares a record with a program of a version.
+func compareVersions(r *Record, client string) verdict {
 	schema := release(r.Schema)
 	if schema == "" {
-		return judgement{err: fmt.Errorf("%w: the table says that its schema is %q, which is no version", ErrIncompatibleSchema, r.Schema)}
+		return verdict{err: fmt.Errorf("%w: the table says that its schema is %q, which is no version", ErrIncompatibleSchema, r.Schema)}
 	}
 	own := release(SchemaVersion)
 	if semver.Major(schema) != semver.Major(own) {
@@ -88,18 +87,18 @@ func judge(r *Record, client string) judgement {
 		if semver.Compare(schema, own) < 0 {
 			what = "use an older zael, or another table"
 		}
-		return judgement{err: fmt.Errorf("%w: the table's is %s and this zael's %s: %s", ErrIncompatibleSchema, r.Schema, SchemaVersion, what)}
+		return verdict{err: fmt.Errorf("%w: the table's is %s and this zael's %s: %s", ErrIncompatibleSchema, r.Schema, SchemaVersion, what)}
 	}
 	if older(client, r.ClientMin) {
-		return judgement{err: &VersionError{
+		return verdict{err: &VersionError{
 			Client: client, Lambda: r.Lambda, ClientMin: r.ClientMin,
 			Reason: fmt.Sprintf("this zael is %s and the table is for %s or newer: upgrade this program", client, r.ClientMin),
 		}}
 	}
-	return judgement{outdated: r.Lambda != "" && older(r.Lambda, client)}
+	return verdict{outdated: r.Lambda != "" && older(r.Lambda, client)}
 }
 
-// mismatch says that the aggregator is older than the program.
+// mismatch returns the error of an aggregator that is older than the program.
 func (r *Record) mismatch(client string, cause error) *VersionError {
 	return &VersionError{
 		Client: client, Lambda: r.Lambda, ClientMin: r.ClientMin, Cause: cause,

@@ -10,15 +10,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 )
 
-// A wanted is how a stack is to be, in the template's words.
-type wanted struct {
+// A desired is what a stack should be, in the template's words.
+type desired struct {
 	params  map[string]string
 	tags    map[string]string
 	protect bool
 }
 
-// wanted is what c makes of a stack, nil for none. It uploads code that is new.
-func (s *Stack) wanted(ctx context.Context, c *Change, d *deployed) (*wanted, error) {
+// desired returns what c makes of a stack; d is nil if there is none. It uploads code that
+// is new.
+func (s *Stack) desired(ctx context.Context, c *Change, d *snapshot) (*desired, error) {
 	var o Options
 	if c.Options != nil {
 		o = *c.Options
@@ -29,7 +30,7 @@ func (s *Stack) wanted(ctx context.Context, c *Change, d *deployed) (*wanted, er
 		}
 	}
 	o = o.WithDefaults()
-	w := s.wantedBy(o, d)
+	w := s.desiredBy(o, d)
 	if c.Options == nil { // all stays as it is, also what Options cannot say
 		w.protect = d.protected
 		for name := range w.params {
@@ -46,11 +47,11 @@ func (s *Stack) wanted(ctx context.Context, c *Change, d *deployed) (*wanted, er
 	return w, nil
 }
 
-// wantedBy is what the options alone say. A parameter that changes nothing in the
-// stack, such as the topic of no alarms, stays: CloudFormation does not take a
-// change set that is only about such ones.
-func (s *Stack) wantedBy(o Options, d *deployed) *wanted {
-	w := &wanted{params: o.Parameters(s.name), tags: o.Tags, protect: o.DeletionProtection}
+// desiredBy returns what the options alone say. A parameter that changes nothing in the
+// stack, such as the topic of no alarms, stays as deployed: CloudFormation refuses a
+// change set that is about nothing else.
+func (s *Stack) desiredBy(o Options, d *snapshot) *desired {
+	w := &desired{params: o.Parameters(s.name), tags: o.Tags, protect: o.DeletionProtection}
 	if w.tags == nil {
 		w.tags = map[string]string{}
 	}
@@ -76,7 +77,7 @@ func (s *Stack) wantedBy(o Options, d *deployed) *wanted {
 }
 
 // code is which code the function is to run, uploaded.
-func (s *Stack) code(ctx context.Context, c *Change, d *deployed, o Options) (bucket, key, version string, err error) {
+func (s *Stack) code(ctx context.Context, c *Change, d *snapshot, o Options) (bucket, key, version string, err error) {
 	if o.NoAggregator {
 		return "", "", "", nil
 	}
@@ -101,7 +102,7 @@ func (s *Stack) code(ctx context.Context, c *Change, d *deployed, o Options) (bu
 	return bucket, c.Code.key(), c.Code.Version, err
 }
 
-func (w *wanted) parameters() []types.Parameter {
+func (w *desired) parameters() []types.Parameter {
 	var list []types.Parameter
 	for _, name := range slices.Sorted(maps.Keys(w.params)) {
 		list = append(list, types.Parameter{ParameterKey: aws.String(name), ParameterValue: aws.String(w.params[name])})
@@ -109,7 +110,7 @@ func (w *wanted) parameters() []types.Parameter {
 	return list
 }
 
-func (w *wanted) tagList() []types.Tag {
+func (w *desired) tagList() []types.Tag {
 	list := []types.Tag{} // none takes those away that there are
 	for _, key := range slices.Sorted(maps.Keys(w.tags)) {
 		list = append(list, types.Tag{Key: aws.String(key), Value: aws.String(w.tags[key])})
@@ -118,7 +119,7 @@ func (w *wanted) tagList() []types.Tag {
 }
 
 // differences are what is not as it is to be.
-func (w *wanted) differences(d *deployed) []Difference {
+func (w *desired) differences(d *snapshot) []Difference {
 	return slices.Concat(differences("", d.params, w.params), differences("Tags.", d.tags, w.tags))
 }
 
