@@ -19,7 +19,7 @@ func merged(charges []Charge, limits int, at time.Time) []Charge {
 		for kept[last].Name != ch.Name {
 			last--
 		}
-		if !kept[last].merge(&ch, now) {
+		if !merge(&kept[last], &ch, now) {
 			kept = append(kept, ch)
 		}
 	}
@@ -27,10 +27,10 @@ func merged(charges []Charge, limits int, at time.Time) []Charge {
 	return kept
 }
 
-// merge makes one charge of two if that gives back the same: if their stretches
-// (Mark − n, Mark] adjoin, or both have refilled and only count as usage, or one
-// is empty.
-func (c *Charge) merge(later *Charge, now bucket.Instant) bool {
+// merge makes c one charge of both if that gives back the same: if their
+// stretches (Mark − n, Mark] adjoin, or both have refilled and only count as
+// usage, or one is empty. It reports whether it has.
+func merge(c, later *Charge, now bucket.Instant) bool {
 	d, a, b := &later.Definition, c.Receipt, later.Receipt
 	if a.Axis != b.Axis || c.Amount > bucket.MaxAmount-later.Amount {
 		return false

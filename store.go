@@ -37,20 +37,8 @@ type Debit struct {
 	Charges []Charge
 }
 
-// A Charge is one limit's part of a Debit. The store writes Receipt or State;
-// it keeps no reference to any of it.
-type Charge struct {
-	Name       string            // of the limit
-	Definition bucket.Definition // the limit as the caller knows it, valid
-	Amount     int64             // tokens; below 0 only in Adjust, to give back
-	Receipt    bucket.Receipt    // of the charge: written by Take, read by Adjust to give back
-	State      bucket.State      // as it is: written by a Take that took nothing, and by Adjust
-}
-
-// Taken is the state that a Take which took left, by the receipt it wrote.
-func (c *Charge) Taken() bucket.State {
-	return bucket.State{Definition: c.Definition, Mark: c.Receipt.Mark, Axis: c.Receipt.Axis}
-}
+// A Charge is one limit's part of a Debit. A store keeps no reference to it.
+type Charge = bucket.Charge
 
 // A Bucket is a bucket as it was read.
 type Bucket struct {
@@ -59,19 +47,18 @@ type Bucket struct {
 }
 
 // A LimitState is one limit of a Bucket.
-type LimitState struct {
-	Name  string
-	State bucket.State
-}
+type LimitState = bucket.LimitState
 
-// A BucketStore keeps buckets: one record of marks for each Key, with the
-// arithmetic of package bucket. Buckets that are full may be forgotten.
+// A BucketStore keeps buckets: a [bucket.Record] for each Key. Take and Adjust
+// are three steps: read the records of the debits, call the method of the same
+// name on each, and write what [bucket.Record.Finish] leaves. Buckets that are
+// full may be forgotten.
 type BucketStore interface {
-	// Take applies every charge of every debit or none (bucket.State.Take,
-	// after bucket.State.Under). What it does to one bucket is one step that no
-	// other call sees half done; a store that cannot take from two buckets in
-	// one step gives back what it took from one when the other refuses. The
-	// debits have different keys and the charges of one debit different names.
+	// Take applies every charge of every debit or none (bucket.Record.Take).
+	// What it does to one bucket is one step that no other call sees half done;
+	// a store that cannot take from two buckets in one step gives back what it
+	// took from one when the other refuses. The debits have different keys and
+	// the charges of one debit different names.
 	//
 	// If all fit by maxWait after now it takes them, writes the Receipt of each
 	// charge ([Charge.Taken] is the state then) and returns the instant that
@@ -85,16 +72,12 @@ type BucketStore interface {
 	// A now older than one already seen never gives tokens.
 	Take(ctx context.Context, now time.Time, maxWait time.Duration, debits []Debit) (at time.Time, err error)
 
-	// Adjust charges amounts above 0 (bucket.State.Charge, into debt), gives
-	// back those below (bucket.State.Give, by their Receipt; of a bucket that
-	// is gone or born anew, nothing), and brings a limit that the bucket has
-	// under the charge's definition where the amount is 0, unless that is
-	// stale. A charge is made under its own definition, a stale one under the
-	// bucket's; a give never changes the definition. It never refuses; all
-	// debits or none are applied where the store can. A give counts by the
-	// later of now and the latest instant that this process has seen for the
-	// bucket. Charges of a debit may name a limit any number of times; they
-	// are applied in order.
+	// Adjust charges amounts above 0, gives back those below, and brings limits
+	// under definitions, as bucket.Record.Adjust says; of a bucket that is gone
+	// or born anew it gives nothing back. It never refuses; all debits or none
+	// are applied where the store can. A give counts by the later of now and
+	// the latest instant that this process has seen for the bucket. Charges of
+	// a debit may name a limit any number of times; they are applied in order.
 	Adjust(ctx context.Context, now time.Time, debits []Debit) (at time.Time, err error)
 
 	// Buckets reads, in the order of keys, and changes nothing.

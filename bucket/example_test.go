@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/zeroae/zael/bucket"
@@ -40,6 +41,45 @@ func Example() {
 	// 5 fit: false but in 3s
 	// 5 fit then: true
 	// given back: 10
+}
+
+// A store of buckets in a map: it reads, calls and writes under one lock.
+func ExampleRecord() {
+	var mu sync.Mutex
+	store := map[string]bucket.Record{}
+	take := func(at bucket.Instant, keys []string, charges [][]bucket.Charge) bucket.Outcome {
+		mu.Lock()
+		defer mu.Unlock()
+		records := make([]bucket.Record, len(keys))
+		outcome := bucket.Fits
+		for i, key := range keys {
+			records[i] = store[key] // one that is not there is full
+			outcome = max(outcome, records[i].Take(charges[i], at, 0, rand.Uint64()))
+		}
+		for i, key := range keys {
+			if records[i].Finish(outcome, charges[i], at) {
+				store[key] = records[i]
+			}
+		}
+		return outcome
+	}
+
+	rpm := bucket.Definition{Burst: 10, Amount: 10, Period: time.Minute, Capacity: 10}
+	ask := func(n int64) [][]bucket.Charge { // of a key, and of the team that it belongs to
+		return [][]bucket.Charge{{{Name: "rpm", Definition: rpm, Amount: n}}, {{Name: "rpm", Definition: rpm, Amount: n}}}
+	}
+	now := bucket.Instant(0)
+	fmt.Println(take(now, []string{"key-1", "team"}, ask(7)) == bucket.Fits)
+	refused := ask(5)
+	fmt.Println(take(now, []string{"key-2", "team"}, refused) == bucket.Exceeds)
+	for i, key := range []string{"key-2", "team"} {
+		fmt.Println(key, "has", refused[i][0].State.Available(now), "and 5 fit in", refused[i][0].State.Wait(now, 5))
+	}
+	// Output:
+	// true
+	// true
+	// key-2 has 10 and 5 fit in 0s
+	// team has 3 and 5 fit in 12s
 }
 
 // A definition that changed keeps the tokens taken, and only those.

@@ -54,7 +54,7 @@ func (s *Store) takeKnown(at bucket.Instant, maxWait time.Duration, debit *zael.
 		for i := range charges {
 			entries[i].mark = charges[i].Receipt.Mark
 		}
-		r.latest = max(r.latest, at)
+		r.latest = bucket.Latest(r.latest, at)
 	} else {
 		for i := range charges {
 			charges[i].State, charges[i].Receipt = entries[i].state(), bucket.Receipt{}

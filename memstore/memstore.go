@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
-	"math"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -61,9 +60,6 @@ var (
 func New(config *Config) *Store {
 	s := &Store{seed: maphash.MakeSeed()}
 	s.book.init()
-	for i := range s.shards {
-		s.shards[i].swept = math.MinInt64
-	}
 	if config != nil {
 		s.max = int64(config.MaxBuckets)
 		if config.Usage {
@@ -85,9 +81,12 @@ type shard struct {
 	table table
 	hand  int            // of the sweep, in table.slots
 	calls uint32         // since the shard was made
-	swept bucket.Instant // the buckets that were forgotten were full by then
+	swept bucket.Instant // the buckets that were forgotten were full by then; 0 if there were none
 
-	_ [48]byte // keeps the locks of two shards apart in the processor's cache
+	limits  []bucket.LimitState // of the records that a call reads
+	entries []*entry            // in which they are
+
+	_ [8]byte // keeps the locks of two shards apart in the processor's cache
 }
 
 // hash is a key's place in the table of its shard, and the shard.
@@ -148,6 +147,7 @@ func (s *Store) do(c call, debits []zael.Debit) error {
 	var buf [2]place
 	for again := true; ; again = false {
 		places := s.lock(buf[:0], debits)
+		read(places, debits)
 		fresh, err := s.apply(c, places, debits)
 		owed := places[0].shard.owed(fresh)
 		s.unlock(places)

@@ -2,6 +2,7 @@ package memstore
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/zeroae/zael"
@@ -14,6 +15,10 @@ type place struct {
 	shard  *shard
 	index  uint8
 	record *record // nil if there is none
+
+	read    bucket.Record // what the debit names of it
+	entries []*entry      // where it is
+	birth   uint64        // of limits that are not there
 }
 
 // lock finds the places of debits and locks their shards, always in the same
@@ -50,164 +55,97 @@ func (s *Store) unlock(places []place) {
 	}
 }
 
-// state is a limit of the place's bucket; zero if there is none.
-func (p *place) state(name string) bucket.State {
-	if p.record == nil {
-		return bucket.State{}
+// read reads the records of debits. They are in memory of the first shard, which
+// is locked.
+func read(places []place, debits []zael.Debit) {
+	n := 0
+	for i := range debits {
+		n += len(debits[i].Charges)
 	}
-	if e := p.record.find(name); e != nil {
-		return e.state()
+	sh := places[0].shard
+	if cap(sh.limits) < n {
+		sh.limits, sh.entries = make([]bucket.LimitState, n), make([]*entry, n)
 	}
-	return bucket.State{}
+	limits, entries := sh.limits[:n], sh.entries[:n]
+	for i := range debits {
+		n = len(debits[i].Charges)
+		places[i].fill(debits[i].Charges, limits[:0:n], entries[:0:n])
+		limits, entries = limits[n:], entries[n:]
+	}
 }
 
-// under brings a limit's state under a definition, at the latest instant known
-// of the bucket: at an older one the change would count for the time between.
-// A limit that is not there may have been forgotten when it was full: it is as
-// full as it was then.
-func (p *place) under(state bucket.State, d bucket.Definition, at bucket.Instant) bucket.State {
-	if !state.Absent() {
-		if p.record != nil { // none: an earlier charge of the same call made the state
-			at = max(at, p.record.latest)
+func (p *place) fill(charges []zael.Charge, limits []bucket.LimitState, entries []*entry) {
+	p.read.Forgotten = p.shard.swept
+	if p.record != nil {
+		p.read.Latest = p.record.latest
+		for i := range charges {
+			e := p.record.find(charges[i].Name)
+			if e != nil && !slices.Contains(entries, e) {
+				limits = append(limits, bucket.LimitState{Name: charges[i].Name, State: e.state()})
+				entries = append(entries, e)
+			}
 		}
-		return state.Under(d, at, 0)
 	}
-	state = state.Under(d, at, rand.Uint64())
-	if at < p.shard.swept {
-		state.Mark = max(state.Mark, d.Drip(p.shard.swept))
+	if len(limits) < len(charges) {
+		p.birth = rand.Uint64()
 	}
-	return state
+	p.read.Limits, p.entries = limits, entries
+}
+
+// write keeps what an operation has made of the record that was read.
+func (p *place) write(key zael.Key) {
+	if p.record == nil {
+		p.record = p.shard.table.insert(p.hash, key)
+	}
+	p.record.latest = p.read.Latest
+	for i, e := range p.entries {
+		p.shard.table.set(e, &p.read.Limits[i])
+	}
+	for i := len(p.entries); i < len(p.read.Limits); i++ {
+		p.shard.table.set(p.record.add(), &p.read.Limits[i])
+	}
+}
+
+// finish completes an operation on all places.
+func finish(outcome bucket.Outcome, places []place, at bucket.Instant, debits []zael.Debit) {
+	for i := range debits {
+		if p := &places[i]; p.read.Finish(outcome, debits[i].Charges, at) {
+			p.write(debits[i].Key)
+		}
+	}
 }
 
 // take is zael.BucketStore.Take between lock and unlock.
 func (s *Store) take(places []place, at bucket.Instant, maxWait time.Duration, debits []zael.Debit) (fresh int, err error) {
-	fits := true
+	outcome := bucket.Fits
 	for i := range debits {
-		p := &places[i]
-		charges := debits[i].Charges
-		charged := false
-		for j := range charges {
-			ch := &charges[j]
-			kept := p.state(ch.Name)
-			if kept.Stale(ch.Definition) {
-				showKept(places, debits)
-				return 0, zael.ErrStaleLimits
-			}
-			state := p.under(kept, ch.Definition, at)
-			next, ok := state.Take(at, ch.Amount, maxWait)
-			ch.State, ch.Receipt = next, bucket.Receipt{Mark: state.Mark} // the mark before, for refuse
-			fits = fits && ok
-			charged = charged || ch.Amount > 0
+		outcome = max(outcome, places[i].read.Take(debits[i].Charges, at, maxWait, places[i].birth))
+	}
+	switch outcome {
+	case bucket.Fits:
+		if fresh, err = s.admit(places, debits); err != nil {
+			outcome = bucket.Exceeds
 		}
-		if p.record == nil && charged {
-			fresh++
-		}
+	case bucket.Exceeds:
+		err = zael.ErrExceeded
+	case bucket.StaleLimits:
+		err = zael.ErrStaleLimits
 	}
-	if !fits {
-		refuse(places, at, debits)
-		return 0, zael.ErrExceeded
-	}
-	if err := s.admit(fresh); err != nil {
-		refuse(places, at, debits)
-		return 0, err
-	}
-	for i := range debits {
-		p := &places[i]
-		charges := debits[i].Charges
-		for j := range charges {
-			ch := &charges[j]
-			ch.Receipt = ch.State.Receipt()
-			p.keep(debits[i].Key, ch, at)
-		}
-	}
-	return fresh, nil
-}
-
-// keep writes a charge's state. One of 0 makes no new limit.
-func (p *place) keep(key zael.Key, ch *zael.Charge, at bucket.Instant) {
-	if p.record == nil {
-		if ch.Amount <= 0 {
-			return
-		}
-		p.record = p.shard.table.insert(p.hash, key)
-		p.record.latest = at
-	}
-	p.record.latest = max(p.record.latest, at)
-	p.shard.table.set(p.record, ch.Name, &ch.State, ch.Amount > 0)
-}
-
-// refuse undoes what take wrote into the debits, and keeps definitions that
-// would admit sooner.
-func refuse(places []place, at bucket.Instant, debits []zael.Debit) {
-	for i := range debits {
-		p := &places[i]
-		for j := range debits[i].Charges {
-			ch := &debits[i].Charges[j]
-			ch.State.Mark, ch.Receipt = ch.Receipt.Mark, bucket.Receipt{}
-			if kept := p.state(ch.Name); !kept.Absent() && kept.Definition != ch.Definition &&
-				ch.State.Wait(at, ch.Amount) < kept.Wait(at, ch.Amount) {
-				p.shard.table.set(p.record, ch.Name, &ch.State, false)
-			}
-		}
-	}
-}
-
-// showKept writes the states as they are kept into the debits.
-func showKept(places []place, debits []zael.Debit) {
-	for i := range debits {
-		for j := range debits[i].Charges {
-			ch := &debits[i].Charges[j]
-			ch.State, ch.Receipt = places[i].state(ch.Name), bucket.Receipt{}
-		}
-	}
+	finish(outcome, places, at, debits)
+	return fresh, err
 }
 
 // adjust is zael.BucketStore.Adjust between lock and unlock.
 func (s *Store) adjust(places []place, at bucket.Instant, debits []zael.Debit) (fresh int, err error) {
 	for i := range debits {
-		p := &places[i]
 		charges := debits[i].Charges
-		seen := at
-		if p.record != nil {
-			seen = max(seen, p.record.latest)
-		}
-		charged := false
-		for j := range charges {
-			ch := &charges[j]
-			state := p.state(ch.Name)
-			for k := range j {
-				if charges[k].Name == ch.Name {
-					state = charges[k].State
-				}
-			}
-			if ch.State, err = p.adjusted(state, ch, at, seen); err != nil {
-				return 0, &zael.ValidationError{Field: "amount of " + ch.Name, Value: ch.Amount, Reason: err.Error()}
-			}
-			charged = charged || ch.Amount > 0
-		}
-		if p.record == nil && charged {
-			fresh++
+		if bad, err := places[i].read.Adjust(charges, at, places[i].birth); err != nil {
+			return 0, &zael.ValidationError{Field: "amount of " + charges[bad].Name, Value: charges[bad].Amount, Reason: err.Error()}
 		}
 	}
-	if err := s.admit(fresh); err != nil {
+	if fresh, err = s.admit(places, debits); err != nil {
 		return 0, err
 	}
-	for i := range debits {
-		p := &places[i]
-		for j := range debits[i].Charges {
-			p.keep(debits[i].Key, &debits[i].Charges[j], at)
-		}
-	}
+	finish(bucket.Fits, places, at, debits)
 	return fresh, nil
-}
-
-// adjusted is a limit's state after one charge.
-func (p *place) adjusted(state bucket.State, ch *zael.Charge, at, seen bucket.Instant) (bucket.State, error) {
-	if ch.Amount < 0 {
-		return state.Give(seen, -ch.Amount, ch.Receipt), nil
-	}
-	if !state.Stale(ch.Definition) && (ch.Amount > 0 || !state.Absent()) {
-		state = p.under(state, ch.Definition, at)
-	}
-	return state.Charge(at, ch.Amount)
 }

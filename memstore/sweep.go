@@ -23,16 +23,31 @@ const (
 // errFull: see Config.MaxBuckets.
 var errFull = errors.New("memstore: all buckets that Config.MaxBuckets allows are in use")
 
-// admit counts n new buckets, if there is room for them.
-func (s *Store) admit(n int) error {
-	if n == 0 {
-		return nil
+// admit counts the buckets that debits will make, if there is room for them.
+func (s *Store) admit(places []place, debits []zael.Debit) (fresh int, err error) {
+	for i := range debits {
+		if places[i].record == nil && charges(&debits[i]) {
+			fresh++
+		}
 	}
-	if count := s.count.Add(int64(n)); s.max > 0 && count > s.max {
-		s.count.Add(int64(-n))
-		return fmt.Errorf("%w (%d): raise it, or admit fewer entities: %w", errFull, s.max, zael.ErrUnavailable)
+	if fresh == 0 {
+		return 0, nil
 	}
-	return nil
+	if count := s.count.Add(int64(fresh)); s.max > 0 && count > s.max {
+		s.count.Add(int64(-fresh))
+		return 0, fmt.Errorf("%w (%d): raise it, or admit fewer entities: %w", errFull, s.max, zael.ErrUnavailable)
+	}
+	return fresh, nil
+}
+
+// charges reports whether a debit takes tokens, and so makes its bucket.
+func charges(debit *zael.Debit) bool {
+	for i := range debit.Charges {
+		if debit.Charges[i].Amount > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // owed is how many slots a call has to look at in return.
@@ -69,7 +84,7 @@ func (sh *shard) sweep(slots int, full bucket.Instant) (forgotten int) {
 		sh.hand++
 	}
 	if forgotten > 0 {
-		sh.swept = max(sh.swept, full)
+		sh.swept = bucket.Latest(sh.swept, full)
 		t.shrink()
 	}
 	return forgotten

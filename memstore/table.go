@@ -82,19 +82,12 @@ func (e *entry) state() bucket.State {
 	return bucket.State{Definition: e.limit.definition, Mark: e.mark, Axis: e.axis}
 }
 
-// set keeps a state; of a limit that the record has not, only if it may add it.
-func (t *table) set(r *record, name string, s *bucket.State, add bool) {
-	e := r.find(name)
-	if e == nil {
-		if !add {
-			return
-		}
-		e = r.add()
-		e.limit = t.intern(name, &s.Definition)
-	} else if e.limit.definition != s.Definition {
-		e.limit = t.intern(name, &s.Definition)
+// set keeps a limit in an entry.
+func (t *table) set(e *entry, l *bucket.LimitState) {
+	if e.limit == nil || e.limit.definition != l.State.Definition {
+		e.limit = t.intern(l.Name, &l.State.Definition)
 	}
-	e.mark, e.axis = s.Mark, s.Axis
+	e.mark, e.axis = l.State.Mark, l.State.Axis
 }
 
 func (r *record) add() *entry {

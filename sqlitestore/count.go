@@ -48,7 +48,7 @@ func (t *txn) count(r *row, charges []zael.Charge, hour, events int64) {
 		return
 	}
 	var aside *tally
-	inRow := len(r.limits) > 0 && hour >= r.hour
+	inRow := len(r.Limits) > 0 && hour >= r.hour
 	if inRow {
 		if hour > r.hour {
 			t.settle(r)
@@ -61,14 +61,8 @@ func (t *txn) count(r *row, charges []zael.Charge, hour, events int64) {
 	}
 	for j := range charges {
 		ch := &charges[j]
-		if ch.Amount == 0 {
+		if ch.Amount == 0 || inRow && r.count(ch.Name, ch.Amount) {
 			continue
-		}
-		if inRow {
-			if l := r.find(ch.Name); l != nil {
-				l.used, l.counted = saturate.Add(l.used, ch.Amount), true
-				continue
-			}
 		}
 		if aside == nil {
 			aside = t.tally(tallyKey{r.key, hour})
@@ -99,13 +93,12 @@ func (t *txn) settle(r *row) {
 func (r *row) drain(n *tally) {
 	n.events += r.events
 	r.events = 0
-	for i := range r.limits {
-		l := &r.limits[i]
-		if l.counted {
-			n.add(l.name, l.used)
+	for i, u := range r.used {
+		if u.counted {
+			n.add(r.Limits[i].Name, u.tokens)
 		}
-		l.used, l.counted = 0, false
 	}
+	r.used = r.used[:0]
 }
 
 // book adds a tally to the table.

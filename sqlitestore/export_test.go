@@ -34,9 +34,10 @@ type RowLimit struct {
 
 // EncodeRow makes the state.
 func EncodeRow(from Row) []byte {
-	r := row{latest: bucket.Instant(from.Latest), events: from.Events}
+	r := row{Record: bucket.Record{Latest: bucket.Instant(from.Latest)}, events: from.Events}
 	for _, l := range from.Limits {
-		r.limits = append(r.limits, limit{name: l.Name, state: l.State, used: l.Used, counted: l.Counted})
+		r.Limits = append(r.Limits, l.LimitState)
+		r.used = append(r.used, used{l.Used, l.Counted})
 	}
 	return r.encode(nil)
 }
@@ -47,9 +48,9 @@ func DecodeRow(b []byte) (Row, error) {
 	if err := r.decode(b); err != nil {
 		return Row{}, err
 	}
-	to := Row{Latest: int64(r.latest), Events: r.events, Limits: []RowLimit{}}
-	for _, l := range r.limits {
-		to.Limits = append(to.Limits, RowLimit{LimitState: zael.LimitState{Name: l.name, State: l.state}, Used: l.used, Counted: l.counted})
+	to := Row{Latest: int64(r.Latest), Events: r.events, Limits: []RowLimit{}}
+	for i, l := range r.Limits {
+		to.Limits = append(to.Limits, RowLimit{LimitState: l, Used: r.used[i].tokens, Counted: r.used[i].counted})
 	}
 	return to, nil
 }

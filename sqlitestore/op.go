@@ -3,6 +3,7 @@ package sqlitestore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -109,10 +110,15 @@ func (o *op) unload(debits []zael.Debit) {
 	}
 }
 
-// undo is the op that takes a take back.
+// undo returns the op that gives back what a take took.
 func (o *op) undo() *op {
-	for i := range o.charges {
-		o.charges[i].Amount = -o.charges[i].Amount
+	for i := range o.debits {
+		d := &o.debits[i]
+		for j := range d.Charges {
+			d.Charges[j].Amount = -d.Charges[j].Amount
+		}
+		// One of 0 would bring its limit under the definition of the take.
+		d.Charges = slices.DeleteFunc(d.Charges, func(c zael.Charge) bool { return c.Amount == 0 })
 	}
 	u := &op{kind: undoes, at: o.at, hour: o.hour, debits: o.debits, charges: o.charges, done: make(chan struct{}, 1)}
 	u.stage.Store(left)

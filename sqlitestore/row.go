@@ -12,16 +12,17 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/saturate"
 )
 
 // A row is one bucket, with the usage of the hour in which it was last used.
 type row struct {
+	bucket.Record
 	key    zael.Key
-	id     int64 // 0: not in the file
-	latest bucket.Instant
-	hour   int64 // since 1970, of the usage; noHour: there is none
+	id     int64  // 0: not in the file
+	used   []used // of Limits, by place; it may be shorter
+	hour   int64  // since 1970, of the usage; noHour: there is none
 	events int64
-	limits []limit
 
 	keptHour int64 // hour as the file has it
 	dirty    bool  // not yet written
@@ -30,60 +31,47 @@ type row struct {
 
 const noHour = math.MinInt64
 
-// A limit is one limit of a bucket.
-type limit struct {
-	name    string
-	state   bucket.State
-	used    int64 // net tokens in the hour
-	counted bool  // used means something
+// used is the usage of one limit in the hour of its row.
+type used struct {
+	tokens  int64 // net of what was given back
+	counted bool  // tokens means something
 }
 
-func (r *row) find(name string) *limit {
-	for i := range r.limits {
-		if r.limits[i].name == name {
-			return &r.limits[i]
-		}
+// usedOf returns the usage of the limit at a place.
+func (r *row) usedOf(place int) used {
+	if place < len(r.used) {
+		return r.used[place]
 	}
-	return nil
+	return used{}
 }
 
-// state is a limit of the bucket; zero if there is none.
-func (r *row) state(name string) bucket.State {
-	if l := r.find(name); l != nil {
-		return l.state
+// count adds to the usage of a limit, and reports whether the row has it.
+func (r *row) count(name string, tokens int64) bool {
+	i := slices.IndexFunc(r.Limits, func(l bucket.LimitState) bool { return l.Name == name })
+	if i < 0 {
+		return false
 	}
-	return bucket.State{}
-}
-
-// set keeps a state; of a limit that the row has not, only if it may add it.
-func (r *row) set(name string, s *bucket.State, add bool) {
-	l := r.find(name)
-	if l == nil {
-		if !add {
-			return
-		}
-		r.limits = append(r.limits, limit{name: name})
-		l = &r.limits[len(r.limits)-1]
+	for len(r.used) <= i {
+		r.used = append(r.used, used{})
 	}
-	l.state = *s
+	u := &r.used[i]
+	u.tokens, u.counted = saturate.Add(u.tokens, tokens), true
+	return true
 }
 
 // fullAt is the first instant from at on at which all limits are full.
 func (r *row) fullAt(at bucket.Instant) bucket.Instant {
 	var wait time.Duration
-	for i := range r.limits {
-		s := &r.limits[i].state
+	for i := range r.Limits {
+		s := &r.Limits[i].State
 		wait = max(wait, s.Wait(at, s.Definition.Burst))
 	}
 	return at.Add(wait)
 }
 
-// states are all limits in order of name.
+// states returns all limits in order of name.
 func (r *row) states() []zael.LimitState {
-	all := make([]zael.LimitState, len(r.limits))
-	for i := range r.limits {
-		all[i] = zael.LimitState{Name: r.limits[i].name, State: r.limits[i].state}
-	}
+	all := slices.Clone(r.Limits)
 	slices.SortFunc(all, func(a, b zael.LimitState) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }
@@ -116,14 +104,14 @@ const (
 	flagRev                  // there is a revision
 )
 
-func (l *limit) flags() byte {
-	d := &l.state.Definition
+func flagsOf(l *bucket.LimitState, u used) byte {
+	d := &l.State.Definition
 	var f byte
 	for _, c := range []struct {
 		is   bool
 		flag byte
 	}{
-		{l.counted, flagUsed},
+		{u.counted, flagUsed},
 		{d.Burst != d.Amount, flagBurst},
 		{d.Capacity != min(d.Burst, d.Amount), flagCapacity},
 		{d.Period%time.Second != 0, flagPeriod},
@@ -138,19 +126,19 @@ func (l *limit) flags() byte {
 
 func (r *row) encode(b []byte) []byte {
 	b = append(b, stateForm)
-	b = binary.AppendVarint(b, int64(r.latest))
+	b = binary.AppendVarint(b, int64(r.Latest))
 	b = binary.AppendVarint(b, r.events)
-	b = binary.AppendUvarint(b, uint64(len(r.limits)))
-	for i := range r.limits {
-		b = r.limits[i].encode(b)
+	b = binary.AppendUvarint(b, uint64(len(r.Limits)))
+	for i := range r.Limits {
+		b = encodeLimit(b, &r.Limits[i], r.usedOf(i))
 	}
 	return b
 }
 
-func (l *limit) encode(b []byte) []byte {
-	d, flags := &l.state.Definition, l.flags()
-	b = binary.AppendUvarint(b, uint64(len(l.name)))
-	b = append(b, l.name...)
+func encodeLimit(b []byte, l *bucket.LimitState, u used) []byte {
+	d, flags := &l.State.Definition, flagsOf(l, u)
+	b = binary.AppendUvarint(b, uint64(len(l.Name)))
+	b = append(b, l.Name...)
 	b = append(b, flags)
 	b = binary.AppendUvarint(b, uint64(d.Amount))
 	if flags&flagBurst != 0 {
@@ -167,10 +155,10 @@ func (l *limit) encode(b []byte) []byte {
 	if flags&flagRev != 0 {
 		b = binary.AppendUvarint(b, uint64(d.Rev))
 	}
-	b = binary.AppendVarint(b, l.state.Mark)
-	b = binary.LittleEndian.AppendUint64(b, l.state.Axis)
-	if l.counted {
-		b = binary.AppendVarint(b, l.used)
+	b = binary.AppendVarint(b, l.State.Mark)
+	b = binary.LittleEndian.AppendUint64(b, l.State.Axis)
+	if u.counted {
+		b = binary.AppendVarint(b, u.tokens)
 	}
 	return b
 }
@@ -182,21 +170,21 @@ func (r *row) decode(b []byte) error {
 	if form := in.byte(); form != stateForm {
 		return fmt.Errorf("%w: form %d: %w", errDamaged, form, zael.ErrUnavailable)
 	}
-	r.latest = bucket.Instant(in.signed())
+	r.Latest = bucket.Instant(in.signed())
 	r.events = in.signed()
 	n := in.unsigned()
 	if n > uint64(len(in.rest)) {
 		in.bad = true
 		n = 0
 	}
-	r.limits = make([]limit, n)
-	for i := range r.limits {
-		l := &r.limits[i]
-		l.decode(&in)
+	r.Limits, r.used = make([]bucket.LimitState, n), make([]used, n)
+	for i := range r.Limits {
+		l := &r.Limits[i]
+		in.limit(l, &r.used[i])
 		if in.bad {
 			break
 		}
-		if err := l.state.Definition.Validate(); err != nil {
+		if err := l.State.Definition.Validate(); err != nil {
 			return fmt.Errorf("%w: %w: %w", errDamaged, err, zael.ErrUnavailable)
 		}
 	}
@@ -204,36 +192,6 @@ func (r *row) decode(b []byte) error {
 		return fmt.Errorf("%w: %w", errDamaged, zael.ErrUnavailable)
 	}
 	return nil
-}
-
-func (l *limit) decode(in *decoder) {
-	d := &l.state.Definition
-	l.name = string(in.bytes(in.unsigned()))
-	flags := in.byte()
-	d.Amount = int64(in.unsigned())
-	d.Burst = d.Amount
-	if flags&flagBurst != 0 {
-		d.Burst = int64(in.unsigned())
-	}
-	period := int64(in.unsigned())
-	if flags&flagPeriod == 0 {
-		period *= int64(time.Second)
-	}
-	d.Period = time.Duration(period)
-	d.Capacity = min(d.Burst, d.Amount)
-	if flags&flagCapacity != 0 {
-		d.Capacity = int64(in.unsigned())
-	}
-	if flags&flagRev != 0 {
-		d.Rev = int64(in.unsigned())
-	}
-	l.state.Mark = in.signed()
-	if axis := in.bytes(8); len(axis) == 8 {
-		l.state.Axis = binary.LittleEndian.Uint64(axis)
-	}
-	if flags&flagUsed != 0 {
-		l.counted, l.used = true, in.signed()
-	}
 }
 
 // A decoder takes values off a slice; bad tells that there was one missing.
@@ -276,4 +234,35 @@ func (d *decoder) skip(v uint64, n int) uint64 {
 	}
 	d.rest = d.rest[n:]
 	return v
+}
+
+// limit takes off a limit and its usage.
+func (d *decoder) limit(l *bucket.LimitState, u *used) {
+	def := &l.State.Definition
+	l.Name = string(d.bytes(d.unsigned()))
+	flags := d.byte()
+	def.Amount = int64(d.unsigned())
+	def.Burst = def.Amount
+	if flags&flagBurst != 0 {
+		def.Burst = int64(d.unsigned())
+	}
+	period := int64(d.unsigned())
+	if flags&flagPeriod == 0 {
+		period *= int64(time.Second)
+	}
+	def.Period = time.Duration(period)
+	def.Capacity = min(def.Burst, def.Amount)
+	if flags&flagCapacity != 0 {
+		def.Capacity = int64(d.unsigned())
+	}
+	if flags&flagRev != 0 {
+		def.Rev = int64(d.unsigned())
+	}
+	l.State.Mark = d.signed()
+	if axis := d.bytes(8); len(axis) == 8 {
+		l.State.Axis = binary.LittleEndian.Uint64(axis)
+	}
+	if flags&flagUsed != 0 {
+		u.tokens, u.counted = d.signed(), true
+	}
 }

@@ -79,8 +79,8 @@ func (t *txn) sweepRows(query string, bound int64, n int, full bucket.Instant) (
 		forgot = forgot || gone
 	}
 	if forgot && full > t.forgotten {
-		t.forgotten = full
-		if _, err := t.exec("UPDATE forgotten SET full_at = ?", int64(full)); err != nil {
+		t.forgotten = bucket.Latest(t.forgotten, full)
+		if _, err := t.exec("UPDATE forgotten SET full_at = ?", int64(t.forgotten)); err != nil {
 			return 0, err
 		}
 	}

@@ -87,12 +87,6 @@ func (m *model) begin(b *modelBucket) {
 	b.seen = append(b.seen, nothingSeen())
 }
 
-// under is bucket.State.Under.
-func (o option) under(d bucket.Definition, at bucket.Instant) option {
-	next := o.State.Under(d, at, 0)
-	return option{next, o.moved || o.Absent() || next.Axis != o.Axis}
-}
-
 // axis tells whether a state's axis is right for an option that came from old.
 func (o option) axis(got, old bucket.State) bool {
 	if o.moved {
@@ -106,38 +100,40 @@ type step struct {
 	bucket *modelBucket
 	charge *zael.Charge
 	kept   bucket.State
-	latest []bucket.Instant // of the bucket: see modelBucket.latest
-	place  int              // of the bucket's digit in guess.latest
+}
 
-	old         option // kept, or none if it was forgotten
-	under, next option
-	fits        bool
+// A part is the steps of a take on one bucket.
+type part struct {
+	steps  []step
+	latest []bucket.Instant // of the bucket: see modelBucket.latest
 }
 
 // A guess is what a model cannot know of a store.
 type guess struct {
-	forgotten int // bit i: what step i charges was forgotten
-	latest    int // a digit for each bucket: which of step.latest its definitions change by
+	forgotten int // bit i: what step i of all charges was forgotten
+	latest    int // a digit for each part: which of its latest instants definitions change by
 }
 
 // take compares what a store answered to a take. The answer has to be right by
 // one guess.
 func (m *model) take(at bucket.Instant, maxWait time.Duration, debits []zael.Debit, answer error) error {
-	var steps []step
-	full := 0 // bit i: what step i charges may have been forgotten
+	var parts []part
+	n, full := 0, 0 // bit i of full: what step i charges may have been forgotten
 	choices := 1
 	for _, d := range debits {
 		b := m.bucket(d.Key)
 		m.begin(b)
-		latest := b.latest()
+		p := part{latest: b.latest()}
 		for j := range d.Charges {
 			kept := b.limits[d.Charges[j].Name]
 			if kept.Full(m.latest) {
-				full |= 1 << len(steps)
+				full |= 1 << n
 			}
-			steps = append(steps, step{bucket: b, charge: &d.Charges[j], kept: kept, latest: latest, place: choices})
+			p.steps = append(p.steps, step{b, &d.Charges[j], kept})
+			n++
 		}
-		choices *= len(latest)
+		choices *= len(p.latest)
+		parts = append(parts, p)
 	}
 	var first error
 	for forgotten := range full + 1 {
@@ -145,7 +141,7 @@ func (m *model) take(at bucket.Instant, maxWait time.Duration, debits []zael.Deb
 			continue
 		}
 		for latest := range choices {
-			err := m.takeIf(guess{forgotten, latest}, steps, at, maxWait, answer)
+			err := m.takeIf(guess{forgotten, latest}, parts, at, maxWait, answer)
 			if err == nil {
 				return nil
 			}
@@ -157,80 +153,85 @@ func (m *model) take(at bucket.Instant, maxWait time.Duration, debits []zael.Deb
 	return first
 }
 
-func (m *model) takeIf(g guess, steps []step, at bucket.Instant, maxWait time.Duration, answer error) error {
-	fits, stale := true, false
-	for i := range steps {
-		s := &steps[i]
-		d := s.charge.Definition
-		if s.old = (option{s.kept, false}); g.forgotten>>i&1 == 1 {
-			s.old = option{}
-			s.under = m.forgotten(s, at, answer == nil)
-		} else {
-			s.under = s.old.under(d, m.changedAt(g, s, at))
+// A try is a part by one guess.
+type try struct {
+	part
+	record  bucket.Record // as found; in the end as left
+	charges []zael.Charge // as they should be answered
+	fits    []bool        // each charge alone
+}
+
+func (m *model) takeIf(g guess, parts []part, at bucket.Instant, maxWait time.Duration, answer error) error {
+	outcome := bucket.Fits
+	tries := make([]try, len(parts))
+	for i, p := range parts {
+		t := try{part: p, record: bucket.Record{Latest: p.latest[g.latest%len(p.latest)]}}
+		g.latest /= len(p.latest)
+		for _, s := range p.steps {
+			found := s.kept
+			if g.forgotten&1 == 1 {
+				found = m.forgotten(s, at, answer == nil)
+			}
+			g.forgotten >>= 1
+			if !found.Absent() {
+				t.record.Limits = append(t.record.Limits, bucket.LimitState{Name: s.charge.Name, State: found})
+			}
+			t.charges = append(t.charges, *s.charge)
 		}
-		next, ok := s.under.Take(at, s.charge.Amount, maxWait)
-		s.next, s.fits = option{next, s.under.moved}, ok
-		fits, stale = fits && ok, stale || s.old.Stale(d)
+		for j := range t.charges {
+			t.fits = append(t.fits, t.record.Take(t.charges[j:j+1], at, maxWait, 0) == bucket.Fits)
+		}
+		outcome = max(outcome, t.record.Take(t.charges, at, maxWait, 0))
+		tries[i] = t
 	}
-	var want error
-	switch {
-	case stale:
-		want = zael.ErrStaleLimits
-	case !fits:
-		want = zael.ErrExceeded
-	}
+	want := []error{bucket.Fits: nil, bucket.Exceeds: zael.ErrExceeded, bucket.StaleLimits: zael.ErrStaleLimits}[outcome]
 	if !errors.Is(answer, want) {
 		return fmt.Errorf("got %w, want %w", orNil(answer), orNil(want))
 	}
-	for _, s := range steps {
-		o := map[error]option{nil: s.next, zael.ErrStaleLimits: s.old, zael.ErrExceeded: s.under}[want]
-		got := s.charge.State
-		if want == nil && under(o.State, got.Definition) { // what the call named keeps a revision
-			got.Definition = o.Definition
-		}
-		if !sameState(got, o.State, at) || want == nil && !got.Full(m.latest) && !o.axis(got, s.kept) {
-			return fmt.Errorf("state of %q: got %s on axis %d, want %s from %d",
-				s.charge.Name, stateText(got, at), got.Axis, stateText(o.State, at), s.kept.Axis)
-		}
-	}
-	for _, s := range steps {
-		s.bucket.see(at, want == nil)
-		options := []option{{s.kept, false}}
-		switch {
-		case stale:
-		case !fits:
-			options = m.kept(g, s, at)
-		case s.charge.Amount == 0 && s.kept.Full(m.latest):
-			options = append(options, s.next) // nothing needs to be written
-		default:
-			s.next.Axis = s.charge.State.Axis
-			options = []option{{s.next.State, false}}
-		}
-		if want == nil && s.charge.Definition.Rev == 0 && s.kept.Full(m.latest) {
-			next := options[len(options)-1]
-			for _, rev := range []int64{0, s.kept.Definition.Rev} { // forgotten or kept: the receipt does not tell
-				next.Definition.Rev = rev
-				options = append(options, next)
+	for i := range tries {
+		t := &tries[i]
+		t.record.Finish(outcome, t.charges, at)
+		for j, s := range t.steps {
+			right := t.charges[j].State
+			if outcome == bucket.StaleLimits && right.Axis == s.kept.Axis+newAxis {
+				right = bucket.State{} // forgotten: there is nothing to show
+			}
+			if err := m.compare(s, right, at, want == nil); err != nil {
+				return err
 			}
 		}
-		s.bucket.options[s.charge.Name] = options
+	}
+	for i := range tries {
+		for j, s := range tries[i].steps {
+			s.bucket.see(at, want == nil)
+			s.bucket.options[s.charge.Name] = m.left(&tries[i], j, outcome, at)
+		}
 	}
 	return nil
 }
 
-// changedAt is the instant by which a step changes a definition: not before any
-// that the store has seen change the bucket.
-func (m *model) changedAt(g guess, s *step, at bucket.Instant) bucket.Instant {
-	if s.kept.Absent() {
-		return at
+// became is what became of the limit of a step.
+func (s step) became(state bucket.State) option {
+	return option{state, s.kept.Absent() || state.Axis != s.kept.Axis}
+}
+
+// compare compares what a store answered to a charge with the right state.
+func (m *model) compare(s step, right bucket.State, at bucket.Instant, taken bool) error {
+	got := s.charge.State
+	if taken && under(right, got.Definition) { // what the call named keeps a revision
+		got.Definition = right.Definition
 	}
-	return max(at, s.latest[g.latest/s.place%len(s.latest)])
+	if !sameState(got, right, at) || taken && !got.Full(m.latest) && !s.became(right).axis(got, s.kept) {
+		return fmt.Errorf("state of %q: got %s on axis %d, want %s from %d",
+			s.charge.Name, stateText(got, at), got.Axis, stateText(right, at), s.kept.Axis)
+	}
+	return nil
 }
 
 // forgotten is a limit that the store has forgotten or never knew, as full as
 // it may have been at an instant: as the charge says, within the bounds. Those
 // are what it really was at that instant and when it was full.
-func (m *model) forgotten(s *step, at bucket.Instant, taken bool) option {
+func (m *model) forgotten(s step, at bucket.Instant, taken bool) bucket.State {
 	d := s.charge.Definition
 	least, most := d.Drip(at), d.Drip(m.latest)
 	if !s.kept.Full(at) {
@@ -242,26 +243,57 @@ func (m *model) forgotten(s *step, at bucket.Instant, taken bool) option {
 	if taken {
 		said -= s.charge.Amount * d.Unit()
 	}
-	return option{bucket.State{Definition: d, Mark: min(max(said, least), most)}, true}
+	return bucket.State{Definition: d, Mark: min(max(said, least), most), Axis: s.kept.Axis + newAxis}
 }
 
-// kept is what may stand after a refusal: the definition of the charge if it
+// newAxis is between the axis of a limit and that of one that takes its place.
+const newAxis = 1 << 40
+
+// left is what may stand of the limit of a step when the take has its answer.
+func (m *model) left(t *try, place int, outcome bucket.Outcome, at bucket.Instant) []option {
+	s, c := t.steps[place], t.charges[place]
+	old := option{s.kept, false}
+	options := []option{old}
+	switch full := s.kept.Full(m.latest); {
+	case outcome == bucket.StaleLimits:
+		return options
+	case outcome == bucket.Exceeds:
+		return m.refused(t, place, at)
+	case c.Amount == 0 && full:
+		options = append(options, s.became(c.State)) // nothing needs to be written
+	default:
+		next := c.State
+		next.Axis = s.charge.State.Axis
+		options[0] = option{next, false}
+	}
+	if s.charge.Definition.Rev == 0 && s.kept.Full(m.latest) {
+		next := options[len(options)-1]
+		for _, rev := range []int64{0, s.kept.Definition.Rev} { // forgotten or kept: the receipt does not tell
+			next.Definition.Rev = rev
+			options = append(options, next)
+		}
+	}
+	return options
+}
+
+// refused is what may stand after a refusal: the definition of the charge if it
 // would admit sooner, and only then. For a limit that does not refuse, and for
 // a full one, it makes no difference.
-func (m *model) kept(g guess, s step, at bucket.Instant) []option {
+func (m *model) refused(t *try, place int, at bucket.Instant) []option {
+	s, shown := t.steps[place], t.charges[place].State
 	old := option{s.kept, false}
-	under := old.under(s.charge.Definition, m.changedAt(g, &s, at))
 	if s.kept.Full(m.latest) { // and maybe forgotten, or under the definition as the charge says
-		said := s.under
+		under := s.became(s.kept.Under(s.charge.Definition, max(at, t.record.Latest), 0))
+		said := shown
 		said.Definition.Rev = under.Definition.Rev
-		return []option{old, under, s.under, said}
+		return []option{old, under, s.became(shown), s.became(said)}
 	}
-	sooner := under.Wait(at, s.charge.Amount) < old.Wait(at, s.charge.Amount)
+	next := s.became(t.record.State(s.charge.Name))
 	switch {
-	case !sooner:
+	case next == old:
 		return []option{old}
-	case s.fits:
-		return []option{old, under}
+	case t.fits[place]:
+		return []option{old, next}
 	}
-	return []option{under}
+	return []option{next}
 }

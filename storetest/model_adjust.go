@@ -29,10 +29,8 @@ func (m *model) adjust(now, at bucket.Instant, debits []zael.Debit) {
 			after := []option{}
 			for _, i := range instants {
 				for _, o := range before {
-					if c.Amount >= 0 {
-						after = append(after, m.charged(b, o, c, i)...)
-					} else if i >= least {
-						after = append(after, o.give(c, i))
+					if c.Amount >= 0 || i >= least {
+						after = append(after, m.adjusted(b, o, c, i)...)
 					}
 				}
 			}
@@ -42,36 +40,32 @@ func (m *model) adjust(now, at bucket.Instant, debits []zael.Debit) {
 	}
 }
 
-// give is bucket.State.Give. No receipt is on an axis that is new.
-func (o option) give(c zael.Charge, at bucket.Instant) option {
-	if o.moved {
-		return o
-	}
-	return option{o.Give(at, -c.Amount, c.Receipt), false}
-}
-
-// charged is what may stand after a charge of a limit, which may be forgotten
+// adjusted is what may stand after a charge of a limit, which may be forgotten
 // if it is full.
-func (m *model) charged(b *modelBucket, o option, c zael.Charge, at bucket.Instant) []option {
+func (m *model) adjusted(b *modelBucket, o option, c zael.Charge, at bucket.Instant) []option {
+	if c.Amount < 0 && o.moved {
+		return []option{o} // no receipt is on an axis that is new
+	}
 	from := []option{o}
 	var after []option
-	if o.Full(m.latest) {
+	if c.Amount >= 0 && o.Full(m.latest) {
 		from = append(from, option{})
 		if c.Amount == 0 { // nothing needs to be written
 			after = from
 		}
 	}
 	for _, o := range from {
-		switch {
-		case o.Absent() && c.Amount == 0:
-			continue
-		case o.Absent():
-			o = o.under(c.Definition, at)
-		case !o.Stale(c.Definition):
-			o = o.under(c.Definition, max(at, b.latest()[0]))
+		r := bucket.Record{Latest: b.latest()[0]}
+		if c.Amount < 0 {
+			r.Latest = at
 		}
-		if next, err := o.Charge(at, c.Amount); err == nil {
-			after = append(after, option{next, o.moved})
+		if !o.Absent() {
+			r.Limits = []bucket.LimitState{{Name: c.Name, State: o.State}}
+		}
+		charges := []zael.Charge{c}
+		if _, err := r.Adjust(charges, at, 0); err == nil {
+			next := charges[0].State
+			after = append(after, option{next, o.moved || o.Absent() && !next.Absent() || next.Axis != o.Axis})
 		}
 	}
 	return after
