@@ -4,17 +4,22 @@ import (
 	"archive/zip"
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/zeroae/zael/cmd/internal/bootstrap"
 )
 
-// With or without the zips, which make check does not need.
+// TestZip passes with the zips and without them, as the tests do not need make
+// aggregator.
 func TestZip(t *testing.T) {
 	t.Parallel()
 	for _, arch := range []string{"arm64", "x86_64", "amd64"} {
 		data, err := bootstrap.Zip(arch)
+		if listed := slices.Contains(bootstrap.Architectures(), arch); arch != "amd64" && listed != (err == nil) {
+			t.Errorf("%s: Architectures lists it: %v, but Zip returned error %v", arch, listed, err)
+		}
 		if errors.Is(err, bootstrap.ErrMissing) {
 			if !strings.Contains(err.Error(), "make build") {
 				t.Errorf("%s: got %v, want the remedy named", arch, err)

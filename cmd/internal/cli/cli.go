@@ -65,7 +65,7 @@ directory unless --store or the environment variable ZAEL_STORE says otherwise.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a limit,
 4 the store or AWS is unavailable, 128+N ended by signal N (130: Ctrl-C).`,
-		Version:       readVersion().Version,
+		Version:       thisVersion().Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

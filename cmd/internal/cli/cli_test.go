@@ -247,11 +247,17 @@ func TestOutputFails(t *testing.T) {
 func TestVersion(t *testing.T) {
 	t.Parallel()
 	r := zaelIn("", "version", "--json")
-	var v map[string]string
-	if err := json.Unmarshal([]byte(r.out), &v); err != nil || v["version"] == "" || !strings.HasPrefix(v["go"], "go") || v["platform"] == "" {
-		t.Errorf("got %q (%v), want version, go and platform", r.out, err)
+	var v struct {
+		Version      string   `json:"version"`
+		Go           string   `json:"go"`
+		Platform     string   `json:"platform"`
+		FunctionCode []string `json:"function_code"`
 	}
-	want := "zael " + v["version"] + "\n"
+	err := json.Unmarshal([]byte(r.out), &v)
+	if err != nil || v.Version == "" || v.FunctionCode == nil || !strings.HasPrefix(v.Go, "go") || v.Platform == "" {
+		t.Errorf("got %q (%v), want version, function_code, go and platform", r.out, err)
+	}
+	want := "zael " + v.Version + "\n"
 	if r := zaelIn("", "version"); r.code != 0 || !strings.HasPrefix(r.out, want) {
 		t.Errorf("got %d, %q, want %q", r.code, r.out, want)
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"runtime/debug"
 	"time"
 
 	"github.com/zeroae/zael"
@@ -32,3 +33,11 @@ func NewProgress(terminal io.Writer, size int64, now func() time.Time) (rows fun
 
 // NewInput is newInput.
 func NewInput(ctx context.Context, r io.Reader) io.Reader { return newInput(ctx, r) }
+
+// VersionText is what zael version prints of a program that was built like this, with the
+// function's code for some architectures.
+func VersionText(info *debug.BuildInfo, functionCode ...string) string {
+	v := versionFrom(info)
+	v.FunctionCode, v.Go, v.Platform = functionCode, "go1.26.8", "linux/arm64"
+	return v.String()
+}
