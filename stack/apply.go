@@ -113,14 +113,15 @@ func (s *Stack) Apply(ctx context.Context, c Change) (*Result, error) {
 			}
 		}
 		result, err := s.applyOnce(ctx, &c)
-		if err != nil && !isGone(err) && !errors.Is(err, errMoved) || result != nil {
+		if !errors.Is(err, errStale) && !isGone(err) {
 			return result, err
 		}
 	}
 	return nil, &Error{Op: "update", Stack: s.name, Reason: "others keep changing it: try again later"}
 }
 
-// applyOnce does one step; neither result nor error says to look again.
+// applyOnce does the one step that the stack's status calls for. It returns errStale if
+// another step may be needed.
 func (s *Stack) applyOnce(ctx context.Context, c *Change) (*Result, error) {
 	d, err := s.describe(ctx, s.name)
 	switch {
@@ -131,7 +132,7 @@ func (s *Stack) applyOnce(ctx context.Context, c *Change) (*Result, error) {
 	case d == nil:
 		return s.create(ctx, c)
 	case d.busy():
-		return nil, s.waitForOther(ctx, d.id, c.Progress)
+		return nil, cmp.Or(s.waitForOther(ctx, d.id, c.Progress), errStale)
 	case d.updatable():
 		return s.update(ctx, c, d)
 	}
@@ -148,14 +149,14 @@ func (s *Stack) applyOnce(ctx context.Context, c *Change) (*Result, error) {
 		if c.Options == nil {
 			return nil, fmt.Errorf("%w: %s has no resources, only a change set in review", ErrNoStack, s.name)
 		}
-		return s.changeSet(ctx, c, d, types.ChangeSetTypeCreate, Unchanged)
+		return s.applyChangeSet(ctx, c, d, Unchanged)
 	case types.StackStatusRollbackComplete:
 		// Its creation failed and all is gone but its name. The id is that of
 		// this one, so that a new one of another program stays.
 		if c.Options == nil {
 			return nil, stuck("its creation failed; `zael deploy` deletes and creates it anew")
 		}
-		return nil, s.deleteID(ctx, d, &Deletion{Progress: c.Progress})
+		return nil, cmp.Or(s.deleteID(ctx, d, &Deletion{Progress: c.Progress}), errStale)
 	case types.StackStatusUpdateRollbackFailed:
 		return nil, stuck("an update failed, and taking it back too. Remove the cause that the events of the stack name, " +
 			"then `aws cloudformation continue-update-rollback --stack-name " + s.name + "` (with --resources-to-skip for what cannot be taken back), and apply again")
@@ -178,7 +179,7 @@ func (s *Stack) create(ctx context.Context, c *Change) (*Result, error) {
 		ClientRequestToken: aws.String(requestToken()),
 	})
 	if hasCode(err, "AlreadyExistsException") {
-		return nil, nil // another program was first
+		return nil, errStale
 	}
 	if err != nil {
 		return nil, s.callFailed(ctx, "create", "CloudFormation refused", err)
@@ -237,7 +238,7 @@ func (s *Stack) update(ctx context.Context, c *Change, d *snapshot) (*Result, er
 	if template == s.template && len(w.differences(d)) == 0 {
 		return s.result(ctx, c, d, outcome, nil)
 	}
-	return s.changeSet(ctx, c, d, types.ChangeSetTypeUpdate, outcome)
+	return s.applyChangeSet(ctx, c, d, outcome)
 }
 
 // setProtection sets whether CloudFormation refuses to delete a stack.
@@ -280,7 +281,7 @@ func (s *Stack) result(ctx context.Context, c *Change, d *snapshot, o Outcome, c
 		return result, nil
 	}
 	var err error
-	if result.Versions, err = s.record(ctx, d, c.By); err != nil {
+	if result.Versions, err = s.noteVersions(ctx, d, c.By); err != nil {
 		err = s.explainNoTable(ctx, d, err)
 		return nil, fmt.Errorf("stack: %s is %s, but its versions could not be noted: %w", s.name, d.status, err)
 	}

@@ -14,151 +14,228 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// changeSet makes a change set and executes it. Of kind CREATE it makes the stack
-// whose name another one has reserved. Neither result nor error says that another
-// program was first. ifEmpty is the outcome where there is nothing to change.
-func (s *Stack) changeSet(ctx context.Context, c *Change, d *snapshot, kind types.ChangeSetType, ifEmpty Outcome) (*Result, error) {
-	op, done, outcome, before := "update", types.StackStatusUpdateComplete, Updated, d
-	if kind == types.ChangeSetTypeCreate {
-		op, done, outcome, before = "create", types.StackStatusCreateComplete, Created, nil
+var (
+	// errStale says that the stack is no longer as it was read, so that Apply starts over.
+	errStale = errors.New("stack: others have changed it")
+
+	// errNoChanges says that CloudFormation finds nothing to change.
+	errNoChanges = errors.New("stack: the change set is empty")
+)
+
+// A changeSet brings a stack to what is desired: CloudFormation computes what would
+// change, and then does it.
+type changeSet struct {
+	s       *Stack
+	by      string    // whom the version record names
+	stack   *snapshot // that it was made for
+	desired *desired
+	purpose purpose
+
+	name     string // known before CloudFormation has answered
+	id       string
+	executed bool
+}
+
+// A purpose is what a change set is for.
+type purpose struct {
+	kind    types.ChangeSetType
+	op      string // in errors
+	done    types.StackStatus
+	outcome Outcome
+}
+
+// purpose returns what a change set of the stack is for: it creates a stack of which
+// there is only a name, reserved by a change set that nobody has executed.
+func (d *snapshot) purpose() purpose {
+	if d.status == types.StackStatusReviewInProgress {
+		return purpose{types.ChangeSetTypeCreate, "create", types.StackStatusCreateComplete, Created}
 	}
-	w, err := s.desired(ctx, c, before)
+	return purpose{types.ChangeSetTypeUpdate, "update", types.StackStatusUpdateComplete, Updated}
+}
+
+// applyChangeSet makes a change set for the stack d and executes it. ifEmpty is the
+// outcome if there is nothing to change.
+func (s *Stack) applyChangeSet(ctx context.Context, c *Change, d *snapshot, ifEmpty Outcome) (*Result, error) {
+	set, err := s.newChangeSet(ctx, c, d)
 	if err != nil {
 		return nil, err
 	}
-	name := requestToken()
+	defer set.drop(ctx)
+	changes, err := set.review(ctx)
+	if errors.Is(err, errNoChanges) {
+		return s.result(ctx, c, d, ifEmpty, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	// The set is for the stack as it was a moment ago. If that is not the stack which
+	// was compared with c, the set may be wrong. If others change the stack from here on,
+	// CloudFormation does not execute the set.
+	now, err := s.describe(ctx, s.name)
+	if err != nil {
+		return nil, err
+	}
+	if !d.sameAs(now) {
+		return nil, errStale
+	}
+	events, err := s.watch(ctx, d.id, c.Progress)
+	if err != nil {
+		return nil, err
+	}
+	if err := set.execute(ctx); err != nil {
+		return nil, err
+	}
+	if c.NoWait {
+		return s.begun(ctx, d.id, changes)
+	}
+	after, err := events.wait(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if after == nil || after.status != set.purpose.done {
+		return nil, set.failed(ctx, c, events, after)
+	}
+	return s.result(ctx, c, after, set.purpose.outcome, changes)
+}
+
+// newChangeSet asks CloudFormation for a change set.
+func (s *Stack) newChangeSet(ctx context.Context, c *Change, d *snapshot) (*changeSet, error) {
+	set := &changeSet{s: s, by: c.By, stack: d, purpose: d.purpose(), name: requestToken()}
+	deployed := d
+	if set.purpose.kind == types.ChangeSetTypeCreate {
+		deployed = nil
+	}
+	var err error
+	if set.desired, err = s.desired(ctx, c, deployed); err != nil {
+		return nil, err
+	}
 	in := &cloudformation.CreateChangeSetInput{
-		StackName: &s.name, ChangeSetName: &name, ChangeSetType: kind,
-		TemplateBody: &s.template, Parameters: w.parameters(), Tags: w.tagList(), Capabilities: capabilities(),
+		StackName: &s.name, ChangeSetName: &set.name, ChangeSetType: set.purpose.kind,
+		TemplateBody: &s.template, Parameters: set.desired.parameters(), Tags: set.desired.tagList(), Capabilities: capabilities(),
 		ClientToken: aws.String(requestToken()),
 	}
-	if c.KeepTemplate && before != nil {
+	if c.KeepTemplate && deployed != nil {
 		in.TemplateBody, in.UsePreviousTemplate = nil, aws.Bool(true)
 	}
 	out, err := s.cfn.CreateChangeSet(ctx, in)
 	switch {
+	case err == nil:
+		set.id = aws.ToString(out.Id)
+		return set, nil
 	case errorContains(err, "_IN_PROGRESS") || isGone(err) || hasCode(err, "AlreadyExistsException"):
-		return nil, nil
-	case err != nil:
-		if ctx.Err() != nil || errors.Is(err, zael.ErrUnavailable) { // the answer is missing: it may be there
-			s.dropChangeSet(ctx, d, name)
-		}
-		return nil, s.callFailed(ctx, op, "CloudFormation refused", err)
+		return nil, errStale
+	case ctx.Err() != nil || errors.Is(err, zael.ErrUnavailable):
+		set.drop(ctx) // the answer is missing: the set may exist
 	}
-	executed := false
-	defer func() {
-		if !executed {
-			s.dropChangeSet(ctx, d, name)
-		}
-	}()
-	set := out.Id
-	changes, fate, err := s.awaitChangeSet(ctx, aws.ToString(set))
-	switch {
-	case err != nil:
-		return nil, err
-	case fate == setEmpty:
-		return s.result(ctx, c, d, ifEmpty, nil)
-	case fate == setGone:
-		return nil, nil
-	}
-	// The set is made for the stack as it is by now. If that is not how it was
-	// when c was compared with it, it may be wrong; if others change the stack
-	// from here on, CloudFormation does not execute the set.
-	again, err := s.describe(ctx, s.name)
-	if err != nil || !d.sameAs(again) {
-		return nil, err
-	}
-	watching, err := s.watch(ctx, d.id, c.Progress)
-	if err != nil {
-		return nil, err
-	}
-	if before == nil && w.protect != d.protected { // an update has seen to it before
-		if err := s.setProtection(ctx, d, op, w.protect); err != nil {
-			return nil, err
-		}
-	}
-	_, err = s.cfn.ExecuteChangeSet(ctx, &cloudformation.ExecuteChangeSetInput{ChangeSetName: set, ClientRequestToken: aws.String(requestToken())})
-	if hasCode(err, "ChangeSetNotFound", "ChangeSetNotFoundException", "InvalidChangeSetStatus", "InvalidChangeSetStatusException") || errorContains(err, "_IN_PROGRESS") {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, s.callFailed(ctx, op, "CloudFormation would not execute the change set", err)
-	}
-	executed = true
-	if c.NoWait {
-		return s.begun(ctx, d.id, changes)
-	}
-	after, err := watching.wait(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if after == nil || after.status != done {
-		advice := ""
-		if after != nil && after.status == types.StackStatusUpdateRollbackFailed {
-			advice = "taking it back failed too, remove the cause, then `aws cloudformation continue-update-rollback --stack-name " + s.name + "`"
-		}
-		return nil, watching.failure(op, after, advice)
-	}
-	return s.result(ctx, c, after, outcome, changes)
+	return nil, s.callFailed(ctx, set.purpose.op, "CloudFormation refused", err)
 }
 
-// A setFate is what became of a change set.
-type setFate uint8
-
-const (
-	setReady  setFate = iota // to be executed
-	setEmpty                 // there is nothing to change
-	setGone                  // another one was executed
-	setFailed                // with an error
-)
-
-// awaitChangeSet returns when it is known what a change set would do.
-func (s *Stack) awaitChangeSet(ctx context.Context, id string) ([]ResourceChange, setFate, error) {
+// review returns what the set would change, when CloudFormation has computed it.
+func (set *changeSet) review(ctx context.Context) ([]ResourceChange, error) {
+	s := set.s
 	for n := 0; ; n++ {
-		in := &cloudformation.DescribeChangeSetInput{ChangeSetName: &id}
-		out, err := s.cfn.DescribeChangeSet(ctx, in)
-		switch {
-		case hasCode(err, "ChangeSetNotFound", "ChangeSetNotFoundException"):
-			return nil, setGone, nil
-		case err != nil:
-			return nil, setFailed, fmt.Errorf("stack: reading a change set of %s: %w", s.name, err)
+		out, err := set.describe(ctx, nil)
+		if err != nil {
+			return nil, err
 		}
 		switch out.Status {
 		case types.ChangeSetStatusCreateComplete:
 			if out.ExecutionStatus == types.ExecutionStatusObsolete {
-				return nil, setGone, nil
+				return nil, errStale // another set was executed
 			}
 			changes := changesOf(out.Changes)
 			for out.NextToken != nil {
-				in.NextToken = out.NextToken
-				if out, err = s.cfn.DescribeChangeSet(ctx, in); err != nil {
-					return nil, setFailed, fmt.Errorf("stack: reading a change set of %s: %w", s.name, err)
+				if out, err = set.describe(ctx, out.NextToken); err != nil {
+					return nil, err
 				}
 				changes = append(changes, changesOf(out.Changes)...)
 			}
-			return changes, setReady, nil
+			return changes, nil
 		case types.ChangeSetStatusFailed:
 			reason := aws.ToString(out.StatusReason)
 			if strings.Contains(reason, "didn't contain changes") || strings.Contains(reason, "No updates are to be performed") {
-				return nil, setEmpty, nil
+				return nil, errNoChanges
 			}
-			return nil, setFailed, &Error{Op: "update", Stack: s.name, Reason: "the change set failed: " + reason}
+			return nil, &Error{Op: set.purpose.op, Stack: s.name, Reason: "the change set failed: " + reason}
 		case types.ChangeSetStatusDeletePending, types.ChangeSetStatusDeleteInProgress, types.ChangeSetStatusDeleteComplete:
-			return nil, setGone, nil
+			return nil, errStale
 		}
 		if err := s.pause(ctx, n); err != nil {
-			return nil, setFailed, fmt.Errorf("stack: waiting for a change set of %s: %w", s.name, err)
+			return nil, fmt.Errorf("stack: waiting for a change set of %s: %w", s.name, err)
 		}
 	}
 }
 
-// dropTimeout is how long a change set may take to go: somebody may wait for the end.
-const dropTimeout = 5 * time.Second
+// describe reads the set, or the page of it that a token names.
+func (set *changeSet) describe(ctx context.Context, page *string) (*cloudformation.DescribeChangeSetOutput, error) {
+	out, err := set.s.cfn.DescribeChangeSet(ctx, &cloudformation.DescribeChangeSetInput{ChangeSetName: &set.id, NextToken: page})
+	switch {
+	case hasCode(err, "ChangeSetNotFound", "ChangeSetNotFoundException"):
+		return nil, errStale
+	case err != nil:
+		return nil, fmt.Errorf("stack: reading a change set of %s: %w", set.s.name, err)
+	}
+	return out, nil
+}
 
-// dropChangeSet removes a change set that was not executed, as well as it can, also
-// when ctx is done.
-func (s *Stack) dropChangeSet(ctx context.Context, d *snapshot, name string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropTimeout)
+// execute begins the change. The version record does not know the function from before
+// it begins until somebody has seen how it ended. It is invalidated twice, as a program
+// that reads the stack in between may have noted what was deployed before.
+func (set *changeSet) execute(ctx context.Context) error {
+	s := set.s
+	if set.purpose.kind == types.ChangeSetTypeCreate { // an update has done it before
+		if set.desired.protect != set.stack.protected {
+			if err := s.setProtection(ctx, set.stack, set.purpose.op, set.desired.protect); err != nil {
+				return err
+			}
+		}
+	}
+	function := functionOf(set.desired.params)
+	if err := s.invalidateRecord(ctx, function, set.by); err != nil {
+		return err
+	}
+	_, err := s.cfn.ExecuteChangeSet(ctx, &cloudformation.ExecuteChangeSetInput{ChangeSetName: &set.id, ClientRequestToken: aws.String(requestToken())})
+	switch {
+	case hasCode(err, "ChangeSetNotFound", "ChangeSetNotFoundException", "InvalidChangeSetStatus", "InvalidChangeSetStatusException") || errorContains(err, "_IN_PROGRESS"):
+		return errStale
+	case err != nil:
+		return s.callFailed(ctx, set.purpose.op, "CloudFormation would not execute the change set", err)
+	}
+	set.executed = true
+	within, cancel := afterwards(ctx)
 	defer cancel()
-	_, _ = s.cfn.DeleteChangeSet(ctx, &cloudformation.DeleteChangeSetInput{ChangeSetName: &name, StackName: &d.id})
+	_ = s.invalidateRecord(within, function, set.by)
+	return nil
+}
+
+// failed returns the error of an update that failed, and notes what is deployed since.
+func (set *changeSet) failed(ctx context.Context, c *Change, events *watch, after *snapshot) error {
+	advice := ""
+	switch {
+	case after == nil:
+	case after.status == types.StackStatusUpdateRollbackFailed:
+		advice = "taking it back failed too, remove the cause, then `aws cloudformation continue-update-rollback --stack-name " + set.s.name + "`"
+	case after.updatable() && !c.skipVersions:
+		_, _ = set.s.noteVersions(ctx, after, c.By) // else the next program that connects does
+	}
+	return events.failure(set.purpose.op, after, advice)
+}
+
+// drop deletes the set, unless it was executed. Its caller has returned to whoever waits,
+// or ctx is done: if it fails, the set stays.
+func (set *changeSet) drop(ctx context.Context) {
+	if set.executed {
+		return
+	}
+	ctx, cancel := afterwards(ctx)
+	defer cancel()
+	_, _ = set.s.cfn.DeleteChangeSet(ctx, &cloudformation.DeleteChangeSetInput{ChangeSetName: &set.name, StackName: &set.stack.id})
+}
+
+// cleanupTimeout bounds what is done although ctx may be done: somebody may wait for it.
+const cleanupTimeout = 5 * time.Second
+
+// afterwards returns a context for what has to be done even if ctx is done.
+func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 }

@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -86,15 +85,6 @@ func (d *snapshot) updatable() bool {
 func (d *snapshot) sameAs(now *snapshot) bool {
 	return now != nil && d.id == now.id && d.status == now.status && d.updated.Equal(now.updated) &&
 		maps.Equal(d.params, now.params) && maps.Equal(d.tags, now.tags)
-}
-
-// lambda returns the version of the function's code, "(devel)" if it was deployed
-// without one; empty if there is no function.
-func (d *snapshot) lambda() string {
-	if d.params[paramAggregator] != "true" {
-		return ""
-	}
-	return cmp.Or(d.params[paramCodeVersion], devel)
 }
 
 // templateOf reads the template that a stack was deployed with, as it was sent.

@@ -63,3 +63,6 @@ func (s *Stack) WriteRecord(ctx context.Context, r Record) error {
 	_, err = s.writeRecord(ctx, old, r)
 	return err
 }
+
+// SkipVersions is the change of a program that does not check versions.
+func (c Change) SkipVersions() Change { c.skipVersions = true; return c }

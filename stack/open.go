@@ -41,12 +41,13 @@ type Config struct {
 	// program and was not brought up to date. Otherwise that is a *VersionError.
 	AllowVersionMismatch bool
 
-	// SkipVersionCheck neither reads nor writes the versions of the table.
+	// SkipVersionCheck neither checks nor records versions. (If Options change the
+	// function, a version record forgets the one before.)
 	SkipVersionCheck bool
 
-	// Store is how the table is used: Namespace, CallTimeout and so on. UsageCounted
-	// is set where the stack has a function; set it where something else counts,
-	// such as `zael aggregate`.
+	// Store configures the use of the table: Namespace, CallTimeout and so on.
+	// UsageCounted is set where the stack has a function, or may have one; set it where
+	// something else counts, such as `zael aggregate`.
 	Store dynamostore.Config
 
 	Limiter zael.Config // FailureMode, Timeout, Principal and so on
@@ -98,7 +99,7 @@ func (s *Stack) open(ctx context.Context, client *dynamodb.Client, c *Config) (*
 		return nil, err
 	}
 	config := c.Store
-	if r != nil && r.Lambda != "" || r == nil && c.Options != nil && !c.Options.NoAggregator {
+	if r == nil && c.Options != nil && !c.Options.NoAggregator || r != nil && (r.Lambda != "" || r.Unknown) {
 		config.UsageCounted = true
 	}
 	store, err := dynamostore.New(client, s.name, &config)
@@ -130,7 +131,7 @@ func (s *Stack) prepare(ctx context.Context, c *Config) (*Record, error) {
 	}
 	if r == nil {
 		var err error
-		if r, err = s.ensureRecord(ctx, cmp.Or(c.Limiter.Principal, "zael "+s.version)); err != nil {
+		if r, err = s.openRecord(ctx, cmp.Or(c.Limiter.Principal, "zael "+s.version)); err != nil {
 			return nil, err
 		}
 	}
@@ -157,17 +158,23 @@ func (s *Stack) prepare(ctx context.Context, c *Config) (*Record, error) {
 	return r, nil
 }
 
-// A Compatibility is how this program and a table go together.
+// A Compatibility says whether this program and a table go together.
 type Compatibility struct {
 	Client   string  `json:"client_version"` // of this program
 	Schema   string  `json:"schema_version"` // that this program is for
 	Versions *Record `json:"versions"`       // of the table; nil if it has none yet
-	Outdated bool    `json:"outdated"`       // the aggregator is older than this program
+	Outdated bool    `json:"outdated"`       // whether the aggregator is older than this program
+
+	// StackStatus is the status of the table's stack, in CloudFormation's words; empty
+	// if there is none, or it cannot be read. RecordDifferences are what Versions say
+	// otherwise than the stack; none while CloudFormation is at work.
+	StackStatus       string             `json:"stack_status,omitempty"`
+	RecordDifferences []RecordDifference `json:"record_differences,omitempty"`
 }
 
-// Check reads the versions and changes nothing. If the program must not work on the
-// table the error matches ErrIncompatibleSchema or is a *VersionError, and what was
-// read is returned too.
+// Check reads the version record, and the stack where it can, and changes nothing. If the
+// program must not work on the table the error matches ErrIncompatibleSchema or is a
+// *VersionError, and what was read is returned too.
 func (s *Stack) Check(ctx context.Context) (*Compatibility, error) {
 	r, err := s.readRecord(ctx)
 	if hasCode(err, "ValidationException") {
@@ -177,8 +184,18 @@ func (s *Stack) Check(ctx context.Context) (*Compatibility, error) {
 		return nil, err
 	}
 	c := &Compatibility{Client: s.version, Schema: SchemaVersion, Versions: r}
+	d, err := s.lookUp(ctx)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("stack: looking for %s: %w", s.name, ctx.Err())
+	}
+	if err == nil && d != nil {
+		c.StackStatus = string(d.status)
+	}
 	if r == nil {
 		return c, nil
+	}
+	if err == nil && d != nil && d.updatable() {
+		c.RecordDifferences = r.differences(functionOf(d.params))
 	}
 	verdict := compareVersions(r, s.version)
 	c.Outdated = verdict.outdated

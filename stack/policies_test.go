@@ -107,7 +107,7 @@ func newRole(t *testing.T, tab string) *role {
 	c := configOf(t, table.Endpoint(t))
 	c.HTTPClient = &http.Client{Transport: rec}
 	r := &role{recorder: rec, t: t, client: dynamodb.NewFromConfig(c, func(o *dynamodb.Options) { o.DisableValidateResponseChecksum = true })}
-	if _, err := stack.NewFake(tab, scripted(t), nil, nil, r.client).Prepare(t.Context(), &stack.Config{}); err != nil {
+	if _, err := stack.NewFake(tab, standing{}, nil, nil, r.client).Prepare(t.Context(), &stack.Config{}); err != nil {
 		t.Fatal(err)
 	}
 	// As Open does, but with patience: the machine may be busy.

@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/aws/smithy-go"
+
+	"github.com/zeroae/zael/stack"
 )
 
 // A step is one call that a script expects, and its answer.
@@ -157,6 +159,25 @@ func describes(by string, f *found) step {
 	}
 	st.out = &cloudformation.DescribeStacksOutput{Stacks: []types.Stack{described}}
 	return st
+}
+
+// A standing is CloudFormation with one stack, nil for none, that only tells of it, any
+// number of times.
+type standing struct {
+	stack.Formation
+	f   *found
+	err error // instead
+}
+
+func (s standing) DescribeStacks(_ context.Context, in *cloudformation.DescribeStacksInput, _ ...opt) (*cloudformation.DescribeStacksOutput, error) {
+	if s.err != nil {
+		return nil, s.err
+	}
+	answer := describes(aws.ToString(in.StackName), s.f)
+	if answer.err != nil {
+		return nil, answer.err
+	}
+	return answer.out.(*cloudformation.DescribeStacksOutput), nil
 }
 
 // says is an event of a resource, or of the stack itself.

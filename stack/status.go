@@ -33,6 +33,10 @@ type Status struct {
 	Resources []Resource        `json:"resources"`
 	Outputs   map[string]string `json:"outputs"`
 	Versions  *Record           `json:"versions,omitempty"` // nil if there is no table, or no record in it
+
+	// RecordDifferences are what Versions say otherwise than the stack; none while
+	// CloudFormation is at work.
+	RecordDifferences []RecordDifference `json:"record_differences,omitempty"`
 }
 
 // A Resource is one part of a stack.
@@ -96,24 +100,24 @@ func (s *Stack) status(ctx context.Context, want *Options) (*Status, error) {
 		return r.Name == "Table" && strings.HasSuffix(r.Status, "_COMPLETE") && r.Status != "DELETE_COMPLETE"
 	}) {
 		st.Versions, err = s.readRecord(ctx)
-		if err = s.explainNoTable(ctx, d, err); err != nil && !errors.Is(err, errMoved) {
+		if err = s.explainNoTable(ctx, d, err); err != nil && !errors.Is(err, errStale) {
 			return st, err
+		}
+		if st.Versions != nil && d.updatable() {
+			st.RecordDifferences = st.Versions.differences(functionOf(d.params))
 		}
 	}
 	return st, nil
 }
 
-// errMoved says that the stack has changed since it was read.
-var errMoved = errors.New("stack: others have changed it")
-
 // explainNoTable explains ErrNoTable for a stack that was there a moment ago.
 func (s *Stack) explainNoTable(ctx context.Context, d *snapshot, err error) error {
 	if errors.Is(err, dynamostore.ErrNoTable) {
 		if d.busy() {
-			return errMoved // CloudFormation may be deleting it
+			return errStale // CloudFormation may be deleting it
 		}
 		if now, err := s.describe(ctx, d.id); err != nil || !d.sameAs(now) {
-			return cmp.Or(err, errMoved)
+			return cmp.Or(err, errStale)
 		}
 		return fmt.Errorf("stack: %s has lost its table, which was deleted by hand: `zael delete` removes what is left, and `zael deploy` makes it anew: %w", s.name, dynamostore.ErrNoTable)
 	}

@@ -114,6 +114,11 @@ func TestStackVanishesUnderDelete(t *testing.T) {
 	}
 }
 
+// tableResource answers with the table of a stack.
+var tableResource = step{call: "ListStackResources", out: &cloudformation.ListStackResourcesOutput{StackResourceSummaries: []types.StackResourceSummary{
+	{LogicalResourceId: aws.String("Table"), ResourceStatus: types.ResourceStatusCreateComplete},
+}}}
+
 // What is known of a stack is told also where its table was deleted by hand, where it
 // has no versions yet, and where another program made it.
 func TestStatusTellsTheRest(t *testing.T) {
@@ -121,18 +126,15 @@ func TestStatusTellsTheRest(t *testing.T) {
 	o := bare()
 	is := describes(fakeName, complete(idOne, types.StackStatusCreateComplete, o))
 	byID := describes(idOne, complete(idOne, types.StackStatusCreateComplete, o))
-	table := step{call: "ListStackResources", out: &cloudformation.ListStackResourcesOutput{StackResourceSummaries: []types.StackResourceSummary{
-		{LogicalResourceId: aws.String("Table"), ResourceStatus: types.ResourceStatusCreateComplete},
-	}}}
-	st, err := fake(t, is, table, template(stack.Template())).Status(t.Context(), nil)
+	st, err := fake(t, is, tableResource, template(stack.Template())).Status(t.Context(), nil)
 	if err != nil || st.Versions != nil || len(st.Resources) != 1 {
 		t.Errorf("no versions: got %+v and %v, want the rest", st, err)
 	}
-	st, err = fake(t, is, table, template(theirTemplate)).Status(t.Context(), nil)
+	st, err = fake(t, is, tableResource, template(theirTemplate)).Status(t.Context(), nil)
 	if err != nil || !st.Foreign || len(st.Resources) != 1 {
 		t.Errorf("another program's: got %+v and %v, want that it is", st, err)
 	}
-	s := stack.NewFake(fakeName, scripted(t, is, table, template(stack.Template()), byID, is, template(stack.Template()), byID), nil, nil, lostTable{})
+	s := stack.NewFake(fakeName, scripted(t, is, tableResource, template(stack.Template()), byID, is, template(stack.Template()), byID), nil, nil, lostTable{})
 	st, err = s.Status(t.Context(), nil)
 	if !errors.Is(err, dynamostore.ErrNoTable) || st == nil || len(st.Resources) != 1 || st.Template != 1 {
 		t.Errorf("no table: got %+v and %v, want ErrNoTable and the rest", st, err)
@@ -254,10 +256,7 @@ func TestUpgradeKeepsParameters(t *testing.T) {
 func TestStatusOfAStackThatIsBeingDeleted(t *testing.T) {
 	t.Parallel()
 	is := complete(idOne, types.StackStatusDeleteInProgress, bare())
-	table := step{call: "ListStackResources", out: &cloudformation.ListStackResourcesOutput{StackResourceSummaries: []types.StackResourceSummary{
-		{LogicalResourceId: aws.String("Table"), ResourceStatus: types.ResourceStatusCreateComplete},
-	}}}
-	s := stack.NewFake(fakeName, scripted(t, describes(fakeName, is), table, template(stack.Template())), nil, nil, lostTable{})
+	s := stack.NewFake(fakeName, scripted(t, describes(fakeName, is), tableResource, template(stack.Template())), nil, nil, lostTable{})
 	if st, err := s.Status(t.Context(), nil); err != nil || st.Versions != nil {
 		t.Errorf("Status: got %+v and %v, want no error", st, err)
 	}

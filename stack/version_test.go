@@ -46,7 +46,7 @@ func connect(t *testing.T, s *stack.Stack, c stack.Config) error {
 
 func TestNoRecordIsWritten(t *testing.T) {
 	t.Parallel()
-	s := versioned(t, "v1.2.3", nil)
+	s := versioned(t, "v1.2.3", nil, describes(fakeName, nil))
 	if err := connect(t, s, stack.Config{Limiter: zael.Config{Principal: "me"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestFirstRecordFitsLaterProcesses(t *testing.T) {
 	t.Parallel()
 	tab := dynamofake.New()
 	for _, client := range []string{"v1.2.3", "v1.2.3", "v0.9.0", "v7.0.0", "(devel)", "v0.0.0-20260101000000-abcdefabcdef+dirty"} {
-		s := stack.NewFake(fakeName, scripted(t), nil, nil, tab).SetVersion(client)
+		s := stack.NewFake(fakeName, standing{}, nil, nil, tab).SetVersion(client)
 		if err := connect(t, s, stack.Config{}); err != nil {
 			t.Errorf("a process of %s: got %v, want nil", client, err)
 		}
@@ -75,7 +75,7 @@ func TestTwoFirstProcesses(t *testing.T) {
 	tab := dynamofake.New()
 	var wg sync.WaitGroup
 	for _, client := range []string{"v1.0.0", "v2.0.0", "v1.0.0", "(devel)"} {
-		s := stack.NewFake(fakeName, scripted(t), nil, nil, tab).SetVersion(client)
+		s := stack.NewFake(fakeName, standing{}, nil, nil, tab).SetVersion(client)
 		wg.Go(func() {
 			if err := connect(t, s, stack.Config{}); err != nil {
 				t.Errorf("a process of %s: got %v, want nil", client, err)
@@ -225,15 +225,15 @@ func TestRecordKeepsTheGreater(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	t.Parallel()
-	c, err := versioned(t, "v1.1.0", nil).Check(t.Context())
+	c, err := versioned(t, "v1.1.0", nil, describes(fakeName, nil)).Check(t.Context())
 	if err != nil || c.Versions != nil || c.Client != "v1.1.0" || c.Schema != stack.SchemaVersion {
 		t.Errorf("without a record: got %+v and %v, want none, and the program's own", c, err)
 	}
-	c, err = versioned(t, "v1.1.0", &stack.Record{Schema: "1.0.0", Lambda: "v1.0.0"}).Check(t.Context())
+	c, err = versioned(t, "v1.1.0", &stack.Record{Schema: "1.0.0", Lambda: "v1.0.0"}, describes(fakeName, nil)).Check(t.Context())
 	if err != nil || !c.Outdated {
 		t.Errorf("with an older aggregator: got %+v and %v, want it outdated", c, err)
 	}
-	c, err = versioned(t, "v1.1.0", &stack.Record{Schema: "2.0.0", Lambda: "v1.0.0"}).Check(t.Context())
+	c, err = versioned(t, "v1.1.0", &stack.Record{Schema: "2.0.0", Lambda: "v1.0.0"}, describes(fakeName, nil)).Check(t.Context())
 	if !errors.Is(err, stack.ErrIncompatibleSchema) || c == nil || c.Versions.Schema != "2.0.0" {
 		t.Errorf("with another schema: got %+v and %v, want it and ErrIncompatibleSchema", c, err)
 	}

@@ -101,7 +101,7 @@ func TestCountsAsTheOthers(t *testing.T) {
 		says          []string // on the error
 		want          string
 	}{
-		{"", "", "redrive", 2, []string{"by which windows", "--windows"}, " "},
+		{"", "", "redrive", 2, []string{"does not name the function's windows", "--windows"}, " "},
 		{"", "", "redrive --windows daily,hourly", 0, nil, "hourly,daily 90"},
 		{"hourly,monthly", "400", "redrive", 0, nil, "hourly,monthly 400"},
 		{"hourly,monthly", "400", "redrive --retention 500 --windows monthly,hourly", 0, nil, "hourly,monthly 500"},

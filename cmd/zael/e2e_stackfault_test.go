@@ -273,7 +273,7 @@ func TestStackWithoutItsTable(t *testing.T) {
 	if out := c.says(0, "versions   none noted", "status", "-n", "lost"); !strings.Contains(out, "ReadPolicyArn") {
 		t.Errorf("status without versions: got %s, want the rest", out)
 	}
-	c.says(1, "run zael deploy", "check", "-n", "lost")
+	c.says(1, "has no version record\nTo bring it up to date, when the stack is complete: zael upgrade --name lost", "check", "-n", "lost")
 	if _, err := client.DeleteTable(t.Context(), &dynamodb.DeleteTableInput{TableName: table}); err != nil {
 		t.Fatal(err)
 	}

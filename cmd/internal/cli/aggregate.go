@@ -59,7 +59,10 @@ exits, for tests and cron; it exits with 1 if something could not be counted.`,
 		if err != nil {
 			return late(cmd.Context(), store, d.translate(err))
 		}
-		how := d.asked.Or(d.recorded)
+		if text := d.contradiction(); text != "" {
+			log.Warn(text + ": zael upgrade brings the record up to date")
+		}
+		how := d.asked.Or(d.deployed, d.recorded)
 		if how.Windows == "" {
 			if how.Windows, err = streamworker.Windows(within, d.tables, d.table, s.Label, length); err != nil {
 				return late(cmd.Context(), store, d.translate(err))
@@ -71,8 +74,8 @@ exits, for tests and cron; it exits with 1 if something could not be counted.`,
 		}
 		how = counter.Counting()
 		log.Info("counting usage", "windows", how.Windows, "retention_days", how.Days)
-		if r := d.recorded.Windows; r != "" && r != how.Windows {
-			log.Warn("the stack's function counts by other windows", "windows", r)
+		if of := d.deployed.Or(d.recorded).Windows; of != "" && of != how.Windows {
+			log.Warn("the stack's function counts by other windows", "windows", of)
 		}
 		w, err := streamworker.New(s, d.tables, d.table, counter, &streamworker.Config{Lease: length, Once: once, Log: log})
 		if err != nil {

@@ -23,6 +23,7 @@ import (
 	"github.com/zeroae/zael/internal/awsconf"
 	"github.com/zeroae/zael/internal/awsquirks"
 	"github.com/zeroae/zael/internal/usage"
+	"github.com/zeroae/zael/stack"
 )
 
 const (
@@ -75,7 +76,8 @@ type dynamo struct {
 	streams  *dynamodbstreams.Client
 	log      *slog.Logger
 	asked    usage.Counting // by the flags
-	recorded usage.Counting // of the table's function
+	recorded usage.Counting // of the table's function, as the version record says
+	deployed usage.Counting // of the table's function, as the stack says; zero if that cannot be read
 }
 
 // openCounting opens a table whose usage is to be counted.
@@ -106,7 +108,39 @@ func (a *app) openCounting(ctx context.Context, s *storeFlags, c *countFlags, lo
 	if d.recorded, err = usage.Recorded(within, d.tables, d.table); err != nil {
 		return nil, late(ctx, s, d.translate(err))
 	}
+	d.deployed = d.lookAtStack(within)
 	return d, nil
+}
+
+// lookAtStack returns how the function of the table's stack counts. A table need not have
+// a stack, and a program that counts need not be allowed to read it: then the version
+// record is all there is.
+func (d *dynamo) lookAtStack(ctx context.Context) usage.Counting {
+	config := d.config.Copy()
+	config.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
+	st, err := stack.New(config, d.table)
+	if err != nil {
+		return usage.Counting{}
+	}
+	f, err := st.Function(ctx)
+	if err != nil {
+		return usage.Counting{}
+	}
+	windows, err := usage.ParseWindows(f.Windows)
+	if err != nil {
+		return usage.Counting{}
+	}
+	return usage.Counting{Windows: usage.WindowsText(windows), Days: f.RetentionDays}
+}
+
+// contradiction says what the version record says otherwise than the stack; empty if
+// nothing, or one of them does not say.
+func (d *dynamo) contradiction() string {
+	if d.recorded == (usage.Counting{}) || d.deployed == (usage.Counting{}) || d.recorded == d.deployed {
+		return ""
+	}
+	return fmt.Sprintf("the version record of %s says that its function counts by %s, for %d days, and the stack by %s, for %d days",
+		d.table, d.recorded.Windows, d.recorded.Days, d.deployed.Windows, d.deployed.Days)
 }
 
 // translate puts an error of the SDK into zael's words: no answer is the table's

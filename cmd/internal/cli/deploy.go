@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -144,8 +145,8 @@ type applied struct {
 
 // printApplied prints what Apply did; the stack is to have a function if counted.
 func (a *app) printApplied(s *stackFlags, r *stack.Result, counted, asJSON bool) error {
-	if r.Versions != nil {
-		counted = r.Versions.Lambda != ""
+	if v := r.Versions; v != nil && !v.Unknown {
+		counted = v.Lambda != ""
 	}
 	url := s.storeOf(r.Stack, counted)
 	if asJSON {
@@ -173,17 +174,18 @@ func (a *app) printApplied(s *stackFlags, r *stack.Result, counted, asJSON bool)
 		t.write(a.out, "  ")
 	}
 	if v := r.Versions; v != nil {
-		fmt.Fprintf(a.out, "schema %s, aggregator %s\n", v.Schema, orNone(v.Lambda))
+		fmt.Fprintf(a.out, "schema %s, aggregator %s\n", v.Schema, aggregatorOf(v))
 	}
 	fmt.Fprintf(a.out, "store '%s'\n", url)
 	return nil
 }
 
-func orNone(text string) string {
-	if text == "" {
-		return "none"
+// aggregatorOf is the version of a record's aggregator.
+func aggregatorOf(v *stack.Record) string {
+	if v.Unknown {
+		return "not known"
 	}
-	return text
+	return cmp.Or(v.Lambda, "none")
 }
 
 // printOutputs prints a stack's outputs.

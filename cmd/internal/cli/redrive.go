@@ -80,7 +80,7 @@ Exit code 1 says that some messages are left.`,
 		if err != nil {
 			return err
 		}
-		if err := d.ofQueue(queue); err != nil {
+		if err := d.checkQueue(queue); err != nil {
 			return err
 		}
 		sources := []deadletter.Source{deadletter.NewTable(d.tables, d.table)}
@@ -92,7 +92,7 @@ Exit code 1 says that some messages are left.`,
 			sources = append(sources, deadletter.NewQueue(sqs.NewFromConfig(own), queue))
 		}
 		redrive := deadletter.Redrive{
-			Counter: d.counter, Recorded: d.recorded, Asked: d.asked, Table: d.table, Dry: dry,
+			Counter: d.counter, Recorded: d.deployed.Or(d.recorded), Asked: d.asked, Table: d.table, Dry: dry,
 			Stream: func(arn string) *stream.Stream { return stream.Of(d.streams, arn) },
 		}
 		all := []redriven{}
@@ -124,16 +124,19 @@ Exit code 1 says that some messages are left.`,
 	return cmd
 }
 
-// ofQueue refuses a queue whose messages, which do not say by which windows they are
-// to be counted, would be counted by others than the function's.
-func (d *dynamo) ofQueue(queue string) error {
-	asked, recorded := d.asked.Windows, d.recorded.Windows
-	switch {
+// checkQueue returns an error if the messages of the queue, which do not name windows,
+// might be counted in others than the function's: they would be deleted, and missing in
+// some.
+func (d *dynamo) checkQueue(queue string) error {
+	asked, function := d.asked.Windows, d.deployed.Or(d.recorded).Windows
+	switch contradiction := d.contradiction(); {
 	case queue == "":
-	case asked == "" && recorded == "":
-		return usagef("by which windows the function of %s counts is not known, as the table's version record does not say: name them with --windows, or bring the record up to date with zael deploy", d.table)
-	case asked != "" && recorded != "" && asked != recorded:
-		return usagef("--windows %s: the function of %s counts by %s: leave out --windows", asked, d.table, recorded)
+	case contradiction != "":
+		return fmt.Errorf("%s: bring the record up to date with zael upgrade", contradiction)
+	case asked == "" && function == "":
+		return usagef("the version record of %s does not name the function's windows: name them with --windows, or bring the record up to date with zael upgrade", d.table)
+	case asked != "" && function != "" && asked != function:
+		return usagef("--windows %s: the function of %s counts by %s: leave out --windows", asked, d.table, function)
 	}
 	return nil
 }

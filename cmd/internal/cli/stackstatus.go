@@ -82,7 +82,10 @@ func (a *app) printStatus(s *stack.Status, whole bool) {
 	case v == nil && whole && strings.HasSuffix(s.Status, "_COMPLETE"):
 		t.add("versions", "none noted")
 	case v != nil:
-		t.add("versions", fmt.Sprintf("schema %s, aggregator %s, programs from %s", v.Schema, orNone(v.Lambda), v.ClientMin))
+		t.add("versions", fmt.Sprintf("schema %s, aggregator %s, programs from %s", v.Schema, aggregatorOf(v), v.ClientMin))
+	}
+	for _, d := range s.RecordDifferences {
+		t.add("record", fmt.Sprintf("%s: deployed is %s, the table's version record says %s", d.What, d.Deployed, d.Recorded))
 	}
 	for _, d := range s.Drift {
 		t.add("drift", fmt.Sprintf("%s is %s and would be %s", d.Option, d.Deployed, d.Wanted))

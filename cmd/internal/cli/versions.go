@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -36,15 +37,15 @@ goes together with it; zael upgrade brings it up to date.`,
 				}
 			} else {
 				a.printVersions(c)
-				if verdict == nil && c.Versions != nil {
+				if verdict == nil && notKnown(c) == "" {
 					fmt.Fprintln(a.out, "compatible")
 				}
 			}
-			switch {
-			case verdict != nil:
+			if verdict != nil {
 				return verdict
-			case c.Versions == nil:
-				return errors.New("the table has no versions yet: run zael deploy")
+			}
+			if reason := notKnown(c); reason != "" {
+				return &exitError{code: exitFailed, cause: errors.New(reason), detail: s.remedy(c)}
 			}
 			return nil
 		})
@@ -60,11 +61,43 @@ type checkedVersions struct {
 }
 
 func checked(c *stack.Compatibility, verdict error) checkedVersions {
-	out := checkedVersions{Compatibility: c, Compatible: verdict == nil && c.Versions != nil}
+	out := checkedVersions{Compatibility: c, Reason: notKnown(c)}
 	if verdict != nil {
 		out.Reason = message(verdict)
 	}
+	out.Compatible = out.Reason == ""
 	return out
+}
+
+// notKnown says why it cannot be told whether program and table go together; empty if it
+// can.
+func notKnown(c *stack.Compatibility) string {
+	switch {
+	case c.Versions == nil:
+		return "the table has no version record"
+	case len(c.RecordDifferences) > 0:
+		var parts []string
+		for _, d := range c.RecordDifferences {
+			parts = append(parts, fmt.Sprintf("%s %s instead of %s", d.What, d.Recorded, d.Deployed))
+		}
+		return "the table's version record is not what is deployed: " + strings.Join(parts, ", ")
+	case c.Versions.Unknown && c.StackStatus != "":
+		return "the table's version record does not know the aggregator: the stack is " + c.StackStatus
+	case c.Versions.Unknown:
+		return "the table's version record does not know the aggregator, and the stack cannot be read"
+	}
+	return ""
+}
+
+// remedy says what brings the version record up to date.
+func (s *stackFlags) remedy(c *stack.Compatibility) string {
+	switch {
+	case c.StackStatus != "":
+		return "To bring it up to date, when the stack is complete: " + s.command("upgrade") + "\n"
+	case c.Versions == nil:
+		return "A program that opens the table by package stack writes one.\n"
+	}
+	return ""
 }
 
 func (a *app) printVersions(c *stack.Compatibility) {
@@ -76,7 +109,7 @@ func (a *app) printVersions(c *stack.Compatibility) {
 		if c.Outdated {
 			outdated = ", older than this program: zael upgrade"
 		}
-		t.add("aggregator", "", orNone(v.Lambda)+outdated)
+		t.add("aggregator", "", aggregatorOf(v)+outdated)
 	} else {
 		t.add("table", "none noted")
 	}
