@@ -63,3 +63,16 @@ func (n *newFile) discard() {
 	_ = n.file.Close()
 	_ = os.Remove(n.file.Name())
 }
+
+// writeFile writes a file whole or not at all.
+func writeFile(path string, data []byte) error {
+	f, err := create(path)
+	if err != nil {
+		return err
+	}
+	defer f.discard()
+	if _, err := f.Write(data); err != nil {
+		return writing(path, err)
+	}
+	return f.keep()
+}

@@ -1,68 +1,90 @@
 package cli
 
 import (
-	"bufio"
-	"strconv"
+	"context"
+	"errors"
+	"fmt"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/awsconf"
 )
 
-// A table is text in columns. A column whose head begins with > is aligned to
-// the right, for numbers.
-type table struct {
-	heads []string
-	rows  [][]string
+func (a *app) table() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "table",
+		Short: "Make the table of a store in DynamoDB",
+	}
+	cmd.AddCommand(a.tableCreate())
+	return cmd
 }
 
-func newTable(heads ...string) *table { return &table{heads: heads} }
+// A createdTable is what table create prints, as JSON.
+type createdTable struct {
+	Table string `json:"table"`
+	Store string `json:"store"` // the URL
+}
 
-func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
-
-// write writes the table, each line behind an indent.
-func (t *table) write(w *bufio.Writer, indent string) {
-	heads := make([]string, len(t.heads))
-	right := make([]bool, len(t.heads))
-	for i, h := range t.heads {
-		heads[i], right[i] = strings.CutPrefix(h, ">")
+func (a *app) tableCreate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "create",
+		Short: "Make the bare table of a store in DynamoDB",
+		Long: `Create makes the table that --store names, paid by request, with its index, its
+stream and its expiry, and returns when it can be used. That is all a program
+needs to hold limits. What a stack has besides, such as usage and alarms, is not there.`,
+		Example: `  zael local start
+  zael table create --store 'dynamodb://demo?endpoint=http://127.0.0.1:8000'`,
+		Args: cobra.NoArgs,
 	}
-	lines := append([][]string{heads}, t.rows...)
-	width := make([]int, len(heads))
-	for _, cells := range lines {
-		for i, cell := range cells {
-			width[i] = max(width[i], utf8.RuneCountInString(cell))
+	store := addStore(cmd, localTimeout)
+	cmd.Flags().Lookup("store").Usage = "the table to make, as a `URL` (default: $ZAEL_STORE)"
+	asJSON := addJSON(cmd)
+	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		address, err := a.dynamoAddress(store)
+		if err != nil {
+			return err
 		}
-	}
-	for _, cells := range lines {
-		padded := make([]string, len(cells))
-		for i, cell := range cells {
-			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
-			if padded[i] = cell + pad; right[i] {
-				padded[i] = pad + cell
-			}
+		ctx, cancel := context.WithTimeout(cmd.Context(), store.timeout)
+		defer cancel()
+		client, err := address.Client(ctx)
+		if err != nil {
+			return ofURL(err)
 		}
-		_, _ = w.WriteString(strings.TrimRight(indent+strings.Join(padded, "  "), " ") + "\n")
-	}
+		if err := dynamostore.CreateTable(ctx, client, address.Table); err != nil {
+			return late(cmd.Context(), store, err)
+		}
+		if *asJSON {
+			return a.printJSON(createdTable{Table: address.Table, Store: address.URL})
+		}
+		fmt.Fprintf(a.out, "made the table %s\n", address.Table)
+		return nil
+	})
+	return cmd
 }
 
-// number writes n with its thousands apart.
-func number(n int64) string {
-	text := strconv.FormatInt(n, 10)
-	sign := ""
-	if n < 0 {
-		sign, text = "-", text[1:]
+// dynamoAddress is the store of the flags, which must be in DynamoDB.
+func (a *app) dynamoAddress(s *storeFlags) (*awsconf.Address, error) {
+	if s.timeout <= 0 {
+		return nil, usagef("--timeout %v is not above 0", s.timeout)
 	}
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
+	url := s.url
+	if url == "" {
+		url = a.getenv("ZAEL_STORE")
 	}
-	return sign + text
+	if !strings.HasPrefix(url, awsconf.Scheme) {
+		return nil, usagef(`--store %q is not in DynamoDB: say one like --store "dynamodb://my-app?region=eu-central-1"`, url)
+	}
+	address, err := awsconf.Parse(url)
+	return address, ofURL(err)
 }
 
-// printable is text that somebody else wrote, without what could do something
-// to a terminal.
-func printable(text string) string {
-	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) || !utf8.ValidString(text) {
-		return strconv.Quote(text)
+// ofURL is an error about a store's URL in the words of the command line.
+func ofURL(err error) error {
+	if v, ok := errors.AsType[*zael.ValidationError](err); ok {
+		return usagef("--store %q %s", v.Value, v.Reason)
 	}
-	return text
+	return err
 }

@@ -12,29 +12,6 @@ import (
 	"github.com/zeroae/zael/stack"
 )
 
-func (a *app) cfnTemplate() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "cfn-template",
-		Short: "Write the CloudFormation template, for those who deploy by other tools",
-		Example: `  zael cfn-template > zael.yaml
-  zael cfn-template --output zael.yaml`,
-		Args: cobra.NoArgs,
-	}
-	output := cmd.Flags().StringP("output", "o", "", "write to `FILE` (default: standard output)")
-	_ = cmd.MarkFlagFilename("output", "yaml", "yml")
-	cmd.RunE = a.run(func(*cobra.Command, []string) error {
-		if cmd.Flags().Changed("output") && *output == "" {
-			return usagef("--output is empty: name a file, or leave it out for standard output")
-		}
-		if *output == "" {
-			_, err := a.out.WriteString(stack.Template())
-			return err
-		}
-		return writeFile(*output, []byte(stack.Template()))
-	})
-	return cmd
-}
-
 // An exported is what lambda-export prints, as JSON.
 type exported struct {
 	File         string `json:"file,omitempty"`
@@ -99,17 +76,4 @@ program, bootstrap, for the runtime provided.al2023.`,
 		return nil
 	})
 	return cmd
-}
-
-// writeFile writes a file whole or not at all.
-func writeFile(path string, data []byte) error {
-	f, err := create(path)
-	if err != nil {
-		return err
-	}
-	defer f.discard()
-	if _, err := f.Write(data); err != nil {
-		return writing(path, err)
-	}
-	return f.keep()
 }

@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zeroae/zael/internal/limitsfile"
+)
+
+const fileHelp = `The file is YAML:
+
+  system:
+    limits: [rpm=1000/min]
+  resources:
+    gpt-4:
+      limits:
+        - rpm=100/min
+        - tpm=10000/min burst 20000
+  entities:
+    project-1:
+      name: Project one
+      metadata: {team: search}
+      limits: [rpm=500/min]     # on resources that it has none for
+    key-1:
+      parent: project-1
+      cascade: true
+      resources:
+        gpt-4:
+          limits: []            # none are stored: the next scope decides
+
+It binds what it names and nothing else. Entities that are missing are created;
+none is deleted. The limits of a scope are replaced as a whole, and deleted where
+the file says []. An entity that is otherwise than the file says is an error: it
+cannot be changed, only deleted and created.`
+
+// addFile gives cmd the flag --file.
+func addFile(cmd *cobra.Command) *string {
+	file := cmd.Flags().StringP("file", "f", "", "`FILE` with limits; - is standard input")
+	_ = cmd.MarkFlagFilename("file", "yaml", "yml")
+	return file
+}
+
+// readLimits reads a file of limits.
+func (a *app) readLimits(ctx context.Context, file string) (*limitsfile.File, error) {
+	var r io.Reader
+	switch file {
+	case "":
+		return nil, usagef("name the file with -f FILE")
+	case "-":
+		r = newInput(ctx, a.in)
+	default:
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		r = f
+	}
+	parsed, err := limitsfile.Parse(r)
+	return parsed, fileError(file, err)
+}
+
+// fileError puts the name of the file before each error about a line of it.
+func fileError(file string, err error) error {
+	if _, ok := errors.AsType[*limitsfile.Error](err); !ok {
+		return err
+	}
+	var lines []string
+	for one := range strings.Lines(err.Error()) {
+		lines = append(lines, name(file)+":"+strings.TrimRight(one, "\n"))
+	}
+	return errors.New(strings.Join(lines, "\nzael: "))
+}
