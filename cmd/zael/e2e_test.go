@@ -101,7 +101,7 @@ func TestHelpExamples(t *testing.T) {
 	help, _ := zael(t, 0, "replay", "--help")
 	_, examples, ok := strings.Cut(help, "Examples:\n")
 	examples, _, ok2 := strings.Cut(examples, "\nFlags:")
-	if !ok || !ok2 || strings.Count(examples, "zael replay") < 2 {
+	if !ok || !ok2 || strings.Count(examples, "zael replay") < 3 {
 		t.Fatalf("no examples in %s", help)
 	}
 	dir := t.TempDir()
@@ -116,7 +116,7 @@ func TestHelpExamples(t *testing.T) {
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(program)+":"+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
-	if err != nil || strings.Count(string(out), "8,819 requests") != 2 {
+	if err != nil || strings.Count(string(out), "8,819 requests") != 2 || !strings.Contains(string(out), "standard input: 2 requests at 2025-01-01") {
 		t.Errorf("got %v and:\n%s", err, out)
 	}
 	page, err := os.ReadFile(filepath.Join(dir, "report.html"))

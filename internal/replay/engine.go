@@ -2,6 +2,7 @@ package replay
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -117,8 +118,9 @@ func (e *engine) runInOrder(ctx context.Context, t *trace) error {
 			return err
 		}
 		if n > 0 && r.at < last {
-			return &RowError{Line: r.line, Column: t.header.columns[t.time], Reason: fmt.Sprintf(
-				"%s is before the row above it (%s): use --sort", timeText(r.at), timeText(last))}
+			e := &RowError{Reason: fmt.Sprintf("%s is before the row above it (%s)", timeText(r.at), timeText(last)), Remedy: "use --sort"}
+			e.Line, e.Column = t.rows.position(t.time)
+			return e
 		}
 		last = r.at
 		if err := e.row(ctx, t, r); err != nil {
@@ -162,7 +164,7 @@ func (e *engine) runSorted(ctx context.Context, t *trace) error {
 	slices.SortStableFunc(order, func(a, b int) int { return int(min(1, max(-1, rows[a].at-rows[b].at))) })
 	for _, i := range order {
 		a := amounts[i*2*n : (i+1)*2*n]
-		r := row{line: rows[i].line, at: rows[i].at, entity: rows[i].entity, take: a[:n], settle: a[n:]}
+		r := request{line: rows[i].line, at: rows[i].at, entity: rows[i].entity, take: a[:n], settle: a[n:]}
 		if err := e.row(ctx, t, &r); err != nil {
 			return err
 		}
@@ -171,7 +173,7 @@ func (e *engine) runSorted(ctx context.Context, t *trace) error {
 }
 
 // row asks for one row and counts what comes of it.
-func (e *engine) row(ctx context.Context, t *trace, r *row) error {
+func (e *engine) row(ctx context.Context, t *trace, r *request) error {
 	if e.rows%progressEvery == 0 {
 		if e.o.Progress != nil {
 			e.o.Progress(e.rows)
@@ -196,8 +198,13 @@ func (e *engine) row(ctx context.Context, t *trace, r *row) error {
 		e.refused[i] = false
 	}
 	admitted, delay, err := e.ask(ctx)
+	if invalid, ok := errors.AsType[*zael.ValidationError](err); ok && invalid.Field == "Request.Entity" {
+		who.id = hashed(who.id)
+		e.request.Entity = who.id
+		admitted, delay, err = e.ask(ctx)
+	}
 	if err != nil {
-		return e.explain(t, r, err)
+		return fmt.Errorf("line %d: %w", r.line, err)
 	}
 	if e.rows == 0 {
 		e.firstAt = r.at
@@ -224,7 +231,7 @@ func (e *engine) row(ctx context.Context, t *trace, r *row) error {
 }
 
 // count is row for one limit.
-func (e *engine) count(i int, r *row, b *oneBucket, u *use, admitted bool) {
+func (e *engine) count(i int, r *request, b *oneBucket, u *use, admitted bool) {
 	l := &e.limits[i]
 	take, settle := r.take[i], r.settle[i]
 	l.add(&b.track, r.at, l.drip, l.ahead, take, settle)
@@ -256,7 +263,7 @@ func (e *engine) count(i int, r *row, b *oneBucket, u *use, admitted bool) {
 }
 
 // entity finds who a row is of, and asks for him next.
-func (e *engine) entity(t *trace, r *row) *entity {
+func (e *engine) entity(t *trace, r *request) *entity {
 	if t.entity < 0 {
 		if e.one == nil {
 			e.one = e.newEntity(DefaultEntity)
@@ -265,12 +272,16 @@ func (e *engine) entity(t *trace, r *row) *entity {
 	}
 	who, ok := e.entities[r.entity]
 	if !ok {
-		who = e.newEntity(strings.Clone(r.entity))
-		e.entities[who.id] = who
+		name := strings.Clone(r.entity)
+		who = e.newEntity(name)
+		e.entities[name] = who
 	}
 	e.request.Entity = who.id
 	return who
 }
+
+// hashed returns a valid id for a name in the trace that is none.
+func hashed(name string) string { return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(name))) }
 
 func (e *engine) newEntity(id string) *entity {
 	return &entity{id: id, buckets: make([]oneBucket, len(e.limits))}
@@ -308,15 +319,6 @@ func (e *engine) answer(err error) (bool, time.Duration, error) {
 		}
 	}
 	return false, 0, nil
-}
-
-// explain adds the line to an error of the Limiter.
-func (e *engine) explain(t *trace, r *row, err error) error {
-	var invalid *zael.ValidationError
-	if t.entity >= 0 && errors.As(err, &invalid) && invalid.Field == "Request.Entity" {
-		return &RowError{Line: r.line, Column: t.header.columns[t.entity], Reason: quote(r.entity) + " " + invalid.Reason}
-	}
-	return fmt.Errorf("line %d: %w", r.line, err)
 }
 
 func timeText(at bucket.Instant) string {

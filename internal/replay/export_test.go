@@ -9,10 +9,11 @@ import (
 // MaxBins bounds a series.
 const MaxBins = maxBins
 
-// ParseInstant is parseInstant, as a time.
-func ParseInstant(s string) (time.Time, error) {
-	i, err := parseInstant(s)
-	return i.time(), err
+// ParseTime reads a time as the first of a trace whose numbers are in a unit.
+func ParseTime(s string, unit time.Duration) (time.Time, error) {
+	r := timeReader{unit: unit}
+	at, err := r.read(s, 1)
+	return at.Time(), err
 }
 
 // Words are how numbers are written.

@@ -38,7 +38,7 @@ func ParseExpr(text string) (Expr, error) {
 				return Expr{}, fmt.Errorf("%q is more than %d", text, bucket.MaxAmount)
 			}
 			e.number += n
-		case !quoted && term[0] == '-' && allDigits(term[1:]):
+		case !quoted && len(term) > 1 && term[0] == '-' && allDigits(term[1:]):
 			return Expr{}, fmt.Errorf("%q has a negative number", text)
 		default:
 			e.columns = append(e.columns, term)
@@ -78,16 +78,16 @@ func (e Expr) String() string {
 // Number is the expression n.
 func Number(n int64) Expr { return Expr{number: n} }
 
-// A sum is an Expr whose columns were found in a header.
+// A sum is an Expr with the columns of a source.
 type sum struct {
 	number  int64
 	columns []int
 }
 
-func (e Expr) bind(h *header) (sum, error) {
+func (e Expr) bind(rows source) (sum, error) {
 	s := sum{number: e.number}
 	for _, name := range e.columns {
-		i, err := h.find(name)
+		i, err := rows.column(name, false)
 		if err != nil {
 			return s, err
 		}
@@ -96,37 +96,20 @@ func (e Expr) bind(h *header) (sum, error) {
 	return s, nil
 }
 
-// of is the sum for a record; on an error also the column it is about, or -1.
-func (s *sum) of(record []string) (n int64, column int, err error) {
-	n = s.number
-	for _, i := range s.columns {
-		v, ok := parseTokens(record[i])
-		if !ok {
-			return 0, i, fmt.Errorf("%s is not a whole number from 0 to %d", quote(record[i]), bucket.MaxAmount)
-		}
-		n += v
-		if n > bucket.MaxAmount {
-			return 0, i, fmt.Errorf("a sum of more than %d tokens", bucket.MaxAmount)
-		}
+// parseTokens reads a number up to bucket.MaxAmount, without space around it. A
+// fraction is rounded up.
+func parseTokens(cell string) (int64, error) {
+	if n, err := strconv.ParseUint(cell, 10, 64); err == nil && n <= uint64(bucket.MaxAmount) {
+		return int64(n), nil
 	}
-	return n, -1, nil
-}
-
-// parseTokens reads a whole number up to bucket.MaxAmount. A fraction of zeros
-// is let pass: some programs write 374 as 374.0.
-func parseTokens(s string) (int64, bool) {
-	s = trim(s)
-	var n int64
-	for i, c := range []byte(s) {
-		if c < '0' || c > '9' {
-			return n, c == '.' && i > 0 && strings.Trim(s[i+1:], "0") == ""
-		}
-		n = n*10 + int64(c-'0')
-		if n > bucket.MaxAmount {
-			return 0, false
-		}
+	n, fraction, ok := cutDecimal(cell)
+	if ok && strings.Trim(fraction, "0") != "" {
+		n++
 	}
-	return n, s != ""
+	if !ok || n < 0 || n > bucket.MaxAmount {
+		return 0, &cellError{reason: fmt.Sprintf("%s is not a number from 0 to %d", quote(cell), bucket.MaxAmount)}
+	}
+	return n, nil
 }
 
 // quote is a cell in an error message, shortened if it is long.

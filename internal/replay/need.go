@@ -31,7 +31,7 @@ type track struct {
 
 func newNeed(l zael.Limit, wait time.Duration) need {
 	def := definition(l)
-	most := min(bucket.MaxAmount, bucket.MaxRate/giga*int64(def.Period)) // MaxRate is 9 a nanosecond
+	most := min(bucket.MaxAmount, bucket.MaxRate/int64(time.Second)*int64(def.Period)) // MaxRate is 9 a nanosecond
 	return need{def: def, unit: def.Unit(), wait: wait, burst: 1, rate: 1, maxRate: most}
 }
 

@@ -19,18 +19,31 @@ type Options struct {
 	Settle  map[string]Expr // what it then settles to, at the same instant; nothing where it names none
 	MaxWait time.Duration   // a request may wait so long; not negative
 
-	TimeColumn   string // empty: the first column
-	EntityColumn string // empty: all rows are of one entity, DefaultEntity
-	Resource     string // empty: DefaultResource
+	Format       string        // FormatCSV or FormatJSONLines; empty: by the first character
+	Delimiter    rune          // of CSV; 0: by the header
+	Columns      []string      // of CSV without a header; nil: the first line names them
+	TimeColumn   string        // empty: the first column
+	TimeUnit     time.Duration // of times that are numbers: a second, ms, µs or ns; 0: a second
+	EntityColumn string        // empty: all rows are of one entity, DefaultEntity
+	Resource     string        // empty: DefaultResource
 
 	// Sort reads all rows before the first is tried, and sorts them by time,
 	// equal ones as they come. Otherwise rows must be in order, and memory
 	// does not grow with them, but with the entities.
 	Sort bool
 
+	// SkipBadRows leaves rows that cannot be read out, and counts them.
+	SkipBadRows bool
+
 	// Progress, if any, is called now and then with the rows read so far.
 	Progress func(rows int64)
 }
+
+// Formats of a trace.
+const (
+	FormatCSV       = "csv"
+	FormatJSONLines = "jsonl"
+)
 
 // Names of what a trace does not name.
 const (
@@ -64,5 +77,8 @@ func Run(ctx context.Context, store zael.Store, r io.Reader, o *Options) (*Repor
 	if err != nil {
 		return nil, err
 	}
-	return e.report(), nil
+	report := e.report()
+	report.Skipped = t.skipped
+	report.Warnings = t.warnings(e.lastAt.Time().Sub(e.firstAt.Time()))
+	return report, nil
 }

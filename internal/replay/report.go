@@ -14,6 +14,9 @@ type Report struct {
 	Denied   int64 `json:"denied"`
 	Waited   int64 `json:"waited"` // of those admitted
 
+	Skipped  int64    `json:"skipped"`            // rows that could not be read
+	Warnings []string `json:"warnings,omitempty"` // about the trace, for people
+
 	AdmittedAmounts zael.Amounts     `json:"admitted_amounts"` // tokens, as settled
 	DemandedAmounts zael.Amounts     `json:"demanded_amounts"` // what all requests together would have come to
 	DeniedBy        map[string]int64 `json:"denied_by"`        // requests; one that several limits refuse counts for each

@@ -29,6 +29,9 @@ func (r *Report) heading() string {
 	if r.Entities > 1 {
 		text += fmt.Sprintf(" of %s entities", count(r.Entities))
 	}
+	if r.Skipped > 0 {
+		text += fmt.Sprintf(" (and %s skipped)", plural(r.Skipped, "bad row", "bad rows"))
+	}
 	if r.From == nil {
 		return text
 	}

@@ -1,13 +1,13 @@
 package replay
 
 import (
-	"bufio"
-	"encoding/csv"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/zeroae/zael/bucket"
 )
@@ -17,111 +17,136 @@ type RowError struct {
 	Line   int    // of the file, from 1
 	Column string // empty if the error is about the whole line
 	Reason string
+	Remedy string // may be empty
 }
 
-// Error names the line, the column and the reason.
+// Error names the line, the column, the reason and the remedy.
 func (e *RowError) Error() string {
-	if e.Column == "" {
-		return fmt.Sprintf("line %d: %s", e.Line, e.Reason)
+	text := fmt.Sprintf("line %d", e.Line)
+	if e.Column != "" {
+		text += ", column " + e.Column
 	}
-	return fmt.Sprintf("line %d, column %s: %s", e.Line, e.Column, e.Reason)
+	text += ": " + e.Reason
+	if e.Remedy != "" {
+		text += ": " + e.Remedy
+	}
+	return text
 }
 
-// A ColumnError names a column that the trace has not, or has twice.
+// A cellError is a RowError of which line and column are still to be named.
+type cellError struct{ reason, remedy string }
+
+func (e *cellError) Error() string { return e.reason }
+
+// A ColumnError names a column that the trace does not have, or has twice.
 type ColumnError struct {
 	Column  string
-	Columns []string // those that there are
+	Columns []string // of the trace
 	Twice   bool
 }
 
-// Error tells the columns that there are.
+// Error names the columns that there are.
 func (e *ColumnError) Error() string {
 	if e.Twice {
-		return fmt.Sprintf("column %s is there twice", quote(e.Column))
+		return fmt.Sprintf("there are two columns %s", quote(e.Column))
 	}
+	return fmt.Sprintf("no column %s; the columns are %s", quote(e.Column), list(e.Columns))
+}
+
+// list returns names for a message.
+func list(names []string) string {
 	const most = 30
-	names, more := e.Columns, ""
+	names = slices.Clone(names)
+	for i := range names {
+		if names[i] == "" {
+			names[i] = `""`
+		}
+	}
 	if len(names) > most {
-		names, more = names[:most], fmt.Sprintf(" and %d more", len(names)-most)
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 	}
-	return fmt.Sprintf("no column %s; there are %s%s", quote(e.Column), strings.Join(names, ", "), more)
+	return strings.Join(names, ", ")
 }
 
-// A header is the first line of a trace.
-type header struct {
-	columns []string
+// A source reads the rows of a file of some format.
+type source interface {
+	// columns returns the names of the columns, in the order of the file.
+	columns() []string
+
+	// column returns the index of a column in what next returns, or a
+	// *ColumnError. A column that is not required may be missing from rows where
+	// the format allows that; its cell is then empty.
+	column(name string, required bool) (int, error)
+
+	// next returns the cells of the next row, which are valid until the next
+	// call, and io.EOF after the last. It can be called again after a *RowError.
+	next() ([]string, error)
+
+	// position returns the line and the column's name of a cell of the last row.
+	position(column int) (line int, name string)
 }
 
-func (h *header) find(name string) (int, error) {
-	i := slices.Index(h.columns, name)
-	if i < 0 {
-		return 0, &ColumnError{Column: name, Columns: h.columns}
-	}
-	if slices.Contains(h.columns[i+1:], name) {
-		return 0, &ColumnError{Column: name, Columns: h.columns, Twice: true}
-	}
-	return i, nil
-}
-
-// A trace reads a CSV file row by row.
+// A trace reads requests from the rows of a source.
 type trace struct {
-	csv     *csv.Reader
-	header  header
-	time    int // columns
-	entity  int // -1: none
-	take    []sum
-	settle  []sum  // as long as take
-	settled []bool // those that have a sum of their own
-	row     row
+	rows        source
+	times       timeReader
+	time        int  // column
+	timeIsFirst bool // as none was named
+	entity      int  // column; -1: none
+	take        []sum
+	settle      []sum  // as long as take
+	settled     []bool // those that have a sum of their own
+	request     request
+
+	good     int64
+	skipBad  bool
+	skipped  int64
+	firstBad error // of those that were skipped
+
+	emptyCell bool  // in a sum of the row at hand
+	withEmpty int64 // good rows that have one
 }
 
-// A row is one request of the trace.
-type row struct {
+// A request is what a row of the trace asks for.
+type request struct {
 	line   int
 	at     bucket.Instant
-	entity string  // valid until the next row
+	entity string  // valid until the next request
 	take   []int64 // in the order of the limits
 	settle []int64
 }
 
-// openTrace reads the header and finds the columns that o names.
+// openTrace finds the columns that o names.
 func openTrace(r io.Reader, o *Options) (*trace, error) {
-	text, err := skipBOM(r)
+	rows, err := openSource(r, o)
 	if err != nil {
 		return nil, err
 	}
-	t := &trace{csv: csv.NewReader(text), entity: -1}
-	t.csv.ReuseRecord = true
-	record, err := t.csv.Read()
-	if errors.Is(err, io.EOF) {
-		return nil, errors.New("no header: the first line must name the columns")
+	t := &trace{
+		rows: rows, times: timeReader{unit: cmp.Or(o.TimeUnit, time.Second)},
+		timeIsFirst: o.TimeColumn == "", entity: -1, skipBad: o.SkipBadRows,
 	}
-	if err != nil {
-		return nil, csvError(err)
-	}
-	for _, name := range record {
-		t.header.columns = append(t.header.columns, strings.TrimSpace(name))
-	}
-	if _, err := parseInstant(t.header.columns[0]); err == nil && o.TimeColumn == "" {
-		return nil, &RowError{Line: 1, Reason: "is a row: the first line must name the columns"}
-	}
-	if o.TimeColumn != "" {
-		if t.time, err = t.header.find(o.TimeColumn); err != nil {
+	name := o.TimeColumn
+	if t.timeIsFirst {
+		if name, err = t.firstColumn(o); err != nil {
 			return nil, err
 		}
 	}
+	if t.time, err = rows.column(name, true); err != nil {
+		return nil, err
+	}
 	if o.EntityColumn != "" {
-		if t.entity, err = t.header.find(o.EntityColumn); err != nil {
+		if t.entity, err = rows.column(o.EntityColumn, true); err != nil {
 			return nil, err
 		}
 	}
 	for _, l := range o.Limits {
-		take, err := o.takes(l.Name).bind(&t.header)
+		take, err := o.takes(l.Name).bind(rows)
 		if err != nil {
 			return nil, err
 		}
 		expr, settled := o.Settle[l.Name]
-		settle, err := expr.bind(&t.header)
+		settle, err := expr.bind(rows)
 		if err != nil {
 			return nil, err
 		}
@@ -129,91 +154,141 @@ func openTrace(r io.Reader, o *Options) (*trace, error) {
 	}
 	n := len(o.Limits)
 	amounts := make([]int64, 2*n)
-	t.row.take, t.row.settle = amounts[:n:n], amounts[n:]
+	t.request.take, t.request.settle = amounts[:n:n], amounts[n:]
 	return t, nil
 }
 
-// next reads the next row; io.EOF after the last. The row is valid until the
-// next call.
-func (t *trace) next() (*row, error) {
-	record, err := t.csv.Read()
-	if err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil, io.EOF
+// firstColumn returns the name of the first column, which has the time if none
+// is named.
+func (t *trace) firstColumn(o *Options) (string, error) {
+	columns := t.rows.columns()
+	if len(columns) == 0 || columns[0] == "" {
+		return "", &RowError{Line: 1, Reason: "the first column has no name", Remedy: t.nameTimeColumn()}
+	}
+	probe := t.times
+	if _, err := probe.read(columns[0], 1); err == nil && o.Columns == nil {
+		return "", &RowError{Line: 1, Reason: fmt.Sprintf("%s is a time, not the name of a column", quote(columns[0])), Remedy: "if the file has no header, name its columns with --columns"}
+	}
+	return columns[0], nil
+}
+
+func (t *trace) nameTimeColumn() string {
+	return "name the time column with --time-column; the columns are " + list(t.rows.columns())
+}
+
+// next returns the next request, which is valid until the next call, and io.EOF
+// after the last.
+func (t *trace) next() (*request, error) {
+	for {
+		r, err := t.read()
+		if err == nil {
+			t.good++
+			if t.emptyCell {
+				t.withEmpty++
+			}
+			return r, nil
 		}
-		return nil, csvError(err)
+		bad, ok := errors.AsType[*RowError](err)
+		switch {
+		case errors.Is(err, io.EOF) && t.good == 0 && t.skipped > 0:
+			return nil, fmt.Errorf("all rows are bad; the first: %w", t.firstBad)
+		case !ok:
+			return nil, err
+		case !t.skipBad:
+			bad.Remedy = cmp.Or(bad.Remedy, "--skip-bad-rows leaves such rows out")
+			return nil, bad
+		}
+		t.firstBad = cmp.Or(t.firstBad, err)
+		t.skipped++
 	}
-	r := &t.row
-	r.line, _ = t.csv.FieldPos(0)
-	at, err := parseInstant(record[t.time])
+}
+
+func (t *trace) read() (*request, error) {
+	cells, err := t.rows.next()
 	if err != nil {
-		return nil, t.bad(t.time, quote(record[t.time])+" "+err.Error())
+		return nil, err
 	}
-	if r.at, err = bucket.At(at.time()); err != nil {
-		return nil, t.bad(t.time, quote(record[t.time])+" is further than 29 years from 2025")
+	r := &t.request
+	r.line, _ = t.rows.position(t.time)
+	if r.at, err = t.times.read(cells[t.time], r.line); err != nil {
+		return nil, t.badTime(err)
 	}
 	if t.entity >= 0 {
-		r.entity = record[t.entity]
+		if r.entity = strings.TrimSpace(cells[t.entity]); r.entity == "" {
+			return nil, t.bad(t.entity, &cellError{reason: "the cell is empty"})
+		}
 	}
+	t.emptyCell = false
 	for i := range t.take {
-		if r.take[i], err = t.amount(&t.take[i], record); err != nil {
+		if r.take[i], err = t.amount(&t.take[i], cells); err != nil {
 			return nil, err
 		}
 		if !t.settled[i] {
 			r.settle[i] = r.take[i]
 			continue
 		}
-		if r.settle[i], err = t.amount(&t.settle[i], record); err != nil {
+		if r.settle[i], err = t.amount(&t.settle[i], cells); err != nil {
 			return nil, err
 		}
 	}
 	return r, nil
 }
 
-func (t *trace) amount(s *sum, record []string) (int64, error) {
-	n, column, err := s.of(record)
-	if err != nil {
-		return 0, t.bad(column, err.Error())
+// amount returns the sum of cells. Empty ones count as 0, as does the - of access
+// logs.
+func (t *trace) amount(s *sum, cells []string) (int64, error) {
+	total := s.number
+	for _, column := range s.columns {
+		cell := strings.TrimSpace(cells[column])
+		if cell == "" || cell == "-" {
+			t.emptyCell = true
+			continue
+		}
+		n, err := parseTokens(cell)
+		if err != nil {
+			return 0, t.bad(column, err)
+		}
+		if total += n; total > bucket.MaxAmount {
+			return 0, t.bad(column, &cellError{reason: fmt.Sprintf("the sum is more than %d tokens", bucket.MaxAmount)})
+		}
 	}
-	return n, nil
+	return total, nil
 }
 
-// bad is an error about a column of the row read last.
-func (t *trace) bad(column int, reason string) error {
-	line, _ := t.csv.FieldPos(column)
-	return &RowError{Line: line, Column: t.header.columns[column], Reason: reason}
+// badTime is bad for the time. Until one was read the column is in doubt.
+func (t *trace) badTime(err error) error {
+	bad := t.bad(t.time, err)
+	if t.times.form == unknownForm {
+		if t.timeIsFirst {
+			bad.Remedy = cmp.Or(bad.Remedy, t.nameTimeColumn())
+		}
+		bad.Remedy = cmp.Or(bad.Remedy, "write RFC 3339, 2006-01-02 15:04:05.999 (UTC), 02/Jan/2006:15:04:05 -0700, or a number")
+	}
+	return bad
 }
 
-// csvError says in one way what encoding/csv says in several.
-func csvError(err error) error {
-	var p *csv.ParseError
-	if !errors.As(err, &p) {
-		return fmt.Errorf("reading: %w", err)
+// bad returns the error of a cell of the last row, with line and column.
+func (t *trace) bad(column int, err error) *RowError {
+	e := &RowError{Reason: err.Error()}
+	e.Line, e.Column = t.rows.position(column)
+	if cell, ok := errors.AsType[*cellError](err); ok {
+		e.Remedy = cell.remedy
 	}
-	reason := p.Err.Error()
-	switch {
-	case errors.Is(p.Err, csv.ErrFieldCount):
-		reason = "has another number of columns than the header"
-	case errors.Is(p.Err, csv.ErrQuote), errors.Is(p.Err, csv.ErrBareQuote):
-		reason = fmt.Sprintf("quotes do not match (byte %d)", p.Column)
-	}
-	return &RowError{Line: p.StartLine, Reason: reason}
+	return e
 }
 
-// skipBOM takes the byte order mark off that some programs put first.
-func skipBOM(r io.Reader) (*bufio.Reader, error) {
-	b := bufio.NewReaderSize(r, 1<<16)
-	mark, err := b.Peek(3)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("reading: %w", err)
+// warnings says what a reader of the report should know about a trace that
+// was read to its end, and over what length of time.
+func (t *trace) warnings(length time.Duration) []string {
+	var texts []string
+	if t.skipped > 0 {
+		texts = append(texts, fmt.Sprintf("%s skipped, the first: %v", plural(t.skipped, "bad row", "bad rows"), t.firstBad))
 	}
-	switch {
-	case strings.HasPrefix(string(mark), "\xef\xbb\xbf"):
-		_, err = b.Discard(3)
-	case strings.HasPrefix(string(mark), "\xff\xfe"), strings.HasPrefix(string(mark), "\xfe\xff"):
-		return nil, errors.New("is UTF-16: save it as UTF-8")
-	default:
-		err = nil
+	if t.withEmpty > 0 {
+		texts = append(texts, fmt.Sprintf("%s empty cells, which count as 0 tokens", plural(t.withEmpty, "row has", "rows have")))
 	}
-	return b, err
+	if text := t.times.warning(t.good, length); text != "" {
+		texts = append(texts, text)
+	}
+	return texts
 }

@@ -38,8 +38,8 @@ func TestUsageErrors(t *testing.T) {
 		{"replai", "replay"}, // suggested
 		{"--bogus", "unknown flag: --bogus"},
 		{"version 1", "unknown command"},
-		{"replay", "name one CSV file"},
-		{"replay - - -l n=1/s", "name one CSV file"},
+		{"replay", "name one file"},
+		{"replay - - -l n=1/s", "name one file"},
 		{"replay -", "at least one limit"},
 		{"replay - -l n", `invalid argument "n" for "-l, --limit" flag: has no =`},
 		{"replay - -l n=0/s", `amount "0" is not`},
@@ -50,13 +50,20 @@ func TestUsageErrors(t *testing.T) {
 		{"replay - -l n=1/s -c n=", "is not a sum"},
 		{"replay - -l n=1/s -c n=1 -c n=2", "--consume names n twice"},
 		{"replay - -l n=1/s --settle m=1", `--settle "m=1": there is no limit "m"`},
-		{"replay - -l n=1/s -c n=x", `no column "x"; there are t, n`},
+		{"replay - -l n=1/s -c n=x", `no column "x"; the columns are t, n`},
 		{"replay - -l n=1/s --time-column x", `no column "x"`},
 		{"replay - -l n=1/s --entity-column x", `no column "x"`},
 		{"replay - -l n=1/s --max-wait -1s", "--max-wait -1s is negative"},
 		{"replay - -l n=1/s --max-wait soon", "invalid argument"},
 		{"replay - -l n=1/s --store nowhere", "--store"},
 		{"replay - -l n=1/s --store dynamodb://x", "--store"},
+		{"replay - -l n=1/s --format xml", `--format "xml" is neither csv nor jsonl`},
+		{"replay - -l n=1/s --format jsonl --delimiter ;", "--delimiter and --columns are for CSV"},
+		{"replay - -l n=1/s --format jsonl --columns t,n", "--delimiter and --columns are for CSV"},
+		{"replay - -l n=1/s --delimiter ;;", `--delimiter ";;" is not one character`},
+		{`replay - -l n=1/s --delimiter "`, `is not one character`},
+		{"replay - -l n=1/s --delimiter \xff", `is not one character`},
+		{"replay - -l n=1/s --time-unit min", `--time-unit "min" is not s, ms, us or ns`},
 		{"replay - -l n=1/s --resource /", `--resource "/" is not`},
 	} {
 		r := zaelIn(trace, strings.Fields(c.args)...)
@@ -80,8 +87,10 @@ func TestFailures(t *testing.T) {
 	for _, c := range []struct{ args, trace, want string }{
 		{"replay - -l n=1/s", "t\nnow\n", "zael: standard input: line 2, column t: \"now\" is not a time"},
 		{"replay - -l n=1/s", "t\n2024-01-02\n2024-01-01\n", "use --sort"},
-		{"replay - -l n=1/s --entity-column t", "t\n2024-01-01 12:00\n", "is not 1 to 256 characters"},
-		{"replay - -l n=1/s", "", "no header"},
+		{"replay - -l n=1/s --entity-column u", "t,u\n2024-01-01,\n", "line 2, column u: the cell is empty: --skip-bad-rows"},
+		{"replay - -l n=1/s", "", "the file is empty"},
+		{"replay - -l n=1/s", "user,t\na,2024-01-01\n", "name the time column with --time-column; the columns are user, t"},
+		{"replay - -l n=1/s", "t\n1700158623979\n", "--time-unit ms would make it 2023-11-16T18:17:03Z"},
 		{"replay " + dir + " -l n=1/s", "", "is a directory"},
 		{"replay " + dir + "/none -l n=1/s", "", "no such file"},
 		{"replay - -l n=1/s --html " + dir + "/none/page.html", "t\n", "zael: writing " + dir + "/none/page.html: no such file or directory\n"},
@@ -201,6 +210,35 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// TestReplayForms reads what the flags say, and warns on standard error of what a
+// reader should know.
+func TestReplayForms(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		trace  string
+		args   []string
+		out    string // how it begins
+		warned string
+	}{
+		{"t§n\n0§4\n3540§5\n", []string{"--delimiter", "§"}, "2 requests in 59 min, ", ""},
+		{"t\tn\n0\t4\n1\t5\n", []string{"--delimiter", "tab"}, "2 requests in 1 s, ", ""},
+		{"0,4\n1,5\n", []string{"--columns", "t, n"}, "2 requests in 1 s, ", ""},
+		{"{\"t\":0,\"n\":4}\n{\"t\":3540000,\"n\":5}\n", []string{"--time-unit", "ms"}, "2 requests in 59 min, ", ""},
+		{"\n{\"t\":0,\"n\":4}\n{\"t\":3540000000,\"n\":5}\n", []string{"--format", "jsonl", "--time-unit", "us"}, "2 requests in 59 min, ", ""},
+		{"t,n\n0,4\n3540000,5\n", nil, "2 requests in 40 d 23 h, ", "the trace takes 40 d 23 h, with a request every 40 d 23 h on average, if its times are in s; --time-unit ms would make it 59 min"},
+		{"t,n\n0,4\n1,x\n", []string{"--skip-bad-rows"}, "1 request (and 1 bad row skipped) at 2025-01-01", "1 bad row skipped, the first: line 3, column n: \"x\" is not a number from 0 to 1000000000000000"},
+	} {
+		r := zaelIn(c.trace, append([]string{"replay", "-", "-l", "x=1/min", "-c", "x=n"}, c.args...)...)
+		warned := c.warned
+		if warned != "" {
+			warned = "zael: warning: standard input: " + warned + "\n"
+		}
+		if r.code != 0 || !strings.HasPrefix(r.out, "standard input: "+c.out) || r.err != warned {
+			t.Errorf("%v: got exit code %d, %q and on standard error %q, want %q and %q", c.args, r.code, r.out, r.err, c.out, warned)
+		}
+	}
+}
+
 // TestPageIsWhole: a page that was there stays until another is complete.
 func TestPageIsWhole(t *testing.T) {
 	t.Parallel()
@@ -273,7 +311,9 @@ func TestCompletion(t *testing.T) {
 		"replay --st":             "--store\t",
 		"replay --store m":        "memory:\n",
 		"replay --entity-column ": ":4\n", // no files
-		"replay ":                 "csv\n:8\n",
+		"replay ":                 "csv\ntsv\njsonl\nndjson\ngz\n:8\n",
+		"replay --format ":        "csv\njsonl\n",
+		"replay --time-unit ":     "s\nms\nus\nns\n",
 	} {
 		words := append([]string{"__complete"}, strings.Split(args, " ")...)
 		if r := zaelIn("", words...); r.code != 0 || !strings.Contains(r.out, want) {

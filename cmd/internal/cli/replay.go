@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -21,11 +22,16 @@ type replayCommand struct {
 	limits          *limitsValue
 	consume, settle []string
 	maxWait         time.Duration
+	format          string
+	delimiter       string
+	columns         string
 	timeColumn      string
+	timeUnit        string
 	entityColumn    string
 	resource        string
 	store           *string
 	sort            bool
+	skipBadRows     bool
 	json            *bool
 	html            string
 }
@@ -33,57 +39,72 @@ type replayCommand struct {
 func (a *app) replay() *cobra.Command {
 	var c replayCommand
 	cmd := &cobra.Command{
-		Use:   "replay FILE.csv",
+		Use:   "replay FILE",
 		Short: "Try limits on a trace of real traffic",
-		Long: `Replay runs each row of a CSV file through the limits, at the time that the row
-says, and reports what they would have done: what was admitted and refused, by
-which limit, how full the buckets were, how long requests would have waited, and
-the least burst and the least rate that would have refused nothing.
+		Long: `Replay sends each request of a trace through the limits, at the time recorded in
+the trace, and reports what the limits would have done: how many requests they
+would have admitted and refused, how full the buckets were, how long requests
+would have waited, and the smallest burst and rate that would have refused
+nothing. It needs no store and no waiting: a million requests take about a
+second.
 
-The first line of the file names the columns. Times are RFC 3339, or
-2006-01-02 15:04:05.999999999 (UTC where no zone is named), or Unix seconds, ms,
-µs or ns; numbers below 100,000,000 are seconds from the beginning of the trace,
-shown as if that were 2025-01-01. Rows must be in order of time, or sorted with
---sort. FILE may be - for standard input.
+The trace is CSV with a header, or JSON lines: one object a line, whose keys are
+the columns, with usage.tokens for a key of a nested object. Gzip is unpacked. "-"
+reads standard input. Requests must be in order of time; --sort sorts them.
 
-A request takes from all limits or from none. What it takes of a limit is the
-EXPR of --consume: a sum of columns and whole numbers. A limit that no --consume
-names takes 1 a request. With --settle a request that was admitted is settled to
-the second EXPR at the same instant, as a program does that takes an estimate
-and then learns the truth; amounts are then reported as settled.
+Times are dates or numbers. Dates are RFC 3339, 2006-01-02 15:04:05.999 or
+02/Jan/2006:15:04:05 -0700, in UTC unless they name a zone. Numbers are seconds,
+or what --time-unit says: Unix time, or, if the first is below 100,000,000 s, time
+since the beginning, which is then shown as 2025-01-01.
 
-Each limit's least burst is the one at its rate, and the least rate the one at
-its burst, that would have refused nothing if it were the only limit; from there
-up nothing is refused.`,
+Each request takes from all limits or from none: 1 from each limit, or the EXPR of
+--consume, a sum of columns and whole numbers. Fractions are rounded up, and empty
+cells count as 0. With --settle, an admitted request is settled to a second EXPR
+at once, as in a program that takes an estimate and then learns the real amount;
+the report then shows settled amounts.
+
+The smallest burst keeps the rate of the limit, and the smallest rate keeps its
+burst. Each is for that limit alone, and is exact.`,
 		Example: `  zael replay examples/azure_llm_code_2023.csv \
     --limit rpm=200/min --limit tpm=400000/min \
     --consume tpm=ContextTokens+GeneratedTokens
 
-  # Take the prompt, settle to the truth; callers wait up to 30 s.
+  # Take the prompt, then settle to the total; let requests wait up to 30 s.
   zael replay examples/azure_llm_code_2023.csv --limit 'tpm=400000/min burst 600000' \
     --consume tpm=ContextTokens --settle tpm=ContextTokens+GeneratedTokens \
-    --max-wait 30s --html report.html`,
+    --max-wait 30s --html report.html
+
+  # JSON lines from standard input, with times in milliseconds.
+  printf '%s\n' '{"ts":0,"usage":{"tokens":300}}' '{"ts":250,"usage":{"tokens":500}}' |
+    zael replay - --time-unit ms --limit tpm=600/min --consume tpm=usage.tokens`,
 		Args: oneFile,
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return []string{"csv"}, cobra.ShellCompDirectiveFilterFileExt
+			return []string{"csv", "tsv", "jsonl", "ndjson", "gz"}, cobra.ShellCompDirectiveFilterFileExt
 		},
 	}
 	c.limits = addLimits(cmd)
-	c.store = cmd.Flags().String("store", "memory:", "where the buckets are, as a `URL`; ZAEL_STORE has no effect here")
+	c.store = cmd.Flags().String("store", "memory:", "keep the buckets in the store at `URL`; ZAEL_STORE is ignored")
 	completeStore(cmd)
 	c.json = addJSON(cmd)
 	f := cmd.Flags()
-	f.StringArrayVarP(&c.consume, "consume", "c", nil, "what a request takes of a limit, `NAME=EXPR`; may be repeated (default 1)")
-	f.StringArrayVar(&c.settle, "settle", nil, "what it settles to, `NAME=EXPR`; may be repeated")
-	f.DurationVar(&c.maxWait, "max-wait", 0, "let requests wait in line so long, such as 30s")
-	f.StringVar(&c.timeColumn, "time-column", "", "`COLUMN` with the time (default: the first)")
-	f.StringVar(&c.entityColumn, "entity-column", "", "`COLUMN` with who is limited; each has buckets of its own (default: all rows share one)")
-	f.StringVar(&c.resource, "resource", replay.DefaultResource, "`NAME` of what is accessed")
-	f.BoolVar(&c.sort, "sort", false, "sort the rows by time first; keeps them in memory")
+	f.StringArrayVarP(&c.consume, "consume", "c", nil, "what a request takes from a limit, as `NAME=EXPR`; may be repeated (default 1)")
+	f.StringArrayVar(&c.settle, "settle", nil, "what an admitted request settles to, as `NAME=EXPR`; may be repeated")
+	f.DurationVar(&c.maxWait, "max-wait", 0, "let requests wait in line up to this long, such as 30s")
+	f.StringVar(&c.format, "format", "", "`FORMAT` of the file: csv or jsonl (default: jsonl if it begins with a brace)")
+	f.StringVar(&c.delimiter, "delimiter", "", "`CHAR` that separates columns, or tab (default: the first of , tab ; | found in the first line)")
+	f.StringVar(&c.columns, "columns", "", "`NAMES` of the columns, such as time,user,tokens, for CSV without a header")
+	f.StringVar(&c.timeColumn, "time-column", "", "`COLUMN` of the time (default: the first)")
+	f.StringVar(&c.timeUnit, "time-unit", "s", "`UNIT` of times that are numbers: s, ms, us or ns")
+	f.StringVar(&c.entityColumn, "entity-column", "", "`COLUMN` of the entity; each entity has buckets of its own (default: one for the whole trace)")
+	f.StringVar(&c.resource, "resource", replay.DefaultResource, "`NAME` of the resource")
+	f.BoolVar(&c.sort, "sort", false, "sort requests by time first, in memory")
+	f.BoolVar(&c.skipBadRows, "skip-bad-rows", false, "leave out rows that cannot be read, and report how many")
 	f.StringVar(&c.html, "html", "", "write a page with charts to `FILE`")
-	for _, flag := range []string{"consume", "settle", "max-wait", "time-column", "entity-column", "resource"} {
+	for _, flag := range []string{"consume", "settle", "max-wait", "delimiter", "columns", "time-column", "entity-column", "resource"} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
 	}
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{replay.FormatCSV, replay.FormatJSONLines}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("time-unit", cobra.FixedCompletions([]string{"s", "ms", "us", "ns"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
 		return a.runReplay(cmd.Context(), args[0], &c)
 	})
@@ -92,7 +113,7 @@ up nothing is refused.`,
 
 func oneFile(_ *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("name one CSV file; there are %d arguments", len(args))
+		return fmt.Errorf("name one file; there are %d arguments", len(args))
 	}
 	return nil
 }
@@ -107,9 +128,13 @@ func (c *replayCommand) options() (*replay.Options, error) {
 	}
 	o := &replay.Options{
 		Limits: *c.limits, MaxWait: c.maxWait,
-		TimeColumn: c.timeColumn, EntityColumn: c.entityColumn, Resource: c.resource, Sort: c.sort,
+		Format: c.format, TimeColumn: c.timeColumn, EntityColumn: c.entityColumn, Resource: c.resource,
+		Sort: c.sort, SkipBadRows: c.skipBadRows,
 	}
-	var err error
+	err := c.file(o)
+	if err != nil {
+		return nil, err
+	}
 	if o.Consume, err = c.amounts("--consume", c.consume); err != nil {
 		return nil, err
 	}
@@ -117,6 +142,48 @@ func (c *replayCommand) options() (*replay.Options, error) {
 		return nil, err
 	}
 	return o, nil
+}
+
+// file checks the flags that say how the file is read.
+func (c *replayCommand) file(o *replay.Options) error {
+	switch c.format {
+	case "", replay.FormatCSV:
+	case replay.FormatJSONLines:
+		if c.delimiter != "" || c.columns != "" {
+			return usagef("--delimiter and --columns are for CSV, not for --format jsonl")
+		}
+	default:
+		return usagef("--format %q is neither csv nor jsonl", c.format)
+	}
+	switch c.timeUnit {
+	case "s":
+		o.TimeUnit = time.Second
+	case "ms":
+		o.TimeUnit = time.Millisecond
+	case "us", "µs":
+		o.TimeUnit = time.Microsecond
+	case "ns":
+		o.TimeUnit = time.Nanosecond
+	default:
+		return usagef("--time-unit %q is not s, ms, us or ns", c.timeUnit)
+	}
+	switch c.delimiter {
+	case "":
+	case "tab", `\t`:
+		o.Delimiter = '\t'
+	default:
+		r, n := utf8.DecodeRuneInString(c.delimiter)
+		if n < len(c.delimiter) || r == utf8.RuneError || strings.ContainsRune("\"\r\n", r) {
+			return usagef("--delimiter %q is not one character, nor tab", c.delimiter)
+		}
+		o.Delimiter = r
+	}
+	if c.columns != "" {
+		for name := range strings.SplitSeq(c.columns, ",") {
+			o.Columns = append(o.Columns, strings.TrimSpace(name))
+		}
+	}
+	return nil
 }
 
 // amounts reads NAME=EXPR flags.
@@ -171,6 +238,9 @@ func (a *app) runReplay(ctx context.Context, file string, c *replayCommand) erro
 	p.done()
 	if err != nil {
 		return traceError(file, err)
+	}
+	for _, text := range report.Warnings {
+		fmt.Fprintf(a.err, "zael: warning: %s: %s\n", name(file), text)
 	}
 	if page != nil {
 		if err := report.WriteHTML(page, filepath.Base(name(file))); err != nil {
