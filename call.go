@@ -73,12 +73,21 @@ func (l *Limiter) takeMore(ctx context.Context, c *call) (at time.Time, err erro
 // this process, those of req are read again; without a req, or if that did not
 // help, the bucket's are adopted.
 func (l *Limiter) charge(ctx context.Context, c *call, now time.Time, maxWait time.Duration, req *Request) (at time.Time, err error) {
+	behind := false // the clock was, and has caught up
 	for range 4 {
 		at, err = l.once(ctx, c, now, maxWait)
+		if err == nil && maxWait > 0 { // for how long depends on the clock
+			at, _ = l.caughtUp(at)
+		}
 		if err == nil {
 			return at, nil
 		}
 		if errors.Is(err, ErrExceeded) {
+			if !behind {
+				if now, behind = l.caughtUp(now); behind {
+					continue
+				}
+			}
 			return at, c.exceeded(at, maxWait)
 		}
 		if !errors.Is(err, ErrStaleLimits) {

@@ -134,11 +134,15 @@ func (l *Limiter) unavailable(key Key, cause error) error {
 	if u, ok := errors.AsType[*UnavailableError](cause); ok {
 		cause = u.Cause
 	}
-	store := fmt.Sprintf("%T", l.store)
-	if s, ok := l.store.(fmt.Stringer); ok {
-		store = s.String()
+	return &UnavailableError{Cause: cause, Store: storeName(l.store), Entity: key.Entity, Resource: key.Resource}
+}
+
+// storeName returns a store's name for messages.
+func storeName(store any) string {
+	if s, ok := store.(fmt.Stringer); ok {
+		return s.String()
 	}
-	return &UnavailableError{Cause: cause, Store: store, Entity: key.Entity, Resource: key.Resource}
+	return fmt.Sprintf("%T", store)
 }
 
 // admitsUnavailable tells whether err is to be passed over: the store is

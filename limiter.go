@@ -58,9 +58,19 @@ type Config struct {
 	// Principal is who changes entities and limits, for the audit log.
 	Principal string
 
-	// Clock is the time, for tests and replays; nil is the wall clock. It
-	// decides about tokens and about ConfigTTL. Timeout and the sleep of
-	// Acquire run in real time. It is called concurrently.
+	// Clock is the time, for tests and replays. It decides about tokens and
+	// about ConfigTTL; Timeout and the sleep of Acquire run in real time. It is
+	// called concurrently.
+	//
+	// Nil is the wall clock. Where that is behind the latest instant that the
+	// store has seen, as after it was set back, the Limiter goes on from there
+	// at nine tenths of the pace until the wall clock has caught up; see
+	// InstantStore.
+	//
+	// A Clock is taken as it is. A process whose Clock is ahead starves the
+	// others for the difference: they find the buckets that it uses emptier by
+	// what refills in that time. Only Limiters without a Clock follow it, by a
+	// day at most, on stores that are an InstantStore.
 	Clock func() time.Time
 
 	// CloseStore has the Limiter's Close close the store too, if that has a
@@ -100,6 +110,7 @@ type Limiter struct {
 	ttl       time.Duration
 	principal string
 	now       func() time.Time
+	clock     *clock // behind now; nil if that is Config.Clock, or the store has a clock of its own
 
 	breaker   *gobreaker.CircuitBreaker[struct{}]
 	lastCause atomic.Pointer[error] // of the failure that the breaker saw last
@@ -118,8 +129,14 @@ type closer interface {
 }
 
 // New makes a Limiter on a store. The store stays the caller's to close, unless
-// config has CloseStore. Errors are *ValidationErrors.
+// config has CloseStore. Errors are *ValidationErrors; without a Config.Clock one
+// of them says that the wall clock is more than a day behind an instant that the
+// store has seen.
 func New(store Store, config *Config) (*Limiter, error) {
+	return newLimiter(store, config, &machine{time.Now()})
+}
+
+func newLimiter(store Store, config *Config, source timeSource) (*Limiter, error) {
 	if store == nil {
 		return nil, invalid("store", nil, "is nil: use memstore.New(nil) or another store")
 	}
@@ -142,7 +159,14 @@ func New(store Store, config *Config) (*Limiter, error) {
 		parents:   newCache[string, Entity](cachedConfigs),
 	}
 	if l.now == nil {
-		l.now = newClock().now
+		l.now = time.Now
+		if instants, ok := store.(InstantStore); ok {
+			var err error
+			if l.clock, err = newClock(source, instants); err != nil {
+				return nil, err
+			}
+			l.now = l.clock.now
+		}
 	}
 	l.local, _ = store.(LocalStore)
 	l.entities, _ = store.(EntityStore)

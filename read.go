@@ -83,6 +83,9 @@ func (l *Limiter) look(ctx context.Context, q Query, amounts Amounts, show func(
 	if err != nil {
 		return err
 	}
+	if later, behind := l.caughtUp(now); behind {
+		at = later
+	}
 	instant, err := instantOf(at)
 	if err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 
 // A Store keeps buckets, and by further roles found by type assertion
 // ([EntityStore], [LimitStore], [Applier], [CapacityReader], [UsageStore], [AuditStore],
-// [LocalStore]) what else a Limiter can work with. Package storetest checks
+// [InstantStore], [LocalStore]) what else a Limiter can work with. Package storetest checks
 // every sentence of their comments.
 //
 // What holds for all roles: all methods may be called concurrently. Time comes
@@ -94,6 +94,20 @@ type LocalStore interface {
 
 	// AdjustLocal is Adjust in the same way.
 	AdjustLocal(now time.Time, debits []Debit) (at time.Time, answered bool, err error)
+}
+
+// An InstantStore counts by its callers' clocks and remembers how late it is by
+// them. A Limiter without a Config.Clock goes on from there where the wall clock
+// is behind, because it was set back, so that tokens go on refilling. A store
+// that counts by an engine's clock is told the wall clock as it is, and lacks
+// the role.
+type InstantStore interface {
+	// LatestInstant returns the latest now of Take and Adjust that the store
+	// knows of, by any process; the zero Time if there is none. It may be up to
+	// a second earlier than the latest one that this store was given, but not
+	// earlier than the last change of a bucket that this store has since taken
+	// from, refused or read. It does no I/O.
+	LatestInstant() time.Time
 }
 
 // An EntityStore keeps entities. Each change and its audit event are one step.

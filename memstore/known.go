@@ -60,6 +60,9 @@ func (s *Store) takeKnown(at bucket.Instant, maxWait time.Duration, debit *zael.
 			charges[i].State, charges[i].Receipt = entries[i].state(), bucket.Receipt{}
 		}
 	}
+	if r.latest > at {
+		s.see(r.latest)
+	}
 	owed := sh.owed(0)
 	sh.mu.Unlock()
 	if owed > 0 {

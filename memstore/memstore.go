@@ -38,6 +38,7 @@ const shardBits = 8
 type Store struct {
 	seed   maphash.Seed
 	max    int64
+	latest atomic.Int64 // bucket.Instant, see LatestInstant; 0 if there is none
 	count  atomic.Int64 // of buckets
 	cursor atomic.Uint32
 	usage  *usage // nil: not counted
@@ -47,6 +48,7 @@ type Store struct {
 
 var (
 	_ zael.Store          = (*Store)(nil)
+	_ zael.InstantStore   = (*Store)(nil)
 	_ zael.LocalStore     = (*Store)(nil)
 	_ zael.EntityStore    = (*Store)(nil)
 	_ zael.LimitStore     = (*Store)(nil)
@@ -107,6 +109,7 @@ func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.De
 	if err != nil {
 		return now, true, err
 	}
+	s.pass(instant)
 	if len(debits) == 1 && s.usage == nil {
 		switch s.takeKnown(instant, maxWait, &debits[0]) {
 		case taken:
@@ -130,6 +133,7 @@ func (s *Store) AdjustLocal(now time.Time, debits []zael.Debit) (at time.Time, a
 	if err != nil {
 		return now, true, err
 	}
+	s.pass(instant)
 	return now, true, s.do(call{now: now, at: instant}, debits)
 }
 
@@ -149,6 +153,11 @@ func (s *Store) do(c call, debits []zael.Debit) error {
 		places := s.lock(buf[:0], debits)
 		read(places, debits)
 		fresh, err := s.apply(c, places, debits)
+		for i := range places {
+			if r := places[i].record; r != nil && r.latest > c.at {
+				s.see(r.latest)
+			}
+		}
 		owed := places[0].shard.owed(fresh)
 		s.unlock(places)
 		if err != nil && again && errors.Is(err, errFull) && s.makeRoom(c.at) {
@@ -176,6 +185,37 @@ func (s *Store) apply(c call, places []place, debits []zael.Debit) (fresh int, e
 	return fresh, err
 }
 
+// passEvery is how far Store.latest may lag behind: callers of all processors
+// would otherwise write it with each call.
+const passEvery = int64(time.Millisecond)
+
+// pass notes the instant of a call.
+func (s *Store) pass(at bucket.Instant) {
+	if latest := s.latest.Load(); latest == 0 || int64(at)-passEvery > latest {
+		s.see(at)
+	}
+}
+
+// see notes an instant, if it is the latest.
+func (s *Store) see(at bucket.Instant) {
+	for {
+		latest := s.latest.Load()
+		next := int64(bucket.Latest(bucket.Instant(latest), at))
+		if next == latest || s.latest.CompareAndSwap(latest, next) {
+			return
+		}
+	}
+}
+
+// LatestInstant implements zael.InstantStore.
+func (s *Store) LatestInstant() time.Time {
+	latest := s.latest.Load()
+	if latest == 0 {
+		return time.Time{}
+	}
+	return bucket.Instant(latest).Time()
+}
+
 func instantOf(now time.Time) (bucket.Instant, error) {
 	at, err := bucket.At(now)
 	if err != nil {
@@ -197,6 +237,7 @@ func (s *Store) Buckets(_ context.Context, now time.Time, keys []zael.Key) (time
 		buckets[i] = zael.Bucket{Key: key}
 		if r := sh.table.find(h, key); r != nil {
 			buckets[i].Limits = r.states()
+			s.see(r.latest)
 		}
 		sh.mu.Unlock()
 	}

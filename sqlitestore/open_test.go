@@ -81,9 +81,9 @@ func TestOpenRefuses(t *testing.T) {
 		{"a newer one", func(t *testing.T, _ string) string {
 			t.Helper()
 			path := made(t)
-			run(t, path, "PRAGMA user_version = 2")
+			run(t, path, "PRAGMA user_version = 3")
 			return path
-		}, "made by a newer zael (version 2 of the tables, this one knows 1): update this program"},
+		}, "made by a newer zael (version 3 of the tables, this one knows 2): update this program"},
 		{"an unknown version", func(t *testing.T, _ string) string {
 			t.Helper()
 			path := made(t)

@@ -100,6 +100,9 @@ func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 				return err
 			}
 			buckets[i] = zael.Bucket{Key: k, Limits: r.states()}
+			if len(r.Limits) > 0 {
+				s.latest.see(r.Latest)
+			}
 		}
 		return nil
 	})

@@ -13,7 +13,7 @@ const (
 
 	// schemaVersion is the version of the tables below. A program opens files
 	// of its own version only.
-	schemaVersion = 1
+	schemaVersion = 2
 )
 
 // schema is what a new file is made of.
@@ -24,11 +24,15 @@ const (
 //
 //nolint:gochecknoglobals // a constant table
 var schema = []string{
-	// full is the latest instant at which a bucket that was forgotten had been
-	// full, in ns after 2025: to an older clock a missing bucket is as full as
-	// it was then.
-	`CREATE TABLE forgotten (id INTEGER PRIMARY KEY CHECK (id = 1), full_at INTEGER NOT NULL) STRICT`,
-	`INSERT INTO forgotten VALUES (1, -9223372036854775808)`,
+	// One row, or none, of instants in ns after 2025, each 0 if there is none.
+	// latest is the latest one of a call; it may lag by a second. forgotten is
+	// the latest at which a deleted bucket was full: by an older clock, a missing
+	// bucket is as full as it was then.
+	`CREATE TABLE instants (
+		id        INTEGER PRIMARY KEY CHECK (id = 1),
+		latest    INTEGER NOT NULL,
+		forgotten INTEGER NOT NULL
+	) STRICT`,
 
 	// A bucket and the usage of the hour in which it was last used: an acquire
 	// changes one row. The usage moves to its own table when the bucket is used
@@ -93,39 +97,49 @@ var schema = []string{
 	`CREATE INDEX audit_entity ON audit (entity, time)`,
 }
 
-// prepareFile opens the file for writing, and makes the tables if it is new.
-func prepareFile(ctx context.Context, name string, sync Synchronous) (*conn, error) {
+// prepareFile opens the file for writing, makes the tables if it is new, and
+// returns the instants that it keeps.
+func prepareFile(ctx context.Context, name string, sync Synchronous) (*conn, instants, error) {
 	c, err := openConn(name)
 	if err != nil {
-		return nil, err
+		return nil, instants{}, err
 	}
-	err = func() error {
-		if err := c.script("PRAGMA busy_timeout = 0"); err != nil {
-			return err
-		}
-		isNew := false
-		err := retry(ctx, func() (err error) {
-			isNew, err = recognize(c) // before anything is written to a file of somebody else's
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		if err := tune(ctx, c, sync); err != nil {
-			return err
-		}
-		if isNew {
-			err = retry(ctx, func() error { return create(c) })
-		} else {
-			err = retry(ctx, func() error { return c.script("UPDATE forgotten SET full_at = full_at") }) // can it be written?
-		}
-		return err
-	}()
+	file, err := c.prepareFile(ctx, sync)
 	if err != nil {
 		_ = c.close()
-		return nil, err
+		return nil, instants{}, err
 	}
-	return c, nil
+	return c, file, nil
+}
+
+func (c *conn) prepareFile(ctx context.Context, sync Synchronous) (file instants, err error) {
+	if err := c.script("PRAGMA busy_timeout = 0"); err != nil {
+		return file, err
+	}
+	isNew := false
+	err = retry(ctx, func() (err error) {
+		isNew, err = recognize(c) // before anything is written to a file of another program
+		return err
+	})
+	if err != nil {
+		return file, err
+	}
+	if err := tune(ctx, c, sync); err != nil {
+		return file, err
+	}
+	if isNew {
+		err = retry(ctx, func() error { return create(c) })
+	} else {
+		err = retry(ctx, func() error { return c.script("UPDATE instants SET latest = latest") }) // can it be written?
+	}
+	if err != nil {
+		return file, err
+	}
+	err = retry(ctx, func() (err error) {
+		file, err = readInstants(c)
+		return err
+	})
+	return file, err
 }
 
 // recognize tells whether the file is new. It refuses one that is not zael's,

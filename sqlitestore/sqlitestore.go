@@ -94,6 +94,7 @@ const readers = 4
 type Store struct {
 	path   string
 	queue  queue
+	latest latest
 	ops    sync.Pool // of *op
 	writer *writer
 	pool   *sql.DB
@@ -101,6 +102,7 @@ type Store struct {
 
 var (
 	_ zael.Store          = (*Store)(nil)
+	_ zael.InstantStore   = (*Store)(nil)
 	_ zael.EntityStore    = (*Store)(nil)
 	_ zael.LimitStore     = (*Store)(nil)
 	_ zael.Applier        = (*Store)(nil)
@@ -126,7 +128,7 @@ func Open(ctx context.Context, path string, config *Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := prepareFile(ctx, name, cfg.Synchronous)
+	c, file, err := prepareFile(ctx, name, cfg.Synchronous)
 	if err != nil {
 		return nil, openError(path, err)
 	}
@@ -137,7 +139,8 @@ func Open(ctx context.Context, path string, config *Config) (*Store, error) {
 	}
 	s := &Store{path: path, pool: pool}
 	s.queue.init()
-	s.writer = newWriter(c, &s.queue, cfg.Retention)
+	s.latest.see(file.latest)
+	s.writer = newWriter(c, &s.queue, cfg.Retention, &s.latest)
 	go func() {
 		s.writer.run()
 		_ = pool.Close() // of connections that only read

@@ -78,9 +78,9 @@ func (t *txn) sweepRows(query string, bound int64, n int, full bucket.Instant) (
 		}
 		forgot = forgot || gone
 	}
-	if forgot && full > t.forgotten {
-		t.forgotten = bucket.Latest(t.forgotten, full)
-		if _, err := t.exec("UPDATE forgotten SET full_at = ?", int64(t.forgotten)); err != nil {
+	if forgot && full > t.file.forgotten {
+		t.file.forgotten = bucket.Latest(t.file.forgotten, full)
+		if err := t.keepInstants(); err != nil {
 			return 0, err
 		}
 	}

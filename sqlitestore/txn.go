@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
-	"github.com/zeroae/zael/bucket"
 )
 
 // cachedRows is how many buckets each of the two generations of the cache has.
@@ -23,15 +22,16 @@ type txn struct {
 	rows, older map[zael.Key]*row // what is known: used lately, and before that
 	dirty       []*row
 	tallies     map[tallyKey]*tally // usage that no row carries
-	forgotten   bucket.Instant      // see schema
+	file        instants
+	seen        *latest // of the Store
 	buf         []byte
 
 	calls int // since the last sweep
 	owed  int // rows that a sweep has to look at
 }
 
-func (t *txn) init(c *conn, retention time.Duration) {
-	t.conn, t.retention = c, retention
+func (t *txn) init(c *conn, retention time.Duration, seen *latest) {
+	t.conn, t.retention, t.seen = c, retention, seen
 	t.version = -1
 	t.tallies = map[tallyKey]*tally{}
 	t.forget()
@@ -57,11 +57,11 @@ func (t *txn) look() (foreign bool, err error) {
 	}
 	foreign = t.version >= 0
 	t.forget()
-	forgotten, err := t.conn.number("SELECT full_at FROM forgotten")
-	if err != nil {
+	if t.file, err = readInstants(t.conn); err != nil {
 		return foreign, err
 	}
-	t.forgotten, t.version = bucket.Instant(forgotten), version
+	t.seen.see(t.file.latest)
+	t.version = version
 	return foreign, nil
 }
 

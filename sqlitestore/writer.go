@@ -37,9 +37,9 @@ type writer struct {
 	closeErr error
 }
 
-func newWriter(c *conn, q *queue, retention time.Duration) *writer {
+func newWriter(c *conn, q *queue, retention time.Duration, seen *latest) *writer {
 	w := &writer{queue: q, timer: time.NewTimer(time.Hour), done: make(chan struct{})}
-	w.txn.init(c, retention)
+	w.txn.init(c, retention, seen)
 	return w
 }
 
@@ -146,7 +146,7 @@ func (w *writer) perform() error {
 	if foreign {
 		w.rival = time.Now()
 	}
-	oldest := bucket.MaxInstant
+	oldest, newest := bucket.MaxInstant, -bucket.MaxInstant
 	calls := 0
 	for _, o := range w.batch {
 		var fatal error
@@ -165,7 +165,8 @@ func (w *writer) perform() error {
 		}
 		if o.kind != changes {
 			calls++
-			oldest = min(oldest, o.at)
+			oldest, newest = min(oldest, o.at), max(newest, o.at)
+			w.seeBuckets(o)
 		}
 	}
 	if err := w.flush(); err != nil {
@@ -174,7 +175,11 @@ func (w *writer) perform() error {
 	if calls == 0 {
 		return nil
 	}
-	return w.sweep(calls, oldest)
+	w.seen.see(newest)
+	if err := w.sweep(calls, oldest); err != nil {
+		return err
+	}
+	return w.keepLatest(newest)
 }
 
 // changed does an op of kind changes.

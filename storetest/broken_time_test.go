@@ -53,6 +53,18 @@ func brokenTimes() []brokenStore {
 			fails: []string{"BucketStore/a take charges every limit"},
 		},
 		{
+			name:  "the latest instant is that of any call",
+			make:  method(func(o *override, good *reference) { o.latest = func() time.Time { return good.latest.Time() } }),
+			fails: []string{"InstantStore/the latest instant is one that the store was given"},
+		},
+		{
+			name: "the latest instant is in whole seconds",
+			make: method(func(o *override, good *reference) {
+				o.latest = func() time.Time { return good.LatestInstant().Truncate(time.Second) }
+			}),
+			fails: []string{"InstantStore/the latest instant is not before the last change of a bucket"},
+		},
+		{
 			name: "full buckets are forgotten with the instant",
 			make: step(func(s *reference) {
 				s.after = func(s *reference, at bucket.Instant) { forget(s, at) }

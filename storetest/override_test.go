@@ -15,6 +15,7 @@ type override struct {
 	take        func(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error)
 	adjust      func(ctx context.Context, now time.Time, debits []zael.Debit) (time.Time, error)
 	buckets     func(ctx context.Context, now time.Time, keys []zael.Key) (time.Time, []zael.Bucket, error)
+	latest      func() time.Time
 	localAdjust func(now time.Time, debits []zael.Debit) (time.Time, bool, error)
 	local       func(now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, bool, error)
 	create      func(ctx context.Context, e zael.Entity, event zael.AuditEvent) error
@@ -37,7 +38,7 @@ func overridden(change func(o *override, good *reference)) *override {
 	good := newReference()
 	o := &override{
 		reference: good,
-		take:      good.Take, adjust: good.Adjust, buckets: good.Buckets,
+		take:      good.Take, adjust: good.Adjust, buckets: good.Buckets, latest: good.LatestInstant,
 		local:       func(now time.Time, _ time.Duration, _ []zael.Debit) (time.Time, bool, error) { return now, false, nil },
 		localAdjust: func(now time.Time, _ []zael.Debit) (time.Time, bool, error) { return now, false, nil },
 		create:      good.CreateEntity, entities: good.Entities, remove: good.DeleteEntity, children: good.Children,
@@ -59,6 +60,8 @@ func (o *override) Adjust(ctx context.Context, now time.Time, debits []zael.Debi
 func (o *override) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (time.Time, []zael.Bucket, error) {
 	return o.buckets(ctx, now, keys)
 }
+
+func (o *override) LatestInstant() time.Time { return o.latest() }
 
 func (o *override) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, bool, error) {
 	return o.local(now, maxWait, debits)

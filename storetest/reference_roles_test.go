@@ -13,6 +13,7 @@ import (
 )
 
 var (
+	_ zael.InstantStore   = (*reference)(nil)
 	_ zael.LocalStore     = (*reference)(nil)
 	_ zael.EntityStore    = (*reference)(nil)
 	_ zael.LimitStore     = (*reference)(nil)

@@ -20,6 +20,7 @@ type reference struct {
 	mu       sync.Mutex
 	births   uint64
 	latest   bucket.Instant // that was ever seen
+	noted    time.Time      // the latest instant of Take and Adjust
 	swept    bucket.Instant // what was forgotten was full then
 	buckets  map[zael.Key]*record
 	usage    map[usageKey]zael.UsageRecord
@@ -90,6 +91,19 @@ func (s *reference) at(now time.Time) (bucket.Instant, error) {
 	return s.instant(s, at), nil
 }
 
+// note notes the instant of a Take or Adjust.
+func (s *reference) note(now time.Time) {
+	if now.After(s.noted) {
+		s.noted = now
+	}
+}
+
+func (s *reference) LatestInstant() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.noted
+}
+
 // record is a bucket; one that is not kept yet if there is none.
 func (s *reference) record(k zael.Key) *record {
 	if r := s.buckets[s.key(k)]; r != nil {
@@ -125,6 +139,7 @@ func (s *reference) Take(ctx context.Context, now time.Time, maxWait time.Durati
 	if err != nil {
 		return now, err
 	}
+	s.note(now)
 	for _, d := range debits {
 		r := s.record(d.Key)
 		for _, c := range d.Charges {
@@ -199,6 +214,7 @@ func (s *reference) Adjust(ctx context.Context, now time.Time, debits []zael.Deb
 	if err != nil {
 		return now, err
 	}
+	s.note(now)
 	changed := make([]*record, len(debits))
 	for i, d := range debits {
 		old := s.record(d.Key)

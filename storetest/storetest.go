@@ -39,6 +39,7 @@ type Role string
 
 // The roles beside zael.BucketStore, which every store has.
 const (
+	InstantStore   Role = "InstantStore"
 	LocalStore     Role = "LocalStore"
 	EntityStore    Role = "EntityStore"
 	LimitStore     Role = "LimitStore"
@@ -113,6 +114,7 @@ type group struct {
 func groups() []group {
 	return []group{
 		{bucketStore, bucketChecks()},
+		{InstantStore, instantChecks()},
 		{LocalStore, localChecks()},
 		{EntityStore, entityChecks()},
 		{LimitStore, limitChecks()},
@@ -159,6 +161,8 @@ func missing(ctx context.Context, store zael.Store, role Role) error {
 	var has bool
 	var err error // of a first question
 	switch role {
+	case InstantStore:
+		_, has = store.(zael.InstantStore)
 	case LocalStore:
 		_, has = store.(zael.LocalStore)
 	case EntityStore:
