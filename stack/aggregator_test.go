@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
@@ -43,8 +42,6 @@ func TestFunctionCountsUsage(t *testing.T) {
 	code, architecture := aggregator(t)
 	name := newName()
 	s := emulated(t, name)
-	// The emulator's LATEST is not the moment of the creation.
-	s.SetTemplate(strings.Replace(stack.Template(), "StartingPosition: LATEST", "StartingPosition: TRIM_HORIZON", 1))
 	apply(t, s, stack.Change{Options: &stack.Options{Architecture: architecture}, Code: code}, stack.Created)
 
 	l, err := opened(t, stack.Config{Name: name, Store: dynamostore.Config{Namespace: "tenant"}})

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/dynamostore"
 )
 
 // A Change is what Apply is to bring about.
@@ -169,6 +170,9 @@ func (s *Stack) applyOnce(ctx context.Context, c *Change) (*Result, error) {
 
 // create makes the stack.
 func (s *Stack) create(ctx context.Context, c *Change) (*Result, error) {
+	if err := s.refuseTable(ctx, nil); err != nil {
+		return nil, err
+	}
 	w, err := s.desired(ctx, c, nil)
 	if err != nil {
 		return nil, err
@@ -196,6 +200,28 @@ func (s *Stack) create(ctx context.Context, c *Change) (*Result, error) {
 		return nil, watching.failure("create", d, "")
 	}
 	return s.result(ctx, c, d, Created, nil)
+}
+
+// refuseTable returns an error if the table exists although the stack, nil for none, has
+// nothing in it: CloudFormation would begin, fail at the table, and take back the rest.
+func (s *Stack) refuseTable(ctx context.Context, d *snapshot) error {
+	_, err := s.readRecord(ctx)
+	switch {
+	case errors.Is(err, dynamostore.ErrNoTable) || isDenied(err):
+		return nil
+	case err != nil && !hasCode(err, "ValidationException"): // which is the answer of a table with other keys
+		return err
+	}
+	now, err := s.describe(ctx, s.name)
+	if err != nil {
+		return err
+	}
+	if d == nil && now != nil || d != nil && !d.sameAs(now) {
+		return errStale // another program has made both
+	}
+	return &Error{Op: "create", Stack: s.name, Reason: "there is a table " + s.name + " already that no stack made, but `zael table create` or another program, " +
+		"and CloudFormation does not take it over: use another name, or delete the table with all that is in it, " +
+		"by `aws dynamodb delete-table --region " + s.region + " --table-name " + s.name + "`"}
 }
 
 // update brings a stack to what c says.

@@ -103,6 +103,9 @@ func (s *Stack) newChangeSet(ctx context.Context, c *Change, d *snapshot) (*chan
 	set := &changeSet{s: s, by: c.By, stack: d, purpose: d.purpose(), name: requestToken()}
 	deployed := d
 	if set.purpose.kind == types.ChangeSetTypeCreate {
+		if err := s.refuseTable(ctx, d); err != nil {
+			return nil, err
+		}
 		deployed = nil
 	}
 	var err error

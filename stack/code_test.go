@@ -154,7 +154,7 @@ func deploy(t *testing.T, b *bucketKeeper, c stack.Change) error {
 	t.Helper()
 	all := steps(describes(fakeName, nil), creation(idOne))
 	f := scripted(t, all...)
-	s := stack.NewFake(fakeName, f, b, b, dynamofake.New())
+	s := stack.NewFake(fakeName, f, b, b, f.table(dynamofake.New()))
 	c.Options = &stack.Options{}
 	_, err := s.Apply(t.Context(), c)
 	if err != nil {

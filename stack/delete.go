@@ -1,9 +1,9 @@
 package stack
 
 import (
-	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
@@ -17,8 +17,9 @@ type Deletion struct {
 }
 
 // Delete deletes the stack with its table and all that is in it, and returns when
-// that is done, or ctx is. A stack that is missing is fine. An *Error says why it
-// failed: also that the stack is protected, or another program's.
+// that is done, or ctx is. A stack that is missing is no error. An *Error says why it
+// failed, and before anything is deleted that the stack is protected, is another
+// program's, or has policies that somebody else uses.
 func (s *Stack) Delete(ctx context.Context, how *Deletion) error {
 	if how == nil {
 		how = new(Deletion)
@@ -41,7 +42,12 @@ func (s *Stack) Delete(ctx context.Context, how *Deletion) error {
 			}
 			continue
 		}
-		switch err := cmp.Or(s.refuseForeign(ctx, d), s.refuseProtected(d)); {
+		for _, refuse := range []func(context.Context, *snapshot) error{s.refuseForeign, s.refuseProtected, s.refuseAttached} {
+			if err = refuse(ctx, d); err != nil {
+				break
+			}
+		}
+		switch {
 		case isGone(err):
 			continue
 		case err != nil:
@@ -80,7 +86,7 @@ func (s *Stack) refuseForeign(ctx context.Context, d *snapshot) error {
 }
 
 // refuseProtected returns an error for a stack that is protected from deletion.
-func (s *Stack) refuseProtected(d *snapshot) error {
+func (s *Stack) refuseProtected(_ context.Context, d *snapshot) error {
 	reason := "it is protected from deletion: "
 	switch {
 	case d.updatable() && (d.protected || d.params[paramDeletionProtection] == "true"):
@@ -121,6 +127,9 @@ func (s *Stack) deleteID(ctx context.Context, d *snapshot, how *Deletion) error 
 		return nil
 	}
 	advice := "remove the cause and delete again"
+	if slices.ContainsFunc(w.events, func(e Event) bool { return e.Failed() && e.Type == managedPolicyType }) {
+		advice = "detach the policy from the roles, users and groups that have it, and delete again"
+	}
 	if after.params[paramDeletionProtection] == "true" {
 		advice += ". The table may be protected: `aws dynamodb update-table --no-deletion-protection-enabled --table-name " + s.name + "`"
 	}

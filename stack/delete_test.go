@@ -9,6 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"github.com/zeroae/zael/stack"
 )
@@ -170,4 +172,88 @@ func TestSpellingsOfTrueAndFalse(t *testing.T) {
 	if err == nil {
 		t.Error("Delete: got nil, want that it is protected")
 	}
+}
+
+// A users is IAM as far as it knows who uses a policy.
+type users struct {
+	of  map[string]*iam.ListEntitiesForPolicyOutput // by ARN
+	err error
+}
+
+func (u users) ListEntitiesForPolicy(_ context.Context, in *iam.ListEntitiesForPolicyInput, _ ...func(*iam.Options)) (*iam.ListEntitiesForPolicyOutput, error) {
+	out := u.of[aws.ToString(in.PolicyArn)]
+	if out == nil {
+		out = new(iam.ListEntitiesForPolicyOutput)
+	}
+	return out, u.err
+}
+
+// IAM does not delete a policy that somebody uses, and CloudFormation would find that out
+// when the function is gone. So nothing is begun.
+func TestDeleteRefusesPoliciesInUse(t *testing.T) {
+	t.Parallel()
+	const acquire, read = "arn:aws:iam::123456789012:policy/acquire", "arn:aws:iam::123456789012:policy/read"
+	ours := complete(idOne, types.StackStatusCreateComplete, bare())
+	ours.outputs = map[string]string{"AcquirePolicyArn": acquire, "ReadPolicyArn": read}
+	begin := []step{describes(fakeName, ours), template(stack.Template())}
+	used := map[string]*iam.ListEntitiesForPolicyOutput{
+		acquire: {PolicyRoles: []iamtypes.PolicyRole{{RoleName: aws.String("app")}}, PolicyUsers: []iamtypes.PolicyUser{{UserName: aws.String("bob")}}},
+		read:    {PolicyGroups: []iamtypes.PolicyGroup{{GroupName: aws.String("ops")}}},
+	}
+	err := fake(t, begin...).SetIAM(users{of: used}).Delete(t.Context(), nil)
+	var e *stack.Error
+	if !errors.As(err, &e) || e.Op != "delete" {
+		t.Fatalf("Delete: got %v, want a *stack.Error of the deletion", err)
+	}
+	contains(t, "reason", e.Reason, "Nothing was deleted",
+		"`aws iam detach-role-policy --role-name app --policy-arn "+acquire+"`", "`aws iam detach-user-policy --user-name bob --policy-arn "+acquire+"`",
+		"`aws iam detach-group-policy --group-name ops --policy-arn "+read+"`")
+
+	// Nobody uses them, or the caller may not ask: CloudFormation is asked.
+	for name, u := range map[string]users{
+		"unused": {}, "denied": {err: answered("AccessDenied", "no")}, "gone": {err: answered("NoSuchEntity", "no")},
+	} {
+		if err := fake(t, steps(begin, deletion(idOne))...).SetIAM(u).Delete(t.Context(), nil); err != nil {
+			t.Errorf("Delete, %s: got %v, want nil", name, err)
+		}
+	}
+	if err := fake(t, begin...).SetIAM(users{err: errors.New("away")}).Delete(t.Context(), nil); err == nil {
+		t.Error("Delete while IAM is away: got nil, want its error")
+	}
+	// One that was attached meanwhile is told when CloudFormation has failed.
+	failed := says(2, "AcquirePolicy", "DELETE_FAILED", "Cannot delete a policy attached to entities.")
+	failed.ResourceType = aws.String("AWS::IAM::ManagedPolicy")
+	err = fake(t, steps(begin, events(idOne), step{call: "DeleteStack"}, describes(idOne, complete(idOne, types.StackStatusDeleteFailed, bare())),
+		events(idOne, says(3, fakeName, "DELETE_FAILED", ""), failed))...).SetIAM(users{}).Delete(t.Context(), nil)
+	if !errors.As(err, &e) {
+		t.Fatalf("Delete: got %v, want a *stack.Error of the deletion", err)
+	}
+	contains(t, "reason", e.Reason, "Cannot delete a policy", "detach the policy")
+}
+
+// The emulator knows who uses a policy too.
+func TestDeleteRefusesPoliciesInUseOnTheEmulator(t *testing.T) {
+	t.Parallel()
+	s := emulated(t, newName())
+	r := apply(t, s, stack.Change{Options: bare()}, stack.Created)
+	c := iam.NewFromConfig(configOf(t, emulator.Endpoint(t)))
+	user, policy := aws.String(newName()), aws.String(r.Outputs["ReadPolicyArn"])
+	if _, err := c.CreateUser(t.Context(), &iam.CreateUserInput{UserName: user}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.AttachUserPolicy(t.Context(), &iam.AttachUserPolicyInput{UserName: user, PolicyArn: policy}); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Delete(t.Context(), nil)
+	if err == nil {
+		t.Fatal("Delete: got nil, want that the policy is in use")
+	}
+	contains(t, "error", err.Error(), "detach-user-policy --user-name "+*user)
+	if st := status(t, s, nil); st.Status != "CREATE_COMPLETE" {
+		t.Errorf("status: got %s, want CREATE_COMPLETE as before", st.Status)
+	}
+	if _, err := c.DetachUserPolicy(t.Context(), &iam.DetachUserPolicyInput{UserName: user, PolicyArn: policy}); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, s)
 }

@@ -40,7 +40,7 @@ func TestLife(t *testing.T) {
 	}
 	for _, name := range []string{
 		"TableName", "TableArn", "StreamArn", "AggregatorName", "AggregatorArn", "DeadLettersUrl", "DeadLettersArn", "DeadLettersAlarmArn",
-		"ErrorsAlarmArn", "DurationAlarmArn", "IteratorAgeAlarmArn", "ReadThrottleAlarmArn", "WriteThrottleAlarmArn",
+		"ErrorsAlarmArn", "DurationAlarmArn", "IteratorAgeAlarmArn", "ReadThrottleAlarmArn", "WriteThrottleAlarmArn", "IndexReadThrottleAlarmArn", "IndexWriteThrottleAlarmArn",
 		"AcquirePolicyArn", "AdminPolicyArn", "ReadPolicyArn", "LogGroupName", "AggregatorRoleArn",
 	} {
 		if r.Outputs[name] == "" {

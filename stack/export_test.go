@@ -39,6 +39,9 @@ func (s *Stack) SetTemplate(text string) *Stack { s.template = text; return s }
 // SetVersion makes the program another one.
 func (s *Stack) SetVersion(v string) *Stack { s.version = v; return s }
 
+// SetIAM makes the service that knows who uses policies another one.
+func (s *Stack) SetIAM(c iamClient) *Stack { s.iam = c; return s }
+
 // Quick looks often at what CloudFormation does.
 func (s *Stack) Quick() *Stack {
 	s.minPause, s.maxPause = 10*time.Millisecond, 50*time.Millisecond

@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	dynamodbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
 
 	"github.com/zeroae/zael/stack"
@@ -29,6 +31,8 @@ type script struct {
 	t     *testing.T
 	mu    sync.Mutex
 	steps []step
+
+	noTable bool // as far as it has told, there is no stack, or nothing in it
 }
 
 // scripted expects that all steps are taken.
@@ -61,6 +65,7 @@ func play[Out any](s *script, in any) (*Out, error) {
 	if next.check != nil {
 		next.check(s.t, in)
 	}
+	s.noteTable(in, &next)
 	if next.err != nil {
 		return nil, next.err
 	}
@@ -69,6 +74,42 @@ func play[Out any](s *script, in any) (*Out, error) {
 		out = new(Out)
 	}
 	return out, nil
+}
+
+// noteTable keeps noTable.
+func (s *script) noteTable(in any, next *step) {
+	switch in := in.(type) {
+	case *cloudformation.DescribeStacksInput:
+		out, ok := next.out.(*cloudformation.DescribeStacksOutput)
+		switch {
+		case aws.ToString(in.StackName) != fakeName:
+		case !ok:
+			s.noTable = true
+		default:
+			status := out.Stacks[0].StackStatus
+			s.noTable = status == types.StackStatusReviewInProgress || status == types.StackStatusRollbackComplete
+		}
+	case *cloudformation.CreateStackInput, *cloudformation.ExecuteChangeSetInput:
+		s.noTable = s.noTable && next.err != nil
+	}
+}
+
+// table is one that exists while the script's stack has it.
+func (s *script) table(t stack.Records) stack.Records { return stackTable{t, s} }
+
+type stackTable struct {
+	stack.Records
+	script *script
+}
+
+func (s stackTable) GetItem(ctx context.Context, in *dynamodb.GetItemInput, o ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error) {
+	s.script.mu.Lock()
+	missing := s.script.noTable
+	s.script.mu.Unlock()
+	if missing {
+		return nil, &dynamodbtypes.ResourceNotFoundException{}
+	}
+	return s.Records.GetItem(ctx, in, o...)
 }
 
 type opt = func(*cloudformation.Options)
@@ -137,6 +178,7 @@ type found struct {
 	id        string
 	status    types.StackStatus
 	params    map[string]string
+	outputs   map[string]string
 	protected bool
 }
 
@@ -156,6 +198,9 @@ func describes(by string, f *found) step {
 	described := types.Stack{StackId: &f.id, StackName: aws.String(fakeName), StackStatus: f.status, EnableTerminationProtection: &f.protected}
 	for k, v := range f.params {
 		described.Parameters = append(described.Parameters, types.Parameter{ParameterKey: aws.String(k), ParameterValue: aws.String(v)})
+	}
+	for k, v := range f.outputs {
+		described.Outputs = append(described.Outputs, types.Output{OutputKey: aws.String(k), OutputValue: aws.String(v)})
 	}
 	st.out = &cloudformation.DescribeStacksOutput{Stacks: []types.Stack{described}}
 	return st

@@ -34,7 +34,8 @@ func complete(id string, status types.StackStatus, o *stack.Options) *found {
 // fake is a stack whose CloudFormation is a script.
 func fake(t *testing.T, steps ...step) *stack.Stack {
 	t.Helper()
-	return stack.NewFake(fakeName, scripted(t, steps...), nil, nil, dynamofake.New())
+	f := scripted(t, steps...)
+	return stack.NewFake(fakeName, f, nil, nil, f.table(dynamofake.New()))
 }
 
 func created(id string) step {

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
@@ -50,6 +51,7 @@ type Stack struct {
 	cfn     cfnClient
 	s3      s3Client
 	sts     stsClient
+	iam     iamClient
 	records recordClient
 
 	minPause, maxPause time.Duration // between two calls that ask how far CloudFormation is
@@ -74,6 +76,7 @@ func New(c aws.Config, name string) (*Stack, error) {
 		cfn: cloudformation.NewFromConfig(c),
 		s3:  s3.NewFromConfig(c, func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }),
 		sts: sts.NewFromConfig(c),
+		iam: iam.NewFromConfig(c),
 		records: dynamodb.NewFromConfig(c, func(o *dynamodb.Options) {
 			o.DisableValidateResponseChecksum = true // which local engines get wrong; TCP has its own
 		}),

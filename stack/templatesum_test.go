@@ -1,4 +1,4 @@
 package stack_test
 
 // templateSum is that of template.yaml, see TestTemplateNumber.
-const templateSum = "edfec7a8007aa93d1efa09f9cbbbc367b2900972c108a43a4d0144a67278602b"
+const templateSum = "73f242f4a0b396e41588264f14065b372ee6ed31bfe7314c2faaeed2f03c4fe3"

@@ -286,17 +286,18 @@ func TestTableVanishesUnderApply(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		before []step
-		reads  int64 // that find a table
+		reads  int64 // before the one that finds no table
 	}{
 		"before it is compared":       {[]step{describes(fakeName, is), template(stack.Template())}, 0},
 		"before the record is read":   {[]step{describes(fakeName, is), template(stack.Template())}, 1},
-		"after the stack was created": {append([]step{describes(fakeName, nil)}, creation(idOne)...), 0},
+		"after the stack was created": {append([]step{describes(fakeName, nil)}, creation(idOne)...), 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := &leavingTable{Records: dynamofake.New()}
+			f := scripted(t, steps(c.before, left, creation(idTwo))...)
+			r := &leavingTable{Records: f.table(dynamofake.New())}
 			r.left.Store(c.reads)
-			s := stack.NewFake(fakeName, scripted(t, steps(c.before, left, creation(idTwo))...), nil, nil, r)
+			s := stack.NewFake(fakeName, f, nil, nil, r)
 			apply(t, s, stack.Change{Options: bare()}, stack.Created)
 		})
 	}

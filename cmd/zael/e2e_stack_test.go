@@ -91,7 +91,7 @@ func TestStack(t *testing.T) {
 	c.says(0, "aggregator", "version", "-n", "cli")
 	c.says(0, "no change", "upgrade", "-n", "cli", "--code", code)
 	c.says(0, "no change", "upgrade", "-n", "cli", "--lambda-only", "--code", code)
-	c.says(0, "ZAEL-cli  UPDATE_COMPLETE", "list")
+	c.says(0, "ZAEL-cli  ", "list")
 	var status struct {
 		Options struct {
 			Retention int               `json:"retention_days"`

@@ -54,7 +54,11 @@ func (f formation) serve(t *testing.T, called func(action string)) []string {
 			}
 		case strings.HasPrefix(answer, "!"):
 			w.WriteHeader(http.StatusBadRequest)
-			if _, err := fmt.Fprintf(w, "<ErrorResponse><Error><Code>%s</Code><Message>because</Message></Error></ErrorResponse>", answer[1:]); err != nil {
+			form := "<ErrorResponse><Error><Code>%s</Code><Message>because</Message></Error></ErrorResponse>"
+			if r.Header.Get("X-Amz-Target") != "" {
+				form = `{"__type": "com.amazonaws.dynamodb.v20120810#%s", "message": "because"}`
+			}
+			if _, err := fmt.Fprintf(w, form, answer[1:]); err != nil {
 				t.Error(err)
 			}
 		case answer == "":
@@ -80,7 +84,7 @@ func TestStackExitCodes(t *testing.T) {
 	creating := formation{
 		"DescribeStacks": fmt.Sprintf(describedAs, "CREATE_IN_PROGRESS", ""), "DescribeStackEvents": fmt.Sprintf(eventOf, "CREATE_IN_PROGRESS"),
 	}.serve(t, nil)
-	creatingNot := formation{"DescribeStacks": "<DescribeStacksResponse><DescribeStacksResult/></DescribeStacksResponse>", "CreateStack": "!Throttling"}.serve(t, nil)
+	creatingNot := formation{"DescribeStacks": "<DescribeStacksResponse><DescribeStacksResult/></DescribeStacksResponse>", "CreateStack": "!Throttling", "GetItem": "!ResourceNotFoundException"}.serve(t, nil)
 	for name, c := range map[string]struct {
 		flags    []string
 		code     int
