@@ -13,8 +13,8 @@ import (
 	"github.com/zeroae/zael/memstore"
 )
 
-// BenchmarkRun replays rows like those of the trace in examples/, a little more
-// than the limits let pass.
+// BenchmarkRun replays requests like those of the trace in examples/, of which the
+// limits refuse a few.
 func BenchmarkRun(b *testing.B) {
 	const rows = 100_000
 	rng := rand.New(rand.NewPCG(1, 2))

@@ -13,7 +13,7 @@ const (
 	chartRows    = 5
 )
 
-// writeCharts draws, for each limit, how much of its burst was in use.
+// writeCharts draws for each limit how much of its burst was in use.
 func (r *Report) writeCharts(b *strings.Builder) {
 	bins := len(r.series.bins)
 	if bins < 2 {
@@ -21,34 +21,34 @@ func (r *Report) writeCharts(b *strings.Builder) {
 	}
 	group := (bins + chartColumns - 1) / chartColumns
 	column := time.Duration(group) * r.series.binWidth()
-	who := ""
+	whose := ""
 	if r.Entities > 1 {
-		who = ", busiest entity"
+		whose = ", fullest entity"
 	}
 	for i, l := range r.Limits {
-		def := definition(r.shown[i])
+		def := definitionOf(r.limits[i])
 		full := float64(def.Burst * def.Unit())
 		var columns []float64
 		for first := 0; first < bins; first += group {
 			highest := int64(0)
 			for bin := first; bin < min(first+group, bins); bin++ {
-				highest = max(highest, r.series.use(bin, i).level)
+				highest = max(highest, r.series.limitBin(bin, i).level)
 			}
 			columns = append(columns, percent(float64(highest), full))
 		}
-		fmt.Fprintf(b, "\n%s: use of the burst in %% (the highest of each %s%s)\n", l.Name, span(column), who)
+		fmt.Fprintf(b, "\n%s: burst in use, in %% (highest of each %s%s)\n", l.Name, formatDuration(column), whose)
 		writeChart(b, columns)
 		writeTimeAxis(b, r.series.start(0).Time(), r.series.start((len(columns)-1)*group).Time(), len(columns))
 	}
 }
 
-// writeChart draws columns of percent, as blocks of an eighth of a row.
+// writeChart draws columns of percentages in blocks of an eighth of a row.
 func writeChart(b *strings.Builder, columns []float64) {
 	top := chartTop(columns)
 	blocks := []rune(" ▁▂▃▄▅▆▇█")
 	for row := chartRows - 1; row >= 0; row-- {
 		label := ""
-		upper := top * float64(row+1) / chartRows // edge of the row
+		upper := top * float64(row+1) / chartRows // edge of the row, in %
 		if row == chartRows-1 || math.Abs(upper-100) < 1e-6 {
 			label = fmt.Sprintf("%.0f", upper)
 		}
@@ -61,8 +61,8 @@ func writeChart(b *strings.Builder, columns []float64) {
 	}
 }
 
-// chartTop is the upper end of a chart: 100 lies on the edge of a row while
-// that is possible.
+// chartTop returns the upper end of a chart, in %. Up to 500, it puts 100 on the edge
+// of a row.
 func chartTop(columns []float64) float64 {
 	highest := 0.0
 	for _, c := range columns {
@@ -80,7 +80,7 @@ func chartTop(columns []float64) float64 {
 	return scale
 }
 
-// writeTimeAxis names the first and the last column.
+// writeTimeAxis writes the times of the first and the last column.
 func writeTimeAxis(b *strings.Builder, from, to time.Time, columns int) {
 	b.WriteString("     0 └" + strings.Repeat("─", columns) + "\n")
 	layout := "15:04:05"

@@ -25,7 +25,7 @@ func openCSV(r io.Reader, firstLine string, o *Options) (*csvSource, error) {
 	s.csv.Comma = cmp.Or(o.Delimiter, delimiterOf(firstLine))
 	s.csv.ReuseRecord = true
 	s.csv.FieldsPerRecord = -1
-	// A quote may follow a space; but between tabs it would eat empty cells.
+	// So a quote may follow a space. Between tabs, empty cells would be lost.
 	s.csv.TrimLeadingSpace = !unicode.IsSpace(s.csv.Comma)
 	if o.Columns != nil {
 		return s, nil
@@ -40,11 +40,18 @@ func openCSV(r io.Reader, firstLine string, o *Options) (*csvSource, error) {
 	for _, name := range cells {
 		s.header = append(s.header, strings.TrimSpace(name))
 	}
+	times := newTimeReader(o)
+	line, _ := s.csv.FieldPos(0)
+	if _, err := times.read(s.header[0], line); err == nil && o.TimeColumn == "" {
+		return nil, &RowError{
+			Line: line, Reason: quote(s.header[0]) + " is a time, not the name of a column",
+			Remedy: "if the file has no header, name its columns with --columns",
+		}
+	}
 	return s, nil
 }
 
-// delimiterOf returns the delimiter of a first line: a comma if there is one, else
-// what other programs write.
+// delimiterOf guesses the delimiter of a file from its first line.
 func delimiterOf(line string) rune {
 	for _, r := range ",\t;|" {
 		if strings.ContainsRune(line, r) {
@@ -88,7 +95,7 @@ func (s *csvSource) position(column int) (line int, name string) {
 	return line, s.header[column]
 }
 
-// readError puts an error of encoding/csv into our words.
+// readError translates an error of encoding/csv.
 func (s *csvSource) readError(err error) error {
 	var p *csv.ParseError
 	switch {

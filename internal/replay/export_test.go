@@ -16,39 +16,39 @@ func ParseTime(s string, unit time.Duration) (time.Time, error) {
 	return at.Time(), err
 }
 
-// Words are how numbers are written.
+// The formats of numbers.
 var (
-	Count = count
-	Share = share
-	Span  = span
-	Wait  = wait
+	FormatCount    = formatCount
+	FormatShare    = formatShare
+	FormatDuration = formatDuration
+	FormatWait     = formatWait
 )
 
 // A Bin is one bin of a report's series.
 type Bin struct {
 	Start                      bucket.Instant
 	Requests, Admitted, Waited int64
-	Uses                       []Use
+	Limits                     []LimitBin
 }
 
-// A Use is one limit in a Bin.
-type Use struct{ Demand, Admitted, Refused, Level int64 }
+// A LimitBin is what concerns one limit in a Bin.
+type LimitBin struct{ Demand, Admitted, Refused, Level int64 }
 
-// Bins is the series of a report, and the width of its bins.
+// Bins returns the series of a report, and the width of its bins.
 func (r *Report) Bins() ([]Bin, time.Duration) {
 	var bins []Bin
 	for i, b := range r.series.bins {
 		out := Bin{r.series.start(i), b.requests, b.admitted, b.waited, nil}
-		for limit := range r.series.n {
-			u := r.series.use(i, limit)
-			out.Uses = append(out.Uses, Use{u.demand, u.admitted, u.refused, u.level})
+		for limit := range r.series.limits {
+			l := r.series.limitBin(i, limit)
+			out.Limits = append(out.Limits, LimitBin{l.demand, l.admitted, l.refused, l.level})
 		}
 		bins = append(bins, out)
 	}
 	return bins, r.series.binWidth()
 }
 
-// BinWidths are all widths, from narrow to wide.
+// BinWidths returns all widths, from narrow to wide.
 func BinWidths() []time.Duration {
 	var widths []time.Duration
 	for i := range 20 {

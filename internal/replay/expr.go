@@ -17,8 +17,8 @@ type Expr struct {
 	columns []string
 }
 
-// ParseExpr reads an Expr: column names and non-negative whole numbers with +
-// between them. A name in double quotes may contain + or look like a number.
+// ParseExpr parses an Expr: column names and non-negative whole numbers, separated by
+// +. A name in double quotes may contain + or look like a number.
 func ParseExpr(text string) (Expr, error) {
 	e := Expr{text: strings.TrimSpace(text)}
 	rest := e.text
@@ -50,7 +50,7 @@ func ParseExpr(text string) (Expr, error) {
 	}
 }
 
-// cutTerm takes the first term off s; what is left is empty or begins with +.
+// cutTerm splits s after its first term. The rest is empty or begins with +.
 func cutTerm(s string) (term, rest string, quoted bool, err error) {
 	s = strings.TrimSpace(s)
 	if !strings.HasPrefix(s, `"`) {
@@ -67,7 +67,7 @@ func cutTerm(s string) (term, rest string, quoted bool, err error) {
 	return term, rest, true, nil
 }
 
-// String is the expression as it was written.
+// String returns the expression as it was written.
 func (e Expr) String() string {
 	if e.text == "" {
 		return strconv.FormatInt(e.number, 10)
@@ -75,10 +75,10 @@ func (e Expr) String() string {
 	return e.text
 }
 
-// Number is the expression n.
+// Number returns the expression n.
 func Number(n int64) Expr { return Expr{number: n} }
 
-// A sum is an Expr with the columns of a source.
+// A sum is an Expr with indexes of columns instead of names.
 type sum struct {
 	number  int64
 	columns []int
@@ -96,8 +96,7 @@ func (e Expr) bind(rows source) (sum, error) {
 	return s, nil
 }
 
-// parseTokens reads a number up to bucket.MaxAmount, without space around it. A
-// fraction is rounded up.
+// parseTokens parses an amount, without space around it. Fractions are rounded up.
 func parseTokens(cell string) (int64, error) {
 	if n, err := strconv.ParseUint(cell, 10, 64); err == nil && n <= uint64(bucket.MaxAmount) {
 		return int64(n), nil
@@ -112,7 +111,7 @@ func parseTokens(cell string) (int64, error) {
 	return n, nil
 }
 
-// quote is a cell in an error message, shortened if it is long.
+// quote returns a cell as it is shown in messages, shortened if it is long.
 func quote(s string) string {
 	if len(s) > 60 {
 		return strconv.Quote(s[:60]) + "…"

@@ -10,23 +10,23 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// The page, and uPlot 1.6.32 with its licence as its package on npm has them.
+// pageFiles has the page, and uPlot 1.6.32 with its licence as published on npm.
 //
 //go:embed page
 var pageFiles embed.FS
 
-// pagePoints bounds the points of a chart.
+// pagePoints is the most points that a chart has.
 const pagePoints = 240
 
-// A page is what page/page.html is filled with.
+// A page is the data of the template page/page.html.
 type page struct {
 	UPlotStyle, Style    template.CSS
 	UPlot, Script        template.JS
 	File, Heading, Terms string
 	Tiles                []tile
 	Limits               []pageLimit
-	Needs                [][2]string
-	Many                 bool // entities
+	Sufficient           [][2]string
+	Many                 bool // several entities
 	Step, NoCharts       string
 	Data                 *pageData // nil: no charts
 }
@@ -35,7 +35,7 @@ type tile struct{ Class, Label, Value, Note string }
 
 type pageLimit struct{ Limit, Refused, Share, Asked, Admitted, Peak string }
 
-// A pageData is what page/page.js draws. Each list has one number a step.
+// A pageData is what page/page.js draws. Each list has one number for each step.
 type pageData struct {
 	From     float64     `json:"from"` // Unix seconds
 	Step     float64     `json:"step"` // seconds
@@ -49,15 +49,15 @@ type pageData struct {
 type limitData struct {
 	Name     string    `json:"name"`
 	Period   string    `json:"period"`
-	Rate     int64     `json:"rate,omitempty"` // tokens a period; none where it is not that of all entities together
+	Rate     int64     `json:"rate,omitempty"` // tokens a period; absent if there are several entities, as the demand is of all
 	Burst    int64     `json:"burst"`
 	Demand   []float64 `json:"demand"` // tokens a period
 	Admitted []float64 `json:"admitted"`
 	Level    []float64 `json:"level"` // tokens
 }
 
-// WriteHTML writes the report as one page that needs nothing else. file is
-// what the trace is called there.
+// WriteHTML writes the report as one page that loads nothing else. file is the name
+// that it shows for the trace.
 func (r *Report) WriteHTML(w io.Writer, file string) error {
 	text := func(name string) string {
 		b, err := pageFiles.ReadFile("page/" + name)
@@ -80,48 +80,48 @@ func (r *Report) WriteHTML(w io.Writer, file string) error {
 	}
 	for i, l := range r.Limits {
 		p.Limits = append(p.Limits, pageLimit{
-			Limit: l.Limit, Refused: count(r.DeniedBy[l.Name]), Share: share(r.DeniedBy[l.Name], r.Requests),
-			Asked: count(r.DemandedAmounts[l.Name]), Admitted: count(r.AdmittedAmounts[l.Name]),
+			Limit: l.Limit, Refused: formatCount(r.DeniedBy[l.Name]), Share: formatShare(r.DeniedBy[l.Name], r.Requests),
+			Asked: formatCount(r.DemandedAmounts[l.Name]), Admitted: formatCount(r.AdmittedAmounts[l.Name]),
 			Peak: fmt.Sprintf("%.0f %%", l.PeakUtilization),
 		})
 		if r.Requests > 0 {
-			burst, rate := r.needed(i)
-			p.Needs = append(p.Needs, [2]string{burst, rate})
+			withBurst, withRate := r.sufficient(i)
+			p.Sufficient = append(p.Sufficient, [2]string{withBurst, withRate})
 		}
 	}
 	switch {
 	case p.Data != nil:
-		p.Step = span(time.Duration(p.Data.Step * float64(time.Second)))
+		p.Step = formatDuration(time.Duration(p.Data.Step * float64(time.Second)))
 	case r.Requests == 0:
 		p.NoCharts = "The trace has no rows, so there is nothing to draw."
 	default:
-		p.NoCharts = "All requests come within a millisecond, so there is nothing to draw."
+		p.NoCharts = "All requests are within a millisecond, so there is nothing to draw."
 	}
 	return t.Execute(w, p)
 }
 
 func (r *Report) tiles() []tile {
 	tiles := []tile{
-		{"", "requests", count(r.Requests), ""},
-		{"admitted", "admitted", count(r.Admitted), share(r.Admitted, r.Requests)},
-		{"refused", "refused", count(r.Denied), share(r.Denied, r.Requests)},
+		{"", "requests", formatCount(r.Requests), ""},
+		{"admitted", "admitted", formatCount(r.Admitted), formatShare(r.Admitted, r.Requests)},
+		{"refused", "refused", formatCount(r.Denied), formatShare(r.Denied, r.Requests)},
 	}
 	if r.Entities > 1 {
-		tiles[0].Note = "of " + count(r.Entities) + " entities"
+		tiles[0].Note = "of " + formatCount(r.Entities) + " entities"
 		tiles[2].Note += ", at " + plural(r.DeniedEntities, "entity", "entities")
 	} else if r.SpanSeconds > 0 {
-		tiles[0].Note = "in " + span(r.To.Sub(*r.From))
+		tiles[0].Note = "in " + formatDuration(r.To.Sub(*r.From))
 	}
 	if r.MaxWaitSeconds > 0 {
 		tiles = append(tiles,
-			tile{"waited", "admitted after a wait", count(r.Waited), share(r.Waited, r.Requests)},
-			tile{"waited", "their wait, p50", wait(r.WaitsMS.P50), "p99 " + wait(r.WaitsMS.P99) + ", max " + wait(r.WaitsMS.Max)},
+			tile{"waited", "admitted after a wait", formatCount(r.Waited), formatShare(r.Waited, r.Requests)},
+			tile{"waited", "their wait, p50", formatWait(r.WaitsMS.P50), "p99 " + formatWait(r.WaitsMS.P99) + ", max " + formatWait(r.WaitsMS.Max)},
 		)
 	}
 	return tiles
 }
 
-// pageData is the series in at most pagePoints steps; nil if it has one bin.
+// pageData returns the series in at most pagePoints steps, or nil if it has one bin.
 func (r *Report) pageData() *pageData {
 	s := r.series
 	bins := len(s.bins)
@@ -131,17 +131,17 @@ func (r *Report) pageData() *pageData {
 	group := (bins + pagePoints - 1) / pagePoints
 	step := time.Duration(group) * s.binWidth()
 	d := &pageData{From: unixSeconds(s.start(0)), Step: step.Seconds(), Many: r.Entities > 1}
-	for i := range r.shown {
-		def := definition(r.shown[i])
-		l := limitData{Name: r.shown[i].Name, Period: periodName(def.Period), Burst: def.Burst}
+	for i := range r.limits {
+		def := definitionOf(r.limits[i])
+		l := limitData{Name: r.limits[i].Name, Period: periodName(def.Period), Burst: def.Burst}
 		if r.Entities == 1 {
 			l.Rate = def.Amount
 		}
 		perPeriod := def.Period.Seconds() / d.Step
 		for first := 0; first < bins; first += group {
-			var sum use
+			var sum limitBin
 			for bin := first; bin < min(first+group, bins); bin++ {
-				sum.add(*s.use(bin, i))
+				sum.add(*s.limitBin(bin, i))
 			}
 			l.Demand = append(l.Demand, float64(sum.demand)*perPeriod)
 			l.Admitted = append(l.Admitted, float64(sum.admitted)*perPeriod)
@@ -167,7 +167,7 @@ func unixSeconds(at bucket.Instant) float64 {
 	return float64(at.Time().UnixMilli()) / 1000
 }
 
-// periodName is a refill period after "tokens a".
+// periodName returns a refill period as it follows "tokens a".
 func periodName(d time.Duration) string {
 	switch d {
 	case time.Second:
@@ -179,5 +179,5 @@ func periodName(d time.Duration) string {
 	case 24 * time.Hour:
 		return "day"
 	}
-	return "period of " + span(d)
+	return "period of " + formatDuration(d)
 }

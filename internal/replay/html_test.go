@@ -70,11 +70,11 @@ func TestPage(t *testing.T) {
 	want(t, "tokens in the charts", int64(demand+0.5), r.DemandedAmounts["tpm"])
 	want(t, "the highest level", int64(level+0.5), int64(r.Limits[1].PeakUtilization*4000+0.5))
 
-	// It needs nothing from elsewhere.
+	// The page loads nothing.
 	rest := script.ReplaceAllString(html, "")
 	for _, reference := range []string{"src=", "href=", "url(", "@import", "http:", "https:", "//"} {
 		if strings.Contains(rest, reference) {
-			t.Errorf("the page has %q outside of its scripts", reference)
+			t.Errorf("the page has %q outside its scripts", reference)
 		}
 	}
 	for _, want := range []string{"Permission is hereby granted", "Leon Sorokin", "default-src 'none'", "azure.csv", "7,811", "rpm=383/min burst 200"} {
@@ -84,7 +84,7 @@ func TestPage(t *testing.T) {
 	}
 }
 
-func TestPageOfLittle(t *testing.T) {
+func TestPageWithoutCharts(t *testing.T) {
 	t.Parallel()
 	o := replay.Options{Limits: limits(t, "rpm=200/min")}
 	for trace, want := range map[string]string{
@@ -94,16 +94,16 @@ func TestPageOfLittle(t *testing.T) {
 	} {
 		html := page(t, run(t, strings.NewReader(trace), &o), "little.csv")
 		if !strings.Contains(html, want) || strings.Contains(html, "<script") || strings.Contains(html, "uPlot") {
-			t.Errorf("%q: want a page without charts that says %q", trace, want)
+			t.Errorf("%q: want a page without charts, with %q", trace, want)
 		}
 	}
 	html := page(t, run(t, strings.NewReader("t\n2024-01-01\n2024-01-01 00:00:00.0011\n"), &o), "little.csv")
 	if len(script.FindAllString(html, -1)) != 3 {
-		t.Error("want charts of two requests that are not at one instant")
+		t.Error("got no charts of two requests that are 1.1 ms apart")
 	}
 }
 
-// TestPageEscapes: what comes from the trace or the flags stays text.
+// TestPageEscapes checks that names from the trace and the flags stay text.
 func TestPageEscapes(t *testing.T) {
 	t.Parallel()
 	const evil = `</script><script>alert(1)</script><img src=x onerror=alert(1)>&"'`
@@ -115,7 +115,7 @@ func TestPageEscapes(t *testing.T) {
 		t.Errorf("got %d scripts, want 3", n)
 	}
 	if strings.Contains(html, "<img") || strings.Contains(html, "<script>alert") {
-		t.Error("the page carries out what a name says")
+		t.Error("the page has markup from a name")
 	}
 	if !strings.Contains(html, "&lt;img src=x") {
 		t.Error("the page does not show the name")

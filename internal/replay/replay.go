@@ -1,7 +1,7 @@
-// Package replay runs a trace of requests through a Limiter in virtual time and
-// reports what its limits would have done: what was admitted and refused, how
-// long requests would have waited, and what the limits would have needed to
-// refuse nothing.
+// Package replay sends a trace of requests through a Limiter in virtual time and
+// reports what its limits would have done: how many requests they would have admitted
+// and refused, how long requests would have waited, and the least burst and rate that
+// would have refused nothing.
 package replay
 
 import (
@@ -12,31 +12,32 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// Options say how to read a trace and what to try on it.
+// Options specify how a trace is read, and the limits to try.
 type Options struct {
 	Limits  []zael.Limit    // at least one, valid, with different names
-	Consume map[string]Expr // what a row takes, by limit; 1 where it names none
-	Settle  map[string]Expr // what it then settles to, at the same instant; nothing where it names none
-	MaxWait time.Duration   // a request may wait so long; not negative
+	Consume map[string]Expr // what a request takes, by limit; 1 of limits that are absent
+	Settle  map[string]Expr // what it settles to, at the same instant; absent limits are not settled
+	MaxWait time.Duration   // how long a request may wait; not negative
 
-	Format       string        // FormatCSV or FormatJSONLines; empty: by the first character
-	Delimiter    rune          // of CSV; 0: by the header
-	Columns      []string      // of CSV without a header; nil: the first line names them
-	TimeColumn   string        // empty: the first column
-	TimeUnit     time.Duration // of times that are numbers: a second, ms, µs or ns; 0: a second
-	EntityColumn string        // empty: all rows are of one entity, DefaultEntity
-	Resource     string        // empty: DefaultResource
+	Format       string        // FormatCSV or FormatJSONLines; default: by the first character
+	Delimiter    rune          // of CSV; default: by the first line
+	Columns      []string      // of CSV without a header; nil if the first line names them
+	TimeColumn   string        // default: the first column
+	TimeUnit     time.Duration // of times that are numbers: a second, ms, µs or ns; default: a second
+	EntityColumn string        // default: all requests are from DefaultEntity
+	Resource     string        // default: DefaultResource
 
-	// Sort reads all rows before the first is tried, and sorts them by time,
-	// equal ones as they come. Otherwise rows must be in order, and memory
-	// does not grow with them, but with the entities.
+	// Sort reads the whole trace and sorts it by time first; requests of one instant
+	// stay in order. Otherwise the trace must be in order of time, and memory grows
+	// with the entities only.
 	Sort bool
 
-	// SkipBadRows leaves rows that cannot be read out, and counts them.
+	// SkipBadRows leaves out rows that cannot be read, and counts them.
 	SkipBadRows bool
 
-	// Progress, if any, is called now and then with the rows read so far.
-	Progress func(rows int64)
+	// Progress, if not nil, is called from time to time with the number of requests
+	// replayed so far.
+	Progress func(requests int64)
 }
 
 // Formats of a trace.
@@ -45,40 +46,41 @@ const (
 	FormatJSONLines = "jsonl"
 )
 
-// Names of what a trace does not name.
+// Names where a trace has none.
 const (
 	DefaultEntity   = "trace"
 	DefaultResource = "trace"
 )
 
-func (o *Options) takes(limit string) Expr {
+// consume returns what a request takes from a limit.
+func (o *Options) consume(limit string) Expr {
 	if e, ok := o.Consume[limit]; ok {
 		return e
 	}
 	return Number(1)
 }
 
-// Run replays the trace in r on a store. Errors are a *ColumnError, a
-// *RowError, what reading r gives, and what a Limiter gives, with the line.
+// Run replays the trace in r on a store. Its errors are *ColumnError, *RowError, errors
+// of r, and errors of the Limiter with the line of the trace.
 func Run(ctx context.Context, store zael.Store, r io.Reader, o *Options) (*Report, error) {
 	t, err := openTrace(r, o)
 	if err != nil {
 		return nil, err
 	}
-	e, err := newEngine(store, o)
+	p, err := newReplayer(store, o)
 	if err != nil {
 		return nil, err
 	}
 	if o.Sort {
-		err = e.runSorted(ctx, t)
+		err = p.runSorted(ctx, t)
 	} else {
-		err = e.runInOrder(ctx, t)
+		err = p.runInOrder(ctx, t)
 	}
 	if err != nil {
 		return nil, err
 	}
-	report := e.report()
+	report := p.report()
 	report.Skipped = t.skipped
-	report.Warnings = t.warnings(e.lastAt.Time().Sub(e.firstAt.Time()))
+	report.Warnings = t.warnings(p.lastAt.Time().Sub(p.firstAt.Time()))
 	return report, nil
 }

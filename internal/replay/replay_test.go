@@ -27,7 +27,7 @@ func limits(tb testing.TB, texts ...string) []zael.Limit {
 	return out
 }
 
-// exprs reads NAME=EXPR texts.
+// exprs parses texts NAME=EXPR.
 func exprs(tb testing.TB, texts ...string) map[string]replay.Expr {
 	tb.Helper()
 	out := map[string]replay.Expr{}
@@ -60,7 +60,7 @@ func readAzure(tb testing.TB) []byte {
 	return trace
 }
 
-// want compares numbers of a report by name.
+// want compares a number of a report.
 func want(t *testing.T, what string, got, want int64) {
 	t.Helper()
 	if got != want {

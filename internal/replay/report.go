@@ -1,13 +1,14 @@
 package replay
 
 import (
+	"math"
 	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 )
 
-// A Report is what a replay found.
+// A Report has the results of a replay.
 type Report struct {
 	Requests int64 `json:"requests"`
 	Admitted int64 `json:"admitted"`
@@ -17,23 +18,23 @@ type Report struct {
 	Skipped  int64    `json:"skipped"`            // rows that could not be read
 	Warnings []string `json:"warnings,omitempty"` // about the trace, for people
 
-	AdmittedAmounts zael.Amounts     `json:"admitted_amounts"` // tokens, as settled
-	DemandedAmounts zael.Amounts     `json:"demanded_amounts"` // what all requests together would have come to
-	DeniedBy        map[string]int64 `json:"denied_by"`        // requests; one that several limits refuse counts for each
+	AdmittedAmounts zael.Amounts     `json:"admitted_amounts"` // tokens of admitted requests, as settled
+	DemandedAmounts zael.Amounts     `json:"demanded_amounts"` // tokens of all requests, as settled
+	DeniedBy        map[string]int64 `json:"denied_by"`        // requests; one refused by several limits counts for each
 
 	// LeastBurst and LeastRate are what each limit, alone, would have needed to
-	// refuse nothing: a burst at its rate, and a RefillAmount a RefillPeriod at
-	// its burst, from which up nothing is refused. Null: none is enough.
+	// refuse nothing: a burst at its rate, and a RefillAmount for each RefillPeriod
+	// at its burst. Null if none is enough; any greater one is.
 	LeastBurst map[string]*int64 `json:"least_burst"`
 	LeastRate  map[string]*int64 `json:"least_rate"`
 
-	WaitsMS    Waits `json:"waits_ms"`     // of the requests that waited
-	AllWaitsMS Waits `json:"all_waits_ms"` // of all admitted ones; no wait is 0
+	WaitsMS    Waits `json:"waits_ms"`     // of admitted requests that waited
+	AllWaitsMS Waits `json:"all_waits_ms"` // of all admitted requests; no wait is 0
 
 	Entities       int64 `json:"entities"`
-	DeniedEntities int64 `json:"denied_entities"` // that were refused at least once
+	DeniedEntities int64 `json:"denied_entities"` // refused at least once
 
-	From        *time.Time `json:"from"` // of the first request; null if there is none
+	From        *time.Time `json:"from"` // first request; null if there is none
 	To          *time.Time `json:"to"`
 	SpanSeconds float64    `json:"span_seconds"`
 
@@ -41,80 +42,77 @@ type Report struct {
 	Limits         []LimitReport `json:"limits"`
 
 	series *series
-	shown  []zael.Limit
+	limits []zael.Limit
 }
 
-// Waits are quantiles of waits.
+// Waits has quantiles of waits.
 type Waits struct {
 	P50 float64 `json:"p50"`
 	P99 float64 `json:"p99"`
 	Max float64 `json:"max"`
 }
 
-// A LimitReport is how a limit was tried.
+// A LimitReport has the results of one limit.
 type LimitReport struct {
 	Name    string `json:"name"`
-	Limit   string `json:"limit"`   // as ParseLimit reads it
-	Consume string `json:"consume"` // what a row takes
+	Limit   string `json:"limit"`   // in the form that ParseLimit reads
+	Consume string `json:"consume"` // what a request takes, as an Expr
 	Settle  string `json:"settle,omitempty"`
 
 	// PeakUtilization is the highest share of the burst that was in use, of the
-	// busiest entity, in percent; above 100 with debt or requests in line.
+	// fullest entity, in percent; above 100 with debt or waiting requests.
 	PeakUtilization float64 `json:"peak_utilization_pct"`
 }
 
-func (e *engine) report() *Report {
+func (p *replayer) report() *Report {
 	r := &Report{
-		Requests: e.rows, Admitted: e.admitted, Denied: e.rows - e.admitted, Waited: e.waits.histogram.TotalCount(),
+		Requests: p.requests, Admitted: p.admitted, Denied: p.requests - p.admitted, Waited: p.waits.histogram.TotalCount(),
 		AdmittedAmounts: zael.Amounts{}, DemandedAmounts: zael.Amounts{}, DeniedBy: map[string]int64{},
 		LeastBurst: map[string]*int64{}, LeastRate: map[string]*int64{},
-		Entities: int64(len(e.entities)), DeniedEntities: e.refusedEntities,
-		MaxWaitSeconds: e.o.MaxWait.Seconds(),
-		series:         &e.series, shown: e.o.Limits,
+		Entities: int64(len(p.entities)), DeniedEntities: p.refusedEntities,
+		MaxWaitSeconds: p.options.MaxWait.Seconds(),
+		series:         &p.series, limits: p.options.Limits,
 	}
-	if e.one != nil {
+	if p.only != nil {
 		r.Entities = 1
 	}
-	if e.rows > 0 {
-		from, to := e.firstAt.Time(), e.lastAt.Time()
+	if p.requests > 0 {
+		from, to := p.firstAt.Time(), p.lastAt.Time()
 		r.From, r.To, r.SpanSeconds = &from, &to, to.Sub(from).Seconds()
 	}
-	without := r.Admitted - r.Waited
-	r.WaitsMS = Waits{ms(e.waits.quantile(0.5, 0)), ms(e.waits.quantile(0.99, 0)), ms(e.waits.longest)}
-	r.AllWaitsMS = Waits{ms(e.waits.quantile(0.5, without)), ms(e.waits.quantile(0.99, without)), ms(e.waits.longest)}
-	for i := range e.limits {
-		l := &e.limits[i]
+	r.WaitsMS = p.waits.report(0)
+	r.AllWaitsMS = p.waits.report(r.Admitted - r.Waited)
+	for i := range p.limits {
+		l := &p.limits[i]
 		r.AdmittedAmounts[l.name] = l.admitted
 		r.DemandedAmounts[l.name] = l.demand
 		r.DeniedBy[l.name] = l.refused
-		r.LeastBurst[l.name] = upTo(l.burst, bucket.MaxAmount)
-		r.LeastRate[l.name] = upTo(l.rate, l.maxRate)
-		text := LimitReport{
-			Name: l.name, Limit: e.o.Limits[i].String(), Consume: e.o.takes(l.name).String(),
-			PeakUtilization: percent(float64(l.peak), float64(l.def.Burst*l.unit)),
+		r.LeastBurst[l.name] = atMost(l.burst, bucket.MaxAmount)
+		r.LeastRate[l.name] = atMost(l.rate, l.maxRate)
+		limit := LimitReport{
+			Name: l.name, Limit: p.options.Limits[i].String(), Consume: p.options.consume(l.name).String(),
+			PeakUtilization: percent(float64(l.peak), float64(l.definition.Burst*l.unit)),
 		}
-		if settle, ok := e.o.Settle[l.name]; ok {
-			text.Settle = settle.String()
+		if settle, ok := p.options.Settle[l.name]; ok {
+			limit.Settle = settle.String()
 		}
-		r.Limits = append(r.Limits, text)
+		r.Limits = append(r.Limits, limit)
 	}
 	return r
 }
 
-// upTo is n, or nil if it is above most.
-func upTo(n, most int64) *int64 {
-	if n > most {
+// atMost returns n, or nil if it is above limit.
+func atMost(n, limit int64) *int64 {
+	if n > limit {
 		return nil
 	}
 	return &n
 }
 
-func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-// percent is part of whole, 0 if there is no whole.
+// percent returns part of whole in percent, to 4 decimals; 0 if whole is 0.
 func percent(part, whole float64) float64 {
 	if whole == 0 {
 		return 0
 	}
-	return 100 * part / whole
+	return math.Round(1e6*part/whole) / 1e4
 }

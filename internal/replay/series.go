@@ -10,30 +10,32 @@ import (
 // maxBins bounds a series.
 const maxBins = 720
 
-// A series counts what happened over time, in bins of one width that begin at
-// multiples of it. When they would become too many, neighbours are merged: the
-// widths are so chosen that each is a multiple of the one before.
+// A series counts what happened over time, in bins of equal width that begin at
+// multiples of it. When there would be more than maxBins, neighbours are merged:
+// each width is a multiple of the one before.
 type series struct {
-	width int // index of widths
-	first int64
-	bins  []bin
-	used  []use // of the limits in each bin, bin after bin
-	n     int   // limits
+	limits int // their number
+	level  func(limit int, at bucket.Instant) int64
+
+	width     int   // index of binWidth
+	first     int64 // number of the first bin, counted from the epoch
+	bins      []bin
+	limitBins []limitBin // of each limit in the first bin, then in the second, ...
 }
 
-// A bin is a stretch of time.
+// A bin counts the requests in a stretch of time.
 type bin struct {
 	requests, admitted, waited int64
 }
 
-// A use is one limit in one bin.
-type use struct {
+// A limitBin counts what concerns one limit in a bin.
+type limitBin struct {
 	demand, admitted int64 // tokens
 	refused          int64 // requests
-	level            int64 // the highest, of the busiest entity, in units
+	level            int64 // the highest, of the fullest entity, in units
 }
 
-// binWidth is the i-th of the widths: 1 ms to 30 days.
+// binWidth returns the i-th width, from 1 ms to 30 days.
 func binWidth(i int) time.Duration {
 	const day = 24 * time.Hour
 	return [...]time.Duration{
@@ -46,67 +48,62 @@ func binWidth(i int) time.Duration {
 
 func (s *series) binWidth() time.Duration { return binWidth(s.width) }
 
-// start is when bin i begins.
+// start returns when bin i begins.
 func (s *series) start(i int) bucket.Instant {
 	return bucket.Instant((s.first + int64(i)) * int64(s.binWidth()))
 }
 
-// at is the last bin, after those were added that reach to an instant, which
-// must not be before any other. level tells a limit's level at an instant
-// since the last row.
-func (s *series) at(at bucket.Instant, level func(limit int, at bucket.Instant) int64) (*bin, []use) {
-	index := floorDiv(int64(at), int64(s.binWidth()))
+// at returns the bin of an instant, which must not be before that of the last call.
+// Bins in between are added with the level at their start.
+func (s *series) at(at bucket.Instant) (*bin, []limitBin) {
+	number := floorDiv(int64(at), int64(s.binWidth()))
 	if len(s.bins) == 0 {
-		s.first = index
+		s.first = number
 		s.add()
 	}
-	for index-s.first >= maxBins {
-		s.merge()
-		index = floorDiv(int64(at), int64(s.binWidth()))
+	for number-s.first >= maxBins {
+		s.widen()
+		number = floorDiv(int64(at), int64(s.binWidth()))
 	}
-	for int64(len(s.bins))-1 < index-s.first {
+	for int64(len(s.bins))-1 < number-s.first {
 		s.add()
-		start := s.start(len(s.bins) - 1)
-		for limit := range s.n {
-			s.last()[limit].level = level(limit, start)
+		last := len(s.bins) - 1
+		for limit := range s.limits {
+			s.limitBin(last, limit).level = s.level(limit, s.start(last))
 		}
 	}
-	return &s.bins[len(s.bins)-1], s.last()
+	last := len(s.bins) - 1
+	return &s.bins[last], s.limitBins[last*s.limits:]
 }
 
 func (s *series) add() {
 	s.bins = append(s.bins, bin{})
-	for range s.n {
-		s.used = append(s.used, use{})
-	}
+	s.limitBins = append(s.limitBins, make([]limitBin, s.limits)...)
 }
 
-func (s *series) last() []use { return s.used[len(s.used)-s.n:] }
+func (s *series) limitBin(i, limit int) *limitBin { return &s.limitBins[i*s.limits+limit] }
 
-func (s *series) use(i, limit int) *use { return &s.used[i*s.n+limit] }
-
-// merge takes the next width.
-func (s *series) merge() {
+// widen merges bins into those of the next width.
+func (s *series) widen() {
 	factor := int64(binWidth(s.width+1) / binWidth(s.width))
 	first := floorDiv(s.first, factor)
-	count := 0
-	for i := range s.bins {
-		to := int(floorDiv(s.first+int64(i), factor) - first)
-		b := s.bins[i]
-		if to == count {
-			s.bins[to] = b
-			copy(s.used[to*s.n:(to+1)*s.n], s.used[i*s.n:(i+1)*s.n])
-			count++
+	merged := 0
+	for from := range s.bins {
+		to := int(floorDiv(s.first+int64(from), factor) - first)
+		if to == merged { // the first that goes there
+			s.bins[to] = s.bins[from]
+			copy(s.limitBins[to*s.limits:(to+1)*s.limits], s.limitBins[from*s.limits:])
+			merged++
 			continue
 		}
-		s.bins[to].add(b)
-		for limit := range s.n {
-			s.use(to, limit).add(*s.use(i, limit))
+		s.bins[to].add(s.bins[from])
+		for limit := range s.limits {
+			s.limitBin(to, limit).add(*s.limitBin(from, limit))
 		}
 	}
 	s.width++
 	s.first = first
-	s.bins, s.used = s.bins[:count], s.used[:count*s.n]
+	s.bins, s.limitBins = s.bins[:merged], s.limitBins[:merged*s.limits]
 }
 
 func (b *bin) add(other bin) {
@@ -115,17 +112,17 @@ func (b *bin) add(other bin) {
 	b.waited += other.waited
 }
 
-func (u *use) add(other use) {
-	u.demand = saturate.Add(u.demand, other.demand)
-	u.admitted = saturate.Add(u.admitted, other.admitted)
-	u.refused += other.refused
-	u.level = max(u.level, other.level)
+func (b *limitBin) add(other limitBin) {
+	b.demand = saturate.Add(b.demand, other.demand)
+	b.admitted = saturate.Add(b.admitted, other.admitted)
+	b.refused += other.refused
+	b.level = max(b.level, other.level)
 }
 
 func floorDiv(a, b int64) int64 {
-	q := a / b
+	quotient := a / b
 	if a%b < 0 {
-		q--
+		quotient--
 	}
-	return q
+	return quotient
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/zeroae/zael/memstore"
 )
 
-// A recorder is a store that notes each limit's level after each call. It has
-// only the one role.
+// A recorder is a store that records the level of each limit after each call. It has
+// no role but that of a BucketStore, so that all calls go through it.
 type recorder struct {
 	zael.BucketStore
 	levels []level
@@ -26,10 +26,10 @@ type recorder struct {
 
 type level struct {
 	at bucket.Instant
-	n  int64 // units
+	n  int64 // in units
 }
 
-func (r *recorder) note(at time.Time, debits []zael.Debit, state func(*zael.Charge) bucket.State) {
+func (r *recorder) record(at time.Time, debits []zael.Debit, state func(*zael.Charge) bucket.State) {
 	now, err := bucket.At(at)
 	if err != nil {
 		panic(err)
@@ -45,22 +45,22 @@ func (r *recorder) note(at time.Time, debits []zael.Debit, state func(*zael.Char
 func (r *recorder) Take(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
 	at, err := r.BucketStore.Take(ctx, now, maxWait, debits)
 	if err == nil {
-		r.note(at, debits, (*zael.Charge).Taken)
+		r.record(at, debits, (*zael.Charge).Taken)
 	}
 	return at, err
 }
 
 func (r *recorder) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) (time.Time, error) {
 	at, err := r.BucketStore.Adjust(ctx, now, debits)
-	if err == nil { // what the take left before is not what the row comes to
+	if err == nil { // the settled level replaces that of the take
 		r.levels = r.levels[:len(r.levels)-1]
-		r.note(at, debits, func(ch *zael.Charge) bucket.State { return ch.State })
+		r.record(at, debits, func(ch *zael.Charge) bucket.State { return ch.State })
 	}
 	return at, err
 }
 
-// TestLevels compares the levels that a run reports with those that the store
-// has: after each row, and the decay in between.
+// TestLevels compares reported levels with those in the store: after each request,
+// and falling in between.
 func TestLevels(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(11, 12))
@@ -86,7 +86,7 @@ func TestLevels(t *testing.T) {
 		bins, width := r.Bins()
 		highest := int64(0)
 		for b, bin := range bins {
-			// The highest in the bin is at its start, or just after a row in it.
+			// The highest level in a bin is at its start, or just after a request.
 			end := bin.Start + bucket.Instant(width)
 			want := int64(0)
 			for _, l := range store.levels {
@@ -97,10 +97,10 @@ func TestLevels(t *testing.T) {
 					want = max(want, l.n)
 				}
 			}
-			if got := bin.Uses[0].Level; got < want-1 || got > want+1 {
+			if got := bin.Limits[0].Level; got < want-1 || got > want+1 {
 				t.Fatalf("%d, bin %d: got level %d, want %d", i, b, got, want)
 			}
-			highest = max(highest, bin.Uses[0].Level)
+			highest = max(highest, bin.Limits[0].Level)
 		}
 		if got, want := r.Limits[0].PeakUtilization, float64(highest)/400; math.Abs(got-want) > 1e-9 {
 			t.Errorf("%d: got a peak of %v %%, want %v %%", i, got, want)
@@ -108,8 +108,8 @@ func TestLevels(t *testing.T) {
 	}
 }
 
-// TestSeries: whatever is merged, nothing is lost, and each row is counted in
-// the bin of its time.
+// TestSeries checks that each request is counted in the bin of its time, however
+// often bins are merged.
 func TestSeries(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(5, 6))
@@ -135,25 +135,25 @@ func TestSeries(t *testing.T) {
 			t.Errorf("%v: got %d bins of %v, want up to %d and not much less", gap, len(bins), width, replay.MaxBins)
 		}
 		var admitted, refused, admittedTokens int64
-		row := 0
+		next := 0
 		for i, b := range bins {
 			end := b.Start + bucket.Instant(width)
 			if int64(b.Start)%int64(width) != 0 || i > 0 && b.Start != bins[i-1].Start+bucket.Instant(width) {
 				t.Fatalf("%v: bin %d begins at %d, not a multiple of %v after the one before", gap, i, b.Start, width)
 			}
 			var requests, demand int64
-			for ; row < len(times) && times[row].Before(end.Time()); row++ {
+			for ; next < len(times) && times[next].Before(end.Time()); next++ {
 				requests++
-				demand += tokens[row]
+				demand += tokens[next]
 			}
-			if b.Requests != requests || b.Uses[0].Demand != demand {
-				t.Errorf("%v: bin %d: got %d requests for %d, want %d for %d", gap, i, b.Requests, b.Uses[0].Demand, requests, demand)
+			if b.Requests != requests || b.Limits[0].Demand != demand {
+				t.Errorf("%v: bin %d: got %d requests for %d, want %d for %d", gap, i, b.Requests, b.Limits[0].Demand, requests, demand)
 			}
 			admitted += b.Admitted
-			refused += b.Uses[0].Refused
-			admittedTokens += b.Uses[0].Admitted
+			refused += b.Limits[0].Refused
+			admittedTokens += b.Limits[0].Admitted
 		}
-		want(t, "rows in bins", int64(row), int64(len(times)))
+		want(t, "requests in bins", int64(next), int64(len(times)))
 		want(t, "admitted in bins", admitted, r.Admitted)
 		want(t, "refused in bins", refused, r.DeniedBy["n"])
 		want(t, "tokens in bins", admittedTokens, r.AdmittedAmounts["n"])
@@ -169,11 +169,11 @@ func TestBinWidths(t *testing.T) {
 		}
 	}
 	if all := 2 * time.Duration(bucket.MaxInstant) / replay.MaxBins; widths[len(widths)-1] <= all {
-		t.Errorf("the widest bins, %v, are too narrow for 58 years", widths[len(widths)-1])
+		t.Errorf("the widest bins, of %v, are too narrow for 58 years", widths[len(widths)-1])
 	}
 }
 
-// TestWaits compares with the waits themselves, sorted.
+// TestWaits compares quantiles with those of all waits.
 func TestWaits(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(8, 9))
@@ -184,7 +184,7 @@ func TestWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// An admitted request waits until what is above the burst has refilled.
+	// An admitted request waits until the level is down to the burst.
 	var waits []float64 // ms
 	var waited []float64
 	for _, l := range store.levels {

@@ -17,17 +17,17 @@ func (r *Report) WriteText(w io.Writer) error {
 	r.writeOutcome(&b)
 	b.WriteString("\n")
 	r.writeLimits(&b)
-	r.writeNeeds(&b)
+	r.writeRequirements(&b)
 	r.writeCharts(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// heading says what was replayed.
+// heading returns a line about what was replayed.
 func (r *Report) heading() string {
 	text := plural(r.Requests, "request", "requests")
 	if r.Entities > 1 {
-		text += fmt.Sprintf(" of %s entities", count(r.Entities))
+		text += fmt.Sprintf(" of %s entities", formatCount(r.Entities))
 	}
 	if r.Skipped > 0 {
 		text += fmt.Sprintf(" (and %s skipped)", plural(r.Skipped, "bad row", "bad rows"))
@@ -42,10 +42,10 @@ func (r *Report) heading() string {
 	if from[:len(time.DateOnly)] == to[:len(time.DateOnly)] {
 		to = to[len(time.DateOnly)+1:]
 	}
-	return text + fmt.Sprintf(" in %s, %s to %s UTC", span(r.To.Sub(*r.From)), from, to)
+	return text + fmt.Sprintf(" in %s, %s to %s UTC", formatDuration(r.To.Sub(*r.From)), from, to)
 }
 
-// terms says what each request asked for.
+// terms returns a line about what each request asked for.
 func (r *Report) terms() string {
 	var takes, settles []string
 	for _, l := range r.Limits {
@@ -54,34 +54,34 @@ func (r *Report) terms() string {
 			settles = append(settles, l.Name+"="+l.Settle)
 		}
 	}
-	text := "each takes " + strings.Join(takes, ", ")
+	text := "each request takes " + strings.Join(takes, ", ")
 	if len(settles) > 0 {
 		text += "; settles to " + strings.Join(settles, ", ")
 	}
 	if r.MaxWaitSeconds > 0 {
-		text += "; waits up to " + wait(r.MaxWaitSeconds*1000)
+		text += "; waits up to " + formatWait(r.MaxWaitSeconds*1000)
 	}
 	return text
 }
 
 func (r *Report) writeOutcome(b *strings.Builder) {
-	rows := [][]string{{"admitted", count(r.Admitted), share(r.Admitted, r.Requests)}}
+	rows := [][]string{{"admitted", formatCount(r.Admitted), formatShare(r.Admitted, r.Requests)}}
 	if r.MaxWaitSeconds > 0 {
-		rows = append(rows, []string{"  after a wait", count(r.Waited), share(r.Waited, r.Requests)})
+		rows = append(rows, []string{"  after a wait", formatCount(r.Waited), formatShare(r.Waited, r.Requests)})
 	}
-	rows = append(rows, []string{"refused", count(r.Denied), share(r.Denied, r.Requests)})
-	table(b, rows, "lrr")
+	rows = append(rows, []string{"refused", formatCount(r.Denied), formatShare(r.Denied, r.Requests)})
+	writeTable(b, rows, "lrr")
 	if r.Entities > 1 && r.Denied > 0 {
-		fmt.Fprintf(b, "%s of %s entities refused at least once\n", count(r.DeniedEntities), count(r.Entities))
+		fmt.Fprintf(b, "%s of %s entities refused at least once\n", formatCount(r.DeniedEntities), formatCount(r.Entities))
 	}
 	if r.Waited == 0 {
 		return
 	}
 	b.WriteString("\n")
-	table(b, [][]string{
+	writeTable(b, [][]string{
 		{"waits", "p50", "p99", "max"},
-		{"of those that waited", wait(r.WaitsMS.P50), wait(r.WaitsMS.P99), wait(r.WaitsMS.Max)},
-		{"of all admitted", wait(r.AllWaitsMS.P50), wait(r.AllWaitsMS.P99), wait(r.AllWaitsMS.Max)},
+		{"of those that waited", formatWait(r.WaitsMS.P50), formatWait(r.WaitsMS.P99), formatWait(r.WaitsMS.Max)},
+		{"of all admitted", formatWait(r.AllWaitsMS.P50), formatWait(r.AllWaitsMS.P99), formatWait(r.AllWaitsMS.Max)},
 	}, "lrrr")
 }
 
@@ -89,33 +89,33 @@ func (r *Report) writeLimits(b *strings.Builder) {
 	rows := [][]string{{"limit", "refused", "share", "tokens asked", "admitted", "peak use"}}
 	for _, l := range r.Limits {
 		rows = append(rows, []string{
-			l.Limit, count(r.DeniedBy[l.Name]), share(r.DeniedBy[l.Name], r.Requests),
-			count(r.DemandedAmounts[l.Name]), count(r.AdmittedAmounts[l.Name]), fmt.Sprintf("%.0f %%", l.PeakUtilization),
+			l.Limit, formatCount(r.DeniedBy[l.Name]), formatShare(r.DeniedBy[l.Name], r.Requests),
+			formatCount(r.DemandedAmounts[l.Name]), formatCount(r.AdmittedAmounts[l.Name]), fmt.Sprintf("%.0f %%", l.PeakUtilization),
 		})
 	}
-	table(b, rows, "lrrrrr")
+	writeTable(b, rows, "lrrrrr")
 	if len(r.Limits) > 1 && r.Denied > 0 {
-		b.WriteString("a request that several limits refuse counts for each of them\n")
+		b.WriteString("a request refused by several limits counts for each of them\n")
 	}
 }
 
-func (r *Report) writeNeeds(b *strings.Builder) {
+func (r *Report) writeRequirements(b *strings.Builder) {
 	if r.Requests == 0 {
 		return
 	}
-	b.WriteString("\nthe least that would have refused nothing, each limit alone:\n")
+	b.WriteString("\nleast burst or rate that would have refused nothing, each limit alone:\n")
 	var rows [][]string
 	for i := range r.Limits {
-		burst, rate := r.needed(i)
-		rows = append(rows, []string{"  " + burst, "or", rate})
+		withBurst, withRate := r.sufficient(i)
+		rows = append(rows, []string{"  " + withBurst, "or", withRate})
 	}
-	table(b, rows, "lll")
+	writeTable(b, rows, "lll")
 }
 
-// needed is a limit with the least burst, and with the least rate, that would
-// have refused nothing.
-func (r *Report) needed(i int) (withBurst, withRate string) {
-	l := r.shown[i]
+// sufficient returns a limit with the least burst, and with the least rate, that
+// would have refused nothing.
+func (r *Report) sufficient(i int) (withBurst, withRate string) {
+	l := r.limits[i]
 	l.Capacity = 0
 	withBurst, withRate = "no burst at this rate", "no rate at this burst"
 	if burst := r.LeastBurst[l.Name]; burst != nil {
@@ -124,14 +124,14 @@ func (r *Report) needed(i int) (withBurst, withRate string) {
 		withBurst = textWithBurst(l)
 	}
 	if rate := r.LeastRate[l.Name]; rate != nil {
-		l.Burst = definition(l).Burst
+		l.Burst = definitionOf(l).Burst
 		l.RefillAmount = *rate
 		withRate = textWithBurst(l)
 	}
 	return withBurst, withRate
 }
 
-// textWithBurst is the text of a limit, with its burst even if that is the
+// textWithBurst returns the text of a limit, with its burst even if that is the
 // default.
 func textWithBurst(l zael.Limit) string {
 	text := l.String()
@@ -141,8 +141,9 @@ func textWithBurst(l zael.Limit) string {
 	return text
 }
 
-// table writes rows in columns: l is flush left, r flush right.
-func table(b *strings.Builder, rows [][]string, align string) {
+// writeTable writes rows in columns, of which align says for each whether it is flush
+// left (l) or right (r).
+func writeTable(b *strings.Builder, rows [][]string, align string) {
 	width := make([]int, len(align))
 	for _, row := range rows {
 		for i, cell := range row {

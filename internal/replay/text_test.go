@@ -28,7 +28,7 @@ func TestText(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `5 requests of 2 entities in 1 min, 2024-05-01 12:00:00 to 12:01:00 UTC
-each takes rpm=1, tpm=n; settles to tpm=n+1; waits up to 10 s
+each request takes rpm=1, tpm=n; settles to tpm=n+1; waits up to 10 s
 
 admitted        4  80.0 %
   after a wait  1  20.0 %
@@ -42,13 +42,13 @@ of all admitted       0 s  6 s  6 s
 limit               refused   share  tokens asked  admitted  peak use
 rpm=60/min                0   0.0 %             5         4       2 %
 tpm=10/min burst 5        1  20.0 %            26        16     140 %
-a request that several limits refuse counts for each of them
+a request refused by several limits counts for each of them
 
-the least that would have refused nothing, each limit alone:
+least burst or rate that would have refused nothing, each limit alone:
   rpm=60/min burst 1   or  rpm=1/min burst 60
   tpm=10/min burst 14  or  no rate at this burst
 `
-	got, chart, _ := strings.Cut(b.String(), "\nrpm: use of the burst in % (")
+	got, chart, _ := strings.Cut(b.String(), "\nrpm: burst in use, in % (")
 	if got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
@@ -57,7 +57,7 @@ the least that would have refused nothing, each limit alone:
 			t.Errorf("line %d has %d columns, want 80 at most: %s", i+1, n, line)
 		}
 	}
-	for _, want := range []string{"   100 │", "     0 └──", "tpm: use of the burst", ", busiest entity)", "        12:00:00 "} {
+	for _, want := range []string{"   100 │", "     0 └──", "tpm: burst in use", ", fullest entity)", "        12:00:00 "} {
 		if !strings.Contains(chart, want) {
 			t.Errorf("want %q in the charts:\n%s", want, chart)
 		}
@@ -73,7 +73,7 @@ func TestTextOfNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `0 requests
-each takes rpm=1
+each request takes rpm=1
 
 admitted  0  0.0 %
 refused   0  0.0 %
@@ -104,7 +104,7 @@ type failingWriter struct{}
 
 func (failingWriter) Write([]byte) (int, error) { return 0, errFull }
 
-func TestWords(t *testing.T) {
+func TestFormats(t *testing.T) {
 	t.Parallel()
 	check := func(got, want string) {
 		t.Helper()
@@ -112,30 +112,30 @@ func TestWords(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
-	check(replay.Count(0), "0")
-	check(replay.Count(999), "999")
-	check(replay.Count(1000), "1,000")
-	check(replay.Count(14451900), "14,451,900")
-	check(replay.Count(-1234567), "-1,234,567")
-	check(replay.Count(-123), "-123")
-	check(replay.Share(0, 0), "0.0 %")
-	check(replay.Share(0, 7), "0.0 %")
-	check(replay.Share(7, 7), "100.0 %")
-	check(replay.Share(1, 100_000), "<0.1 %")
-	check(replay.Share(99_999, 100_000), ">99.9 %")
-	check(replay.Share(1, 3), "33.3 %")
-	check(replay.Span(0), "0 s")
-	check(replay.Span(1500*time.Millisecond), "1 s 500 ms")
-	check(replay.Span(time.Minute), "1 min")
-	check(replay.Span(57*time.Minute+15*time.Second+900*time.Millisecond), "57 min 15 s")
-	check(replay.Span(25*time.Hour), "1 d 1 h")
-	check(replay.Span(50*time.Millisecond), "50 ms")
-	check(replay.Span(3*time.Microsecond), "3 µs")
-	check(replay.Wait(0), "0 s")
-	check(replay.Wait(0.001), "0.001 ms")
-	check(replay.Wait(12.345), "12.3 ms")
-	check(replay.Wait(999.9), "1000 ms")
-	check(replay.Wait(21_712.3), "21.7 s")
-	check(replay.Wait(99_999), "100 s")
-	check(replay.Wait(3_600_000), "1 h")
+	check(replay.FormatCount(0), "0")
+	check(replay.FormatCount(999), "999")
+	check(replay.FormatCount(1000), "1,000")
+	check(replay.FormatCount(14451900), "14,451,900")
+	check(replay.FormatCount(-1234567), "-1,234,567")
+	check(replay.FormatCount(-123), "-123")
+	check(replay.FormatShare(0, 0), "0.0 %")
+	check(replay.FormatShare(0, 7), "0.0 %")
+	check(replay.FormatShare(7, 7), "100.0 %")
+	check(replay.FormatShare(1, 100_000), "<0.1 %")
+	check(replay.FormatShare(99_999, 100_000), ">99.9 %")
+	check(replay.FormatShare(1, 3), "33.3 %")
+	check(replay.FormatDuration(0), "0 s")
+	check(replay.FormatDuration(1500*time.Millisecond), "1 s 500 ms")
+	check(replay.FormatDuration(time.Minute), "1 min")
+	check(replay.FormatDuration(57*time.Minute+15*time.Second+900*time.Millisecond), "57 min 15 s")
+	check(replay.FormatDuration(25*time.Hour), "1 d 1 h")
+	check(replay.FormatDuration(50*time.Millisecond), "50 ms")
+	check(replay.FormatDuration(3*time.Microsecond), "3 µs")
+	check(replay.FormatWait(0), "0 s")
+	check(replay.FormatWait(0.001), "0.001 ms")
+	check(replay.FormatWait(12.345), "12.3 ms")
+	check(replay.FormatWait(999.9), "1000 ms")
+	check(replay.FormatWait(21_712.3), "21.7 s")
+	check(replay.FormatWait(99_999), "100 s")
+	check(replay.FormatWait(3_600_000), "1 h")
 }

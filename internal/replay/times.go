@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -8,6 +9,8 @@ import (
 
 	"github.com/zeroae/zael/bucket"
 )
+
+func newTimeReader(o *Options) timeReader { return timeReader{unit: cmp.Or(o.TimeUnit, time.Second)} }
 
 // A timeReader reads the times of a trace. The first decides how all are read:
 // as dates, as Unix time, or as time since the beginning of the trace.
@@ -28,9 +31,9 @@ const (
 	relativeForm
 )
 
-// relativeBelow is in seconds. Where the first time is a smaller number, times
-// count from the beginning of the trace, which is put at bucket.Epoch: many
-// published traces have no others. As Unix time it would be before March 1973.
+// relativeBelow is in seconds. If the first time is a smaller number, times count from
+// the beginning of the trace, which is put at bucket.Epoch: many published traces have
+// no other times. As Unix time it would be before March 1973.
 const relativeBelow = 100_000_000
 
 // read returns the time in a cell of a line. The error is a *cellError.
@@ -63,8 +66,8 @@ func (r *timeReader) read(cell string, line int) (bucket.Instant, error) {
 	return instant, nil
 }
 
-// number returns the time that a number of units stands for. Digits beyond the
-// nanosecond are cut off.
+// number returns the time that a number of units stands for, and whether it is Unix
+// time. Digits beyond the nanosecond are cut off.
 func (r *timeReader) number(whole int64, fraction string) (timeForm, time.Time) {
 	perSecond := int64(time.Second / r.unit)
 	seconds, units := whole/perSecond, whole%perSecond
@@ -86,7 +89,7 @@ func (r *timeReader) number(whole int64, fraction string) (timeForm, time.Time) 
 	return form, time.Unix(seconds, nanoseconds)
 }
 
-// date reads the text of a date, in UTC where it names no zone.
+// date reads a date, in UTC unless it names a zone.
 func (r *timeReader) date(text string) (time.Time, bool) {
 	text = strings.TrimSuffix(strings.TrimSuffix(text, " UTC"), " GMT")
 	// Package time reads RFC 3339 three times as fast as other layouts, and most
@@ -103,7 +106,7 @@ func (r *timeReader) date(text string) (time.Time, bool) {
 			return at, true
 		}
 	}
-	text = strings.ToUpper(text) // t and z; names of months may be either
+	text = strings.ToUpper(text) // T and Z; months may be in either case
 	if at, err := time.Parse(r.layout, text); err == nil {
 		return at, true
 	}
@@ -121,7 +124,7 @@ func (r *timeReader) date(text string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// outOfRange is the error about a time that no bucket can have.
+// outOfRange returns the error about a time that package bucket cannot represent.
 func (r *timeReader) outOfRange(cell string, form timeForm, whole int64) error {
 	e := &cellError{reason: quote(cell) + " is further than 29 years from 2025"}
 	if form == dateForm {
@@ -142,26 +145,27 @@ func (r *timeReader) outOfRange(cell string, form timeForm, whole int64) error {
 	return e
 }
 
-// warning says why a trace of so many rows over a span of time is implausible, if
-// it is: numbers may be in a smaller unit. Unix times are not in doubt, as in
-// another unit they would be out of range.
+// warning returns why a trace with a number of rows over a length of time is
+// implausible, or an empty string: its times may be in a smaller unit. Unix times are
+// not in doubt, as they would be out of range in any other unit.
 func (r *timeReader) warning(rows int64, length time.Duration) string {
 	const (
 		day  = 24 * time.Hour
 		long = 366 * day
 	)
-	sparse := func(length time.Duration) bool { return length >= day && length > time.Duration(rows-1)*time.Minute }
-	implausible := func(length time.Duration) bool { return length > long || sparse(length) }
+	implausible := func(length time.Duration) bool {
+		return length > long || length >= day && length/time.Duration(rows-1) > time.Minute
+	}
 	if r.form != relativeForm || rows < 2 || r.unit == time.Nanosecond || !implausible(length) {
 		return ""
 	}
 	text := fmt.Sprintf("the trace takes %s, with a request every %s on average, if its times are in %s",
-		span(length), span(length/time.Duration(rows-1)), unitName(r.unit))
+		formatDuration(length), formatDuration(length/time.Duration(rows-1)), unitName(r.unit))
 	for unit := r.unit; unit > 1; {
 		unit /= 1000
 		length /= 1000
 		if !implausible(length) {
-			return text + fmt.Sprintf("; --time-unit %s would make it %s", unitName(unit), span(length))
+			return text + fmt.Sprintf("; --time-unit %s would make it %s", unitName(unit), formatDuration(length))
 		}
 	}
 	return text + "; --time-unit names another unit"

@@ -33,7 +33,7 @@ func (e *RowError) Error() string {
 	return text
 }
 
-// A cellError is a RowError of which line and column are still to be named.
+// A cellError is a RowError without line and column.
 type cellError struct{ reason, remedy string }
 
 func (e *cellError) Error() string { return e.reason }
@@ -45,7 +45,7 @@ type ColumnError struct {
 	Twice   bool
 }
 
-// Error names the columns that there are.
+// Error names the columns that the trace has.
 func (e *ColumnError) Error() string {
 	if e.Twice {
 		return fmt.Sprintf("there are two columns %s", quote(e.Column))
@@ -91,7 +91,7 @@ type trace struct {
 	rows        source
 	times       timeReader
 	time        int  // column
-	timeIsFirst bool // as none was named
+	timeIsFirst bool // no time column was named
 	entity      int  // column; -1: none
 	take        []sum
 	settle      []sum  // as long as take
@@ -101,9 +101,9 @@ type trace struct {
 	good     int64
 	skipBad  bool
 	skipped  int64
-	firstBad error // of those that were skipped
+	firstBad error // the first row that was skipped
 
-	emptyCell bool  // in a sum of the row at hand
+	emptyCell bool  // the current row has one among its amounts
 	withEmpty int64 // good rows that have one
 }
 
@@ -123,14 +123,15 @@ func openTrace(r io.Reader, o *Options) (*trace, error) {
 		return nil, err
 	}
 	t := &trace{
-		rows: rows, times: timeReader{unit: cmp.Or(o.TimeUnit, time.Second)},
+		rows: rows, times: newTimeReader(o),
 		timeIsFirst: o.TimeColumn == "", entity: -1, skipBad: o.SkipBadRows,
 	}
 	name := o.TimeColumn
-	if t.timeIsFirst {
-		if name, err = t.firstColumn(o); err != nil {
-			return nil, err
+	if columns := rows.columns(); t.timeIsFirst {
+		if len(columns) == 0 || columns[0] == "" {
+			return nil, errors.New("the first column has no name: " + t.nameTimeColumn())
 		}
+		name = columns[0]
 	}
 	if t.time, err = rows.column(name, true); err != nil {
 		return nil, err
@@ -141,7 +142,7 @@ func openTrace(r io.Reader, o *Options) (*trace, error) {
 		}
 	}
 	for _, l := range o.Limits {
-		take, err := o.takes(l.Name).bind(rows)
+		take, err := o.consume(l.Name).bind(rows)
 		if err != nil {
 			return nil, err
 		}
@@ -156,20 +157,6 @@ func openTrace(r io.Reader, o *Options) (*trace, error) {
 	amounts := make([]int64, 2*n)
 	t.request.take, t.request.settle = amounts[:n:n], amounts[n:]
 	return t, nil
-}
-
-// firstColumn returns the name of the first column, which has the time if none
-// is named.
-func (t *trace) firstColumn(o *Options) (string, error) {
-	columns := t.rows.columns()
-	if len(columns) == 0 || columns[0] == "" {
-		return "", &RowError{Line: 1, Reason: "the first column has no name", Remedy: t.nameTimeColumn()}
-	}
-	probe := t.times
-	if _, err := probe.read(columns[0], 1); err == nil && o.Columns == nil {
-		return "", &RowError{Line: 1, Reason: fmt.Sprintf("%s is a time, not the name of a column", quote(columns[0])), Remedy: "if the file has no header, name its columns with --columns"}
-	}
-	return columns[0], nil
 }
 
 func (t *trace) nameTimeColumn() string {
@@ -211,11 +198,11 @@ func (t *trace) read() (*request, error) {
 	r := &t.request
 	r.line, _ = t.rows.position(t.time)
 	if r.at, err = t.times.read(cells[t.time], r.line); err != nil {
-		return nil, t.badTime(err)
+		return nil, t.timeError(err)
 	}
 	if t.entity >= 0 {
 		if r.entity = strings.TrimSpace(cells[t.entity]); r.entity == "" {
-			return nil, t.bad(t.entity, &cellError{reason: "the cell is empty"})
+			return nil, t.rowError(t.entity, &cellError{reason: "the cell is empty"})
 		}
 	}
 	t.emptyCell = false
@@ -234,8 +221,8 @@ func (t *trace) read() (*request, error) {
 	return r, nil
 }
 
-// amount returns the sum of cells. Empty ones count as 0, as does the - of access
-// logs.
+// amount returns the sum of a row's cells. An empty cell counts as 0, as does the "-" of
+// access logs.
 func (t *trace) amount(s *sum, cells []string) (int64, error) {
 	total := s.number
 	for _, column := range s.columns {
@@ -246,18 +233,18 @@ func (t *trace) amount(s *sum, cells []string) (int64, error) {
 		}
 		n, err := parseTokens(cell)
 		if err != nil {
-			return 0, t.bad(column, err)
+			return 0, t.rowError(column, err)
 		}
 		if total += n; total > bucket.MaxAmount {
-			return 0, t.bad(column, &cellError{reason: fmt.Sprintf("the sum is more than %d tokens", bucket.MaxAmount)})
+			return 0, t.rowError(column, &cellError{reason: fmt.Sprintf("the sum is more than %d tokens", bucket.MaxAmount)})
 		}
 	}
 	return total, nil
 }
 
-// badTime is bad for the time. Until one was read the column is in doubt.
-func (t *trace) badTime(err error) error {
-	bad := t.bad(t.time, err)
+// timeError is rowError for the time. Until one was read, the column is in doubt.
+func (t *trace) timeError(err error) error {
+	bad := t.rowError(t.time, err)
 	if t.times.form == unknownForm {
 		if t.timeIsFirst {
 			bad.Remedy = cmp.Or(bad.Remedy, t.nameTimeColumn())
@@ -267,8 +254,8 @@ func (t *trace) badTime(err error) error {
 	return bad
 }
 
-// bad returns the error of a cell of the last row, with line and column.
-func (t *trace) bad(column int, err error) *RowError {
+// rowError adds line and column to the error of a cell of the last row.
+func (t *trace) rowError(column int, err error) *RowError {
 	e := &RowError{Reason: err.Error()}
 	e.Line, e.Column = t.rows.position(column)
 	if cell, ok := errors.AsType[*cellError](err); ok {
@@ -277,8 +264,8 @@ func (t *trace) bad(column int, err error) *RowError {
 	return e
 }
 
-// warnings says what a reader of the report should know about a trace that
-// was read to its end, and over what length of time.
+// warnings returns what a reader of the report should know about the trace, of which
+// the times cover a length.
 func (t *trace) warnings(length time.Duration) []string {
 	var texts []string
 	if t.skipped > 0 {

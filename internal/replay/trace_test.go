@@ -34,7 +34,7 @@ func TestBadTraces(t *testing.T) {
 		{"JSON on several lines", "{\n \"when\":0\n}\n", "line 1: not a JSON object: unexpected end of JSON input: each line must be an object, as jq -c . writes them"},
 
 		{"no header", "2024-01-01,u,1\n", `line 1: "2024-01-01" is a time, not the name of a column: if the file has no header, name its columns with --columns`},
-		{"first column without a name", ",when,user,tokens\n", `line 1: the first column has no name: name the time column with --time-column; the columns are "", when, user, tokens`},
+		{"first column without a name", ",when,user,tokens\n", `the first column has no name: name the time column with --time-column; the columns are "", when, user, tokens`},
 		{"first column without a time", "user,when,tokens\nann,2024-01-01,1\n", `line 2, column user: "ann" is not a time: name the time column with --time-column; the columns are user, when, tokens`},
 		{"two columns of a name", "when,user,tokens,tokens\n", `there are two columns "tokens"`},
 		{"no such column", "when,user,token\n", `no column "tokens"; the columns are when, user, token`},
@@ -196,13 +196,13 @@ func TestReadError(t *testing.T) {
 	}
 }
 
-// TestSort: rows of one instant stay in the order of the file.
+// TestSort checks that requests of one instant stay in the order of the file.
 func TestSort(t *testing.T) {
 	t.Parallel()
 	const trace = "t,n\n2024-01-02,7\n2024-01-01,5\n2024-01-01,4\n2024-01-02,3\n"
 	o := replay.Options{Limits: limits(t, "x=8/h"), Consume: exprs(t, "x=n"), Sort: true}
 	r := run(t, strings.NewReader(trace), &o)
-	// 5 and then not 4; 7 and then not 3.
+	// 5 is admitted, then 4 is not; 7 is, then 3 is not.
 	want(t, "tokens", r.AdmittedAmounts["x"], 12)
 	want(t, "denied", r.Denied, 2)
 	if got, want := r.SpanSeconds, (24 * time.Hour).Seconds(); got != want {

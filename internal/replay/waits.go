@@ -6,31 +6,31 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// waits are the delays of admitted requests that had to wait, to the
-// microsecond and three significant digits, in memory of fixed size.
+// waits is a histogram of the delays of admitted requests that had to wait, with a
+// resolution of a microsecond and three significant digits.
 type waits struct {
 	histogram *hdrhistogram.Histogram
 	longest   time.Duration
 }
 
-func newWaits(longest time.Duration) *waits {
-	return &waits{histogram: hdrhistogram.New(1, max(2, microseconds(longest)), 3)}
+func newWaits(maxWait time.Duration) *waits {
+	return &waits{histogram: hdrhistogram.New(1, max(2, microseconds(maxWait)), 3)}
 }
 
 func (w *waits) add(d time.Duration) {
 	w.longest = max(w.longest, d)
-	// A wait is never longer than MaxWait, so it is in range.
+	// A wait is at most maxWait, so it is in range.
 	_ = w.histogram.RecordValue(min(microseconds(d), w.histogram.HighestTrackableValue()))
 }
 
-// quantile is the wait that a share q of all admitted requests did not exceed,
-// where so many of these did not wait at all.
-func (w *waits) quantile(q float64, without int64) time.Duration {
+// quantile returns the wait that a share q of requests did not exceed: of those that
+// waited and a number of others that did not.
+func (w *waits) quantile(q float64, others int64) time.Duration {
 	waited := w.histogram.TotalCount()
 	if waited == 0 {
 		return 0
 	}
-	rank := q*float64(waited+without) - float64(without)
+	rank := q*float64(waited+others) - float64(others)
 	if rank <= 0 {
 		return 0
 	}
@@ -38,7 +38,13 @@ func (w *waits) quantile(q float64, without int64) time.Duration {
 	return min(d, w.longest)
 }
 
-// microseconds rounds up.
+// microseconds returns d in microseconds, rounded up.
 func microseconds(d time.Duration) int64 {
 	return int64(d/time.Microsecond) + int64(min(1, d%time.Microsecond))
+}
+
+// report returns the quantiles of those that waited and of others that did not.
+func (w *waits) report(others int64) Waits {
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	return Waits{P50: ms(w.quantile(0.5, others)), P99: ms(w.quantile(0.99, others)), Max: ms(w.longest)}
 }

@@ -11,8 +11,7 @@
   const digits = data.step < 1 ? 23 : data.step < 60 ? 19 : 16;
   const time = s => new Date(Math.round(s * 1000)).toISOString().replace("T", " ").slice(0, digits);
 
-  // One point at the start of each step, and one at the end of the last, where
-  // its line ends.
+  // One point at the start of each step, and one where the last step ends.
   const n = data.requests.length;
   const x = Array.from({length: n + 1}, (_, i) => data.from + i * data.step);
   const ended = values => [...values, values[n - 1]];
@@ -39,8 +38,8 @@
     },
   });
 
-  // Labels of the time axis, by the distance of its marks; what comes after the
-  // newline stands where the year, day or minute begins.
+  // Labels of the time axis, by the distance of its marks. The part after the
+  // newline is shown where a year, day or minute begins.
   const none = null, day = "\n{D} {MMM}", year = day + " {YYYY}", minute = "\n{HH}:{mm}";
   const labels = [
     [31536000, "{YYYY}", none, none, none, none, none, none, 1],
@@ -72,13 +71,13 @@
   }
 
   const requests = [area("asked", "demand", data.requests), area("admitted", "admitted", data.admitted)];
-  if (data.waited) requests.push(area("of these waited", "waited", data.waited, false));
+  if (data.waited) requests.push(area("admitted after a wait", "waited", data.waited, false));
   chart("Requests", "in each step", requests);
   for (const l of data.limits) {
     const demand = [area("asked", "demand", l.demand), area("admitted", "admitted", l.admitted)];
     if (l.rate) demand.push(rule("refill", l.rate));
-    chart(l.name + ": demand", "tokens a " + l.period + (data.many ? ", all entities together" : ""), demand);
-    chart(l.name + ": level", "tokens taken and not yet refilled, the highest in each step" + (data.many ? ", of the busiest entity" : ""),
+    chart(l.name + ": demand", "tokens a " + l.period + (data.many ? ", of all entities together" : ""), demand);
+    chart(l.name + ": level", "tokens taken and not yet refilled, the highest in each step" + (data.many ? ", of the fullest entity" : ""),
       [area("level", "level", l.level), rule("burst", l.burst)]);
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach(c => c.redraw()));

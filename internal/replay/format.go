@@ -5,10 +5,12 @@ import (
 	"math"
 	"strconv"
 	"time"
+
+	"github.com/zeroae/zael/bucket"
 )
 
-// count is n with thousands apart: 14,451,900.
-func count(n int64) string {
+// formatCount returns n with commas between thousands: 14,451,900.
+func formatCount(n int64) string {
 	s := strconv.FormatInt(n, 10)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
 		s = s[:i] + "," + s[i:]
@@ -16,9 +18,9 @@ func count(n int64) string {
 	return s
 }
 
-// share is part of whole in percent. It says 0.0 % and 100.0 % only of none and
-// all.
-func share(part, whole int64) string {
+// formatShare returns part of whole in percent. Only none is 0.0 %, and only all
+// is 100.0 %.
+func formatShare(part, whole int64) string {
 	p := percent(float64(part), float64(whole))
 	switch {
 	case part > 0 && p < 0.1:
@@ -29,8 +31,8 @@ func share(part, whole int64) string {
 	return fmt.Sprintf("%.1f %%", p)
 }
 
-// span is a length of time in its two largest units.
-func span(d time.Duration) string {
+// formatDuration returns d in its two largest units.
+func formatDuration(d time.Duration) string {
 	units := []struct {
 		name   string
 		length time.Duration
@@ -39,11 +41,11 @@ func span(d time.Duration) string {
 		if d < u.length {
 			continue
 		}
-		if i+1 == len(units) || u.length <= time.Millisecond {
-			return fmt.Sprintf("%d %s", d/u.length, u.name)
+		text := fmt.Sprintf("%d %s", d/u.length, u.name)
+		if u.length <= time.Millisecond {
+			return text
 		}
 		next := units[i+1]
-		text := fmt.Sprintf("%d %s", d/u.length, u.name)
 		if rest := d % u.length / next.length; rest > 0 {
 			text += fmt.Sprintf(" %d %s", rest, next.name)
 		}
@@ -52,30 +54,33 @@ func span(d time.Duration) string {
 	return "0 s"
 }
 
-// wait is a number of milliseconds as a person reads a wait.
-func wait(ms float64) string {
+// formatWait returns a number of milliseconds with three significant digits, or from
+// 100 s up as formatDuration does.
+func formatWait(ms float64) string {
 	switch {
 	case ms == 0:
 		return "0 s"
 	case ms < 1000:
-		return strconv.FormatFloat(significant(ms), 'f', -1, 64) + " ms"
+		return strconv.FormatFloat(roundTo3(ms), 'f', -1, 64) + " ms"
 	case ms < 100_000:
-		return strconv.FormatFloat(significant(ms/1000), 'f', -1, 64) + " s"
+		return strconv.FormatFloat(roundTo3(ms/1000), 'f', -1, 64) + " s"
 	}
-	return span(time.Duration(ms * float64(time.Millisecond)))
+	return formatDuration(time.Duration(ms * float64(time.Millisecond)))
 }
 
-// significant keeps three digits.
-func significant(x float64) float64 {
+// roundTo3 rounds to three significant digits, but no whole digits.
+func roundTo3(x float64) float64 {
 	digits := 2 - math.Floor(math.Log10(x))
 	scale := math.Pow(10, max(0, digits))
 	return math.Round(x*scale) / scale
 }
 
-// plural is n things.
+func formatTime(at bucket.Instant) string { return at.Time().Format(time.RFC3339Nano) }
+
+// plural returns n things.
 func plural(n int64, thing, things string) string {
 	if n == 1 {
 		return "1 " + thing
 	}
-	return count(n) + " " + things
+	return formatCount(n) + " " + things
 }

@@ -13,13 +13,13 @@ import (
 	"github.com/zeroae/zael/internal/replay"
 )
 
-// maxRate is the greatest RefillAmount that a period may have.
+// maxRate returns the greatest RefillAmount that a period allows.
 func maxRate(period time.Duration) int64 { return min(bucket.MaxAmount, 9*int64(period)) }
 
-// checkNeeds replays a trace with one limit at a time, with the burst or rate
-// that a report calls the least: nothing may be refused with it, something must
-// be with one less, and nothing with more.
-func checkNeeds(t *testing.T, trace []byte, o *replay.Options, report *replay.Report, rng *rand.Rand) {
+// checkRequirements replays a trace with one limit at a time, with the least burst or
+// rate of a report: it must refuse nothing, neither must more, and one less must
+// refuse something.
+func checkRequirements(t *testing.T, trace []byte, o *replay.Options, report *replay.Report, rng *rand.Rand) {
 	t.Helper()
 	for _, l := range o.Limits {
 		if l.Burst == 0 {
@@ -61,18 +61,18 @@ func checkNeeds(t *testing.T, trace []byte, o *replay.Options, report *replay.Re
 	}
 }
 
-// A traffic is how a random trace looks.
+// A traffic describes random traces.
 type traffic struct {
-	gap    time.Duration // mean time between requests
+	gap    time.Duration // between requests, on average
 	grid   time.Duration // times are multiples of it
-	tokens int64         // of a request, at most
+	tokens int64         // maximum of a request
 	limit  string
 	wait   time.Duration
 	settle bool
 	users  int
 }
 
-// write makes a trace of n rows that begins at start.
+// write returns a trace of n requests that begins at start.
 func (tr traffic) write(rng *rand.Rand, start time.Time, n int) []byte {
 	var b bytes.Buffer
 	b.WriteString("t,user,take,used\n")
@@ -91,7 +91,7 @@ func (tr traffic) write(rng *rand.Rand, start time.Time, n int) []byte {
 	return b.Bytes()
 }
 
-func TestNeedsOfRandomTraces(t *testing.T) {
+func TestRequirementsOfRandomTraces(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -105,9 +105,9 @@ func TestNeedsOfRandomTraces(t *testing.T) {
 		{gap: 10 * time.Millisecond, grid: time.Millisecond, tokens: 1, limit: "n=20/s burst 1"},
 		{gap: 300 * time.Millisecond, grid: time.Millisecond, tokens: 1, limit: "n=100000/d burst 2"},
 		{gap: time.Minute, grid: 100 * time.Nanosecond, tokens: 5000, limit: "n=400000/h burst 50000"},
-		{gap: time.Minute, grid: time.Nanosecond, tokens: 1e11, limit: "n=200000000000/min"},              // whole tokens
-		{gap: time.Second, grid: time.Nanosecond, tokens: 2e6, limit: "n=1000000/s burst 3000000"},        // at the edge
-		{gap: 5 * time.Microsecond, grid: 100 * time.Nanosecond, tokens: 9, limit: "n=1000000/s burst 9"}, // both units
+		{gap: time.Minute, grid: time.Nanosecond, tokens: 1e11, limit: "n=200000000000/min"},              // counted in whole tokens
+		{gap: time.Second, grid: time.Nanosecond, tokens: 2e6, limit: "n=1000000/s burst 3000000"},        // near the largest mark
+		{gap: 5 * time.Microsecond, grid: 100 * time.Nanosecond, tokens: 9, limit: "n=1000000/s burst 9"}, // counted in whole and in thousandths of tokens, depending on the rate
 		{gap: 24 * time.Hour, grid: time.Second, tokens: 40, limit: "n=7/13d burst 30"},
 	}
 	rounds := 180
@@ -130,7 +130,7 @@ func TestNeedsOfRandomTraces(t *testing.T) {
 			o.Settle = exprs(t, "n=used")
 		}
 		report := run(t, bytes.NewReader(trace), &o)
-		checkNeeds(t, trace, &o, report, rng)
+		checkRequirements(t, trace, &o, report, rng)
 		if report.LeastRate["n"] == nil {
 			none++
 		} else if *report.LeastRate["n"] > 1 {
@@ -141,11 +141,11 @@ func TestNeedsOfRandomTraces(t *testing.T) {
 		}
 	}
 	if none == rounds || raised == 0 {
-		t.Errorf("of %d traces %d have no rate and %d need more than the least: they test nothing", rounds, none, raised)
+		t.Errorf("of %d traces %d have no sufficient rate and %d need a rate above 1: they test nothing", rounds, none, raised)
 	}
 }
 
-func TestNeedsOfAzure(t *testing.T) {
+func TestRequirementsOfAzure(t *testing.T) {
 	t.Parallel()
 	trace := readAzure(t)
 	const total = "tpm=ContextTokens+GeneratedTokens"
@@ -159,35 +159,35 @@ func TestNeedsOfAzure(t *testing.T) {
 			t.Parallel()
 			rng := rand.New(rand.NewPCG(1, 1))
 			o.Limits = limits(t, "rpm=200/min", "tpm=400000/min")
-			checkNeeds(t, trace, &o, run(t, bytes.NewReader(trace), &o), rng)
+			checkRequirements(t, trace, &o, run(t, bytes.NewReader(trace), &o), rng)
 		})
 	}
 }
 
-// TestNeedsOfEdges are cases whose answers can be seen.
-func TestNeedsOfEdges(t *testing.T) {
+// TestRequirements has cases whose results are obvious.
+func TestRequirements(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, rows, limit string
 		wait              time.Duration
 		burst, rate       int64 // 0: none
 	}{
-		{"nothing asked", "2024-01-01,0\n", "n=9/s", 0, 1, 1},
-		{"one", "2024-01-01,5\n", "n=9/s", 0, 5, 1},
+		{"no tokens", "2024-01-01,0\n", "n=9/s", 0, 1, 1},
+		{"one request", "2024-01-01,5\n", "n=9/s", 0, 5, 1},
 		{"more than the burst", "2024-01-01,10\n", "n=9/s", 0, 10, 0},
 		{"twice at once", "2024-01-01,5\n2024-01-01,5\n", "n=9/s", 0, 10, 0},
 		{"twice at once, with a wait", "2024-01-01,5\n2024-01-01,5\n", "n=9/s", time.Second, 5, 1},
-		// 9 of 10 are there at first; 1 more is needed after 4 s.
-		{"later", "2024-01-01,9\n2024-01-01 00:00:04,10\n", "n=1/min burst 10", 0, 19, 135},
-		{"exactly", "2024-01-01,1\n2024-01-01 00:00:06,1\n", "n=10/min burst 1", 0, 1, 10},
-		// By 1 ns too early.
-		{"almost", "2024-01-01,1\n2024-01-01 00:00:05.999999999,1\n", "n=10/min burst 1", 0, 2, 11},
+		// 1 of 10 is left at first; 9 must refill within 4 s.
+		{"after a pause", "2024-01-01,9\n2024-01-01 00:00:04,10\n", "n=1/min burst 10", 0, 19, 135},
+		{"just refilled", "2024-01-01,1\n2024-01-01 00:00:06,1\n", "n=10/min burst 1", 0, 1, 10},
+		// 1 ns too early.
+		{"nearly refilled", "2024-01-01,1\n2024-01-01 00:00:05.999999999,1\n", "n=10/min burst 1", 0, 2, 11},
 		{"too much for a bucket", strings.Repeat("2024-01-01,1000000000000000\n", 2), "n=1000/s burst 1000000000000000", 0, 0, 0},
 		{"too fast", "2024-01-01,1000000000\n2024-01-01 00:00:00.000000001,1000000000\n", "n=9000000000/s burst 1000000000", 0, 2_000_000_000 - 9, 0},
 	} {
 		o := replay.Options{Limits: limits(t, c.limit), Consume: exprs(t, "n=n"), MaxWait: c.wait}
 		r := run(t, strings.NewReader("t,n\n"+c.rows), &o)
-		for what, pair := range map[string][2]int64{"burst": {at(r.LeastBurst["n"]), c.burst}, "rate": {at(r.LeastRate["n"]), c.rate}} {
+		for what, pair := range map[string][2]int64{"burst": {orZero(r.LeastBurst["n"]), c.burst}, "rate": {orZero(r.LeastRate["n"]), c.rate}} {
 			if pair[0] != pair[1] {
 				t.Errorf("%s: least %s: got %d, want %d", c.name, what, pair[0], pair[1])
 			}
@@ -195,8 +195,8 @@ func TestNeedsOfEdges(t *testing.T) {
 	}
 }
 
-// at is *n, or 0.
-func at(n *int64) int64 {
+// orZero returns *n, or 0 if n is nil.
+func orZero(n *int64) int64 {
 	if n == nil {
 		return 0
 	}
