@@ -51,7 +51,7 @@ func BenchmarkCPU(b *testing.B) {
 		Region: "us-east-1", BaseEndpoint: aws.String("http://127.0.0.1:1"),
 		Credentials: credentials.NewStaticCredentialsProvider("zael", "zael", ""),
 		HTTPClient: &http.Client{Transport: newCanned(`{"PK":{"S":"E#e"},"SK":{"S":"B#r"},"m_rpm":{"N":"1234567890"},` +
-			`"d_rpm":{"S":"1:1000000/60s^1000000@0.0"},"c_rpm":{"N":"123"},"e":{"N":"17"},"b":{"S":"0123456789abcdef"},"o":{"S":"0123456789abcdef"},` +
+			`"d_rpm":{"S":"1:1000000/60s^1000000@0.0"},"c_rpm":{"N":"123"},"e":{"N":"17"},"v":{"N":"17"},"b":{"S":"0123456789abcdef"},"o":{"S":"0123456789abcdef"},` +
 			`"ttl":{"N":"1800000000"},"GSI1PK":{"S":"R#r#3"},"GSI1SK":{"S":"e"}}`)},
 	})
 	s, n := func(v string) types.AttributeValue { return &types.AttributeValueMemberS{Value: v} },
@@ -63,11 +63,11 @@ func BenchmarkCPU(b *testing.B) {
 				TableName: aws.String("t"), Key: map[string]types.AttributeValue{"PK": s("E#e"), "SK": s("B#r")},
 				ConditionExpression: aws.String("(attribute_not_exists(#m0) OR (#d0 = :d0 AND #m0 <= :h0))" +
 					" AND (attribute_not_exists(#o) OR #o <> :id) AND (attribute_not_exists(#ttl) OR #ttl <= :ttl)"),
-				UpdateExpression:         aws.String("SET #m0 = :v0, #o = :id, #ttl = :ttl ADD #c0 :c0, #e :e"),
-				ExpressionAttributeNames: map[string]string{"#m0": "m_rpm", "#d0": "d_rpm", "#o": "o", "#c0": "c_rpm", "#e": "e", "#ttl": "ttl"},
+				UpdateExpression:         aws.String("SET #m0 = :v0, #o = :id, #ttl = :ttl ADD #v :one, #c0 :c0, #e :e"),
+				ExpressionAttributeNames: map[string]string{"#m0": "m_rpm", "#d0": "d_rpm", "#o": "o", "#c0": "c_rpm", "#e": "e", "#v": "v", "#ttl": "ttl"},
 				ExpressionAttributeValues: map[string]types.AttributeValue{
 					":d0": s("1:1000000/60s^1000000@0.0"), ":h0": n("123456789"), ":id": s("0123456789abcdef"), ":v0": n("123456789"),
-					":c0": n("1"), ":e": n("1"), ":ttl": n("1800000000"),
+					":c0": n("1"), ":e": n("1"), ":one": n("1"), ":ttl": n("1800000000"),
 				},
 				ReturnValues: types.ReturnValueAllNew,
 			})

@@ -191,6 +191,7 @@ func (o *op) write(s *sketch) write {
 	id := w.text(":id", idText(o.id))
 	w.where("(attribute_not_exists(", w.name("#o", "o"), ") OR #o <> ", id, ")") // no copy that comes late
 	w.set("#o = ", id)
+	w.nextVersion()
 	if s.gives {
 		w.where(w.name("#b", "b"), " = ", w.text(":b", idText(s.birth)))
 	}

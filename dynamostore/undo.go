@@ -88,6 +88,7 @@ func (s *Store) restore(ctx context.Context, o *op) bool {
 	w := newWriting(o.key)
 	w.where(w.name("#o", "o"), " = ", w.text(":last", idText(o.id)))
 	w.set("#o = ", w.text(":id", idText(s.random())))
+	w.nextVersion()
 	if o.events != 0 {
 		w.add(w.name("#e", "e"), " ", w.number(":e", -o.events))
 	}

@@ -69,6 +69,9 @@ func (w *writing) where(parts ...string) { w.conditions.add(" AND ", parts) }
 func (w *writing) set(parts ...string)   { w.sets.add(", ", parts) }
 func (w *writing) add(parts ...string)   { w.adds.add(", ", parts) }
 
+// nextVersion adds 1 to the item's version, by which usage knows the order of writes.
+func (w *writing) nextVersion() { w.add(w.name("#v", "v"), " ", w.number(":one", 1)) }
+
 func (w *writing) finish() write {
 	w.condition = string(w.conditions)
 	if len(w.sets) > 0 {

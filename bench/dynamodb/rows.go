@@ -45,12 +45,12 @@ func (b *bench) bare(c *dynamodb.Client, prefix string, keys int) func(context.C
 			Key:       map[string]types.AttributeValue{"PK": s(fmt.Sprintf("E#%s%d", prefix, caller%keys)), "SK": s("B#bench")},
 			ConditionExpression: aws.String("(attribute_not_exists(#m0) OR (#d0 = :d0 AND #m0 <= :h0))" +
 				" AND (attribute_not_exists(#o) OR #o <> :id) AND (attribute_not_exists(#ttl) OR #ttl <= :ttl)"),
-			UpdateExpression: aws.String("SET #m0 = :v0, #d0 = :d0, #o = :o, #b = if_not_exists(#b, :id), #gp = :gp, #gs = :gs, #ttl = :ttl ADD #c0 :c0, #e :e"),
+			UpdateExpression: aws.String("SET #m0 = :v0, #d0 = :d0, #o = :o, #b = if_not_exists(#b, :id), #gp = :gp, #gs = :gs, #ttl = :ttl ADD #v :one, #c0 :c0, #e :e"),
 			ExpressionAttributeNames: map[string]string{
-				"#m0": "m_rpm", "#d0": "d_rpm", "#c0": "c_rpm", "#o": "o", "#e": "e", "#b": "b", "#gp": "GSI1PK", "#gs": "GSI1SK", "#ttl": "ttl",
+				"#m0": "m_rpm", "#d0": "d_rpm", "#c0": "c_rpm", "#o": "o", "#e": "e", "#v": "v", "#b": "b", "#gp": "GSI1PK", "#gs": "GSI1SK", "#ttl": "ttl",
 			},
 			ExpressionAttributeValues: map[string]types.AttributeValue{
-				":d0": s(definition), ":h0": n("123456789012345"), ":v0": n("12345678901234"), ":c0": n("1"), ":e": n("1"), ":ttl": n("1900000000"),
+				":d0": s(definition), ":h0": n("123456789012345"), ":v0": n("12345678901234"), ":c0": n("1"), ":e": n("1"), ":one": n("1"), ":ttl": n("1900000000"),
 				":id": s("0123456789abcdef"), ":o": s("fedcba9876543210"), ":gp": s("R#bench#3"), ":gs": s(prefix),
 			},
 			ReturnValues:                        types.ReturnValueAllNew,
