@@ -7,24 +7,25 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/saturate"
 	"github.com/zeroae/zael/internal/schema"
 )
 
-// Usage is counted by an aggregator from the changes of c_<limit> and e of the
-// buckets. This file reads what it writes: an item for each entity, resource and
-// window, with c_<limit> (tokens) and events, at
+// Usage is counted by an aggregator from the changes of c_<limit> and e of the buckets.
+// This file reads what it writes: an item for each entity, resource, window and life of
+// the bucket, with its counters before the window's first change and after the last, at
 //
-//	PK U#<entity>                           SK <resource>#<window>#<start>
+//	PK U#<entity>                           SK <resource>#<window>#<start>#<life>
 //	GSI1PK U#<resource>#<window>#<start>    GSI1SK <entity>
 
-// lookBack is how far back a resource's usage is looked for where no bound is
-// given.
+// lookBack returns how far back a resource's usage is read if the query has no From.
 func lookBack(w zael.Window, now time.Time) time.Time {
 	switch w {
 	case zael.Daily:
@@ -39,9 +40,9 @@ func lookBack(w zael.Window, now time.Time) time.Time {
 // usageReads is how many windows of a resource are read at a time.
 const usageReads = 16
 
-// Usage implements zael.UsageStore. Of a resource each window is a query, so
-// without From it looks back 92 days by the hour, two years by the day and ten by
-// the month. The index, by which it finds them, may be a moment behind.
+// Usage implements zael.UsageStore. Each window of a resource is a query, so without From
+// it reads the last 92 days by the hour, two years by the day and ten by the month. It
+// finds them by the index, which may be a moment behind.
 func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error] {
 	if !s.config.UsageCounted {
 		return failed[zael.UsageRecord](fmt.Errorf("dynamostore: usage is not counted: run an aggregator, and set Config.UsageCounted: %w", errors.ErrUnsupported))
@@ -54,10 +55,10 @@ func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.Usa
 		return failed[zael.UsageRecord](err)
 	}
 	return func(yield func(zael.UsageRecord, error) bool) {
-		var records []zael.UsageRecord
+		var items []zael.UsageRecord
 		var err error
 		if q.Entity != "" {
-			records, err = s.usageOfEntity(ctx, q)
+			items, err = s.usageOfEntity(ctx, q)
 		} else {
 			from, to := q.From, q.To
 			if from.IsZero() {
@@ -66,8 +67,9 @@ func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.Usa
 			if to.IsZero() {
 				to = s.wall().Add(time.Hour) // clocks may differ
 			}
-			records, err = s.usageOfResource(ctx, q, from, to)
+			items, err = s.usageOfResource(ctx, q, from, to)
 		}
+		records := sumLives(items)
 		slices.SortFunc(records, func(a, b zael.UsageRecord) int {
 			return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
 		})
@@ -107,13 +109,38 @@ func (s *Store) usageOfEntity(ctx context.Context, q zael.UsageQuery) ([]zael.Us
 	return all, nil
 }
 
+// sumLives adds up the items of one window, of which there is one for each life of the
+// bucket.
+func sumLives(items []zael.UsageRecord) (records []zael.UsageRecord) {
+	type window struct {
+		entity, resource string
+		start            time.Time
+	}
+	found := map[window]int{}
+	for _, it := range items {
+		w := window{it.Entity, it.Resource, it.Start}
+		i, ok := found[w]
+		if !ok {
+			found[w] = len(records)
+			records = append(records, it)
+			continue
+		}
+		r := &records[i]
+		r.Events = saturate.Add(r.Events, it.Events)
+		for name, n := range it.Amounts {
+			r.Amounts[name] = saturate.Add(r.Amounts[name], n)
+		}
+	}
+	return records
+}
+
 func selects(q zael.UsageQuery, r zael.UsageRecord) bool {
 	return r.Window == q.Window && (q.Resource == "" || q.Resource == r.Resource) &&
 		(q.From.IsZero() || !r.Start.Before(q.From)) && (q.To.IsZero() || r.Start.Before(q.To))
 }
 
-// usageOfResource looks at each window of a time, which is a partition of the
-// index: which other windows are counted is not known here.
+// usageOfResource reads every window from one time to another, each of which is a
+// partition of the index. It is not known here which windows are counted.
 func (s *Store) usageOfResource(ctx context.Context, q zael.UsageQuery, from, to time.Time) ([]zael.UsageRecord, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -160,39 +187,38 @@ func (s *Store) usageOfWindow(ctx context.Context, q zael.UsageQuery, start time
 	return all, nil
 }
 
-// usageOf reads an item of usage. The last two parts of its sort key have no "#".
+// usageOf decodes an item of usage.
 func (s *Store) usageOf(it item) (zael.UsageRecord, error) {
-	sk := schema.TextIn(it, "SK")
 	r := zael.UsageRecord{Entity: strings.TrimPrefix(schema.TextIn(it, "PK"), s.keys.Usage("")), Amounts: zael.Amounts{}}
-	i := strings.LastIndexByte(sk, '#')
-	j := strings.LastIndexByte(sk[:max(i, 0)], '#')
-	if i < 0 || j < 0 {
-		return r, fmt.Errorf("dynamostore: usage of %s: its key %q is not one", r.Entity, sk)
-	}
-	r.Resource = sk[:j]
-	r.Window = schema.WindowOf(sk[j+1 : i])
 	var err error
-	if r.Start, err = time.Parse(schema.StartLayout, sk[i+1:]); err != nil {
+	if r.Resource, r.Window, r.Start, err = schema.ParseUsageSort(schema.TextIn(it, "SK")); err != nil {
 		return r, fmt.Errorf("dynamostore: usage of %s: %w", r.Entity, err)
 	}
-	if r.Events, err = sumIn(it, schema.UsageEvents); err != nil {
-		return r, fmt.Errorf("dynamostore: usage of %s: %w", r.Entity, err)
+	before, _ := it[schema.UsageBefore].(*types.AttributeValueMemberM)
+	after, _ := it[schema.UsageAfter].(*types.AttributeValueMemberM)
+	if before == nil || after == nil {
+		return r, fmt.Errorf("dynamostore: usage of %s: its item lacks counters", r.Entity)
 	}
-	for attribute := range it {
-		if name, ok := strings.CutPrefix(attribute, schema.Counter); ok {
-			if r.Amounts[name], err = sumIn(it, attribute); err != nil {
-				return r, fmt.Errorf("dynamostore: usage of %s: %w", r.Entity, err)
-			}
+	for attribute := range after.Value {
+		n, err := took(before.Value, after.Value, attribute)
+		if err != nil {
+			return r, fmt.Errorf("dynamostore: usage of %s: %w", r.Entity, err)
+		}
+		if name, ok := strings.CutPrefix(attribute, schema.Counter); ok && n != 0 {
+			r.Amounts[name] = n
+		} else if attribute == schema.BucketEvents {
+			r.Events = n
 		}
 	}
 	return r, nil
 }
 
-// sumIn is a number that stops at the ends of int64, as the table's do not.
-func sumIn(it item, name string) (int64, error) {
-	n, err := schema.NumberIn(it, name)
-	if errors.Is(err, strconv.ErrRange) {
-		err = nil
+// took returns by how much a counter grew, within the ends of int64.
+func took(before, after item, name string) (int64, error) {
+	b, err := schema.NumberIn(before, name)
+	if err != nil {
+		return 0, err
 	}
-	return n, err
+	a, err := schema.NumberIn(after, name)
+	return saturate.Sub(a, b), err
 }

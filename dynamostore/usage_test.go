@@ -13,31 +13,41 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/schema"
 )
 
-// Usage is read as an aggregator writes it, at any distance and in order.
+// Usage is read as an aggregator writes it, however long ago, in order. The lives of a
+// bucket in a window are added up.
 func TestUsageIsRead(t *testing.T) {
 	t.Parallel()
 	table := dynamofake.New()
 	text := func(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
-	number := func(n int) types.AttributeValue { return &types.AttributeValueMemberN{Value: fmt.Sprint(n)} }
-	count := map[string]int{}
-	add := func(entity, resource string, at time.Time, n int) {
+	counters := func(e, rpm, tpm int64) types.AttributeValue {
+		m := map[string]types.AttributeValue{}
+		for name, n := range map[string]int64{"e": e, "c_rpm": rpm, "c_tpm": tpm} {
+			if n != 0 {
+				m[name] = schema.Number(n)
+			}
+		}
+		return &types.AttributeValueMemberM{Value: m}
+	}
+	lives := 0
+	add := func(entity, resource string, at time.Time, n int64) {
+		lives++
 		for window, start := range map[string]time.Time{
 			"hour": at.Truncate(time.Hour), "day": at.Truncate(24 * time.Hour), "month": time.Date(at.Year(), at.Month(), 1, 0, 0, 0, 0, time.UTC),
 		} {
-			tail := "#" + window + "#" + start.Format("2006-01-02T15Z")
-			count[entity+"|"+resource+tail] += n
+			key := resource + "#" + window + "#" + start.Format("2006-01-02T15Z")
 			table.Put(dynamofake.Item{
-				"PK": text("U#" + entity), "SK": text(resource + tail), "GSI1PK": text("U#" + resource + tail), "GSI1SK": text(entity),
-				"c_rpm": number(count[entity+"|"+resource+tail]), "events": number(1),
+				"PK": text("U#" + entity), "SK": text(fmt.Sprintf("%s#%016x.1", key, lives)), "GSI1PK": text("U#" + key), "GSI1SK": text(entity),
+				"before": counters(7, 100, 5), "after": counters(8, 100+n, 5),
 			})
 		}
 	}
 	now := time.Now().UTC().Truncate(time.Hour)
 	var want int64
 	for i := range 90 { // more than a page, over months
-		add(fmt.Sprintf("e%02d", i%45), "gpt-4", now.Add(-time.Duration(i)*17*time.Hour), i+1)
+		add(fmt.Sprintf("e%02d", i%45), "gpt-4", now.Add(-time.Duration(i)*17*time.Hour), int64(i)+1)
 		want += int64(i) + 1
 	}
 	add("e00", "gpt-4#hour", now, 1000) // another resource, whose name looks like a key
@@ -46,6 +56,7 @@ func TestUsageIsRead(t *testing.T) {
 	read := func(q zael.UsageQuery) (sum int64, n int) {
 		t.Helper()
 		var last time.Time
+		seen := map[string]bool{}
 		for r, err := range s.Usage(t.Context(), q) {
 			if err != nil {
 				t.Fatal(err)
@@ -54,6 +65,14 @@ func TestUsageIsRead(t *testing.T) {
 				t.Errorf("Usage of %+v: got %v after %v", q, r.Start, last)
 			}
 			last = r.Start
+			if key := fmt.Sprint(r.Entity, " ", r.Resource, " ", r.Start); seen[key] {
+				t.Errorf("Usage of %+v: got %s again", q, key)
+			} else {
+				seen[key] = true
+			}
+			if _, ok := r.Amounts["tpm"]; ok || r.Events < 1 {
+				t.Errorf("Usage of %+v: got %+v, want acquires and no tpm", q, r)
+			}
 			sum, n = sum+r.Amounts["rpm"], n+1
 		}
 		return sum, n
@@ -76,14 +95,23 @@ func TestUsageIsRead(t *testing.T) {
 		t.Errorf("usage of two hours: got %d in %d records, want 3 in 2", got, n)
 	}
 
-	// A sum that int64 does not hold stays at its end.
-	table.Put(dynamofake.Item{
-		"PK": text("U#huge"), "SK": text("gpt-4#day#2026-01-13T00Z"),
-		"c_rpm": &types.AttributeValueMemberN{Value: "9223372036854775808"}, "c_tpm": &types.AttributeValueMemberN{Value: "-12345678901234567890"}, "events": number(1),
-	})
+	// Differences and sums stay within int64.
+	for i, tpm := range []int64{-9e18, -9e18} {
+		table.Put(dynamofake.Item{
+			"PK": text("U#huge"), "SK": text(fmt.Sprintf("gpt-4#day#2026-01-13T00Z#%d", i)), "before": counters(1, -9e18, 0), "after": counters(2, 9e18, tpm),
+		})
+	}
 	for r, err := range s.Usage(t.Context(), zael.UsageQuery{Entity: "huge", Window: zael.Daily}) {
-		if err != nil || r.Amounts["rpm"] != math.MaxInt64 || r.Amounts["tpm"] != math.MinInt64 {
-			t.Errorf("usage beyond int64: got %v (%v), want its ends", r.Amounts, err)
+		if err != nil || r.Amounts["rpm"] != math.MaxInt64 || r.Amounts["tpm"] != math.MinInt64 || r.Events != 2 {
+			t.Errorf("usage beyond int64: got %v (%v), want its ends", r, err)
+		}
+	}
+
+	// An item that is not usage is an error.
+	table.Put(dynamofake.Item{"PK": text("U#odd"), "SK": text("gpt-4#day#2026-01-13T00Z#x"), "after": counters(1, 1, 1)})
+	for _, err := range s.Usage(t.Context(), zael.UsageQuery{Entity: "odd", Window: zael.Daily}) {
+		if err == nil {
+			t.Error("an item without counters before: got no error")
 		}
 	}
 

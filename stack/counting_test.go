@@ -14,7 +14,7 @@ import (
 // nothing once there is none. It reads a record of a program that knew nothing of that.
 func TestRecordSaysHowTheFunctionCounts(t *testing.T) {
 	t.Parallel()
-	if got, err := usage.Recorded(t.Context(), versioned(t, "v1.0.0", nil).Table(), fakeName); got != (usage.Counting{}) || err != nil {
+	if got, err := usage.FunctionRules(t.Context(), versioned(t, "v1.0.0", nil).Table(), fakeName); got != (usage.CountingRules{}) || err != nil {
 		t.Errorf("without a record: got %+v (%v), want nothing", got, err)
 	}
 	s := versioned(t, "v1.0.0", &stack.Record{Schema: stack.SchemaVersion, Lambda: "v1.0.0", ClientMin: stack.LeastClient})
@@ -38,8 +38,8 @@ func TestRecordSaysHowTheFunctionCounts(t *testing.T) {
 		if got := record(t, s); got.Windows != c.windows || got.Retention != c.retention || got.ClientMin != stack.LeastClient {
 			t.Errorf("with %+v: got %+v, want windows %q kept %d days", c.o, got, c.windows, c.retention)
 		}
-		got, err := usage.Recorded(t.Context(), s.Table(), fakeName)
-		if want := (usage.Counting{Windows: c.windows, Days: c.retention}); got != want || err != nil {
+		got, err := usage.FunctionRules(t.Context(), s.Table(), fakeName)
+		if want := (usage.CountingRules{Windows: c.windows, Days: c.retention}); got != want || err != nil {
 			t.Errorf("who counts with it: got %+v (%v), want %+v", got, err, want)
 		}
 	}

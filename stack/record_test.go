@@ -170,7 +170,7 @@ func TestRecordIsInvalidatedBeforeAnUpdate(t *testing.T) {
 			if got.Unknown != (c.want == "unknown") || !got.Unknown && got.Windows != c.want || got.UpdatedBy != "me" {
 				t.Errorf("at the end: got %+v, want windows %s, by me", got, c.want)
 			}
-			if known, err := usage.Recorded(t.Context(), s.Table(), fakeName); err != nil || known.Windows != got.Windows {
+			if known, err := usage.FunctionRules(t.Context(), s.Table(), fakeName); err != nil || known.Windows != got.Windows {
 				t.Errorf("who counts with it: got %+v (%v), want windows %q", known, err, got.Windows)
 			}
 		})

@@ -32,7 +32,7 @@ func (b *usageBench) function(windows, days string) {
 	}
 }
 
-// counting is how usage was counted, such as "hourly,monthly 400"; it deletes it.
+// counting returns how usage was counted, such as "hourly,monthly 400", and deletes it.
 func (b *usageBench) counting(entity string) string {
 	b.t.Helper()
 	out, err := b.client.Query(b.t.Context(), &dynamodb.QueryInput{
@@ -44,10 +44,7 @@ func (b *usageBench) counting(entity string) string {
 	}
 	windows, days := map[limits.Window]bool{}, map[int]bool{}
 	for _, it := range out.Items {
-		sk := schema.TextIn(it, "SK")
-		parts := strings.Split(sk, "#")
-		w := schema.WindowOf(parts[1])
-		start, err := time.Parse(schema.StartLayout, parts[2])
+		_, w, start, err := schema.ParseUsageSort(schema.TextIn(it, "SK"))
 		if err != nil {
 			b.t.Fatal(err)
 		}
@@ -74,8 +71,7 @@ func (b *usageBench) counting(entity string) string {
 	return strings.Join(text, ",") + " " + kept
 }
 
-// TestCountsAsTheOthers: who counts by hand counts by the same windows as whoever
-// counts the table, and shortens nothing.
+// redrive and aggregate count by the rules of the program that counts the table.
 func TestCountsAsTheOthers(t *testing.T) {
 	t.Parallel()
 	b := newUsageBench(t)

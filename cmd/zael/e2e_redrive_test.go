@@ -228,7 +228,7 @@ func (b *usageBench) stream() (arn, shard string, sequences []string) {
 			quiet = 0
 		}
 		for i := range records {
-			sequences = append(sequences, *records[i].Dynamodb.SequenceNumber)
+			sequences = append(sequences, records[i].Sequence)
 		}
 	}
 	return s.ARN, shards[0].ID, sequences

@@ -3,6 +3,7 @@
 package schema
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -30,17 +31,24 @@ const (
 	RecordRetention = "retention_days" // of usage
 )
 
-// Attributes of a bucket from which usage is counted, and of usage.
+// Attributes of a bucket from which usage is counted. The counters are cumulative until
+// the item goes, or a write removes counters.
 const (
-	Counter      = "c_" // before a limit's name: net tokens ever, or of the window
-	BucketEvents = "e"  // of a bucket: acquires ever
-	Birth        = "b"  // of a bucket: id of the write that made it
-	// Removals is how many writes of a bucket have removed counters, with limits that
-	// were full and not named any more; missing for none. A write that removes any
-	// adds 1 to it: without it two states of a bucket between which a counter was
-	// removed could look the same.
-	Removals    = "r"
-	UsageEvents = "events" // of usage: acquires of the window
+	Counter      = "c_" // before a limit's name: net tokens ever taken
+	BucketEvents = "e"  // acquires ever
+	Birth        = "b"  // id of the write that made the item
+	Version      = "v"  // how many writes have changed the item; each adds 1
+	// Removals is how many writes have removed counters, with limits that were full and
+	// not named any more; missing if none has. Each write that removes any adds 1 to it:
+	// without it nobody could tell that a counter began again.
+	Removals = "r"
+)
+
+// Attributes of usage: maps of a bucket's counters before the first change of a window
+// and after the last. Usage is the difference.
+const (
+	UsageBefore = "before"
+	UsageAfter  = "after"
 )
 
 // Keys makes the keys of items. Namespaces end at the first "/", which none of
@@ -64,9 +72,9 @@ func (k Keys) System() string { return k.Prefix + "SYSTEM" }
 // Usage has what an entity used.
 func (k Keys) Usage(entity string) string { return k.Prefix + usageKey + entity }
 
-// UsageIndex has what was used of a resource in one window, in the index.
+// UsageIndex returns the index key of what was used of a resource in one window.
 func (k Keys) UsageIndex(resource string, window zael.Window, start time.Time) string {
-	return k.Prefix + usageKey + UsageSort(resource, window, start)
+	return k.Prefix + usageKey + usageWindow(resource, window, start)
 }
 
 const (
@@ -74,13 +82,32 @@ const (
 	usageKey  = "U#"
 )
 
-// UsageSort is the sort key of usage.
-func UsageSort(resource string, window zael.Window, start time.Time) string {
-	return resource + "#" + WindowWord(window) + "#" + start.UTC().Format(StartLayout)
+// UsageSort returns the sort key of usage: what was used of a resource in one window,
+// during one life of the bucket, whose text has no "#" in it.
+func UsageSort(resource string, window zael.Window, start time.Time, life string) string {
+	return usageWindow(resource, window, start) + "#" + life
 }
 
-// StartLayout is how the start of a window is written.
-const StartLayout = "2006-01-02T15Z"
+func usageWindow(resource string, window zael.Window, start time.Time) string {
+	return resource + "#" + WindowWord(window) + "#" + start.UTC().Format(startLayout)
+}
+
+// ParseUsageSort is the inverse of UsageSort, without the life. A resource may have "#" in it.
+func ParseUsageSort(sort string) (resource string, window zael.Window, start time.Time, err error) {
+	parts := strings.Split(sort, "#")
+	n := len(parts) - 3
+	if n < 1 {
+		return "", "", start, fmt.Errorf("%q is not the sort key of usage", sort)
+	}
+	resource, window = strings.Join(parts[:n], "#"), WindowOf(parts[n])
+	if start, err = time.Parse(startLayout, parts[n+1]); err != nil || window == "" {
+		return "", "", start, fmt.Errorf("%q is not the sort key of usage", sort)
+	}
+	return resource, window, start, nil
+}
+
+// startLayout is the format of the start of a window.
+const startLayout = "2006-01-02T15Z"
 
 // WindowWord is a window as keys have it.
 func WindowWord(w zael.Window) string {

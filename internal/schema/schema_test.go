@@ -49,14 +49,29 @@ func TestUsageKeys(t *testing.T) {
 		zael.Hourly: "gpt-4#hour#2026-01-13T14Z", zael.Daily: "gpt-4#day#2026-01-13T00Z", zael.Monthly: "gpt-4#month#2026-01-01T00Z",
 	} {
 		start, _ := window.Bounds(at)
-		if got := schema.UsageSort("gpt-4", window, start); got != want {
-			t.Errorf("%s: got %s, want %s", window, got, want)
+		if got := schema.UsageSort("gpt-4", window, start, "b.1"); got != want+"#b.1" {
+			t.Errorf("%s: got %s, want %s#b.1", window, got, want)
+		}
+		for _, resource := range []string{"gpt-4", "a#b", "#", "gpt-4#hour#2026-01-13T14Z"} {
+			r, w, s, err := schema.ParseUsageSort(schema.UsageSort(resource, window, start, ""))
+			if r != resource || w != window || !s.Equal(start) || err != nil {
+				t.Errorf("%s: got %q %s %v (%v) back, want %q", window, r, w, s, err, resource)
+			}
 		}
 		if got, want := schema.Of("team").UsageIndex("gpt-4", window, start), "team/U#"+want; got != want {
 			t.Errorf("%s: got %s in the index, want %s", window, got, want)
 		}
 		if got := schema.WindowOf(schema.WindowWord(window)); got != window {
 			t.Errorf("%s: got %q back from its word", window, got)
+		}
+	}
+}
+
+func TestParseUsageSort(t *testing.T) {
+	t.Parallel()
+	for _, sort := range []string{"", "gpt-4", "gpt-4#hour#2026-01-13T14Z", "gpt-4#week#2026-01-13T14Z#x", "gpt-4#hour#2026-01-13#x"} {
+		if r, _, _, err := schema.ParseUsageSort(sort); err == nil {
+			t.Errorf("%q: got the resource %q, want an error", sort, r)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package usage_test
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -22,7 +21,7 @@ import (
 	"github.com/zeroae/zael/internal/usage"
 )
 
-// fewHistories are run always, the same ones; others are drawn at random.
+// fewHistories is how many histories run by default, always the same. Others are random.
 const fewHistories = 60
 
 var (
@@ -30,15 +29,15 @@ var (
 	modelCount = flag.Int("usage.histories", fewHistories, "how many histories TestModel runs")
 )
 
-// TestModel sends random histories of buckets through everything that may happen
-// to their records, and compares usage with what was taken, to the token:
-// batches cut anywhere, lost before or after they were written, retried, retried
-// with more and with half, given up and redriven (twice, and at the same time),
-// positions that go back, and workers that overlap.
+// TestModel sends random histories of buckets through everything that may happen to their
+// records, and compares usage with what was taken, to the token: batches that are cut
+// anywhere, lost before or after they were written, retried, retried with more and in
+// half, given up and redriven (twice, and concurrently), checkpoints that go back, and
+// workers that overlap. Buckets expire, are created again and lose counters; creation times
+// fall a little.
 //
-// In half of the histories items remember few holes and days pass. There each
-// change also takes a token of a limit of its own, so that usage tells of each
-// record how often it is counted: once, or not at all if it is reported.
+// In half of the histories some records are never delivered. Usage then has all changes
+// between the first and the last that were, of each life of a bucket in each window.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	if *modelSeed != 0 {
@@ -57,7 +56,7 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// A faulty table loses calls, before or after it does them.
+// A faulty table loses calls, before or after they are applied.
 type faulty struct {
 	*dynamofake.Table
 	mu    sync.Mutex
@@ -94,68 +93,64 @@ type model struct {
 	counter *usage.Counter
 	shards  [][]usage.Record
 	dead    []letter
-	bad     map[string]bool // sequence numbers of records that cannot be read yet
-	truth   map[string]int64
-	forgets bool
-	takes   []taken
+	bad     map[string]bool // sequence numbers of records that cannot be decoded yet
+	lost    map[string]bool // and of those that are never delivered
+	takes   map[string][]taken
 }
 
-// A taken is what one record adds to usage.
+// A taken is what a change took.
 type taken struct {
 	sequence string
-	place    string // with window and start
-	events   int
-	amounts  map[string]int
+	amounts  map[string]int // "events" among them
 }
 
 // A letter is a range of a shard that was given up.
 type letter struct{ shard, from, to int }
+
+var windows = []zael.Window{zael.Hourly, zael.Daily, zael.Monthly}
 
 func runModel(t *testing.T, seed uint64) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 1))
 	m := &model{
 		r: r, table: &faulty{Table: dynamofake.New(), r: rand.New(rand.NewPCG(seed, 2))},
-		bad: map[string]bool{}, truth: map[string]int64{},
+		bad: map[string]bool{}, lost: map[string]bool{}, takes: map[string][]taken{},
 	}
-	m.counter = newCounter(t, m.table, zael.Hourly, zael.Daily, zael.Monthly)
-	if m.forgets = seed%2 == 0; m.forgets {
-		m.counter.SetMostHoles(1 + r.IntN(3))
-	}
-	m.history()
+	m.counter = newCounter(t, m.table, windows...)
+	m.history(seed%2 == 0)
 	m.table.fault(r.Float64() * 0.4)
 	for shard := range m.shards {
 		m.deliver(shard)
 	}
 	m.table.fault(0)
 	clear(m.bad)
-	reported := map[string]bool{}
 	for _, l := range m.dead {
-		m.redrive(t, l, reported)
+		if r := m.counter.Count(t.Context(), m.delivered(l.shard, l.from, l.to)); len(r.Failures) > 0 {
+			t.Errorf("redriving: got %+v, want no failures", r)
+		}
 	}
 	got := map[string]int64{}
 	for _, namespace := range []string{"", "team"} {
 		for _, entity := range entities {
-			for _, window := range []zael.Window{zael.Hourly, zael.Daily, zael.Monthly} {
+			for _, window := range windows {
 				for where, n := range read(t, m.table.Table, namespace, zael.UsageQuery{Entity: entity, Window: window}) {
-					got[namespace+" "+where] = n
+					if n != 0 {
+						got[namespace+" "+where] = n
+					}
 				}
 			}
 		}
 	}
-	m.sum(t, got, reported)
-	if maps.Equal(got, m.truth) {
+	want := m.truth()
+	if maps.Equal(got, want) {
 		return
 	}
 	t.Errorf("seed %d:", seed)
-	for _, where := range slices.Sorted(maps.Keys(m.truth)) {
-		if got[where] != m.truth[where] {
-			t.Errorf("%s: got %d, want %d", where, got[where], m.truth[where])
-		}
-	}
-	for where := range got {
-		if _, ok := m.truth[where]; !ok {
-			t.Errorf("%s: got %d, want nothing", where, got[where])
+	both := maps.Clone(got)
+	maps.Copy(both, want)
+	for _, where := range slices.Sorted(maps.Keys(both)) {
+		if got[where] != want[where] {
+			t.Errorf("%s: got %d, want %d", where, got[where], want[where])
 		}
 	}
 }
@@ -163,118 +158,140 @@ func runModel(t *testing.T, seed uint64) {
 var entities = []string{"e0", "e1", "e2"}
 
 // history makes the records, of one shard or more.
-func (m *model) history() {
+func (m *model) history(loses bool) {
 	m.shards = make([][]usage.Record, 1+m.r.IntN(2))
 	at := t0.Add(-time.Duration(m.r.IntN(120)) * time.Minute)
 	sequence := int64(m.r.IntN(950))
 	buckets := map[string]usage.Image{}
-	life := 0
+	births := 0
 	for range 20 + m.r.IntN(120) {
 		step := time.Duration(m.r.IntN(1+m.r.IntN(40))) * time.Minute / 2
-		if m.forgets {
-			step *= 20
+		if m.r.IntN(40) == 0 {
+			step *= 100 // the next day
 		}
 		at = at.Add(step)
 		sequence += 1 + int64(m.r.IntN(3))
 		namespace, entity := []string{"", "team"}[m.r.IntN(2)], entities[m.r.IntN(len(entities))]
-		if m.forgets {
-			namespace, entity = "", entities[0] // more of each bucket
-		}
 		pk, sk := "E#"+entity, "B#"+[]string{"gpt-4", "a/b"}[m.r.IntN(2)]
 		prefix := namespace
 		if namespace != "" {
 			pk = namespace + "/" + pk
 		}
 		was := buckets[pk+sk]
-		is := maps.Clone(was)
-		events, amounts := 0, map[string]int{}
-		what := m.r.IntN(10)
 		if was == nil {
-			life++
-			is = usage.Image{"b": strconv.Itoa(life)}
-			what = 9
+			births++
 		}
-		switch what {
-		case 0: // expires
-			is = nil
-		case 1: // another definition
-		case 2, 3: // a give-back or a settle
-			amounts[[]string{"rpm", "tpm"}[m.r.IntN(2)]] = m.r.IntN(9) - 5
-		case 4: // one that is undone
-			events, amounts["rpm"] = -1, -2
-		default:
-			events = 1
-			amounts["rpm"] = 1 + m.r.IntN(2)
-			if m.r.IntN(2) == 0 {
-				amounts["tpm"] = m.r.IntN(2000)
-			}
+		is, amounts := m.change(was, births)
+		created := at
+		if back := at.Add(-time.Duration(m.r.IntN(30)) * time.Second); m.r.IntN(4) == 0 && back.Truncate(time.Hour).Equal(at.Truncate(time.Hour)) {
+			created = back
 		}
-		record := usage.Record{Sequence: strconv.FormatInt(sequence, 10), Created: at, PK: pk, SK: sk, Old: was}
+		record := usage.Record{Sequence: strconv.FormatInt(sequence, 10), Created: created, PK: pk, SK: sk, Old: was, New: is}
 		if is != nil {
-			bump(is, "e", events)
-			for name, n := range amounts {
-				bump(is, "c_"+name, n)
-			}
-			if m.forgets && (events != 0 || len(amounts) > 0) {
-				amounts["id"+record.Sequence] = 1
-				bump(is, "c_id"+record.Sequence, 1)
-			}
-			m.taken(record.Sequence, prefix+" "+entity+" "+strings.TrimPrefix(sk, "B#"), at, events, amounts)
+			is["v"] = nextVersion(was, is)
+			m.note(&record, strings.Join([]string{prefix, entity, strings.TrimPrefix(sk, "B#")}, " "), amounts)
 		}
-		record.New = is
 		buckets[pk+sk] = maps.Clone(is)
 		if is == nil {
 			delete(buckets, pk+sk)
 		}
-		if odds := m.r.IntN(100); odds == 0 || m.forgets && odds < 10 {
-			m.bad[record.Sequence] = true
-		}
+		m.bad[record.Sequence] = m.r.IntN(100) < 3
+		m.lost[record.Sequence] = loses && m.r.IntN(10) == 0
 		shard := int(pk[len(pk)-1]+sk[2]) % len(m.shards)
 		m.shards[shard] = append(m.shards[shard], record)
 	}
 }
 
+// change returns what becomes of a bucket, and what the change takes.
+func (m *model) change(was usage.Image, births int) (is usage.Image, amounts map[string]int) {
+	is, amounts = maps.Clone(was), map[string]int{}
+	what := m.r.IntN(12)
+	if was == nil {
+		is = usage.Image{"b": strconv.Itoa(births)}
+		what = 11
+	}
+	switch what {
+	case 0: // expires
+		return nil, nil
+	case 1: // another definition
+	case 2, 3: // a give-back, a settle, or a charge of a limit that the bucket does not have
+		amounts[[]string{"rpm", "tpm", "day"}[m.r.IntN(3)]] = m.r.IntN(9) - 5
+	case 4: // a take that is undone
+		amounts["events"], amounts["rpm"] = -1, -2
+	case 5, 6: // a take that removes counters
+		n := 0
+		for _, name := range []string{"rpm", "tpm", "day"} {
+			if _, ok := is["c_"+name]; ok && m.r.IntN(2) == 0 {
+				delete(is, "c_"+name)
+				n = 1
+			}
+		}
+		bump(is, "r", n)
+		amounts["events"], amounts["req"] = 1, 1
+	default:
+		amounts["events"], amounts["rpm"] = 1, 1+m.r.IntN(2)
+		if m.r.IntN(2) == 0 {
+			amounts["tpm"] = m.r.IntN(2000)
+		}
+	}
+	for name, n := range amounts {
+		if name == "events" {
+			bump(is, "e", n)
+		} else {
+			bump(is, "c_"+name, n)
+		}
+	}
+	return is, amounts
+}
+
 func bump(im usage.Image, name string, n int) {
-	if n == 0 && name != "e" {
+	if n == 0 {
 		return
 	}
 	old, _ := strconv.Atoi(im[name])
 	im[name] = strconv.Itoa(old + n)
 }
 
-// taken notes what usage has to say.
-func (m *model) taken(sequence, where string, at time.Time, events int, amounts map[string]int) {
+// note notes what a change took, by window and life.
+func (m *model) note(r *usage.Record, where string, amounts map[string]int) {
 	amounts = maps.Clone(amounts)
 	maps.DeleteFunc(amounts, func(_ string, n int) bool { return n == 0 })
-	if events == 0 && len(amounts) == 0 {
+	if len(amounts) == 0 {
 		return
 	}
-	for _, w := range []zael.Window{zael.Hourly, zael.Daily, zael.Monthly} {
-		start, _ := w.Bounds(at)
-		m.takes = append(m.takes, taken{sequence, fmt.Sprintf("%s %s %s ", where, w, start.Format("01-02T15")), events, amounts})
+	for _, w := range windows {
+		start, _ := w.Bounds(r.Created)
+		life := strings.Join([]string{r.New["b"], r.New["r"]}, ".")
+		place := fmt.Sprintf("%s %s %s #%s", where, w, start.Format("01-02T15"), life)
+		m.takes[place] = append(m.takes[place], taken{r.Sequence, amounts})
 	}
 }
 
-// sum adds up the truth: of all, but for what usage says itself that it has not,
-// and that is reported.
-func (m *model) sum(t *testing.T, got map[string]int64, reported map[string]bool) {
-	t.Helper()
-	for _, k := range m.takes {
-		if m.forgets && got[k.place+"id"+k.sequence] == 0 {
-			if !reported[k.sequence] {
-				t.Errorf("%s: %s is neither counted nor reported", k.place, k.sequence)
+// truth returns what usage must be: of each life in each window, all changes from the first
+// to the last that was delivered.
+func (m *model) truth() map[string]int64 {
+	truth := map[string]int64{}
+	for place, takes := range m.takes {
+		lost := func(k taken) bool { return m.lost[k.sequence] }
+		for len(takes) > 0 && lost(takes[0]) {
+			takes = takes[1:]
+		}
+		for len(takes) > 0 && lost(takes[len(takes)-1]) {
+			takes = takes[:len(takes)-1]
+		}
+		where, _, _ := strings.Cut(place, "#")
+		for _, k := range takes {
+			for name, n := range k.amounts {
+				truth[where+name] += int64(n)
 			}
-			continue
-		}
-		m.truth[k.place+"events"] += int64(k.events)
-		for name, n := range k.amounts {
-			m.truth[k.place+name] += int64(n)
 		}
 	}
+	maps.DeleteFunc(truth, func(_ string, n int64) bool { return n == 0 })
+	return truth
 }
 
-// deliver brings a shard to the counter as a mapping of the function or a worker
-// does, with all that may go wrong.
+// deliver sends a shard to the counter as Lambda or a worker does, with everything that may
+// go wrong.
 func (m *model) deliver(shard int) {
 	records := m.shards[shard]
 	for position, tries := 0, 0; position < len(records); {
@@ -317,11 +334,16 @@ func (m *model) deliver(shard int) {
 	}
 }
 
-// count counts a range and returns where it failed first, -1 if nowhere.
+// delivered returns the records of a range that are ever delivered.
+func (m *model) delivered(shard, from, to int) []usage.Record {
+	return slices.DeleteFunc(slices.Clone(m.shards[shard][from:to]), func(r usage.Record) bool { return m.lost[r.Sequence] })
+}
+
+// count counts a range and returns the index of the first failure, -1 if there is none.
 func (m *model) count(ctx context.Context, shard, from, to int) int {
-	batch := slices.Clone(m.shards[shard][from:to])
+	batch := m.delivered(shard, from, to)
 	for i := range batch {
-		if m.bad[batch[i].Sequence] {
+		if m.bad[batch[i].Sequence] && batch[i].New != nil {
 			batch[i].New = usage.Image{"e": "many"}
 		}
 	}
@@ -329,32 +351,20 @@ func (m *model) count(ctx context.Context, shard, from, to int) int {
 	if len(r.Failures) == 0 {
 		return -1
 	}
-	return from + slices.IndexFunc(batch, func(b usage.Record) bool { return b.Sequence == r.Failures[0].Sequence })
+	return from + slices.IndexFunc(m.shards[shard][from:to], func(b usage.Record) bool { return b.Sequence == r.Failures[0].Sequence })
 }
 
-func (m *model) redrive(t *testing.T, l letter, reported map[string]bool) {
-	t.Helper()
-	for _, f := range m.counter.Count(t.Context(), m.shards[l.shard][l.from:l.to]).Failures {
-		if reported[f.Sequence] = true; !m.forgets || !errors.Is(f.Err, usage.ErrUncountable) {
-			t.Errorf("redriving: got %+v, want no failures", f)
-		}
-	}
-}
-
-// TestModelFinds: the model sees what a Counter without its guard would do.
+// The model notices a Counter that writes without its condition.
 func TestModelFinds(t *testing.T) {
 	t.Parallel()
 	table := dynamofake.New()
 	h := newHistory("e1")
-	r := h.to("b", "x", "e", 1, "c_rpm", 1)
+	first, second := h.to("b", "x", "e", 1, "c_rpm", 1), h.to("b", "x", "e", 2, "c_rpm", 2)
 	c := newCounter(t, unguarded{table}, zael.Hourly)
-	for range 2 {
-		if got := c.Count(t.Context(), []usage.Record{r}); len(got.Failures) > 0 {
-			t.Fatal(errors.Join(got.Failures[0].Err))
-		}
-	}
-	if got := read(t, table, "", zael.UsageQuery{Entity: "e1"})["e1 gpt-4 hourly 01-31T13 rpm"]; got != 2 {
-		t.Errorf("without a guard: got %d, want 2", got)
+	count(t, c, first, second)
+	count(t, c, first)
+	if got := read(t, table, "", zael.UsageQuery{Entity: "e1"})["e1 gpt-4 hourly 01-31T13 rpm"]; got != 1 {
+		t.Errorf("without a condition: got %d, want 1", got)
 	}
 }
 

@@ -32,7 +32,7 @@ func newCounter(tb testing.TB, c client, windows ...zael.Window) *usage.Counter 
 	return counter
 }
 
-// image is a bucket's item: "b=1 e=2 c_rpm=3".
+// image returns a bucket's image of names and values: "b", "x", "e", 2, "c_rpm", 3.
 func image(pairs ...any) usage.Image {
 	m := usage.Image{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -53,19 +53,30 @@ func newHistory(entity string) *history {
 	return &history{pk: "E#" + entity, sk: "B#gpt-4", next: 98, at: t0}
 }
 
-// to is the record of a change to what pairs say; to nothing if there are none.
+// to returns the record of a change to an image, with the next version; without an image
+// the item goes.
 func (h *history) to(pairs ...any) usage.Record {
 	r := usage.Record{Sequence: strconv.FormatInt(h.next, 10), Created: h.at, PK: h.pk, SK: h.sk, Old: h.now}
 	h.next++
 	h.now = nil
 	if len(pairs) > 0 {
 		h.now = image(pairs...)
+		h.now["v"] = nextVersion(r.Old, h.now)
 	}
 	r.New = maps.Clone(h.now)
 	return r
 }
 
-// count wants all of it counted.
+// nextVersion returns the version of an item after a write.
+func nextVersion(was, is usage.Image) string {
+	n := 0
+	if was["b"] == is["b"] {
+		n, _ = strconv.Atoi(was["v"])
+	}
+	return strconv.Itoa(n + 1)
+}
+
+// count counts records, all of which must succeed.
 func count(t *testing.T, c *usage.Counter, records ...usage.Record) {
 	t.Helper()
 	if r := c.Count(t.Context(), records); len(r.Failures) > 0 {
@@ -73,7 +84,7 @@ func count(t *testing.T, c *usage.Counter, records ...usage.Record) {
 	}
 }
 
-// read is usage as its readers get it, "e1 gpt-4 hourly 13:00: 2 rpm=5".
+// read returns usage as its readers see it: "e1 gpt-4 hourly 01-31T13 rpm" is 5.
 func read(t *testing.T, table *dynamofake.Table, namespace string, q zael.UsageQuery) map[string]int64 {
 	t.Helper()
 	s, err := dynamostore.New(table, "fake", &dynamostore.Config{Namespace: namespace, UsageCounted: true, VirtualTime: true})

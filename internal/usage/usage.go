@@ -1,23 +1,19 @@
-// Package usage counts what is taken from buckets in a DynamoDB table: it turns
-// the changes in the table's stream into items of usage, by entity, resource and
-// window, each change once.
+// Package usage counts what is taken from the buckets of a DynamoDB table: it turns the
+// changes in the table's stream into items of usage, by entity, resource and window.
 //
-// A bucket's item has counters of all that was ever taken of it, net of what was
-// given back, and of acquires. What a change adds to them is exact, whatever
-// refilled. It counts in the windows of the time at which the stream had the
-// change, whenever it is read.
+// A bucket's item has cumulative counters of the tokens taken of each limit, net of what
+// was given back, and of acquires, and a version that each write increments. An item of
+// usage has the first and the last change of its window, with the counters before the one
+// and after the other (type coverage); the difference is what was taken. So it does not
+// matter who brings a change, how often and in which order: a retry, a longer retry, half
+// of a batch, two workers at once, or dead letters that are redriven. A change that is
+// never brought counts too, if one before it and one after it are.
 //
-// An item of usage says itself which changes it has in it (type counted): the
-// sequence numbers of the first and the last, and of the holes between, where
-// something may be missing. So it does not matter who brings a change, how often and in which
-// order: a retry, a longer one, half of a batch, two workers at once, or a
-// redrive of dead letters whose batch had partly succeeded. A hole is found
-// without looking for it: each change tells the counters before it, and if these
-// are not those that the last counted one left, something lies between.
+// Counters are cumulative during one life of a bucket: until it expires or is deleted, or
+// a write removes counters. Each life has items of its own, and readers add them up.
 //
-// An item remembers holes for two days, and so many. Of a change that lies where
-// they are forgotten it is not known whether it is counted: it is reported, with
-// ErrUncountable, never dropped, and never counted twice.
+// A change belongs to the windows of the time at which the stream got it. See
+// docs/usage-counting.md for what this rests on.
 package usage
 
 import (
@@ -25,23 +21,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/zeroae/zael"
-	"github.com/zeroae/zael/internal/schema"
 )
 
-// A Config tunes a Counter. A nil Config and the zero Config are the same.
+// A Config configures a Counter. A nil Config is the zero Config.
 type Config struct {
-	Windows   []zael.Window // that are counted; nil: hourly and daily
-	Retention time.Duration // how long usage is kept after its window; 0: 90 days. 1 to 3650 days
-	Parallel  int           // calls at a time; 0: 16
-	Log       *slog.Logger  // told what must not happen; nil: nobody
+	Windows   []zael.Window // to count; nil means hourly and daily
+	Retention time.Duration // how long usage is kept after its window: 1 to 3650 days; 0 means 90
+	Parallel  int           // concurrent calls of the table; 0 means 16
 }
 
 const (
@@ -56,18 +48,16 @@ type client interface {
 	UpdateItem(context.Context, *dynamodb.UpdateItemInput, ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error)
 }
 
-// A Counter counts usage in a table. Its methods may be called concurrently, by
-// any number of Counters and processes on one table.
+// A Counter counts the usage of a table. Its methods may be called concurrently, and any
+// number of Counters may count one table.
 type Counter struct {
 	client client
 	table  string
 	config Config
-
-	mostHoles int // of an item
 }
 
-// New makes a Counter of a table. The client, a *dynamodb.Client, should retry:
-// what is written twice counts once.
+// New returns a Counter for a table. The client, a *dynamodb.Client, should retry: a
+// change that is written twice counts once.
 func New(client client, table string, config *Config) (*Counter, error) {
 	var c Config
 	if config != nil {
@@ -78,9 +68,6 @@ func New(client client, table string, config *Config) (*Counter, error) {
 	}
 	c.Retention = cmp.Or(c.Retention, defaultRetention)
 	c.Parallel = cmp.Or(c.Parallel, defaultParallel)
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
 	switch {
 	case client == nil || table == "":
 		return nil, errors.New("usage: no client or no table")
@@ -89,69 +76,57 @@ func New(client client, table string, config *Config) (*Counter, error) {
 	case c.Retention < day || c.Retention > maxRetention:
 		return nil, fmt.Errorf("usage: a retention of %v is not 1 to %d days", c.Retention, maxRetention/day)
 	case c.Parallel < 0:
-		return nil, fmt.Errorf("usage: %d calls at a time: use 0 for the default of %d", c.Parallel, defaultParallel)
+		return nil, fmt.Errorf("usage: %d parallel calls: use 0 for the default of %d", c.Parallel, defaultParallel)
 	}
-	return &Counter{client: client, table: table, config: c, mostHoles: mostHoles}, nil
+	return &Counter{client: client, table: table, config: c}, nil
 }
 
 // A Failure is a record that was not counted in all its windows.
 type Failure struct {
 	Sequence string // as the record has it
-	Err      error  // matches ErrUncountable if it never will be
+	Err      error  // matches ErrUncountable if it never will be counted
 }
 
-// A Result is what came of a batch of records.
+// A Result is the outcome of a batch of records.
 type Result struct {
-	Buckets  int       // records of buckets that are there: the others are nobody's usage
-	Updates  int       // writes of usage
+	Buckets  int       // records of changed buckets; the others are not usage
+	Updates  int       // calls of the table
 	Failures []Failure // in the order of the batch
 }
 
-// Count counts a batch of records, in the order of their shard. A failure of one
-// does not keep back those of other buckets. What has failed may be counted
-// again with the whole batch, with more or with less.
+// Count counts a batch of records. A failure of one does not affect records of other
+// buckets. Records that failed may be counted again, with the whole batch or without.
 func (c *Counter) Count(ctx context.Context, records []Record) Result {
-	var result Result
-	failed := make([]error, len(records))
-	groups := map[place][]member{}
+	b := batch{counter: c, failed: make([]error, len(records))}
+	groups := map[itemKey][]member{}
 	for i := range records {
-		ch, ok, err := read(&records[i])
+		ch, ok, err := decode(&records[i])
 		if !ok {
 			continue
 		}
-		result.Buckets++
-		if failed[i] = err; err != nil {
+		b.buckets++
+		if err != nil || ch.empty() {
+			b.failed[i] = err
 			continue
 		}
 		for _, w := range c.config.Windows {
 			start, end := w.Bounds(ch.created)
-			p := place{ch.keys, ch.key, w, start, end}
-			groups[p] = append(groups[p], member{ch, i})
+			k := itemKey{ch.keys, ch.key, w, start, end, ch.life}
+			groups[k] = append(groups[k], member{&ch.coverage, i})
 		}
 	}
-	var mu sync.Mutex
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, c.config.Parallel)
-	for p, members := range groups {
+	for k, members := range groups {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			updates := c.group(ctx, &p, members, func(members []member, err error) {
-				mu.Lock()
-				defer mu.Unlock()
-				for _, m := range members { // one will do, of which trying again may help
-					if failed[m.index] == nil || errors.Is(failed[m.index], ErrUncountable) {
-						failed[m.index] = err
-					}
-				}
-			})
-			mu.Lock()
-			defer mu.Unlock()
-			result.Updates += updates
+			b.write(ctx, &k, members)
 		})
 	}
 	wg.Wait()
-	for i, err := range failed {
+	result := Result{Buckets: b.buckets, Updates: b.updates}
+	for i, err := range b.failed {
 		if err != nil {
 			result.Failures = append(result.Failures, Failure{records[i].Sequence, err})
 		}
@@ -159,62 +134,39 @@ func (c *Counter) Count(ctx context.Context, records []Record) Result {
 	return result
 }
 
-// A place is where an item of usage is.
-type place struct {
-	keys       schema.Keys
-	key        zael.Key
-	window     zael.Window
-	start, end time.Time
+// A batch is what Count is counting.
+type batch struct {
+	counter *Counter
+	buckets int
+
+	mu      sync.Mutex
+	updates int
+	failed  []error // by record
 }
 
-// A member is a change and its place in the batch.
+// A member is a change of a batch that belongs to one item.
 type member struct {
-	change
-	index int
+	*coverage
+	record int // its index in the batch
 }
 
-// A failing is told which members were not counted, and why.
-type failing func([]member, error)
-
-// group counts the changes of one item of usage. One that cannot be counted keeps
-// back none after it; any other error ends it.
-func (c *Counter) group(ctx context.Context, p *place, members []member, fail failing) (updates int) {
-	slices.SortStableFunc(members, func(a, b member) int { return cmp.Compare(a.sequence, b.sequence) })
-	members = slices.CompactFunc(members, func(a, b member) bool { return a.sequence == b.sequence })
-	for len(members) > 0 {
-		chain := chainOf(members)
-		n, err := c.chain(ctx, p, chain, fail)
-		updates += n
-		if err != nil {
-			fail(members, err)
-			return updates
-		}
-		members = members[len(chain):]
+// write merges the changes of a batch that belong to one item into it.
+func (b *batch) write(ctx context.Context, k *itemKey, members []member) {
+	covered := *members[0].coverage
+	for _, m := range members[1:] {
+		covered = covered.merge(m.coverage)
 	}
-	return updates
-}
-
-// chainOf is the longest beginning of members in which each change begins where
-// the one before ended, so that nothing is missing between, and that one update
-// can write.
-func chainOf(members []member) []member {
-	sum := members[0].delta
-	for i := 1; i < len(members); i++ {
-		if members[i].before != members[i-1].after || !sum.add(&members[i].delta) {
-			return members[:i]
+	calls, err := b.counter.write(ctx, k, &covered)
+	if err != nil {
+		err = fmt.Errorf("usage: writing %s %s: %w", k.partition(), k.sort(), err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.updates += calls
+	for _, m := range members {
+		// Of errors in several windows keep one that may pass: the record is worth another try.
+		if err != nil && (b.failed[m.record] == nil || errors.Is(b.failed[m.record], ErrUncountable)) {
+			b.failed[m.record] = err
 		}
 	}
-	return members
-}
-
-// sum adds up a part of a chain. nothing tells whether no change of it counts;
-// a sum of 0 of changes that do has to be written too, as one of them alone may
-// come again.
-func sum(run []member) (d delta, nothing bool) {
-	nothing = true
-	for i := range run {
-		d.add(&run[i].delta) // fits: chainOf has tried
-		nothing = nothing && run[i].none()
-	}
-	return d, nothing
 }

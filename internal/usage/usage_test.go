@@ -1,11 +1,15 @@
 package usage_test
 
 import (
+	"context"
 	"errors"
-	"strings"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
@@ -13,7 +17,7 @@ import (
 	"github.com/zeroae/zael/internal/usage"
 )
 
-// A bucket's life: what each kind of change counts.
+// What each kind of change counts, in the life of a bucket.
 func TestWhatCounts(t *testing.T) {
 	t.Parallel()
 	table := dynamofake.New()
@@ -45,7 +49,7 @@ func TestWhatCounts(t *testing.T) {
 	}
 }
 
-// The window is that of the record's creation, and each length has its own.
+// A change counts in the windows of its creation time, one of each length.
 func TestWindows(t *testing.T) {
 	t.Parallel()
 	table := dynamofake.New()
@@ -75,18 +79,15 @@ func TestWindows(t *testing.T) {
 		wantUsage(t, table, zael.UsageQuery{Entity: "e1", Window: window}, want)
 		wantUsage(t, table, zael.UsageQuery{Entity: "e1", Resource: "gpt-4", Window: window}, want)
 	}
-	it := table.Get("U#e1", "gpt-4#day#2026-01-31T00Z")
+	it := table.Get("U#e1", "gpt-4#day#2026-01-31T00Z#x")
 	ttl, ok := it["ttl"].(*types.AttributeValueMemberN)
 	if want := "1777680000"; !ok || ttl.Value != want { // 90 days after the end of the day: 2026-05-02
 		t.Errorf("expiry: got %+v, want %s", it["ttl"], want)
 	}
-	if last, ok := it["last_seq"].(*types.AttributeValueMemberS); !ok || len(last.Value) != 40 || strings.TrimLeft(last.Value, "0") != "99" {
-		t.Errorf("last sequence number: got %+v, want 99 in 40 digits", it["last_seq"])
-	}
 }
 
-// A batch of records of one bucket is one write in each window.
-func TestBatchIsMerged(t *testing.T) {
+// The changes of one bucket in a batch are one write for each window.
+func TestBatchIsOneWrite(t *testing.T) {
 	t.Parallel()
 	table := dynamofake.New()
 	c := newCounter(t, table, zael.Hourly, zael.Daily)
@@ -95,37 +96,31 @@ func TestBatchIsMerged(t *testing.T) {
 	for i := range 100 {
 		batch = append(batch, h.to("b", "x", "e", i+1, "c_rpm", 3*(i+1)))
 	}
-	if r := c.Count(t.Context(), batch[:60]); r.Buckets != 60 || r.Updates != 2 {
-		t.Errorf("the first batch: got %+v, want 2 updates", r)
-	}
-	if r := c.Count(t.Context(), batch[60:]); r.Updates != 2 {
-		t.Errorf("the next batch: got %+v, want 2 updates", r)
-	}
-	if r := c.Count(t.Context(), batch); r.Updates != 2 { // which find that there is nothing to do
-		t.Errorf("all of it again: got %+v, want 2 updates", r)
+	for _, part := range [][2]int{{0, 60}, {60, 100}, {0, 100}} { // the last of which find that there is nothing to do
+		if r := c.Count(t.Context(), batch[part[0]:part[1]]); r.Updates != 2 || len(r.Failures) > 0 {
+			t.Errorf("%v: got %+v, want 2 calls", part, r)
+		}
 	}
 	wantUsage(t, table, zael.UsageQuery{Entity: "e1"}, map[string]int64{"e1 gpt-4 hourly 01-31T13 events": 100, "e1 gpt-4 hourly 01-31T13 rpm": 300})
-	if it := table.Get("U#e1", "gpt-4#hour#2026-01-31T13Z"); it["holes"] != nil {
-		t.Errorf("holes: got %+v, want none", it["holes"])
-	}
 }
 
-// Sequence numbers grow in length: 99 comes before 100.
-func TestSequenceNumbersAreNumbers(t *testing.T) {
+// Each change that follows the one before is one call, whatever its sequence number: those
+// of another shard, or of the stream of a restored table, may be smaller.
+func TestSequenceNumbersDoNotMatter(t *testing.T) {
 	t.Parallel()
 	table := dynamofake.New()
 	c := newCounter(t, table, zael.Hourly)
 	h := newHistory("e1")
-	for i := range 5 { // 98 to 102
-		count(t, c, h.to("b", "x", "e", i+1, "c_rpm", i+1))
+	for i := range 12 {
+		h.next = []int64{99, 100, 1}[i%3]
+		if r := c.Count(t.Context(), []usage.Record{h.to("b", "x", "e", i+1, "c_rpm", i+1)}); r.Updates != 1 || len(r.Failures) > 0 {
+			t.Errorf("change %d: got %+v, want one call", i, r)
+		}
 	}
-	if it := table.Get("U#e1", "gpt-4#hour#2026-01-31T13Z"); it["holes"] != nil {
-		t.Errorf("holes: got %+v, want none", it["holes"])
-	}
-	wantUsage(t, table, zael.UsageQuery{Entity: "e1"}, map[string]int64{"e1 gpt-4 hourly 01-31T13 events": 5, "e1 gpt-4 hourly 01-31T13 rpm": 5})
+	wantUsage(t, table, zael.UsageQuery{Entity: "e1"}, map[string]int64{"e1 gpt-4 hourly 01-31T13 events": 12, "e1 gpt-4 hourly 01-31T13 rpm": 12})
 }
 
-// Trap of the original: a batch that is retried was counted again, wholly or, if
+// Trap of the original: a batch that was retried was counted again, wholly or, if
 // it reached further, its beginning.
 func TestRetriedBatchCountsOnce(t *testing.T) {
 	t.Parallel()
@@ -136,74 +131,155 @@ func TestRetriedBatchCountsOnce(t *testing.T) {
 	for i := range 10 {
 		r = append(r, h.to("b", "x", "e", i+1, "c_rpm", i+1))
 	}
-	for _, part := range [][2]int{{0, 4}, {0, 4}, {0, 6}, {2, 5}, {5, 8}, {0, 1}, {0, 10}, {9, 10}} {
+	for _, part := range [][2]int{{2, 4}, {2, 4}, {2, 6}, {3, 5}, {5, 8}, {0, 1}, {0, 10}, {9, 10}} {
 		count(t, c, r[part[0]:part[1]]...)
 	}
 	wantUsage(t, table, zael.UsageQuery{Entity: "e1"}, map[string]int64{"e1 gpt-4 hourly 01-31T13 events": 10, "e1 gpt-4 hourly 01-31T13 rpm": 10})
 }
 
-// What was given up is counted when it comes back from the dead letters, although
-// newer records have been counted; what its batch had counted is not.
-func TestRedrivenCountsOnce(t *testing.T) {
+// A change that is never brought counts if one before and one after it do; at the ends of
+// a window it does not. When it is brought in the end, it counts once.
+func TestMissingChange(t *testing.T) {
 	t.Parallel()
 	table := dynamofake.New()
 	c := newCounter(t, table, zael.Hourly)
-	a, b := newHistory("a"), newHistory("b")
+	h := newHistory("e1")
+	var r []usage.Record
+	for i := range 6 {
+		r = append(r, h.to("b", "x", "e", i+1, "c_rpm", 10*(i+1)))
+	}
+	want := func(events int64) {
+		t.Helper()
+		wantUsage(t, table, zael.UsageQuery{Entity: "e1"}, map[string]int64{"e1 gpt-4 hourly 01-31T13 events": events, "e1 gpt-4 hourly 01-31T13 rpm": 10 * events})
+	}
+	count(t, c, r[1])
+	want(1)
+	count(t, c, r[4])
+	want(4)
+	count(t, c, r[2])
+	want(4)
+	count(t, c, r[0])
+	want(5)
+	count(t, c, r[5], r[3])
+	want(6)
+}
+
+// A worker that writes between another's calls loses nothing and makes it lose nothing.
+func TestWritersMeet(t *testing.T) {
+	t.Parallel()
+	h := newHistory("e1")
 	var r []usage.Record
 	for i := range 10 {
-		r = append(r, a.to("b", "x", "e", i+1, "c_rpm", i+1))
-		b.next = a.next
-		r = append(r, b.to("b", "y", "e", i+1, "c_rpm", i+1))
-		a.next = b.next
+		r = append(r, h.to("b", "x", "e", i+1, "c_rpm", i+1))
 	}
-	count(t, c, r[:4]...)
-	for i := 4; i < 10; i++ { // of a failed batch, those of a were counted and those of b not
-		if i%2 == 0 {
-			count(t, c, r[i])
+	for _, other := range [][]usage.Record{{r[1]}, {r[8]}, {r[1], r[8]}, {r[4]}} {
+		table := dynamofake.New()
+		count(t, newCounter(t, table, zael.Hourly), r[5])
+		meets := &meeting{Table: table, then: func() { count(t, newCounter(t, table, zael.Hourly), other...) }}
+		count(t, newCounter(t, meets, zael.Hourly), r[3], r[6])
+		want := int64(1 + 6 - 3)
+		if other[0].Sequence == r[1].Sequence {
+			want += 2
 		}
+		if other[len(other)-1].Sequence == r[8].Sequence {
+			want += 2
+		}
+		wantUsage(t, table, zael.UsageQuery{Entity: "e1"}, map[string]int64{"e1 gpt-4 hourly 01-31T13 events": want, "e1 gpt-4 hourly 01-31T13 rpm": want})
 	}
-	count(t, c, r[10:16]...)
-	count(t, c, r[18:]...) // another batch failed wholly
-	want := map[string]int64{"b gpt-4 hourly 01-31T13 events": 6, "b gpt-4 hourly 01-31T13 rpm": 6}
-	wantUsage(t, table, zael.UsageQuery{Entity: "b"}, want)
-	for range 2 {
-		count(t, c, r[16:18]...)
-		count(t, c, r[4:10]...)
-	}
-	want = map[string]int64{"b gpt-4 hourly 01-31T13 events": 10, "b gpt-4 hourly 01-31T13 rpm": 10}
-	wantUsage(t, table, zael.UsageQuery{Entity: "b"}, want)
-	want = map[string]int64{"a gpt-4 hourly 01-31T13 events": 10, "a gpt-4 hourly 01-31T13 rpm": 10}
-	wantUsage(t, table, zael.UsageQuery{Entity: "a"}, want)
 }
 
-// A take and its return add up to nothing, but one of them may come again alone.
-func TestSumOfNothingIsNoted(t *testing.T) {
-	t.Parallel()
-	table := dynamofake.New()
-	c := newCounter(t, table, zael.Hourly)
-	h := newHistory("e1")
-	count(t, c, h.to("b", "x", "e", 1, "c_rpm", 1))
-	take, back := h.to("b", "x", "e", 2, "c_rpm", 6), h.to("b", "x", "e", 1, "c_rpm", 1)
-	count(t, c, take, back)
-	count(t, c, take) // by another worker, which then dies
-	count(t, c, h.to("b", "x", "e", 2, "c_rpm", 2))
-	wantUsage(t, table, zael.UsageQuery{Entity: "e1"}, map[string]int64{"e1 gpt-4 hourly 01-31T13 events": 2, "e1 gpt-4 hourly 01-31T13 rpm": 2})
+// A meeting calls then before the second call.
+type meeting struct {
+	*dynamofake.Table
+	then  func()
+	calls int
 }
 
-// A whole life of a bucket may be given up, between two others that were counted.
-func TestLifeBetween(t *testing.T) {
+func (m *meeting) UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, opts ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error) {
+	if m.calls++; m.calls == 2 {
+		m.then()
+	}
+	return m.Table.UpdateItem(ctx, in, opts...)
+}
+
+// A bucket that expires and is created again has another life in the same window, whose
+// counters begin at 0. Lives may be counted in any order, and in part.
+func TestLives(t *testing.T) {
 	t.Parallel()
 	table := dynamofake.New()
-	c := newCounter(t, table, zael.Hourly)
+	c := newCounter(t, table, zael.Hourly, zael.Daily)
 	h := newHistory("e1")
 	count(t, c, h.to("b", "x", "e", 1, "c_rpm", 1), h.to())
-	lost := []usage.Record{h.to("b", "y", "e", 1, "c_rpm", 10), h.to("b", "y", "e", 2, "c_rpm", 20), h.to()}
+	late := []usage.Record{h.to("b", "y", "e", 1, "c_rpm", 10), h.to("b", "y", "e", 2, "c_rpm", 20), h.to()}
+	h.at = h.at.Add(time.Hour)
 	count(t, c, h.to("b", "z", "e", 1, "c_rpm", 1), h.to("b", "z", "e", 2, "c_rpm", 2))
-	count(t, c, lost...)
-	wantUsage(t, table, zael.UsageQuery{Entity: "e1"}, map[string]int64{"e1 gpt-4 hourly 01-31T13 events": 5, "e1 gpt-4 hourly 01-31T13 rpm": 23})
+	count(t, c, late...)
+	for _, q := range []zael.UsageQuery{{Entity: "e1"}, {Resource: "gpt-4", From: t0.AddDate(0, 0, -1), To: t0.AddDate(0, 0, 1)}} {
+		wantUsage(t, table, q, map[string]int64{
+			"e1 gpt-4 hourly 01-31T13 events": 3, "e1 gpt-4 hourly 01-31T13 rpm": 21, "e1 gpt-4 hourly 01-31T14 events": 2, "e1 gpt-4 hourly 01-31T14 rpm": 2,
+		})
+		q.Window = zael.Daily
+		wantUsage(t, table, q, map[string]int64{"e1 gpt-4 daily 01-31T00 events": 5, "e1 gpt-4 daily 01-31T00 rpm": 23})
+	}
 }
 
-// What changes no counter is no usage, and what is no bucket's is nobody's.
+// A write that removes a counter begins another life. What was taken of the limit before
+// and after counts, even where the bucket comes back to the same counters.
+func TestRemovedCounter(t *testing.T) {
+	t.Parallel()
+	h := newHistory("e1")
+	records := []usage.Record{
+		h.to("b", "x", "e", 1, "c_rpm", 5),
+		h.to("b", "x", "e", 1, "c_rpm", 5, "c_tpm", 7), // charged without a take
+		h.to("b", "x", "r", 1, "e", 1, "c_rpm", 6),     // and removed by another charge
+		h.to("b", "x", "r", 1, "e", 1, "c_rpm", 5),
+		h.to("b", "x", "r", 1, "e", 2, "c_rpm", 6, "c_tpm", 100), // there again, from 0
+		h.to("b", "x", "r", 2, "e", 3, "c_tpm", 101),
+		h.to("b", "x", "r", 3, "e", 4), // the last one
+		h.to("b", "x", "r", 3, "e", 5, "c_tpm", 3),
+	}
+	for seed := range uint64(50) {
+		table := dynamofake.New()
+		c := newCounter(t, table, zael.Daily)
+		r := rand.New(rand.NewPCG(seed, 7))
+		for _, i := range r.Perm(len(records)) {
+			count(t, c, records[i])
+		}
+		wantUsage(t, table, zael.UsageQuery{Entity: "e1", Window: zael.Daily}, map[string]int64{
+			"e1 gpt-4 daily 01-31T00 events": 5, "e1 gpt-4 daily 01-31T00 rpm": 6, "e1 gpt-4 daily 01-31T00 tpm": 111,
+		})
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+	// A counter that goes although r stays would make usage wrong: that is reported.
+	h.now = image("b", "x", "e", 1, "c_rpm", 5)
+	got := newCounter(t, dynamofake.New()).Count(t.Context(), []usage.Record{h.to("b", "x", "e", 2)})
+	if len(got.Failures) != 1 || !errors.Is(got.Failures[0].Err, usage.ErrUncountable) {
+		t.Errorf("a counter that is removed and r stays: got %+v, want a failure for good", got)
+	}
+}
+
+// Creation times are approximate. If they fall over the end of a window, the changes between
+// count in both windows, and none is missed.
+func TestTimesFallOverEndOfWindow(t *testing.T) {
+	t.Parallel()
+	table := dynamofake.New()
+	c := newCounter(t, table, zael.Hourly)
+	h := newHistory("e1")
+	var r []usage.Record
+	for i, at := range []int{58, 61, 59, 62} { // seconds after 13:59
+		h.at = t0.Add(time.Duration(at) * time.Second)
+		r = append(r, h.to("b", "x", "e", i+1, "c_rpm", 1<<i))
+	}
+	count(t, c, r...)
+	wantUsage(t, table, zael.UsageQuery{Entity: "e1"}, map[string]int64{
+		"e1 gpt-4 hourly 01-31T13 events": 3, "e1 gpt-4 hourly 01-31T13 rpm": 4, // without the last
+		"e1 gpt-4 hourly 01-31T14 events": 3, "e1 gpt-4 hourly 01-31T14 rpm": 7, // without the first
+	})
+}
+
+// Changes that take nothing, and changes of other items, are not usage.
 func TestNothingToCount(t *testing.T) {
 	t.Parallel()
 	table := dynamofake.New()
@@ -220,12 +296,10 @@ func TestNothingToCount(t *testing.T) {
 	wantUsage(t, table, zael.UsageQuery{Entity: "e1"}, map[string]int64{})
 }
 
-// One record that cannot be read is reported, and does not keep back others, of
-// its own bucket neither.
-func TestBadRecordPoisonsNoOther(t *testing.T) {
+// A record that cannot be decoded is reported. It does not affect others, and counts as
+// part of what those around it say.
+func TestBadRecord(t *testing.T) {
 	t.Parallel()
-	table := dynamofake.New()
-	c := newCounter(t, table, zael.Hourly)
 	h, other := newHistory("e1"), newHistory("e2")
 	batch := []usage.Record{
 		h.to("b", "x", "e", 1, "c_rpm", 1),
@@ -233,50 +307,60 @@ func TestBadRecordPoisonsNoOther(t *testing.T) {
 		h.to("b", "x", "e", 3, "c_rpm", 6),
 		other.to("b", "y", "e", 1, "c_rpm", 4),
 	}
-	good := batch[1]
 	for what, bad := range map[string]func(*usage.Record){
-		"a counter that is no number": func(r *usage.Record) { r.New = image("b", "x", "e", 2, "c_rpm", "3.5") },
-		"one of another type":         func(r *usage.Record) { r.New = image("b", "x", "e", "", "c_rpm", 3) },
-		"one beyond all bounds":       func(r *usage.Record) { r.New = image("b", "x", "e", 2, "c_rpm", "99999999999999999999") },
-		"a difference beyond them": func(r *usage.Record) {
-			r.Old = image("b", "x", "e", 2, "c_rpm", "-9000000000000000000")
-			r.New = image("b", "x", "e", 2, "c_rpm", "9000000000000000000")
+		"a counter that is no number": func(r *usage.Record) { r.New = image("v", r.New["v"], "b", "x", "e", 2, "c_rpm", "3.5") },
+		"one of another type":         func(r *usage.Record) { r.New = image("v", r.New["v"], "b", "x", "e", "", "c_rpm", 3) },
+		"one beyond int64": func(r *usage.Record) {
+			r.New = image("v", r.New["v"], "b", "x", "e", 2, "c_rpm", "99999999999999999999")
 		},
-		"no time":   func(r *usage.Record) { r.Created = time.Time{} },
-		"no images": func(r *usage.Record) { r.Old, r.New = nil, nil },
+		"a bad counter before":           func(r *usage.Record) { r.Old = image("v", 9, "b", "x", "e", "1e1", "c_rpm", 3) },
+		"a birth that cannot be in keys": func(r *usage.Record) { r.New = image("v", r.New["v"], "b", "x#y", "e", 2, "c_rpm", 3) },
+		"no time":                        func(r *usage.Record) { r.Created = time.Time{} },
+		"no images":                      func(r *usage.Record) { r.Old, r.New = nil, nil },
+		"no version":                     func(r *usage.Record) { r.New = image("b", "x", "e", 2, "c_rpm", 3) },
+		"a version that stays":           func(r *usage.Record) { r.Old = image("v", r.New["v"], "b", "x", "e", 0) },
 	} {
-		batch[1] = good
-		bad(&batch[1])
-		r := c.Count(t.Context(), batch)
-		if len(r.Failures) != 1 || r.Failures[0].Sequence != "99" || !errors.Is(r.Failures[0].Err, usage.ErrUncountable) {
-			t.Errorf("%s: got %+v, want a failure of 99 alone, for good", what, r)
+		for i, events := range []int64{2, 3, 2} { // an event at an end is missing
+			table := dynamofake.New()
+			c := newCounter(t, table, zael.Hourly)
+			now := slices.Clone(batch)
+			bad(&now[i])
+			r := c.Count(t.Context(), now)
+			if len(r.Failures) != 1 || r.Failures[0].Sequence != batch[i].Sequence || !errors.Is(r.Failures[0].Err, usage.ErrUncountable) {
+				t.Errorf("%s: got %+v, want a failure of %s alone, for good", what, r, batch[i].Sequence)
+			}
+			if got := read(t, table, "", zael.UsageQuery{Entity: "e1"})["e1 gpt-4 hourly 01-31T13 events"]; got != events {
+				t.Errorf("%s, record %d: got %d events, want %d", what, i, got, events)
+			}
+			wantUsage(t, table, zael.UsageQuery{Entity: "e2"}, map[string]int64{"e2 gpt-4 hourly 01-31T13 events": 1, "e2 gpt-4 hourly 01-31T13 rpm": 4})
+			count(t, c, batch[i]) // by a version that can decode it
+			wantUsage(t, table, zael.UsageQuery{Entity: "e1"}, map[string]int64{"e1 gpt-4 hourly 01-31T13 events": 3, "e1 gpt-4 hourly 01-31T13 rpm": 6})
 		}
 	}
-	wantUsage(t, table, zael.UsageQuery{Entity: "e1"}, map[string]int64{"e1 gpt-4 hourly 01-31T13 events": 2, "e1 gpt-4 hourly 01-31T13 rpm": 4})
-	wantUsage(t, table, zael.UsageQuery{Entity: "e2"}, map[string]int64{"e2 gpt-4 hourly 01-31T13 events": 1, "e2 gpt-4 hourly 01-31T13 rpm": 4})
-	count(t, c, good) // by a version that can read it
-	wantUsage(t, table, zael.UsageQuery{Entity: "e1"}, map[string]int64{"e1 gpt-4 hourly 01-31T13 events": 3, "e1 gpt-4 hourly 01-31T13 rpm": 6})
 }
 
-// An update has room for so many names: more limits are more updates.
-func TestManyLimits(t *testing.T) {
+// An item that is not usage, or that another version wrote, is reported and left alone.
+func TestForeignItem(t *testing.T) {
 	t.Parallel()
-	table := dynamofake.New()
-	c := newCounter(t, table, zael.Hourly)
-	h := newHistory("e1")
-	var batch []usage.Record
-	now := []any{"b", "x", "e", 1}
-	for i := range 250 {
-		now = append(now, "c_"+strings.Repeat("n", 1+i), i+1)
-		batch = append(batch, h.to(now...))
-	}
-	r := c.Count(t.Context(), batch)
-	if len(r.Failures) > 0 || r.Updates != 3 {
-		t.Errorf("got %+v, want 3 updates", r)
-	}
-	got := read(t, table, "", zael.UsageQuery{Entity: "e1"})
-	if len(got) != 251 || got["e1 gpt-4 hourly 01-31T13 "+strings.Repeat("n", 250)] != 250 {
-		t.Errorf("got %d numbers, want 251: %v", len(got), got)
+	text := func(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+	number := func(s string) types.AttributeValue { return &types.AttributeValueMemberN{Value: s} }
+	empty := &types.AttributeValueMemberM{}
+	for what, it := range map[string]dynamofake.Item{
+		"no counters":      {"first": number("1"), "last": number("9")},
+		"no whole numbers": {"first": number("1"), "last": number("9.5"), "before": empty, "after": empty},
+		"no numbers":       {"first": text("a"), "last": text("z"), "before": empty, "after": empty},
+	} {
+		table := dynamofake.New()
+		it["PK"], it["SK"] = text("U#e1"), text("gpt-4#hour#2026-01-31T13Z#x")
+		table.Put(it)
+		h := newHistory("e1")
+		r := newCounter(t, table, zael.Hourly).Count(t.Context(), []usage.Record{h.to("b", "x", "e", 1)})
+		if len(r.Failures) != 1 || !errors.Is(r.Failures[0].Err, usage.ErrUncountable) {
+			t.Errorf("%s: got %+v, want a failure for good", what, r)
+		}
+		if got := table.Get("U#e1", "gpt-4#hour#2026-01-31T13Z#x"); !maps.Equal(got, it) {
+			t.Errorf("%s: got %v, want it as it was", what, got)
+		}
 	}
 }
 

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -14,22 +11,48 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
 
+	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/pause"
 	"github.com/zeroae/zael/internal/schema"
 )
 
-// Attributes of an item of usage besides its keys and counters.
+// An itemKey names an item of usage: what one life of a bucket took in one window.
+type itemKey struct {
+	keys       schema.Keys
+	key        zael.Key
+	window     zael.Window
+	start, end time.Time
+	life       string
+}
+
+func (k *itemKey) partition() string { return k.keys.Usage(k.key.Entity) }
+
+func (k *itemKey) sort() string { return schema.UsageSort(k.key.Resource, k.window, k.start, k.life) }
+
+// Attributes of an item of usage, besides its keys and schema.UsageBefore and UsageAfter.
 const (
-	firstAttribute = "first_seq"   // of the first change in it, sequenceDigits long
-	startAttribute = "first_state" // of the bucket before the first
-	lastAttribute  = "last_seq"    // of the last
-	stateAttribute = "state"       // of the bucket after the last
-	holesAttribute = "holes"       // see counted; missing if there are none
+	firstAttribute = "first"
+	lastAttribute  = "last"
 	ttlAttribute   = "ttl"
 )
 
-// maxCalls is how often one chain asks the table; each of them but the last
-// finds that another worker has just written.
+// The usual write: the item is new, or its coverage does not begin later and ends
+// earlier. It keeps the beginning and moves the end.
+const (
+	extendCondition = "attribute_not_exists(#last) OR (#first <= :first AND #last < :last)"
+	extendUpdate    = "#first = if_not_exists(#first, :first), #before = if_not_exists(#before, :before)"
+)
+
+// The other write: the item is as it was read, and gets the merger.
+const (
+	mergeCondition = "#first = :seenFirst AND #last = :seenLast"
+	mergeUpdate    = "#first = :first, #before = :before"
+)
+
+const commonUpdate = "#last = :last, #after = :after, #gp = :gp, #gs = :gs, #ttl = :ttl"
+
+// maxCalls bounds the calls of one write; each but the last two finds that another worker
+// has just written.
 const maxCalls = 10
 
 const (
@@ -37,192 +60,114 @@ const (
 	pauseMost = 200 * time.Millisecond
 )
 
-var errBusy = errors.New("usage: others write the same item all the time")
+var errBusy = errors.New("other workers keep writing the same item")
 
-// chain counts a chain of changes. What cannot be counted it tells fail; after an
-// error of another kind nobody knows what of the chain is.
-func (c *Counter) chain(ctx context.Context, p *place, chain []member, fail failing) (updates int, err error) {
-	if _, nothing := sum(chain); nothing {
-		return 0, nil
-	}
-	var item map[string]types.AttributeValue
-	for calls := 0; calls < maxCalls; calls++ {
+// write merges covered into an item. After an error it is not known whether it has.
+func (c *Counter) write(ctx context.Context, k *itemKey, covered *coverage) (calls int, err error) {
+	var seen *coverage // the item's, if a call returned it
+	for calls < maxCalls {
 		if calls > 1 {
 			if err := pause.Backoff(ctx, calls, pauseBase, pauseMost); err != nil {
-				return updates, err
+				return calls, err
 			}
 		}
-		if len(item) == 0 {
-			// What nearly always holds: all of it is new, and it begins where the
-			// last one ended, or the item does.
-			var ok bool
-			updates++
-			item, ok, err = c.follow(ctx, p, chain)
-			switch {
-			case errors.Is(err, ErrUncountable):
-				fail(chain, err)
-				return updates, nil
-			case err != nil || ok:
-				return updates, err
+		next := *covered
+		if seen != nil {
+			if seen.contains(covered) {
+				return calls, nil
 			}
+			next = seen.merge(covered)
 		}
-		for len(item) > 0 {
-			was, err := countedOf(item)
-			if err != nil {
-				fail(chain, fmt.Errorf("%w: usage %s: %w", ErrUncountable, p, err))
-				return updates, nil
-			}
-			known, doubtful := was.divide(chain)
-			fail(doubtful, fmt.Errorf("usage: %s: %w", p, errBlurred))
-			chain = known
-			run, rest := was.missing(chain)
-			if run == nil {
-				return updates, nil
-			}
-			if _, nothing := sum(run); !nothing {
-				updates++
-				now, ok, err := c.insert(ctx, p, run, &was)
-				switch {
-				case errors.Is(err, ErrUncountable):
-					fail(run, err)
-				case err != nil:
-					return updates, err
-				default:
-					item = now
-				}
-				if err == nil && !ok {
-					break // others have written
-				}
-				calls = 0
-			}
-			if chain = rest; len(chain) == 0 {
-				return updates, nil
-			}
+		calls++
+		var ok bool
+		if seen, ok, err = c.update(ctx, k, &next, seen); ok || err != nil {
+			return calls, err
 		}
 	}
-	return updates, errBusy
+	return calls, errBusy
 }
 
-func (p *place) sort() string { return schema.UsageSort(p.key.Resource, p.window, p.start) }
-
-func (p *place) String() string { return p.keys.Usage(p.key.Entity) + " " + p.sort() }
-
-// follow writes a run that is all new, and follows what the item has.
-func (c *Counter) follow(ctx context.Context, p *place, run []member) (item map[string]types.AttributeValue, ok bool, err error) {
-	first, last := &run[0], &run[len(run)-1]
-	to := &counted{first: first.sequence, last: last.sequence, start: first.before, at: last.after}
-	return c.write(ctx, p, run, to, &guard{
-		condition: "attribute_not_exists(#last) OR (#last < :first AND #state = :start)",
-		sets:      []string{"#first = if_not_exists(#first, :first)", "#start = if_not_exists(#start, :start)"},
-		returned:  types.ReturnValueNone,
-	})
-}
-
-// insert writes a run that the item has not, if the item is as it was read.
-func (c *Counter) insert(ctx context.Context, p *place, run []member, was *counted) (item map[string]types.AttributeValue, ok bool, err error) {
-	to, lost, err := was.with(run, c.mostHoles)
-	if err != nil {
-		return nil, false, fmt.Errorf("usage: writing %s: %w", p, err)
-	}
-	g := &guard{
-		condition: "#first = :wasfirst AND #last = :waslast AND ",
-		sets:      []string{"#first = :first", "#start = :start"},
-		names:     map[string]string{"#holes": holesAttribute},
-		values:    map[string]types.AttributeValue{":wasfirst": schema.Text(was.first), ":waslast": schema.Text(was.last)},
-		returned:  types.ReturnValueAllNew,
-	}
-	before, after := was.holesText(), to.holesText()
-	if before == "" {
-		g.condition += "attribute_not_exists(#holes)"
-	} else {
-		g.condition += "#holes = :washoles"
-		g.values[":washoles"] = schema.Text(before)
-	}
-	switch {
-	case after != "":
-		g.sets = append(g.sets, "#holes = :holes")
-		g.values[":holes"] = schema.Text(after)
-	case before != "":
-		g.remove = " REMOVE #holes"
-	}
-	item, ok, err = c.write(ctx, p, run, &to, g)
-	if ok && lost > 0 {
-		c.config.Log.Error("too many gaps in usage: of what failed there it is not known any more whether it is counted; it goes to the dead letters",
-			"entity", p.key.Entity, "resource", p.key.Resource, "window", string(p.window), "gaps", lost)
-	}
-	return item, ok, err
-}
-
-// A guard is under which condition an item is written, and what of it depends on
-// that.
-type guard struct {
-	condition string
-	sets      []string
-	remove    string
-	names     map[string]string
-	values    map[string]types.AttributeValue
-	returned  types.ReturnValue
-}
-
-// write adds a run to an item, which then has in it what to says. item is how it
-// is since, or, if the condition does not hold, as it is.
-func (c *Counter) write(ctx context.Context, p *place, run []member, to *counted, g *guard) (item map[string]types.AttributeValue, ok bool, err error) {
-	d, _ := sum(run)
-	names := map[string]string{
-		"#gp": "GSI1PK", "#gs": "GSI1SK", "#first": firstAttribute, "#last": lastAttribute, "#start": startAttribute,
-		"#state": stateAttribute, "#ttl": ttlAttribute, "#e": schema.UsageEvents,
-	}
+// update writes an item if it is as it was seen or, if seen is nil, if next extends it.
+// Otherwise it returns the item's coverage, nil if there is no item.
+func (c *Counter) update(ctx context.Context, k *itemKey, next, seen *coverage) (found *coverage, ok bool, err error) {
+	condition, update := extendCondition, extendUpdate
 	values := map[string]types.AttributeValue{
-		":gp":    schema.Text(p.keys.UsageIndex(p.key.Resource, p.window, p.start)),
-		":gs":    schema.Text(p.key.Entity),
-		":ttl":   schema.Number(p.end.Add(c.config.Retention).Unix()),
-		":e":     schema.Number(d.events),
-		":first": schema.Text(to.first), ":start": schema.Text(to.start), ":last": schema.Text(to.last), ":state": schema.Text(to.at),
+		":first": schema.Number(next.first), ":before": next.before.attribute(),
+		":last": schema.Number(next.last), ":after": next.after.attribute(),
+		":gp": schema.Text(k.keys.UsageIndex(k.key.Resource, k.window, k.start)), ":gs": schema.Text(k.key.Entity),
+		":ttl": schema.Number(k.end.Add(c.config.Retention).Unix()),
 	}
-	maps.Copy(names, g.names)
-	maps.Copy(values, g.values)
-	// The keys of the index stay as they were made: it is written once.
-	sets := append([]string{"#gp = if_not_exists(#gp, :gp)", "#gs = if_not_exists(#gs, :gs)", "#ttl = :ttl", "#last = :last", "#state = :state"}, g.sets...)
-	adds := []string{"#e :e"}
-	i := 0
-	for name, n := range d.amounts {
-		id := strconv.Itoa(i)
-		names["#c"+id], values[":c"+id] = schema.Counter+name, schema.Number(n)
-		adds = append(adds, "#c"+id+" :c"+id)
-		i++
+	if seen != nil {
+		condition, update = mergeCondition, mergeUpdate
+		values[":seenFirst"], values[":seenLast"] = schema.Number(seen.first), schema.Number(seen.last)
 	}
-	out, err := c.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
-		TableName:                           aws.String(c.table),
-		Key:                                 schema.ItemKey(p.keys.Usage(p.key.Entity), p.sort()),
-		ConditionExpression:                 aws.String(g.condition),
-		UpdateExpression:                    aws.String("SET " + strings.Join(sets, ", ") + g.remove + " ADD " + strings.Join(adds, ", ")),
-		ExpressionAttributeNames:            names,
+	_, err = c.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName:           aws.String(c.table),
+		Key:                 schema.ItemKey(k.partition(), k.sort()),
+		ConditionExpression: aws.String(condition),
+		UpdateExpression:    aws.String("SET " + update + ", " + commonUpdate),
+		ExpressionAttributeNames: map[string]string{
+			"#first": firstAttribute, "#before": schema.UsageBefore, "#last": lastAttribute, "#after": schema.UsageAfter,
+			"#gp": "GSI1PK", "#gs": "GSI1SK", "#ttl": ttlAttribute,
+		},
 		ExpressionAttributeValues:           values,
-		ReturnValues:                        g.returned,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
 	if err == nil {
-		return out.Attributes, true, nil
+		return nil, true, nil
 	}
 	if failed, is := errors.AsType[*types.ConditionalCheckFailedException](err); is {
-		return failed.Item, false, nil
+		if len(failed.Item) == 0 {
+			return nil, false, nil
+		}
+		found, err = coverageIn(failed.Item)
+		return found, false, err
 	}
 	if refused, is := errors.AsType[smithy.APIError](err); is && refused.ErrorCode() == "ValidationException" {
-		err = fmt.Errorf("%w: %w", ErrUncountable, err) // the item is full, or has something else in it
+		err = fmt.Errorf("%w: %w", ErrUncountable, err) // the item is full, or another program's
 	}
-	return nil, false, fmt.Errorf("usage: writing %s: %w", p, err)
+	return nil, false, err
 }
 
-// countedOf is what an item says it has in it.
-func countedOf(item map[string]types.AttributeValue) (c counted, err error) {
-	for attribute, to := range map[string]*string{firstAttribute: &c.first, lastAttribute: &c.last} {
-		if *to, err = padded(schema.TextIn(item, attribute)); err != nil {
-			return c, fmt.Errorf("attribute %s: %w", attribute, err)
-		}
+// attribute returns c as an item has it.
+func (c counters) attribute() types.AttributeValue {
+	m := make(map[string]types.AttributeValue, len(c))
+	for name, n := range c {
+		m[name] = schema.Number(n)
 	}
-	c.start, c.at = schema.TextIn(item, startAttribute), schema.TextIn(item, stateAttribute)
-	if err = c.parseHoles(schema.TextIn(item, holesAttribute)); err != nil {
-		return c, fmt.Errorf("attribute %s: %w", holesAttribute, err)
+	return &types.AttributeValueMemberM{Value: m}
+}
+
+// coverageIn decodes the coverage of an item.
+func coverageIn(item map[string]types.AttributeValue) (*coverage, error) {
+	var c coverage
+	var errs [4]error
+	c.first, errs[0] = schema.NumberIn(item, firstAttribute)
+	c.last, errs[1] = schema.NumberIn(item, lastAttribute)
+	c.before, errs[2] = countersIn(item, schema.UsageBefore)
+	c.after, errs[3] = countersIn(item, schema.UsageAfter)
+	err := errors.Join(errs[:]...)
+	if err == nil && (c.first < 1 || c.last < c.first) {
+		err = fmt.Errorf("attributes %s and %s are %d and %d", firstAttribute, lastAttribute, c.first, c.last)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: the item is not usage: %w", ErrUncountable, err)
+	}
+	return &c, nil
+}
+
+func countersIn(item map[string]types.AttributeValue, attribute string) (counters, error) {
+	m, ok := item[attribute].(*types.AttributeValueMemberM)
+	if !ok {
+		return nil, fmt.Errorf("attribute %s is not a map", attribute)
+	}
+	c := counters{}
+	for name := range m.Value {
+		n, err := schema.NumberIn(m.Value, name)
+		if err != nil {
+			return nil, fmt.Errorf("attribute %s: %w", attribute, err)
+		}
+		c[name] = n
 	}
 	return c, nil
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zeroae/zael/internal/usage/stream"
-	"github.com/zeroae/zael/internal/usage/streamworker"
+	usageworker "github.com/zeroae/zael/internal/usage/worker"
 )
 
 func (a *app) aggregate() *cobra.Command {
@@ -21,35 +21,36 @@ func (a *app) aggregate() *cobra.Command {
 		Short: "Count the usage of a DynamoDB table from its stream",
 		Long: `Aggregate counts what is taken from the buckets of a DynamoDB table, by hour and
 day, as the Lambda function of a deployed stack does: for local use, and for accounts
-without Lambda. It counts all namespaces of the table, from the oldest change that
-the stream has, which keeps them for 24 hours, and runs until it is ended.
+without Lambda. It counts all namespaces of the table and runs until it is stopped.
+It begins with the oldest change in the table's stream, which keeps changes for 24
+hours.
 
-Any number of them may run: they share the work, and one that dies is replaced. It
-goes on where it was; nothing is counted twice. What it cannot count it keeps in
-the table for zael redrive.
+Any number of workers may run: they share the work, and others take over from one
+that dies. Nothing is counted twice. Changes that cannot be counted are kept in the
+table for zael redrive.
 
-Without --windows it counts by those of the stack's function, if there is one, or of
-the workers that run; all of these count by the same.
+The default of --windows is the windows of the stack's function or of the workers
+that run. All of them must count by the same windows.
 
-Readers of the table say usage=true in its URL. --once counts what there is and
-exits, for tests and cron; it exits with 1 if something could not be counted.`,
+To read usage, add usage=true to the table's URL. --once counts what there is and
+exits, for tests and cron, with exit code 1 if something could not be counted.`,
 		Example: `  zael aggregate --store 'dynamodb://my-app?region=eu-central-1'
   zael aggregate --once --windows hourly,daily,monthly --retention 365`,
 		Args: cobra.NoArgs,
 	}
 	store := addStore(cmd, storeTimeout)
-	counting := addCounting(cmd, "as the stack's function or other workers do, else hourly,daily", "as the stack's function does, else 90")
+	flags := addRules(cmd, "as the stack's function or other workers do, else hourly,daily", "as the stack's function does, else 90")
 	asJSON := addJSON(cmd)
 	f := cmd.Flags()
-	f.BoolVar(&once, "once", false, "exit when all is counted that is there")
-	f.DurationVar(&length, "lease", 15*time.Second, "take over from a worker that has shown no sign of life for so long")
+	f.BoolVar(&once, "once", false, "exit when everything is counted")
+	f.DurationVar(&length, "lease", 15*time.Second, "take over from workers that have been silent for this long")
 	_ = cmd.RegisterFlagCompletionFunc("lease", cobra.NoFileCompletions)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		if length < 100*time.Millisecond {
 			return usagef("--lease %v is below 100ms", length)
 		}
 		log := slog.New(slog.NewTextHandler(a.err, nil))
-		d, err := a.openCounting(cmd.Context(), store, counting, log)
+		d, err := a.openCounted(cmd.Context(), store, flags)
 		if err != nil {
 			return err
 		}
@@ -62,28 +63,28 @@ exits, for tests and cron; it exits with 1 if something could not be counted.`,
 		if text := d.contradiction(); text != "" {
 			log.Warn(text + ": zael upgrade brings the record up to date")
 		}
-		how := d.asked.Or(d.deployed, d.recorded)
-		if how.Windows == "" {
-			if how.Windows, err = streamworker.Windows(within, d.tables, d.table, s.Label, length); err != nil {
+		rules := d.asked.Or(d.deployed, d.recorded)
+		if rules.Windows == "" {
+			if rules.Windows, err = usageworker.Windows(within, d.tables, d.table, s.Label, length); err != nil {
 				return late(cmd.Context(), store, d.translate(err))
 			}
 		}
-		counter, err := d.counter(how)
+		counter, err := d.newCounter(rules)
 		if err != nil {
 			return err
 		}
-		how = counter.Counting()
-		log.Info("counting usage", "windows", how.Windows, "retention_days", how.Days)
-		if of := d.deployed.Or(d.recorded).Windows; of != "" && of != how.Windows {
-			log.Warn("the stack's function counts by other windows", "windows", of)
+		rules = counter.Rules()
+		log.Info("counting usage", "windows", rules.Windows, "retention_days", rules.Days)
+		if f := d.deployed.Or(d.recorded).Windows; f != "" && f != rules.Windows {
+			log.Warn("the stack's function counts by other windows", "windows", f)
 		}
-		w, err := streamworker.New(s, d.tables, d.table, counter, &streamworker.Config{Lease: length, Once: once, Log: log})
+		w, err := usageworker.New(s, d.tables, d.table, counter, &usageworker.Config{Lease: length, Once: once, Log: log})
 		if err != nil {
 			return err
 		}
 		err = w.Run(cmd.Context())
 		if cmd.Context().Err() != nil && !once {
-			err = nil // it was to run until then
+			err = nil // it runs until it is stopped
 		}
 		if err != nil {
 			return d.translate(err)
@@ -93,14 +94,14 @@ exits, for tests and cron; it exits with 1 if something could not be counted.`,
 			return err
 		}
 		if once && stats.Trimmed+stats.DeadLetters > 0 {
-			return errors.New("not all could be counted, see above")
+			return errors.New("some changes could not be counted, see above")
 		}
 		return nil
 	})
 	return cmd
 }
 
-func (a *app) printCounted(s streamworker.Stats, asJSON bool) error {
+func (a *app) printCounted(s usageworker.Stats, asJSON bool) error {
 	if asJSON {
 		return a.printJSON(map[string]int64{
 			"records": s.Records, "updates": s.Updates, "retries": s.Retries, "dead_letters": s.DeadLetters, "trimmed": s.Trimmed,
@@ -111,7 +112,7 @@ func (a *app) printCounted(s streamworker.Stats, asJSON bool) error {
 		fmt.Fprintf(a.out, "%s could not be counted: zael redrive, within 24 hours\n", count(int(s.DeadLetters), "change", "changes"))
 	}
 	if s.Trimmed > 0 {
-		fmt.Fprintf(a.out, "the stream had lost changes %s: they are not counted\n", count(int(s.Trimmed), "time", "times"))
+		fmt.Fprintf(a.out, "the stream had lost changes %s: some may be missing from the usage\n", count(int(s.Trimmed), "time", "times"))
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -27,37 +26,38 @@ import (
 )
 
 const (
-	countParallel = 16               // calls that counting makes at a time
-	answerTimeout = 30 * time.Second // of one of them, before it is made again
+	countParallel = 16               // concurrent calls of a Counter
+	answerTimeout = 30 * time.Second // of one of them, before it is sent again
 )
 
-// A countFlags is what is counted, and how long it is kept.
-type countFlags struct {
+// rulesFlags are the flags that say how to count.
+type rulesFlags struct {
 	cmd       *cobra.Command
 	windows   string
 	retention int
 }
 
-// addCounting gives cmd flags that say how to count, with what holds without them.
-func addCounting(cmd *cobra.Command, windows, retention string) *countFlags {
-	c := &countFlags{cmd: cmd}
+// addRules gives cmd flags that say how to count. windows and retention describe the
+// defaults.
+func addRules(cmd *cobra.Command, windows, retention string) *rulesFlags {
+	c := &rulesFlags{cmd: cmd}
 	f := cmd.Flags()
-	f.StringVar(&c.windows, "windows", "", "what to count by: a `LIST` of hourly, daily and monthly; default: "+windows)
-	f.IntVar(&c.retention, "retention", 0, "keep usage for so many `DAYS` after its window; default: "+retention)
+	f.StringVar(&c.windows, "windows", "", "count by this `LIST` of hourly, daily and monthly; default: "+windows)
+	f.IntVar(&c.retention, "retention", 0, "keep usage for this many `DAYS` after its window; default: "+retention)
 	for _, flag := range []string{"windows", "retention"} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
 	}
 	return c
 }
 
-// asked is what the flags say; zero what they do not.
-func (c *countFlags) asked() (asked usage.Counting, err error) {
+// asked returns the rules that the flags give; fields without a flag are zero.
+func (c *rulesFlags) asked() (asked usage.CountingRules, err error) {
 	if c.cmd.Flags().Changed("windows") {
 		windows, err := usage.ParseWindows(c.windows)
 		if err != nil {
 			return asked, usagef("--windows: %w", err)
 		}
-		asked.Windows = usage.WindowsText(windows)
+		asked.Windows = usage.FormatWindows(windows)
 	}
 	if c.cmd.Flags().Changed("retention") {
 		if _, err := usage.ParseDays(strconv.Itoa(c.retention)); err != nil {
@@ -68,20 +68,19 @@ func (c *countFlags) asked() (asked usage.Counting, err error) {
 	return asked, nil
 }
 
-// A dynamo is a table and its stream, opened.
-type dynamo struct {
+// A countedTable is an open table whose usage is counted.
+type countedTable struct {
 	config   aws.Config
 	table    string
 	tables   *dynamodb.Client
 	streams  *dynamodbstreams.Client
-	log      *slog.Logger
-	asked    usage.Counting // by the flags
-	recorded usage.Counting // of the table's function, as the version record says
-	deployed usage.Counting // of the table's function, as the stack says; zero if that cannot be read
+	asked    usage.CountingRules // by the flags
+	recorded usage.CountingRules // of the table's function, by the version record
+	deployed usage.CountingRules // of the table's function, by the stack; zero if that cannot be read
 }
 
-// openCounting opens a table whose usage is to be counted.
-func (a *app) openCounting(ctx context.Context, s *storeFlags, c *countFlags, log *slog.Logger) (*dynamo, error) {
+// openCounted opens a table to count its usage.
+func (a *app) openCounted(ctx context.Context, s *storeFlags, c *rulesFlags) (*countedTable, error) {
 	address, err := a.dynamoAddress(s)
 	if err != nil {
 		if url, _ := a.storeURL(s); !strings.HasPrefix(url, awsconf.Scheme) {
@@ -89,7 +88,7 @@ func (a *app) openCounting(ctx context.Context, s *storeFlags, c *countFlags, lo
 		}
 		return nil, err
 	}
-	d := &dynamo{table: address.Table, log: log}
+	d := &countedTable{table: address.Table}
 	if d.asked, err = c.asked(); err != nil {
 		return nil, err
 	}
@@ -105,7 +104,7 @@ func (a *app) openCounting(ctx context.Context, s *storeFlags, c *countFlags, lo
 	d.tables, d.streams = dynamodb.NewFromConfig(d.config), dynamodbstreams.NewFromConfig(d.config)
 	within, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	if d.recorded, err = usage.Recorded(within, d.tables, d.table); err != nil {
+	if d.recorded, err = usage.FunctionRules(within, d.tables, d.table); err != nil {
 		return nil, late(ctx, s, d.translate(err))
 	}
 	d.deployed = d.lookAtStack(within)
@@ -115,28 +114,28 @@ func (a *app) openCounting(ctx context.Context, s *storeFlags, c *countFlags, lo
 // lookAtStack returns how the function of the table's stack counts. A table need not have
 // a stack, and a program that counts need not be allowed to read it: then the version
 // record is all there is.
-func (d *dynamo) lookAtStack(ctx context.Context) usage.Counting {
+func (d *countedTable) lookAtStack(ctx context.Context) usage.CountingRules {
 	config := d.config.Copy()
 	config.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
 	st, err := stack.New(config, d.table)
 	if err != nil {
-		return usage.Counting{}
+		return usage.CountingRules{}
 	}
 	f, err := st.Function(ctx)
 	if err != nil {
-		return usage.Counting{}
+		return usage.CountingRules{}
 	}
 	windows, err := usage.ParseWindows(f.Windows)
 	if err != nil {
-		return usage.Counting{}
+		return usage.CountingRules{}
 	}
-	return usage.Counting{Windows: usage.WindowsText(windows), Days: f.RetentionDays}
+	return usage.CountingRules{Windows: usage.FormatWindows(windows), Days: f.RetentionDays}
 }
 
 // contradiction says what the version record says otherwise than the stack; empty if
 // nothing, or one of them does not say.
-func (d *dynamo) contradiction() string {
-	if d.recorded == (usage.Counting{}) || d.deployed == (usage.Counting{}) || d.recorded == d.deployed {
+func (d *countedTable) contradiction() string {
+	if d.recorded == (usage.CountingRules{}) || d.deployed == (usage.CountingRules{}) || d.recorded == d.deployed {
 		return ""
 	}
 	return fmt.Sprintf("the version record of %s says that its function counts by %s, for %d days, and the stack by %s, for %d days",
@@ -145,7 +144,7 @@ func (d *dynamo) contradiction() string {
 
 // translate puts an error of the SDK into zael's words: no answer is the table's
 // unavailability, and a missing table is named.
-func (d *dynamo) translate(err error) error {
+func (d *countedTable) translate(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -170,13 +169,12 @@ func (d *dynamo) translate(err error) error {
 	return err
 }
 
-// counter counts the table's usage in a way; by hour and day, and for 90 days, where
-// that does not say.
-func (d *dynamo) counter(how usage.Counting) (*usage.Counter, error) {
-	config, err := how.Config()
+// newCounter returns a Counter of the table. Rules that are not known are its defaults.
+func (d *countedTable) newCounter(rules usage.CountingRules) (*usage.Counter, error) {
+	config, err := rules.Config()
 	if err != nil {
 		return nil, err
 	}
-	config.Parallel, config.Log = countParallel, d.log
+	config.Parallel = countParallel
 	return usage.New(d.tables, d.table, &config)
 }

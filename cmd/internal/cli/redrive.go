@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"time"
 
@@ -15,18 +14,18 @@ import (
 	"github.com/zeroae/zael/internal/usage/stream"
 )
 
-// A redriven is what came of one letter, as JSON.
-type redriven struct {
+// A redriveResult is the outcome of one dead letter, as JSON.
+type redriveResult struct {
 	ID      string    `json:"id"`
-	Time    time.Time `json:"time"` // when it was given up
+	Time    time.Time `json:"time"` // when the changes were given up
 	Stream  string    `json:"stream,omitempty"`
 	Shard   string    `json:"shard,omitempty"`
 	First   string    `json:"first,omitempty"`
 	Last    string    `json:"last,omitempty"`
 	Reason  string    `json:"reason,omitempty"`
 	Records int       `json:"records"`
-	Counted bool      `json:"counted"` // all of it: the letter is gone
-	Gone    bool      `json:"gone"`    // some of it: the stream has it no more
+	Counted bool      `json:"counted"` // all of them, and the letter is deleted
+	Gone    bool      `json:"gone"`    // the stream has lost some of them
 	Error   string    `json:"error,omitempty"`
 }
 
@@ -36,35 +35,35 @@ func (a *app) redrive() *cobra.Command {
 	var dry bool
 	cmd := &cobra.Command{
 		Use:   "redrive",
-		Short: "Count what the aggregator of a DynamoDB table has given up",
-		Long: `Redrive counts changes of buckets that could not be counted when they came: those
-named by the messages in the Lambda function's queue of dead letters, with --queue
-(zael status has its URL, as DeadLettersUrl), and those that zael aggregate has kept
-in the table.
+		Short: "Count changes that the aggregator of a DynamoDB table has given up",
+		Long: `Redrive counts changes of buckets that could not be counted before: those named by
+the messages in the dead letter queue of the Lambda function, with --queue (its URL
+is DeadLettersUrl in zael status), and those that zael aggregate has kept in the
+table.
 
-A message names changes and does not have them: they are read again from the stream,
-which keeps them for 24 hours. What had been counted is not counted again, also if
-several redrives run. Messages whose changes are all counted are deleted, the
-others stay; those of which the stream has lost a part say so, and can only be
-deleted by hand.
+A message names changes but does not contain them: they are read from the stream
+again, which keeps them for 24 hours. Changes that were counted before do not count
+again, even if several redrives run. Messages whose changes are all counted are
+deleted; the others stay. A message stays, too, if the stream has lost some of its
+changes: delete it by hand.
 
-Changes are counted by the windows by which who gave them up counts: the worker's are in
-the table, and the function's in the table's version record. --windows is for a table
-that has no such record.
+Each change is counted in the windows of the program that gave it up: a worker's
+windows are stored with its dead letters, the Lambda function's in the table's
+version record. Use --windows if the table has no such record.
 
-Exit code 1 says that some messages are left.`,
+Exit code 1 means that some messages are left.`,
 		Example: `  zael redrive --store 'dynamodb://my-app?region=eu-central-1' \
     --queue https://sqs.eu-central-1.amazonaws.com/123456789012/ZAEL-my-app-DeadLetters-1A2B3C4D5E6F
   zael redrive --dry-run`,
 		Args: cobra.NoArgs,
 	}
 	store := addStore(cmd, storeTimeout)
-	counting := addCounting(cmd, "as who gave the changes up", "as who gave them up, else 90")
+	flags := addRules(cmd, "as the program that gave the changes up", "as that program, else 90")
 	asJSON := addJSON(cmd)
 	f := cmd.Flags()
-	f.StringVar(&queue, "queue", "", "the `URL` of the queue of dead letters")
-	f.IntVar(&most, "max", 0, "at most so many messages; 0: all")
-	f.BoolVar(&dry, "dry-run", false, "read the changes, and neither count nor delete")
+	f.StringVar(&queue, "queue", "", "`URL` of the dead letter queue")
+	f.IntVar(&most, "max", 0, "process at most this many messages; 0 means all")
+	f.BoolVar(&dry, "dry-run", false, "read the changes, but do not count them or delete messages")
 	for _, flag := range []string{"queue", "max"} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
 	}
@@ -76,7 +75,7 @@ Exit code 1 says that some messages are left.`,
 		if err != nil {
 			return err
 		}
-		d, err := a.openCounting(cmd.Context(), store, counting, slog.New(slog.NewTextHandler(a.err, nil)))
+		d, err := a.openCounted(cmd.Context(), store, flags)
 		if err != nil {
 			return err
 		}
@@ -86,16 +85,16 @@ Exit code 1 says that some messages are left.`,
 		sources := []deadletter.Source{deadletter.NewTable(d.tables, d.table)}
 		if queue != "" {
 			own := d.config
-			if own.BaseEndpoint != nil { // that of the table, which is not on AWS, so neither is the queue
+			if own.BaseEndpoint != nil { // the table is not on AWS, so the queue is not either
 				own.BaseEndpoint = aws.String(endpoint)
 			}
 			sources = append(sources, deadletter.NewQueue(sqs.NewFromConfig(own), queue))
 		}
 		redrive := deadletter.Redrive{
-			Counter: d.counter, Recorded: d.deployed.Or(d.recorded), Asked: d.asked, Table: d.table, Dry: dry,
+			NewCounter: d.newCounter, FunctionRules: d.deployed.Or(d.recorded), Asked: d.asked, Table: d.table, DryRun: dry,
 			Stream: func(arn string) *stream.Stream { return stream.Of(d.streams, arn) },
 		}
-		all := []redriven{}
+		all := []redriveResult{}
 		for _, source := range sources {
 			left := 0
 			if most > 0 {
@@ -104,10 +103,10 @@ Exit code 1 says that some messages are left.`,
 				}
 			}
 			err := redrive.Run(cmd.Context(), source, left, func(o deadletter.Outcome) {
-				r := redrivenOf(&o, dry)
+				r := redriveResultOf(&o, dry)
 				all = append(all, r)
 				if !*asJSON {
-					a.printRedriven(&r, dry)
+					a.printRedriveResult(&r, dry)
 				}
 			})
 			if err != nil {
@@ -125,9 +124,9 @@ Exit code 1 says that some messages are left.`,
 }
 
 // checkQueue returns an error if the messages of the queue, which do not name windows,
-// might be counted in others than the function's: they would be deleted, and missing in
-// some.
-func (d *dynamo) checkQueue(queue string) error {
+// might be counted in others than the function's: they would be deleted, and missing
+// from some.
+func (d *countedTable) checkQueue(queue string) error {
 	asked, function := d.asked.Windows, d.deployed.Or(d.recorded).Windows
 	switch contradiction := d.contradiction(); {
 	case queue == "":
@@ -136,26 +135,26 @@ func (d *dynamo) checkQueue(queue string) error {
 	case asked == "" && function == "":
 		return usagef("the version record of %s does not name the function's windows: name them with --windows, or bring the record up to date with zael upgrade", d.table)
 	case asked != "" && function != "" && asked != function:
-		return usagef("--windows %s: the function of %s counts by %s: leave out --windows", asked, d.table, function)
+		return usagef("--windows %s: the function of %s counts by %s: omit --windows", asked, d.table, function)
 	}
 	return nil
 }
 
-// queueEndpoint is where the queue with this URL is asked; empty if there is none.
+// queueEndpoint returns the endpoint of the queue with a URL; "" if there is none.
 func queueEndpoint(queue string) (string, error) {
 	if queue == "" {
 		return "", nil
 	}
 	u, err := url.Parse(queue)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return "", usagef("--queue %q is not the URL of a queue: zael status has it, as DeadLettersUrl", queue)
+		return "", usagef("--queue %q is not the URL of a queue: it is DeadLettersUrl in zael status", queue)
 	}
 	return u.Scheme + "://" + u.Host, nil
 }
 
-func redrivenOf(o *deadletter.Outcome, dry bool) redriven {
+func redriveResultOf(o *deadletter.Outcome, dry bool) redriveResult {
 	l := &o.Letter
-	r := redriven{
+	r := redriveResult{
 		ID: l.ID, Time: l.Time, Stream: l.Stream, Shard: l.Shard, First: l.First, Last: l.Last, Reason: l.Reason,
 		Records: o.Records, Counted: o.Err == nil && !dry, Gone: errors.Is(o.Err, stream.ErrTrimmed),
 	}
@@ -165,7 +164,7 @@ func redrivenOf(o *deadletter.Outcome, dry bool) redriven {
 	return r
 }
 
-func (a *app) printRedriven(r *redriven, dry bool) {
+func (a *app) printRedriveResult(r *redriveResult, dry bool) {
 	what := "counted"
 	switch {
 	case r.Gone:
@@ -185,7 +184,7 @@ func (a *app) printRedriven(r *redriven, dry bool) {
 	fmt.Fprintln(a.out)
 }
 
-func (a *app) redriveEnd(all []redriven, dry, asJSON bool) error {
+func (a *app) redriveEnd(all []redriveResult, dry, asJSON bool) error {
 	left, gone := 0, 0
 	for i := range all {
 		if all[i].Error != "" {
@@ -204,7 +203,7 @@ func (a *app) redriveEnd(all []redriven, dry, asJSON bool) error {
 	}
 	switch {
 	case gone > 0:
-		return fmt.Errorf("changes of %s are gone from the stream and not counted: delete the messages when you have noted it",
+		return fmt.Errorf("the stream has lost changes of %s: some may be missing from the usage; delete the messages when you have noted it",
 			count(gone, "message", "messages"))
 	case left > 0:
 		return fmt.Errorf("%s could not be counted", count(left, "message", "messages"))

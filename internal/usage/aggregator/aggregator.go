@@ -19,19 +19,19 @@ import (
 	"github.com/zeroae/zael/internal/usage"
 )
 
-// Variables of the function's environment.
+// Environment variables of the function.
 const (
 	TableVariable     = "ZAEL_TABLE"
-	WindowsVariable   = "ZAEL_WINDOWS"        // like "hourly,daily"; these if empty
-	RetentionVariable = "ZAEL_RETENTION_DAYS" // 1 to 3650; 90 if empty
+	WindowsVariable   = "ZAEL_WINDOWS"        // such as "hourly,daily", the default
+	RetentionVariable = "ZAEL_RETENTION_DAYS" // 1 to 3650; the default is 90
 )
 
 const (
 	parallel    = 16
-	attempts    = 5 // of one call of the table; the batch comes again after that
-	mostBackoff = 500 * time.Millisecond
-	// lastWords is how much of its time the function keeps for its answer.
-	lastWords = 2 * time.Second
+	maxAttempts = 5 // of one call of the table, before Lambda sends the batch again
+	maxBackoff  = 500 * time.Millisecond
+	// responseReserve is how much of its time the function keeps for its response.
+	responseReserve = 2 * time.Second
 )
 
 // A Function counts batches of records.
@@ -40,9 +40,9 @@ type Function struct {
 	log     *slog.Logger
 }
 
-// New makes the function from its environment. It logs to w, as JSON.
+// New returns the function that its environment configures. It logs JSON to w.
 func New(getenv func(string) string, w io.Writer) (*Function, error) {
-	config := usage.Config{Parallel: parallel, Log: slog.New(slog.NewJSONHandler(w, nil))}
+	config := usage.Config{Parallel: parallel}
 	table, region := getenv(TableVariable), cmp.Or(getenv("AWS_REGION"), getenv("AWS_DEFAULT_REGION"))
 	var err error
 	if text := getenv(WindowsVariable); text != "" {
@@ -64,17 +64,17 @@ func New(getenv func(string) string, w io.Writer) (*Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Function{counter, config.Log}, nil
+	return &Function{counter, slog.New(slog.NewJSONHandler(w, nil))}, nil
 }
 
-// newClient is a client with what a function's environment has: no files, no
-// other ways to credentials, which keeps the function small and its start short.
+// newClient returns a client that is configured by the environment alone. Without files
+// and other sources of credentials the program is small and starts fast.
 func newClient(getenv func(string) string, region string) *dynamodb.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = parallel
 	o := dynamodb.Options{
 		Region: region, HTTPClient: &http.Client{Transport: transport},
-		Retryer: retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = attempts, mostBackoff }),
+		Retryer: retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = maxAttempts, maxBackoff }),
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			c := aws.Credentials{
 				AccessKeyID: getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: getenv("AWS_SECRET_ACCESS_KEY"),
@@ -92,24 +92,24 @@ func newClient(getenv func(string) string, region string) *dynamodb.Client {
 	return dynamodb.New(o)
 }
 
-// Handle counts one batch. The answer names the first record that was not
-// counted: the batch comes again from there, and what is counted already does
-// not count again. An error has the whole batch come again.
+// Handle counts a batch. The response names the first record that was not counted: Lambda
+// sends the batch again from there, and records that were counted do not count again.
+// After an error Lambda sends the whole batch again.
 func (f *Function) Handle(ctx context.Context, event Event) (Response, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(lastWords, time.Until(deadline)/5)))
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(responseReserve, time.Until(deadline)/5)))
 		defer cancel()
 	}
-	answer := Response{BatchItemFailures: []BatchItemFailure{}}
+	response := Response{BatchItemFailures: []BatchItemFailure{}}
 	failures := map[string]error{}
 	var order []string
 	var records []usage.Record
 	for _, data := range event.Records {
-		r, sequence, err := recordOf(data)
+		r, sequence, err := decode(data)
 		if sequence == "" {
 			f.log.Error("a record has no sequence number", "error", cmp.Or(err, usage.ErrUncountable).Error())
-			return answer, fmt.Errorf("a record has no sequence number: %w", cmp.Or(err, usage.ErrUncountable))
+			return response, fmt.Errorf("a record has no sequence number: %w", cmp.Or(err, usage.ErrUncountable))
 		}
 		order = append(order, sequence)
 		if err != nil {
@@ -122,19 +122,19 @@ func (f *Function) Handle(ctx context.Context, event Event) (Response, error) {
 	for _, failure := range result.Failures {
 		failures[failure.Sequence] = failure.Err
 	}
-	reasons := map[string][]string{} // the numbers of the records, by what is wrong
+	reasons := map[string][]string{} // sequence numbers by error
 	for _, sequence := range order {
 		err := failures[sequence]
 		if err == nil {
 			continue
 		}
-		if len(answer.BatchItemFailures) == 0 {
-			answer.BatchItemFailures = append(answer.BatchItemFailures, BatchItemFailure{sequence})
+		if len(response.BatchItemFailures) == 0 {
+			response.BatchItemFailures = append(response.BatchItemFailures, BatchItemFailure{sequence})
 		}
 		reasons[err.Error()] = append(reasons[err.Error()], sequence)
 	}
 	for reason, sequences := range reasons {
 		f.log.Error("records were not counted", "records", len(sequences), "first", sequences[0], "error", reason)
 	}
-	return answer, nil
+	return response, nil
 }

@@ -8,28 +8,27 @@ import (
 	"github.com/zeroae/zael/internal/usage"
 )
 
-// An Event is a batch of a stream's records as the function gets it. They are
-// read one by one, so that one which cannot be read keeps back no other.
+// An Event is a batch of a stream's records, as Lambda sends it. Records are decoded one by
+// one, so that a bad one does not affect the others.
 type Event struct {
 	Records []json.RawMessage `json:"Records"`
 }
 
-// A Response names the records from which on the batch is to come again. Its list
-// is never null, which would be no answer.
+// A Response names the record from which on Lambda must send the batch again. The list
+// must not be null: Lambda takes that for an invalid response.
 type Response struct {
 	BatchItemFailures []BatchItemFailure `json:"batchItemFailures"`
 }
 
-// A BatchItemFailure is a record that was not counted.
+// A BatchItemFailure names a record that was not counted.
 type BatchItemFailure struct {
 	ItemIdentifier string `json:"itemIdentifier"` // its sequence number
 }
 
-// A record is as much of one as is read. Its parts are read one after the other:
-// the sequence number is known also where the rest is no record.
+// A record has those fields of a stream record that are used.
 type record struct {
 	DynamoDB struct {
-		Created  json.RawMessage `json:"ApproximateCreationDateTime"` // s since 1970
+		Created  json.RawMessage `json:"ApproximateCreationDateTime"` // seconds since 1970
 		Keys     image           `json:"Keys"`
 		NewImage image           `json:"NewImage"`
 		OldImage image           `json:"OldImage"`
@@ -37,14 +36,14 @@ type record struct {
 	} `json:"dynamodb"`
 }
 
-// An image is an item, with the texts and numbers that it has.
+// An image is an item with its texts and numbers.
 type image map[string]attribute
 
-// An attribute is a text or a number as text; "" if it is neither.
+// An attribute is a text, or a number as text; "" if it is neither.
 type attribute string
 
-// UnmarshalJSON reads {"S": "text"} or {"N": "5"}. It does not fail: that an
-// attribute is no number is the business of who needs one.
+// UnmarshalJSON decodes {"S": "text"} and {"N": "5"}. It never fails: it is for the user
+// of an attribute to complain that it is not a number.
 func (a *attribute) UnmarshalJSON(data []byte) error {
 	var v struct {
 		S *string `json:"S"`
@@ -75,8 +74,9 @@ func (i image) wanted() usage.Image {
 	return w
 }
 
-// recordOf reads a record. If it cannot, sequence is its number, where there is one.
-func recordOf(data []byte) (r usage.Record, sequence string, err error) {
+// decode decodes a record. The sequence number is returned even with an error, if the
+// record has one.
+func decode(data []byte) (r usage.Record, sequence string, err error) {
 	var in record
 	err = json.Unmarshal(data, &in)
 	sequence = in.DynamoDB.Sequence
@@ -86,7 +86,7 @@ func recordOf(data []byte) (r usage.Record, sequence string, err error) {
 				Sequence string `json:"SequenceNumber"`
 			} `json:"dynamodb"`
 		}
-		_ = json.Unmarshal(data, &least) // err says it all
+		_ = json.Unmarshal(data, &least) // err is reported already
 		return r, least.DynamoDB.Sequence, fmt.Errorf("%w: %w", usage.ErrUncountable, err)
 	}
 	r = usage.Record{

@@ -15,14 +15,14 @@ import (
 	"time"
 )
 
-// A lambda runs the bootstrap against a Runtime API that it serves.
+// A lambda runs the bootstrap and serves its Runtime API.
 type lambda struct {
 	t       *testing.T
 	events  chan []byte // to the function
-	answers chan answer // of it
+	answers chan answer // from it
 	timeout time.Duration
 	n       int
-	stderr  string // file with what the function says
+	stderr  string // file with its log
 }
 
 type answer struct {
@@ -30,13 +30,13 @@ type answer struct {
 	body  []byte
 }
 
-// invocation is what the function's answer says.
+// An invocation is the outcome of a batch.
 type invocation struct {
-	failed bool // it answered with an error
-	first  string
+	failed bool   // the function returned an error
+	first  string // record that was not counted
 }
 
-// newLambda starts the bootstrap, which finds the table at an endpoint.
+// newLambda starts the bootstrap for a table at an endpoint.
 func newLambda(t *testing.T, path, endpoint, table string) *lambda {
 	t.Helper()
 	l := &lambda{t: t, events: make(chan []byte), answers: make(chan answer), timeout: 20 * time.Second}
@@ -90,7 +90,7 @@ func newLambda(t *testing.T, path, endpoint, table string) *lambda {
 		_ = cmd.Wait()
 		server.CloseClientConnections()
 		if t.Failed() {
-			t.Logf("the function said:\n%s", l.logs())
+			t.Logf("the log of the function:\n%s", l.logs())
 		}
 	})
 	return l
@@ -105,7 +105,7 @@ func (l *lambda) logs() string {
 	return string(data)
 }
 
-// invoke has the function count a batch.
+// invoke sends a batch to the function.
 func (l *lambda) invoke(batch []json.RawMessage) invocation {
 	l.t.Helper()
 	event, err := json.Marshal(map[string]any{"Records": batch})
@@ -115,7 +115,7 @@ func (l *lambda) invoke(batch []json.RawMessage) invocation {
 	select {
 	case l.events <- event:
 	case <-time.After(20 * time.Second):
-		l.t.Fatal("the function asks for no event")
+		l.t.Fatal("the function does not ask for an event")
 	}
 	var got answer
 	select {
@@ -132,7 +132,7 @@ func (l *lambda) invoke(batch []json.RawMessage) invocation {
 		} `json:"batchItemFailures"`
 	}
 	if err := json.Unmarshal(got.body, &out); err != nil || out.Failures == nil {
-		l.t.Fatalf("got the answer %s (%v), want a list of failures that is not null", got.body, err)
+		l.t.Fatalf("got the answer %s (%v), want a list of failures, not null", got.body, err)
 	}
 	if len(*out.Failures) == 0 {
 		return invocation{}

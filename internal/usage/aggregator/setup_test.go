@@ -33,7 +33,7 @@ var engine dynamotest.Engine
 
 func TestMain(m *testing.M) { engine.Main(m) }
 
-// TestBootstrap runs what make builds.
+// TestBootstrap runs the function's program as make builds it.
 func TestBootstrap(t *testing.T) {
 	t.Parallel()
 	path := bootstrap(t)
@@ -50,7 +50,7 @@ func TestBootstrap(t *testing.T) {
 	}
 }
 
-// A bench is a table with a stream, and its clients.
+// A bench is a table with a stream and clients of both.
 type bench struct {
 	endpoint, table string
 	tables          *dynamodb.Client
@@ -83,8 +83,8 @@ func (b *bench) store(t *testing.T) *dynamostore.Store {
 	return s
 }
 
-// work makes so many acquires, settles some and rolls others back, and returns
-// what was used: "entity name" and "entity events".
+// work makes some acquires, settles some of them and rolls others back, and returns what
+// was used: "entity name" and "entity events".
 func (b *bench) work(t *testing.T, acquires int) map[string]int64 {
 	t.Helper()
 	l, err := zael.New(b.store(t), &zael.Config{Timeout: time.Minute})
@@ -140,7 +140,7 @@ func oneLease(ctx context.Context, l *zael.Limiter, entity string) (zael.Amounts
 	return net, lease.Commit(ctx)
 }
 
-// usage is what the table says was used, in all windows of a length.
+// usage returns the usage of all windows of a length, added up.
 func (b *bench) usage(t *testing.T, window zael.Window) map[string]int64 {
 	t.Helper()
 	got := map[string]int64{}
@@ -165,10 +165,25 @@ func (b *bench) wantUsage(t *testing.T, want map[string]int64) {
 	}
 }
 
-// records are all of the stream, as the function gets them.
+// A recording client keeps the records that it reads.
+type recording struct {
+	*dynamodbstreams.Client
+	records []types.Record
+}
+
+func (r *recording) GetRecords(ctx context.Context, in *dynamodbstreams.GetRecordsInput, opts ...func(*dynamodbstreams.Options)) (*dynamodbstreams.GetRecordsOutput, error) {
+	out, err := r.Client.GetRecords(ctx, in, opts...)
+	if err == nil {
+		r.records = append(r.records, out.Records...)
+	}
+	return out, err
+}
+
+// records returns all records of the stream, as the function gets them.
 func (b *bench) records(t *testing.T) []json.RawMessage {
 	t.Helper()
-	s, err := stream.Open(t.Context(), b.tables, b.streams, b.table)
+	client := &recording{Client: b.streams}
+	s, err := stream.Open(t.Context(), b.tables, client, b.table)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +191,6 @@ func (b *bench) records(t *testing.T) []json.RawMessage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []json.RawMessage
 	for _, shard := range shards {
 		r := s.After(shard.ID, "")
 		for quiet := 0; quiet < 3; {
@@ -187,18 +201,19 @@ func (b *bench) records(t *testing.T) []json.RawMessage {
 			if quiet++; len(records) > 0 {
 				quiet = 0
 			}
-			for i := range records {
-				all = append(all, eventOf(t, &records[i]))
-			}
 			if end {
 				break
 			}
 		}
 	}
+	var all []json.RawMessage
+	for i := range client.records {
+		all = append(all, eventOf(t, &client.records[i]))
+	}
 	return all
 }
 
-// eventOf is a record as Lambda hands it on.
+// eventOf returns a record as Lambda sends it.
 func eventOf(t *testing.T, r *types.Record) json.RawMessage {
 	t.Helper()
 	d := map[string]any{
@@ -240,7 +255,7 @@ func attributes(t *testing.T, item map[string]types.AttributeValue) map[string]a
 	return m
 }
 
-// bootstrap builds the function's code and unzips it, as Lambda does.
+// bootstrap builds the code of the function and unzips it, as Lambda does.
 func bootstrap(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -255,7 +270,7 @@ func bootstrap(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if info.Size() > 8<<20 {
-		t.Errorf("got a zip of %d bytes, want 8 MB at the most", info.Size())
+		t.Errorf("got a zip of %d bytes, want at most 8 MB", info.Size())
 	}
 	r, err := zip.OpenReader(zipped)
 	if err != nil {

@@ -18,24 +18,24 @@ type queueClient interface {
 	ChangeMessageVisibility(context.Context, *sqs.ChangeMessageVisibilityInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityOutput, error)
 }
 
-// A Queue has the letters of the Lambda function's batches: messages that say
-// which records failed, without the records.
+// A Queue has the letters that Lambda writes about batches of the function. They name the
+// records that failed and do not contain them.
 type Queue struct {
 	client queueClient
 	url    string
 }
 
-// NewQueue is the letters in a queue.
+// NewQueue returns the letters in a queue.
 func NewQueue(c queueClient, url string) *Queue { return &Queue{c, url} }
 
 const (
-	// hideFor is how long a message is kept from others: longer than it takes to
-	// count one batch, and what it takes for the nine that come with it.
-	hideFor  = 10 * time.Minute
-	messages = 10 // in one answer, at the most
+	// hideFor is how long a message is hidden from others: longer than it takes to count
+	// the batches of all messages of one response.
+	hideFor     = 10 * time.Minute
+	maxMessages = 10 // in one response
 )
 
-// A message is what Lambda writes into the queue about a batch it has given up.
+// A message is what Lambda writes about a batch that it gives up.
 type message struct {
 	RequestContext struct {
 		Condition string `json:"condition"` // why
@@ -49,11 +49,11 @@ type message struct {
 	} `json:"DDBStreamBatchInfo"`
 }
 
-// Receive is a few letters; none if there are no more, or others have them. A
-// message that is none of ours comes as a letter without a stream.
+// Receive implements Source. It does not return messages that others have received. A
+// message that is not about a batch becomes a letter without a Stream.
 func (q *Queue) Receive(ctx context.Context) (letters []Letter, err error) {
 	out, err := q.client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
-		QueueUrl: aws.String(q.url), MaxNumberOfMessages: messages, VisibilityTimeout: int32(hideFor / time.Second), WaitTimeSeconds: 1,
+		QueueUrl: aws.String(q.url), MaxNumberOfMessages: maxMessages, VisibilityTimeout: int32(hideFor / time.Second), WaitTimeSeconds: 1,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the dead letters of %s: %w", q.url, err)
@@ -80,8 +80,8 @@ func letterOf(m *types.Message) Letter {
 	return l
 }
 
-// Done deletes a letter.
-func (q *Queue) Done(ctx context.Context, l *Letter) error {
+// Delete implements Source.
+func (q *Queue) Delete(ctx context.Context, l *Letter) error {
 	_, err := q.client.DeleteMessage(ctx, &sqs.DeleteMessageInput{QueueUrl: aws.String(q.url), ReceiptHandle: aws.String(l.receipt)})
 	if err != nil {
 		return fmt.Errorf("deleting the message %s: %w", l.ID, err)
@@ -89,13 +89,13 @@ func (q *Queue) Done(ctx context.Context, l *Letter) error {
 	return nil
 }
 
-// Keep lets others have a letter at once.
-func (q *Queue) Keep(ctx context.Context, l *Letter) error {
+// Release implements Source. Others can receive the letter at once.
+func (q *Queue) Release(ctx context.Context, l *Letter) error {
 	_, err := q.client.ChangeMessageVisibility(ctx, &sqs.ChangeMessageVisibilityInput{
 		QueueUrl: aws.String(q.url), ReceiptHandle: aws.String(l.receipt), VisibilityTimeout: 0,
 	})
 	if err != nil {
-		return fmt.Errorf("letting go of the message %s: %w", l.ID, err)
+		return fmt.Errorf("releasing the message %s: %w", l.ID, err)
 	}
 	return nil
 }

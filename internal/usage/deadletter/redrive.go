@@ -8,74 +8,72 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
-
 	"github.com/zeroae/zael/internal/pause"
 	"github.com/zeroae/zael/internal/schema"
 	"github.com/zeroae/zael/internal/usage"
 	"github.com/zeroae/zael/internal/usage/stream"
 )
 
-// A Source has letters: a Queue or a Table.
+// A Source has letters. It is a Queue or a Table.
 type Source interface {
-	// Receive is some letters, or all; none if there are no more.
+	// Receive returns some letters or all; none if there are no more.
 	Receive(ctx context.Context) ([]Letter, error)
-	// Done deletes a letter whose records are all counted.
-	Done(ctx context.Context, l *Letter) error
-	// Keep leaves a letter for another time.
-	Keep(ctx context.Context, l *Letter) error
+	// Delete deletes a letter.
+	Delete(ctx context.Context, l *Letter) error
+	// Release makes a received letter available to others.
+	Release(ctx context.Context, l *Letter) error
 }
 
-// An Outcome is what came of a letter.
+// An Outcome is the outcome of one letter.
 type Outcome struct {
 	Letter  Letter
-	Records int   // of buckets that were counted, now or before
-	Updates int   // writes of usage
-	Err     error // nil: all is counted, and the letter is gone; it matches stream.ErrTrimmed if records are gone
+	Records int   // of buckets, counted now or before
+	Updates int   // calls of the table
+	Err     error // nil if all is counted and the letter is deleted; matches stream.ErrTrimmed if records are gone
 }
 
-// ErrForeign is matched where a letter is not about the table.
+// ErrForeign matches the errors of letters that are not about the table.
 var ErrForeign = errors.New("the message is not about this table's stream")
 
-// ErrWindows is matched where a letter is to be counted by other windows than asked
-// for, or nobody knows by which: it would be deleted, and not be counted in all of
-// them.
-var ErrWindows = errors.New("the changes are to be counted by")
+// ErrWindows matches the errors of letters whose changes must be counted by other windows
+// than asked for, or by windows that are not known. Otherwise a letter would be deleted
+// whose changes are missing from some windows.
+var ErrWindows = errors.New("the changes must be counted by")
 
-// A Redrive counts what letters name: each like the worker that gave it up, or, if
-// the letter does not say how, like the table's function.
+// A Redrive counts the records that letters name, by the rules of whoever gave them up: a
+// worker's are in the letter, and letters without rules are the Lambda function's.
 type Redrive struct {
-	Counter  func(usage.Counting) (*usage.Counter, error) // that counts so
-	Recorded usage.Counting                               // how the function counts, as far as that is known
-	Asked    usage.Counting                               // for by who redrives: windows that letters agree to, and a retention that comes before theirs
-	Table    string
-	Stream   func(arn string) *stream.Stream // that a letter names
-	Dry      bool                            // read, and neither count nor delete
+	NewCounter    func(usage.CountingRules) (*usage.Counter, error)
+	FunctionRules usage.CountingRules // as far as they are known
+	Asked         usage.CountingRules // windows that letters must agree to; a retention that overrides theirs
+	Table         string
+	Stream        func(arn string) *stream.Stream
+	DryRun        bool // read the records, but neither count them nor delete letters
 }
 
-// counting is how a letter's changes are counted.
-func (d *Redrive) counting(l *Letter) (usage.Counting, error) {
-	windows, whose := l.Windows, "the worker that gave them up"
+// rules returns the rules for a letter.
+func (d *Redrive) rules(l *Letter) (usage.CountingRules, error) {
+	windows, owner := l.Windows, "the worker that gave them up"
 	if windows == "" {
-		windows, whose = d.Recorded.Windows, "the table's function"
+		windows, owner = d.FunctionRules.Windows, "the table's function"
 	}
 	switch asked := d.Asked.Windows; {
 	case windows == "" && asked == "":
-		return usage.Counting{}, fmt.Errorf("%w the windows of who gave them up, which neither the message nor the table's version record names: name them", ErrWindows)
+		return usage.CountingRules{}, fmt.Errorf("%w the windows of the program that gave them up, which neither the message nor the table's version record names: name them", ErrWindows)
 	case windows != "" && asked != "" && windows != asked:
-		return usage.Counting{}, fmt.Errorf("%w %s, as by %s, not by %s", ErrWindows, windows, whose, asked)
+		return usage.CountingRules{}, fmt.Errorf("%w %s, as %s does, not by %s", ErrWindows, windows, owner, asked)
 	}
-	return d.Asked.Or(l.Counting, d.Recorded), nil
+	return d.Asked.Or(l.CountingRules, d.FunctionRules), nil
 }
 
-// Run goes through the letters of a source, at most so many, 0: all, and tells
-// report of each. Letters whose records are not all counted stay. Its error is
-// that of the source.
-func (d *Redrive) Run(ctx context.Context, source Source, most int, report func(Outcome)) error {
+// Run processes the letters of a source, at most limit of them unless that is 0, and calls
+// report for each. It deletes letters whose records are all counted. It returns an error
+// if the source fails.
+func (d *Redrive) Run(ctx context.Context, source Source, limit int, report func(Outcome)) error {
 	var kept []Letter
-	defer func() { // after the others, or they would come again and again
+	defer func() { // at the end: a released letter may be received again
 		for i := range kept {
-			_ = source.Keep(context.WithoutCancel(ctx), &kept[i]) // they come back by themselves, later
+			_ = source.Release(context.WithoutCancel(ctx), &kept[i]) // they become visible again by themselves, later
 		}
 	}()
 	seen := map[string]bool{}
@@ -90,17 +88,17 @@ func (d *Redrive) Run(ctx context.Context, source Source, most int, report func(
 			if seen[l.ID] {
 				continue
 			}
-			if most > 0 && n >= most || ctx.Err() != nil {
+			if limit > 0 && n >= limit || ctx.Err() != nil {
 				kept = append(kept, letters[i:]...)
 				return ctx.Err()
 			}
 			seen[l.ID], fresh = true, true
 			n++
-			outcome := d.letter(ctx, l)
-			if outcome.Err == nil && !d.Dry {
-				outcome.Err = source.Done(ctx, l)
+			outcome := d.process(ctx, l)
+			if outcome.Err == nil && !d.DryRun {
+				outcome.Err = source.Delete(ctx, l)
 			}
-			if outcome.Err != nil || d.Dry {
+			if outcome.Err != nil || d.DryRun {
 				kept = append(kept, *l)
 			}
 			report(outcome)
@@ -111,9 +109,8 @@ func (d *Redrive) Run(ctx context.Context, source Source, most int, report func(
 	}
 }
 
-// letter counts the records of a letter. What is counted already, by the batch
-// that failed or by another redrive, does not count again.
-func (d *Redrive) letter(ctx context.Context, l *Letter) (o Outcome) {
+// process counts the records of a letter.
+func (d *Redrive) process(ctx context.Context, l *Letter) (o Outcome) {
 	o.Letter = *l
 	if !strings.Contains(l.Stream, ":table/"+d.Table+"/stream/") {
 		o.Err = ErrForeign
@@ -122,12 +119,12 @@ func (d *Redrive) letter(ctx context.Context, l *Letter) (o Outcome) {
 		}
 		return o
 	}
-	how, err := d.counting(l)
+	rules, err := d.rules(l)
 	if err != nil {
 		o.Err = err
 		return o
 	}
-	counter, err := d.Counter(how)
+	counter, err := d.NewCounter(rules)
 	if err != nil {
 		o.Err = err
 		return o
@@ -138,11 +135,8 @@ func (d *Redrive) letter(ctx context.Context, l *Letter) (o Outcome) {
 	for empty := 0; ; {
 		records, end, err := reader.Next(ctx)
 		switch {
-		case errors.Is(err, stream.ErrGone):
-			o.Err = err
-			return o
-		case errors.Is(err, stream.ErrTrimmed) && trimmed == nil:
-			// The beginning is gone; what is left of it counts.
+		case errors.Is(err, stream.ErrTrimmed) && !errors.Is(err, stream.ErrGone) && trimmed == nil:
+			// The first records are gone: count those that are left.
 			trimmed = err
 			reader = s.After(l.Shard, "")
 			continue
@@ -150,20 +144,16 @@ func (d *Redrive) letter(ctx context.Context, l *Letter) (o Outcome) {
 			o.Err = err
 			return o
 		}
-		batch, past := within(records, l)
-		if len(batch) > 0 && !d.Dry {
+		batch, past := selectRecords(records, l)
+		if d.DryRun {
+			o.Records += countBuckets(batch)
+		} else if len(batch) > 0 {
 			result := counter.Count(ctx, batch)
 			o.Records += result.Buckets - len(result.Failures)
 			o.Updates += result.Updates
 			if n := len(result.Failures); n > 0 {
 				o.Err = fmt.Errorf("%d of the records: %w", n, result.Failures[0].Err)
 				return o
-			}
-		} else {
-			for i := range batch {
-				if _, _, is := schema.Bucket(batch[i].PK, batch[i].SK); is {
-					o.Records++
-				}
 			}
 		}
 		if empty++; len(records) > 0 {
@@ -173,7 +163,7 @@ func (d *Redrive) letter(ctx context.Context, l *Letter) (o Outcome) {
 		case past || end:
 			o.Err = trimmed
 			return o
-		case empty >= mostEmpty:
+		case empty >= maxEmpty:
 			o.Err = cmp.Or(trimmed, errNotFound)
 			return o
 		case empty > 0:
@@ -185,24 +175,40 @@ func (d *Redrive) letter(ctx context.Context, l *Letter) (o Outcome) {
 	}
 }
 
-// mostEmpty is how many empty answers in a row mean that the shard has no more:
-// the engine may give some before the end.
-const mostEmpty = 20
-
-var errNotFound = errors.New("the stream does not give the records")
-
-// within are the records that a letter names. past tells that there are no more.
-func within(records []types.Record, l *Letter) (batch []usage.Record, past bool) {
+func countBuckets(records []usage.Record) (n int) {
 	for i := range records {
-		r := stream.Record(&records[i])
+		if _, _, is := schema.Bucket(records[i].PK, records[i].SK); is {
+			n++
+		}
+	}
+	return n
+}
+
+// maxEmpty is how many empty responses in a row mean that the shard has no more records:
+// DynamoDB may send some before the end.
+const maxEmpty = 20
+
+var errNotFound = errors.New("the stream does not return the records")
+
+// compareSequences compares two sequence numbers of a shard, as cmp.Compare does.
+func compareSequences(a, b string) int {
+	a, b = strings.TrimLeft(a, "0"), strings.TrimLeft(b, "0")
+	return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
+}
+
+// selectRecords returns those of a page of records that a letter names. past reports that
+// the page reaches the last of them.
+func selectRecords(records []usage.Record, l *Letter) (batch []usage.Record, past bool) {
+	for i := range records {
+		r := &records[i]
 		switch {
-		case usage.Compare(r.Sequence, l.First) < 0:
+		case compareSequences(r.Sequence, l.First) < 0:
 			continue
-		case usage.Compare(r.Sequence, l.Last) > 0:
+		case compareSequences(r.Sequence, l.Last) > 0:
 			return batch, true
 		}
-		batch = append(batch, r)
-		if usage.Compare(r.Sequence, l.Last) == 0 {
+		batch = append(batch, *r)
+		if compareSequences(r.Sequence, l.Last) == 0 {
 			return batch, true
 		}
 	}

@@ -132,7 +132,7 @@ func (b *bench) count(from, to int, only string) {
 		}
 		for i := range records[:min(n, len(records))] {
 			n--
-			if r := stream.Record(&records[i]); strings.HasSuffix(r.PK, only) {
+			if r := records[i]; strings.HasSuffix(r.PK, only) {
 				batch = append(batch, r)
 			}
 		}
@@ -145,15 +145,15 @@ func (b *bench) count(from, to int, only string) {
 // redriver is a Redrive of a table with a function.
 func (b *bench) redriver() *deadletter.Redrive {
 	return &deadletter.Redrive{
-		Counter: func(how usage.Counting) (*usage.Counter, error) {
+		NewCounter: func(how usage.CountingRules) (*usage.Counter, error) {
 			config, err := how.Config()
 			if err != nil {
 				return nil, err
 			}
 			return usage.New(b, "fake", &config)
 		},
-		Recorded: usage.Counting{Windows: "hourly,daily", Days: 90},
-		Table:    "fake", Stream: func(arn string) *stream.Stream { return stream.Of(b.stream, arn) },
+		FunctionRules: usage.CountingRules{Windows: "hourly,daily", Days: 90},
+		Table:         "fake", Stream: func(arn string) *stream.Stream { return stream.Of(b.stream, arn) },
 	}
 }
 
@@ -163,7 +163,7 @@ func (b *bench) redrive(most int, dry bool) []deadletter.Outcome {
 	var mu sync.Mutex
 	var all []deadletter.Outcome
 	d := b.redriver()
-	d.Dry = dry
+	d.DryRun = dry
 	err := d.Run(b.t.Context(), deadletter.NewQueue(b.queue, "https://sqs/q"), most, func(o deadletter.Outcome) {
 		mu.Lock()
 		defer mu.Unlock()

@@ -1,6 +1,5 @@
-// Package deadletter brings back the records that were given up: it reads them
-// again from the stream, which has them for 24 hours, and counts them. What was
-// counted before does not count again.
+// Package deadletter brings back records that were given up: it reads them from the stream
+// again, which keeps them for 24 hours, and counts them.
 package deadletter
 
 import (
@@ -21,18 +20,18 @@ import (
 // A Letter names records that were given up: those of a shard from First to Last.
 type Letter struct {
 	ID          string // of the message or the item
-	Stream      string // its ARN
+	Stream      string // ARN
 	Shard       string
 	First, Last string // sequence numbers
 	Reason      string
 	Time        time.Time // when they were given up
 
-	usage.Counting // how they were to be counted; zero if the letter does not say
+	usage.CountingRules // of whoever gave them up; zero if the letter has none
 
 	receipt string // of a message
 }
 
-// keepFor is how long letters stay: as long as the queue's messages.
+// keepFor is how long a Table keeps letters: as long as the queue does.
 const keepFor = 14 * 24 * time.Hour
 
 // Client is what a Table uses of *dynamodb.Client.
@@ -42,21 +41,20 @@ type Client interface {
 	TransactWriteItems(context.Context, *dynamodb.TransactWriteItemsInput, ...func(*dynamodb.Options)) (*dynamodb.TransactWriteItemsOutput, error)
 }
 
-// A Table keeps the letters of the worker, which has no queue, in the table that
-// it counts.
+// A Table keeps the letters of workers, which have no queue, in the table that they count.
 type Table struct {
 	client Client
 	table  string
 }
 
-// NewTable is the letters in a table.
+// NewTable returns the letters in a table.
 func NewTable(c Client, table string) *Table { return &Table{c, table} }
 
-// reasonBytes is how much of a reason is kept: some quote what they are about, and
-// an item that is too large would never be written.
+// reasonBytes is how much of a reason is kept: some quote the record, and an item that is
+// too large could never be written.
 const reasonBytes = 1024
 
-// Put keeps a letter.
+// Put stores a letter.
 func (t *Table) Put(ctx context.Context, label string, l *Letter) error {
 	reason := l.Reason
 	if len(reason) > reasonBytes {
@@ -79,12 +77,12 @@ func (t *Table) Put(ctx context.Context, label string, l *Letter) error {
 		},
 	})
 	if err != nil {
-		return fmt.Errorf("keeping a dead letter: %w", err)
+		return fmt.Errorf("storing a dead letter: %w", err)
 	}
 	return nil
 }
 
-// Receive is all letters that there are.
+// Receive returns all letters of the table.
 func (t *Table) Receive(ctx context.Context) (letters []Letter, err error) {
 	in := &dynamodb.QueryInput{
 		TableName: aws.String(t.table), ConsistentRead: aws.Bool(true),
@@ -103,10 +101,10 @@ func (t *Table) Receive(ctx context.Context) (letters []Letter, err error) {
 			l := Letter{
 				ID: schema.TextIn(it, "SK"), Stream: schema.TextIn(it, "stream"), Shard: schema.TextIn(it, "shard"),
 				First: schema.TextIn(it, "first"), Last: schema.TextIn(it, "last"), Reason: schema.TextIn(it, "reason"),
-				Counting: usage.Counting{Windows: schema.TextIn(it, "windows")},
+				CountingRules: usage.CountingRules{Windows: schema.TextIn(it, "windows")},
 			}
-			l.Days, _ = strconv.Atoi(schema.TextIn(it, "retention_days"))         // 0 is not known
-			l.Time, _ = time.Parse(time.RFC3339, schema.TextIn(it, "created_at")) // for the reader's eyes
+			l.Days, _ = strconv.Atoi(schema.TextIn(it, "retention_days"))         // 0 means unknown
+			l.Time, _ = time.Parse(time.RFC3339, schema.TextIn(it, "created_at")) // only shown
 			letters = append(letters, l)
 		}
 		if len(out.LastEvaluatedKey) == 0 {
@@ -116,8 +114,8 @@ func (t *Table) Receive(ctx context.Context) (letters []Letter, err error) {
 	}
 }
 
-// Done deletes a letter.
-func (t *Table) Done(ctx context.Context, l *Letter) error {
+// Delete implements Source.
+func (t *Table) Delete(ctx context.Context, l *Letter) error {
 	_, err := t.client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{
 		{Delete: &types.Delete{TableName: aws.String(t.table), Key: schema.SystemKey(l.ID)}},
 	}})
@@ -127,5 +125,5 @@ func (t *Table) Done(ctx context.Context, l *Letter) error {
 	return nil
 }
 
-// Keep leaves a letter for another time: it is where it was.
-func (*Table) Keep(context.Context, *Letter) error { return nil }
+// Release implements Source. The letter was never hidden.
+func (*Table) Release(context.Context, *Letter) error { return nil }

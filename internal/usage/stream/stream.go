@@ -1,4 +1,4 @@
-// Package stream reads a table's stream: its shards, and the records of one.
+// Package stream reads a table's stream: its shards, and the records of a shard.
 package stream
 
 import (
@@ -28,28 +28,27 @@ type client interface {
 	GetRecords(context.Context, *dynamodbstreams.GetRecordsInput, ...func(*dynamodbstreams.Options)) (*dynamodbstreams.GetRecordsOutput, error)
 }
 
-// Kept is how long a stream has a record.
-const Kept = 24 * time.Hour
+// Retention is how long a stream keeps a record.
+const Retention = 24 * time.Hour
 
-// ErrTrimmed is matched by the errors of records that the stream does not have
-// any more: it keeps them for 24 hours.
-var ErrTrimmed = errors.New("the stream has the records no more: it keeps them for 24 hours")
+// ErrTrimmed matches the errors of records that are older than Retention.
+var ErrTrimmed = errors.New("the stream no longer has the records: it keeps them for 24 hours")
 
-// ErrGone is matched, besides ErrTrimmed, where the whole shard is gone.
+// ErrGone matches, besides ErrTrimmed, the errors of a shard that is gone as a whole.
 var ErrGone = errors.New("the shard is gone")
 
-// A Stream is that of one table. Safe for concurrent use.
+// A Stream is the stream of one table. It may be used concurrently.
 type Stream struct {
 	client client
 	ARN    string
-	Label  string // by which streams of one table differ
+	Label  string // tells the streams of one table apart
 }
 
-// Open finds the stream of a table. It has to have new and old images.
+// Open finds the stream of a table, which must have new and old images.
 func Open(ctx context.Context, tables describer, c client, table string) (*Stream, error) {
 	out, err := tables.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: aws.String(table)})
 	if err != nil {
-		return nil, fmt.Errorf("looking for the stream of the table %s: %w", table, err)
+		return nil, fmt.Errorf("looking up the stream of the table %s: %w", table, err)
 	}
 	spec := out.Table.StreamSpecification
 	if spec == nil || !aws.ToBool(spec.StreamEnabled) || spec.StreamViewType != tabletypes.StreamViewTypeNewAndOldImages {
@@ -58,15 +57,15 @@ func Open(ctx context.Context, tables describer, c client, table string) (*Strea
 	return &Stream{client: c, ARN: aws.ToString(out.Table.LatestStreamArn), Label: aws.ToString(out.Table.LatestStreamLabel)}, nil
 }
 
-// Of is a stream whose name is known already.
+// Of returns the stream with an ARN. It has no Label.
 func Of(c client, arn string) *Stream { return &Stream{client: c, ARN: arn} }
 
-// A Shard is a part of a stream. A child begins where its parent ended.
+// A Shard is a part of a stream. It begins where its parent ended.
 type Shard struct {
-	ID, Parent string // Parent may be gone, or "": there was none
+	ID, Parent string // Parent may be gone already, or "" if there was none
 }
 
-// Shards are those that the stream has now.
+// Shards returns the shards that the stream has now.
 func (s *Stream) Shards(ctx context.Context) (shards []Shard, err error) {
 	in := &dynamodbstreams.DescribeStreamInput{StreamArn: aws.String(s.ARN)}
 	for {
@@ -83,65 +82,69 @@ func (s *Stream) Shards(ctx context.Context) (shards []Shard, err error) {
 	}
 }
 
-// A Reader reads the records of a shard in their order. It is for one goroutine.
+// A Reader reads the records of a shard in order. It must not be used concurrently.
 type Reader struct {
 	stream   *Stream
 	shard    string
-	kind     types.ShardIteratorType
-	sequence string // where to begin, by kind
+	start    types.ShardIteratorType // where the next iterator starts,
+	sequence string                  // relative to this record
 	iterator *string
 	ended    bool
 }
 
-// After reads on after a record; from the oldest there is if sequence is "".
+// After returns a Reader of the records after the one with a sequence number, or of all
+// that are left if it is "".
 func (s *Stream) After(shard, sequence string) *Reader {
-	r := &Reader{stream: s, shard: shard, kind: types.ShardIteratorTypeTrimHorizon, sequence: sequence}
+	r := &Reader{stream: s, shard: shard, start: types.ShardIteratorTypeTrimHorizon, sequence: sequence}
 	if sequence != "" {
-		r.kind = types.ShardIteratorTypeAfterSequenceNumber
+		r.start = types.ShardIteratorTypeAfterSequenceNumber
 	}
 	return r
 }
 
-// From reads from a record on.
+// From returns a Reader of the record with a sequence number and those after it.
 func (s *Stream) From(shard, sequence string) *Reader {
-	return &Reader{stream: s, shard: shard, kind: types.ShardIteratorTypeAtSequenceNumber, sequence: sequence}
+	return &Reader{stream: s, shard: shard, start: types.ShardIteratorTypeAtSequenceNumber, sequence: sequence}
 }
 
-// page is how many records are read at once: as many as the engine gives.
-const page = 1000
+// pageSize is how many records are read at once: the most that DynamoDB allows.
+const pageSize = 1000
 
-// Next reads more records. There may be none, and more later: end tells that
-// there are none any more. After an error it may be called again. An error
-// that matches ErrTrimmed says that some of those that come next are gone.
-func (r *Reader) Next(ctx context.Context) (records []types.Record, end bool, err error) {
+// Next reads more records. It may return none although more will come; end reports that
+// the shard is closed and has no more. After an error it may be called again. An error
+// that matches ErrTrimmed means that some of the next records are gone.
+func (r *Reader) Next(ctx context.Context) (records []usage.Record, end bool, err error) {
 	if r.ended {
 		return nil, true, nil
 	}
 	if r.iterator == nil {
-		in := &dynamodbstreams.GetShardIteratorInput{StreamArn: aws.String(r.stream.ARN), ShardId: aws.String(r.shard), ShardIteratorType: r.kind}
-		if r.kind != types.ShardIteratorTypeTrimHorizon {
+		in := &dynamodbstreams.GetShardIteratorInput{StreamArn: aws.String(r.stream.ARN), ShardId: aws.String(r.shard), ShardIteratorType: r.start}
+		if r.start != types.ShardIteratorTypeTrimHorizon {
 			in.SequenceNumber = aws.String(r.sequence)
 		}
 		out, err := r.stream.client.GetShardIterator(ctx, in)
 		if err != nil {
-			return nil, false, r.failed("finding the place in the shard", err)
+			return nil, false, r.wrap("finding the position in the shard", err)
 		}
 		r.iterator = out.ShardIterator
 	}
-	out, err := r.stream.client.GetRecords(ctx, &dynamodbstreams.GetRecordsInput{ShardIterator: r.iterator, Limit: aws.Int32(page)})
+	out, err := r.stream.client.GetRecords(ctx, &dynamodbstreams.GetRecordsInput{ShardIterator: r.iterator, Limit: aws.Int32(pageSize)})
 	if err != nil {
-		r.iterator = nil // it may be too old
-		return nil, false, r.failed("reading records of the shard", err)
+		r.iterator = nil // it may have expired
+		return nil, false, r.wrap("reading records of the shard", err)
 	}
-	if n := len(out.Records); n > 0 {
-		r.kind, r.sequence = types.ShardIteratorTypeAfterSequenceNumber, aws.ToString(out.Records[n-1].Dynamodb.SequenceNumber)
+	for i := range out.Records {
+		records = append(records, recordOf(&out.Records[i]))
+	}
+	if n := len(records); n > 0 {
+		r.start, r.sequence = types.ShardIteratorTypeAfterSequenceNumber, records[n-1].Sequence
 	}
 	r.iterator = out.NextShardIterator
 	r.ended = r.iterator == nil
-	return out.Records, r.ended, nil
+	return records, r.ended, nil
 }
 
-func (r *Reader) failed(what string, err error) error {
+func (r *Reader) wrap(what string, err error) error {
 	if _, trimmed := errors.AsType[*types.TrimmedDataAccessException](err); trimmed {
 		return fmt.Errorf("%s %s: %w (%w)", what, r.shard, ErrTrimmed, err)
 	}
@@ -151,15 +154,15 @@ func (r *Reader) failed(what string, err error) error {
 	return fmt.Errorf("%s %s: %w", what, r.shard, err)
 }
 
-// Record is a record as usage is counted from it.
-func Record(r *types.Record) usage.Record {
+// recordOf converts a record of the library.
+func recordOf(r *types.Record) usage.Record {
 	d := r.Dynamodb
 	if d == nil {
 		return usage.Record{}
 	}
 	u := usage.Record{
 		Sequence: aws.ToString(d.SequenceNumber), PK: textIn(d.Keys, "PK"), SK: textIn(d.Keys, "SK"),
-		Old: image(d.OldImage), New: image(d.NewImage),
+		Old: imageOf(d.OldImage), New: imageOf(d.NewImage),
 	}
 	if d.ApproximateCreationDateTime != nil {
 		u.Created = *d.ApproximateCreationDateTime
@@ -167,7 +170,7 @@ func Record(r *types.Record) usage.Record {
 	return u
 }
 
-func image(item map[string]types.AttributeValue) usage.Image {
+func imageOf(item map[string]types.AttributeValue) usage.Image {
 	if item == nil {
 		return nil
 	}
@@ -180,7 +183,7 @@ func image(item map[string]types.AttributeValue) usage.Image {
 	return i
 }
 
-// textIn is a text or a number; "" if it is neither.
+// textIn returns a text or number of an item as text, "" if it is neither.
 func textIn(item map[string]types.AttributeValue, name string) string {
 	switch v := item[name].(type) {
 	case *types.AttributeValueMemberS:

@@ -17,7 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
 )
 
-// ARN is the stream's, of a table named fake.
+// ARN is that of the stream, which is of a table named fake.
 const ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/fake/stream/2026-01-13T14:00:00.000"
 
 const (
@@ -25,8 +25,7 @@ const (
 	recordsInPage = 7
 )
 
-// A Stream is one, with the buckets that make its records. It may be used
-// concurrently.
+// A Stream is a stream and the buckets whose changes it has. It may be used concurrently.
 type Stream struct {
 	Fail func(call string) error // may fail a call; set before the first
 
@@ -40,12 +39,12 @@ type Stream struct {
 type shard struct {
 	id, parent string
 	records    []types.Record
-	trimmed    int // of them are gone
+	trimmed    int // how many of them are gone
 	closed     bool
 	asked      int
 }
 
-// New is a stream with open shards of these names.
+// New returns a stream with open shards.
 func New(shards ...string) *Stream {
 	s := &Stream{buckets: map[string]map[string]int64{}, used: map[string]int64{}, sequence: 95}
 	for _, id := range shards {
@@ -63,7 +62,7 @@ func (s *Stream) find(id string) *shard {
 	return nil
 }
 
-// Take adds the record of a take by an entity, and returns its sequence number.
+// Take adds the record of a take by an entity and returns its sequence number.
 func (s *Stream) Take(shard, entity string, at time.Time, tokens int64) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,12 +74,13 @@ func (s *Stream) Take(shard, entity string, at time.Time, tokens int64) string {
 		b = map[string]int64{}
 		s.buckets[entity] = b
 	}
+	b["v"]++
 	b["e"]++
 	b["c_rpm"] += tokens
 	return s.add(shard, "E#"+entity, "B#gpt-4", at, old, item(b))
 }
 
-// Add adds a record, of anything.
+// Add adds the record of an item that is created, and returns its sequence number.
 func (s *Stream) Add(shard, pk, sk string, at time.Time, image map[string]types.AttributeValue) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,14 +112,14 @@ func item(b map[string]int64) map[string]types.AttributeValue {
 	return it
 }
 
-// Used is what was taken: "entity rpm" and "entity events".
+// Used returns what was taken: "entity rpm" and "entity events".
 func (s *Stream) Used() map[string]int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.used)
 }
 
-// Split closes a shard and opens its children; none: it only closes it.
+// Split closes a shard and opens children of it, if any are named.
 func (s *Stream) Split(parent string, children ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,21 +129,21 @@ func (s *Stream) Split(parent string, children ...string) {
 	}
 }
 
-// Trim makes the oldest n records of a shard be gone.
+// Trim removes the oldest n records of a shard.
 func (s *Stream) Trim(id string, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.find(id).trimmed = n
 }
 
-// Drop makes a whole shard be gone.
+// Drop removes a shard.
 func (s *Stream) Drop(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.shards = slices.DeleteFunc(s.shards, func(sh *shard) bool { return sh.id == id })
 }
 
-// Change changes a record, by its sequence number.
+// Change changes the record with a sequence number.
 func (s *Stream) Change(sequence string, f func(*types.StreamRecord)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,7 +166,7 @@ func (s *Stream) begin(ctx context.Context, call string) error {
 	return nil
 }
 
-// DescribeStream is the engine's.
+// DescribeStream is like the method of *dynamodbstreams.Client.
 func (s *Stream) DescribeStream(ctx context.Context, in *dynamodbstreams.DescribeStreamInput, _ ...func(*dynamodbstreams.Options)) (*dynamodbstreams.DescribeStreamOutput, error) {
 	if err := s.begin(ctx, "DescribeStream"); err != nil {
 		return nil, err
@@ -192,7 +192,7 @@ func (s *Stream) DescribeStream(ctx context.Context, in *dynamodbstreams.Describ
 	return &dynamodbstreams.DescribeStreamOutput{StreamDescription: d}, nil
 }
 
-// GetShardIterator is the engine's.
+// GetShardIterator is like the method of *dynamodbstreams.Client.
 func (s *Stream) GetShardIterator(ctx context.Context, in *dynamodbstreams.GetShardIteratorInput, _ ...func(*dynamodbstreams.Options)) (*dynamodbstreams.GetShardIteratorOutput, error) {
 	if err := s.begin(ctx, "GetShardIterator"); err != nil {
 		return nil, err
@@ -219,7 +219,7 @@ func (s *Stream) GetShardIterator(ctx context.Context, in *dynamodbstreams.GetSh
 	return &dynamodbstreams.GetShardIteratorOutput{ShardIterator: aws.String(fmt.Sprintf("%s|%d", sh.id, at))}, nil
 }
 
-// GetRecords is the engine's. Every third answer is empty.
+// GetRecords is like the method of *dynamodbstreams.Client. Every third page is empty.
 func (s *Stream) GetRecords(ctx context.Context, in *dynamodbstreams.GetRecordsInput, _ ...func(*dynamodbstreams.Options)) (*dynamodbstreams.GetRecordsOutput, error) {
 	if err := s.begin(ctx, "GetRecords"); err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package streamworker_test
+package worker_test
 
 import (
 	"context"
@@ -19,20 +19,20 @@ import (
 	"github.com/zeroae/zael/internal/usage"
 	"github.com/zeroae/zael/internal/usage/stream"
 	"github.com/zeroae/zael/internal/usage/streamfake"
-	"github.com/zeroae/zael/internal/usage/streamworker"
+	"github.com/zeroae/zael/internal/usage/worker"
 )
 
-// A process is a worker that can be killed: its calls do nothing any more.
+// A process is a worker that can be killed: its calls have no effect then.
 type process struct {
 	*dynamofake.Table
 	fail    func(*dynamodb.UpdateItemInput) error // may fail a write
-	hang    func(*dynamodb.UpdateItemInput) bool  // tells whether one is never answered
-	load    func()                                // before the leases are read
+	hang    func(*dynamodb.UpdateItemInput) bool  // reports whether one is never answered
+	load    func()                                // called before the leases are read
 	windows []zael.Window                         // nil: hourly and daily
 
 	dead   atomic.Bool
 	beats  atomic.Int64 // writes of leases
-	worker *streamworker.Worker
+	worker *worker.Worker
 	cancel context.CancelFunc
 	ended  chan struct{}
 	err    error // of Run, after ended
@@ -65,7 +65,7 @@ func (p *process) Query(ctx context.Context, in *dynamodb.QueryInput, opts ...fu
 	return p.Table.Query(ctx, in, opts...)
 }
 
-// logs are what a worker said.
+// logs is the log of a worker.
 type logs struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -93,7 +93,7 @@ func run(t *testing.T, s *streamfake.Stream, p *process, once bool) {
 		t.Fatal(err)
 	}
 	p.log = new(logs)
-	p.worker, err = streamworker.New(stream.Of(s, streamfake.ARN), p, "fake", counter, &streamworker.Config{
+	p.worker, err = worker.New(stream.Of(s, streamfake.ARN), p, "fake", counter, &worker.Config{
 		Lease: lease, Once: once, Poll: 50 * time.Millisecond, Log: slog.New(slog.NewTextHandler(p.log, nil)),
 	})
 	if err != nil {
@@ -108,7 +108,7 @@ func run(t *testing.T, s *streamfake.Stream, p *process, once bool) {
 	}()
 }
 
-// start is a worker that runs until it is stopped or killed.
+// start starts a worker that runs until it is stopped or killed.
 func start(t *testing.T, s *streamfake.Stream, table *dynamofake.Table) *process {
 	t.Helper()
 	p := &process{Table: table}
@@ -122,7 +122,7 @@ func (p *process) kill() {
 	<-p.ended
 }
 
-// stop ends a worker in good order.
+// stop ends a worker gracefully.
 func (p *process) stop() {
 	p.cancel()
 	<-p.ended
@@ -135,11 +135,11 @@ func once(t *testing.T, s *streamfake.Stream, p *process) {
 	defer p.cancel()
 	<-p.ended
 	if p.err != nil {
-		t.Fatalf("Run: got %v, want nil; it said\n%s", p.err, p.log.text.String())
+		t.Fatalf("Run: got %v, want nil; the log:\n%s", p.err, p.log.text.String())
 	}
 }
 
-// used is what the table says was used by some entities, by the hour.
+// used returns the hourly usage of some entities, added up.
 func used(t *testing.T, table *dynamofake.Table, entities ...string) map[string]int64 {
 	t.Helper()
 	s, err := dynamostore.New(table, "fake", &dynamostore.Config{UsageCounted: true, VirtualTime: true})

@@ -1,4 +1,4 @@
-package streamworker_test
+package worker_test
 
 import (
 	"errors"
@@ -24,10 +24,10 @@ import (
 	"github.com/zeroae/zael/internal/usage/streamfake"
 )
 
-// wait lets time pass; only in a bubble of synctest.
+// wait lets time pass in a synctest bubble.
 func wait(d time.Duration) { <-time.After(d) }
 
-// A worker counts what there is and what comes; the next goes on where it was.
+// A worker counts old and new records; the next one resumes where it stopped.
 func TestWorker(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestWorker(t *testing.T) {
 		p.stop()
 		s.Take("a", "e1", time.Now(), 7)
 		p = start(t, s, table)
-		wait(5 * time.Second) // it need not wait for the end of the lease
+		wait(5 * time.Second) // the lease was released
 		wantUsed(t, s, table, "e1")
 		p.stop()
 		if got := p.worker.Stats(); got.Records != 1 {
@@ -55,7 +55,8 @@ func TestWorker(t *testing.T) {
 	})
 }
 
-// Children are read after their parents, so that an entity's changes stay in order.
+// Children are read after their parents, so that the changes of an item come in order, which
+// is cheaper.
 func TestChildrenAfterParents(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -74,17 +75,17 @@ func TestChildrenAfterParents(t *testing.T) {
 			s.Take("d", "e1", time.Now(), int64(i))
 		}
 		p := &process{Table: table}
-		var gaps atomic.Int64
+		var mergers atomic.Int64
 		p.fail = func(in *dynamodb.UpdateItemInput) error {
-			if _, gap := in.ExpressionAttributeValues[":holes"]; gap {
-				gaps.Add(1)
+			if _, ok := in.ExpressionAttributeValues[":seenFirst"]; ok {
+				mergers.Add(1)
 			}
 			return nil
 		}
 		once(t, s, p)
 		wantUsed(t, s, table, "e1", "e2")
-		if n := gaps.Load(); n > 0 {
-			t.Errorf("got %d gaps in usage, want each shard read after its parent", n)
+		if n := mergers.Load(); n > 0 {
+			t.Errorf("got %d writes of changes that came late, want each shard read after its parent", n)
 		}
 		if got := p.worker.Stats(); got.Records != 120 || got.Retries != 0 {
 			t.Errorf("got %+v, want 120 records", got)
@@ -92,7 +93,7 @@ func TestChildrenAfterParents(t *testing.T) {
 	})
 }
 
-// Workers share the shards, and take over those of one that died.
+// Workers share the shards and take over those of a dead one.
 func TestWorkersShare(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -127,8 +128,8 @@ func TestWorkersShare(t *testing.T) {
 	})
 }
 
-// A worker that does nothing writes no more than it takes to show that it lives,
-// although what it writes comes back in the stream.
+// An idle worker writes only to renew its leases, although these writes come back in the
+// stream.
 func TestIdleWorkerIsQuiet(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -143,13 +144,13 @@ func TestIdleWorkerIsQuiet(t *testing.T) {
 		run(t, s, p, false)
 		wait(10 * time.Minute)
 		if got, most := p.beats.Load(), int64(10*time.Minute/(lease/3))+5; got > most {
-			t.Errorf("got %d writes of the lease in 10 minutes, want %d at the most", got, most)
+			t.Errorf("got %d writes of the lease in 10 minutes, want at most %d", got, most)
 		}
 		p.stop()
 	})
 }
 
-// What the stream has lost is said, and counted.
+// Losses of the stream are reported once. What lies between changes that are left counts.
 func TestTrimmed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -169,29 +170,29 @@ func TestTrimmed(t *testing.T) {
 		s.Drop("gone")
 		p = &process{Table: table}
 		once(t, s, p)
-		if got := p.worker.Stats(); got.Trimmed != 1 || !p.log.has("going on with the oldest") {
-			t.Errorf("got %+v, want one loss, told: a shard that was there a moment ago may only not be listed", got)
+		if got := p.worker.Stats(); got.Trimmed != 1 || !p.log.has("the stream has lost records") {
+			t.Errorf("got %+v, want one loss reported: a shard that is not listed may be new", got)
 		}
-		wait(stream.Kept)
+		wait(stream.Retention)
 		p = &process{Table: table}
 		once(t, s, p)
-		want := map[string]int64{"e1 events": 15, "e1 rpm": 15, "e2 events": 10, "e2 rpm": 10}
+		want := map[string]int64{"e1 events": 20, "e1 rpm": 20, "e2 events": 10, "e2 rpm": 10}
 		if got := used(t, table, "e1", "e2"); !maps.Equal(got, want) {
 			t.Errorf("usage: got %v, want %v", got, want)
 		}
 		if got := p.worker.Stats(); got.Trimmed != 1 || !p.log.has("a shard is gone") {
-			t.Errorf("a day later: got %+v, want the other loss, told", got)
+			t.Errorf("a day later: got %+v, want the other loss reported", got)
 		}
 		p = &process{Table: table}
 		once(t, s, p)
 		if got := p.worker.Stats(); got.Trimmed != 0 {
-			t.Errorf("the next worker: got %+v, want no more losses told", got)
+			t.Errorf("the next worker: got %+v, want no more losses", got)
 		}
 	})
 }
 
-// What a record has in it may be as long as an item: its letter is not, or it
-// would never be written, and the shard stand still.
+// The dead letter of a record with a long attribute fits into an item: otherwise the shard
+// would be stuck.
 func TestLongReason(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -226,15 +227,15 @@ func TestLongReason(t *testing.T) {
 	})
 }
 
-// A record that cannot be counted goes to the dead letters, and keeps back none;
-// a version that can read it redrives it.
+// A record that cannot be counted becomes a dead letter and does not affect others. A
+// version that can decode it redrives it.
 func TestDeadLetters(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s, table := streamfake.New("a"), dynamofake.New()
 		s.Take("a", "e1", time.Now(), 5)
-		bad := s.Take("a", "e1", time.Now(), 6)
 		s.Take("a", "e1", time.Now(), 7)
+		bad := s.Take("a", "e1", time.Now(), 6)
 		var good map[string]types.AttributeValue
 		s.Change(bad, func(r *types.StreamRecord) {
 			good = r.NewImage
@@ -250,7 +251,7 @@ func TestDeadLetters(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		redrive := deadletter.Redrive{Counter: func(usage.Counting) (*usage.Counter, error) { return counter, nil }, Table: "fake", Stream: func(arn string) *stream.Stream { return stream.Of(s, arn) }}
+		redrive := deadletter.Redrive{NewCounter: func(usage.CountingRules) (*usage.Counter, error) { return counter, nil }, Table: "fake", Stream: func(arn string) *stream.Stream { return stream.Of(s, arn) }}
 		letters := deadletter.NewTable(table, "fake")
 		for _, fixed := range []bool{false, true} {
 			if fixed {
@@ -271,7 +272,7 @@ func TestDeadLetters(t *testing.T) {
 	})
 }
 
-// A table or stream that fails is waited for; one that may not be used ends the worker.
+// A worker waits for a table or stream that fails. It ends if access is denied.
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -325,8 +326,7 @@ func TestErrors(t *testing.T) {
 	})
 }
 
-// TestKilledWorkers: workers come, go and are killed at any moment, shards split,
-// calls fail; all is counted once.
+// Workers come, go and are killed at any moment, and shards split: everything counts once.
 func TestKilledWorkers(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(12) {

@@ -1,4 +1,4 @@
-package streamworker_test
+package worker_test
 
 import (
 	"errors"
@@ -19,8 +19,7 @@ import (
 	"github.com/zeroae/zael/internal/usage/streamfake"
 )
 
-// leaseOf is which shard's lease a call writes, and in what step of its life;
-// empty if none.
+// leaseOf returns the shard whose lease a call writes, and what it does; "" for others.
 func leaseOf(in *dynamodb.UpdateItemInput) (shard, step string) {
 	if in.ExpressionAttributeNames["#beat"] == "" {
 		return "", ""
@@ -35,21 +34,21 @@ func leaseOf(in *dynamodb.UpdateItemInput) (shard, step string) {
 	case strings.Contains(*in.UpdateExpression, "#done"):
 		return shard, "abandon"
 	default:
-		return shard, "take"
+		return shard, "claim"
 	}
 }
 
-// The lease of one shard that cannot be written keeps back no other: those that
-// the worker has are renewed, and new ones taken.
+// A lease that cannot be written does not affect other shards: the worker renews its leases
+// and claims new ones.
 func TestErrorOfOneShard(t *testing.T) {
 	t.Parallel()
 	throttled := &smithy.GenericAPIError{Code: "ProvisionedThroughputExceededException", Fault: smithy.FaultClient}
-	for _, step := range []string{"create", "take", "renew", "abandon"} {
+	for _, step := range []string{"create", "claim", "renew", "abandon"} {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s, table := streamfake.New("a", "b", "bad", "c", "z"), dynamofake.New()
-				before := start(t, s, table) // leaves leases, to be renewed, taken or abandoned
+				before := start(t, s, table) // leaves leases
 				wait(3 * lease)
 				before.kill()
 				if step == "create" {
@@ -57,7 +56,7 @@ func TestErrorOfOneShard(t *testing.T) {
 				}
 				if step == "abandon" {
 					s.Drop("bad")
-					wait(stream.Kept)
+					wait(stream.Retention)
 				}
 				var mu sync.Mutex
 				renewed := map[string]int{}
@@ -91,15 +90,15 @@ func TestErrorOfOneShard(t *testing.T) {
 					}
 				}
 				if !p.log.has("the table or its stream does not answer") {
-					t.Error("the log: got no word of the error")
+					t.Error("the log does not have the error")
 				}
 			})
 		})
 	}
 }
 
-// A lease or letter whose writing is never answered, by a round or by a reading,
-// keeps back no other shard, and is written in the end.
+// A write of a lease or a dead letter that is never answered does not affect other shards,
+// and is repeated.
 func TestWriteWithoutAnswer(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"round", "renew", "finish", "letter"} {
@@ -127,7 +126,7 @@ func TestWriteWithoutAnswer(t *testing.T) {
 			for n := renewed.Load(); renewed.Load() == n; {
 				wait(10 * time.Millisecond)
 			}
-			wait(lease / 6) // a round has just been: the reading writes before the next
+			wait(lease / 6) // a round is over: the reader writes before the next one
 			armed.Store(true)
 			if what == "round" {
 				wait(lease / 3)
@@ -144,7 +143,7 @@ func TestWriteWithoutAnswer(t *testing.T) {
 			}
 			wait(lease / 6)
 			if !hung.Load() {
-				t.Fatalf("%s: was not asked", what)
+				t.Fatalf("%s: got no such write", what)
 			}
 			n := others.Load()
 			wait(2 * lease)
@@ -171,8 +170,7 @@ func TestWriteWithoutAnswer(t *testing.T) {
 	}
 }
 
-// A shard that another worker sees first, while this one looks, is not taken for one
-// that is gone.
+// A shard that another worker sees first is not taken for one that is gone.
 func TestNewShardIsNotGone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -194,7 +192,7 @@ func TestNewShardIsNotGone(t *testing.T) {
 		wait(lease)
 		other := start(t, s, table)
 		wait(lease)
-		unread.Store(true) // so that nobody has the new shard yet
+		unread.Store(true) // so that nobody claims the new shard yet
 		slow.Store(true)
 		wait(lease)
 		unread.Store(false)
@@ -211,9 +209,8 @@ func TestNewShardIsNotGone(t *testing.T) {
 	})
 }
 
-// A worker that may not be used any more ends, also while another shard fails
-// in a way that may pass.
-func TestHopelessAmongErrors(t *testing.T) {
+// A worker whose access is denied ends, even while another shard has an error that may pass.
+func TestPermanentAmongErrors(t *testing.T) {
 	t.Parallel()
 	denied := &smithy.GenericAPIError{Code: "AccessDeniedException", Fault: smithy.FaultClient}
 	throttled := &smithy.GenericAPIError{Code: "ProvisionedThroughputExceededException", Fault: smithy.FaultClient}
@@ -243,15 +240,15 @@ func TestHopelessAmongErrors(t *testing.T) {
 					t.Errorf("%s: got %v, want %v", what, p.err, denied)
 				}
 			case <-time.After(3 * time.Minute):
-				t.Errorf("%s: after 3 minutes the worker goes on, want an error", what)
+				t.Errorf("%s: the worker still runs after 3 minutes, want an error", what)
 				p.kill()
 			}
 		})
 	}
 }
 
-// A shard of which nothing was counted has no checkpoint that the stream could
-// miss: if nobody read it for longer than the stream keeps records, that is said.
+// A shard of which nothing was counted has no checkpoint by which a loss could be noticed.
+// If nobody has read it for longer than the stream keeps records, a loss is reported.
 func TestTrimmedWithoutCheckpoint(t *testing.T) {
 	t.Parallel()
 	for away, want := range map[time.Duration]int64{23 * time.Hour: 0, 25 * time.Hour: 1} {
@@ -270,7 +267,7 @@ func TestTrimmedWithoutCheckpoint(t *testing.T) {
 				p := &process{Table: table}
 				once(t, s, p)
 				if got := p.worker.Stats().Trimmed; got != want || p.log.has("nobody has read") != (want > 0) {
-					t.Errorf("after %v without a worker: got %d losses told, want %d; it said\n%s", away, got, want, p.log.text.String())
+					t.Errorf("after %v without a worker: got %d losses, want %d; the log:\n%s", away, got, want, p.log.text.String())
 				}
 			}
 		})

@@ -20,12 +20,14 @@ import (
 // windows would miss some, and one by another retention would shorten what is kept.
 func TestRedriveCountsAsTheOthers(t *testing.T) {
 	t.Parallel()
-	how := func(windows string, days int) usage.Counting { return usage.Counting{Windows: windows, Days: days} }
-	none := usage.Counting{}
+	how := func(windows string, days int) usage.CountingRules {
+		return usage.CountingRules{Windows: windows, Days: days}
+	}
+	none := usage.CountingRules{}
 	for _, c := range []struct {
 		name                    string
-		letter, recorded, asked usage.Counting
-		want                    usage.Counting
+		letter, recorded, asked usage.CountingRules
+		want                    usage.CountingRules
 		err                     []string
 	}{
 		{"a worker's", how("hourly,monthly", 400), none, none, how("hourly,monthly", 400), nil},
@@ -50,7 +52,7 @@ func TestRedriveCountsAsTheOthers(t *testing.T) {
 			} else {
 				table := deadletter.NewTable(b.table, "fake")
 				err := table.Put(t.Context(), "label", &deadletter.Letter{
-					Stream: streamfake.ARN, Shard: "a", First: b.seqs[0], Last: b.seqs[0], Time: time.Now(), Counting: c.letter,
+					Stream: streamfake.ARN, Shard: "a", First: b.seqs[0], Last: b.seqs[0], Time: time.Now(), CountingRules: c.letter,
 				})
 				if err != nil {
 					t.Fatal(err)
@@ -58,7 +60,7 @@ func TestRedriveCountsAsTheOthers(t *testing.T) {
 				source = table
 			}
 			d := b.redriver()
-			d.Recorded, d.Asked, d.Dry = c.recorded, c.asked, dry
+			d.FunctionRules, d.Asked, d.DryRun = c.recorded, c.asked, dry
 			var outcomes []deadletter.Outcome
 			if err := d.Run(t.Context(), source, 0, func(o deadletter.Outcome) { outcomes = append(outcomes, o) }); err != nil {
 				t.Fatal(err)
@@ -84,13 +86,13 @@ func TestRedriveCountsAsTheOthers(t *testing.T) {
 }
 
 // countedIn is by which windows there is usage, and for how long.
-func countedIn(b *bench) (c usage.Counting) {
+func countedIn(b *bench) (c usage.CountingRules) {
 	b.t.Helper()
 	at := time.Date(2026, 1, 13, 14, 0, 0, 0, time.UTC)
 	var windows []zael.Window
 	for _, w := range []zael.Window{zael.Hourly, zael.Daily, zael.Monthly} {
 		start, end := w.Bounds(at)
-		it := b.table.Get("U#e0", schema.UsageSort("gpt-4", w, start))
+		it := b.table.Get("U#e0", schema.UsageSort("gpt-4", w, start, "birth"))
 		if it == nil {
 			continue
 		}
@@ -101,6 +103,6 @@ func countedIn(b *bench) (c usage.Counting) {
 		}
 		c.Days = int(time.Unix(seconds, 0).Sub(end) / (24 * time.Hour))
 	}
-	c.Windows = usage.WindowsText(windows)
+	c.Windows = usage.FormatWindows(windows)
 	return c
 }

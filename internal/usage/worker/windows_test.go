@@ -1,4 +1,4 @@
-package streamworker_test
+package worker_test
 
 import (
 	"errors"
@@ -15,11 +15,11 @@ import (
 	"github.com/zeroae/zael/internal/usage/deadletter"
 	"github.com/zeroae/zael/internal/usage/stream"
 	"github.com/zeroae/zael/internal/usage/streamfake"
-	"github.com/zeroae/zael/internal/usage/streamworker"
+	"github.com/zeroae/zael/internal/usage/worker"
 )
 
-// A worker with other windows than one that lives ends and says why, and that one
-// goes on; so does one of two that begin together. One that is dead is replaced.
+// A worker that counts by other windows than a live one ends with an error. Of two that
+// start together one ends. A dead one does not matter.
 func TestOtherWindows(t *testing.T) {
 	t.Parallel()
 	monthly := []zael.Window{zael.Monthly}
@@ -36,7 +36,7 @@ func TestOtherWindows(t *testing.T) {
 			case <-other.ended:
 			default:
 				other.kill()
-				t.Fatalf("once %v: the other worker runs, want an error", once)
+				t.Fatalf("once %v: the other worker still runs, want an error", once)
 			}
 			if want := "counts by hourly,daily, this one by monthly"; other.err == nil || !strings.Contains(other.err.Error(), want) {
 				t.Errorf("once %v: the other worker: got %v, want %s", once, other.err, want)
@@ -72,13 +72,13 @@ func TestOtherWindows(t *testing.T) {
 			}
 		}
 		if ended != 1 {
-			t.Errorf("of two that began together: got %d that ended, want 1", ended)
+			t.Errorf("of two that start together: got %d that ended, want 1", ended)
 		}
 	})
 }
 
-// A redrive counts by the windows of the worker that gave up. Asked for others it
-// leaves the letters: they would be gone, and not be counted in all windows.
+// A redrive counts by the windows of the worker that gave the changes up. Asked for other
+// windows it keeps the letters: the changes would be missing from some windows.
 func TestRedriveOtherWindows(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -96,14 +96,14 @@ func TestRedriveOtherWindows(t *testing.T) {
 			want  error
 		}{{"hourly,daily", deadletter.ErrWindows}, {"", nil}} {
 			redrive := deadletter.Redrive{
-				Counter: func(how usage.Counting) (*usage.Counter, error) {
-					config, err := how.Config()
-					if how != (usage.Counting{Windows: "hourly,monthly", Days: 90}) || err != nil {
-						t.Errorf("got a counter by %+v (%v), want one like the worker's", how, err)
+				NewCounter: func(rules usage.CountingRules) (*usage.Counter, error) {
+					config, err := rules.Config()
+					if rules != (usage.CountingRules{Windows: "hourly,monthly", Days: 90}) || err != nil {
+						t.Errorf("got a counter by %+v (%v), want the worker's rules", rules, err)
 					}
 					return usage.New(table, "fake", &config)
 				},
-				Asked: usage.Counting{Windows: c.asked},
+				Asked: usage.CountingRules{Windows: c.asked},
 				Table: "fake", Stream: func(arn string) *stream.Stream { return stream.Of(s, arn) },
 			}
 			var outcomes []deadletter.Outcome
@@ -118,14 +118,14 @@ func TestRedriveOtherWindows(t *testing.T) {
 	})
 }
 
-// Windows are those of who lives, not of who ended or died long ago.
-func TestWindowsOfWhoLives(t *testing.T) {
+// Windows returns those of live workers, not of one that ended or died long ago.
+func TestWindowsOfLiveWorkers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s, table := streamfake.New("a", "b"), dynamofake.New()
 		want := func(want string) {
 			t.Helper()
-			if got, err := streamworker.Windows(t.Context(), table, "fake", stream.Of(s, streamfake.ARN).Label, lease); got != want || err != nil {
+			if got, err := worker.Windows(t.Context(), table, "fake", stream.Of(s, streamfake.ARN).Label, lease); got != want || err != nil {
 				t.Errorf("got %q (%v), want %q", got, err, want)
 			}
 		}
