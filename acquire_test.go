@@ -100,6 +100,24 @@ func TestTrapMoreThanBurstIsNever(t *testing.T) {
 	}
 }
 
+// Debt that takes longer to refill than a Duration counts.
+func TestWaitBeyondRange(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	req := ask(zael.Amounts{"rpd": 1}, zael.PerDay("rpd", 1))
+	lease := r.lease(req)
+	r.ok(lease.Settle(zael.Amounts{"rpd": 1e15}))
+	r.ok(lease.Commit(r.ctx))
+	if wait, err := r.l.TimeUntilAvailable(r.ctx, queryOf(req), req.Consume); err != nil || wait != zael.Never {
+		t.Errorf("TimeUntilAvailable: got %v, %v, want Never", wait, err)
+	}
+	refused := r.refused(req)
+	const want = "zael: rate limit exceeded: rpd of key-1 on gpt-4: 1 requested, -999999999999999 available, retry after more than 292 years"
+	if got := refused.Error(); got != want || refused.RetryAfterHeader() != "" {
+		t.Errorf("got  %s, header %q\nwant %s, no header", got, refused.RetryAfterHeader(), want)
+	}
+}
+
 func TestTimeUntilAvailable(t *testing.T) {
 	t.Parallel()
 	r := setup(t)

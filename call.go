@@ -307,7 +307,7 @@ func (req *Request) check() error {
 		return err
 	}
 	for name, amount := range req.Consume {
-		if err := checkAmount("Request.Consume", name, amount); err != nil {
+		if err := checkAmount("Request.Consume", name, amount, 0); err != nil {
 			return err
 		}
 		known := req.UseStoredLimits || hasLimit(req.Limits, name) || req.Cascade && hasLimit(req.ParentLimits, name)
@@ -365,9 +365,11 @@ func (c *call) lacks(amounts Amounts) bool {
 	return false
 }
 
-func checkAmount(field, name string, amount int64) error {
-	if amount < 0 || amount > bucket.MaxAmount {
-		return invalid(field+" "+name, amount, fmt.Sprintf("is not in 0 to %d tokens", bucket.MaxAmount))
+// checkAmount returns a *ValidationError unless amount is in least to
+// bucket.MaxAmount.
+func checkAmount(field, name string, amount, least int64) error {
+	if amount < least || amount > bucket.MaxAmount {
+		return invalid(field+" "+name, amount, fmt.Sprintf("is not in %d to %d tokens", least, bucket.MaxAmount))
 	}
 	return nil
 }

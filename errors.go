@@ -66,7 +66,7 @@ type Status struct {
 	Available        int64         // whole tokens; below 0 is debt
 	Requested        int64         // tokens
 	Exceeded         bool          // this limit refused
-	RetryAfter       time.Duration // until the requested tokens fit, if nobody else takes any: 0 if they do, Never if they are above the burst
+	RetryAfter       time.Duration // until the requested tokens fit, if nobody else takes any: 0 if they do, Never if they are above the burst or it takes 292 years
 }
 
 // An ExceededError says which limits refused a request. Nothing was taken.
@@ -131,7 +131,7 @@ func (e *ExceededError) Error() string {
 			fmt.Fprintf(&b, "more than the burst of %d: no wait helps, ask for less or raise the burst", s.Limit.Burst)
 			continue
 		}
-		fmt.Fprintf(&b, "%d available, retry after %s", s.Available, roundUp(s.RetryAfter))
+		fmt.Fprintf(&b, "%d available, retry after %s", s.Available, waitText(s.RetryAfter))
 	}
 	return b.String()
 }
@@ -148,16 +148,20 @@ func btoi(b bool) int {
 	return 0
 }
 
-// roundUp shortens a wait for reading; it never shows less.
-func roundUp(d time.Duration) time.Duration {
+// waitText returns a wait for reading; it never shows less.
+func waitText(d time.Duration) string {
 	step := time.Millisecond
 	if d > 100*time.Second {
 		step = time.Second
 	}
-	if r := d.Truncate(step); r < d && r <= Never-step {
-		return r + step
+	r := d.Truncate(step)
+	if r > Never-step {
+		return "more than 292 years"
 	}
-	return d
+	if r < d {
+		r += step
+	}
+	return r.String()
 }
 
 // An UnavailableError says that the store could not answer in time, or that

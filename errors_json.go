@@ -3,6 +3,8 @@ package zael
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/zeroae/zael/internal/decimal"
 )
 
 type exceededJSON struct {
@@ -54,6 +56,6 @@ func seconds(d time.Duration) *float64 {
 	if d == Never {
 		return nil
 	}
-	s := d.Seconds()
+	s := decimal.Seconds(d)
 	return &s
 }

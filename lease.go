@@ -163,11 +163,11 @@ const (
 func (le *Lease) check(verb string, amounts Amounts, how how) error {
 	unknown := false
 	for name, n := range amounts {
-		magnitude := n
-		if how&signed != 0 && n < 0 {
-			magnitude = -max(n, -bucket.MaxAmount-1)
+		least := int64(0)
+		if how&signed != 0 {
+			least = -bucket.MaxAmount
 		}
-		if err := checkAmount(verb, name, magnitude); err != nil {
+		if err := checkAmount(verb, name, n, least); err != nil {
 			return err
 		}
 		r := le.row(name)

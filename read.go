@@ -28,10 +28,11 @@ func (l *Limiter) Available(ctx context.Context, q Query) (Amounts, error) {
 	return a, nil
 }
 
-// TimeUntilAvailable is the wait until amounts could be taken if nobody else
-// takes any: 0 if they can be now. With a cascade it is the longer wait of both
-// buckets. It takes nothing. The error matches ErrNever if more is asked than a
-// limit's burst; else errors are as in Available.
+// TimeUntilAvailable returns the wait until amounts could be taken if nobody
+// else takes any: 0 if they can be now, Never if that takes more than 292 years.
+// With a cascade it is the longer wait of both buckets. It takes nothing. The
+// error matches ErrNever if more is asked than a limit's burst; other errors are
+// as in Available.
 func (l *Limiter) TimeUntilAvailable(ctx context.Context, q Query, amounts Amounts) (time.Duration, error) {
 	var wait time.Duration
 	var never error

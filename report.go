@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/zeroae/zael/internal/decimal"
 	"github.com/zeroae/zael/internal/saturate"
 )
 
@@ -19,7 +20,7 @@ type EntityCapacity struct {
 	Entity      string  `json:"entity_id"`
 	Capacity    int64   `json:"capacity"`        // tokens: the limit's Capacity
 	Available   int64   `json:"available"`       // tokens, up to the burst; below 0 is debt
-	Utilization float64 `json:"utilization_pct"` // share of Capacity that is not available: from 0; above 100 is debt
+	Utilization float64 `json:"utilization_pct"` // share of Capacity that is not available, to six decimals: from 0; above 100 is debt
 }
 
 // A ResourceCapacity adds up one limit over the entities that use a resource.
@@ -111,10 +112,7 @@ func (l *Limiter) withoutParent(ctx context.Context, all []EntityCapacity) ([]En
 }
 
 func utilization(capacity, available int64) float64 {
-	if capacity == 0 {
-		return 0
-	}
-	return max(0, 100*(1-float64(available)/float64(capacity)))
+	return max(0, decimal.Percent(float64(capacity)-float64(available), float64(capacity)))
 }
 
 // Usage reads what was taken, with totals. A store that does not count gives an

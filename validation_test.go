@@ -334,6 +334,19 @@ func TestBadAmountsOfALease(t *testing.T) {
 		invalidField(t, call(zael.Amounts{"rpm": 1, "rps": 1}), name)
 	}
 	invalidField(t, lease.Adjust(zael.Amounts{"tpm": 1, "rpm": -1e15 - 1}), "Adjust rpm")
+	// The message has the number that was passed, and the range of the call.
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{lease.Adjust(zael.Amounts{"rpm": math.MinInt64}), "zael: Adjust rpm -9223372036854775808 is not in -1000000000000000 to 1000000000000000 tokens"},
+		{lease.Adjust(zael.Amounts{"rpm": math.MaxInt64}), "zael: Adjust rpm 9223372036854775807 is not in -1000000000000000 to 1000000000000000 tokens"},
+		{lease.Settle(zael.Amounts{"rpm": math.MinInt64}), "zael: Settle rpm -9223372036854775808 is not in 0 to 1000000000000000 tokens"},
+	} {
+		if c.err == nil || c.err.Error() != c.want {
+			t.Errorf("got  %v\nwant %s", c.err, c.want)
+		}
+	}
 	// 3 were used: 10^15 more are more than can be counted.
 	invalidField(t, lease.Adjust(zael.Amounts{"tpm": 1, "rpm": 1e15 - 2}), "Adjust rpm")
 	invalidField(t, lease.Consume(r.ctx, zael.Amounts{"tpm": 1, "rpm": 1e15 - 2}), "Consume rpm")

@@ -31,7 +31,7 @@ type Record struct {
 	ClientMin string    `json:"client_min_version"`       // older programs are refused
 	Windows   string    `json:"windows,omitempty"`        // that the aggregator counts by, such as "hourly,daily"; empty if there is none
 	Retention int       `json:"retention_days,omitempty"` // for which it keeps usage; 0 if there is none
-	UpdatedAt time.Time `json:"updated_at"`
+	UpdatedAt time.Time `json:"updated_at,omitzero"`
 	UpdatedBy string    `json:"updated_by"`
 
 	// Unknown says that the record does not know whether there is an aggregator, and

@@ -162,6 +162,10 @@ func TestRedrive(t *testing.T) {
 	if got := b.usage("", limits.Hourly); !maps.Equal(got, want) {
 		t.Errorf("usage: got %v, want %v", got, want)
 	}
+	// A message that has no time is shown without one.
+	if out = b.zael(1, environment, "redrive", "--queue", queue, "--json"); !strings.Contains(out, `"id": "other"`) || strings.Contains(out, `"time"`) {
+		t.Errorf("got %s, want the message other without a time", out)
+	}
 	q.change(func(m map[string]string) {
 		delete(m, "other")
 		m["again"] = message(sequences[0], sequences[len(sequences)-1])

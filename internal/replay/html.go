@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/decimal"
 )
 
 // pageFiles has the page, and uPlot 1.6.32 with its licence as published on npm.
@@ -130,7 +131,7 @@ func (r *Report) pageData() *pageData {
 	}
 	group := (bins + pagePoints - 1) / pagePoints
 	step := time.Duration(group) * s.binWidth()
-	d := &pageData{From: unixSeconds(s.start(0)), Step: step.Seconds(), Many: r.Entities > 1}
+	d := &pageData{From: unixSeconds(s.start(0)), Step: decimal.Seconds(step), Many: r.Entities > 1}
 	for i := range r.limits {
 		def := definitionOf(r.limits[i])
 		l := limitData{Name: r.limits[i].Name, Period: periodName(def.Period), Burst: def.Burst}
@@ -143,9 +144,9 @@ func (r *Report) pageData() *pageData {
 			for bin := first; bin < min(first+group, bins); bin++ {
 				sum.add(*s.limitBin(bin, i))
 			}
-			l.Demand = append(l.Demand, float64(sum.demand)*perPeriod)
-			l.Admitted = append(l.Admitted, float64(sum.admitted)*perPeriod)
-			l.Level = append(l.Level, float64(sum.level)/float64(def.Unit()))
+			l.Demand = append(l.Demand, decimal.Round(float64(sum.demand)*perPeriod, 3))
+			l.Admitted = append(l.Admitted, decimal.Round(float64(sum.admitted)*perPeriod, 3))
+			l.Level = append(l.Level, decimal.Round(float64(sum.level)/float64(def.Unit()), 3))
 		}
 		d.Limits = append(d.Limits, l)
 	}

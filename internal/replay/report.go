@@ -6,6 +6,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/decimal"
 )
 
 // A Report has the results of a replay.
@@ -70,7 +71,7 @@ func (p *replayer) report() *Report {
 		AdmittedAmounts: zael.Amounts{}, DemandedAmounts: zael.Amounts{}, DeniedBy: map[string]int64{},
 		LeastBurst: map[string]*int64{}, LeastRate: map[string]*int64{},
 		Entities: int64(len(p.entities)), DeniedEntities: p.refusedEntities,
-		MaxWaitSeconds: p.options.MaxWait.Seconds(),
+		MaxWaitSeconds: decimal.Seconds(p.options.MaxWait),
 		series:         &p.series, limits: p.options.Limits,
 	}
 	if p.only != nil {
@@ -78,7 +79,7 @@ func (p *replayer) report() *Report {
 	}
 	if p.requests > 0 {
 		from, to := p.firstAt.Time(), p.lastAt.Time()
-		r.From, r.To, r.SpanSeconds = &from, &to, to.Sub(from).Seconds()
+		r.From, r.To, r.SpanSeconds = &from, &to, decimal.Seconds(to.Sub(from))
 	}
 	r.WaitsMS = p.waits.report(0)
 	r.AllWaitsMS = p.waits.report(r.Admitted - r.Waited)
@@ -91,7 +92,7 @@ func (p *replayer) report() *Report {
 		r.LeastRate[l.name] = atMost(l.rate, l.maxRate)
 		limit := LimitReport{
 			Name: l.name, Limit: p.options.Limits[i].String(), Consume: p.options.consume(l.name).String(),
-			PeakUtilization: percent(float64(l.peak), float64(l.definition.Burst*l.unit)),
+			PeakUtilization: decimal.Percent(float64(l.peak), float64(l.definition.Burst*l.unit)),
 		}
 		if settle, ok := p.options.Settle[l.name]; ok {
 			limit.Settle = settle.String()

@@ -102,7 +102,7 @@ func TestLevels(t *testing.T) {
 			}
 			highest = max(highest, bin.Limits[0].Level)
 		}
-		if got, want := r.Limits[0].PeakUtilization, float64(highest)/400; math.Abs(got-want) > 1e-9 {
+		if got, want := r.Limits[0].PeakUtilization, float64(highest)/400; math.Abs(got-want) > 1e-6 {
 			t.Errorf("%d: got a peak of %v %%, want %v %%", i, got, want)
 		}
 	}

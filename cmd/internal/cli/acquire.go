@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/decimal"
 )
 
 // An acquireCommand is the flags of zael acquire.
@@ -242,7 +243,7 @@ func (a *app) printLease(ctx context.Context, c *acquireCommand, l *zael.Limiter
 	}
 	r := leaseReport{
 		Admitted: true, Degraded: lease.Degraded(), Entity: c.entity, Resource: c.resource,
-		Consumed: lease.Consumed(), WaitedSeconds: lease.Delay().Seconds(),
+		Consumed: lease.Consumed(), WaitedSeconds: decimal.Seconds(lease.Delay()),
 	}
 	if r.Degraded {
 		r.Consumed = zael.Amounts{}
@@ -258,7 +259,7 @@ func (a *app) printLease(ctx context.Context, c *acquireCommand, l *zael.Limiter
 	}
 	fmt.Fprintf(a.out, "%s for %s on %s", took, c.entity, c.resource)
 	if d := lease.Delay(); d > 0 {
-		fmt.Fprintf(a.out, " after %v in line", d.Round(time.Millisecond))
+		fmt.Fprintf(a.out, " after %v in line", roundUp(d))
 	}
 	if len(r.Available) > 0 {
 		fmt.Fprintf(a.out, "; left %s", r.Available)

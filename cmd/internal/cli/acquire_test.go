@@ -138,6 +138,14 @@ func TestAcquireStored(t *testing.T) {
 	if got := m.ok("available --entity key --resource t --limit n=3/h --consume n=4 --json"); !strings.Contains(got, `"retry_after_seconds": null`) {
 		t.Errorf("got %q, want null", got)
 	}
+	// Debt that refills in more time than a duration counts.
+	m.ok("acquire -q --entity key --resource debt --limit n=1/d -- sh -c |echo n=1000000000000000 >>$ZAEL_SETTLE|")
+	if got := m.ok("available --entity key --resource debt --limit n=1/d --consume n=1"); !strings.HasSuffix(got, "\nn=1 in more than 292 years\n") {
+		t.Errorf("got %q, want a wait of more than 292 years", got)
+	}
+	if got := m.ok("available --entity key --resource debt --limit n=1/d --consume n=1 --json"); !strings.Contains(got, `"retry_after_seconds": null`) {
+		t.Errorf("got %q, want null", got)
+	}
 }
 
 // TestUnavailable: while somebody keeps the file to himself.

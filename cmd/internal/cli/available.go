@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/decimal"
 )
 
 // query asks about the bucket of a request.
@@ -39,7 +40,7 @@ func (a *app) available() *cobra.Command {
 
 With --consume it also tells how long it is until that much could be taken, if
 nobody else takes any. In JSON retry_after_seconds is 0 if it could be taken now
-and null if more is asked than a burst.`,
+and null if more is asked than a burst, or the wait is longer than 292 years.`,
 		Example: `  zael available --entity key-1 --resource gpt-4 --limit rpm=100/min --limit tpm=10000/min
   zael available --entity key-1 --resource gpt-4 --limit tpm=10000/min --consume tpm=500 --json`,
 		Args: cobra.NoArgs,
@@ -68,8 +69,8 @@ and null if more is asked than a burst.`,
 					return r.ofRequest(err)
 				}
 			}
-			if err == nil {
-				seconds := wait.Seconds()
+			if err == nil && wait < zael.Never {
+				seconds := decimal.Seconds(wait)
 				report.RetryAfterSeconds = &seconds
 			}
 			if *asJSON {
@@ -86,6 +87,8 @@ and null if more is asked than a burst.`,
 				fmt.Fprintf(a.out, "%s never: %s\n", zael.Amounts(r.consume), message(err))
 			case wait == 0:
 				fmt.Fprintf(a.out, "%s now\n", zael.Amounts(r.consume))
+			case wait == zael.Never:
+				fmt.Fprintf(a.out, "%s in more than 292 years\n", zael.Amounts(r.consume))
 			default:
 				fmt.Fprintf(a.out, "%s in %v\n", zael.Amounts(r.consume), roundUp(wait))
 			}

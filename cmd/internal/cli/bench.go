@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/decimal"
 	"github.com/zeroae/zael/internal/loadgen"
 )
 
@@ -253,7 +254,7 @@ func rate(n int64, d time.Duration) float64 {
 	if d <= 0 {
 		return 0
 	}
-	return float64(n) / d.Seconds()
+	return decimal.Round(float64(n)/d.Seconds(), 2)
 }
 
 // A benchReport is what came of it, as JSON.
@@ -299,7 +300,8 @@ func costOf(t *loadgen.Tally) *benchCost {
 	if t.Cost == nil || n == 0 {
 		return nil
 	}
-	return &benchCost{float64(t.Cost.Calls) / n, t.Cost.WriteUnits / n, t.Cost.ReadUnits / n}
+	each := func(sum float64) float64 { return decimal.Round(sum/n, 4) }
+	return &benchCost{each(float64(t.Cost.Calls)), each(t.Cost.WriteUnits), each(t.Cost.ReadUnits)}
 }
 
 func (c *benchCommand) report(t *loadgen.Tally, url string) (*benchReport, error) {
@@ -309,7 +311,7 @@ func (c *benchCommand) report(t *loadgen.Tally, url string) (*benchReport, error
 	}
 	r := &benchReport{
 		Store: url, Processes: c.processes, Callers: c.Callers, Keys: c.Keys,
-		DurationSeconds: t.Elapsed().Seconds(), Rate: c.rate,
+		DurationSeconds: decimal.Seconds(t.Elapsed()), Rate: c.rate,
 		AcquiresPerS: rate(t.Admitted, t.Elapsed()), RefusedPerS: rate(t.Refused, t.Elapsed()),
 		Errors: t.Failed, ErrorsByKind: t.Errors,
 		Admitted: t.Admitted, Ideal: ideal.Acquires, Refused: t.Refused,
@@ -325,7 +327,7 @@ func (c *benchCommand) report(t *loadgen.Tally, url string) (*benchReport, error
 	return r, nil
 }
 
-func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+func ms(d time.Duration) float64 { return decimal.Milliseconds(d) }
 
 func (a *app) printBench(c *benchCommand, r *benchReport) {
 	fmt.Fprintf(a.out, "%s, %s with %s, %s, ", r.Store,

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/decimal"
 )
 
 func (a *app) limits() *cobra.Command {
@@ -71,7 +72,7 @@ type limitReport struct {
 func limitReports(limits []zael.Limit) []limitReport {
 	reports := []limitReport{}
 	for _, l := range limits {
-		reports = append(reports, limitReport{l.Name, l.Capacity, l.Burst, l.RefillAmount, l.RefillPeriod.Seconds()})
+		reports = append(reports, limitReport{l.Name, l.Capacity, l.Burst, l.RefillAmount, decimal.Seconds(l.RefillPeriod)})
 	}
 	return reports
 }

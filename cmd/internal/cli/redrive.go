@@ -17,7 +17,7 @@ import (
 // A redriveResult is the outcome of one dead letter, as JSON.
 type redriveResult struct {
 	ID      string    `json:"id"`
-	Time    time.Time `json:"time"` // when the changes were given up
+	Time    time.Time `json:"time,omitzero"` // when the changes were given up; missing if unknown
 	Stream  string    `json:"stream,omitempty"`
 	Shard   string    `json:"shard,omitempty"`
 	First   string    `json:"first,omitempty"`
