@@ -16,6 +16,7 @@ func BenchmarkAllow(b *testing.B) {
 		"one limit":  ask(zael.Amounts{"rps": 1}, one...),
 		"two limits": ask(zael.Amounts{"rps": 1, "tps": 7}, two...),
 		"a check":    ask(nil, two...),
+		"stored":     askStored(zael.Amounts{"rps": 1}),
 	} {
 		b.Run(name, func(b *testing.B) {
 			l, err := zael.New(memstore.New(nil), nil)
@@ -23,6 +24,11 @@ func BenchmarkAllow(b *testing.B) {
 				b.Fatal(err)
 			}
 			ctx := b.Context()
+			if req.UseStoredLimits {
+				if err := l.SetLimits(ctx, zael.Scope{}, one); err != nil {
+					b.Fatal(err)
+				}
+			}
 			allow := func() {
 				if err := l.Allow(ctx, req); err != nil {
 					b.Fatalf("got %v, want it admitted", err)

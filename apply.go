@@ -42,8 +42,8 @@ func (l *Limiter) Apply(ctx context.Context, changes []Change) (made int, err er
 		return 0, err
 	}
 	err = applier.Apply(ctx, edits)
-	l.sets.forget()
-	l.parents.forget()
+	l.sets.clear()
+	l.parents.clear()
 	if err != nil {
 		return 0, l.stored(ctx, Key{}, err)
 	}

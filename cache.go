@@ -5,100 +5,94 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/zeroae/zael/internal/recent"
 )
 
-// A cache remembers what was read from a store, for at most twice max keys:
-// when the young generation is full the old one is dropped. For each key one
-// caller at a time reads and the others wait for it.
+// A cache remembers what was read from a store. For each key one caller at a time
+// reads, and concurrent callers of that key wait for it.
 type cache[K comparable, V any] struct {
-	max        int
-	mu         sync.Mutex
-	young, old map[K]*slot[V]
+	mu      sync.Mutex
+	entries *recent.Map[K, *cacheEntry[V]]
 }
 
-type slot[V any] struct {
-	reading chan struct{} // held by the one who reads
-	known   atomic.Pointer[known[V]]
+type cacheEntry[V any] struct {
+	reading chan struct{} // held by the caller that reads
+	last    atomic.Pointer[cachedValue[V]]
 }
 
-type known[V any] struct {
-	value V
-	read  time.Time
+type cachedValue[V any] struct {
+	value  V
+	readAt time.Time
 }
 
-func newCache[K comparable, V any](maxKeys int) *cache[K, V] {
-	return &cache[K, V]{max: maxKeys, young: map[K]*slot[V]{}}
+// newCache returns a cache that remembers at least the size keys used last.
+func newCache[K comparable, V any](size int) *cache[K, V] {
+	return &cache[K, V]{entries: recent.New[K, *cacheEntry[V]](size)}
 }
 
-func (c *cache[K, V]) slot(key K) *slot[V] {
+func (c *cache[K, V]) entry(key K) *cacheEntry[V] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.young[key]
-	if s != nil {
-		return s
+	e, ok := c.entries.Get(key)
+	if !ok {
+		e = &cacheEntry[V]{reading: make(chan struct{}, 1)}
+		c.entries.Put(key, e)
 	}
-	if s = c.old[key]; s == nil {
-		s = &slot[V]{reading: make(chan struct{}, 1)}
-	}
-	if len(c.young) >= c.max {
-		c.old, c.young = c.young, make(map[K]*slot[V], c.max)
-	}
-	c.young[key] = s
-	return s
+	return e
 }
 
-// lookup answers with what was read less than maxAge before now, or, by another
-// caller's look at the clock, after it.
+// lookup returns what was read less than maxAge before now, or less than maxAge
+// after it: the reader may have looked at the clock later than its caller.
 func (c *cache[K, V]) lookup(key K, now time.Time, maxAge time.Duration) (v V, ok bool) {
-	if k := c.slot(key).fresh(now, maxAge); k != nil {
-		return k.value, true
+	if last := c.entry(key).fresh(now, maxAge); last != nil {
+		return last.value, true
 	}
 	return v, false
 }
 
-// get is lookup, or else reads. An error that is ctx's own comes from waiting
-// for another reader.
+// get returns what lookup finds, or else reads. While another caller reads the key
+// it waits, until ctx is done; the error then is ctx's own.
 func (c *cache[K, V]) get(ctx context.Context, key K, now time.Time, maxAge time.Duration, read func() (V, error)) (V, error) {
-	s := c.slot(key)
+	e := c.entry(key)
 	select {
-	case s.reading <- struct{}{}:
-		defer func() { <-s.reading }()
+	case e.reading <- struct{}{}:
+		defer func() { <-e.reading }()
 	case <-ctx.Done():
 		var none V
 		return none, ctx.Err()
 	}
-	if k := s.fresh(now, maxAge); k != nil {
-		return k.value, nil
+	if last := e.fresh(now, maxAge); last != nil {
+		return last.value, nil
 	}
 	v, err := read()
 	if err == nil {
-		s.known.Store(&known[V]{v, now})
+		e.last.Store(&cachedValue[V]{v, now})
 	}
 	return v, err
 }
 
-func (s *slot[V]) fresh(now time.Time, maxAge time.Duration) *known[V] {
-	k := s.known.Load()
-	if k == nil {
+func (e *cacheEntry[V]) fresh(now time.Time, maxAge time.Duration) *cachedValue[V] {
+	last := e.last.Load()
+	if last == nil {
 		return nil
 	}
-	if age := now.Sub(k.read); age <= -maxAge || age >= maxAge {
+	if age := now.Sub(last.readAt); age <= -maxAge || age >= maxAge {
 		return nil
 	}
-	return k
+	return last
 }
 
-// drop forgets a key. A read that is under way is not kept either.
+// drop forgets a key. The result of a read in flight is not kept either.
 func (c *cache[K, V]) drop(key K) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.young, key)
-	delete(c.old, key)
+	c.entries.Delete(key)
 }
 
-// forget drops everything. A read that is under way is not kept either.
-func (c *cache[K, V]) forget() {
+// clear forgets all keys. The results of reads in flight are not kept either.
+func (c *cache[K, V]) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.young, c.old = map[K]*slot[V]{}, nil
+	c.entries.Clear()
 }

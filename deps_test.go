@@ -7,17 +7,18 @@ import (
 	"testing"
 )
 
-// Users compile what they import: the light packages import no engine, driver
-// or command line, and nothing outside the standard library but what is listed.
+// TestDependencies: users compile what they import, so the light packages import
+// no engine, driver or command line, and nothing outside the standard library but
+// what is listed here.
 func TestDependencies(t *testing.T) {
 	t.Parallel()
 	const module = "github.com/zeroae/zael"
 	breaker := "github.com/sony/gobreaker/v2"
 	for pkg, allowed := range map[string][]string{
-		"":           {"/bucket", "/internal/decimal", "/internal/saturate", breaker},
+		"":           {"/bucket", "/internal/decimal", "/internal/recent", "/internal/saturate", breaker},
 		"/bucket":    {},
-		"/memstore":  {"", "/bucket", "/internal/decimal", "/internal/saturate", breaker},
-		"/storetest": {"", "/bucket", "/internal/decimal", "/internal/saturate", breaker},
+		"/memstore":  {"", "/bucket", "/internal/decimal", "/internal/recent", "/internal/saturate", breaker},
+		"/storetest": {"", "/bucket", "/internal/decimal", "/internal/recent", "/internal/saturate", breaker},
 	} {
 		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+pkg).Output()
 		if err != nil {

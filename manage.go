@@ -160,7 +160,7 @@ func (l *Limiter) DeleteEntity(ctx context.Context, id string) error {
 	}
 	err = l.entities.DeleteEntity(ctx, id, l.event(now, EntityDeleted, Scope{Entity: id}, nil))
 	l.parents.drop(id)
-	l.sets.forget()
+	l.sets.clear()
 	if errors.Is(err, ErrEntityNotFound) {
 		return fmt.Errorf("%w: %s", ErrEntityNotFound, id)
 	}
@@ -289,7 +289,7 @@ func (l *Limiter) set(ctx context.Context, e *Edit) error {
 	if scope.Entity != "" && scope.Resource != "" {
 		l.sets.drop(Key(scope))
 	} else {
-		l.sets.forget()
+		l.sets.clear()
 	}
 	if err != nil {
 		return l.stored(ctx, Key(scope), err)

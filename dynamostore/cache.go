@@ -5,17 +5,15 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/recent"
 	"github.com/zeroae/zael/internal/saturate"
 )
 
-// A cache has the last states of buckets that this process has seen. They
-// choose how a write is guessed and nothing else, so that a forgotten or an old one
-// costs a call. It holds at most twice its size: what was used since the older
-// half was begun stays.
+// A cache has the last states of buckets that this process has seen. They choose
+// the guess for a write and nothing else: a missing or outdated one costs a call.
 type cache struct {
-	mu         sync.Mutex
-	size       int
-	young, old map[zael.Key]*entry
+	mu      sync.Mutex
+	entries *recent.Map[zael.Key, *entry]
 }
 
 // An entry is not changed once it has been made.
@@ -27,31 +25,15 @@ type entry struct {
 }
 
 func newCache(size int) *cache {
-	return &cache{size: size, young: map[zael.Key]*entry{}}
+	return &cache{entries: recent.New[zael.Key, *entry](size)}
 }
 
+// get returns what was seen of a bucket, or nil.
 func (c *cache) get(key zael.Key) *entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.find(key)
-}
-
-func (c *cache) find(key zael.Key) *entry {
-	if e := c.young[key]; e != nil {
-		return e
-	}
-	e := c.old[key]
-	if e != nil {
-		c.put(key, e)
-	}
+	e, _ := c.entries.Get(key)
 	return e
-}
-
-func (c *cache) put(key zael.Key, e *entry) {
-	if len(c.young) >= c.size && c.young[key] == nil {
-		c.old, c.young = c.young, make(map[zael.Key]*entry, c.size/4)
-	}
-	c.young[key] = e
 }
 
 // learn notes how a bucket stands at an instant, and what this process itself
@@ -59,28 +41,24 @@ func (c *cache) put(key zael.Key, e *entry) {
 func (c *cache) learn(key zael.Key, r *record, at bucket.Instant, own []zael.Charge) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	last := c.find(key)
 	if r == nil {
-		if last != nil {
-			delete(c.young, key)
-			delete(c.old, key)
-		}
+		c.entries.Delete(key)
 		return
 	}
+	last, _ := c.entries.Get(key)
 	e := &entry{record: r, at: at, latest: at}
 	if last != nil {
 		e.latest = max(at, last.latest)
 		e.flow = flow(last, r, at, own)
 	}
-	c.put(key, e)
+	c.entries.Put(key, e)
 }
 
 // drop forgets a bucket.
 func (c *cache) drop(key zael.Key) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.young, key)
-	delete(c.old, key)
+	c.entries.Delete(key)
 }
 
 // flow is what others took since the last state, in half, and in half what they
