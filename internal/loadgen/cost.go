@@ -12,7 +12,7 @@ type Cost struct {
 	ReadUnits  float64 `json:"read_units"`
 }
 
-// costOf is what a store has cost so far; nil if it does not tell.
+// costOf returns what a store has cost so far, or nil if it does not count.
 func costOf(store zael.Store) *Cost {
 	s, ok := store.(interface{ Stats() dynamostore.Stats })
 	if !ok {
@@ -22,21 +22,21 @@ func costOf(store zael.Store) *Cost {
 	return &Cost{Calls: stats.Writes + stats.Reads, WriteUnits: stats.WriteUnits, ReadUnits: stats.ReadUnits}
 }
 
-// and is what both cost.
-func (c *Cost) and(d *Cost) *Cost {
+// plus returns the sum of two costs, of which either may be nil.
+func (c *Cost) plus(other *Cost) *Cost {
 	switch {
 	case c == nil:
-		return d
-	case d == nil:
+		return other
+	case other == nil:
 		return c
 	}
-	return &Cost{c.Calls + d.Calls, c.WriteUnits + d.WriteUnits, c.ReadUnits + d.ReadUnits}
+	return &Cost{c.Calls + other.Calls, c.WriteUnits + other.WriteUnits, c.ReadUnits + other.ReadUnits}
 }
 
-// to is what came between c and a later d.
-func (c *Cost) to(d *Cost) *Cost {
-	if c == nil || d == nil {
+// since returns what was added since an earlier cost; nil if either is nil.
+func (c *Cost) since(earlier *Cost) *Cost {
+	if c == nil || earlier == nil {
 		return nil
 	}
-	return &Cost{d.Calls - c.Calls, d.WriteUnits - c.WriteUnits, d.ReadUnits - c.ReadUnits}
+	return &Cost{c.Calls - earlier.Calls, c.WriteUnits - earlier.WriteUnits, c.ReadUnits - earlier.ReadUnits}
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// parallel is how many entities are made or removed at once.
-const parallel = 32
+// maxConcurrent is how many entities are created or deleted at a time.
+const maxConcurrent = 32
 
-// Setup creates the job's entities, where it needs any.
+// Setup creates the entities of a job with Cascade; others need none.
 func Setup(ctx context.Context, l *zael.Limiter, job *Job) error {
 	if !job.Cascade {
 		return nil
@@ -20,7 +20,7 @@ func Setup(ctx context.Context, l *zael.Limiter, job *Job) error {
 	if _, err := l.CreateEntity(ctx, zael.Entity{ID: job.Parent()}); err != nil {
 		return err
 	}
-	return each(job.Keys, func(i int) error {
+	return forEach(job.Keys, func(i int) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -29,8 +29,8 @@ func Setup(ctx context.Context, l *zael.Limiter, job *Job) error {
 	})
 }
 
-// Cleanup removes all that the job left in the store but its audit events. No
-// process may run it any more.
+// Cleanup deletes what a job left in the store, except audit events. No process may
+// run the job any more.
 func Cleanup(ctx context.Context, l *zael.Limiter, job *Job) error {
 	remove := func(id string) error {
 		err := l.DeleteEntity(ctx, id)
@@ -39,21 +39,21 @@ func Cleanup(ctx context.Context, l *zael.Limiter, job *Job) error {
 		}
 		return err
 	}
-	err := each(job.Keys, func(i int) error { return remove(job.Entity(i)) })
+	err := forEach(job.Keys, func(i int) error { return remove(job.Entity(i)) })
 	if job.Cascade {
 		err = errors.Join(err, remove(job.Parent()))
 	}
 	return err
 }
 
-// each calls f for 0 to n-1, several at once, until one fails.
-func each(n int, f func(int) error) error {
+// forEach calls f for 0 to n-1, up to maxConcurrent at a time, until one fails.
+func forEach(n int, f func(int) error) error {
 	var next atomic.Int64
 	var failed atomic.Bool
 	var first error
 	var once sync.Once
 	var all sync.WaitGroup
-	for range min(parallel, n) {
+	for range min(maxConcurrent, n) {
 		all.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n && !failed.Load(); i = int(next.Add(1)) - 1 {
 				if err := f(i); err != nil {

@@ -9,19 +9,19 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// An Ideal is the most that the limits of a job allow: of each key a full
-// burst and what refills between the first and the last decision.
+// An Ideal is the most that the limits of a job allow: for each key its burst and what
+// refills between the first and the last decision.
 type Ideal struct {
-	Acquires int64            // as many of the job's amounts as fit
-	Tokens   map[string]int64 // by name of the limits that the job takes from
+	Acquires int64
+	Tokens   map[string]int64 // by limit, of those that the job takes from
 }
 
-// Ideal is the most that could have been admitted in the time of a tally. What
-// was admitted is never more, and as much where every key was asked more often
+// Ideal returns the most that could have been admitted in the time of a tally. No
+// correct store admits more; a store admits as much if every key was asked for more
 // than its limits allow.
 func (j *Job) Ideal(t *Tally) (Ideal, error) {
 	ideal := Ideal{Acquires: math.MaxInt64, Tokens: map[string]int64{}}
-	if t.First == 0 { // nothing was asked
+	if t.First == 0 { // there were no calls
 		ideal.Acquires = 0
 	}
 	parent := j.ParentLimits
@@ -33,20 +33,20 @@ func (j *Job) Ideal(t *Tally) (Ideal, error) {
 		if n == 0 {
 			continue
 		}
-		one, err := room(l, t)
+		perKey, err := available(l, t)
 		if err != nil {
 			return ideal, err
 		}
-		tokens, acquires := times(one, j.Keys), times(one/n, j.Keys)
+		tokens, acquires := multiply(perKey, j.Keys), multiply(perKey/n, j.Keys)
 		for _, p := range parent {
 			if !j.Cascade || p.Name != l.Name {
 				continue
 			}
-			all, err := room(p, t)
+			ofParent, err := available(p, t)
 			if err != nil {
 				return ideal, err
 			}
-			tokens, acquires = min(tokens, all), min(acquires, all/n)
+			tokens, acquires = min(tokens, ofParent), min(acquires, ofParent/n)
 		}
 		ideal.Tokens[l.Name] = tokens
 		ideal.Acquires = min(ideal.Acquires, acquires)
@@ -54,8 +54,8 @@ func (j *Job) Ideal(t *Tally) (Ideal, error) {
 	return ideal, nil
 }
 
-// room is how many tokens a limit has for one bucket in the time of a tally.
-func room(l zael.Limit, t *Tally) (int64, error) {
+// available returns the tokens that a full bucket has in the time of a tally.
+func available(l zael.Limit, t *Tally) (int64, error) {
 	if t.First == 0 {
 		return 0, nil
 	}
@@ -74,9 +74,9 @@ func room(l zael.Limit, t *Tally) (int64, error) {
 	return d.Burst + (d.Drip(last)-d.Drip(first))/d.Unit(), nil
 }
 
-// times stops at the end of int64.
-func times(n int64, factor int) int64 {
-	hi, lo := bits.Mul64(uint64(n), uint64(factor))
+// multiply returns the product of two non-negative numbers, at most math.MaxInt64.
+func multiply(a int64, b int) int64 {
+	hi, lo := bits.Mul64(uint64(a), uint64(b))
 	if hi > 0 || lo > math.MaxInt64 {
 		return math.MaxInt64
 	}

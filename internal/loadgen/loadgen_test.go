@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,8 +33,8 @@ func ideal(t *testing.T, j *loadgen.Job, tally *loadgen.Tally) loadgen.Ideal {
 	return i
 }
 
-// TestExact: asked for more than the limit has, a store admits what it has, but
-// for what a key that is not asked at the very end refilled.
+// TestExact checks that a store which is asked for more than its limits have admits all
+// that they have, except what refills in a key after its last call.
 func TestExact(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*loadgen.Job){
@@ -90,60 +89,74 @@ func TestExact(t *testing.T) {
 	}
 }
 
-// slow takes its time for each call.
-type slow struct{ zael.Store }
+// A slowStore takes 20 ms for each call.
+type slowStore struct{ zael.Store }
 
-func (s slow) Take(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
+func (s slowStore) Take(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
 	_ = pause.For(ctx, 20*time.Millisecond)
 	return s.Store.Take(ctx, now, maxWait, debits)
 }
 
-// TestLate: with a rate, what a call took counts from when it was due, and none
-// is left out until the end.
-func TestLate(t *testing.T) {
+// TestLateCalls checks that, with a rate, latencies count from when a call was due, and
+// that late callers skip no call.
+func TestLateCalls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		j := job(zael.PerSecond("n", 1000))
 		j.Callers, j.Rate = 1, 100
-		tally, err := loadgen.Run(t.Context(), slow{memstore.New(nil)}, j, nil)
+		tally, err := loadgen.Run(t.Context(), slowStore{memstore.New(nil)}, j, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Due every 10 ms, done every 20: the last one begins 200 ms late.
+		// A call is due every 10 ms and takes 20: the last begins 200 ms late.
 		if lat := tally.Latency(); tally.Admitted != 20 || lat.Max < 200*time.Millisecond || lat.Max > 230*time.Millisecond {
-			t.Errorf("got %d with %+v, want 20 of which the last took 200 to 230ms", tally.Admitted, lat)
+			t.Errorf("got %d admitted in %+v, want 20, the last of them in 200 to 230ms", tally.Admitted, lat)
 		}
 	})
 }
 
-// TestExactly: with next to no refill it is the burst, to the token.
-func TestExactly(t *testing.T) {
+// TestExactBurst checks that without noticeable refill exactly the burst is admitted.
+func TestExactBurst(t *testing.T) {
 	t.Parallel()
-	j := job(zael.PerHour("n", 300))
-	j.Keys = 3
-	tally, err := loadgen.Run(t.Context(), memstore.New(nil), j, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := ideal(t, j, tally); tally.Admitted != 900 || want.Acquires != 900 || want.Tokens["n"] != 900 {
-		t.Errorf("got %d admitted of an ideal %+v, want 900 of 900", tally.Admitted, want)
-	}
-	if lat := tally.Latency(); lat.P50 <= 0 || lat.P99 < lat.P50 || lat.P999 < lat.P99 || lat.Max < lat.P999 {
-		t.Errorf("got %+v, want rising latencies", lat)
-	}
-	if lat := tally.RefusedLatency(); lat.P50 <= 0 {
-		t.Errorf("got %+v of refusals", lat)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		j := job(zael.PerHour("n", 300))
+		j.Keys, j.Rate = 3, 50_000
+		tally, err := loadgen.Run(t.Context(), memstore.New(nil), j, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := ideal(t, j, tally); tally.Admitted != 900 || want.Acquires != 900 || want.Tokens["n"] != 900 {
+			t.Errorf("got %d admitted of an ideal %+v, want 900 of 900", tally.Admitted, want)
+		}
+	})
 }
 
-// TestIdealFigures: by hand.
-func TestIdealFigures(t *testing.T) {
+// TestLatencies checks that quantiles rise, of admitted and of refused calls.
+func TestLatencies(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		j := job(zael.PerHour("n", 10))
+		j.Rate = 1000
+		tally, err := loadgen.Run(t.Context(), slowStore{memstore.New(nil)}, j, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, lat := range []loadgen.Latency{tally.Latency(), tally.RefusedLatency()} {
+			if lat.P50 < 20*time.Millisecond || lat.P99 < lat.P50 || lat.P999 < lat.P99 || lat.Max < lat.P999 {
+				t.Errorf("got %+v, want rising latencies from 20ms", lat)
+			}
+		}
+	})
+}
+
+// TestIdeal compares with figures computed by hand.
+func TestIdeal(t *testing.T) {
 	t.Parallel()
 	tally := &loadgen.Tally{First: 1_750_000_000_000_000_000, Last: 1_750_000_003_000_000_000}
 	j := job(zael.PerSecond("n", 10).WithBurst(25), zael.PerMinute("m", 60))
 	j.Keys, j.Consume = 4, zael.Amounts{"n": 2, "m": 1}
 	got := ideal(t, j, tally)
-	// n: 25 + 3·10 = 55 tokens of a key, 27 acquires; m: 60 + 3.
+	// n: 25 + 3·10 = 55 tokens for each key, 27 acquires; m: 60 + 3.
 	if got.Tokens["n"] != 220 || got.Tokens["m"] != 252 || got.Acquires != 108 {
 		t.Errorf("got %+v, want 220 and 252 tokens, 108 acquires", got)
 	}
@@ -153,83 +166,85 @@ func TestIdealFigures(t *testing.T) {
 		t.Errorf("with one parent: got %+v, want 55 and 63 tokens, 27 acquires", got)
 	}
 	if got := ideal(t, j, &loadgen.Tally{}); got.Acquires != 0 || got.Tokens["n"] != 0 {
-		t.Errorf("of no time at all: got %+v, want 0", got)
+		t.Errorf("without a call: got %+v, want 0", got)
 	}
 	j.Keys, j.Cascade, j.Limits = 1_000_000, false, []zael.Limit{{Name: "n", Burst: 1e15, Capacity: 1, RefillAmount: 1e15, RefillPeriod: 366 * 24 * time.Hour}}
 	if got := ideal(t, j, tally); got.Acquires < 1<<61 || got.Tokens["n"] < 1<<61 {
-		t.Errorf("of very much: got %+v, want no overflow", got)
+		t.Errorf("large numbers: got %+v, want no overflow", got)
 	}
 }
 
-func TestFleet(t *testing.T) {
+// TestProcesses ends a job when each of three processes has admitted the burst of its
+// own store.
+func TestProcesses(t *testing.T) {
 	t.Parallel()
-	j := job(zael.PerHour("n", 100))
-	var told atomic.Int64
-	tally, err := loadgen.Fleet(t.Context(), 3, processes("work"), j, func(c loadgen.Counts) { told.Store(c.Admitted) })
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	j := job(zael.PerDay("n", 100))
+	j.Duration = time.Hour
+	tally, err := loadgen.RunProcesses(ctx, 3, processes("work"), j, func(c loadgen.Counts) {
+		if c.Admitted >= 300 && c.Refused > 0 {
+			cancel()
+		}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Each has a memory of its own.
 	if tally.Admitted != 300 || tally.Refused == 0 || tally.Failed != 0 {
 		t.Errorf("got %+v, want 300 admitted by three processes", tally.Counts)
-	}
-	if got := told.Load(); got > 300 {
-		t.Errorf("was told of %d admitted, want the sum so far", got)
 	}
 	if lat := tally.Latency(); lat.P50 <= 0 || lat.Max < lat.P50 {
 		t.Errorf("got %+v, want the latencies of all", lat)
 	}
-	if d := tally.Elapsed(); d < j.Duration/2 || d > 20*j.Duration {
-		t.Errorf("got %v, want about %v", d, j.Duration)
-	}
 }
 
-func TestFleetEndsEarly(t *testing.T) {
+// TestProcessesEnd checks that processes end when the job does, and when they are
+// stopped before it began.
+func TestProcessesEnd(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	j := job(zael.PerHour("n", 100))
-	j.Duration = time.Hour
-	tally, err := loadgen.Fleet(ctx, 2, processes("work"), j, func(loadgen.Counts) { cancel() })
-	if err != nil || tally.Admitted != 200 {
-		t.Errorf("got %+v (%v), want what was done until then", tally.Counts, err)
+	j := job(zael.PerDay("n", 100))
+	tally, err := loadgen.RunProcesses(t.Context(), 2, processes("work"), j, nil)
+	if err != nil || tally.Admitted > 200 {
+		t.Errorf("got %+v (%v), want at most 200 admitted", tally.Counts, err)
 	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if tally, err := loadgen.Fleet(cancelled, 2, processes("work"), j, nil); err != nil || tally.Admitted > 200 {
-		t.Errorf("got %+v (%v), want nothing much", tally.Counts, err)
+	j.Duration = time.Hour
+	if tally, err := loadgen.RunProcesses(cancelled, 2, processes("work"), j, nil); err != nil || tally.Admitted > 200 {
+		t.Errorf("got %+v (%v), want at most 200 admitted", tally.Counts, err)
 	}
 }
 
-func TestFleetFails(t *testing.T) {
+func TestProcessesFail(t *testing.T) {
 	t.Parallel()
 	j := job(zael.PerHour("n", 100))
-	j.Duration = time.Hour // the others have to be ended
+	j.Duration = time.Hour // the other process must be stopped
 	for _, c := range []struct {
 		roles []string
 		want  string
 	}{
-		{[]string{"work", "die"}, "process 2: out of luck"},
+		{[]string{"work", "fail"}, "process 2: out of luck"},
 		{[]string{"babble", "work"}, "process 1: "},
 	} {
-		_, err := loadgen.Fleet(t.Context(), 2, processes(c.roles...), j, nil)
+		_, err := loadgen.RunProcesses(t.Context(), 2, processes(c.roles...), j, nil)
 		var p *loadgen.ProcessError
 		if !errors.As(err, &p) || !strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%v: got %v, want one error, %q", c.roles, err, c.want)
+			t.Errorf("%v: got %v, want one error that begins with %q", c.roles, err, c.want)
 		}
 	}
 	none := func(ctx context.Context) *exec.Cmd { return exec.CommandContext(ctx, "/there/is/none") }
-	if _, err := loadgen.Fleet(t.Context(), 2, none, j, nil); err == nil || !strings.Contains(err.Error(), "no such file") {
+	if _, err := loadgen.RunProcesses(t.Context(), 2, none, j, nil); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("got %v, want an error", err)
 	}
 }
 
-// failing is a store that fails in the way it is told to.
-type failing struct {
+// A failingStore fails each take with err.
+type failingStore struct {
 	zael.Store
 	err error
 }
 
-func (f failing) Take(context.Context, time.Time, time.Duration, []zael.Debit) (time.Time, error) {
+func (f failingStore) Take(context.Context, time.Time, time.Duration, []zael.Debit) (time.Time, error) {
 	return time.Time{}, f.err
 }
 
@@ -244,15 +259,17 @@ func TestErrors(t *testing.T) {
 		{context.DeadlineExceeded, "timeout"},
 		{errors.New("denied"), "denied"},
 	} {
-		j := job(zael.PerHour("n", 100))
-		j.Duration = 200 * time.Millisecond
-		tally, err := loadgen.Run(t.Context(), failing{memstore.New(nil), c.err}, j, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if tally.Failed == 0 || tally.Errors[c.kind] == 0 || tally.Admitted+tally.Refused != 0 {
-			t.Errorf("%v: got %+v of kinds %v, want %s", c.err, tally.Counts, tally.Errors, c.kind)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			j := job(zael.PerHour("n", 100))
+			j.Rate = 100
+			tally, err := loadgen.Run(t.Context(), failingStore{memstore.New(nil), c.err}, j, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tally.Failed == 0 || tally.Errors[c.kind] == 0 || tally.Admitted+tally.Refused != 0 {
+				t.Errorf("%v: got %+v of kinds %v, want %s", c.err, tally.Counts, tally.Errors, c.kind)
+			}
+		})
 	}
 }
 
@@ -273,12 +290,12 @@ func TestTallyJSON(t *testing.T) {
 	if got.Counts != tally.Counts || got.Elapsed() != tally.Elapsed() || got.Latency() != tally.Latency() || got.RefusedLatency() != tally.RefusedLatency() {
 		t.Errorf("got %+v, %+v, want %+v, %+v", got.Counts, got.Latency(), tally.Counts, tally.Latency())
 	}
-	if err := json.Unmarshal([]byte(`{"took":"AA=="}`), &got); err == nil {
+	if err := json.Unmarshal([]byte(`{"admitted":"AA=="}`), &got); err == nil {
 		t.Error("a broken histogram: got no error")
 	}
 }
 
-// TestCleanup: nothing is left but the audit log, and nobody else's is touched.
+// TestCleanup checks that nothing of the job is left, and that nothing else is deleted.
 func TestCleanup(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -287,8 +304,8 @@ func TestCleanup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mine := zael.Request{Entity: "mine", Resource: "bench", Limits: []zael.Limit{zael.PerDay("n", 10)}, Consume: zael.Amounts{"n": 1}}
-	if err := l.Allow(ctx, mine); err != nil {
+	other := zael.Request{Entity: "other", Resource: "bench", Limits: []zael.Limit{zael.PerDay("n", 10)}, Consume: zael.Amounts{"n": 1}}
+	if err := l.Allow(ctx, other); err != nil {
 		t.Fatal(err)
 	}
 	j := job(zael.PerDay("n", 10))
@@ -309,14 +326,14 @@ func TestCleanup(t *testing.T) {
 		t.Errorf("got %v (%v), want no children", children, err)
 	}
 	capacity, err := l.ResourceCapacity(ctx, "bench", "n", zael.CapacityOptions{})
-	if err != nil || len(capacity.Entities) != 1 || capacity.Entities[0].Entity != "mine" {
-		t.Errorf("got %+v (%v), want what is not the job's alone", capacity, err)
+	if err != nil || len(capacity.Entities) != 1 || capacity.Entities[0].Entity != "other" {
+		t.Errorf("got %+v (%v), want the other entity alone", capacity, err)
 	}
 	usage, err := l.Usage(ctx, zael.UsageQuery{Resource: "bench"})
 	if err != nil || usage.Events != 1 {
-		t.Errorf("got %+v (%v), want the usage of the other", usage, err)
+		t.Errorf("got %+v (%v), want the usage of the other entity alone", usage, err)
 	}
 	if err := loadgen.Cleanup(ctx, l, j); err != nil {
-		t.Errorf("again: got %v, want nothing to do", err)
+		t.Errorf("a second time: got %v", err)
 	}
 }

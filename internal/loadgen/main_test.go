@@ -14,7 +14,7 @@ import (
 	"github.com/zeroae/zael/memstore"
 )
 
-// role says what a process of this test program is for.
+// role is the environment variable with what a process of this test program does.
 const role = "ZAEL_LOADGEN_TEST"
 
 func TestMain(m *testing.M) {
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-	case "die": // when it should begin
+	case "fail": // when it should begin
 		in, out := io.Pipe()
 		go func() { _, _ = io.Copy(out, os.Stdin) }()
 		fmt.Println(`{"ready":true}`)
@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// processes starts this program in each of the roles in turn.
+// processes returns commands that run this program in each of the roles in turn.
 func processes(roles ...string) func(context.Context) *exec.Cmd {
 	next := 0
 	return func(ctx context.Context) *exec.Cmd {

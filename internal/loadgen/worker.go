@@ -10,36 +10,37 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// What the processes say to each other: an order for a job and another to
-// begin, then a word that the worker is ready, its progress, and its tally.
+// An order is what a worker reads: first its job, then that it should begin.
 type order struct {
 	Job   *Job `json:"job,omitempty"`
 	Begin bool `json:"begin,omitempty"`
 }
 
+// A report is what a worker writes: that it is ready, then its progress, and at the end
+// its tally.
 type report struct {
 	Ready    bool    `json:"ready,omitempty"`
 	Progress *Counts `json:"progress,omitempty"`
 	Tally    *Tally  `json:"tally,omitempty"`
 }
 
-// Work is one process of a fleet: it takes its job from in, runs it when it is
-// told to, and reports to out. It ends early, with what it has, when ctx is done
-// or in ends. It may leave a goroutine that reads in.
+// Work is the main function of a process that RunProcesses starts: it reads its job
+// from in, runs it when told to, and reports to out. When ctx is done or in ends, it
+// stops early and reports what it has. It may leave a goroutine that reads in.
 func Work(ctx context.Context, store zael.Store, in io.Reader, out io.Writer) error {
 	orders, reports := json.NewDecoder(in), json.NewEncoder(out)
 	var o order
 	switch err := orders.Decode(&o); { //nolint:musttag // both ends are this package
 	case errors.Is(err, io.EOF):
-		return reports.Encode(report{Tally: newTally()}) // it was over before it began
+		return reports.Encode(report{Tally: newTally()}) // stopped before it began
 	case err != nil:
 		return fmt.Errorf("reading the job: %w", err)
 	}
 	job := o.Job
 	if job == nil {
-		return errors.New("reading the job: there is none")
+		return errors.New("reading the job: it is missing")
 	}
-	if err := warm(ctx, store, job); err != nil {
+	if err := warmUp(ctx, store, job); err != nil {
 		return err
 	}
 	if err := reports.Encode(report{Ready: true}); err != nil {
@@ -51,23 +52,23 @@ func Work(ctx context.Context, store zael.Store, in io.Reader, out io.Writer) er
 	go func() {
 		defer cancel()
 		var o order
-		if orders.Decode(&o) == nil && o.Begin { //nolint:musttag // likewise
+		if orders.Decode(&o) == nil && o.Begin { //nolint:musttag // as above
 			close(begin)
-			_, _ = io.Copy(io.Discard, in) // until it ends
+			_, _ = io.Copy(io.Discard, in) // wait for its end
 		}
 	}()
 	select {
 	case <-begin:
 	case <-ctx.Done():
 	}
-	var lost error
+	var unsent error
 	tally, err := run(ctx, store, job, func(c Counts) {
 		if err := reports.Encode(report{Progress: &c}); err != nil {
-			lost = err
+			unsent = err
 			cancel()
 		}
 	})
-	if err := errors.Join(err, lost); err != nil {
+	if err := errors.Join(err, unsent); err != nil {
 		return err
 	}
 	return reports.Encode(report{Tally: tally})

@@ -164,7 +164,7 @@ func (a *app) runBench(ctx context.Context, c *benchCommand, url string) error {
 		if c.processes == 1 {
 			tally, err = loadgen.Run(ctx, store, &c.Job, progress)
 		} else {
-			tally, err = loadgen.Fleet(ctx, c.processes, worker(url), &c.Job, progress)
+			tally, err = loadgen.RunProcesses(ctx, c.processes, worker(url), &c.Job, progress)
 		}
 	}
 	line.write("cleaning up")
