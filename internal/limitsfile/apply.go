@@ -6,14 +6,14 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// A Writer is what Apply changes; a *zael.Limiter is one.
+// A Writer changes what is stored; a *zael.Limiter is one.
 type Writer interface {
 	Apply(ctx context.Context, changes []zael.Change) (made int, err error)
 }
 
-// Apply makes the changes of a plan in its order and returns those made. A store
-// that can makes all or none, in one step; on others, if one fails, those before
-// it are made, and a new plan has the rest.
+// Apply makes the changes of a plan, in its order, and returns those that it made. Where
+// the store can, all or none are made. Otherwise, if one fails, those before it are
+// made, and a new plan has the rest.
 func Apply(ctx context.Context, store Writer, p *Plan) ([]Change, error) {
 	changes := make([]zael.Change, len(p.Changes))
 	for i, c := range p.Changes {

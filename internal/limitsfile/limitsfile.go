@@ -1,8 +1,7 @@
-// Package limitsfile is entities and limits as a file says they should be: it
-// reads the file, tells what differs from what is stored, and brings the store
-// there.
+// Package limitsfile reads a file of entities and limits, compares it with a store, and
+// changes the store accordingly.
 //
-// The file is YAML. It binds what it names and nothing else:
+// The file is YAML. It affects what it names and nothing else:
 //
 //	system:
 //	  limits: [rpm=1000/min]
@@ -13,16 +12,16 @@
 //	  project-1:
 //	    name: Project one
 //	    metadata: {team: search}
-//	    limits: [rpm=500/min]          # for resources that it has none for
+//	    limits: [rpm=500/min]          # for resources without limits of their own
 //	  key-1:
 //	    parent: project-1
 //	    cascade: true
 //	    resources:
 //	      gpt-4:
-//	        limits: []                 # none are stored
+//	        limits: []                 # stored ones are deleted
 //
-// Entities that are missing are created. Limits of a scope are replaced as a
-// whole; a scope without the key limits is left as it is.
+// Missing entities are created. The limits of a scope are replaced as a whole; a scope
+// without the key limits keeps those that it has.
 package limitsfile
 
 import (
@@ -32,13 +31,14 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// A File is what a file says, in its order.
+// A File has the contents of a file, in its order.
 type File struct {
 	Entities []Entity
 	Sets     []Set
 }
 
-// An Entity is an entity that should exist. What is nil the file leaves open.
+// An Entity is an entity that should exist. Fields that are nil are not in the file, and
+// may have any value.
 type Entity struct {
 	ID           string
 	Name, Parent *string
@@ -47,8 +47,8 @@ type Entity struct {
 	Line         int // from 1
 }
 
-// record is the entity as it is created.
-func (e *Entity) record() zael.Entity {
+// entity returns the entity to create.
+func (e *Entity) entity() zael.Entity {
 	r := zael.Entity{ID: e.ID, Metadata: e.Metadata}
 	if e.Name != nil {
 		r.Name = *e.Name
@@ -62,10 +62,10 @@ func (e *Entity) record() zael.Entity {
 	return r
 }
 
-// A Set is the limits that a scope should have.
+// A Set has the limits that a scope should have.
 type Set struct {
 	Scope  zael.Scope
-	Limits []zael.Limit // none: nothing should be stored
+	Limits []zael.Limit // may be empty
 	Line   int          // from 1
 }
 
@@ -76,8 +76,8 @@ type Error struct {
 	cause  error
 }
 
-// Error has the line before the reason, as compilers write it behind the
-// file's name: "7: unknown key".
+// Error returns line and reason as they follow the name of the file: "7: unknown key",
+// or " the file is empty".
 func (e *Error) Error() string {
 	if e.Line == 0 {
 		return " " + e.Reason
@@ -85,14 +85,15 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%d: %s", e.Line, e.Reason)
 }
 
-// Unwrap gives the cause, if there is one.
+// Unwrap returns the cause, if there is one.
 func (e *Error) Unwrap() error { return e.cause }
 
 func errorf(line int, format string, args ...any) error {
 	return &Error{Line: line, Reason: fmt.Sprintf(format, args...)}
 }
 
-// invalid is a *zael.ValidationError in the words of the file.
+// invalid returns an *Error for a *zael.ValidationError, with the file's keys instead of
+// the API's fields.
 func invalid(line int, what string, err error) error {
 	var v *zael.ValidationError
 	if !errors.As(err, &v) {

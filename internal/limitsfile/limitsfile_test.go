@@ -34,7 +34,7 @@ func limiter(t *testing.T) *zael.Limiter {
 	return l
 }
 
-// text is a plan in one line a change.
+// text returns changes, one a line.
 func text(changes []limitsfile.Change) string {
 	var b strings.Builder
 	for _, c := range changes {
@@ -106,21 +106,21 @@ delete limits of entity key-1 resource gpt-4: [rpm=7/s] to []
 		t.Fatal(err)
 	}
 	if got := text(done); got != want {
-		t.Errorf("did\n%swant\n%s", got, want)
+		t.Errorf("applied\n%swant\n%s", got, want)
 	}
 	plan, err = limitsfile.Compare(ctx, l, f)
 	if err != nil || len(plan.Changes) != 0 || plan.Unchanged != 9 {
-		t.Errorf("again: got %+v (%v), want nothing to do", plan, err)
+		t.Errorf("a second plan: got %+v (%v), want no changes", plan, err)
 	}
 	if limits, err := l.Limits(ctx, zael.Scope{Entity: "other"}); err != nil || len(limits) != 1 {
-		t.Errorf("got %v (%v), want what the file does not name to stay", limits, err)
+		t.Errorf("got %v (%v), want limits that the file does not name to stay", limits, err)
 	}
 	if e, err := l.Entity(ctx, "key-1"); err != nil || e.ParentID != "project-1" || !e.Cascade || e.Name != "key-1" {
 		t.Errorf("got %+v (%v), want the entity", e, err)
 	}
 }
 
-// TestConflicts: what cannot be changed is said before anything is done.
+// TestConflicts checks that entities which cannot be changed are errors of Compare.
 func TestConflicts(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -135,7 +135,7 @@ func TestConflicts(t *testing.T) {
 		{`entities: {a: {parent: q}}`, `has the parent "p", not "q"`},
 		{`entities: {a: {cascade: true}}`, `has cascade false, not true`},
 		{`entities: {a: {metadata: {}}}`, `has other metadata`},
-		{"entities:\n  a: {parent: q, cascade: true}\n  b: {parent: a}", "2: entity a exists and has the parent \"p\", not \"q\" and has cascade false, not true: it cannot be changed; correct the file, or delete the entity first\n3: entity b"},
+		{"entities:\n  a: {parent: q, cascade: true}\n  b: {parent: a}", "2: entity a exists and has the parent \"p\", not \"q\" and has cascade false, not true; it cannot be changed: correct the file, or delete the entity first\n3: entity b"},
 	} {
 		_, err := limitsfile.Compare(ctx, l, parse(t, c.file))
 		var about *limitsfile.Error
@@ -143,7 +143,7 @@ func TestConflicts(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", c.file, err, c.want)
 		}
 	}
-	// What the file leaves open is no difference.
+	// Fields that are not in the file may have any value.
 	for _, file := range []string{`entities: {a: {}}`, `entities: {a: {parent: p, name: a, cascade: false, metadata: {k: v}}}`, `entities: {b: {parent: "", name: ""}}`} {
 		if plan, err := limitsfile.Compare(ctx, l, parse(t, file)); err != nil || len(plan.Changes) != 0 {
 			t.Errorf("%s: got %+v (%v), want no change", file, plan, err)
@@ -166,27 +166,27 @@ func TestParentsFirst(t *testing.T) {
 	}
 }
 
-// broken is a store without transactions that stops working after some changes.
-type broken struct {
+// A failingStore has no transactions, and fails after some changes.
+type failingStore struct {
 	zael.BucketStore
 	zael.EntityStore
 	zael.LimitStore
 	left int
 }
 
-func (b *broken) SetLimits(ctx context.Context, scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (int64, error) {
+func (b *failingStore) SetLimits(ctx context.Context, scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (int64, error) {
 	if b.left--; b.left < 0 {
 		return 0, zael.ErrUnavailable
 	}
 	return b.LimitStore.SetLimits(ctx, scope, limits, event)
 }
 
-// TestHalfApplied: what was done is told, and the next plan is the rest.
+// TestHalfApplied checks that Apply returns what it did, and that a new plan has the rest.
 func TestHalfApplied(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	store := memstore.New(nil)
-	l, err := zael.New(&broken{store, store, store, 2}, nil)
+	l, err := zael.New(&failingStore{store, store, store, 2}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestHalfApplied(t *testing.T) {
 	}
 }
 
-// TestAllOrNothing: a store that can makes all changes or none.
+// TestAllOrNothing checks that a store with transactions makes all changes or none.
 func TestAllOrNothing(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -215,7 +215,7 @@ func TestAllOrNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Somebody else is faster with one of the entities.
+	// Another program creates one of the entities first.
 	if _, err := l.CreateEntity(ctx, zael.Entity{ID: "key-1"}); err != nil {
 		t.Fatal(err)
 	}
@@ -239,9 +239,9 @@ func TestParseErrors(t *testing.T) {
 		{"# nothing\n", 0, "the file is empty"},
 		{"x", 1, "the file: not a mapping"},
 		{"[]", 1, "the file: not a mapping"},
-		{"sistem: {}", 1, `unknown key "sistem"; there are entities, resources, system`},
-		{"system: {}\nsystem: {}", 2, `key "system" is there already, in line 1`},
-		{"system:\n  limit: []", 2, `system: unknown key "limit"; there are limits`},
+		{"sistem: {}", 1, `unknown key "sistem"; its keys are entities, resources, system`},
+		{"system: {}\nsystem: {}", 2, `key "system" is already in line 1`},
+		{"system:\n  limit: []", 2, `system: unknown key "limit"; its keys are limits`},
 		{"system:\n", 1, "system: not a mapping"},
 		{"system:\n  limits: rpm=1/s", 2, "not a list"},
 		{"system:\n  limits:\n", 2, "not a list"},
@@ -253,7 +253,7 @@ func TestParseErrors(t *testing.T) {
 		{"resources:\n  _default_: {limits: []}", 2, "no entity is named"},
 		{"resources:\n  gpt-4: {burst: 1}", 2, `resource gpt-4: unknown key "burst"`},
 		{"entities:\n  a: {}\n  a b: {}", 3, `entity a b: "a b" is not 1 to 256`},
-		{"entities:\n  a: {parents: b}", 2, `entity a: unknown key "parents"; there are cascade, limits, metadata, name, parent, resources`},
+		{"entities:\n  a: {parents: b}", 2, `entity a: unknown key "parents"; its keys are cascade, limits, metadata, name, parent, resources`},
 		{"entities:\n  a: {parent: a}", 2, `entity a: parent "a" is the entity itself`},
 		{"entities:\n  a: {parent: [b]}", 2, "parent: not text"},
 		{"entities:\n  a: {parent: }", 2, "parent: not text"},
@@ -261,7 +261,7 @@ func TestParseErrors(t *testing.T) {
 		{"entities:\n  a: {cascade: }", 2, `is not true or false`},
 		{"entities:\n  a: {metadata: {k: [1]}}", 2, "k: not text"},
 		{"entities:\n  a: {metadata: {'': x}}", 2, "metadata"},
-		{"entities:\n  a:\n    limits: []\n    resources:\n      _default_: {limits: []}", 5, "limits of entity a are there already, in line 3"},
+		{"entities:\n  a:\n    limits: []\n    resources:\n      _default_: {limits: []}", 5, "limits of entity a are already in line 3"},
 		{"entities:\n  <<: {a: {}}", 2, "entity <<"},
 		{"entities:\n  ? [a]\n  : {}", 2, "a key that is not text"},
 		{"system: {}\n---\nsystem: {}", 2, "a second document"},

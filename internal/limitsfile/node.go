@@ -8,19 +8,19 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A field reads the value of a key.
-type field func(name string, key, value *yaml.Node) error
+// A fieldReader reads the value of a key.
+type fieldReader func(name string, key, value *yaml.Node) error
 
-// fields are the keys that a mapping may have.
-type fields map[string]field
+// fields has the keys that a mapping may have.
+type fields map[string]fieldReader
 
-// anyKey is the field for all keys.
+// anyKey stands for all keys that fields does not name.
 const anyKey = "*"
 
-// mapping reads each key of a mapping, and refuses those that may not be there.
-func (p *parser) mapping(n *yaml.Node, what string, known fields) error {
+// readMapping reads a mapping. Unknown and repeated keys are errors.
+func readMapping(n *yaml.Node, what string, known fields) error {
 	if n = resolve(n); n.Kind != yaml.MappingNode {
-		return errorf(n.Line, "%s: not a mapping of keys to values", what)
+		return errorf(n.Line, "%s: not a mapping", what)
 	}
 	lines := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -33,10 +33,10 @@ func (p *parser) mapping(n *yaml.Node, what string, known fields) error {
 			read, ok = known[anyKey]
 		}
 		if !ok {
-			return errorf(key.Line, "%s: unknown key %q; there are %s", what, key.Value, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+			return errorf(key.Line, "%s: unknown key %q; its keys are %s", what, key.Value, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 		}
-		if line, twice := lines[key.Value]; twice {
-			return errorf(key.Line, "%s: key %q is there already, in line %d", what, key.Value, line)
+		if line, repeated := lines[key.Value]; repeated {
+			return errorf(key.Line, "%s: key %q is already in line %d", what, key.Value, line)
 		}
 		lines[key.Value] = key.Line
 		if err := read(key.Value, key, n.Content[i+1]); err != nil {
@@ -46,7 +46,7 @@ func (p *parser) mapping(n *yaml.Node, what string, known fields) error {
 	return nil
 }
 
-// resolve follows an alias.
+// resolve returns the node that an alias stands for, or n if it is none.
 func resolve(n *yaml.Node) *yaml.Node {
 	if n.Kind == yaml.AliasNode {
 		return n.Alias
@@ -54,8 +54,8 @@ func resolve(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// text reads a value as it stands there, so that 007 stays 007.
-func text(to **string) field {
+// textField reads a value as it is written: 007 stays 007.
+func textField(to **string) fieldReader {
 	return func(name string, _, n *yaml.Node) error {
 		if n = resolve(n); n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
 			return errorf(n.Line, "%s: not text", name)
@@ -65,7 +65,7 @@ func text(to **string) field {
 	}
 }
 
-func flag(to **bool) field {
+func boolField(to **bool) fieldReader {
 	return func(name string, _, n *yaml.Node) error {
 		var b bool
 		if n = resolve(n); n.Decode(&b) != nil || n.Tag == "!!null" {

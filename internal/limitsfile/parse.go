@@ -13,7 +13,7 @@ import (
 	"github.com/zeroae/zael/memstore"
 )
 
-// Parse reads and checks a file. What is wrong with it is an *Error.
+// Parse reads and checks a file. Errors about its contents are of type *Error.
 func Parse(r io.Reader) (*File, error) {
 	decoder := yaml.NewDecoder(r)
 	var document, second yaml.Node
@@ -21,23 +21,23 @@ func Parse(r io.Reader) (*File, error) {
 	case errors.Is(err, io.EOF):
 		return nil, errorf(0, "the file is empty: name system, resources or entities")
 	case err != nil:
-		return nil, syntax(err)
+		return nil, syntaxError(err)
 	}
 	switch err := decoder.Decode(&second); {
 	case err == nil:
-		return nil, errorf(second.Line, "a second document begins here; write it all as one")
+		return nil, errorf(second.Line, "a second document begins here: write all as one document")
 	case !errors.Is(err, io.EOF):
-		return nil, syntax(err)
+		return nil, syntaxError(err)
 	}
-	p := parser{seen: map[zael.Scope]int{}}
-	if err := p.file(document.Content[0]); err != nil {
+	p := parser{scopeLines: map[zael.Scope]int{}}
+	if err := p.document(document.Content[0]); err != nil {
 		return nil, err
 	}
-	return &p.out, p.out.check()
+	return &p.file, p.file.check()
 }
 
-// syntax is an error of the YAML decoder, which has the line in its text.
-func syntax(err error) error {
+// syntaxError translates an error of the YAML decoder, which has the line in its text.
+func syntaxError(err error) error {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
 		if number, reason, ok := strings.Cut(rest, ": "); ok {
@@ -49,54 +49,54 @@ func syntax(err error) error {
 	return &Error{Reason: text, cause: err}
 }
 
-// A parser walks the document. It has no types to decode into, so that every
-// error knows its line.
+// A parser walks the nodes of a document, rather than decoding it, so that every error
+// has a line.
 type parser struct {
-	out  File
-	seen map[zael.Scope]int // the line of each scope
+	file       File
+	scopeLines map[zael.Scope]int // line of each scope's limits
 }
 
-func (p *parser) file(n *yaml.Node) error {
-	return p.mapping(n, "the file", fields{
+func (p *parser) document(n *yaml.Node) error {
+	return readMapping(n, "the file", fields{
 		"system": func(_ string, _, n *yaml.Node) error {
-			return p.mapping(n, "system", fields{"limits": p.limits(zael.Scope{})})
+			return readMapping(n, "system", fields{"limits": p.limits(zael.Scope{})})
 		},
 		"resources": func(_ string, _, n *yaml.Node) error {
-			return p.mapping(n, "resources", fields{anyKey: p.resource("")})
+			return readMapping(n, "resources", fields{anyKey: p.resource("")})
 		},
 		"entities": func(_ string, _, n *yaml.Node) error {
-			return p.mapping(n, "entities", fields{anyKey: p.entity})
+			return readMapping(n, "entities", fields{anyKey: p.entity})
 		},
 	})
 }
 
-// resource reads what an entity, or everybody, may do with a resource.
-func (p *parser) resource(entity string) field {
+// resource reads the limits of an entity for a resource, or of all if entity is empty.
+func (p *parser) resource(entity string) fieldReader {
 	return func(name string, _, n *yaml.Node) error {
 		scope := zael.Scope{Entity: entity, Resource: name}
 		if entity != "" && name == zael.DefaultResource {
 			scope.Resource = ""
 		}
-		return p.mapping(n, "resource "+name, fields{"limits": p.limits(scope)})
+		return readMapping(n, "resource "+name, fields{"limits": p.limits(scope)})
 	}
 }
 
 func (p *parser) entity(id string, key, n *yaml.Node) error {
 	e := Entity{ID: id, Line: key.Line}
-	i := len(p.out.Entities)
-	p.out.Entities = append(p.out.Entities, e)
+	i := len(p.file.Entities)
+	p.file.Entities = append(p.file.Entities, e)
 	if n = resolve(n); n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
-		return nil // "key-1:" alone
+		return nil // "key-1:" without a value
 	}
-	err := p.mapping(n, "entity "+id, fields{
-		"name":    text(&e.Name),
-		"parent":  text(&e.Parent),
-		"cascade": flag(&e.Cascade),
+	err := readMapping(n, "entity "+id, fields{
+		"name":    textField(&e.Name),
+		"parent":  textField(&e.Parent),
+		"cascade": boolField(&e.Cascade),
 		"metadata": func(_ string, _, n *yaml.Node) error {
 			e.Metadata = map[string]string{}
-			return p.mapping(n, "metadata", fields{anyKey: func(k string, key, n *yaml.Node) error {
+			return readMapping(n, "metadata", fields{anyKey: func(k string, key, n *yaml.Node) error {
 				var v *string
-				err := text(&v)(k, key, n)
+				err := textField(&v)(k, key, n)
 				if err == nil {
 					e.Metadata[k] = *v
 				}
@@ -105,23 +105,23 @@ func (p *parser) entity(id string, key, n *yaml.Node) error {
 		},
 		"limits": p.limits(zael.Scope{Entity: id}),
 		"resources": func(_ string, _, n *yaml.Node) error {
-			return p.mapping(n, "resources", fields{anyKey: p.resource(id)})
+			return readMapping(n, "resources", fields{anyKey: p.resource(id)})
 		},
 	})
-	p.out.Entities[i] = e
+	p.file.Entities[i] = e
 	return err
 }
 
-// limits reads a list of limits, each as zael.ParseLimit does.
-func (p *parser) limits(scope zael.Scope) field {
+// limits reads the limits of a scope, in the form of zael.ParseLimit.
+func (p *parser) limits(scope zael.Scope) fieldReader {
 	return func(_ string, key, n *yaml.Node) error {
 		if n = resolve(n); n.Kind != yaml.SequenceNode {
 			return errorf(n.Line, `limits of %s: not a list: write it like [rpm=100/min, tpm=10000/min burst 20000], or [] for none`, scope)
 		}
-		if line, twice := p.seen[scope]; twice {
-			return errorf(key.Line, "limits of %s are there already, in line %d", scope, line)
+		if line, repeated := p.scopeLines[scope]; repeated {
+			return errorf(key.Line, "limits of %s are already in line %d", scope, line)
 		}
-		p.seen[scope] = key.Line
+		p.scopeLines[scope] = key.Line
 		set := Set{Scope: scope, Line: key.Line}
 		for _, item := range n.Content {
 			if item = resolve(item); item.Kind != yaml.ScalarNode {
@@ -133,13 +133,12 @@ func (p *parser) limits(scope zael.Scope) field {
 			}
 			set.Limits = append(set.Limits, l)
 		}
-		p.out.Sets = append(p.out.Sets, set)
+		p.file.Sets = append(p.file.Sets, set)
 		return nil
 	}
 }
 
-// check holds the file against the rules of the limiter, by way of one that
-// forgets.
+// check validates the file by the limiter's rules, by applying it to an empty store.
 func (f *File) check() error {
 	ctx := context.Background()
 	l, err := zael.New(memstore.New(nil), nil)
@@ -148,14 +147,14 @@ func (f *File) check() error {
 	}
 	for i := range f.Entities {
 		e := &f.Entities[i]
-		if _, err := l.CreateEntity(ctx, e.record()); err != nil {
+		if _, err := l.CreateEntity(ctx, e.entity()); err != nil {
 			return invalid(e.Line, "entity "+e.ID, err)
 		}
 	}
 	for _, s := range f.Sets {
 		limits := s.Limits
 		if len(limits) == 0 {
-			limits = []zael.Limit{zael.PerSecond("n", 1)} // for the scope alone
+			limits = []zael.Limit{zael.PerSecond("n", 1)} // to check the scope
 		}
 		if err := l.SetLimits(ctx, s.Scope, limits); err != nil {
 			return invalid(s.Line, "limits of "+s.Scope.String(), err)

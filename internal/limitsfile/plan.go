@@ -11,7 +11,7 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// A Reader is what a plan reads; a *zael.Limiter is one.
+// A Reader reads what is stored; a *zael.Limiter is one.
 type Reader interface {
 	Entity(ctx context.Context, id string) (zael.Entity, error)
 	Limits(ctx context.Context, scope zael.Scope) ([]zael.Limit, error)
@@ -20,14 +20,14 @@ type Reader interface {
 // An Action is what a Change does.
 type Action string
 
-// The actions.
+// Actions.
 const (
 	Create  Action = "create" // an entity, or limits of a scope that has none
-	Replace Action = "change" // limits
-	Delete  Action = "delete" // limits
+	Replace Action = "change" // limits of a scope
+	Delete  Action = "delete" // limits of a scope
 )
 
-// A Change is one step from what is stored to what the file says.
+// A Change is one step from what is stored to the contents of the file.
 type Change struct {
 	Action Action
 	Entity *zael.Entity // to create; nil if it is about limits
@@ -36,16 +36,15 @@ type Change struct {
 	After  []zael.Limit
 }
 
-// A Plan is all steps, in an order in which nobody is left without limits on
-// the way: limits are set, then entities created, parents first, then limits
-// deleted.
+// A Plan has all steps, in an order that leaves nobody without limits in between: limits
+// are set, then entities are created, parents first, then limits are deleted.
 type Plan struct {
 	Changes   []Change
-	Unchanged int // entities and sets of limits that are as the file says
+	Unchanged int // entities and sets of limits that need no change
 }
 
-// Compare makes the plan. An entity that is otherwise than the file says cannot
-// be brought there: that is an *Error for each, joined.
+// Compare returns the plan. Entities that exist with other values cannot be changed:
+// there is an *Error for each of them, joined.
 func Compare(ctx context.Context, store Reader, f *File) (*Plan, error) {
 	var set, create, remove []Change
 	p := new(Plan)
@@ -56,7 +55,7 @@ func Compare(ctx context.Context, store Reader, f *File) (*Plan, error) {
 		}
 		c := Change{Action: Replace, Scope: s.Scope, Before: before, After: s.Limits}
 		switch {
-		case same(before, s.Limits):
+		case equal(before, s.Limits):
 			p.Unchanged++
 		case len(s.Limits) == 0:
 			c.Action = Delete
@@ -71,16 +70,16 @@ func Compare(ctx context.Context, store Reader, f *File) (*Plan, error) {
 	var conflicts []error
 	for i := range f.Entities {
 		e := &f.Entities[i]
-		have, err := store.Entity(ctx, e.ID)
+		stored, err := store.Entity(ctx, e.ID)
 		switch {
 		case errors.Is(err, zael.ErrEntityNotFound):
-			record := e.record()
-			create = append(create, Change{Action: Create, Entity: &record})
+			entity := e.entity()
+			create = append(create, Change{Action: Create, Entity: &entity})
 		case err != nil:
 			return nil, err
 		default:
-			if d := e.differs(&have); d != "" {
-				conflicts = append(conflicts, errorf(e.Line, "entity %s exists and %s: it cannot be changed; correct the file, or delete the entity first", e.ID, d))
+			if d := e.difference(&stored); d != "" {
+				conflicts = append(conflicts, errorf(e.Line, "entity %s exists and %s; it cannot be changed: correct the file, or delete the entity first", e.ID, d))
 			}
 			p.Unchanged++
 		}
@@ -92,8 +91,8 @@ func Compare(ctx context.Context, store Reader, f *File) (*Plan, error) {
 	return p, nil
 }
 
-// same compares limits by name; their order says nothing.
-func same(a, b []zael.Limit) bool {
+// equal reports whether two sets have the same limits, in any order.
+func equal(a, b []zael.Limit) bool {
 	if len(a) != len(b) {
 		return false
 	}
@@ -105,25 +104,25 @@ func same(a, b []zael.Limit) bool {
 	return true
 }
 
-// differs tells how an entity is otherwise than the file says.
-func (e *Entity) differs(have *zael.Entity) string {
+// difference returns how a stored entity differs from the file, or an empty string.
+func (e *Entity) difference(stored *zael.Entity) string {
 	var d []string
-	if e.Name != nil && *e.Name != have.Name && (*e.Name != "" || have.Name != have.ID) {
-		d = append(d, fmt.Sprintf("has the name %q, not %q", have.Name, *e.Name))
+	if e.Name != nil && *e.Name != stored.Name && (*e.Name != "" || stored.Name != stored.ID) {
+		d = append(d, fmt.Sprintf("has the name %q, not %q", stored.Name, *e.Name))
 	}
-	if e.Parent != nil && *e.Parent != have.ParentID {
-		d = append(d, fmt.Sprintf("has the parent %q, not %q", have.ParentID, *e.Parent))
+	if e.Parent != nil && *e.Parent != stored.ParentID {
+		d = append(d, fmt.Sprintf("has the parent %q, not %q", stored.ParentID, *e.Parent))
 	}
-	if e.Cascade != nil && *e.Cascade != have.Cascade {
-		d = append(d, fmt.Sprintf("has cascade %t, not %t", have.Cascade, *e.Cascade))
+	if e.Cascade != nil && *e.Cascade != stored.Cascade {
+		d = append(d, fmt.Sprintf("has cascade %t, not %t", stored.Cascade, *e.Cascade))
 	}
-	if e.Metadata != nil && !maps.Equal(e.Metadata, have.Metadata) {
+	if e.Metadata != nil && !maps.Equal(e.Metadata, stored.Metadata) {
 		d = append(d, "has other metadata")
 	}
 	return strings.Join(d, " and ")
 }
 
-// parentsFirst sorts entities to create: each behind its parent.
+// parentsFirst sorts entities to create: each after its parent.
 func parentsFirst(create []Change) []Change {
 	byID := make(map[string]int, len(create))
 	for i := range create {
@@ -134,7 +133,7 @@ func parentsFirst(create []Change) []Change {
 	var add func(i int)
 	add = func(i int) {
 		if done[i] {
-			return // also ends a circle of parents
+			return // ends cycles of parents, too
 		}
 		done[i] = true
 		if parent, ok := byID[create[i].Entity.ParentID]; ok {

@@ -260,13 +260,13 @@ entities:
 		t.Errorf("got %q", got)
 	}
 	write(t, file, "entities:\n  key-1: {parent: other}\n  project-1:\n    name: P\n")
-	want := "zael: " + file + `:2: entity key-1 exists and has the parent "project-1", not "other": it cannot be changed; correct the file, or delete the entity first` + "\n" +
-		"zael: " + file + `:3: entity project-1 exists and has the name "Project one", not "P": it cannot be changed; correct the file, or delete the entity first` + "\n"
+	want := "zael: " + file + `:2: entity key-1 exists and has the parent "project-1", not "other"; it cannot be changed: correct the file, or delete the entity first` + "\n" +
+		"zael: " + file + `:3: entity project-1 exists and has the name "Project one", not "P"; it cannot be changed: correct the file, or delete the entity first` + "\n"
 	if r := m.fails(apply, 1, ""); r.err != want {
 		t.Errorf("got %q, want %q", r.err, want)
 	}
 	r2 := m.zaelIn("system: {limit: []}", "limits apply -f -")
-	if want := "zael: standard input:1: system: unknown key \"limit\"; there are limits\n"; r2.code != 1 || r2.err != want {
+	if want := "zael: standard input:1: system: unknown key \"limit\"; its keys are limits\n"; r2.code != 1 || r2.err != want {
 		t.Errorf("got %+v, want %q", r2, want)
 	}
 	m.fails("limits apply -f /there/is/none", 1, "no such file")
