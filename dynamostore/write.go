@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/schema"
 )
 
 // A value is a number or a text of an item.
@@ -70,7 +71,7 @@ func (w *writing) set(parts ...string)   { w.sets.add(", ", parts) }
 func (w *writing) add(parts ...string)   { w.adds.add(", ", parts) }
 
 // nextVersion adds 1 to the item's version, by which usage knows the order of writes.
-func (w *writing) nextVersion() { w.add(w.name("#v", "v"), " ", w.number(":one", 1)) }
+func (w *writing) nextVersion() { w.add(w.name("#v", schema.ItemVersion), " ", w.number(":one", 1)) }
 
 func (w *writing) finish() write {
 	w.condition = string(w.conditions)

@@ -36,7 +36,7 @@ const (
 	workKeys      = 30
 )
 
-// tableAt is the client of a table on this machine.
+// tableAt returns a client of a table on this machine.
 func tableAt(endpoint string) (*dynamodb.Client, *http.Transport) {
 	transport := &http.Transport{MaxIdleConnsPerHost: 100}
 	return dynamodb.New(dynamodb.Options{
@@ -45,8 +45,8 @@ func tableAt(endpoint string) (*dynamodb.Client, *http.Transport) {
 	}), transport
 }
 
-// work acquires, settles and rolls back as a process of its own, and prints what was
-// used: "entity limit" and "entity events".
+// work acquires, settles and rolls back in a process of its own, and prints what was used:
+// "entity limit" and "entity events".
 func work(ctx context.Context, endpoint, namespace string) error {
 	c, _ := tableAt(endpoint)
 	s, err := dynamostore.New(c, usageTable, &dynamostore.Config{Namespace: namespace, CallTimeout: time.Minute})
@@ -166,7 +166,7 @@ func (b *usageBench) kill(cmd *exec.Cmd) {
 	_ = cmd.Wait()
 }
 
-// worker is a process that acquires; what it used arrives at the end.
+// worker starts a process that acquires. What it used is sent at the end.
 func (b *usageBench) work(namespace string) func() map[string]int64 {
 	b.t.Helper()
 	cmd := exec.CommandContext(b.t.Context(), os.Args[0])
@@ -210,7 +210,7 @@ func (b *usageBench) usage(namespace string, window limits.Window) map[string]in
 	return got
 }
 
-// counted waits until so many acquires are counted.
+// counted waits until a number of acquires is counted.
 func (b *usageBench) counted(events int64) {
 	b.t.Helper()
 	deadline := time.After(3 * time.Minute)
@@ -234,15 +234,15 @@ func (b *usageBench) counted(events int64) {
 	}
 }
 
-// TestUsageIsExact: 10,000 acquires of three processes, some settled, some rolled
-// back, with the worker killed three times: usage is what was used, to the token.
+// After 10,000 acquires of three processes, some settled, some rolled back, and a worker that
+// is killed three times, usage is what was used, to the token.
 func TestUsageIsExact(t *testing.T) {
 	t.Parallel()
 	b := newUsageBench(t)
 	first, out := b.start("aggregate", "--lease", "1s")
 	defer func() {
 		if t.Failed() {
-			t.Logf("the first worker said:\n%.4000s", out)
+			t.Logf("the log of the first worker:\n%.4000s", out)
 		}
 	}()
 	all := []func() map[string]int64{b.work(""), b.work("team"), b.work("team")}
@@ -266,7 +266,7 @@ func TestUsageIsExact(t *testing.T) {
 	}
 	last, out := b.start("aggregate", "--lease", "1s", "--once")
 	if err := last.Wait(); err != nil {
-		t.Errorf("zael aggregate --once: got %v, want exit code 0; it said\n%s", err, out)
+		t.Errorf("zael aggregate --once: got %v, want exit code 0; it printed\n%s", err, out)
 	}
 	for namespace, want := range want {
 		for _, window := range []limits.Window{limits.Hourly, limits.Daily} {
@@ -275,7 +275,7 @@ func TestUsageIsExact(t *testing.T) {
 			}
 		}
 	}
-	// Again there is nothing to do.
+	// There is nothing left to do.
 	again, out := b.start("aggregate", "--once", "--json")
 	var stats struct {
 		Records int64 `json:"records"`

@@ -20,7 +20,7 @@ import (
 	"github.com/zeroae/zael/internal/schema"
 )
 
-// function writes what the version record says of a stack's function.
+// function writes the rules of a stack's function into the version record.
 func (b *usageBench) function(windows, days string) {
 	b.t.Helper()
 	item := map[string]types.AttributeValue{
@@ -72,7 +72,7 @@ func (b *usageBench) counting(entity string) string {
 }
 
 // redrive and aggregate count by the rules of the program that counts the table.
-func TestCountsAsTheOthers(t *testing.T) {
+func TestCountingRules(t *testing.T) {
 	t.Parallel()
 	b := newUsageBench(t)
 	l := b.limiter()
@@ -126,7 +126,7 @@ func TestCountsAsTheOthers(t *testing.T) {
 		}
 	}
 
-	// Without a function the workers that live say it.
+	// Without a function the rules are those of live workers.
 	b.function("", "")
 	b.forget()
 	worker, out := b.start("aggregate", "--windows", "monthly", "--lease", "1s")
@@ -146,7 +146,7 @@ func TestCountsAsTheOthers(t *testing.T) {
 	}
 }
 
-// forget has the next worker begin at the beginning.
+// forget lets the next worker begin at the oldest change.
 func (b *usageBench) forget() {
 	b.t.Helper()
 	out, err := b.client.Query(b.t.Context(), &dynamodb.QueryInput{

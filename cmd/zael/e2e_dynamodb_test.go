@@ -49,7 +49,7 @@ func TestDynamoDB(t *testing.T) {
 	says(0, "deleted", "entity", "delete", "key-1")
 	says(1, "entity not found", "entity", "show", "key-1")
 	says(1, "table exists", "table", "create")
-	says(1, "Say usage=true in the store's URL", "usage", "-e", "key-1")
+	says(1, "Add usage=true to the store's URL", "usage", "-e", "key-1")
 	says(2, "is not in DynamoDB", "table", "create", "--store", "memory:")
 	s.store = strings.Replace(s.store, "//e2e-", "//none-", 1)
 	for _, command := range []string{"acquire -e a -r r -l n=1/s", "aggregate --once", "redrive", "usage -e a --store " + s.store + "&usage=true"} {

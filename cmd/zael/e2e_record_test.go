@@ -49,7 +49,7 @@ func TestWrongVersionRecord(t *testing.T) {
 
 	// As tools of AWS leave it that have changed the windows.
 	note("SET windows = :w", map[string]types.AttributeValue{":w": schema.Text("hourly")})
-	const differs = "the version record of ZAEL-record says that its function counts by hourly, for 90 days, and the stack by hourly,daily, for 90 days"
+	const differs = "by the version record of ZAEL-record its function counts by hourly, for 90 days, by the stack by hourly,daily, for 90 days"
 	c.says(1, "the table's version record is not what is deployed: windows hourly instead of hourly,daily\nTo bring it up to date, when the stack is complete: zael upgrade", "check", "-n", "record")
 	c.says(0, "record     windows: deployed is hourly,daily, the table's version record says hourly", "status", "-n", "record")
 	says(1, differs+": bring the record up to date with zael upgrade", queue...)

@@ -27,7 +27,7 @@ import (
 	"github.com/zeroae/zael/internal/usage/stream"
 )
 
-// queueServer is as much of SQS as redrive uses.
+// queueServer is the part of SQS that redrive uses.
 type queueServer struct {
 	mu       sync.Mutex
 	messages map[string]string
@@ -70,7 +70,7 @@ func (q *queueServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// change changes the messages, and returns how many there are then.
+// change changes the messages and returns how many are left.
 func (q *queueServer) change(f func(messages map[string]string)) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -78,7 +78,7 @@ func (q *queueServer) change(f func(messages map[string]string)) int {
 	return len(q.messages)
 }
 
-// zael runs the program on the bench's table, and returns what it prints.
+// zael runs the program on the table and returns what it prints.
 func (b *usageBench) zael(wantCode int, environment []string, args ...string) string {
 	b.t.Helper()
 	out, _ := b.run(wantCode, environment, args...)
@@ -96,12 +96,12 @@ func (b *usageBench) run(wantCode int, environment []string, args ...string) (ou
 		b.t.Fatal(err)
 	}
 	if code := cmd.ProcessState.ExitCode(); code != wantCode {
-		b.t.Errorf("zael %s: got exit code %d, want %d; it said\n%s%s", strings.Join(args, " "), code, wantCode, &stdout, &stderr)
+		b.t.Errorf("zael %s: got exit code %d, want %d; it printed\n%s%s", strings.Join(args, " "), code, wantCode, &stdout, &stderr)
 	}
 	return stdout.String(), stderr.String()
 }
 
-// limiter is one on the table, whose changes are in the stream.
+// limiter returns a limiter on the table.
 func (b *usageBench) limiter() *limits.Limiter {
 	b.t.Helper()
 	s, err := dynamostore.New(b.client, usageTable, &dynamostore.Config{CallTimeout: time.Minute})
@@ -116,7 +116,7 @@ func (b *usageBench) limiter() *limits.Limiter {
 	return l
 }
 
-// TestRedrive: what the function gave up is read again from the table's stream.
+// redrive reads what the function gave up from the table's stream again.
 func TestRedrive(t *testing.T) {
 	t.Parallel()
 	b := newUsageBench(t)
@@ -196,7 +196,7 @@ func TestRedrive(t *testing.T) {
 	b.zael(1, environment, "redrive", "--queue", "https://sqs.us-east-1.amazonaws.com/123456789012/typo")
 	b.zael(2, nil, "redrive", "--max", "-1")
 	b.zael(2, nil, "redrive", "--queue", "dead")
-	// A table at an endpoint has its queue where the queue's URL says, and not on AWS.
+	// The queue of a table at an endpoint is at the endpoint in the queue's URL, not on AWS.
 	if out := b.zael(0, nil, "redrive", "--queue", server.URL+"/123456789012/dead"); out != "no dead letters\n" {
 		t.Errorf("a queue that is not on AWS: got %q", out)
 	}
@@ -208,7 +208,7 @@ func TestRedrive(t *testing.T) {
 	b.zael(4, nil, "aggregate", "--timeout", "1s", "--store", "dynamodb://usage?endpoint=http://127.0.0.1:1")
 }
 
-// stream is the table's stream: its records' numbers, and the shard they are in.
+// stream returns the ARN of the table's stream, its shard and the sequence numbers.
 func (b *usageBench) stream() (arn, shard string, sequences []string) {
 	b.t.Helper()
 	streams := dynamodbstreams.New(dynamodbstreams.Options{
@@ -238,7 +238,7 @@ func (b *usageBench) stream() (arn, shard string, sequences []string) {
 	return s.ARN, shards[0].ID, sequences
 }
 
-// TestUsageNeedsAStream: a table that has none says so.
+// A table without a stream is an error that names it.
 func TestUsageNeedsAStream(t *testing.T) {
 	t.Parallel()
 	b := newUsageBench(t)

@@ -7,15 +7,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
 
-// Text is an attribute with a text.
+// Text returns a text attribute.
 func Text(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
 
-// Number is an attribute with a whole number.
+// Number returns a number attribute.
 func Number(n int64) types.AttributeValue {
 	return &types.AttributeValueMemberN{Value: strconv.FormatInt(n, 10)}
 }
 
-// TextIn is the text that an item has under a name; empty if it has none.
+// TextIn returns a text attribute of an item, "" if it has none with that name.
 func TextIn(item map[string]types.AttributeValue, name string) string {
 	if v, ok := item[name].(*types.AttributeValueMemberS); ok {
 		return v.Value
@@ -23,8 +23,8 @@ func TextIn(item map[string]types.AttributeValue, name string) string {
 	return ""
 }
 
-// NumberIn is the whole number that an item has under a name; 0 if it has none.
-// One beyond int64 is its end, and an error that matches strconv.ErrRange.
+// NumberIn returns a number attribute of an item, 0 if it has none with that name. For one
+// beyond int64 it returns the nearest int64 and an error that matches strconv.ErrRange.
 func NumberIn(item map[string]types.AttributeValue, name string) (int64, error) {
 	v, ok := item[name].(*types.AttributeValueMemberN)
 	if !ok {
@@ -37,10 +37,10 @@ func NumberIn(item map[string]types.AttributeValue, name string) (int64, error) 
 	return n, nil
 }
 
-// ItemKey is the key of an item.
+// ItemKey returns the key of an item.
 func ItemKey(pk, sk string) map[string]types.AttributeValue {
 	return map[string]types.AttributeValue{"PK": Text(pk), "SK": Text(sk)}
 }
 
-// SystemKey is the key of an item of System of no namespace.
+// SystemKey returns the key of an item in the system partition without a namespace.
 func SystemKey(sk string) map[string]types.AttributeValue { return ItemKey(Of("").System(), sk) }

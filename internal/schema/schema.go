@@ -1,5 +1,5 @@
-// Package schema is the layout of the DynamoDB table, as far as the store and
-// what counts usage share it. docs/dynamodb.md has all of it.
+// Package schema has those parts of the DynamoDB table's layout that the store shares with
+// the programs that count usage. docs/dynamodb.md describes all of it.
 package schema
 
 import (
@@ -13,21 +13,21 @@ import (
 // Keys and index of the table.
 const (
 	Index     = "GSI1"
-	BucketKey = "B#" // before the resource, in the sort key of a bucket
+	BucketKey = "B#" // precedes the resource in the sort key of a bucket
 )
 
-// In System of no namespace, which has what concerns the whole table: before the
-// label of its stream.
+// These precede the label of a stream in sort keys of the system partition without a
+// namespace, which has what concerns the whole table.
 const (
-	ShardKey = "#SHARD#" // who reads a shard of it, and how far
-	DeadKey  = "#DEAD#"  // a record that could not be counted
+	ShardKey = "#SHARD#" // the lease of a shard of the stream
+	DeadKey  = "#DEAD#"  // a dead letter
 )
 
-// The version record is in System of no namespace. It also says how the function of
-// the stack counts, for who counts with it; nothing if there is none.
+// The version record is in the system partition without a namespace. It has the rules by
+// which the function of the stack counts, if there is a function.
 const (
 	VersionKey      = "#VERSION"
-	RecordWindows   = "windows"        // a list with commas
+	RecordWindows   = "windows"        // separated by commas
 	RecordRetention = "retention_days" // of usage
 )
 
@@ -37,7 +37,7 @@ const (
 	Counter      = "c_" // before a limit's name: net tokens ever taken
 	BucketEvents = "e"  // acquires ever
 	Birth        = "b"  // id of the write that made the item
-	Version      = "v"  // how many writes have changed the item; each adds 1
+	ItemVersion  = "v"  // how many writes have changed the item; each adds 1
 	// Removals is how many writes have removed counters, with limits that were full and
 	// not named any more; missing if none has. Each write that removes any adds 1 to it:
 	// without it nobody could tell that a counter began again.
@@ -51,11 +51,11 @@ const (
 	UsageAfter  = "after"
 )
 
-// Keys makes the keys of items. Namespaces end at the first "/", which none of
-// them has in it, and what follows begins with a word and a "#".
+// Keys makes the keys of the items of a namespace. A namespace has no "/" in it, and "/"
+// ends it; a word and "#" follow.
 type Keys struct{ Prefix string }
 
-// Of makes the keys of a namespace.
+// Of returns the Keys of a namespace.
 func Of(namespace string) Keys {
 	if namespace == "" {
 		return Keys{}
@@ -63,16 +63,16 @@ func Of(namespace string) Keys {
 	return Keys{Prefix: namespace + "/"}
 }
 
-// Entity has the entity's buckets and its own record.
+// Entity returns the partition of an entity: its record and its buckets.
 func (k Keys) Entity(id string) string { return k.Prefix + entityKey + id }
 
-// System has what concerns the whole namespace.
+// System returns the partition of what concerns the whole namespace.
 func (k Keys) System() string { return k.Prefix + "SYSTEM" }
 
-// Usage has what an entity used.
+// Usage returns the partition of what an entity used.
 func (k Keys) Usage(entity string) string { return k.Prefix + usageKey + entity }
 
-// UsageIndex returns the index key of what was used of a resource in one window.
+// UsageIndex returns the index partition of what was used of a resource in one window.
 func (k Keys) UsageIndex(resource string, window zael.Window, start time.Time) string {
 	return k.Prefix + usageKey + usageWindow(resource, window, start)
 }
@@ -92,7 +92,8 @@ func usageWindow(resource string, window zael.Window, start time.Time) string {
 	return resource + "#" + WindowWord(window) + "#" + start.UTC().Format(startLayout)
 }
 
-// ParseUsageSort is the inverse of UsageSort, without the life. A resource may have "#" in it.
+// ParseUsageSort returns what UsageSort was given, except for the life. A resource may have
+// "#" in it.
 func ParseUsageSort(sort string) (resource string, window zael.Window, start time.Time, err error) {
 	parts := strings.Split(sort, "#")
 	n := len(parts) - 3
@@ -109,7 +110,7 @@ func ParseUsageSort(sort string) (resource string, window zael.Window, start tim
 // startLayout is the format of the start of a window.
 const startLayout = "2006-01-02T15Z"
 
-// WindowWord is a window as keys have it.
+// WindowWord returns the word for a window in keys.
 func WindowWord(w zael.Window) string {
 	switch w {
 	case zael.Daily:
@@ -121,7 +122,7 @@ func WindowWord(w zael.Window) string {
 	}
 }
 
-// WindowOf is the window that a word means; "" if none.
+// WindowOf returns the window for a word in keys, "" if there is none.
 func WindowOf(word string) zael.Window {
 	for _, w := range []zael.Window{zael.Hourly, zael.Daily, zael.Monthly} {
 		if WindowWord(w) == word {
@@ -131,7 +132,8 @@ func WindowOf(word string) zael.Window {
 	return ""
 }
 
-// Bucket is whose bucket an item is; ok is false if it is no bucket.
+// Bucket returns the namespace and the key of the bucket that an item is. ok is false if
+// it is not a bucket.
 func Bucket(pk, sk string) (k Keys, key zael.Key, ok bool) {
 	resource, ok := strings.CutPrefix(sk, BucketKey)
 	if !ok {

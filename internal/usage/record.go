@@ -26,7 +26,7 @@ type Image map[string]string
 // number nor a text is "".
 func Wanted(attribute string) bool {
 	switch attribute {
-	case schema.BucketEvents, schema.Birth, schema.Removals, schema.Version:
+	case schema.BucketEvents, schema.Birth, schema.Removals, schema.ItemVersion:
 		return true
 	}
 	return strings.HasPrefix(attribute, schema.Counter)
@@ -63,7 +63,7 @@ func decode(r *Record) (c change, ok bool, err error) {
 	if c.life, err = lifeOf(r.New); err != nil {
 		return c, true, err
 	}
-	if c.last, err = wholeNumber(r.New, schema.Version); err != nil {
+	if c.last, err = wholeNumber(r.New, schema.ItemVersion); err != nil {
 		return c, true, err
 	}
 	c.first = c.last
@@ -73,8 +73,8 @@ func decode(r *Record) (c change, ok bool, err error) {
 	if c.before, err = countersBefore(r, c.after); err != nil {
 		return c, true, err
 	}
-	if sameItem(r) && r.Old[schema.Version] == r.New[schema.Version] && !c.empty() {
-		return c, true, fmt.Errorf("%w: counters have changed, and %s is %d as before", ErrUncountable, schema.Version, c.last)
+	if sameItem(r) && r.Old[schema.ItemVersion] == r.New[schema.ItemVersion] && !c.empty() {
+		return c, true, fmt.Errorf("%w: counters have changed, and %s is %d as before", ErrUncountable, schema.ItemVersion, c.last)
 	}
 	return c, true, nil
 }

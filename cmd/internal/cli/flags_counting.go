@@ -84,7 +84,7 @@ func (a *app) openCounted(ctx context.Context, s *storeFlags, c *rulesFlags) (*c
 	address, err := a.dynamoAddress(s)
 	if err != nil {
 		if url, _ := a.storeURL(s); !strings.HasPrefix(url, awsconf.Scheme) {
-			return nil, usagef("%w. Other stores count usage as they take, and give up nothing: zael usage shows that of a SQLite file, and Limiter.Usage, in the program, that of a memory: store", err)
+			return nil, usagef("%w. Other stores count usage as they take, and give nothing up: zael usage shows that of a SQLite file, and Limiter.Usage, in the program, that of a memory: store", err)
 		}
 		return nil, err
 	}
@@ -132,13 +132,13 @@ func (d *countedTable) lookAtStack(ctx context.Context) usage.CountingRules {
 	return usage.CountingRules{Windows: usage.FormatWindows(windows), Days: f.RetentionDays}
 }
 
-// contradiction says what the version record says otherwise than the stack; empty if
-// nothing, or one of them does not say.
+// contradiction describes how the version record differs from the stack, "" if it does not
+// or one of them is not known.
 func (d *countedTable) contradiction() string {
 	if d.recorded == (usage.CountingRules{}) || d.deployed == (usage.CountingRules{}) || d.recorded == d.deployed {
 		return ""
 	}
-	return fmt.Sprintf("the version record of %s says that its function counts by %s, for %d days, and the stack by %s, for %d days",
+	return fmt.Sprintf("by the version record of %s its function counts by %s, for %d days, by the stack by %s, for %d days",
 		d.table, d.recorded.Windows, d.recorded.Days, d.deployed.Windows, d.deployed.Days)
 }
 

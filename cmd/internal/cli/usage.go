@@ -14,10 +14,10 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// A timeValue is a flag with an instant.
+// A timeValue is a flag for a time.
 type timeValue struct{ time.Time }
 
-// addTime gives cmd a flag with an instant.
+// addTime gives cmd a flag for a time.
 func addTime(cmd *cobra.Command, name, usage string) *timeValue {
 	t := new(timeValue)
 	cmd.Flags().Var(t, name, usage)
@@ -25,7 +25,7 @@ func addTime(cmd *cobra.Command, name, usage string) *timeValue {
 	return t
 }
 
-// Set reads the flag.
+// Set implements pflag.Value.
 func (t *timeValue) Set(text string) error {
 	var err error
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
@@ -33,10 +33,10 @@ func (t *timeValue) Set(text string) error {
 			return nil
 		}
 	}
-	return errors.New("is no time: write 2026-01-13, which begins in UTC, or 2026-01-13T14:00:00Z")
+	return errors.New("is not a time: write 2026-01-13, which means 00:00 UTC, or 2026-01-13T14:00:00Z")
 }
 
-// String is for pflag, which shows it as the default.
+// String implements pflag.Value. The help shows it as the default.
 func (t *timeValue) String() string {
 	if t.IsZero() {
 		return ""
@@ -44,13 +44,13 @@ func (t *timeValue) String() string {
 	return t.Format(time.RFC3339)
 }
 
-// Type is what stands after the flag in the help.
+// Type implements pflag.Value. The help shows it after the flag.
 func (t *timeValue) Type() string { return "TIME" }
 
 // A windowValue is the flag --window.
 type windowValue zael.Window
 
-// Set reads the flag.
+// Set implements pflag.Value.
 func (w *windowValue) Set(text string) error {
 	switch zael.Window(text) {
 	case zael.Hourly, zael.Daily, zael.Monthly:
@@ -60,10 +60,10 @@ func (w *windowValue) Set(text string) error {
 	return errors.New("is not hourly, daily or monthly")
 }
 
-// String is for pflag, which shows it as the default.
+// String implements pflag.Value. The help shows it as the default.
 func (w *windowValue) String() string { return string(*w) }
 
-// Type is what stands after the flag in the help.
+// Type implements pflag.Value. The help shows it after the flag.
 func (w *windowValue) Type() string { return "WINDOW" }
 
 func (a *app) usage() *cobra.Command {
@@ -72,8 +72,8 @@ func (a *app) usage() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "usage {--entity ID | --resource NAME}",
 		Short: "Show what was taken by hour, day or month, with totals",
-		Long: `Usage shows what was taken of each limit, net of what was given back, and how many
-acquires there were: by hour, day or month, each in UTC.`,
+		Long: `Usage shows what was taken of each limit, net of what was given back, and the number
+of acquires, by hour, day or month in UTC.`,
 		Example: `  zael usage --entity key-1
   zael usage --resource gpt-4 --window daily --chart
   zael usage --resource gpt-4 --window daily --from 2026-01-01 --to 2026-02-01 --csv`,
@@ -85,11 +85,11 @@ acquires there were: by hour, day or month, each in UTC.`,
 	asCSV := f.Bool("csv", false, "print CSV, a column for each limit")
 	chart := f.Bool("chart", false, "draw bars")
 	cmd.MarkFlagsMutuallyExclusive("json", "csv", "chart")
-	f.StringVarP(&q.Entity, "entity", "e", "", "of the entity with this `ID`")
-	f.StringVarP(&q.Resource, "resource", "r", "", "of the resource with this `NAME`")
+	f.StringVarP(&q.Entity, "entity", "e", "", "usage of the entity with this `ID`")
+	f.StringVarP(&q.Resource, "resource", "r", "", "usage of the resource with this `NAME`")
 	f.Var(&window, "window", "hourly, daily or monthly")
-	from := addTime(cmd, "from", "windows that begin then or later")
-	to := addTime(cmd, "to", "windows that begin before")
+	from := addTime(cmd, "from", "only windows that begin at this time or later")
+	to := addTime(cmd, "to", "only windows that begin before this time")
 	_ = cmd.RegisterFlagCompletionFunc("window", cobra.FixedCompletions(
 		[]string{string(zael.Hourly), string(zael.Daily), string(zael.Monthly)}, cobra.ShellCompDirectiveNoFileComp))
 	for _, flag := range []string{"entity", "resource"} {
@@ -97,14 +97,14 @@ acquires there were: by hour, day or month, each in UTC.`,
 	}
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		if q.Entity == "" && q.Resource == "" {
-			return usagef("say whose usage with --entity, --resource or both")
+			return usagef("name an --entity, a --resource or both")
 		}
 		q.Window, q.From, q.To = zael.Window(window), from.Time, to.Time
 		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
 			u, err := l.Usage(ctx, q)
 			switch {
 			case errors.Is(err, errors.ErrUnsupported):
-				hint := "Say usage=true in the store's URL, such as 'dynamodb://NAME?usage=true'.\n"
+				hint := "Add usage=true to the store's URL, such as 'dynamodb://NAME?usage=true'.\n"
 				if a.inMemory(store) {
 					hint = memoryHint
 				}
@@ -132,8 +132,8 @@ acquires there were: by hour, day or month, each in UTC.`,
 	return cmd
 }
 
-const memoryHint = "A memory: store is of one process, and this one has taken nothing: read usage in the program that takes, with Limiter.Usage,\n" +
-	"or have both use a store like sqlite:zael.db.\n"
+const memoryHint = "A memory: store belongs to one process, and this one has taken nothing: read usage in the program that takes, with\n" +
+	"Limiter.Usage, or let both use a store like sqlite:zael.db.\n"
 
 func (a *app) inMemory(s *storeFlags) bool {
 	url, err := a.storeURL(s)

@@ -66,7 +66,7 @@ func (a *app) printBars(what string, values map[time.Time]int64, starts []time.T
 	t.write(a.out, "")
 }
 
-// eighths is a bar of so many characters, to an eighth.
+// eighths returns a bar of n characters, to an eighth of one.
 func eighths(n float64) string {
 	whole := int(n)
 	text := strings.Repeat("█", whole)

@@ -11,7 +11,7 @@ import (
 	"github.com/zeroae/zael/stores"
 )
 
-// usedStore is a file in which acquires were counted at hours of a day.
+// usedStore returns the URL of a store with acquires at some hours of a day.
 func usedStore(t *testing.T, hours ...int) string {
 	t.Helper()
 	url := "sqlite:" + filepath.Join(t.TempDir(), "zael.db")
@@ -84,7 +84,7 @@ func TestUsageCSV(t *testing.T) {
 	}
 }
 
-// What is more than int64 holds stays at its end.
+// Sums stay within int64.
 func TestUsageChartDoesNotWrap(t *testing.T) {
 	t.Parallel()
 	u := zael.Usage{}
@@ -101,7 +101,7 @@ func TestUsageChartDoesNotWrap(t *testing.T) {
 	}
 }
 
-// A memory store is of one process: the command says where its usage is.
+// A memory store belongs to one process: the command says where to read its usage.
 func TestUsageOfMemory(t *testing.T) {
 	t.Parallel()
 	for url, code := range map[string]int{"memory:": 1, "memory:?usage=true": 0} {

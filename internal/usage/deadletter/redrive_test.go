@@ -25,8 +25,8 @@ import (
 	"github.com/zeroae/zael/internal/usage/streamfake"
 )
 
-// A queue is one of SQS, in memory: messages that are received are hidden until
-// somebody lets them go.
+// A queue is an SQS queue in memory. A message that is received stays hidden until it is
+// released.
 type queue struct {
 	mu       sync.Mutex
 	messages []types.Message
@@ -75,7 +75,7 @@ func (q *queue) ChangeMessageVisibility(_ context.Context, in *sqs.ChangeMessage
 	return &sqs.ChangeMessageVisibilityOutput{}, nil
 }
 
-// A bench is a stream with a table and a queue of what its batches left.
+// A bench is a stream, the table that is counted and a dead letter queue.
 type bench struct {
 	t      *testing.T
 	stream *streamfake.Stream
@@ -102,7 +102,7 @@ func newBench(t *testing.T, takes int) *bench {
 	return b
 }
 
-// dies is the message of a batch that Lambda has given up.
+// dies queues the message of a batch that Lambda has given up.
 func (b *bench) dies(from, to int) {
 	b.queue.put(fmt.Sprintf(`{"requestContext":{"requestId":"r","functionArn":"arn:aws:lambda:us-east-1:123456789012:function:ZAEL-fake",
 		"condition":"RetryAttemptsExhausted","approximateInvokeCount":4},"responseContext":{"statusCode":200,"executedVersion":"$LATEST"},
@@ -120,7 +120,7 @@ func (b *bench) counter() *usage.Counter {
 	return c
 }
 
-// count counts a part of the stream as the function does.
+// count counts a part of the stream, as the function does: records whose partition key ends with only.
 func (b *bench) count(from, to int, only string) {
 	b.t.Helper()
 	reader := stream.Of(b.stream, streamfake.ARN).From("a", b.seqs[from])
@@ -142,7 +142,7 @@ func (b *bench) count(from, to int, only string) {
 	}
 }
 
-// redriver is a Redrive of a table with a function.
+// redriver returns a Redrive for a table with a function.
 func (b *bench) redriver() *deadletter.Redrive {
 	return &deadletter.Redrive{
 		NewCounter: func(how usage.CountingRules) (*usage.Counter, error) {
@@ -157,7 +157,7 @@ func (b *bench) redriver() *deadletter.Redrive {
 	}
 }
 
-// redrive returns the outcomes, in order of the letters' ids.
+// redrive redrives the queue and returns the outcomes.
 func (b *bench) redrive(most int, dry bool) []deadletter.Outcome {
 	b.t.Helper()
 	var mu sync.Mutex
@@ -202,8 +202,8 @@ func (b *bench) wantAll() {
 	}
 }
 
-// A batch had partly succeeded, and newer ones wholly: each record counts once,
-// however often and by however many the message is redriven.
+// A batch had partly succeeded, and newer ones completely: each record counts once, however
+// often a message is redriven, and by several redrives at once.
 func TestRedriveCountsOnce(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 30)
@@ -223,7 +223,7 @@ func TestRedriveCountsOnce(t *testing.T) {
 	if left := b.queue.left(); len(left) > 0 {
 		t.Errorf("got the messages %v left, want none", left)
 	}
-	// The same message again, as queues may do.
+	// Queues may deliver a message again.
 	b.dies(5, 9)
 	b.dies(0, 29)
 	for _, o := range b.redrive(0, false) {
@@ -234,7 +234,7 @@ func TestRedriveCountsOnce(t *testing.T) {
 	b.wantAll()
 }
 
-// Messages whose records cannot be counted stay, and say why.
+// Messages whose records cannot be counted stay, with a reason.
 func TestRedriveKeeps(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 30)
@@ -244,7 +244,7 @@ func TestRedriveKeeps(t *testing.T) {
 		t.Errorf("with a table that fails: got %+v, want its error", o)
 	}
 	if got := b.queue.left(); !slices.Equal(got, []string{"m0"}) {
-		t.Errorf("with a table that fails: got the messages %v, want m0, to be had at once", got)
+		t.Errorf("with a table that fails: got the messages %v, want m0, available at once", got)
 	}
 	b.fails = false
 
@@ -261,11 +261,12 @@ func TestRedriveKeeps(t *testing.T) {
 		}
 	}
 	if got := b.queue.left(); !slices.Equal(got, []string{"m1", "m2", "m3"}) {
-		t.Errorf("got the messages %v, want those that are not ours", got)
+		t.Errorf("got the messages %v, want the foreign ones", got)
 	}
 }
 
-// What the stream has lost is said; what is left of it counts, and the message stays.
+// Records that the stream has lost are reported; those that are left count, and the message
+// stays.
 func TestRedriveTrimmed(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 20)
@@ -280,11 +281,11 @@ func TestRedriveTrimmed(t *testing.T) {
 	if got, want := b.used(), map[string]int64{"e0 events": 2, "e0 rpm": 7 + 9, "e1 events": 2, "e1 rpm": 8 + 10}; !maps.Equal(got, want) {
 		t.Errorf("usage: got %v, want %v", got, want)
 	}
-	b.stream.Trim("a", 12) // all that the message names, and more, but for what others count
+	b.stream.Trim("a", 12) // more than the message names
 	if o := b.redrive(0, false); len(o) != 1 || !errors.Is(o[0].Err, stream.ErrTrimmed) || o[0].Records != 0 {
 		t.Errorf("trimmed beyond the message: got %+v, want ErrTrimmed and no records", o)
 	}
-	b.stream.Trim("a", 20) // all there is
+	b.stream.Trim("a", 20) // everything
 	if o := b.redrive(0, false); len(o) != 1 || !errors.Is(o[0].Err, stream.ErrTrimmed) {
 		t.Errorf("trimmed wholly: got %+v, want ErrTrimmed", o)
 	}
@@ -313,7 +314,7 @@ func TestRedriveDryAndMost(t *testing.T) {
 		t.Errorf("at most one: got %+v", o)
 	}
 	if got := b.queue.left(); !slices.Equal(got, []string{"m1", "m2"}) {
-		t.Errorf("got the messages %v, want the other two, to be had at once", got)
+		t.Errorf("got the messages %v, want the other two, available at once", got)
 	}
 	b.redrive(0, false)
 	b.wantAll()

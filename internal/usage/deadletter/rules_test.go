@@ -16,11 +16,11 @@ import (
 	"github.com/zeroae/zael/internal/usage/streamfake"
 )
 
-// A letter is counted as who gave it up counts, or not at all: a redrive by other
-// windows would miss some, and one by another retention would shorten what is kept.
-func TestRedriveCountsAsTheOthers(t *testing.T) {
+// A letter is counted by the rules of the program that gave it up, or not at all: other
+// windows would miss changes, and another retention could shorten what is kept.
+func TestRedriveRules(t *testing.T) {
 	t.Parallel()
-	how := func(windows string, days int) usage.CountingRules {
+	rules := func(windows string, days int) usage.CountingRules {
 		return usage.CountingRules{Windows: windows, Days: days}
 	}
 	none := usage.CountingRules{}
@@ -30,16 +30,16 @@ func TestRedriveCountsAsTheOthers(t *testing.T) {
 		want                    usage.CountingRules
 		err                     []string
 	}{
-		{"a worker's", how("hourly,monthly", 400), none, none, how("hourly,monthly", 400), nil},
-		{"a worker's, beside a function", how("monthly", 400), how("hourly,daily", 7), none, how("monthly", 400), nil},
-		{"a worker's, asked the same", how("monthly", 400), how("hourly", 7), how("monthly", 30), how("monthly", 30), nil},
-		{"a worker's, asked otherwise", how("monthly", 400), none, how("hourly,daily", 0), none, []string{"monthly", "the worker", "hourly,daily"}},
-		{"the function's", none, how("hourly,daily,monthly", 400), none, how("hourly,daily,monthly", 400), nil},
-		{"the function's, asked the same", none, how("daily", 400), how("daily", 0), how("daily", 400), nil},
-		{"the function's, kept longer", none, how("daily", 400), how("", 500), how("daily", 500), nil},
-		{"the function's, asked otherwise", none, how("daily", 400), how("hourly", 0), none, []string{"daily", "the table's function", "hourly"}},
+		{"a worker's", rules("hourly,monthly", 400), none, none, rules("hourly,monthly", 400), nil},
+		{"a worker's, beside a function", rules("monthly", 400), rules("hourly,daily", 7), none, rules("monthly", 400), nil},
+		{"a worker's, asked the same", rules("monthly", 400), rules("hourly", 7), rules("monthly", 30), rules("monthly", 30), nil},
+		{"a worker's, asked otherwise", rules("monthly", 400), none, rules("hourly,daily", 0), none, []string{"monthly", "the worker", "hourly,daily"}},
+		{"the function's", none, rules("hourly,daily,monthly", 400), none, rules("hourly,daily,monthly", 400), nil},
+		{"the function's, asked the same", none, rules("daily", 400), rules("daily", 0), rules("daily", 400), nil},
+		{"the function's, kept longer", none, rules("daily", 400), rules("", 500), rules("daily", 500), nil},
+		{"the function's, asked otherwise", none, rules("daily", 400), rules("hourly", 0), none, []string{"daily", "the table's function", "hourly"}},
 		{"nobody's", none, none, none, none, []string{"which neither the message nor the table's version record names"}},
-		{"nobody's, asked for", none, none, how("daily,hourly", 0), how("hourly,daily", 90), nil},
+		{"nobody's, asked for", none, none, rules("daily,hourly", 0), rules("hourly,daily", 90), nil},
 	} {
 		for _, dry := range []bool{true, false} {
 			if c.letter != none && c.letter.Windows == "" {
@@ -78,15 +78,15 @@ func TestRedriveCountsAsTheOthers(t *testing.T) {
 			if dry {
 				want = none
 			}
-			if got := countedIn(b); got != want {
+			if got := rulesOfUsage(b); got != want {
 				t.Errorf("%s, dry %v: got usage %+v, want %+v", c.name, dry, got, want)
 			}
 		}
 	}
 }
 
-// countedIn is by which windows there is usage, and for how long.
-func countedIn(b *bench) (c usage.CountingRules) {
+// rulesOfUsage returns the windows in which there is usage, and for how long.
+func rulesOfUsage(b *bench) (c usage.CountingRules) {
 	b.t.Helper()
 	at := time.Date(2026, 1, 13, 14, 0, 0, 0, time.UTC)
 	var windows []zael.Window
