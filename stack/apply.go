@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -65,9 +66,9 @@ type Outcome string
 const (
 	Created   Outcome = "created"
 	Updated   Outcome = "updated"
-	Unchanged Outcome = "unchanged"  // it was as it is to be
-	KeptNewer Outcome = "kept newer" // a newer program's: see Change.OnlyUpgrade
-	Begun     Outcome = "begun"      // it goes on: see Change.NoWait
+	Unchanged Outcome = "unchanged"  // nothing, as the stack was up to date
+	KeptNewer Outcome = "kept newer" // nothing, as a newer program deployed it: see Change.OnlyUpgrade
+	Begun     Outcome = "begun"      // CloudFormation is at work: see Change.NoWait
 )
 
 // A Result is a stack after Apply.
@@ -79,6 +80,7 @@ type Result struct {
 	Changes  []ResourceChange  `json:"changes,omitempty"` // of an update
 	Outputs  map[string]string `json:"outputs"`
 	Versions *Record           `json:"versions"`
+	Kept     []Kept            `json:"kept,omitempty"` // what stays although the program has another one: see Change.OnlyUpgrade
 }
 
 // maxRounds is how many times Apply starts over because others changed the stack.
@@ -150,7 +152,7 @@ func (s *Stack) applyOnce(ctx context.Context, c *Change) (*Result, error) {
 		if c.Options == nil {
 			return nil, fmt.Errorf("%w: %s has no resources, only a change set in review", ErrNoStack, s.name)
 		}
-		return s.applyChangeSet(ctx, c, d, Unchanged)
+		return s.createReserved(ctx, c, d)
 	case types.StackStatusRollbackComplete:
 		// Its creation failed and all is gone but its name. The id is that of
 		// this one, so that a new one of another program stays.
@@ -202,6 +204,18 @@ func (s *Stack) create(ctx context.Context, c *Change) (*Result, error) {
 	return s.result(ctx, c, d, Created, nil)
 }
 
+// createReserved makes the stack whose name a change set has reserved.
+func (s *Stack) createReserved(ctx context.Context, c *Change, d *snapshot) (*Result, error) {
+	if err := s.refuseTable(ctx, d); err != nil {
+		return nil, err
+	}
+	w, err := s.desired(ctx, c, nil)
+	if err != nil {
+		return nil, err
+	}
+	return s.applyChangeSet(ctx, c, d, w, Unchanged)
+}
+
 // refuseTable returns an error if the table exists although the stack, nil for none, has
 // nothing in it: CloudFormation would begin, fail at the table, and take back the rest.
 func (s *Stack) refuseTable(ctx context.Context, d *snapshot) error {
@@ -240,11 +254,13 @@ func (s *Stack) update(ctx context.Context, c *Change, d *snapshot) (*Result, er
 		return nil, err
 	}
 	if c.OnlyUpgrade {
-		if newer, err := s.isNewer(template); err != nil || newer {
-			if newer {
-				return s.result(ctx, c, d, KeptNewer, nil)
-			}
+		kept, err := s.keepsTemplate(template)
+		if err != nil {
 			return nil, err
+		}
+		if kept != nil {
+			r, err := s.result(ctx, c, d, KeptNewer, nil)
+			return r.keeping(kept), err
 		}
 	}
 	w, err := s.desired(ctx, c, d)
@@ -261,10 +277,21 @@ func (s *Stack) update(ctx context.Context, c *Change, d *snapshot) (*Result, er
 	if c.KeepTemplate {
 		template = s.template
 	}
+	var r *Result
 	if template == s.template && len(w.differences(d)) == 0 {
-		return s.result(ctx, c, d, outcome, nil)
+		r, err = s.result(ctx, c, d, outcome, nil)
+	} else {
+		r, err = s.applyChangeSet(ctx, c, d, w, outcome)
 	}
-	return s.applyChangeSet(ctx, c, d, outcome)
+	return r.keeping(w.kept), err
+}
+
+// keeping returns the result, which may be nil, with what stays.
+func (r *Result) keeping(kept []Kept) *Result {
+	if r != nil {
+		r.Kept = kept
+	}
+	return r
 }
 
 // setProtection sets whether CloudFormation refuses to delete a stack.
@@ -290,14 +317,17 @@ func (s *Stack) checkVersions(ctx context.Context, c *Change, d *snapshot) error
 	return compareVersions(r, s.version).err
 }
 
-// isNewer reports whether a deployed template is of a newer program.
-func (s *Stack) isNewer(template string) (bool, error) {
+// keepsTemplate returns that a deployed template stays, if it is of a newer program.
+func (s *Stack) keepsTemplate(template string) ([]Kept, error) {
 	theirs, err := templateNumber(template)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	own, err := templateNumber(s.template)
-	return theirs > own, err
+	if err != nil || theirs <= own {
+		return nil, err
+	}
+	return []Kept{{"template", strconv.Itoa(theirs), strconv.Itoa(own), Newer}}, nil
 }
 
 // result is a stack that is as it is to be, with its versions recorded.

@@ -53,10 +53,10 @@ func (d *snapshot) purpose() purpose {
 	return purpose{types.ChangeSetTypeUpdate, "update", types.StackStatusUpdateComplete, Updated}
 }
 
-// applyChangeSet makes a change set for the stack d and executes it. ifEmpty is the
-// outcome if there is nothing to change.
-func (s *Stack) applyChangeSet(ctx context.Context, c *Change, d *snapshot, ifEmpty Outcome) (*Result, error) {
-	set, err := s.newChangeSet(ctx, c, d)
+// applyChangeSet brings the stack d to w by a change set. ifEmpty is the outcome if there
+// is nothing to change.
+func (s *Stack) applyChangeSet(ctx context.Context, c *Change, d *snapshot, w *desired, ifEmpty Outcome) (*Result, error) {
+	set, err := s.newChangeSet(ctx, c, d, w)
 	if err != nil {
 		return nil, err
 	}
@@ -99,25 +99,14 @@ func (s *Stack) applyChangeSet(ctx context.Context, c *Change, d *snapshot, ifEm
 }
 
 // newChangeSet asks CloudFormation for a change set.
-func (s *Stack) newChangeSet(ctx context.Context, c *Change, d *snapshot) (*changeSet, error) {
-	set := &changeSet{s: s, by: c.By, stack: d, purpose: d.purpose(), name: requestToken()}
-	deployed := d
-	if set.purpose.kind == types.ChangeSetTypeCreate {
-		if err := s.refuseTable(ctx, d); err != nil {
-			return nil, err
-		}
-		deployed = nil
-	}
-	var err error
-	if set.desired, err = s.desired(ctx, c, deployed); err != nil {
-		return nil, err
-	}
+func (s *Stack) newChangeSet(ctx context.Context, c *Change, d *snapshot, w *desired) (*changeSet, error) {
+	set := &changeSet{s: s, by: c.By, stack: d, desired: w, purpose: d.purpose(), name: requestToken()}
 	in := &cloudformation.CreateChangeSetInput{
 		StackName: &s.name, ChangeSetName: &set.name, ChangeSetType: set.purpose.kind,
-		TemplateBody: &s.template, Parameters: set.desired.parameters(), Tags: set.desired.tagList(), Capabilities: capabilities(),
+		TemplateBody: &s.template, Parameters: w.parameters(), Tags: w.tagList(), Capabilities: capabilities(),
 		ClientToken: aws.String(requestToken()),
 	}
-	if c.KeepTemplate && deployed != nil {
+	if c.KeepTemplate && set.purpose.kind == types.ChangeSetTypeUpdate {
 		in.TemplateBody, in.UsePreviousTemplate = nil, aws.Bool(true)
 	}
 	out, err := s.cfn.CreateChangeSet(ctx, in)

@@ -15,6 +15,7 @@ type desired struct {
 	params  map[string]string
 	tags    map[string]string
 	protect bool
+	kept    []Kept
 }
 
 // desired returns what c makes of a stack; d is nil if there is none. It uploads code that
@@ -39,12 +40,86 @@ func (s *Stack) desired(ctx context.Context, c *Change, d *snapshot) (*desired, 
 			}
 		}
 	}
-	bucket, key, version, err := s.code(ctx, c, d, o)
+	if o.NoAggregator {
+		w.setCode(codeRef{})
+		return w, nil
+	}
+	if d != nil && d.params[paramCodeKey] != "" && d.params[paramArchitecture] == o.Architecture {
+		deployed := codeRef{d.params[paramCodeBucket], d.params[paramCodeKey], d.params[paramCodeVersion]}
+		if reason := c.keepsCode(deployed.version); reason != "" {
+			w.setCode(deployed)
+			if c.OnlyUpgrade && deployed.key != c.Code.key() && !(reason == NoCode && !older(deployed.version, s.version)) {
+				w.kept = append(w.kept, Kept{"aggregator", cmp.Or(deployed.version, devel), c.Code.Version, reason})
+			}
+			return w, nil
+		}
+		if deployed.key == c.Code.key() && (c.CodeBucket == "" || c.CodeBucket == deployed.bucket) {
+			w.setCode(codeRef{deployed.bucket, deployed.key, c.Code.Version})
+			return w, nil
+		}
+	}
+	code, err := s.uploaded(ctx, c, o.Architecture)
 	if err != nil {
 		return nil, err
 	}
-	w.params[paramCodeBucket], w.params[paramCodeKey], w.params[paramCodeVersion] = bucket, key, version
+	w.setCode(code)
 	return w, nil
+}
+
+// A codeRef is code in a bucket.
+type codeRef struct{ bucket, key, version string }
+
+func (w *desired) setCode(c codeRef) {
+	w.params[paramCodeBucket], w.params[paramCodeKey], w.params[paramCodeVersion] = c.bucket, c.key, c.version
+}
+
+// uploaded returns the change's code, uploaded.
+func (s *Stack) uploaded(ctx context.Context, c *Change, architecture string) (codeRef, error) {
+	if c.Code.missing() {
+		return codeRef{}, invalid("Code.Zip", nil, "is empty and the stack is to have an aggregator: "+remedy)
+	}
+	if err := c.Code.check(architecture); err != nil {
+		return codeRef{}, err
+	}
+	bucket, err := s.upload(ctx, c.Code, c.CodeBucket)
+	return codeRef{bucket, c.Code.key(), c.Code.Version}, err
+}
+
+// A KeptReason says why a part of a stack stays.
+type KeptReason string
+
+// The reasons.
+const (
+	Newer        KeptReason = "newer"        // than this program's
+	SameVersion  KeptReason = "same version" // and yet not the same
+	Incomparable KeptReason = "incomparable" // one of the two has no place in the order of versions
+	NoCode       KeptReason = "no code"      // of the aggregator in this program
+	Asked        KeptReason = "asked"        // by Change.KeepCode
+)
+
+// A Kept is a part of a stack that stays although this program has another one.
+type Kept struct {
+	Part     string     `json:"part"`     // "template" or "aggregator"
+	Deployed string     `json:"deployed"` // its version; the template's number
+	Own      string     `json:"own"`      // that of this program
+	Reason   KeptReason `json:"reason"`
+}
+
+// keepsCode returns why code of a version stays; empty if it does not.
+func (c *Change) keepsCode(version string) KeptReason {
+	switch {
+	case c.Code.missing():
+		return NoCode
+	case c.KeepCode:
+		return Asked
+	case !c.OnlyUpgrade || older(version, c.Code.Version):
+		return ""
+	case older(c.Code.Version, version):
+		return Newer
+	case release(version) == "" || release(c.Code.Version) == "":
+		return Incomparable
+	}
+	return SameVersion
 }
 
 // desiredBy returns what the options alone say. A parameter that changes nothing in the
@@ -74,32 +149,6 @@ func (s *Stack) desiredBy(o Options, d *snapshot) *desired {
 		}
 	}
 	return w
-}
-
-// code is which code the function is to run, uploaded.
-func (s *Stack) code(ctx context.Context, c *Change, d *snapshot, o Options) (bucket, key, version string, err error) {
-	if o.NoAggregator {
-		return "", "", "", nil
-	}
-	if d != nil && d.params[paramCodeKey] != "" && d.params[paramArchitecture] == o.Architecture {
-		version = d.params[paramCodeVersion]
-		keep := c.Code.missing() || c.KeepCode || c.OnlyUpgrade && !older(version, c.Code.Version)
-		same := c.Code.key() == d.params[paramCodeKey] && (c.CodeBucket == "" || c.CodeBucket == d.params[paramCodeBucket])
-		switch {
-		case keep:
-			return d.params[paramCodeBucket], d.params[paramCodeKey], version, nil
-		case same:
-			return d.params[paramCodeBucket], d.params[paramCodeKey], c.Code.Version, nil
-		}
-	}
-	if c.Code.missing() {
-		return "", "", "", invalid("Code.Zip", nil, "is empty and the stack is to have an aggregator: "+remedy)
-	}
-	if err := c.Code.check(o.Architecture); err != nil {
-		return "", "", "", err
-	}
-	bucket, err = s.upload(ctx, c.Code, c.CodeBucket)
-	return bucket, c.Code.key(), c.Code.Version, err
 }
 
 func (w *desired) parameters() []types.Parameter {

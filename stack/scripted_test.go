@@ -2,6 +2,7 @@ package stack_test
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -367,7 +368,10 @@ func TestOnlyUpgradeKeepsNewerTemplate(t *testing.T) {
 	wanted := bare()
 	wanted.PITRRecoveryDays = 7
 	s := fake(t, describes(fakeName, complete(idOne, types.StackStatusCreateComplete, bare())), template(newer))
-	apply(t, s, stack.Change{Options: wanted, OnlyUpgrade: true}, stack.KeptNewer)
+	r := apply(t, s, stack.Change{Options: wanted, OnlyUpgrade: true}, stack.KeptNewer)
+	if got, want := fmt.Sprint(r.Kept), "[{template 2 1 newer}]"; got != want {
+		t.Errorf("kept: got %s, want %s", got, want)
+	}
 }
 
 // Code is changed by a program that starts if its own is newer, and by a person
@@ -377,12 +381,34 @@ func TestOnlyUpgradeOfCode(t *testing.T) {
 	deployed := maps.Clone((&stack.Options{}).Parameters(fakeName))
 	deployed["CodeBucket"], deployed["CodeKey"], deployed["CodeVersion"] = "b", codeOf("", "old").Key(), "v1.1.0"
 	is := &found{id: idOne, status: types.StackStatusCreateComplete, params: deployed}
-	for _, version := range []string{"v1.0.0", "v1.1.0", "(devel)", "v0.0.0-20260101000000-abcdefabcdef"} {
-		s := fake(t, describes(fakeName, is), template(stack.Template()))
-		apply(t, s, stack.Change{Options: &stack.Options{}, Code: codeOf(version, "own"), OnlyUpgrade: true}, stack.Unchanged)
+	upgrade := func(c stack.Change) string {
+		t.Helper()
+		c.Options, c.OnlyUpgrade = &stack.Options{}, true
+		s := fake(t, describes(fakeName, is), template(stack.Template())).SetVersion("v1.2.0")
+		return fmt.Sprint(apply(t, s, c, stack.Unchanged).Kept)
 	}
-	s := fake(t, describes(fakeName, is), template(stack.Template()))
-	apply(t, s, stack.Change{Options: &stack.Options{}, Code: codeOf("v1.2.0", "own"), OnlyUpgrade: true, KeepCode: true}, stack.Unchanged)
+	for version, why := range map[string]stack.KeptReason{
+		"v1.0.0": stack.Newer, "v1.1.0": stack.SameVersion, "(devel)": stack.Incomparable, "v0.0.0-20260101000000-abcdefabcdef": stack.Incomparable,
+	} {
+		want := fmt.Sprintf("[{aggregator v1.1.0 %s %s}]", version, why)
+		if got := upgrade(stack.Change{Code: codeOf(version, "own")}); got != want {
+			t.Errorf("a program of %s: got kept %s, want %s", version, got, want)
+		}
+	}
+	if got, want := upgrade(stack.Change{Code: codeOf("v1.2.0", "own"), KeepCode: true}), "[{aggregator v1.1.0 v1.2.0 asked}]"; got != want {
+		t.Errorf("asked to keep it: got %s, want %s", got, want)
+	}
+	if got, want := upgrade(stack.Change{}), "[{aggregator v1.1.0 v1.2.0 no code}]"; got != want {
+		t.Errorf("without code: got %s, want %s", got, want)
+	}
+	// What is the same is not kept, and without code of its own neither is what is not older.
+	if got := upgrade(stack.Change{Code: codeOf("v1.1.0", "old")}); got != "[]" {
+		t.Errorf("the same code: got kept %s, want nothing", got)
+	}
+	s := fake(t, describes(fakeName, is), template(stack.Template())).SetVersion("v1.1.0")
+	if r := apply(t, s, stack.Change{OnlyUpgrade: true}, stack.Unchanged); len(r.Kept) != 0 {
+		t.Errorf("as new, without code: got kept %v, want nothing", r.Kept)
+	}
 }
 
 func TestListSkipsOthers(t *testing.T) {

@@ -55,7 +55,7 @@ func TestWrongVersionRecord(t *testing.T) {
 	says(1, differs+": bring the record up to date with zael upgrade", queue...)
 	says(0, differs, "aggregate", "--once")
 	says(0, "windows=hourly,daily retention_days=90", "aggregate", "--once")
-	c.says(0, "no change", "upgrade", "-n", "record", "--code", code)
+	c.says(0, "up to date", "upgrade", "-n", "record", "--code", code)
 	c.says(0, "compatible\n", "check", "-n", "record")
 
 	// As an update leaves it that was interrupted.
@@ -63,7 +63,7 @@ func TestWrongVersionRecord(t *testing.T) {
 	c.says(1, "the table's version record is not what is deployed: aggregator unknown instead of ", "check", "-n", "record")
 	says(2, "--windows hourly: the function of ZAEL-record counts by hourly,daily", append(queue, "--windows", "hourly")...)
 	says(0, "windows=hourly,daily retention_days=90", "aggregate", "--once")
-	c.says(0, "no change", "deploy", "-n", "record", "--code", code, "--architecture", architecture)
+	c.says(0, "up to date", "deploy", "-n", "record", "--code", code, "--architecture", architecture)
 	c.says(0, "compatible\n", "check", "-n", "record")
 	c.says(0, "deleted", "delete", "-n", "record", "--yes")
 }

@@ -39,8 +39,8 @@ func (c cloud) says(code int, want string, args ...string) string {
 	return out
 }
 
-// codeZip is a zip that could be the function's, by its looks.
-func codeZip(t *testing.T) (path, architecture string) {
+// codeZip is a zip that could be the function's, by its looks; notes make it another one.
+func codeZip(t *testing.T, notes ...string) (path, architecture string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "code.zip")
 	f, err := os.Create(path)
@@ -60,7 +60,7 @@ func codeZip(t *testing.T) (path, architecture string) {
 		t.Fatal(err)
 	}
 	defer in.Close()
-	if _, err := io.Copy(entry, in); err != nil {
+	if _, err := io.Copy(entry, io.MultiReader(in, strings.NewReader(strings.Join(notes, "")))); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
@@ -84,13 +84,17 @@ func TestStack(t *testing.T) {
 	c.says(1, "there is no table ZAEL-cli in us-east-1", "check", "--name", "cli")
 	c.says(1, "there is no stack ZAEL-cli", "upgrade", "--name", "cli")
 	c.says(0, "CREATE_COMPLETE              Table ", deploy()...)
-	c.says(0, "ZAEL-cli: no change", deploy()...)
+	c.says(0, "ZAEL-cli: up to date", deploy()...)
 	c.says(0, "modify  ", deploy("--retention-days", "30", "--tag", "team=a")...)
 	c.says(0, "kept 30 days", "status", "-n", "cli")
 	c.says(0, "compatible\n", "check", "-n", "cli")
 	c.says(0, "aggregator", "version", "-n", "cli")
-	c.says(0, "no change", "upgrade", "-n", "cli", "--code", code)
-	c.says(0, "no change", "upgrade", "-n", "cli", "--lambda-only", "--code", code)
+	c.says(0, "up to date", "upgrade", "-n", "cli", "--code", code)
+	c.says(0, "up to date", "upgrade", "-n", "cli", "--lambda-only", "--code", code)
+	other, _ := codeZip(t, "other")
+	c.says(0, "ZAEL-cli: not changed\n  the aggregator's code stays: it is (devel) and this program's (devel), so neither is known to be newer; zael upgrade --force replaces it\n", "upgrade", "-n", "cli", "--code", other)
+	c.says(0, "ZAEL-cli: updated", "upgrade", "-n", "cli", "--code", other, "--force")
+	c.says(0, "ZAEL-cli: updated", "upgrade", "-n", "cli", "--code", code, "--force")
 	c.says(0, "ZAEL-cli  ", "list")
 	var status struct {
 		Options struct {
@@ -116,7 +120,7 @@ func TestStack(t *testing.T) {
 	onTable.left("9")
 
 	for _, yes := range []string{"", "=true", "=TRUE", "=1", "=t"} {
-		want := "no change"
+		want := "up to date"
 		if yes == "" {
 			want = "ZAEL-cli: updated"
 		}
@@ -131,7 +135,7 @@ func TestStack(t *testing.T) {
 	c.says(0, "ZAEL-cli: there is none", "delete", "-n", "cli", "--yes")
 	c.says(0, "ZAEL-bare: created", "deploy", "-n", "bare", "--no-aggregator", "--no-alarms")
 	c.says(1, "ZAEL-bare has no aggregator", "upgrade", "-n", "bare", "--code", code)
-	c.says(0, "ZAEL-bare: no change", "upgrade", "-n", "bare")
+	c.says(0, "ZAEL-bare: up to date", "upgrade", "-n", "bare")
 	c.says(0, "", "delete", "-n", "bare", "--yes")
 	c.says(0, "ZAEL-later: begun", "deploy", "-n", "later", "--no-aggregator", "--no-alarms", "--no-wait")
 	c.says(0, "ZAEL-later: begun", "delete", "-n", "later", "--no-wait", "--yes")

@@ -151,13 +151,20 @@ func (a *app) printApplied(s *stackFlags, r *stack.Result, counted, asJSON bool)
 	}
 	switch r.Outcome {
 	case stack.Unchanged:
-		fmt.Fprintf(a.out, "%s: no change, it is as it is to be\n", r.Stack)
+		state := "up to date"
+		if len(r.Kept) > 0 {
+			state = "not changed"
+		}
+		fmt.Fprintf(a.out, "%s: %s\n", r.Stack, state)
 	case stack.KeptNewer:
-		fmt.Fprintf(a.out, "%s: no change, a newer zael deployed it\n", r.Stack)
+		fmt.Fprintf(a.out, "%s: not changed, as a newer zael deployed it\n", r.Stack)
 	case stack.Begun:
 		fmt.Fprintf(a.out, "%s: begun, it is %s. How it goes: %s\n", r.Stack, r.Status, s.command("status"))
 	default:
 		fmt.Fprintf(a.out, "%s: %s\n", r.Stack, r.Outcome)
+	}
+	for _, k := range r.Kept {
+		fmt.Fprintf(a.out, "  %s\n", keptLine(k))
 	}
 	if len(r.Changes) > 0 {
 		t := newTable("change", "resource", "type", "")
@@ -175,6 +182,24 @@ func (a *app) printApplied(s *stackFlags, r *stack.Result, counted, asJSON bool)
 	}
 	fmt.Fprintf(a.out, "store '%s'\n", url)
 	return nil
+}
+
+// keptLine says why a part of a stack stays, and what replaces it.
+func keptLine(k stack.Kept) string {
+	what, remedy := "the "+k.Part, "zael upgrade --force replaces it"
+	if k.Part == "aggregator" {
+		what += "'s code"
+	}
+	why := map[stack.KeptReason]string{
+		stack.Newer:        fmt.Sprintf("it is %s, newer than this program's %s", k.Deployed, k.Own),
+		stack.SameVersion:  fmt.Sprintf("it is %s, as this program's, and not the same", k.Deployed),
+		stack.Incomparable: fmt.Sprintf("it is %s and this program's %s, so neither is known to be newer", k.Deployed, k.Own),
+		stack.NoCode:       fmt.Sprintf("it is %s, older than this program, %s, which was built without it", k.Deployed, k.Own),
+	}[k.Reason]
+	if k.Reason == stack.NoCode {
+		remedy = "build zael with make build, or give the code with --code"
+	}
+	return fmt.Sprintf("%s stays: %s; %s", what, why, remedy)
 }
 
 // aggregatorOf is the version of a record's aggregator.

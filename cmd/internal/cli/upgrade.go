@@ -2,10 +2,13 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/zeroae/zael/cmd/internal/bootstrap"
 	"github.com/zeroae/zael/stack"
 )
 
@@ -43,7 +46,11 @@ template of a newer one, unless --force says otherwise.`,
 				return fmt.Errorf("%s has nothing in it, only a change set in review: %s makes it", st.Name(), s.command("deploy"))
 			case now.Foreign: // Apply says so
 			case !now.Options.NoAggregator:
-				if change.Code, err = code.read(now.Options.Architecture); err != nil {
+				change.Code, err = code.read(now.Options.Architecture)
+				if errors.Is(err, bootstrap.ErrMissing) && !*lambdaOnly && !*force && *bucket == "" {
+					err = nil // the rest can be done; Kept says what is not
+				}
+				if err != nil {
 					return err
 				}
 			case *lambdaOnly || code.path != "" || *bucket != "":
@@ -53,7 +60,13 @@ template of a newer one, unless --force says otherwise.`,
 			if err != nil {
 				return err
 			}
-			return a.printApplied(s, result, !now.Options.NoAggregator, *asJSON)
+			if err := a.printApplied(s, result, !now.Options.NoAggregator, *asJSON); err != nil {
+				return err
+			}
+			if slices.ContainsFunc(result.Kept, func(k stack.Kept) bool { return k.Reason == stack.NoCode }) {
+				return errors.New("the aggregator is not up to date")
+			}
+			return nil
 		})
 	})
 	return cmd
