@@ -100,7 +100,7 @@ const maxRounds = 30
 // versions ErrIncompatibleSchema or a *VersionError.
 func (s *Stack) Apply(ctx context.Context, c Change) (*Result, error) {
 	if c.Options != nil {
-		if err := c.Options.Validate(s.name); err != nil {
+		if err := s.validate(c.Options); err != nil {
 			return nil, err
 		}
 	}

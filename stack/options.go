@@ -54,7 +54,7 @@ type Options struct {
 	NoAlarms bool `json:"no_alarms"`
 
 	// AlarmTopic is the ARN of the SNS topic, in the stack's region, that alarms
-	// are sent to; empty is none.
+	// are sent to; empty is none. Without alarms it must be empty.
 	AlarmTopic string `json:"alarm_sns_topic"`
 
 	// LambdaDurationThresholdPct is which part of its timeout a call of the
@@ -164,6 +164,9 @@ func (o Options) validateNames(stack string) error {
 	if o.AlarmTopic != "" && !regexp.MustCompile(`^arn:[a-z0-9-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}$`).MatchString(o.AlarmTopic) {
 		return invalid("Options.AlarmTopic", o.AlarmTopic, "is not the ARN of an SNS topic, like arn:aws:sns:eu-central-1:123456789012:alarms")
 	}
+	if o.AlarmTopic != "" && o.NoAlarms {
+		return invalid("Options.AlarmTopic", o.AlarmTopic, "is where alarms are sent to, and Options.NoAlarms leaves them out: set one of the two")
+	}
 	isARN := strings.HasPrefix(o.PermissionBoundary, "arn:")
 	switch {
 	case isARN && !regexp.MustCompile(`^arn:[a-z0-9-]+:iam::([0-9]{12}|aws):policy/[A-Za-z0-9+=,.@_/-]+$`).MatchString(o.PermissionBoundary):
@@ -179,6 +182,17 @@ func (o Options) validateNames(stack string) error {
 		return invalid("Options.RoleNameFormat", o.RoleNameFormat, "has other characters than A-Z a-z 0-9 + = , . @ _ -, which are what a role's name can have")
 	case len(name) > maxRoleName:
 		return invalid("Options.RoleNameFormat", o.RoleNameFormat, fmt.Sprintf("makes a name of %d characters, %s: a role's name has at most %d", len(name), name, maxRoleName))
+	}
+	return nil
+}
+
+// validate is Options.Validate for this stack, and its region.
+func (s *Stack) validate(o *Options) error {
+	if err := o.Validate(s.name); err != nil || o.AlarmTopic == "" {
+		return err
+	}
+	if region := strings.Split(o.AlarmTopic, ":")[3]; region != s.region {
+		return invalid("Options.AlarmTopic", o.AlarmTopic, "is in "+region+" and the stack in "+s.region+": alarms are sent to topics of their own region only")
 	}
 	return nil
 }

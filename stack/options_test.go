@@ -41,6 +41,7 @@ func TestOptionsAreValidated(t *testing.T) {
 		{"LambdaDurationThresholdPct", "1 to 100", stack.Options{LambdaDurationThresholdPct: 101}},
 		{"Architecture", "arm64 or x86_64", stack.Options{Architecture: "amd64"}},
 		{"AlarmTopic", "arn:aws:sns:", stack.Options{AlarmTopic: "alarms"}},
+		{"AlarmTopic", "NoAlarms leaves them out", stack.Options{AlarmTopic: topicOf("eu-central-1"), NoAlarms: true}},
 		{"PermissionBoundary", "arn:aws:iam::", stack.Options{PermissionBoundary: "arn:aws:iam::1:policy/x"}},
 		{"PermissionBoundary", "neither the name", stack.Options{PermissionBoundary: "a b"}},
 		{"RoleNameFormat", "exactly one {}", stack.Options{RoleNameFormat: "x"}},
@@ -64,6 +65,33 @@ func TestOptionsAreValidated(t *testing.T) {
 	}
 }
 
+func topicOf(region string) string { return "arn:aws:sns:" + region + ":123456789012:alarms" }
+
+// CloudWatch sends alarms to topics of their own region only.
+func TestTopicOfAnotherRegion(t *testing.T) {
+	t.Parallel()
+	o := &stack.Options{NoAggregator: true, AlarmTopic: topicOf("us-east-1")}
+	_, apply := fake(t).Apply(t.Context(), stack.Change{Options: o})
+	_, status := fake(t).Status(t.Context(), o)
+	for what, err := range map[string]error{"Apply": apply, "Status": status} {
+		var v *zael.ValidationError
+		if !errors.As(err, &v) || v.Field != "Options.AlarmTopic" || !strings.Contains(v.Reason, "is in us-east-1 and the stack in eu-central-1") {
+			t.Errorf("%s: got %v, want a *ValidationError of the topic, and no call", what, err)
+		}
+	}
+}
+
+// A topic that a stack has from before its alarms went is no option any more.
+func TestTopicOfNoAlarms(t *testing.T) {
+	t.Parallel()
+	params := (&stack.Options{NoAlarms: true}).Parameters(fakeName)
+	params["AlarmTopicArn"] = topicOf("eu-central-1")
+	o, err := stack.OptionsOf(fakeName, params, nil)
+	if err != nil || o.AlarmTopic != "" || o.Validate(fakeName) != nil {
+		t.Errorf("got %+v and %v, want options without a topic, that are valid", o, err)
+	}
+}
+
 // Each extreme is right, and comes back from the parameters that it makes.
 func TestOptionsComeBack(t *testing.T) {
 	t.Parallel()
@@ -71,11 +99,11 @@ func TestOptionsComeBack(t *testing.T) {
 		{},
 		{
 			Windows: []zael.Window{zael.Hourly}, RetentionDays: 1, NoAggregator: true, Architecture: stack.X8664, LambdaTimeoutSeconds: 1, LambdaMemoryMB: 128,
-			LogRetentionDays: 1, PITRRecoveryDays: 1, NoAlarms: true, AlarmTopic: "arn:aws-cn:sns:cn-north-1:123456789012:t", LambdaDurationThresholdPct: 1,
+			LogRetentionDays: 1, PITRRecoveryDays: 1, AlarmTopic: "arn:aws-cn:sns:cn-north-1:123456789012:t", LambdaDurationThresholdPct: 1,
 			PermissionBoundary: "b", RoleNameFormat: "x{}y", DeletionProtection: true, Tags: map[string]string{"a": "", "Ä b": "c=d"},
 		},
 		{
-			Windows: []zael.Window{zael.Hourly, zael.Daily, zael.Monthly}, RetentionDays: 3650, LambdaTimeoutSeconds: 900, LambdaMemoryMB: 3008, LogRetentionDays: 3653,
+			Windows: []zael.Window{zael.Hourly, zael.Daily, zael.Monthly}, RetentionDays: 3650, NoAlarms: true, LambdaTimeoutSeconds: 900, LambdaMemoryMB: 3008, LogRetentionDays: 3653,
 			PITRRecoveryDays: 35, LambdaDurationThresholdPct: 100, PermissionBoundary: "arn:aws:iam::aws:policy/P", RoleNameFormat: "{}", Tags: many(50),
 		},
 		{LambdaTimeoutSeconds: 7, LambdaDurationThresholdPct: 33},

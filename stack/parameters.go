@@ -99,6 +99,9 @@ func optionsOf(stack string, params, tags map[string]string) (Options, error) {
 		DeletionProtection:   flag(paramDeletionProtection),
 		Tags:                 maps.Clone(tags),
 	}
+	if o.NoAlarms {
+		o.AlarmTopic = "" // which the stack may still have from before
+	}
 	for name := range strings.SplitSeq(params[paramWindows], ",") {
 		o.Windows = append(o.Windows, zael.Window(name))
 	}

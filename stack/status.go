@@ -62,7 +62,7 @@ func (s *Stack) Status(ctx context.Context, want *Options) (*Status, error) {
 
 func (s *Stack) status(ctx context.Context, want *Options) (*Status, error) {
 	if want != nil {
-		if err := want.Validate(s.name); err != nil {
+		if err := s.validate(want); err != nil {
 			return nil, err
 		}
 	}

@@ -212,7 +212,7 @@ func TestEveryAlarmActs(t *testing.T) {
 	for want, options := range map[string][]*stack.Options{
 		all: {nil, {AlarmTopic: topic}},
 		"[IndexReadThrottleAlarm IndexWriteThrottleAlarm ReadThrottleAlarm WriteThrottleAlarm]": {bare(), {NoAggregator: true, AlarmTopic: topic}},
-		"[]": {{NoAlarms: true}, {NoAlarms: true, AlarmTopic: topic}},
+		"[]": {{NoAlarms: true}},
 	} {
 		for _, o := range options {
 			if got := fmt.Sprint(alarms(o)); got != want {

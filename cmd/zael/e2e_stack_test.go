@@ -83,7 +83,8 @@ func TestStack(t *testing.T) {
 	c.says(1, "there is no stack ZAEL-cli in us-east-1", "status", "--name", "cli")
 	c.says(1, "there is no table ZAEL-cli in us-east-1", "check", "--name", "cli")
 	c.says(1, "there is no stack ZAEL-cli", "upgrade", "--name", "cli")
-	c.says(0, "CREATE_COMPLETE              Table ", deploy()...)
+	c.says(0, "CREATE_COMPLETE              Table ", "deploy", "--name", "cli", "--code", code) // for this machine, as the emulator runs on it
+	c.says(0, "function on "+architecture, "status", "-n", "cli")
 	c.says(0, "ZAEL-cli: up to date", deploy()...)
 	c.says(0, "modify  ", deploy("--retention-days", "30", "--tag", "team=a")...)
 	c.says(0, "kept 30 days", "status", "-n", "cli")
@@ -145,40 +146,46 @@ func TestStackUsage(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t)
 	for args, want := range map[string]string{
-		"deploy --retention-days 4000":             "--retention-days 4000 is not 1 to 3650 days",
-		"deploy --snapshot-windows yearly":         `--snapshot-windows "yearly" is not one of`,
-		"deploy --snapshot-windows=":               "--snapshot-windows is empty: give a value, or leave it out",
-		"deploy --snapshot-windows hourly,":        `--snapshot-windows "" is not one of hourly, daily and monthly, each once: leave it out`,
-		"deploy --retention-days=":                 `"" for "--retention-days" flag: it is a whole number`,
-		"deploy --tag=":                            `"" for "--tag" flag: it is KEY=VALUE`,
-		"deploy --alarm-sns-topic=":                "--alarm-sns-topic is empty",
-		"deploy --architecture=":                   "--architecture is empty",
-		"deploy --region=":                         "--region is empty",
-		"deploy --no-aggregator --code-bucket B":   `--code-bucket "B" is not the name of a bucket`,
-		"deploy --deletion-protection=yes":         `"yes" for "--deletion-protection" flag: it is true or false`,
-		"deploy --deletion-protection false":       "has its value behind =, as --deletion-protection=false",
-		"deploy --no-aggregator --timeout 5":       `"5" for "--timeout" flag: it is a time such as 30s or 5m`,
-		"upgrade demo":                             "--name demo",
-		"check demo":                               "--name demo",
-		"upgrade --code=":                          "--code is empty",
-		"upgrade --code-bucket=":                   "--code-bucket is empty",
-		"version --name=":                          "--name is empty",
-		"cfn-template --output=":                   "--output is empty",
-		"deploy --role-name-format x":              "--role-name-format",
-		"deploy --tag aws:x=1":                     "--tag",
-		"deploy --name 9":                          `--name "9" is not a letter`,
-		"deploy --no-alarms --enable-alarms":       "none of the others can be",
-		"deploy --timeout 0s":                      "--timeout 0s is not above 0",
-		"delete":                                   `required flag(s) "name" not set`,
-		"status":                                   `required flag(s) "name" not set`,
-		"list --endpoint-url ftp://127.0.0.1":      "--endpoint-url",
-		"lambda-export --architecture sparc":       "--architecture",
-		"lambda-export --output=":                  "--output is empty",
-		"aggregate --store memory:":                "is not in DynamoDB",
-		"redrive --store memory:":                  "Limiter.Usage",
-		"redrive --store sqlite:x.db":              "zael usage shows that of a SQLite file",
-		"redrive --store dynamodb://x --max -1":    "--max -1 is negative",
-		"aggregate --store dynamodb://x --lease 0": "--lease",
+		"deploy --retention-days 4000":                "--retention-days 4000 is not 1 to 3650 days",
+		"deploy --snapshot-windows yearly":            `--snapshot-windows "yearly" is not one of`,
+		"deploy --snapshot-windows=":                  "--snapshot-windows is empty: give a value, or leave it out",
+		"deploy --snapshot-windows hourly,":           `--snapshot-windows "" is not one of hourly, daily and monthly, each once: leave it out`,
+		"deploy --retention-days=":                    `"" for "--retention-days" flag: it is a whole number`,
+		"deploy --tag=":                               `"" is not KEY=VALUE`,
+		"deploy --alarm-sns-topic=":                   "--alarm-sns-topic is empty",
+		"deploy --architecture=":                      "--architecture is empty",
+		"deploy --region=":                            "--region is empty",
+		"deploy --code main.go --code-bucket B":       `--code-bucket "B" is not the name of a bucket`,
+		"deploy --no-aggregator --lambda-memory 1024": "--lambda-memory says nothing beside --no-aggregator",
+		"deploy --enable-aggregator=false --code x":   "--code says nothing beside --no-aggregator",
+		"deploy --no-alarms --alarm-sns-topic arn:aws:sns:us-east-1:123456789012:alarms":     "--alarm-sns-topic says nothing beside --no-alarms",
+		"deploy --no-aggregator --alarm-sns-topic arn:aws:sns:eu-west-1:123456789012:alarms": "is in eu-west-1 and the stack in us-east-1",
+		"deploy --architecture arm --code x":                                                 `--architecture "arm" is not arm64 or x86_64`,
+		"deploy --tag a=1 --tag a=2":                                                         "a is there twice",
+		"deploy --deletion-protection=yes":                                                   `"yes" for "--deletion-protection" flag: it is true or false`,
+		"deploy --deletion-protection false":                                                 "has its value behind =, as --deletion-protection=false",
+		"deploy --no-aggregator --timeout 5":                                                 `"5" for "--timeout" flag: it is a time such as 30s or 5m`,
+		"upgrade demo":                                                                       "--name demo",
+		"check demo":                                                                         "--name demo",
+		"upgrade --code=":                                                                    "--code is empty",
+		"upgrade --code-bucket=":                                                             "--code-bucket is empty",
+		"version --name=":                                                                    "--name is empty",
+		"cfn-template --output=":                                                             "--output is empty",
+		"deploy --role-name-format x":                                                        "--role-name-format",
+		"deploy --tag aws:x=1":                                                               "--tag",
+		"deploy --name 9":                                                                    `--name "9" is not a letter`,
+		"deploy --no-alarms --enable-alarms":                                                 "none of the others can be",
+		"deploy --timeout 0s":                                                                "--timeout 0s is not above 0",
+		"delete":                                                                             `required flag(s) "name" not set`,
+		"status":                                                                             `required flag(s) "name" not set`,
+		"list --endpoint-url ftp://127.0.0.1":                                                "--endpoint-url",
+		"lambda-export --architecture sparc":                                                 "--architecture",
+		"lambda-export --output=":                                                            "--output is empty",
+		"aggregate --store memory:":                                                          "is not in DynamoDB",
+		"redrive --store memory:":                                                            "Limiter.Usage",
+		"redrive --store sqlite:x.db":                                                        "zael usage shows that of a SQLite file",
+		"redrive --store dynamodb://x --max -1":                                              "--max -1 is negative",
+		"aggregate --store dynamodb://x --lease 0":                                           "--lease",
 	} {
 		words := strings.Fields(args)
 		if strings.HasPrefix(args, "deploy") || args == "delete" || args == "status" {
@@ -187,6 +194,10 @@ func TestStackUsage(t *testing.T) {
 		if out, errs := c.run(2, words...); !strings.Contains(errs, want) || out != "" {
 			t.Errorf("zael %s: got %q and %q, want %q", args, out, errs, want)
 		}
+	}
+	other := map[string]string{"amd64": "arm64", "arm64": "x86_64"}[runtime.GOARCH]
+	if _, errs := c.run(1, append([]string{"deploy", "--architecture", other, "--code", "none.zip"}, c.flags...)...); !strings.Contains(errs, "one for "+other+" will count no usage") {
+		t.Errorf("deploy for another machine: got %q, want a warning", errs)
 	}
 	c.run(4, "list", "--endpoint-url", "http://127.0.0.1:1")
 }

@@ -52,7 +52,7 @@ func Parse(address string) (*Address, error) {
 			return nil, err
 		}
 	}
-	if _, err := isLocal(a.Endpoint); err != nil {
+	if _, err := IsLocal(a.Endpoint); err != nil {
 		return nil, within(address, fmt.Sprintf("has endpoint=%s, which", a.Endpoint), err)
 	}
 	if err := a.Store.Validate(); err != nil {

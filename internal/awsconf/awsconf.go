@@ -26,7 +26,7 @@ const localRegion = "us-east-1"
 // machine, where DynamoDB Local takes any key, region and credentials may be
 // missing. A *zael.ValidationError says that there is no region.
 func Load(ctx context.Context, region, endpoint string) (aws.Config, error) {
-	local, err := isLocal(endpoint)
+	local, err := IsLocal(endpoint)
 	if err != nil {
 		return aws.Config{}, err
 	}
@@ -70,8 +70,8 @@ func CheckRegion(c aws.Config) error {
 	return nil
 }
 
-// isLocal tells whether an endpoint is on this machine.
-func isLocal(endpoint string) (bool, error) {
+// IsLocal reports whether an endpoint is on this machine.
+func IsLocal(endpoint string) (bool, error) {
 	if endpoint == "" {
 		return false, nil
 	}

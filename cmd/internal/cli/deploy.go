@@ -5,13 +5,16 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/awsconf"
 	"github.com/zeroae/zael/stack"
 )
 
@@ -20,7 +23,7 @@ type deployCommand struct {
 	*stackFlags
 	options                  stack.Options
 	windows                  []string
-	tags                     map[string]string
+	tags                     pairsValue
 	aggregator, noAggregator bool
 	alarms, noAlarms         bool
 	wait, noWait             bool
@@ -30,7 +33,7 @@ type deployCommand struct {
 }
 
 func (a *app) deploy() *cobra.Command {
-	var c deployCommand
+	c := deployCommand{tags: pairsValue{}}
 	cmd := &cobra.Command{
 		Use:   "deploy",
 		Short: "Create or update the stack of a limiter: table, aggregator, alarms, policies",
@@ -61,6 +64,9 @@ which is made if it is missing and stays when the stack is deleted.`,
 				return usagef("--%s 0 is below 1: leave it out for %s", name, f.DefValue)
 			}
 		}
+		if err := c.checkIdle(cmd.Flags()); err != nil {
+			return err
+		}
 		return c.withStack(cmd.Context(), func(ctx context.Context, st *stack.Stack) error {
 			return a.runDeploy(ctx, &c, st)
 		})
@@ -75,7 +81,7 @@ func (c *deployCommand) addOptions(f *pflag.FlagSet) {
 	f.IntVar(&o.RetentionDays, "retention-days", d.RetentionDays, "keep usage for `N` days, 1 to 3650")
 	f.BoolVar(&c.aggregator, "enable-aggregator", true, "have a Lambda function count usage")
 	f.BoolVar(&c.noAggregator, "no-aggregator", false, "do not; zael aggregate can count instead")
-	f.StringVar(&o.Architecture, "architecture", d.Architecture, "what the function runs on, `ARCH`: arm64 or x86_64")
+	f.StringVar(&o.Architecture, "architecture", "", "what the function runs on, `ARCH`: arm64 or x86_64 (default: arm64, which is cheaper; on an emulator on this machine, this machine's)")
 	f.IntVar(&o.LambdaTimeoutSeconds, "lambda-timeout", d.LambdaTimeoutSeconds, "the function's timeout in `SECONDS`, 1 to 900")
 	f.IntVar(&o.LambdaMemoryMB, "lambda-memory", d.LambdaMemoryMB, "the function's memory in `MB`, 128 to 3008")
 	f.IntVar(&o.LogRetentionDays, "log-retention-days", d.LogRetentionDays, "keep the function's log for `N` days, of CloudWatch's list")
@@ -87,7 +93,7 @@ func (c *deployCommand) addOptions(f *pflag.FlagSet) {
 	f.IntVar(&o.LambdaDurationThresholdPct, "lambda-duration-threshold-pct", d.LambdaDurationThresholdPct, "alarm if the function takes `N` % of its timeout, 1 to 100")
 	f.StringVar(&o.PermissionBoundary, "permission-boundary", "", "bound the function's role by this `POLICY`, a name or an ARN")
 	f.StringVar(&o.RoleNameFormat, "role-name-format", "", "name the function's role like `app-{}`, with exactly one {} for ZAEL-NAME-aggregator")
-	f.StringToStringVar(&c.tags, "tag", nil, "tag what the stack has with `KEY=VALUE`; may be repeated")
+	f.Var(c.tags, "tag", "tag what the stack has with `KEY=VALUE`; may be repeated")
 	f.StringVar(&c.bucket, "code-bucket", "", "`BUCKET` of S3, in the stack's region, to upload the function's code to (default: the account's own)")
 	f.BoolVar(&c.wait, "wait", true, "wait until CloudFormation is done")
 	f.BoolVar(&c.noWait, "no-wait", false, "begin, and leave it to CloudFormation")
@@ -99,6 +105,29 @@ func windowTexts(windows []zael.Window) []string {
 		texts[i] = string(w)
 	}
 	return texts
+}
+
+// checkIdle returns an error if a flag was given that is about something which another
+// flag leaves out.
+func (c *deployCommand) checkIdle(f *pflag.FlagSet) error {
+	for _, part := range []struct {
+		without bool
+		flag    string
+		idle    []string
+	}{
+		{c.noAggregator || !c.aggregator, "no-aggregator", []string{
+			"snapshot-windows", "retention-days", "architecture", "lambda-timeout", "lambda-memory", "log-retention-days",
+			"lambda-duration-threshold-pct", "permission-boundary", "role-name-format", "code", "code-bucket",
+		}},
+		{c.noAlarms || !c.alarms, "no-alarms", []string{"alarm-sns-topic", "lambda-duration-threshold-pct"}},
+	} {
+		for _, name := range part.idle {
+			if part.without && f.Changed(name) {
+				return usagef("--%s says nothing beside --%s: leave out one of the two", name, part.flag)
+			}
+		}
+	}
+	return nil
 }
 
 // prepare makes the options of the flags.
@@ -115,6 +144,11 @@ func (c *deployCommand) prepare() {
 
 func (a *app) runDeploy(ctx context.Context, c *deployCommand, st *stack.Stack) error {
 	c.prepare()
+	if own := c.emulated(); own != "" && !c.options.NoAggregator {
+		if c.options.Architecture = cmp.Or(c.options.Architecture, own); c.options.Architecture != own {
+			fmt.Fprintf(a.err, "zael: warning: an emulator on this machine runs functions for %s alone: one for %s will count no usage\n", own, c.options.Architecture)
+		}
+	}
 	if err := c.options.Validate(st.Name()); err != nil {
 		return err
 	}
@@ -123,7 +157,7 @@ func (a *app) runDeploy(ctx context.Context, c *deployCommand, st *stack.Stack) 
 	}
 	if !c.options.NoAggregator {
 		var err error
-		if change.Code, err = c.code.read(c.options.Architecture); err != nil {
+		if change.Code, err = c.code.read(c.options.WithDefaults().Architecture); err != nil {
 			return err
 		}
 	}
@@ -132,6 +166,15 @@ func (a *app) runDeploy(ctx context.Context, c *deployCommand, st *stack.Stack) 
 		return err
 	}
 	return a.printApplied(c.stackFlags, result, !c.options.NoAggregator, *c.json)
+}
+
+// emulated returns the architecture of this machine's functions, if the stack is on an
+// emulator that runs them here; otherwise "".
+func (c *deployCommand) emulated() string {
+	if local, err := awsconf.IsLocal(aws.ToString(c.loaded.BaseEndpoint)); err != nil || !local {
+		return ""
+	}
+	return map[string]string{"amd64": stack.X8664, "arm64": stack.ARM64}[runtime.GOARCH]
 }
 
 // An applied is what came of deploy and upgrade, as JSON.

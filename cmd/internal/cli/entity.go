@@ -51,7 +51,7 @@ The parent need not exist.`,
 	store := addStore(cmd, storeTimeout)
 	a.addPrincipal(cmd, store)
 	asJSON := addJSON(cmd)
-	metadata := metadataValue{}
+	metadata := pairsValue{}
 	f := cmd.Flags()
 	f.StringVar(&e.Name, "name", "", "display `NAME` (default: the ID)")
 	f.StringVar(&e.ParentID, "parent", "", "`ID` of the parent")

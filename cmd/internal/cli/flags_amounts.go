@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -72,11 +74,11 @@ func (v amountsValue) amounts(limits, parentLimits limitsValue, stored bool) (za
 	return amounts, nil
 }
 
-// A metadataValue is the flag --metadata, which may be repeated.
-type metadataValue map[string]string
+// A pairsValue is a flag with KEY=VALUE, which may be repeated.
+type pairsValue map[string]string
 
 // Set reads one more pair.
-func (v metadataValue) Set(text string) error {
+func (v pairsValue) Set(text string) error {
 	key, value, ok := strings.Cut(text, "=")
 	if !ok || key == "" {
 		return fmt.Errorf("%q is not KEY=VALUE", text)
@@ -89,7 +91,13 @@ func (v metadataValue) Set(text string) error {
 }
 
 // String is for pflag, which shows it as the default.
-func (v metadataValue) String() string { return "" }
+func (v pairsValue) String() string {
+	var pairs []string
+	for _, key := range slices.Sorted(maps.Keys(v)) {
+		pairs = append(pairs, key+"="+v[key])
+	}
+	return strings.Join(pairs, ",")
+}
 
 // Type is what stands after the flag in the help.
-func (v metadataValue) Type() string { return "KEY=VALUE" }
+func (v pairsValue) Type() string { return "KEY=VALUE" }

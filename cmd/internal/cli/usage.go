@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/awsconf"
 )
 
 // A timeValue is a flag for a time.
@@ -117,9 +118,7 @@ of acquires, by hour, day or month in UTC.`,
 				return writeUsageCSV(a.out, &u)
 			case len(u.Records) == 0:
 				fmt.Fprintln(a.out, "no usage")
-				if a.inMemory(store) {
-					fmt.Fprint(a.err, memoryHint)
-				}
+				fmt.Fprint(a.err, a.noUsageHint(store))
 				return nil
 			case *chart:
 				a.printUsageChart(&u, q.Window)
@@ -135,9 +134,24 @@ of acquires, by hour, day or month in UTC.`,
 const memoryHint = "A memory: store belongs to one process, and this one has taken nothing: read usage in the program that takes, with\n" +
 	"Limiter.Usage, or let both use a store like sqlite:zael.db.\n"
 
+const dynamoHint = "Usage of a DynamoDB table is counted by the function of its stack, or by zael aggregate, up to 5 s after the acquire.\n" +
+	"If there should be some, look whether one of them runs: zael status, and the log of the function.\n"
+
 func (a *app) inMemory(s *storeFlags) bool {
 	url, err := a.storeURL(s)
 	return err == nil && strings.HasPrefix(url, "memory:")
+}
+
+// noUsageHint says why there may be no usage; empty where a store counts it itself.
+func (a *app) noUsageHint(s *storeFlags) string {
+	url, err := a.storeURL(s)
+	switch {
+	case err == nil && strings.HasPrefix(url, "memory:"):
+		return memoryHint
+	case err == nil && strings.HasPrefix(url, awsconf.Scheme):
+		return dynamoHint
+	}
+	return ""
 }
 
 func (a *app) printUsage(u *zael.Usage) {
