@@ -4,15 +4,15 @@ import (
 	"testing"
 
 	"github.com/zeroae/zael/bench/internal/load"
-	"github.com/zeroae/zael/bench/internal/rows"
+	"github.com/zeroae/zael/bench/internal/suite"
 )
 
 func Benchmark(b *testing.B) {
 	var loads load.Loads
-	for _, g := range rows.All(&loads) {
+	for _, g := range suite.All(&loads) {
 		b.Run(g.Name, func(b *testing.B) {
-			for _, r := range g.Rows {
-				b.Run(r.Name, r.Run)
+			for _, one := range g.Benchmarks {
+				b.Run(one.Name, one.Run)
 			}
 		})
 	}

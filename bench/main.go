@@ -1,5 +1,5 @@
-// Command bench measures zael beside other limiters of one process and prints
-// one table. See README.md.
+// Command bench compares zael with other limiters in one process and prints a table.
+// See README.md.
 package main
 
 import (
@@ -15,11 +15,11 @@ import (
 
 	"github.com/zeroae/zael/bench/internal/load"
 	"github.com/zeroae/zael/bench/internal/peers"
-	"github.com/zeroae/zael/bench/internal/rows"
+	"github.com/zeroae/zael/bench/internal/suite"
 	"github.com/zeroae/zael/bench/internal/table"
 )
 
-const entities = 1_000_000 // that -heap counts
+const heapEntities = 1_000_000 // whose memory -heap measures
 
 func main() {
 	if err := run(os.Args[1:], os.Stdout); err != nil {
@@ -31,11 +31,11 @@ func main() {
 func run(args []string, out io.Writer) error {
 	testing.Init() // for test.benchtime
 	flags := flag.NewFlagSet("bench", flag.ExitOnError)
-	rounds := flags.Int("rounds", 5, "how often each row is measured; the median counts")
-	benchtime := flags.String("benchtime", "200ms", "how long each time, as in go test")
-	filter := flags.String("run", "", "only rows whose group/name matches this regular `expression`")
-	best := flags.Bool("best", false, "let the fastest round count, not the median: for a machine that does other work too")
-	heap := flags.Bool("heap", false, "also count the heap that a million entities take; needs some seconds and 2 GB")
+	rounds := flags.Int("rounds", 5, "how often each benchmark is run; the table has the median")
+	benchtime := flags.String("benchtime", "200ms", "how long each run takes, as in go test")
+	filter := flags.String("run", "", "run only benchmarks whose group/name matches this regular `expression`")
+	best := flags.Bool("best", false, "show the fastest round instead of the median, for a machine that does other work")
+	heap := flags.Bool("heap", false, "also measure the heap that a million entities take; needs some seconds and 2 GB")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -50,38 +50,38 @@ func run(args []string, out io.Writer) error {
 		return fmt.Errorf("-benchtime: %w", err)
 	}
 
-	pick, which := table.Pick(table.Median), "median"
+	statistic, which := table.Statistic(table.Median), "median"
 	if *best {
-		pick, which = table.Best, "best"
+		statistic, which = table.Best, "best"
 	}
 	fmt.Fprintf(out, "%s %s/%s, %d CPUs; %s of %d rounds of %s\n\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), which, *rounds, *benchtime)
-	table.Head(out)
+	table.WriteHeader(out)
 	var loads load.Loads
-	for _, g := range rows.All(&loads) {
-		g.Rows = slices.DeleteFunc(g.Rows, func(r rows.Row) bool { return !match.MatchString(g.Name + "/" + r.Name) })
-		if len(g.Rows) == 0 {
+	for _, g := range suite.All(&loads) {
+		g.Benchmarks = slices.DeleteFunc(g.Benchmarks, func(b suite.Benchmark) bool { return !match.MatchString(g.Name + "/" + b.Name) })
+		if len(g.Benchmarks) == 0 {
 			continue
 		}
-		lines, err := table.Measure(g, *rounds)
+		rows, err := table.Measure(g, *rounds)
 		if err != nil {
 			return err
 		}
-		table.Write(out, g.Name, lines, pick)
+		table.Write(out, g.Name, rows, statistic)
 	}
 	if !*heap {
 		return nil
 	}
-	fmt.Fprintf(out, "\nheap of %d live entities with two limits each, their keys included\n", entities)
-	for _, w := range peers.Ways() {
-		if w.Limits != 2 || !match.MatchString("heap/"+w.Name) {
+	fmt.Fprintf(out, "\nheap of %d live entities with two limits each, keys included\n", heapEntities)
+	for _, c := range peers.Contenders() {
+		if c.Limits != 2 || !match.MatchString("heap/"+c.Name) {
 			continue
 		}
-		n, err := rows.Heap(&w, entities)
+		n, err := suite.Heap(&c, heapEntities)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "  %-36s %10.0f bytes an entity\n", w.Name, n)
+		fmt.Fprintf(out, "  %-36s %10.0f bytes an entity\n", c.Name, n)
 	}
 	return nil
 }

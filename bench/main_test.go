@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The program as people start it, on rows that take no time.
+// TestTable runs the program with benchmarks that take no time.
 func TestTable(t *testing.T) {
 	t.Parallel()
 	bench := filepath.Join(t.TempDir(), "bench")
@@ -30,7 +30,7 @@ func TestTable(t *testing.T) {
 	}
 	for _, not := range []string{"keys=zipf", "the loop alone", "heap"} {
 		if strings.Contains(string(out), not) {
-			t.Errorf("the table has %q, want it left out:\n%s", not, out)
+			t.Errorf("the table has %q, which -run leaves out:\n%s", not, out)
 		}
 	}
 

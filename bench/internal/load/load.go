@@ -1,5 +1,4 @@
-// Package load makes the keys of the benchmarks: which exist, and in which
-// order they are asked for.
+// Package load has the keys of the benchmarks and the order in which they are used.
 package load
 
 import (
@@ -8,10 +7,10 @@ import (
 	"sync"
 )
 
-// A Pattern is how often each key is asked for.
+// A Pattern says how often each key is used.
 type Pattern string
 
-// The patterns.
+// Patterns.
 const (
 	One     Pattern = "one"     // a single key
 	Uniform Pattern = "uniform" // all keys equally often
@@ -19,40 +18,40 @@ const (
 )
 
 const (
-	many     = 100_000 // keys of the patterns but One
-	length   = 1 << 19 // of their sequences, a power of two
+	manyKeys = 100_000 // of all patterns except One
+	length   = 1 << 19 // of their sequences; a power of two
 	exponent = 1.1
 	width    = len("key-123456")
 )
 
-// A Load is a set of keys and a sequence of them. Nothing in it changes.
+// A Load is a set of keys and a sequence of them. It is immutable.
 type Load struct {
-	// Keys is how many keys there are: Key(0), Key(1), …
+	// Keys is the number of keys: Key(0), Key(1), …
 	Keys int
-	// The sequence, one key behind the other. So choosing a key costs next to
-	// nothing, its text lies in the processor's cache like that of a request
-	// just read, and it is not the text that a limiter keeps.
+	// text is the sequence, all keys joined. Choosing a key costs next to nothing; the
+	// key is in the processor's cache, like that of a request just read; and it is not
+	// the string that a limiter keeps.
 	text string
-	mask int // its length in keys, less one
+	mask int // length in keys, minus one
 }
 
-// At is element i of the sequence, which repeats without end.
+// At returns element i of the sequence, which repeats without end.
 func (l *Load) At(i int) string {
 	i = (i & l.mask) * width
 	return l.text[i : i+width]
 }
 
-// Key is the text of key number i, a new one each time.
+// Key returns key i as a new string.
 func Key(i int) string { return "key-" + strconv.Itoa(100_000+i) }
 
-// Loads makes each pattern's Load once. The zero value is ready; it may be used
-// concurrently.
+// Loads makes the Load of each pattern once. The zero value is ready to use, and safe
+// for concurrent use.
 type Loads struct {
 	mu   sync.Mutex
 	made map[Pattern]*Load
 }
 
-// Get is the Load of a pattern; always the same.
+// Get returns the Load of a pattern, always the same.
 func (l *Loads) Get(p Pattern) *Load {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -71,12 +70,12 @@ func newLoad(p Pattern) *Load {
 	case One:
 		return sequence(1, 1, func() int { return 0 })
 	case Zipf:
-		// A key's rank says nothing about when its bucket was made.
-		keys := r.Perm(many)
-		z := rand.NewZipf(r, exponent, 1, many-1)
-		return sequence(many, length, func() int { return keys[z.Uint64()] })
+		// Frequent keys must not be those whose buckets were made first.
+		keys := r.Perm(manyKeys)
+		z := rand.NewZipf(r, exponent, 1, manyKeys-1)
+		return sequence(manyKeys, length, func() int { return keys[z.Uint64()] })
 	default:
-		return sequence(many, length, func() int { return r.IntN(many) })
+		return sequence(manyKeys, length, func() int { return r.IntN(manyKeys) })
 	}
 }
 

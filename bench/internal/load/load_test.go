@@ -12,8 +12,8 @@ func TestShares(t *testing.T) {
 	for _, c := range []struct {
 		pattern  load.Pattern
 		keys     int
-		most     [2]float64 // the share of the most frequent key
-		distinct [2]int     // keys that are there at all
+		most     [2]float64 // share of the most frequent key
+		distinct [2]int     // keys that occur
 	}{
 		{load.One, 1, [2]float64{1, 1}, [2]int{1, 1}},
 		{load.Uniform, 100_000, [2]float64{1e-5, 1e-4}, [2]int{72_000, 75_000}},
@@ -45,7 +45,7 @@ func TestShares(t *testing.T) {
 			t.Errorf("%s: different keys: got %d, want %d to %d", c.pattern, d, c.distinct[0], c.distinct[1])
 		}
 		if again := 4 * n; l.At(again) != l.At(0) || loads.Get(c.pattern) != l {
-			t.Errorf("%s: got another sequence, want the same again", c.pattern)
+			t.Errorf("%s: got another sequence, want the same", c.pattern)
 		}
 	}
 }

@@ -13,24 +13,23 @@ import (
 	"github.com/zeroae/zael/memstore"
 )
 
-// Goroutines read the clock first and come to the limiter later, in another
-// order: so it sees instants that go back and forth. Here each second one is
-// 20 ms old.
+// A goroutine that reads the clock may be overtaken before it calls the limiter, so the
+// limiter sees instants that go back and forth. Here every second one is 20 ms old.
 const (
-	calls    = 10_000
-	step     = 10 * time.Microsecond // from one call to the next
-	age      = 20 * time.Millisecond // of each second instant
-	rateHere = 100                   // tokens a second
-	burst    = 100
+	calls     = 10_000
+	step      = 10 * time.Microsecond // from one call to the next
+	age       = 20 * time.Millisecond // of every second instant
+	perSecond = 100                   // tokens
+	burst     = 100
 )
 
-// What may be admitted: the burst, and what refills over the calls and while an
-// instant grows old.
-var bound = burst + int(rateHere*(calls*step+age)/time.Second)
+// bound is the most that may be admitted: the burst and what refills during the calls and
+// during age.
+var bound = burst + int(perSecond*(calls*step+age)/time.Second)
 
 var start = time.Date(2025, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// A backAndForth is the clock; it is read once for each call.
+// A backAndForth is a clock that is read once for each call.
 type backAndForth struct{ reads int }
 
 func (c *backAndForth) Now() time.Time {
@@ -42,7 +41,7 @@ func (c *backAndForth) Now() time.Time {
 	return t
 }
 
-// Sleep is for juju/ratelimit, which calls it only when it waits.
+// Sleep implements ratelimit.Clock; juju/ratelimit calls it only to wait.
 func (c *backAndForth) Sleep(time.Duration) { panic("slept") }
 
 func admitted(t *testing.T, clock *backAndForth, allow func() bool) int {
@@ -73,13 +72,13 @@ func TestInterleavedTimestamps(t *testing.T) {
 		got := admitted(t, &clock, func() bool {
 			return l.Allow(t.Context(), zael.Request{
 				Entity: "key-1", Resource: "gpt-4",
-				Limits:  []zael.Limit{zael.PerSecond("rps", rateHere).WithBurst(burst)},
+				Limits:  []zael.Limit{zael.PerSecond("rps", perSecond).WithBurst(burst)},
 				Consume: zael.Amounts{"rps": 1},
 			}) == nil
 		})
 		t.Logf("zael admits %d of %d where at most %d are allowed", got, calls, bound)
-		// Not fewer either than the burst and what refills by the last instant.
-		if least := burst + int(rateHere*calls*step/time.Second) - 1; got < least || got > bound {
+		// The least is the burst and what refills until the last instant.
+		if least := burst + int(perSecond*calls*step/time.Second) - 1; got < least || got > bound {
 			t.Errorf("admitted: got %d, want %d to %d", got, least, bound)
 		}
 	})
@@ -87,11 +86,11 @@ func TestInterleavedTimestamps(t *testing.T) {
 	t.Run("golang.org/x/time/rate", func(t *testing.T) {
 		t.Parallel()
 		var clock backAndForth
-		l := rate.NewLimiter(rateHere, burst)
+		l := rate.NewLimiter(perSecond, burst)
 		got := admitted(t, &clock, func() bool { return l.AllowN(clock.Now(), 1) })
 		t.Logf("x/time/rate admits %d of %d where at most %d are allowed", got, calls, bound)
 		if got != calls {
-			t.Errorf("admitted: got %d, want all %d: the flaw that README.md tells of is gone", got, calls)
+			t.Errorf("admitted: got %d, want all %d: the flaw described in README.md is gone", got, calls)
 		}
 	})
 
@@ -104,7 +103,7 @@ func TestInterleavedTimestamps(t *testing.T) {
 		}
 		store.SetTimeNow(clock.Now)
 		l, err := throttled.NewGCRARateLimiterCtx(throttled.WrapStoreWithContext(store),
-			throttled.RateQuota{MaxRate: throttled.PerSec(rateHere), MaxBurst: burst - 1})
+			throttled.RateQuota{MaxRate: throttled.PerSec(perSecond), MaxBurst: burst - 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +120,7 @@ func TestInterleavedTimestamps(t *testing.T) {
 	t.Run("juju/ratelimit", func(t *testing.T) {
 		t.Parallel()
 		var clock backAndForth
-		l := ratelimit.NewBucketWithClock(time.Second/rateHere, burst, &clock) // reads it once, to begin
+		l := ratelimit.NewBucketWithClock(time.Second/perSecond, burst, &clock) // reads the clock once
 		got := admitted(t, &clock, func() bool { return l.TakeAvailable(1) == 1 })
 		t.Logf("juju/ratelimit admits %d of %d where at most %d are allowed", got, calls, bound)
 		if got > bound {

@@ -8,10 +8,9 @@ import (
 	"github.com/sethvargo/go-limiter/memorystore"
 )
 
-// goLimiter takes 1 at a time; other amounts do not exist. A bucket fills up
-// at each tick of an interval that begins with it, not evenly, and the burst is
-// what an interval gives: so the interval here is so long that no benchmark
-// sees its end.
+// goLimiter takes one token at a time; it has no other amounts. Its buckets are filled up
+// at the end of each interval, not evenly, and the burst is what an interval gives. The
+// interval here is so long that no benchmark reaches its end.
 type goLimiter struct{ store limiter.Store }
 
 func newGoLimiter(limits []Limit) (Limiter, error) {
@@ -28,9 +27,9 @@ func (g goLimiter) Allow(key string) bool {
 
 func (g goLimiter) Close() { g.store.Close(context.Background()) }
 
-// goLimiterSequence asks two stores, and undoes the first's charge with Burst
-// when the second refuses. Not all or nothing: others are refused by the charge
-// until it is undone, and what is given back after a tick goes above the limit.
+// goLimiterSequence asks two stores in turn, and gives back to the first with Burst when
+// the second refuses. That is not all or nothing: the charge refuses others until it is
+// undone, and tokens given back after an interval ended go above the limit.
 type goLimiterSequence struct{ first, other goLimiter }
 
 func newGoLimiterSequence(limits []Limit) (Limiter, error) {
@@ -49,7 +48,7 @@ func (g goLimiterSequence) Allow(key string) bool {
 	if g.other.Allow(key) {
 		return true
 	}
-	_ = g.first.store.Burst(context.Background(), key, 1) // it has no error to give
+	_ = g.first.store.Burst(context.Background(), key, 1) // it never fails
 	return false
 }
 

@@ -24,14 +24,14 @@ func (j *jujuMap) Allow(key string) bool {
 	return jujuTake(v.(*ratelimit.Bucket), j.limit.Amount)
 }
 
-// jujuTake takes n or nothing, without a wait.
+// jujuTake takes n tokens or none, without waiting.
 func jujuTake(b *ratelimit.Bucket, n int64) bool {
 	_, ok := b.TakeMaxDuration(n, 0)
 	return ok
 }
 
-// jujuPairs has two buckets for each key, and a lock that makes one step of
-// both. Each call of a bucket reads the clock.
+// jujuPairs has two buckets for each key and a lock for both. Each call of a bucket reads
+// the clock.
 type jujuPairs struct {
 	limits [2]Limit
 	keys   sync.Map // of *jujuPair
@@ -52,8 +52,8 @@ func (j *jujuPairs) pair(key string) *jujuPair {
 	return v.(*jujuPair)
 }
 
-// jujuCheck looks whether the first has enough, takes from the other and then
-// from the first. All or nothing while nobody goes past the lock.
+// jujuCheck checks that the first bucket has enough, takes from the second, then from the
+// first. It is all or nothing as long as all callers use the lock.
 type jujuCheck struct{ *jujuPairs }
 
 func newJujuCheck(limits []Limit) (Limiter, error) { return jujuCheck{newJujuPairs(limits)}, nil }
@@ -67,8 +67,8 @@ func (j jujuCheck) Allow(key string) bool {
 		jujuTake(p.first, j.limits[0].Amount)
 }
 
-// jujuSequence asks one after the other. Not all or nothing: the first stays
-// charged when the other refuses, and nothing can be given back.
+// jujuSequence asks the buckets in turn. That is not all or nothing: the first stays
+// charged when the second refuses, as nothing can be given back.
 type jujuSequence struct{ *jujuPairs }
 
 func newJujuSequence(limits []Limit) (Limiter, error) {

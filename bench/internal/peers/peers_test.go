@@ -8,8 +8,8 @@ import (
 	"github.com/zeroae/zael/bench/internal/peers"
 )
 
-// setup makes a way's limiter.
-func setup(t *testing.T, w *peers.Way, limits ...peers.Limit) peers.Limiter {
+// setup returns a limiter of a contender.
+func setup(t *testing.T, w *peers.Contender, limits ...peers.Limit) peers.Limiter {
 	t.Helper()
 	l, err := w.New(limits)
 	if err != nil {
@@ -21,8 +21,8 @@ func setup(t *testing.T, w *peers.Way, limits ...peers.Limit) peers.Limiter {
 	return l
 }
 
-func ways(limits int) (some []peers.Way) {
-	for _, w := range peers.Ways() {
+func contenders(limits int) (some []peers.Contender) {
+	for _, w := range peers.Contenders() {
 		if w.Limits == limits {
 			some = append(some, w)
 		}
@@ -30,10 +30,10 @@ func ways(limits int) (some []peers.Way) {
 	return some
 }
 
-// What is measured limits, and each key by itself.
+// TestOneLimit checks that each contender limits each key by itself.
 func TestOneLimit(t *testing.T) {
 	t.Parallel()
-	for _, w := range ways(1) {
+	for _, w := range contenders(1) {
 		l := setup(t, &w, peers.Limit{Name: "rpd", Every: 24 * time.Hour, Burst: 10, Amount: 1})
 		for _, key := range []string{"key-1", "key-2"} {
 			got := 0
@@ -49,13 +49,13 @@ func TestOneLimit(t *testing.T) {
 	}
 }
 
-// What Way.Whole says: does the first limit stay charged when the second
-// refuses?
+// TestTwoLimits checks Contender.AllOrNothing: whether the first limit stays charged when
+// the second refuses.
 func TestTwoLimits(t *testing.T) {
 	t.Parallel()
-	for _, w := range ways(2) {
-		if w.Ones {
-			continue // go-limiter undoes the charge, so that only others at the same time see it
+	for _, w := range contenders(2) {
+		if w.SingleTokens {
+			continue // go-limiter undoes the charge, so only concurrent requests see it
 		}
 		synctest.Test(t, func(t *testing.T) {
 			const burst, refused = 10, 5
@@ -79,7 +79,7 @@ func TestTwoLimits(t *testing.T) {
 				}
 			}
 			want := burst
-			if !w.Whole {
+			if !w.AllOrNothing {
 				want -= refused
 			}
 			if got != want {

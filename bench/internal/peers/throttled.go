@@ -8,14 +8,14 @@ import (
 	"github.com/throttled/throttled/v2/store/memstore"
 )
 
-// throttledLimiter is throttled's GCRA on its memory store.
+// throttledLimiter is the GCRA of throttled on its memory store.
 type throttledLimiter struct {
 	gcra   *throttled.GCRARateLimiterCtx
 	amount int
 }
 
 func newThrottled(limits []Limit) (Limiter, error) {
-	store, err := memstore.NewCtx(0) // no bound: a bounded one forgets buckets that are in use
+	store, err := memstore.NewCtx(0) // unbounded: a bounded store forgets buckets in use
 	if err != nil {
 		return nil, err
 	}
@@ -26,7 +26,7 @@ func newThrottled(limits []Limit) (Limiter, error) {
 	if err != nil {
 		return nil, err
 	}
-	gcra.SetMaxCASAttemptsLimit(1 << 20) // the default, 10, makes errors of races for one key
+	gcra.SetMaxCASAttemptsLimit(1 << 20) // the default, 10, fails under contention for one key
 	return throttledLimiter{gcra, int(l.Amount)}, nil
 }
 
@@ -35,8 +35,8 @@ func (t throttledLimiter) Allow(key string) bool {
 	return !limited && err == nil
 }
 
-// throttledSequence asks two limiters. Not all or nothing: the first stays
-// charged when the second refuses, and nothing can be given back.
+// throttledSequence asks two limiters in turn. That is not all or nothing: the first stays
+// charged when the second refuses, as nothing can be given back.
 type throttledSequence struct{ first, other throttledLimiter }
 
 func newThrottledPair(limits []Limit) (s throttledSequence, err error) {
@@ -56,9 +56,9 @@ func (t throttledSequence) Allow(key string) bool {
 	return t.first.Allow(key) && t.other.Allow(key)
 }
 
-// throttledPeek looks first whether the first limiter has enough, under a lock
-// of the key that it keeps beside. All or nothing while nobody goes past the
-// lock; time runs on between the steps, which can only help.
+// throttledPeek checks that the first limiter has enough, takes from the second, then from
+// the first, under a lock for each key. It is all or nothing as long as all callers use the
+// lock; time passes between the steps, which only adds tokens.
 type throttledPeek struct {
 	throttledSequence
 	keys sync.Map // of *sync.Mutex
@@ -77,6 +77,6 @@ func (t *throttledPeek) Allow(key string) bool {
 	mu := v.(*sync.Mutex)
 	mu.Lock()
 	defer mu.Unlock()
-	_, first, err := t.first.gcra.RateLimitCtx(context.Background(), key, 0) // 0 only looks
+	_, first, err := t.first.gcra.RateLimitCtx(context.Background(), key, 0) // 0 takes nothing
 	return err == nil && first.Remaining >= t.first.amount && t.other.Allow(key) && t.first.Allow(key)
 }

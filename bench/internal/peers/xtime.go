@@ -11,8 +11,8 @@ func xtime(l Limit) *rate.Limiter {
 	return rate.NewLimiter(rate.Every(l.Every), int(l.Burst))
 }
 
-// xtimeMap keeps limiters in a sync.Map. Load comes first: LoadOrStore alone
-// makes a limiter for each call.
+// xtimeMap keeps limiters in a sync.Map. It calls Load first, as LoadOrStore would need a
+// new limiter in each call.
 type xtimeMap struct {
 	limit Limit
 	keys  sync.Map // of *rate.Limiter
@@ -28,7 +28,7 @@ func (x *xtimeMap) Allow(key string) bool {
 	return v.(*rate.Limiter).AllowN(time.Now(), int(x.limit.Amount))
 }
 
-// xtimeLocked keeps them in a map under a lock.
+// xtimeLocked keeps limiters in a map under a lock.
 type xtimeLocked struct {
 	limit Limit
 	mu    sync.RWMutex
@@ -60,8 +60,7 @@ func (x *xtimeLocked) add(key string) *rate.Limiter {
 	return l
 }
 
-// xtimePairs has two limiters for each key, and a lock that makes one step of
-// both.
+// xtimePairs has two limiters for each key and a lock for both.
 type xtimePairs struct {
 	limits       [2]Limit
 	first, other int      // amounts
@@ -87,8 +86,8 @@ func (x *xtimePairs) pair(key string) *xtimePair {
 	return v.(*xtimePair)
 }
 
-// xtimeCheck looks whether the first has enough, takes from the other and then
-// from the first. All or nothing while nobody goes past the lock.
+// xtimeCheck checks that the first limiter has enough, takes from the second, then from
+// the first. It is all or nothing as long as all callers use the lock.
 type xtimeCheck struct{ *xtimePairs }
 
 func newXTimeCheck(limits []Limit) (Limiter, error) { return xtimeCheck{newXTimePairs(limits)}, nil }
@@ -103,9 +102,9 @@ func (x xtimeCheck) Allow(key string) bool {
 		p.first.AllowN(now, x.first)
 }
 
-// xtimeReserve takes from both and cancels both if either has to wait: the way
-// that works too where a request may wait. Cancel gives back exactly only
-// because the lock keeps others from reserving in between.
+// xtimeReserve reserves from both limiters and cancels if either has to wait, which also
+// works for requests that may wait. Cancel gives back the exact amount only because the
+// lock keeps others from reserving in between.
 type xtimeReserve struct{ *xtimePairs }
 
 func newXTimeReserve(limits []Limit) (Limiter, error) {
@@ -131,8 +130,8 @@ func (x xtimeReserve) Allow(key string) bool {
 	return true
 }
 
-// xtimeSequence asks one after the other. Not all or nothing: the first stays
-// charged when the other refuses.
+// xtimeSequence asks the limiters in turn. That is not all or nothing: the first stays
+// charged when the second refuses.
 type xtimeSequence struct{ *xtimePairs }
 
 func newXTimeSequence(limits []Limit) (Limiter, error) {

@@ -10,7 +10,7 @@ import (
 
 const resource = "gpt-4"
 
-// A zaelLimiter has what all requests share.
+// A zaelLimiter has what all its requests share.
 type zaelLimiter struct {
 	limiter *zael.Limiter
 	store   *memstore.Store
@@ -32,7 +32,7 @@ func newZael(limits []Limit) (*zaelLimiter, error) {
 	return z, nil
 }
 
-// zaelLimit writes the rate as people do, by the minute, where that is whole.
+// zaelLimit returns l with its rate per minute, as usual, where that is a whole number.
 func zaelLimit(l Limit) zael.Limit {
 	limit := zael.Limit{Name: l.Name, Burst: l.Burst, RefillAmount: 1, RefillPeriod: l.Every}
 	if l.Every < time.Minute {
@@ -68,8 +68,7 @@ func (z zaelAcquire) Allow(key string) bool {
 	return err == nil && lease.Commit(context.Background()) == nil
 }
 
-// zaelSettle learns, when a request is done, that it took less of its last
-// limit than was taken.
+// zaelSettle settles each request to less of its last limit than it took.
 type zaelSettle struct {
 	*zaelLimiter
 	settle zael.Amounts
@@ -89,5 +88,5 @@ func (z zaelSettle) Allow(key string) bool {
 	return err == nil && lease.Settle(z.settle) == nil && lease.Commit(context.Background()) == nil
 }
 
-// Len is how many buckets there are.
+// Len returns the number of buckets.
 func (z *zaelLimiter) Len() int { return z.store.Len() }

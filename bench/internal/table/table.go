@@ -1,4 +1,4 @@
-// Package table measures rows in turn and writes what came out.
+// Package table runs benchmarks in turn and writes the results.
 package table
 
 import (
@@ -7,40 +7,40 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/zeroae/zael/bench/internal/rows"
+	"github.com/zeroae/zael/bench/internal/suite"
 )
 
-// A Line is one row as it was measured.
-type Line struct {
-	Row    rows.Row
-	Nanos  []float64 // an operation, round by round
-	Allocs int64     // an operation
-	Bytes  int64     // likewise
+// A Row has the results of a benchmark.
+type Row struct {
+	Benchmark suite.Benchmark
+	Nanos     []float64 // an operation, in each round
+	Allocs    int64     // an operation
+	Bytes     int64     // an operation
 }
 
-// Measure runs the rows one after the other, and all of them again in each
-// round: what slows the machine down for a while slows all of them.
-func Measure(g rows.Group, rounds int) ([]Line, error) {
-	lines := make([]Line, len(g.Rows))
+// Measure runs the benchmarks of a group in turn, all of them in each round, so that a
+// slow phase of the machine affects all.
+func Measure(g suite.Group, rounds int) ([]Row, error) {
+	rows := make([]Row, len(g.Benchmarks))
 	for range rounds {
-		for i, r := range g.Rows {
-			result := testing.Benchmark(r.Run)
+		for i, b := range g.Benchmarks {
+			result := testing.Benchmark(b.Run)
 			if result.N == 0 {
-				return nil, fmt.Errorf("%s/%s failed: go test -bench says why", g.Name, r.Name)
+				return nil, fmt.Errorf("%s/%s failed: go test -bench says why", g.Name, b.Name)
 			}
-			l := &lines[i]
-			l.Row = r
-			l.Nanos = append(l.Nanos, float64(result.T.Nanoseconds())/float64(result.N))
-			l.Allocs, l.Bytes = result.AllocsPerOp(), result.AllocedBytesPerOp()
+			r := &rows[i]
+			r.Benchmark = b
+			r.Nanos = append(r.Nanos, float64(result.T.Nanoseconds())/float64(result.N))
+			r.Allocs, r.Bytes = result.AllocsPerOp(), result.AllocedBytesPerOp()
 		}
 	}
-	return lines, nil
+	return rows, nil
 }
 
-// A Pick chooses the round that counts.
-type Pick func(nanos []float64) float64
+// A Statistic summarizes the rounds.
+type Statistic func(nanos []float64) float64
 
-// Median is the middle of the rounds.
+// Median returns the median round.
 func Median(nanos []float64) float64 {
 	n := slices.Sorted(slices.Values(nanos))
 	if len(n)%2 == 0 {
@@ -49,41 +49,40 @@ func Median(nanos []float64) float64 {
 	return n[len(n)/2]
 }
 
-// Best is the fastest round: on a machine that is busy with other work what is
-// measured is never too little.
+// Best returns the fastest round: other work on the machine can only add time.
 func Best(nanos []float64) float64 { return slices.Min(nanos) }
 
 const (
-	head   = "%-38s %10s %8s %8s %8s %8s  %s\n"
+	header = "%-38s %10s %8s %8s %8s %8s  %s\n"
 	format = "%-38s %10.1f %7.0f%% %8d %8d %8s  %s\n"
 )
 
-// Head writes the columns' names.
-func Head(w io.Writer) {
-	fmt.Fprintf(w, head, "", "ns/op", "spread", "allocs", "B/op", "× peer", "all or nothing")
+// WriteHeader writes the names of the columns.
+func WriteHeader(w io.Writer) {
+	fmt.Fprintf(w, header, "", "ns/op", "spread", "allocs", "B/op", "× peer", "all or nothing")
 }
 
-// Write writes a group's lines. Their ratio is to the fastest peer; their spread
-// is from the fastest round to the slowest, as a share of what counts.
-func Write(w io.Writer, name string, lines []Line, pick Pick) {
+// Write writes the rows of a group. Ratios are to the fastest peer. The spread is from the
+// fastest round to the slowest, relative to the statistic.
+func Write(w io.Writer, name string, rows []Row, statistic Statistic) {
 	fmt.Fprintf(w, "\n%s\n", name)
 	fastest := 0.0
-	for i := range lines {
-		if n := pick(lines[i].Nanos); lines[i].Row.Peer && (fastest == 0 || n < fastest) {
+	for i := range rows {
+		if n := statistic(rows[i].Nanos); rows[i].Benchmark.Peer && (fastest == 0 || n < fastest) {
 			fastest = n
 		}
 	}
-	for i := range lines {
-		l := &lines[i]
-		nanos := pick(l.Nanos)
-		spread := 100 * (slices.Max(l.Nanos) - slices.Min(l.Nanos)) / nanos
-		ratio, whole := "", ""
+	for i := range rows {
+		r := &rows[i]
+		nanos := statistic(r.Nanos)
+		spread := 100 * (slices.Max(r.Nanos) - slices.Min(r.Nanos)) / nanos
+		ratio, allOrNothing := "", ""
 		if fastest > 0 {
-			ratio, whole = fmt.Sprintf("%.2f", nanos/fastest), "no"
-			if l.Row.Whole {
-				whole = "yes"
+			ratio, allOrNothing = fmt.Sprintf("%.2f", nanos/fastest), "no"
+			if r.Benchmark.AllOrNothing {
+				allOrNothing = "yes"
 			}
 		}
-		fmt.Fprintf(w, format, "  "+l.Row.Name, nanos, spread, l.Allocs, l.Bytes, ratio, whole)
+		fmt.Fprintf(w, format, "  "+r.Benchmark.Name, nanos, spread, r.Allocs, r.Bytes, ratio, allOrNothing)
 	}
 }

@@ -4,11 +4,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/zeroae/zael/bench/internal/rows"
+	"github.com/zeroae/zael/bench/internal/suite"
 	"github.com/zeroae/zael/bench/internal/table"
 )
 
-func TestPick(t *testing.T) {
+func TestStatistics(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		nanos        []float64
@@ -29,14 +29,14 @@ func TestPick(t *testing.T) {
 
 func TestWrite(t *testing.T) {
 	t.Parallel()
-	lines := []table.Line{
-		{Row: rows.Row{Name: "zael", Whole: true}, Nanos: []float64{50, 60, 40}, Allocs: 1, Bytes: 16},
-		{Row: rows.Row{Name: "slow", Peer: true, Whole: true}, Nanos: []float64{300, 10, 300}},
-		{Row: rows.Row{Name: "fast", Peer: true}, Nanos: []float64{100, 100, 90}},
+	rows := []table.Row{
+		{Benchmark: suite.Benchmark{Name: "zael", AllOrNothing: true}, Nanos: []float64{50, 60, 40}, Allocs: 1, Bytes: 16},
+		{Benchmark: suite.Benchmark{Name: "slow", Peer: true, AllOrNothing: true}, Nanos: []float64{300, 10, 300}},
+		{Benchmark: suite.Benchmark{Name: "fast", Peer: true}, Nanos: []float64{100, 100, 90}},
 	}
 	for _, c := range []struct {
-		pick table.Pick
-		want [][]string
+		statistic table.Statistic
+		want      [][]string
 	}{
 		{table.Median, [][]string{
 			{"zael", "50.0", "40%", "1", "16", "0.50", "yes"},
@@ -50,7 +50,7 @@ func TestWrite(t *testing.T) {
 		}},
 	} {
 		var b strings.Builder
-		table.Write(&b, "limits=1", lines, c.pick)
+		table.Write(&b, "limits=1", rows, c.statistic)
 		got := strings.Split(strings.TrimSpace(b.String()), "\n")
 		if len(got) != 4 || got[0] != "limits=1" {
 			t.Fatalf("got %d lines, the first %q, want 4 with the group's name", len(got), got[0])
@@ -63,11 +63,11 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// Without a peer there is no ratio, and nothing that could be all or nothing.
+// TestWriteWithoutPeers checks that a group without peers has no ratios.
 func TestWriteWithoutPeers(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
-	table.Write(&b, "floor", []table.Line{{Row: rows.Row{Name: "time.Now"}, Nanos: []float64{40}}}, table.Median)
+	table.Write(&b, "floor", []table.Row{{Benchmark: suite.Benchmark{Name: "time.Now"}, Nanos: []float64{40}}}, table.Median)
 	want := "floor\n  time.Now 40.0 0% 0 0"
 	if got := strings.Join(strings.Fields(b.String()), " "); got != strings.Join(strings.Fields(want), " ") {
 		t.Errorf("got %q, want %q", got, want)

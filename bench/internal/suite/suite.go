@@ -1,5 +1,5 @@
-// Package rows has the rows of the benchmark table.
-package rows
+// Package suite has the benchmarks of the table.
+package suite
 
 import (
 	"fmt"
@@ -12,22 +12,22 @@ import (
 	"github.com/zeroae/zael/bench/internal/peers"
 )
 
-// A Group is rows that can be compared with one another.
+// A Group has benchmarks that can be compared with one another.
 type Group struct {
-	Name string // as in "limits=1/keys=uniform/parallel"
-	Rows []Row
+	Name       string // such as limits=1/keys=uniform/parallel
+	Benchmarks []Benchmark
 }
 
-// A Row is one benchmark.
-type Row struct {
-	Name  string
-	Peer  bool // counts when the fastest peer is looked for
-	Whole bool // see peers.Way
-	Run   func(*testing.B)
+// A Benchmark is a row of the table.
+type Benchmark struct {
+	Name         string
+	Peer         bool // may be the fastest peer
+	AllOrNothing bool // see peers.Contender
+	Run          func(*testing.B)
 }
 
-// The limits of requests that are admitted: 1 request and 500 tokens are taken,
-// from bursts that nothing here exhausts.
+// admitting returns limits that no benchmark exhausts. A request takes 1 token from the
+// first and 500 from the second.
 func admitting(n int) []peers.Limit {
 	return []peers.Limit{
 		{Name: "rpm", Every: 100 * time.Microsecond, Burst: 1e12, Amount: 1},
@@ -35,8 +35,7 @@ func admitting(n int) []peers.Limit {
 	}[:n]
 }
 
-// The limits of requests that are refused: by the last of them, which has
-// enough for one.
+// refusing returns limits of which the last has tokens for one request only.
 func refusing(n int) []peers.Limit {
 	limits := admitting(n)
 	last := &limits[n-1]
@@ -44,7 +43,7 @@ func refusing(n int) []peers.Limit {
 	return limits
 }
 
-// All are all groups, in the order of the table.
+// All returns all groups, in the order of the table.
 func All(loads *load.Loads) []Group {
 	groups := []Group{floor(loads)}
 	last := new(latest)
@@ -65,10 +64,10 @@ func All(loads *load.Loads) []Group {
 	return groups
 }
 
-// floor is what the others stand on: a reading of the clock, and the loop with a
-// limiter that does nothing.
+// floor returns what every other benchmark includes: reading the clock, and the loop with
+// a limiter that does nothing.
 func floor(loads *load.Loads) Group {
-	return Group{Name: "floor", Rows: []Row{
+	return Group{Name: "floor", Benchmarks: []Benchmark{
 		{Name: "time.Now", Run: func(b *testing.B) {
 			b.Helper()
 			var now time.Time
@@ -76,21 +75,21 @@ func floor(loads *load.Loads) Group {
 				now = time.Now()
 			}
 			if now.IsZero() {
-				b.Fatal("there is no time")
+				b.Fatal("the clock is at zero")
 			}
 		}},
 		{Name: "the loop alone", Run: func(b *testing.B) {
 			b.Helper()
-			serial(b, everything{}, loads.Get(load.Uniform), true)
+			serial(b, admitAll{}, loads.Get(load.Uniform), true)
 		}},
 	}}
 }
 
-type everything struct{}
+type admitAll struct{}
 
-func (everything) Allow(string) bool { return true }
+func (admitAll) Allow(string) bool { return true }
 
-// A setting is what the rows of a group have in common.
+// A setting has what the benchmarks of a group have in common.
 type setting struct {
 	loads    *load.Loads
 	latest   *latest
@@ -113,21 +112,21 @@ func (s *setting) name() string {
 
 func group(s *setting) Group {
 	g := Group{Name: s.name()}
-	for _, w := range peers.Ways() {
-		if w.Limits == len(s.limits) && (!s.refused || !w.Lease) {
-			g.Rows = append(g.Rows, Row{
-				Name: w.Name, Peer: !w.Zael, Whole: w.Whole,
-				Run: func(b *testing.B) { b.Helper(); s.run(b, &w) },
+	for _, c := range peers.Contenders() {
+		if c.Limits == len(s.limits) && (!s.refused || !c.Lease) {
+			g.Benchmarks = append(g.Benchmarks, Benchmark{
+				Name: c.Name, Peer: !c.Zael, AllOrNothing: c.AllOrNothing,
+				Run: func(b *testing.B) { b.Helper(); s.run(b, &c) },
 			})
 		}
 	}
 	return g
 }
 
-// run measures one way.
-func (s *setting) run(b *testing.B, w *peers.Way) {
+// run measures a contender.
+func (s *setting) run(b *testing.B, c *peers.Contender) {
 	b.Helper()
-	l := s.limiter(b, w)
+	l := s.limiter(b, c)
 	b.ReportAllocs()
 	if s.parallel {
 		parallel(b, l, s.loads.Get(s.pattern), !s.refused)
@@ -136,16 +135,16 @@ func (s *setting) run(b *testing.B, w *peers.Way) {
 	}
 }
 
-// limiter is the latest one if it was made for w: a parallel benchmark is called
-// again and again until it takes long enough. Otherwise it is a new one that has
-// seen all keys; or only one of them if one request is all that is asked for.
-func (s *setting) limiter(b *testing.B, w *peers.Way) peers.Limiter {
+// limiter returns the latest limiter if it is of the same contender, since a parallel
+// benchmark is called repeatedly until it takes long enough. Otherwise it returns a new
+// one that has seen all keys, or one key if the benchmark makes one request only.
+func (s *setting) limiter(b *testing.B, c *peers.Contender) peers.Limiter {
 	b.Helper()
-	if s.latest.way == w {
+	if s.latest.contender == c {
 		return s.latest.limiter
 	}
 	s.latest.drop()
-	l, err := w.New(s.limits)
+	l, err := c.New(s.limits)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -153,7 +152,7 @@ func (s *setting) limiter(b *testing.B, w *peers.Way) peers.Limiter {
 	if s.parallel && b.N == 1 {
 		keys = 1
 	} else {
-		*s.latest = latest{w, l}
+		*s.latest = latest{c, l}
 	}
 	for i := range keys {
 		if key := load.Key(i); !l.Allow(key) {
@@ -163,10 +162,10 @@ func (s *setting) limiter(b *testing.B, w *peers.Way) peers.Limiter {
 	return l
 }
 
-// latest is the limiter that was measured last.
+// latest has the limiter that was measured last.
 type latest struct {
-	way     *peers.Way
-	limiter peers.Limiter
+	contender *peers.Contender
+	limiter   peers.Limiter
 }
 
 func (l *latest) drop() {
@@ -192,7 +191,7 @@ func parallel(b *testing.B, l peers.Limiter, keys *load.Load, want bool) {
 	var workers atomic.Int64
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
-		// Each begins elsewhere, far from the others.
+		// Each goroutine begins at another place, far from the others.
 		i := int(workers.Add(1)) * 104_729
 		for pb.Next() {
 			if l.Allow(keys.At(i)) != want {

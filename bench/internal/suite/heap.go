@@ -1,4 +1,4 @@
-package rows
+package suite
 
 import (
 	"errors"
@@ -10,29 +10,29 @@ import (
 	"github.com/zeroae/zael/bench/internal/peers"
 )
 
-// Heap is how many bytes of heap an entity takes in one way to limit, its key
-// included, when n of them have asked for something that has not refilled.
-func Heap(w *peers.Way, n int) (float64, error) {
+// Heap returns the bytes of heap for each of n entities that are in use, their keys
+// included.
+func Heap(c *peers.Contender, n int) (float64, error) {
 	limits := []peers.Limit{
 		{Name: "rpd", Every: time.Minute, Burst: 10_000, Amount: 1},
 		{Name: "tpd", Every: time.Minute, Burst: 1_000_000, Amount: 500},
-	}[:w.Limits]
+	}[:c.Limits]
 	before := heapAlloc()
-	l, err := w.New(limits)
+	l, err := c.New(limits)
 	if err != nil {
 		return 0, err
 	}
 	for i := range n {
 		if key := load.Key(i); !l.Allow(key) {
-			return 0, fmt.Errorf("%s: the first request of %s was refused", w.Name, key)
+			return 0, fmt.Errorf("%s: the first request of %s was refused", c.Name, key)
 		}
 	}
 	after := heapAlloc()
 	if z, ok := l.(interface{ Len() int }); ok && z.Len() != n {
-		return 0, errors.New("zael forgot a bucket that is in use")
+		return 0, errors.New("zael forgot a bucket in use")
 	}
-	if c, ok := l.(interface{ Close() }); ok {
-		c.Close()
+	if closer, ok := l.(interface{ Close() }); ok {
+		closer.Close()
 	}
 	runtime.KeepAlive(l)
 	return (float64(after) - float64(before)) / float64(n), nil
@@ -40,7 +40,7 @@ func Heap(w *peers.Way, n int) (float64, error) {
 
 func heapAlloc() uint64 {
 	runtime.GC()
-	runtime.GC() // frees what the first one found only finalizers and pools to hold
+	runtime.GC() // frees what finalizers and pools held at the first
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc

@@ -1,21 +1,21 @@
-package rows_test
+package suite_test
 
 import (
 	"testing"
 
 	"github.com/zeroae/zael/bench/internal/peers"
-	"github.com/zeroae/zael/bench/internal/rows"
+	"github.com/zeroae/zael/bench/internal/suite"
 )
 
-// An entity has at least its key's text, and zael promises 300 bytes.
+// TestHeap checks that an entity takes more than its key, and 300 bytes at most in zael.
 //
-//nolint:paralleltest // what other tests allocate meanwhile would count
+//nolint:paralleltest // allocations of other tests would count
 func TestHeap(t *testing.T) {
-	for _, w := range peers.Ways() {
+	for _, w := range peers.Contenders() {
 		if w.Limits != 2 {
 			continue
 		}
-		got, err := rows.Heap(&w, 10_000)
+		got, err := suite.Heap(&w, 10_000)
 		if err != nil {
 			t.Error(err)
 			continue
