@@ -206,3 +206,7 @@ func parsePeriod(s string) (time.Duration, error) {
 	}
 	return 0, errors.New("period " + strconv.Quote(s) + " is not s, min, h or d, nor a number of one")
 }
+
+func limitOf(name string, d bucket.Definition) Limit {
+	return Limit{Name: name, Capacity: d.Capacity, Burst: d.Burst, RefillAmount: d.Amount, RefillPeriod: d.Period}
+}

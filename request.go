@@ -1,11 +1,14 @@
 package zael
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/zeroae/zael/bucket"
 )
 
 // Amounts are tokens by limit name.
@@ -78,6 +81,85 @@ type Request struct {
 	MaxWait time.Duration
 
 	FailureMode FailureMode // zero: Config.FailureMode
+}
+
+// check finds what is wrong with a request whatever is stored.
+func (req *Request) check() error {
+	if err := checkEntity("Request.Entity", req.Entity); err != nil {
+		return err
+	}
+	if err := checkResource("Request.Resource", req.Resource); err != nil {
+		return err
+	}
+	if req.MaxWait < 0 {
+		return invalid("Request.MaxWait", req.MaxWait, "is negative: use 0 not to wait")
+	}
+	if req.FailureMode > FailOpen {
+		return invalid("Request.FailureMode", uint8(req.FailureMode), "is neither FailClosed nor FailOpen: use one of them, or 0 for the Limiter's")
+	}
+	if err := checkLimits("Request.Limits", req.Limits); err != nil {
+		return err
+	}
+	if err := checkLimits("Request.ParentLimits", req.ParentLimits); err != nil {
+		return err
+	}
+	for name, amount := range req.Consume {
+		if err := checkAmount("Request.Consume", name, amount, 0); err != nil {
+			return err
+		}
+		known := req.UseStoredLimits || hasLimit(req.Limits, name) || req.Cascade && hasLimit(req.ParentLimits, name)
+		if !known && len(req.Limits) > 0 {
+			return invalid("Request.Consume", name, "is not the name of a limit of the call")
+		}
+	}
+	if len(req.Limits) == 0 && !req.UseStoredLimits {
+		return noLimits(req.Entity, req.Resource)
+	}
+	return nil
+}
+
+func hasLimit(limits []Limit, name string) bool {
+	return slices.ContainsFunc(limits, func(l Limit) bool { return l.Name == name })
+}
+
+// maxLimits is how many limits a bucket may have in one call.
+const maxLimits = 100
+
+// checkLimits validates limits that are not, or not yet, charged.
+func checkLimits(field string, limits []Limit) error {
+	if len(limits) > maxLimits {
+		return tooMany(field, len(limits))
+	}
+	for i := range limits {
+		if err := limits[i].Validate(); err != nil {
+			return err
+		}
+		for j := range i {
+			if limits[j].Name == limits[i].Name {
+				return twice(field, limits[i].Name)
+			}
+		}
+	}
+	return nil
+}
+
+func tooMany(field string, n int) error {
+	return invalid(field, n, fmt.Sprintf("limits are more than %d", maxLimits))
+}
+
+func twice(field, name string) error { return invalid(field, name, "is there twice") }
+
+// checkAmount returns a *ValidationError unless amount is in least to
+// bucket.MaxAmount.
+func checkAmount(field, name string, amount, least int64) error {
+	if amount < least || amount > bucket.MaxAmount {
+		return invalid(field+" "+name, amount, fmt.Sprintf("is not in %d to %d tokens", least, bucket.MaxAmount))
+	}
+	return nil
+}
+
+func noLimits(entity, resource string) error {
+	return fmt.Errorf("%w for %s on %s: name them in the call, or store some with SetLimits", ErrNoLimits, entity, resource)
 }
 
 // A Query asks about a bucket. Its fields are as in Request.
