@@ -7,17 +7,46 @@ import (
 	"time"
 )
 
-// Allow takes what req asks for, for good, or says why not. It never waits:
-// MaxWait has no meaning here. Errors are as in Reserve. When req is admitted
-// and the store answers from memory, Allow allocates nothing.
+// Allow takes what req asks for, for good, or says why not: a refusal is an
+// *ExceededError, so that a result that is dropped lets nobody in unseen. It never
+// waits: MaxWait has no meaning here. Errors are as in Reserve. When req is
+// admitted and the store answers from memory, Allow allocates nothing; a refusal
+// is one allocation.
 func (l *Limiter) Allow(ctx context.Context, req Request) error {
-	c := l.calls.Get().(*call) //nolint:forcetypeassert // the pool holds nothing else
-	defer l.done(c)
-	_, err := l.take(ctx, &req, 0, c)
+	if d, ok := l.quick(ctx, &req); ok {
+		return d.Err()
+	}
+	a := l.attempt()
+	defer l.done(a)
+	_, err := l.take(ctx, &req, 0, a)
 	if err != nil && l.admitsUnavailable(req.FailureMode, err) {
 		return nil
 	}
 	return err
+}
+
+// Decide is Allow with a refusal as a value, for programs that ask what is left:
+// admitted or not, the decision says how each limit stands. Callers must look at
+// Decision.Admitted. Errors are as in Reserve, but for those of refusals. A
+// decision with up to four limits allocates nothing when the store answers from
+// memory.
+func (l *Limiter) Decide(ctx context.Context, req Request) (Decision, error) {
+	if d, ok := l.quick(ctx, &req); ok {
+		return d, nil
+	}
+	a := l.attempt()
+	defer l.done(a)
+	at, err := l.take(ctx, &req, 0, a)
+	if err == nil {
+		return a.decision(at, false, 0)
+	}
+	if exceeded, ok := errors.AsType[*ExceededError](err); ok {
+		return exceeded.decision, nil
+	}
+	if l.admitsUnavailable(req.FailureMode, err) {
+		return Decision{Admitted: true, Degraded: true}, nil
+	}
+	return Decision{}, err
 }
 
 // Reserve takes what req asks for, from all its limits or from none, and
@@ -35,22 +64,26 @@ func (l *Limiter) Reserve(ctx context.Context, req Request) (*Lease, error) {
 	if deadline, ok := ctx.Deadline(); ok && maxWait > 0 {
 		maxWait = min(maxWait, max(0, time.Until(deadline)))
 	}
-	c := l.calls.Get().(*call) //nolint:forcetypeassert // the pool holds nothing else
-	defer l.done(c)
-	at, err := l.take(ctx, &req, maxWait, c)
+	a := l.attempt()
+	defer l.done(a)
+	at, err := l.take(ctx, &req, maxWait, a)
 	if err != nil {
 		if l.admitsUnavailable(req.FailureMode, err) {
 			return l.degradedLease(&req), nil
 		}
 		return nil, err
 	}
-	return l.newLease(&req, c, at), nil
+	return l.newLease(&req, a, at), nil
 }
 
-// done ends a call for the next one, even if the store panics.
-func (l *Limiter) done(c *call) {
-	c.end()
-	l.calls.Put(c)
+func (l *Limiter) attempt() *attempt {
+	return l.attempts.Get().(*attempt) //nolint:forcetypeassert // the pool holds nothing else
+}
+
+// done ends an attempt for the next one, even if the store panics.
+func (l *Limiter) done(a *attempt) {
+	a.end()
+	l.attempts.Put(a)
 }
 
 // Acquire is Reserve, and then sleeps until the tokens are there. If ctx ends
@@ -71,10 +104,11 @@ func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
 	}
 }
 
-// Do acquires, calls f and commits the lease. If f returns an error or panics,
-// everything is given back, and the error is returned as it is. If f worked and
-// the commit fails the error is a *CommitError. f may settle the lease, or end
-// it itself.
+// Do acquires, calls f and commits the lease. What f has recorded (Lease.Settle,
+// Adjust, Release, Consume) stands, also if f then returns an error or panics: it
+// is the truth. If f fails and has recorded nothing, everything is given back.
+// The error of f is returned as it is; if f worked and the commit fails the error
+// is a *CommitError. f may end the lease itself.
 func (l *Limiter) Do(ctx context.Context, req Request, f func(context.Context, *Lease) error) error {
 	if f == nil {
 		return invalid("f", nil, "is nil: pass the function to call, or use Allow")
@@ -83,8 +117,11 @@ func (l *Limiter) Do(ctx context.Context, req Request, f func(context.Context, *
 	if err != nil {
 		return err
 	}
-	defer lease.Rollback(ctx)
+	defer func() { _ = lease.fail(ctx) }() // after a panic
 	if err := f(ctx, lease); err != nil {
+		if failed := lease.fail(ctx); failed != nil {
+			return errors.Join(err, &CommitError{failed})
+		}
 		return err
 	}
 	if err := lease.Commit(ctx); err != nil && !errors.Is(err, ErrLeaseClosed) {

@@ -59,15 +59,15 @@ func TestSeveralLimitsAllOrNone(t *testing.T) {
 	for range 5 {
 		e := r.refused(req)
 		want := []zael.Status{
-			{Entity: "key-1", Resource: "gpt-4", Limit: req.Limits[0], Available: 9, Requested: 1},
-			{Entity: "key-1", Resource: "gpt-4", Limit: req.Limits[1], Available: 50, Requested: 50},
+			{Entity: "key-1", Resource: "gpt-4", Limit: req.Limits[0], Available: 9, Requested: 1, FullAfter: 6 * time.Second},
+			{Entity: "key-1", Resource: "gpt-4", Limit: req.Limits[1], Available: 50, Requested: 50, FullAfter: 30 * time.Second},
 			{
 				Entity: "key-1", Resource: "gpt-4", Limit: hourly, Available: 20, Requested: 50,
-				Exceeded: true, RetryAfter: 30 * time.Minute,
+				Exceeded: true, RetryAfter: 30 * time.Minute, FullAfter: 50 * time.Minute,
 			},
 		}
-		if !slices.Equal(e.Statuses, want) {
-			t.Fatalf("statuses: got %+v, want %+v", e.Statuses, want)
+		if !slices.Equal(e.Statuses(), want) {
+			t.Fatalf("statuses: got %+v, want %+v", e.Statuses(), want)
 		}
 		if v := e.Violations(); len(v) != 1 || v[0] != want[2] || e.Primary() != want[2] {
 			t.Errorf("violations: got %v, want that of tph", v)
@@ -113,8 +113,11 @@ func TestWaitBeyondRange(t *testing.T) {
 	}
 	refused := r.refused(req)
 	const want = "zael: rate limit exceeded: rpd of key-1 on gpt-4: 1 requested, -999999999999999 available, retry after more than 292 years"
-	if got := refused.Error(); got != want || refused.RetryAfterHeader() != "" {
-		t.Errorf("got  %s, header %q\nwant %s, no header", got, refused.RetryAfterHeader(), want)
+	if got := refused.Error(); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if header, ok := refused.RetryAfterHeader(); ok {
+		t.Errorf("got a header %q, want none", header)
 	}
 }
 
@@ -128,11 +131,11 @@ func TestTimeUntilAvailable(t *testing.T) {
 		need zael.Amounts
 		want time.Duration
 	}{
-		{nil, 0},
+		{nil, time.Second}, // 1 of each
 		{zael.Amounts{"rpm": 0}, 0},
-		{zael.Amounts{"tpm": 100}, 0},
+		{zael.Amounts{"rpm": 0, "tpm": 100}, 0},
 		{zael.Amounts{"rpm": 1}, time.Second},
-		{zael.Amounts{"tpm": 101}, 100 * time.Millisecond},
+		{zael.Amounts{"rpm": 0, "tpm": 101}, 100 * time.Millisecond},
 		{zael.Amounts{"rpm": 5, "tpm": 600}, 50 * time.Second}, // the longer of both
 		{zael.Amounts{"rpm": 60, "tpm": 101}, time.Minute},
 	} {
@@ -146,15 +149,17 @@ func TestTimeUntilAvailable(t *testing.T) {
 			other := setup(t)
 			other.allow(ask(zael.Amounts{"rpm": 60, "tpm": 500}, limits...))
 			other.clock.set(wait - 1)
-			other.refuses(ask(c.need, limits...))
+			req := ask(nil, limits...)
+			req.Consume = c.need
+			other.refuses(req)
 			other.clock.set(wait)
-			other.allow(ask(c.need, limits...))
+			other.allow(req)
 		}
 	}
 	r.left(ask(nil, limits...), zael.Amounts{"rpm": 0, "tpm": 100})
 }
 
-// A limit asked for 0, or not named in Consume, refuses while it is in debt.
+// A limit asked for 0 refuses while it is in debt.
 func TestAskedZeroInDebt(t *testing.T) {
 	t.Parallel()
 	r := setup(t)
@@ -162,7 +167,7 @@ func TestAskedZeroInDebt(t *testing.T) {
 	lease := r.lease(ask(zael.Amounts{"tpm": 1}, limits...))
 	r.ok(lease.Settle(zael.Amounts{"tpm": 70}))
 	r.ok(lease.Commit(r.ctx))
-	for _, consume := range []zael.Amounts{nil, {}, {"rpm": 0}, {"tpm": 0}, {"rpm": 1}} {
+	for _, consume := range []zael.Amounts{{"rpm": 0, "tpm": 0}, {"tpm": 0}, {"rpm": 1, "tpm": 0}} {
 		e := r.refused(ask(consume, limits...))
 		if v := e.Violations(); len(v) != 1 || v[0].Limit.Name != "tpm" || v[0].Available != -10 || v[0].RetryAfter != 10*time.Second {
 			t.Errorf("%v: got %v, want a debt of 10 of tpm, for 10 s", consume, v)
@@ -292,7 +297,9 @@ func TestCallsOfDifferentShapesInARow(t *testing.T) {
 		a, b := zael.PerDay("a", int64(10+i)), zael.PerDay("b", int64(20+i))
 		take := func(consume zael.Amounts, limits ...zael.Limit) {
 			t.Helper()
-			r.allow(zael.Request{Entity: entity, Resource: "r", Limits: limits, Consume: consume})
+			req := ask(consume, limits...)
+			req.Entity, req.Resource = entity, "r"
+			r.allow(req)
 		}
 		take(zael.Amounts{"a": 1}, a)
 		take(zael.Amounts{"b": 2}, b)

@@ -60,13 +60,13 @@ func (l *Limiter) look(ctx context.Context, q Query, amounts Amounts, show func(
 		return err
 	}
 	req := Request{
-		Entity: q.Entity, Resource: q.Resource, Limits: q.Limits, ParentLimits: q.ParentLimits,
+		Entity: q.Entity, Policy: q.Policy, Resource: q.Resource, Limits: q.Limits, ParentLimits: q.ParentLimits,
 		Consume: amounts, Cascade: q.Cascade, UseStoredLimits: q.UseStoredLimits,
 	}
-	c := new(call)
+	c := new(attempt)
 	defer c.end()
 	now := l.now()
-	if err := l.prepare(ctx, &req, now, l.ttl, c); err != nil {
+	if err := l.prepare(ctx, &req, age{now, l.ttl}, c); err != nil {
 		return ofQuery(err)
 	}
 	l.countUnknown(c)
@@ -76,7 +76,7 @@ func (l *Limiter) look(ctx context.Context, q Query, amounts Amounts, show func(
 	}
 	var at time.Time
 	var buckets []Bucket
-	err := l.ask(ctx, &c.op, keys[0], func(ctx context.Context) error {
+	err := l.ask(ctx, &c.budget, keys[0], func(ctx context.Context) error {
 		var err error
 		at, buckets, err = l.store.Buckets(ctx, now, keys)
 		return err

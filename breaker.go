@@ -49,34 +49,34 @@ func newBreaker(opened func()) *gobreaker.CircuitBreaker[struct{}] {
 	})
 }
 
-// An op is what one operation may spend on its store: Config.Timeout from the
+// A budget is what one operation may spend on its store: Config.Timeout from the
 // first call on. Its owner calls end.
-type op struct {
+type budget struct {
 	ctx    context.Context // of the operation; nil before its first call
 	cancel context.CancelFunc
 	start  time.Time
 }
 
-func (o *op) begin(ctx context.Context, timeout time.Duration) context.Context {
-	if o.ctx == nil {
-		o.start = time.Now()
-		o.ctx, o.cancel = context.WithTimeout(ctx, timeout)
+func (b *budget) begin(ctx context.Context, timeout time.Duration) context.Context {
+	if b.ctx == nil {
+		b.start = time.Now()
+		b.ctx, b.cancel = context.WithTimeout(ctx, timeout)
 	}
-	return o.ctx
+	return b.ctx
 }
 
-func (o *op) end() {
-	if o.cancel != nil {
-		o.cancel()
+func (b *budget) end() {
+	if b.cancel != nil {
+		b.cancel()
 	}
-	*o = op{}
+	*b = budget{}
 }
 
 // ask makes one call of the store, within the operation's deadline and unless
 // the breaker is open. Of the errors those that mean an unavailable store come
 // back as *UnavailableError, and the caller's own cancellation as it is.
-func (l *Limiter) ask(ctx context.Context, o *op, key Key, f func(context.Context) error) error {
-	opCtx := o.begin(ctx, l.timeout)
+func (l *Limiter) ask(ctx context.Context, b *budget, key Key, f func(context.Context) error) error {
+	opCtx := b.begin(ctx, l.timeout)
 	_, err := l.breaker.Execute(func() (struct{}, error) {
 		callCtx := opCtx
 		if l.breaker.State() == gobreaker.StateHalfOpen {
@@ -85,7 +85,7 @@ func (l *Limiter) ask(ctx context.Context, o *op, key Key, f func(context.Contex
 			callCtx, cancel = context.WithTimeout(opCtx, l.timeout/2)
 			defer cancel()
 		}
-		return struct{}{}, l.judge(ctx, o, key, f(callCtx))
+		return struct{}{}, l.judge(ctx, b, key, f(callCtx))
 	})
 	switch e := err.(type) { //nolint:errorlint // as judge made it
 	case nil:
@@ -106,7 +106,7 @@ func (l *Limiter) ask(ctx context.Context, o *op, key Key, f func(context.Contex
 }
 
 // judge sorts what a store said.
-func (l *Limiter) judge(ctx context.Context, o *op, key Key, err error) error {
+func (l *Limiter) judge(ctx context.Context, b *budget, key Key, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -117,7 +117,7 @@ func (l *Limiter) judge(ctx context.Context, o *op, key Key, err error) error {
 		}
 		return err
 	}
-	if ctx.Err() != nil && (!late || time.Since(o.start) < l.timeout/10) {
+	if ctx.Err() != nil && (!late || time.Since(b.start) < l.timeout/10) {
 		// It is the caller's deadline that passed, before the store had its
 		// chance; or the caller left and the store took that for a failure.
 		if late {

@@ -139,7 +139,7 @@ func TestReaderWhoLeaves(t *testing.T) {
 		})
 		synctest.Wait()
 		wg.Go(func() {
-			if err := l.Allow(t.Context(), askStored(nil)); err != nil {
+			if err := l.Allow(t.Context(), askStored(zael.Amounts{"rpd": 0})); err != nil {
 				t.Errorf("the next one: got %v, want it admitted", err)
 			}
 		})
@@ -170,7 +170,7 @@ func TestReadingUnderWayDuringAChange(t *testing.T) {
 		open := gate(f)
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if err := l.Allow(t.Context(), askStored(nil)); err != nil {
+			if err := l.Allow(t.Context(), askStored(zael.Amounts{"rpd": 0})); err != nil {
 				t.Errorf("got %v, want it admitted", err)
 			}
 		})

@@ -70,7 +70,7 @@ func TestParentLimits(t *testing.T) {
 		{"nil: those of the entity", nil, zael.Amounts{"rpm": 6, "tpm": 70}},
 		{"empty: none", []zael.Limit{}, zael.Amounts{"rpm": 10, "tpm": 100}},
 		{"of its own", []zael.Limit{zael.PerMinute("tpm", 1000)}, zael.Amounts{"tpm": 970}},
-		{"another name", []zael.Limit{zael.PerMinute("tph", 1000)}, zael.Amounts{"tph": 1000}},
+		{"another name, which takes 1", []zael.Limit{zael.PerMinute("tph", 1000)}, zael.Amounts{"tph": 999}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -134,7 +134,7 @@ func TestParentRefuses(t *testing.T) {
 	r := setup(t)
 	child, parent := family(r, false)
 	for _, n := range []int64{4, 4} {
-		parent.Consume = zael.Amounts{"rpm": n}
+		parent.Consume = zael.Amounts{"rpm": n, "tpm": 0}
 		r.allow(parent)
 	}
 	child.Cascade = true
@@ -145,10 +145,10 @@ func TestParentRefuses(t *testing.T) {
 			{Entity: "key-1", Resource: "gpt-4", Limit: child.Limits[0], Available: 10, Requested: 4},
 			{Entity: "key-1", Resource: "gpt-4", Limit: child.Limits[1], Available: 100, Requested: 30},
 			{Entity: "org", Resource: "gpt-4", Limit: child.ParentLimits[0], Available: 100, Requested: 30},
-			{Entity: "org", Resource: "gpt-4", Limit: child.ParentLimits[1], Available: 2, Requested: 4, Exceeded: true, RetryAfter: 12 * time.Second},
+			{Entity: "org", Resource: "gpt-4", Limit: child.ParentLimits[1], Available: 2, Requested: 4, Exceeded: true, RetryAfter: 12 * time.Second, FullAfter: 48 * time.Second},
 		}
-		if fmt.Sprint(e.Statuses) != fmt.Sprint(want) {
-			t.Fatalf("statuses: got %+v\nwant %+v", e.Statuses, want)
+		if fmt.Sprint(e.Statuses()) != fmt.Sprint(want) {
+			t.Fatalf("statuses: got %+v\nwant %+v", e.Statuses(), want)
 		}
 	}
 	r.left(on("key-1", child), zael.Amounts{"rpm": 10, "tpm": 100})
@@ -251,8 +251,8 @@ func TestStoredLimitsOfBoth(t *testing.T) {
 	if v := e.Violations(); len(v) != 2 || v[0].Entity != "org" || v[1].Entity != "org" {
 		t.Errorf("violations: got %v, want both limits of org", v)
 	}
-	if len(e.Statuses) != 3 || e.Statuses[0].Entity != "key-1" || e.Statuses[0].Available != 35 {
-		t.Errorf("statuses: got %+v, want rpm of key-1 with 35, then those of org", e.Statuses)
+	if len(e.Statuses()) != 3 || e.Statuses()[0].Entity != "key-1" || e.Statuses()[0].Available != 35 {
+		t.Errorf("statuses: got %+v, want rpm of key-1 with 35, then those of org", e.Statuses())
 	}
 	if got := r.l.Stats().UnknownNames; got != 0 {
 		t.Errorf("UnknownNames: got %d, want 0, as org has a limit tpm", got)

@@ -28,8 +28,12 @@ func inUse(t *testing.T, scope zael.Scope, taken zael.Amounts, limits ...zael.Li
 	return r, other
 }
 
-// lastResort is a request under stored limits, or else under a limit of 70.
+// lastResort returns a request under stored limits, or else under a limit of 70;
+// with nil it takes nothing.
 func lastResort(consume zael.Amounts) zael.Request {
+	if consume == nil {
+		consume = zael.Amounts{"rpd": 0, "tpd": 0}
+	}
 	req := askStored(consume)
 	req.Limits = []zael.Limit{zael.PerDay("rpd", 70)}
 	return req
@@ -427,7 +431,7 @@ func TestLimitsOfDeletedEntityGo(t *testing.T) {
 				if !ok {
 					t.Fatalf("%s, limiter %d: got %v, want a refusal", name, i, err)
 				}
-				if got := e.Statuses[0].Limit; round > 0 && got != want {
+				if got := e.Statuses()[0].Limit; round > 0 && got != want {
 					t.Errorf("%s, round %d, limiter %d: bound by %v, want %v", name, round, i, got, want)
 				}
 			}

@@ -179,6 +179,9 @@ func TestConcurrentRollbacks(t *testing.T) {
 				if err := lease.Consume(ctx, zael.Amounts{"rpd": 1}); err != nil && !errors.Is(err, zael.ErrExceeded) {
 					return err
 				}
+				if err := lease.Rollback(ctx); err != nil {
+					return err
+				}
 				return failed
 			})
 			if errors.Is(err, failed) {

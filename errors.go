@@ -3,6 +3,7 @@ package zael
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,36 +60,33 @@ func (e *ValidationError) Error() string {
 	return fmt.Sprintf("zael: %s %v %s", e.Field, e.Value, e.Reason)
 }
 
-// A Status is how one limit stood towards a request.
-type Status struct {
-	Entity, Resource string
-	Limit            Limit
-	Available        int64         // whole tokens; below 0 is debt
-	Requested        int64         // tokens
-	Exceeded         bool          // this limit refused
-	RetryAfter       time.Duration // until the requested tokens fit, if nobody else takes any: 0 if they do, Never if they are above the burst or it takes 292 years
-}
-
 // An ExceededError says which limits refused a request. Nothing was taken.
 type ExceededError struct {
-	Statuses []Status // of every limit asked: of the entity, then of the parent, each in the order of its limits
+	decision Decision
 }
 
-// Violations are the statuses that refused, in order.
+// NewExceededError returns a refusal with statuses of one's own, for tests of
+// programs that handle it and for clients of a limiter in another process.
+func NewExceededError(statuses ...Status) *ExceededError {
+	return &ExceededError{Decision{given: slices.Clone(statuses)}}
+}
+
+// Decision returns the refusal as a value.
+func (e *ExceededError) Decision() Decision { return e.decision.clone() }
+
+// Statuses returns how every limit asked stood: of the entity, then of the
+// parent, each in the order of its limits.
+func (e *ExceededError) Statuses() []Status { return slices.Collect(e.decision.All()) }
+
+// Violations returns the statuses that refused, in order.
 func (e *ExceededError) Violations() []Status {
-	var v []Status
-	for _, s := range e.Statuses {
-		if s.Exceeded {
-			v = append(v, s)
-		}
-	}
-	return v
+	return slices.DeleteFunc(e.Statuses(), func(s Status) bool { return !s.Exceeded })
 }
 
-// Primary is the violation with the longest wait, the first of equals.
+// Primary returns the violation with the longest wait, the first of equals.
 func (e *ExceededError) Primary() Status {
 	var p Status
-	for _, s := range e.Statuses {
+	for s := range e.decision.All() {
 		if s.Exceeded && (!p.Exceeded || s.RetryAfter > p.RetryAfter) {
 			p = s
 		}
@@ -96,28 +94,24 @@ func (e *ExceededError) Primary() Status {
 	return p
 }
 
-// RetryAfter is the wait until every limit asked fits, if nobody else takes
+// RetryAfter returns the wait until every limit asked fits, if nobody else takes
 // from them; Never if no wait helps.
-func (e *ExceededError) RetryAfter() time.Duration {
-	var wait time.Duration
-	for _, s := range e.Statuses {
-		wait = max(wait, s.RetryAfter)
-	}
-	return wait
-}
+func (e *ExceededError) RetryAfter() time.Duration { return e.decision.RetryAfter() }
 
-// RetryAfterHeader is RetryAfter as the value of the HTTP header Retry-After:
-// seconds, rounded up; empty if no wait helps.
-func (e *ExceededError) RetryAfterHeader() string {
+// RetryAfterHeader returns RetryAfter as the value of the HTTP header
+// Retry-After: whole seconds, rounded up, at least 1. If no wait helps ok is
+// false: leave the header out, and say in the body what to change, which Error
+// does.
+func (e *ExceededError) RetryAfterHeader() (value string, ok bool) {
 	wait := e.RetryAfter()
 	if wait == Never {
-		return ""
+		return "", false
 	}
 	s := int64(wait / time.Second)
 	if wait%time.Second > 0 {
 		s++
 	}
-	return strconv.FormatInt(s, 10)
+	return strconv.FormatInt(max(1, s), 10), true
 }
 
 // Error names the violations.

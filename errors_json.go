@@ -41,7 +41,7 @@ func (e *ExceededError) MarshalJSON() ([]byte, error) {
 		}
 		out.RetryAfterMS = &ms
 	}
-	for _, s := range e.Statuses {
+	for s := range e.decision.All() {
 		out.Limits = append(out.Limits, statusJSON{
 			Entity: s.Entity, Resource: s.Resource, Name: s.Limit.Name,
 			Capacity: s.Limit.Capacity, Burst: s.Limit.Burst,

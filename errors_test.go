@@ -25,7 +25,7 @@ func TestExceededErrorPicks(t *testing.T) {
 	b := status("key-1", "tpm", true, 2*time.Second)
 	c := status("org", "rpm", true, 3*time.Second)
 	d := status("org", "tpm", true, 3*time.Second)
-	e := &zael.ExceededError{Statuses: []zael.Status{a, b, c, d}}
+	e := zael.NewExceededError(a, b, c, d)
 	if got := e.Violations(); len(got) != 3 || got[0] != b || got[1] != c || got[2] != d {
 		t.Errorf("Violations: got %v, want the three exceeded, in order", got)
 	}
@@ -36,7 +36,7 @@ func TestExceededErrorPicks(t *testing.T) {
 		t.Errorf("RetryAfter: got %v, want 3s", got)
 	}
 	// A violation that waits for nothing is still the primary one.
-	e = &zael.ExceededError{Statuses: []zael.Status{a, status("org", "rpm", true, 0)}}
+	e = zael.NewExceededError(a, status("org", "rpm", true, 0))
 	if got := e.Primary(); got.Entity != "org" {
 		t.Errorf("Primary: got %v, want the one that is exceeded", got)
 	}
@@ -51,9 +51,9 @@ func TestExceededErrorMatches(t *testing.T) {
 		wait  time.Duration
 		never bool
 	}{{0, false}, {time.Hour, false}, {zael.Never - 1, false}, {zael.Never, true}} {
-		err := fmt.Errorf("wrapped: %w", &zael.ExceededError{Statuses: []zael.Status{
+		err := fmt.Errorf("wrapped: %w", zael.NewExceededError(
 			status("key-1", "rpm", true, time.Second), status("key-1", "tpm", true, c.wait),
-		}})
+		))
 		if !errors.Is(err, zael.ErrExceeded) {
 			t.Errorf("wait %v: got no match of ErrExceeded, want one", c.wait)
 		}
@@ -72,7 +72,7 @@ func TestRetryAfterHeaderRoundsUp(t *testing.T) {
 		wait time.Duration
 		want string
 	}{
-		{0, "0"},
+		{0, "1"},
 		{1, "1"},
 		{time.Second - 1, "1"},
 		{time.Second, "1"},
@@ -81,9 +81,9 @@ func TestRetryAfterHeaderRoundsUp(t *testing.T) {
 		{zael.Never - 1, "9223372037"},
 		{zael.Never, ""},
 	} {
-		e := &zael.ExceededError{Statuses: []zael.Status{status("key-1", "rpm", true, c.wait)}}
-		if got := e.RetryAfterHeader(); got != c.want {
-			t.Errorf("%v: got %q, want %q", c.wait, got, c.want)
+		e := zael.NewExceededError(status("key-1", "rpm", true, c.wait))
+		if got, ok := e.RetryAfterHeader(); got != c.want || ok != (c.want != "") {
+			t.Errorf("%v: got %q, %v, want %q", c.wait, got, ok, c.want)
 		}
 	}
 }
@@ -92,9 +92,9 @@ func TestExceededErrorText(t *testing.T) {
 	t.Parallel()
 	never := status("org", "tpm", true, zael.Never)
 	never.Requested = 101
-	e := &zael.ExceededError{Statuses: []zael.Status{
+	e := zael.NewExceededError(
 		status("key-1", "rpm", false, 0), status("key-1", "tpm", true, 1500*time.Millisecond), never,
-	}}
+	)
 	const want = "zael: rate limit exceeded: tpm of key-1 on gpt-4: 5 requested, 3 available, retry after 1.5s; " +
 		"tpm of org on gpt-4: 101 requested, more than the burst of 100: no wait helps, ask for less or raise the burst"
 	if got := e.Error(); got != want {
@@ -113,7 +113,7 @@ func TestExceededErrorText(t *testing.T) {
 		{zael.Never - 1, "more than 292 years"},
 		{zael.Never, "more than 292 years"},
 	} {
-		e := &zael.ExceededError{Statuses: []zael.Status{status("key-1", "rpm", true, c.wait)}}
+		e := zael.NewExceededError(status("key-1", "rpm", true, c.wait))
 		if got := e.Error(); !strings.HasSuffix(got, "retry after "+c.want) {
 			t.Errorf("wait %v: got %q, want it to end in %q", c.wait, got, c.want)
 		}
@@ -122,9 +122,9 @@ func TestExceededErrorText(t *testing.T) {
 
 func TestExceededErrorJSON(t *testing.T) {
 	t.Parallel()
-	e := &zael.ExceededError{Statuses: []zael.Status{
+	e := zael.NewExceededError(
 		status("key-1", "rpm", false, 0), status("org", "rpm", true, 12694*time.Millisecond),
-	}}
+	)
 	got, err := json.Marshal(e)
 	const want = `{"error":"rate_limit_exceeded",` +
 		`"message":"zael: rate limit exceeded: rpm of org on gpt-4: 5 requested, 3 available, retry after 12.694s",` +
@@ -136,7 +136,7 @@ func TestExceededErrorJSON(t *testing.T) {
 	}
 
 	never := status("key-1", "rpm", true, zael.Never)
-	got, err = json.Marshal(map[string]error{"e": &zael.ExceededError{Statuses: []zael.Status{never}}})
+	got, err = json.Marshal(map[string]error{"e": zael.NewExceededError(never)})
 	if err != nil || !strings.Contains(string(got), `"retry_after_seconds":null,"retry_after_ms":null,"limits":[{`) ||
 		!strings.Contains(string(got), `"exceeded":true,"retry_after_seconds":null}`) {
 		t.Errorf("never: got %s, %v, want null for each wait", got, err)

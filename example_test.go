@@ -142,7 +142,7 @@ func ExampleLease_Consume() {
 	fmt.Println(left, err)
 	// Output:
 	// zael: rate limit exceeded: tpm of key-1 on gpt-4: 900 requested, 100 available, retry after 1.2s
-	// rpm=100 tpm=40000 <nil>
+	// rpm=99 tpm=100 <nil>
 }
 
 func ExampleLimiter_SetLimits() {
@@ -260,7 +260,7 @@ func ExampleExceededError() {
 		Entity: "key-1", Resource: "gpt-4", Limits: gpt4, Consume: zael.Amounts{"rpm": 1, "tpm": 50_000},
 	})
 	if exceeded, ok := errors.AsType[*zael.ExceededError](err); ok {
-		for _, s := range exceeded.Statuses {
+		for _, s := range exceeded.Statuses() {
 			fmt.Println(s.Limit.Name, s.Available, s.Requested, s.Exceeded)
 		}
 		fmt.Println(exceeded.Primary().Limit.Name, errors.Is(err, zael.ErrNever))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +22,7 @@ var (
 )
 
 // sound is what a request must be, written from the documentation.
-func sound(req *zael.Request) bool {
+func sound(req *zael.Request, stored map[zael.Scope][]zael.Limit) bool {
 	if !entityPattern.MatchString(req.Entity) || !namePattern.MatchString(req.Resource) || req.MaxWait < 0 || req.FailureMode > 2 {
 		return false
 	}
@@ -46,7 +47,31 @@ func sound(req *zael.Request) bool {
 			return false
 		}
 	}
-	return true
+	return !req.UseStoredLimits || len(req.Consume) == 0 || namesAny(req, stored)
+}
+
+// namesAny reports whether a request under stored limits names one that binds it,
+// or is bound by none, which is another error.
+func namesAny(req *zael.Request, stored map[zael.Scope][]zael.Limit) bool {
+	hasParent := req.Entity == "b" || req.Entity == "a" && req.Cascade // b's own flag says so
+	binding := func(entity string, limits []zael.Limit) []zael.Limit {
+		if kept := stored[zael.Scope{Entity: entity, Resource: req.Resource}]; len(kept) > 0 {
+			return kept
+		}
+		return limits
+	}
+	all := slices.Clone(binding(req.Entity, req.Limits))
+	if len(all) == 0 {
+		return true
+	}
+	if hasParent {
+		limits := req.ParentLimits
+		if limits == nil {
+			limits = req.Limits
+		}
+		all = append(all, binding("org", limits)...)
+	}
+	return slices.ContainsFunc(all, func(l zael.Limit) bool { _, named := req.Consume[l.Name]; return named })
 }
 
 func soundLimit(l zael.Limit) bool {
@@ -156,13 +181,14 @@ func TestArbitraryRequests(t *testing.T) {
 				rt.Fatal(err)
 			}
 		}
+		stored := map[zael.Scope][]zael.Limit{}
 		for range rapid.IntRange(1, 12).Draw(rt, "requests") {
 			req := hostileRequests().Draw(rt, "request")
 			r.clock.forward(time.Duration(rapid.Int64Range(-int64(time.Minute), int64(time.Hour)).Draw(rt, "later")))
 			check := func(call string, req zael.Request, err error) {
 				var v *zael.ValidationError
-				if invalid := errors.As(err, &v); !expected(err) || invalid == sound(&req) {
-					rt.Fatalf("%s %+v: got %v, want a *ValidationError: %v", call, req, err, !sound(&req))
+				if invalid := errors.As(err, &v); !expected(err) || invalid == sound(&req, stored) {
+					rt.Fatalf("%s %+v: got %v, want a *ValidationError: %v", call, req, err, !sound(&req, stored))
 				}
 			}
 			check("Allow", req, r.l.Allow(r.ctx, req))
@@ -181,6 +207,8 @@ func TestArbitraryRequests(t *testing.T) {
 			scope := zael.Scope{Entity: req.Entity, Resource: req.Resource}
 			if err := r.l.SetLimits(r.ctx, scope, req.Limits); !expected(err) {
 				rt.Fatalf("SetLimits %+v: got %v", req, err)
+			} else if err == nil {
+				stored[scope] = req.Limits
 			}
 		}
 	})

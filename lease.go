@@ -2,6 +2,7 @@ package zael
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -23,13 +24,15 @@ type Lease struct {
 	stored   bool // unknown names are ignored
 	degraded bool
 	delay    time.Duration
+	decision Decision
 
-	mu     sync.Mutex
-	closed bool
-	rows   []row
-	debits []Debit // the charges so far, merged, with receipts; each bucket's limits come first
-	limits [2]int  // how many limits each of the debits has
-	own    int     // rows of the entity's limits; the others are only the parent's
+	mu       sync.Mutex
+	closed   bool
+	recorded bool // what was used, or a part of it
+	rows     []row
+	debits   []Debit // the charges so far, merged, with receipts; each bucket's limits come first
+	limits   [2]int  // how many limits each of the debits has
+	own      int     // rows of the entity's limits; the others are only the parent's
 
 	room struct { // for the usual lease, which is one allocation then
 		rows    [2]row
@@ -46,8 +49,10 @@ type row struct {
 }
 
 // newLease copies what was taken: c is used again.
-func (l *Limiter) newLease(req *Request, c *call, at time.Time) *Lease {
-	lease := &Lease{limiter: l, mode: req.FailureMode, stored: req.UseStoredLimits, delay: c.delay(at)}
+func (l *Limiter) newLease(req *Request, c *attempt, at time.Time) *Lease {
+	stored := req.UseStoredLimits || req.Policy != nil && req.Policy.stored
+	lease := &Lease{limiter: l, mode: req.FailureMode, stored: stored, delay: c.delay(at)}
+	lease.decision, _ = c.decision(at, false, 0) // the instant is the store's own
 	lease.rows = lease.room.rows[:0]
 	lease.debits = lease.room.debits[:0]
 	charges := append(lease.room.charges[:0], c.charges...)
@@ -73,9 +78,15 @@ func (l *Limiter) newLease(req *Request, c *call, at time.Time) *Lease {
 // degradedLease charges nothing and keeps account.
 func (l *Limiter) degradedLease(req *Request) *Lease {
 	lease := &Lease{limiter: l, mode: req.FailureMode, stored: req.UseStoredLimits, degraded: true}
-	for _, limit := range req.Limits {
-		amount := req.Consume[limit.Name]
-		lease.rows = append(lease.rows, row{limit.Name, amount, amount})
+	lease.decision = Decision{Admitted: true, Degraded: true}
+	p, err := new(attempt).policy(req)
+	if err != nil {
+		return lease // the request was valid before
+	}
+	lease.stored = req.stored(p)
+	for i, name := range p.names {
+		amount := req.amount(p, i, name)
+		lease.rows = append(lease.rows, row{name, amount, amount})
 	}
 	lease.own = len(lease.rows)
 	for name, amount := range req.Consume {
@@ -105,6 +116,10 @@ func (le *Lease) Delay() time.Duration { return le.delay }
 // Degraded tells whether the lease was given because the store was unavailable
 // and the failure mode open: nothing was or will be charged.
 func (le *Lease) Degraded() bool { return le.degraded }
+
+// Decision returns how the limits stood just after the acquire. What the lease
+// has taken or given back since is not in it.
+func (le *Lease) Decision() Decision { return le.decision.clone() }
 
 // Consumed is what the entity's limits are charged in the end, as things stand.
 func (le *Lease) Consumed() Amounts {
@@ -148,6 +163,7 @@ func (le *Lease) record(verb string, amounts Amounts, how how, use func(*row, in
 			r.used = max(0, use(r, n))
 		}
 	}
+	le.recorded = true
 	return nil
 }
 
@@ -161,7 +177,7 @@ const (
 
 // check finds the names and numbers that record and Consume cannot take.
 func (le *Lease) check(verb string, amounts Amounts, how how) error {
-	unknown := false
+	unknown, known := []string(nil), false
 	for name, n := range amounts {
 		least := int64(0)
 		if how&signed != 0 {
@@ -175,14 +191,18 @@ func (le *Lease) check(verb string, amounts Amounts, how how) error {
 			if !le.stored {
 				return invalid(verb, name, "is not the name of a limit of the lease")
 			}
-			unknown = true
+			unknown = append(unknown, name)
 			continue
 		}
+		known = true
 		if how&adds != 0 && n > bucket.MaxAmount-r.used {
 			return invalid(verb+" "+name, n, fmt.Sprintf("comes, with %d used before, to more than %d tokens", r.used, bucket.MaxAmount))
 		}
 	}
-	if unknown {
+	if len(unknown) > 0 && !known {
+		return invalid(verb, unknown[0], "is not the name of a limit of the lease, and no other name is")
+	}
+	if len(unknown) > 0 {
 		le.limiter.stats.unknownNames.Add(1)
 	}
 	return nil
@@ -213,9 +233,9 @@ func (le *Lease) Consume(ctx context.Context, amounts Amounts) error {
 }
 
 // back gives back what the call took.
-func (c *call) back() []Debit {
+func (a *attempt) back() []Debit {
 	var debits []Debit
-	for _, d := range c.debits {
+	for _, d := range a.debits {
 		var charges []Charge
 		for _, ch := range d.Charges {
 			if ch.Amount > 0 {
@@ -230,7 +250,7 @@ func (c *call) back() []Debit {
 }
 
 // consuming is the call that takes amounts under the limits that the lease has.
-func (le *Lease) consuming(amounts Amounts) (*call, error) {
+func (le *Lease) consuming(amounts Amounts) (*attempt, error) {
 	le.mu.Lock()
 	defer le.mu.Unlock()
 	if le.closed {
@@ -243,7 +263,7 @@ func (le *Lease) consuming(amounts Amounts) (*call, error) {
 }
 
 // consumed adds what c took to the lease, unless that was ended.
-func (le *Lease) consumed(c *call, amounts Amounts, at time.Time) bool {
+func (le *Lease) consumed(c *attempt, amounts Amounts, at time.Time) bool {
 	le.mu.Lock()
 	defer le.mu.Unlock()
 	if le.closed {
@@ -262,15 +282,17 @@ func (le *Lease) consumed(c *call, amounts Amounts, at time.Time) bool {
 		}
 		r.used = min(r.used+n, bucket.MaxAmount) // others may have added meanwhile
 	}
+	le.recorded = true
 	return true
 }
 
 // call asks for amounts under the limits that the lease has.
-func (le *Lease) call(amounts Amounts) *call {
-	c := new(call)
+func (le *Lease) call(amounts Amounts) *attempt {
+	c := &attempt{own: le.limits[0]}
 	for i, d := range le.debits {
 		for _, ch := range d.Charges[:le.limits[i]] {
-			c.add(ch.Name, ch.Definition, amounts[ch.Name])
+			c.charges = append(c.charges, Charge{Name: ch.Name, Definition: ch.Definition, Amount: amounts[ch.Name]})
+			c.limits = append(c.limits, &bucket.Limit{Name: ch.Name, Definition: ch.Definition})
 		}
 	}
 	first := 0
@@ -306,6 +328,21 @@ func (le *Lease) Rollback(ctx context.Context) error {
 		return nil //nolint:nilerr // it was ended before
 	}
 	return le.settle(ctx, debits)
+}
+
+// fail ends the lease after the work has failed: with what was recorded, or, if
+// nothing was, by giving everything back. It does nothing if the lease was ended.
+func (le *Lease) fail(ctx context.Context) error {
+	le.mu.Lock()
+	recorded := le.recorded
+	le.mu.Unlock()
+	if !recorded {
+		return le.Rollback(ctx)
+	}
+	if err := le.Commit(ctx); !errors.Is(err, ErrLeaseClosed) {
+		return err
+	}
+	return nil
 }
 
 // end closes the lease and returns what brings the buckets to what was used, or
@@ -345,9 +382,9 @@ func (l *Limiter) adjust(ctx context.Context, debits []Debit) error {
 			return l.localError(debits[0].Key, err)
 		}
 	}
-	var o op
-	defer o.end()
-	err := l.ask(context.WithoutCancel(ctx), &o, debits[0].Key, func(ctx context.Context) error {
+	var b budget
+	defer b.end()
+	err := l.ask(context.WithoutCancel(ctx), &b, debits[0].Key, func(ctx context.Context) error {
 		_, err := l.store.Adjust(ctx, now, debits)
 		return err
 	})

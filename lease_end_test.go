@@ -51,14 +51,31 @@ func TestDoCommits(t *testing.T) {
 	r.left(req, zael.Amounts{"rpm": 59, "tpm": -100})
 }
 
-func TestDoGivesBack(t *testing.T) {
+// If f fails, what it recorded stands; if it recorded nothing, all is given back.
+func TestDoThatFails(t *testing.T) {
 	t.Parallel()
-	req := ask(zael.Amounts{"rpm": 10}, two()...)
-	use := func(r *rig, lease *zael.Lease) {
-		r.ok(lease.Consume(r.ctx, zael.Amounts{"rpm": 5, "tpm": 5}))
-		r.ok(lease.Adjust(zael.Amounts{"rpm": 500}))
+	for name, c := range map[string]struct {
+		use  func(*rig, *zael.Lease)
+		left zael.Amounts
+	}{
+		"nothing recorded": {func(*rig, *zael.Lease) {}, zael.Amounts{"rpm": 60, "tpm": 600}},
+		"consumed":         {func(r *rig, lease *zael.Lease) { r.ok(lease.Consume(r.ctx, zael.Amounts{"rpm": 5, "tpm": 5})) }, zael.Amounts{"rpm": 45, "tpm": 595}},
+		"settled":          {func(r *rig, lease *zael.Lease) { r.ok(lease.Settle(zael.Amounts{"rpm": 3})) }, zael.Amounts{"rpm": 57, "tpm": 600}},
+		"adjusted":         {func(r *rig, lease *zael.Lease) { r.ok(lease.Adjust(zael.Amounts{"rpm": 500})) }, zael.Amounts{"rpm": -450, "tpm": 600}},
+		"released":         {func(r *rig, lease *zael.Lease) { r.ok(lease.Release(zael.Amounts{"rpm": 4})) }, zael.Amounts{"rpm": 54, "tpm": 600}},
+		"rolled back": {func(r *rig, lease *zael.Lease) {
+			r.ok(lease.Settle(zael.Amounts{"rpm": 3}))
+			r.ok(lease.Rollback(r.ctx))
+		}, zael.Amounts{"rpm": 60, "tpm": 600}},
+	} {
+		t.Run(name, func(t *testing.T) { t.Parallel(); doFails(t, c.use, c.left) })
 	}
-	whole := zael.Amounts{"rpm": 60, "tpm": 600}
+}
+
+// doFails ends Do in each way in which its function can fail after use.
+func doFails(t *testing.T, use func(*rig, *zael.Lease), left zael.Amounts) {
+	t.Helper()
+	req := ask(zael.Amounts{"rpm": 10}, two()...)
 
 	t.Run("error", func(t *testing.T) {
 		t.Parallel()
@@ -68,7 +85,7 @@ func TestDoGivesBack(t *testing.T) {
 		if err != failed { //nolint:errorlint // as it is
 			t.Errorf("got %v, want f's own error as it is", err)
 		}
-		r.left(req, whole)
+		r.left(req, left)
 	})
 	t.Run("error after cancellation", func(t *testing.T) {
 		t.Parallel()
@@ -82,7 +99,7 @@ func TestDoGivesBack(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want context.Canceled", err)
 		}
-		r.left(req, whole)
+		r.left(req, left)
 	})
 	t.Run("panic", func(t *testing.T) {
 		t.Parallel()
@@ -95,7 +112,7 @@ func TestDoGivesBack(t *testing.T) {
 			}()
 			_ = r.l.Do(r.ctx, req, func(_ context.Context, lease *zael.Lease) error { use(r, lease); panic("boom") })
 		}()
-		r.left(req, whole)
+		r.left(req, left)
 	})
 	t.Run("Goexit", func(t *testing.T) {
 		t.Parallel()
@@ -110,7 +127,7 @@ func TestDoGivesBack(t *testing.T) {
 			})
 		}()
 		<-done
-		r.left(req, whole)
+		r.left(req, left)
 	})
 	t.Run("refused", func(t *testing.T) {
 		t.Parallel()

@@ -26,7 +26,7 @@ func TestTrapConsumedIsTheChilds(t *testing.T) {
 	r := setup(t)
 	child, parent := family(r, false)
 	child.Cascade = true
-	child.Consume = zael.Amounts{"rpm": 1}
+	child.Consume = zael.Amounts{"rpm": 1, "tpm": 0}
 	lease := r.lease(child)
 	r.consumed(lease, zael.Amounts{"rpm": 1, "tpm": 0})
 	r.ok(lease.Consume(r.ctx, zael.Amounts{"rpm": 2}))
@@ -172,11 +172,11 @@ func TestConsumeMoreOfBothBuckets(t *testing.T) {
 	r := setup(t)
 	child, parent := family(r, false)
 	child.Cascade = true
-	child.Consume = zael.Amounts{"rpm": 1}
+	child.Consume = zael.Amounts{"rpm": 1, "tpm": 0}
 	lease := r.lease(child)
 	r.ok(lease.Consume(r.ctx, zael.Amounts{"rpm": 2, "tpm": 20}))
 	r.left(parent, zael.Amounts{"rpm": 7, "tpm": 80})
-	parent.Consume = zael.Amounts{"rpm": 7}
+	parent.Consume = zael.Amounts{"rpm": 7, "tpm": 0}
 	r.allow(parent)
 	if v := r.refusal(lease.Consume(r.ctx, zael.Amounts{"rpm": 1})).Violations(); len(v) != 1 || v[0].Entity != "org" {
 		t.Errorf("got %v, want a refusal by org", v)

@@ -257,7 +257,7 @@ func (m *levelsModel) inForce(who int) error {
 	if !ok {
 		return fmt.Errorf("more than the burst: got %w, want a refusal", err)
 	}
-	if got := e.Statuses[0].Limit; got.String() != want.String() {
+	if got := e.Statuses()[0].Limit; got.String() != want.String() {
 		return fmt.Errorf("in force for %d: got %v, want %v", who, got, want)
 	}
 	return m.acquire(who, 0)

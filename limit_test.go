@@ -72,8 +72,8 @@ func TestLimitLiteralDefaults(t *testing.T) {
 			t.Errorf("stored %+v: got %+v, %v, want %+v", c.literal, stored, err, c.want)
 		}
 		e := r.refused(ask(zael.Amounts{"a": c.want.Burst + 1}, c.literal))
-		if e.Statuses[0].Limit != c.want {
-			t.Errorf("status of %+v: got %+v, want %+v", c.literal, e.Statuses[0].Limit, c.want)
+		if e.Statuses()[0].Limit != c.want {
+			t.Errorf("status of %+v: got %+v, want %+v", c.literal, e.Statuses()[0].Limit, c.want)
 		}
 	}
 }

@@ -102,6 +102,7 @@ func (c *Config) validate() error {
 type Limiter struct {
 	store    Store
 	local    LocalStore  // nil if the store has not the role
+	values   ValueStore  // likewise
 	entities EntityStore // likewise
 	limits   LimitStore  // likewise
 
@@ -115,12 +116,12 @@ type Limiter struct {
 	breaker   *gobreaker.CircuitBreaker[struct{}]
 	lastCause atomic.Pointer[error] // of the failure that the breaker saw last
 
-	closed  atomic.Bool
-	closer  closer    // nil: the store stays open
-	calls   sync.Pool // of *call
-	sets    *cache[Key, limitSet]
-	parents *cache[string, Entity]
-	stats   counters
+	closed   atomic.Bool
+	closer   closer    // nil: the store stays open
+	attempts sync.Pool // of *attempt
+	sets     *cache[Key, limitSet]
+	parents  *cache[string, Entity]
+	stats    counters
 }
 
 // A closer is a store that can be closed.
@@ -154,7 +155,7 @@ func newLimiter(store Store, config *Config, source timeSource) (*Limiter, error
 		ttl:       cmp.Or(c.ConfigTTL, defaultConfigTTL),
 		principal: c.Principal,
 		now:       c.Clock,
-		calls:     sync.Pool{New: func() any { return new(call) }},
+		attempts:  sync.Pool{New: func() any { return new(attempt) }},
 		sets:      newCache[Key, limitSet](cachedConfigs),
 		parents:   newCache[string, Entity](cachedConfigs),
 	}
@@ -169,6 +170,7 @@ func newLimiter(store Store, config *Config, source timeSource) (*Limiter, error
 		}
 	}
 	l.local, _ = store.(LocalStore)
+	l.values, _ = store.(ValueStore)
 	l.entities, _ = store.(EntityStore)
 	l.limits, _ = store.(LimitStore)
 	if c.CloseStore {

@@ -99,7 +99,7 @@ func (l *Limiter) setting(scope Scope, limits []Limit) (Edit, error) {
 	if len(limits) == 0 {
 		return Edit{Event: l.event(now, LimitsDeleted, scope, nil)}, nil
 	}
-	if err := checkLimits("limits", limits); err != nil {
+	if _, err := compile("limits", limits); err != nil {
 		return Edit{}, err
 	}
 	filled := make([]Limit, len(limits))
@@ -196,9 +196,9 @@ func (l *Limiter) concerned(ctx context.Context, scope Scope) ([]Bucket, error) 
 // sees that it is; not under the set's own, so that a limit which takes its
 // place counts as the later one.
 func (s *limitSet) successor(have LimitState) bucket.Definition {
-	for _, b := range s.bounds {
-		if b.name == have.Name {
-			return b.definition
+	for _, b := range s.limits {
+		if b.Name == have.Name {
+			return b.Definition
 		}
 	}
 	d := have.State.Definition

@@ -143,7 +143,12 @@ func TestUsage(t *testing.T) {
 	rpm, tpm := zael.PerMinute("rpm", 1000), zael.PerMinute("tpm", 10_000)
 	take := func(entity, resource string, consume zael.Amounts) *zael.Lease {
 		t.Helper()
-		return r.lease(zael.Request{Entity: entity, Resource: resource, Limits: []zael.Limit{rpm, tpm}, Consume: consume})
+		req := ask(consume, rpm)
+		if _, both := consume["tpm"]; both {
+			req.Limits = append(req.Limits, tpm)
+		}
+		req.Entity, req.Resource = entity, resource
+		return r.lease(req)
 	}
 	// Trap: the first consumption of a bucket was never counted.
 	r.ok(take("a", "r", zael.Amounts{"rpm": 1, "tpm": 100}).Commit(r.ctx))

@@ -14,7 +14,7 @@ import (
 // Amounts are tokens by limit name.
 type Amounts map[string]int64
 
-// String is the text of a, in order of name: "rpm=1 tpm=500".
+// String returns the amounts in order of name: "rpm=1 tpm=500".
 func (a Amounts) String() string {
 	var b strings.Builder
 	for i, name := range slices.Sorted(maps.Keys(a)) {
@@ -36,10 +36,10 @@ type FailureMode uint8
 const (
 	failureInherit FailureMode = iota
 	FailClosed                 // the call fails with an *UnavailableError
-	FailOpen                   // the caller is admitted, uncharged; Lease.Degraded tells
+	FailOpen                   // the caller is admitted without a charge; Lease.Degraded and Decision.Degraded tell
 )
 
-// String is "closed" or "open".
+// String returns "closed", "open" or "inherit".
 func (m FailureMode) String() string {
 	switch m {
 	case FailClosed:
@@ -50,21 +50,29 @@ func (m FailureMode) String() string {
 	return "inherit"
 }
 
-// A Request asks for tokens.
+// A Request asks for tokens. Which limits it is held to is said by a Policy, or by
+// Resource and Limits.
 type Request struct {
-	Entity   string // who: 1 to 256 characters of [A-Za-z0-9_.:@-], not beginning with punctuation
-	Resource string // what: 1 to 64 characters of [A-Za-z0-9_./-], beginning with a letter
+	Entity string // who: 1 to 256 bytes of UTF-8 without control characters, and no space at either end
 
-	// Limits bind the entity. With UseStoredLimits they are the last resort,
-	// after (entity, resource), (entity), (resource) and the system's.
+	// Policy says the resource and its limits. Policy.For makes a request by it.
+	Policy *Policy
+
+	// Resource is what is asked for, without a Policy: as Entity.
+	Resource string
+	// Limits bind the entity, without a Policy. With UseStoredLimits they are
+	// the last resort, after (entity, resource), (entity), (resource) and the
+	// system's.
 	Limits []Limit
-	// ParentLimits bind the parent likewise; nil means Limits.
+	// ParentLimits bind the parent in the same way; nil means Limits.
 	ParentLimits []Limit
 
-	// Consume is what to take, by limit name: 0 to 10¹⁵ tokens. A limit that
-	// it does not name, or names with 0, takes nothing and refuses only while
-	// in debt. It must name only limits of the call; names unknown among stored limits are ignored
-	// and counted in Stats.UnknownNames.
+	// Consume is what to take, by limit name: 0 to 10¹⁵ tokens. A limit that it
+	// does not name takes 1, so that a request without amounts counts as one. One
+	// of 0 takes nothing and refuses only while the limit is in debt. All names
+	// must be of limits of the request. Among stored limits a name that is unknown
+	// is passed over and counted in Stats.UnknownNames, if another one is known.
+	// The amounts of Policy.For take its place.
 	Consume Amounts
 
 	// Cascade takes from the entity's parent too, all or nothing. Limits that
@@ -75,96 +83,21 @@ type Request struct {
 	// Cascade flag counts too.
 	UseStoredLimits bool
 
-	// MaxWait lets the request reserve tokens that will have refilled by then,
-	// first come, first served; at most until the context's deadline. 0 does
-	// not wait, and is refused while others wait.
+	// MaxWait lets Acquire wait in line, and Reserve reserve tokens that will
+	// have refilled by then; at most until the context's deadline. 0 does not
+	// wait, and is refused while others of this process wait.
 	MaxWait time.Duration
 
 	FailureMode FailureMode // zero: Config.FailureMode
-}
 
-// check finds what is wrong with a request whatever is stored.
-func (req *Request) check() error {
-	if err := checkEntity("Request.Entity", req.Entity); err != nil {
-		return err
-	}
-	if err := checkResource("Request.Resource", req.Resource); err != nil {
-		return err
-	}
-	if req.MaxWait < 0 {
-		return invalid("Request.MaxWait", req.MaxWait, "is negative: use 0 not to wait")
-	}
-	if req.FailureMode > FailOpen {
-		return invalid("Request.FailureMode", uint8(req.FailureMode), "is neither FailClosed nor FailOpen: use one of them, or 0 for the Limiter's")
-	}
-	if err := checkLimits("Request.Limits", req.Limits); err != nil {
-		return err
-	}
-	if err := checkLimits("Request.ParentLimits", req.ParentLimits); err != nil {
-		return err
-	}
-	for name, amount := range req.Consume {
-		if err := checkAmount("Request.Consume", name, amount, 0); err != nil {
-			return err
-		}
-		known := req.UseStoredLimits || hasLimit(req.Limits, name) || req.Cascade && hasLimit(req.ParentLimits, name)
-		if !known && len(req.Limits) > 0 {
-			return invalid("Request.Consume", name, "is not the name of a limit of the call")
-		}
-	}
-	if len(req.Limits) == 0 && !req.UseStoredLimits {
-		return noLimits(req.Entity, req.Resource)
-	}
-	return nil
-}
-
-func hasLimit(limits []Limit, name string) bool {
-	return slices.ContainsFunc(limits, func(l Limit) bool { return l.Name == name })
-}
-
-// maxLimits is how many limits a bucket may have in one call.
-const maxLimits = 100
-
-// checkLimits validates limits that are not, or not yet, charged.
-func checkLimits(field string, limits []Limit) error {
-	if len(limits) > maxLimits {
-		return tooMany(field, len(limits))
-	}
-	for i := range limits {
-		if err := limits[i].Validate(); err != nil {
-			return err
-		}
-		for j := range i {
-			if limits[j].Name == limits[i].Name {
-				return twice(field, limits[i].Name)
-			}
-		}
-	}
-	return nil
-}
-
-func tooMany(field string, n int) error {
-	return invalid(field, n, fmt.Sprintf("limits are more than %d", maxLimits))
-}
-
-func twice(field, name string) error { return invalid(field, name, "is there twice") }
-
-// checkAmount returns a *ValidationError unless amount is in least to
-// bucket.MaxAmount.
-func checkAmount(field, name string, amount, least int64) error {
-	if amount < least || amount > bucket.MaxAmount {
-		return invalid(field+" "+name, amount, fmt.Sprintf("is not in %d to %d tokens", least, bucket.MaxAmount))
-	}
-	return nil
-}
-
-func noLimits(entity, resource string) error {
-	return fmt.Errorf("%w for %s on %s: name them in the call, or store some with SetLimits", ErrNoLimits, entity, resource)
+	positional positional // amounts by the position of the policy's names
 }
 
 // A Query asks about a bucket. Its fields are as in Request.
 type Query struct {
-	Entity, Resource         string
+	Entity                   string
+	Policy                   *Policy
+	Resource                 string
 	Limits, ParentLimits     []Limit
 	Cascade, UseStoredLimits bool
 }
@@ -194,3 +127,128 @@ func (s Scope) String() string {
 // SetLimits with Scope{Entity: "e", Resource: DefaultResource} is the same as
 // without a resource.
 const DefaultResource = "_default_"
+
+// A literal is the policy that was compiled last from the limits of a request.
+type literal struct {
+	policy          *Policy
+	limits, parents []Limit
+}
+
+// policy returns what req goes by: its Policy, or one compiled of its limits.
+func (a *attempt) policy(req *Request) (*Policy, error) {
+	if p := req.Policy; p != nil {
+		switch {
+		case req.Resource != "" && req.Resource != p.resource:
+			return nil, invalid("Request.Resource", req.Resource, fmt.Sprintf("is not the policy's, %q: leave it out", p.resource))
+		case req.Limits != nil:
+			return nil, invalid("Request.Limits", nil, "are given beside a Policy: use one of them")
+		case req.ParentLimits != nil:
+			return nil, invalid("Request.ParentLimits", nil, "are given beside a Policy: use Policy.WithParentLimits")
+		}
+		return p, p.check()
+	}
+	last := &a.literal
+	if p := last.policy; p != nil && p.resource == req.Resource && slices.Equal(last.limits, req.Limits) && slices.Equal(last.parents, req.ParentLimits) {
+		return p, nil
+	}
+	p := &Policy{resource: req.Resource}
+	err := checkResource("Request.Resource", req.Resource)
+	if err == nil {
+		p.limits, err = compile("Request.Limits", req.Limits)
+	}
+	if err == nil && req.ParentLimits != nil {
+		p.parent, err = compile("Request.ParentLimits", req.ParentLimits)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.names = namesOf(p.limits)
+	*last = literal{p, slices.Clone(req.Limits), slices.Clone(req.ParentLimits)}
+	return p, nil
+}
+
+// check finds what is wrong with a request by p, whatever is stored.
+func (req *Request) check(p *Policy) error {
+	if err := checkEntity("Request.Entity", req.Entity); err != nil {
+		return err
+	}
+	if req.MaxWait < 0 {
+		return invalid("Request.MaxWait", req.MaxWait, "is negative: use 0 not to wait")
+	}
+	if req.FailureMode > FailOpen {
+		return invalid("Request.FailureMode", uint8(req.FailureMode), "is neither FailClosed nor FailOpen: use one of them, or 0 for the Limiter's")
+	}
+	if err := req.checkAmounts(p); err != nil {
+		return err
+	}
+	if len(p.limits) == 0 && !req.stored(p) {
+		return noLimits(req.Entity, p.resource)
+	}
+	return nil
+}
+
+func (req *Request) checkAmounts(p *Policy) error {
+	if !req.positional.given {
+		for name, amount := range req.Consume {
+			if err := checkAmount("Request.Consume", name, amount, 0); err != nil {
+				return err
+			}
+			if !req.stored(p) && len(p.limits) > 0 && !req.names(p, name) {
+				return invalid("Request.Consume", name, "is not the name of a limit of the request")
+			}
+		}
+		return nil
+	}
+	amounts := req.positional.all()
+	if req.Consume != nil {
+		return invalid("Request.Consume", req.Consume.String(), "is given beside amounts by position: use one of them")
+	}
+	if len(amounts) != len(p.names) {
+		return invalid("amounts of Policy.For", len(amounts), fmt.Sprintf(
+			"are not as many as the %d limits of the policy (%s): give one for each, or none", len(p.names), strings.Join(p.names, ", ")))
+	}
+	for i, amount := range amounts {
+		if err := checkAmount("amount of", p.names[i], amount, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stored reports whether the store is asked for limits.
+func (req *Request) stored(p *Policy) bool { return p.stored || req.UseStoredLimits }
+
+// names reports whether a name is of a limit that the request has itself.
+func (req *Request) names(p *Policy, name string) bool {
+	is := func(l bucket.Limit) bool { return l.Name == name }
+	return slices.ContainsFunc(p.limits, is) || req.Cascade && slices.ContainsFunc(p.parent, is)
+}
+
+// amount returns what is to be taken of limit number i of a bucket.
+func (req *Request) amount(p *Policy, i int, name string) int64 {
+	if !req.positional.given {
+		if n, ok := req.Consume[name]; ok {
+			return n
+		}
+		return 1
+	}
+	if i >= len(p.names) || p.names[i] != name {
+		if i = p.position(name); i < 0 {
+			return 1
+		}
+	}
+	return req.positional.all()[i]
+}
+
+func noLimits(entity, resource string) error {
+	return fmt.Errorf("%w for %s on %s: name them in the request, or store some with SetLimits", ErrNoLimits, entity, resource)
+}
+
+// checkAmount returns a *ValidationError unless amount is in least to
+// bucket.MaxAmount.
+func checkAmount(field, name string, amount, least int64) error {
+	if amount < least || amount > bucket.MaxAmount {
+		return invalid(field+" "+name, amount, fmt.Sprintf("is not in %d to %d tokens", least, bucket.MaxAmount))
+	}
+	return nil
+}

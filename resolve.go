@@ -4,154 +4,156 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/zeroae/zael/bucket"
 )
 
 // prepare checks req and makes its debits. What is known of stored limits and
-// entities may be up to maxAge old.
-func (l *Limiter) prepare(ctx context.Context, req *Request, now time.Time, maxAge time.Duration, c *call) error {
-	if plain := !req.UseStoredLimits && !req.Cascade && len(req.ParentLimits) == 0 && req.MaxWait >= 0 && req.FailureMode <= FailOpen; plain && c.bindPlain(req) {
-		return nil
-	}
-	c.reset()
-	if err := req.check(); err != nil {
-		return err
-	}
-	parent := ""
-	if req.UseStoredLimits || req.Cascade {
-		var err error
-		if parent, err = l.parent(ctx, &c.op, req.Entity, req.Cascade, now, maxAge); err != nil {
-			return err
-		}
-	}
-	found, err := l.bind(ctx, req, Key{req.Entity, req.Resource}, req.Limits, now, maxAge, c)
+// entities may be as old as known says.
+func (l *Limiter) prepare(ctx context.Context, req *Request, known age, a *attempt) error {
+	p, err := a.policy(req)
 	if err != nil {
 		return err
 	}
-	c.own = len(c.charges)
-	if c.own == 0 {
-		return noLimits(req.Entity, req.Resource)
+	if err := req.check(p); err != nil {
+		return err
 	}
-	if parent != "" {
-		limits := req.ParentLimits
-		if limits == nil {
-			limits = req.Limits
-		}
-		if _, err := l.bind(ctx, req, Key{parent, req.Resource}, limits, now, maxAge, c); err != nil {
+	parent := ""
+	if req.stored(p) || req.Cascade {
+		if parent, err = l.parent(ctx, &a.budget, req.Entity, req.Cascade, known); err != nil {
 			return err
 		}
 	}
-	c.unknown = req.UseStoredLimits && found != len(req.Consume) && c.lacks(req.Consume)
-	c.debits = append(c.debits, Debit{Key: Key{req.Entity, req.Resource}, Charges: c.charges[:c.own:c.own]})
-	if len(c.charges) > c.own {
-		c.debits = append(c.debits, Debit{Key: Key{parent, req.Resource}, Charges: c.charges[c.own:]})
+	limits, revs := [2][]bucket.Limit{p.limits}, [2]int64{}
+	keys := [2]Key{{req.Entity, p.resource}, {parent, p.resource}}
+	if parent != "" {
+		limits[1] = p.parent
+		if p.parent == nil {
+			limits[1] = p.limits
+		}
+	}
+	for i := range keys {
+		if !req.stored(p) || keys[i].Entity == "" {
+			continue
+		}
+		set, err := l.limitSet(ctx, a, keys[i], limits[i], known)
+		if err != nil {
+			return err
+		}
+		if revs[i] = set.rev; len(set.limits) > 0 {
+			limits[i], revs[i] = set.limits, 0
+		}
+	}
+	if len(limits[0]) == 0 {
+		return noLimits(req.Entity, p.resource)
+	}
+	a.bind(req, p, keys, limits, revs)
+	return a.checkNames(req, p)
+}
+
+// bind makes the debits: a charge for each limit of each bucket. A limit that the
+// request before had at the same place keeps its name and definition.
+func (a *attempt) bind(req *Request, p *Policy, keys [2]Key, limits [2][]bucket.Limit, revs [2]int64) {
+	n := len(limits[0]) + len(limits[1])
+	same := len(a.charges) == n && sameLimits(a.parts[0], limits[0]) && sameLimits(a.parts[1], limits[1]) && revs == [2]int64{}
+	if !same {
+		a.reset()
+		a.charges = slices.Grow(a.charges, n)[:n]
+		a.limits = slices.Grow(a.limits, n)[:n]
+	}
+	a.own, a.unknown = len(limits[0]), false
+	a.debits = a.debits[:0]
+	first := 0
+	for b, bound := range limits {
+		if len(bound) == 0 {
+			continue
+		}
+		charges := a.charges[first : first+len(bound) : first+len(bound)]
+		for i := range bound {
+			if ch := &charges[i]; !same {
+				*ch = Charge{Name: bound[i].Name, Definition: bound[i].Definition}
+				if revs[b] > 0 {
+					ch.Definition.Rev = revs[b]
+				}
+				a.limits[first+i] = &bound[i]
+			}
+			charges[i].Amount = req.amount(p, i, bound[i].Name)
+		}
+		a.debits = append(a.debits, Debit{Key: keys[b], Charges: charges})
+		first += len(bound)
+	}
+	if revs == [2]int64{} {
+		a.parts = limits
+	}
+}
+
+// sameLimits reports whether two slices are one, as compiled limits are shared
+// and never changed.
+func sameLimits(a, b []bucket.Limit) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+// checkNames looks for amounts of limits that are not stored. If no other one is
+// there it is an error: nobody is to be admitted by what was mistyped.
+func (a *attempt) checkNames(req *Request, p *Policy) error {
+	if !req.stored(p) {
+		return nil
+	}
+	known, unknown := false, []string(nil)
+	look := func(name string) {
+		if slices.ContainsFunc(a.charges, func(ch Charge) bool { return ch.Name == name }) {
+			known = true
+		} else {
+			unknown = append(unknown, name)
+		}
+	}
+	if req.Consume != nil {
+		for name := range req.Consume {
+			look(name)
+		}
+	} else if p.stored {
+		for _, name := range p.names {
+			look(name)
+		}
+	}
+	if a.unknown = len(unknown) > 0; a.unknown && !known {
+		return invalid("Request.Consume", unknown[0], "is not the name of a stored limit, and no other name is: those stored are "+a.nameList())
 	}
 	return nil
 }
 
-// bindPlain is prepare for what nearly every call is: valid, on one bucket, under
-// limits that it names. Otherwise it returns false. A limit that c was made for
-// before is not checked again.
-func (c *call) bindPlain(req *Request) bool {
-	n := len(req.Limits)
-	if n == 0 || n > maxLimits || !validEntity(req.Entity) {
-		return false
+// nameList returns the names of the entity's limits for messages.
+func (a *attempt) nameList() string {
+	names := make([]string, a.own)
+	for i := range names {
+		names[i] = a.charges[i].Name
 	}
-	if len(c.checked) != n || len(c.debits) != 1 {
-		c.reset()
-		c.charges = slices.Grow(c.charges, n)[:n]
-		c.checked = slices.Grow(c.checked, n)[:n]
-		clear(c.checked)
-		c.debits = append(c.debits, Debit{Charges: c.charges})
-		c.own = n
-	}
-	key := &c.debits[0].Key
-	if req.Resource == "" || key.Resource != req.Resource && !validName(req.Resource) {
-		return false
-	}
-	key.Entity, key.Resource = req.Entity, req.Resource
-	found := 0
-	for i := range req.Limits {
-		limit, ch := &req.Limits[i], &c.charges[i]
-		if limit.Name == "" || c.checked[i] != *limit {
-			d, err := definitionOf(limit)
-			if err != nil {
-				c.reset()
-				return false
-			}
-			for j := range req.Limits {
-				if j != i && req.Limits[j].Name == limit.Name {
-					c.reset()
-					return false
-				}
-			}
-			c.checked[i], ch.Name, ch.Definition = *limit, limit.Name, d
-		}
-		amount, named := req.Consume[limit.Name]
-		if named {
-			found++
-		}
-		if amount < 0 || amount > bucket.MaxAmount {
-			return false
-		}
-		ch.Amount = amount
-	}
-	return found == len(req.Consume)
+	return strings.Join(names, ", ")
 }
 
-// bind adds a charge for each limit of a bucket: of the stored ones if they are
-// asked for and there are any, else of the call's. It tells how many of the
-// names in Consume it found.
-func (l *Limiter) bind(
-	ctx context.Context, req *Request, key Key, limits []Limit, now time.Time, maxAge time.Duration, c *call,
-) (found int, err error) {
-	add := func(name string, d bucket.Definition) {
-		amount, named := req.Consume[name]
-		found += btoi(named)
-		c.add(name, d, amount)
+func (l *Limiter) countUnknown(a *attempt) {
+	if a.unknown {
+		l.stats.unknownNames.Add(1)
 	}
-	var rev int64
-	if req.UseStoredLimits {
-		set, err := l.limitSet(ctx, c, key, limits, now, maxAge)
-		if err != nil {
-			return 0, err
-		}
-		for i := range set.bounds {
-			add(set.bounds[i].name, set.bounds[i].definition)
-		}
-		if len(set.bounds) > 0 {
-			return found, nil
-		}
-		rev = set.rev
-	}
-	for i := range limits {
-		d, err := definitionOf(&limits[i])
-		if err != nil {
-			return 0, err
-		}
-		d.Rev = rev
-		add(limits[i].Name, d)
-	}
-	return found, nil
 }
 
-// A bound is a limit that was checked.
-type bound struct {
-	name       string
-	definition bucket.Definition
+// An age says how old what is remembered may be at an instant.
+type age struct {
+	now time.Time
+	max time.Duration
 }
 
 // A limitSet is what binds a key by stored limits.
 type limitSet struct {
-	bounds []bound // none if no level has any
+	limits []bucket.Limit // none if no level has any
 	// rev is the greatest of all levels looked at, and at least 1: limits
-	// named by a call that looked for stored ones give way to such that come.
+	// named by a request that looked for stored ones give way to such that come.
 	rev int64
 }
 
-// levels are where the limits of a key may be stored; the first that has any
+// levels returns where the limits of a key may be stored; the first that has any
 // decides.
 func levels(key Key) []Scope {
 	return []Scope{
@@ -162,18 +164,18 @@ func levels(key Key) []Scope {
 	}
 }
 
-// limitSet reads what is stored for key; limits are the call's.
-func (l *Limiter) limitSet(ctx context.Context, c *call, key Key, limits []Limit, now time.Time, maxAge time.Duration) (limitSet, error) {
+// limitSet reads what is stored for key; fallback is what the request has.
+func (l *Limiter) limitSet(ctx context.Context, a *attempt, key Key, fallback []bucket.Limit, known age) (limitSet, error) {
 	if l.limits == nil {
 		return limitSet{}, l.unsupported("LimitStore")
 	}
-	if set, ok := l.sets.lookup(key, now, maxAge); ok {
+	if set, ok := l.sets.lookup(key, known.now, known.max); ok {
 		return set, nil
 	}
-	o := &c.op
-	set, err := l.sets.get(o.begin(ctx, l.timeout), key, now, maxAge, func() (limitSet, error) {
+	b := &a.budget
+	set, err := l.sets.get(b.begin(ctx, l.timeout), key, known.now, known.max, func() (limitSet, error) {
 		var sets []LimitSet
-		err := l.ask(ctx, o, key, func(ctx context.Context) error {
+		err := l.ask(ctx, b, key, func(ctx context.Context) error {
 			var err error
 			sets, err = l.limits.Limits(ctx, levels(key))
 			return err
@@ -185,7 +187,8 @@ func (l *Limiter) limitSet(ctx context.Context, c *call, key Key, limits []Limit
 		if err != nil {
 			return limitSet{}, err
 		}
-		return set, c.supersede(key, &set, limits)
+		a.supersede(key, &set, fallback)
+		return set, nil
 	})
 	return set, l.waited(ctx, key, err)
 }
@@ -209,38 +212,29 @@ func decide(sets []LimitSet) (limitSet, error) {
 		}
 	}
 	var err error
-	set.bounds, err = boundsOf(chosen, set.rev)
-	return set, err
-}
-
-// boundsOf is what limits of a revision bind by.
-func boundsOf(limits []Limit, rev int64) ([]bound, error) {
-	var bounds []bound
-	for i := range limits {
-		d, err := definitionOf(&limits[i])
-		if err != nil {
-			return nil, err
-		}
-		d.Rev = rev
-		bounds = append(bounds, bound{limits[i].Name, d})
+	if set.limits, err = compile("stored limits", chosen); err != nil {
+		return set, err
 	}
-	return bounds, nil
+	for i := range set.limits {
+		set.limits[i].Definition.Rev = set.rev
+	}
+	return set, nil
 }
 
 // parent is the entity that a request on id takes from as well; "" if there is
 // none. Without asked it is only so if the entity itself says so.
-func (l *Limiter) parent(ctx context.Context, o *op, id string, asked bool, now time.Time, maxAge time.Duration) (string, error) {
+func (l *Limiter) parent(ctx context.Context, b *budget, id string, asked bool, known age) (string, error) {
 	if l.entities == nil {
 		if asked {
 			return "", l.unsupported("EntityStore")
 		}
 		return "", nil
 	}
-	e, ok := l.parents.lookup(id, now, maxAge)
+	e, ok := l.parents.lookup(id, known.now, known.max)
 	if !ok {
 		var err error
-		e, err = l.parents.get(o.begin(ctx, l.timeout), id, now, maxAge, func() (Entity, error) {
-			return l.readEntity(ctx, o, id)
+		e, err = l.parents.get(b.begin(ctx, l.timeout), id, known.now, known.max, func() (Entity, error) {
+			return l.readEntity(ctx, b, id)
 		})
 		if err != nil {
 			return "", l.waited(ctx, Key{Entity: id}, err)
@@ -256,9 +250,9 @@ func (l *Limiter) parent(ctx context.Context, o *op, id string, asked bool, now 
 }
 
 // readEntity reads one entity; zero if there is none.
-func (l *Limiter) readEntity(ctx context.Context, o *op, id string) (Entity, error) {
+func (l *Limiter) readEntity(ctx context.Context, b *budget, id string) (Entity, error) {
 	var found []Entity
-	err := l.ask(ctx, o, Key{Entity: id}, func(ctx context.Context) error {
+	err := l.ask(ctx, b, Key{Entity: id}, func(ctx context.Context) error {
 		var err error
 		found, err = l.entities.Entities(ctx, []string{id})
 		return err

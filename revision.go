@@ -81,35 +81,31 @@ func (l *Limiter) rivals(ctx context.Context, scope Scope) ([]Scope, error) {
 // is older than they are they are stored no more: they went with a deleted
 // entity, and who still knew them made the bucket anew. Then the set, or the
 // call's limits where it has none, outranks them.
-func (c *call) supersede(key Key, set *limitSet, limits []Limit) error {
-	i := slices.IndexFunc(c.newer, func(d Debit) bool { return d.Key == key })
+func (a *attempt) supersede(key Key, set *limitSet, fallback []bucket.Limit) {
+	i := slices.IndexFunc(a.newer, func(d Debit) bool { return d.Key == key })
 	if i < 0 {
-		return nil
+		return
 	}
 	kept, rev := map[string]bucket.Definition{}, int64(0)
-	for _, ch := range c.newer[i].Charges {
+	for _, ch := range a.newer[i].Charges {
 		kept[ch.Name] = ch.State.Definition
 		rev = max(rev, ch.State.Definition.Rev)
 	}
 	if rev <= set.rev {
-		return nil
+		return
 	}
-	bounds := set.bounds
-	if len(bounds) == 0 {
-		var err error
-		if bounds, err = boundsOf(limits, 0); err != nil {
-			return err
-		}
+	limits := set.limits
+	if len(limits) == 0 {
+		limits = fallback
 	}
 	set.rev = rev
-	for _, b := range bounds {
-		k, shown := kept[b.name]
-		if absent := shown && k.Period == 0; !absent && (!k.SameRefill(b.definition) || k.Capacity != b.definition.Capacity) {
+	for _, b := range limits {
+		k, shown := kept[b.Name]
+		if absent := shown && k.Period == 0; !absent && (!k.SameRefill(b.Definition) || k.Capacity != b.Definition.Capacity) {
 			set.rev = rev + 1 // else somebody has brought the bucket under it
 		}
 	}
-	for j := range set.bounds {
-		set.bounds[j].definition.Rev = set.rev
+	for j := range set.limits {
+		set.limits[j].Definition.Rev = set.rev
 	}
-	return nil
 }

@@ -210,9 +210,15 @@ func queryOf(req zael.Request) zael.Query {
 	}
 }
 
-// ask is a request of key-1 on gpt-4 under limits.
+// ask returns a request of key-1 on gpt-4 under limits, of nothing but consume: a
+// limit that it did not name would take 1.
 func ask(consume zael.Amounts, limits ...zael.Limit) zael.Request {
-	return zael.Request{Entity: "key-1", Resource: "gpt-4", Limits: limits, Consume: consume}
+	all := zael.Amounts{}
+	for _, l := range limits {
+		all[l.Name] = 0
+	}
+	maps.Copy(all, consume)
+	return zael.Request{Entity: "key-1", Resource: "gpt-4", Limits: limits, Consume: all}
 }
 
 // askStored is a request of key-1 on gpt-4 under stored limits.

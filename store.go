@@ -10,7 +10,7 @@ import (
 
 // A Store keeps buckets, and by further roles found by type assertion
 // ([EntityStore], [LimitStore], [Applier], [CapacityReader], [UsageStore], [AuditStore],
-// [InstantStore], [LocalStore]) what else a Limiter can work with. Package storetest checks
+// [InstantStore], [LocalStore], [ValueStore]) what else a Limiter can work with. Package storetest checks
 // every sentence of their comments.
 //
 // What holds for all roles: all methods may be called concurrently. Time comes
@@ -94,6 +94,16 @@ type LocalStore interface {
 
 	// AdjustLocal is Adjust in the same way.
 	AdjustLocal(now time.Time, debits []Debit) (at time.Time, answered bool, err error)
+}
+
+// A ValueStore answers the commonest take from the memory of this process, by
+// value. It is asked before a [LocalStore].
+type ValueStore interface {
+	// TakeValues is Take of amounts[i] of limits[i], one to four of them, from one
+	// bucket, at an instant. It returns the marks after it, or, if a limit
+	// refuses, as they are. It answers only if the bucket has each limit under
+	// that very definition; otherwise ok is false and nothing has changed. The amounts are in 0 to bucket.MaxAmount.
+	TakeValues(at bucket.Instant, key Key, limits []bucket.Limit, amounts [4]int64) (marks [4]int64, outcome bucket.Outcome, ok bool)
 }
 
 // An InstantStore counts by its callers' clocks and remembers how late it is by

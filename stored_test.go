@@ -78,7 +78,7 @@ func TestUnknownNamesAmongStoredLimits(t *testing.T) {
 	}
 	for range 10 {
 		r.allow(ask(zael.Amounts{"rps": 1}, zael.PerMinute("rps", 10)))
-		r.allow(askStored(nil))
+		r.allow(askStored(zael.Amounts{"rpm": 0}))
 	}
 	lease := r.lease(askStored(zael.Amounts{"rpm": 1}))
 	if got := r.l.Stats().UnknownNames; got != 1 {
@@ -93,7 +93,7 @@ func TestUnknownNamesAmongStoredLimits(t *testing.T) {
 	}
 	invalidField(t, r.l.Allow(r.ctx, askStored(zael.Amounts{"tpm": -1})), "Request.Consume tpm")
 	for range 2 {
-		if wait, err := r.l.TimeUntilAvailable(r.ctx, queryOf(askStored(nil)), zael.Amounts{"tpm": 99}); err != nil || wait != 0 {
+		if wait, err := r.l.TimeUntilAvailable(r.ctx, queryOf(askStored(nil)), zael.Amounts{"tpm": 99, "rpm": 0}); err != nil || wait != 0 {
 			t.Errorf("TimeUntilAvailable: got %v, %v, want 0, as nothing limits tpm", wait, err)
 		}
 	}
@@ -103,7 +103,7 @@ func TestUnknownNamesAmongStoredLimits(t *testing.T) {
 	other := r.another(nil)
 	r.clock.forward(2 * time.Second)
 	r.ok(other.SetLimits(r.ctx, zael.Scope{Entity: "key-1"}, []zael.Limit{zael.PerMinute("rpm", 20)}))
-	r.allow(askStored(zael.Amounts{"tpm": 5}))
+	r.allow(askStored(zael.Amounts{"tpm": 5, "rpm": 0}))
 	if got := r.l.Stats(); got.UnknownNames != 6 || got.StaleLimits != 1 {
 		t.Errorf("with limits read anew: got %+v, want 6 unknown names and 1 reading", got)
 	}
@@ -344,7 +344,7 @@ func TestNoLimitsNamesTheRemedy(t *testing.T) {
 	t.Parallel()
 	r := setup(t)
 	err := r.l.Allow(r.ctx, askStored(zael.Amounts{"rpm": 1}))
-	if got, want := fmt.Sprint(err), "zael: no limits for key-1 on gpt-4: name them in the call, or store some with SetLimits"; got != want {
+	if got, want := fmt.Sprint(err), "zael: no limits for key-1 on gpt-4: name them in the request, or store some with SetLimits"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -29,8 +29,8 @@ func TestMaxWaitReservesInOrder(t *testing.T) {
 		}
 	}
 	_, err := r.l.Reserve(r.ctx, line(3*time.Second))
-	if e := r.refusal(err); e.RetryAfter() != 4*time.Second || !e.Statuses[0].Exceeded || e.Statuses[0].Available != -3 {
-		t.Errorf("beyond the bound: got %+v, want 3 in debt, retry after 4s", e.Statuses)
+	if e := r.refusal(err); e.RetryAfter() != 4*time.Second || !e.Statuses()[0].Exceeded || e.Statuses()[0].Available != -3 {
+		t.Errorf("beyond the bound: got %+v, want 3 in debt, retry after 4s", e.Statuses())
 	}
 	if got := r.lease(line(4 * time.Second)).Delay(); got != 4*time.Second {
 		t.Errorf("with a longer MaxWait: got %v, want 4s", got)
@@ -66,7 +66,7 @@ func TestNoMaxWaitIsRefusedWhileALineStands(t *testing.T) {
 		r.lease(line(time.Minute))
 	}
 	check := line(0)
-	check.Consume = nil
+	check.Consume = zael.Amounts{"a": 0}
 	for _, s := range []float64{0, 0.5, 1, 1.999} {
 		r.clock.set(time.Duration(s * float64(time.Second)))
 		r.refuses(line(0))
@@ -96,8 +96,8 @@ func TestDelayIsThatOfTheSlowestLimit(t *testing.T) {
 	_, err := r.l.Reserve(r.ctx, req)
 	e := r.refusal(err)
 	for i, exceeded := range []bool{false, true, false} { // a has room in 5 s, b in 8
-		if e.Statuses[i].Exceeded != exceeded {
-			t.Errorf("%s: got exceeded %v, want %v", e.Statuses[i].Limit.Name, e.Statuses[i].Exceeded, exceeded)
+		if e.Statuses()[i].Exceeded != exceeded {
+			t.Errorf("%s: got exceeded %v, want %v", e.Statuses()[i].Limit.Name, e.Statuses()[i].Exceeded, exceeded)
 		}
 	}
 	if e.RetryAfter() != 8*time.Second {

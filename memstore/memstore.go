@@ -50,6 +50,7 @@ var (
 	_ zael.Store          = (*Store)(nil)
 	_ zael.InstantStore   = (*Store)(nil)
 	_ zael.LocalStore     = (*Store)(nil)
+	_ zael.ValueStore     = (*Store)(nil)
 	_ zael.EntityStore    = (*Store)(nil)
 	_ zael.LimitStore     = (*Store)(nil)
 	_ zael.Applier        = (*Store)(nil)

@@ -96,7 +96,7 @@ func TestCommandUnderLease(t *testing.T) {
 		{"killed", "kill -KILL $$", 137, "", "", "10"},
 		{"settles to less", `echo n=0 >>"$ZAEL_SETTLE"`, 0, "", "", "10"},
 		{"settles to more", `echo n=5 >>"$ZAEL_SETTLE"; echo; echo n=12 >>"$ZAEL_SETTLE"`, 0, "\n", "", "-2"},
-		{"settles and fails", `echo n=5 >>"$ZAEL_SETTLE"; false`, 1, "", "", "10"},
+		{"settles and fails", `echo n=5 >>"$ZAEL_SETTLE"; false`, 1, "", "", "5"},
 		{"settles wrongly", `echo n=many >>"$ZAEL_SETTLE"`, 0, "", "zael: the command was run; settling: line 1 of $ZAEL_SETTLE: n: \"many\" is not a whole number from 0 to 1000000000000000\n", "9"},
 		{"settles something else", `echo m=1 >>"$ZAEL_SETTLE"`, 0, "", "zael: the command was run; settling: $ZAEL_SETTLE: \"m\" is not the name of a limit of the lease\n", "9"},
 		{"removes the file", `rm "$ZAEL_SETTLE"`, 0, "", "zael: the command was run; settling: open", "9"},

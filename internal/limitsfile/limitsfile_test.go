@@ -247,7 +247,7 @@ func TestParseErrors(t *testing.T) {
 		{"system:\n  limits:\n", 2, "not a list"},
 		{"system:\n  limits:\n    - rpm", 3, `limits of system: "rpm" has no =`},
 		{"system:\n  limits:\n    - {rpm: 1}", 3, "not a limit"},
-		{"system:\n  limits: [rpm=1/s, rpm=2/s]", 2, `limits of system: "rpm" is there twice`},
+		{"system:\n  limits: [rpm=1/s, rpm=2/s]", 2, `limits of system: "rpm" is named twice`},
 		{"system:\n  limits: [rpm=99999999999/s]", 2, "9000000000 tokens a second"},
 		{"resources:\n  gpt-4:\n    limits: []\n  a b:\n    limits: []", 5, `resource "a b" is not 1 to 64`},
 		{"resources:\n  _default_: {limits: []}", 2, "no entity is named"},

@@ -29,7 +29,7 @@ func (j *Job) Ideal(t *Tally) (Ideal, error) {
 		parent = j.Limits
 	}
 	for _, l := range j.Limits {
-		n := j.Consume[l.Name]
+		n := j.amount(l.Name)
 		if n == 0 {
 			continue
 		}
@@ -38,20 +38,35 @@ func (j *Job) Ideal(t *Tally) (Ideal, error) {
 			return ideal, err
 		}
 		tokens, acquires := multiply(perKey, j.Keys), multiply(perKey/n, j.Keys)
-		for _, p := range parent {
-			if !j.Cascade || p.Name != l.Name {
-				continue
-			}
-			ofParent, err := available(p, t)
-			if err != nil {
-				return ideal, err
-			}
-			tokens, acquires = min(tokens, ofParent), min(acquires, ofParent/n)
-		}
 		ideal.Tokens[l.Name] = tokens
 		ideal.Acquires = min(ideal.Acquires, acquires)
 	}
+	if !j.Cascade {
+		return ideal, nil
+	}
+	for _, l := range parent {
+		n := j.amount(l.Name)
+		if n == 0 {
+			continue
+		}
+		ofParent, err := available(l, t)
+		if err != nil {
+			return ideal, err
+		}
+		if own, ok := ideal.Tokens[l.Name]; ok {
+			ideal.Tokens[l.Name] = min(own, ofParent)
+		}
+		ideal.Acquires = min(ideal.Acquires, ofParent/n)
+	}
 	return ideal, nil
+}
+
+// amount returns what an acquire takes of a limit: 1 if Consume does not name it.
+func (j *Job) amount(name string) int64 {
+	if n, named := j.Consume[name]; named {
+		return n
+	}
+	return 1
 }
 
 // available returns the tokens that a full bucket has in the time of a tally.

@@ -262,8 +262,7 @@ func (p *replayer) outcome(err error) (admitted bool, failure error) {
 	if !ok {
 		return err == nil, err
 	}
-	for i := range refusal.Statuses {
-		s := &refusal.Statuses[i]
+	for _, s := range refusal.Statuses() {
 		for j := range p.limits {
 			if s.Exceeded && s.Limit.Name == p.limits[j].name {
 				p.exceeded[j] = true

@@ -38,6 +38,7 @@ type Contender struct {
 func Contenders() []Contender {
 	return []Contender{
 		{Name: "zael Allow", Zael: true, Limits: 1, AllOrNothing: true, New: newZaelAllow},
+		{Name: "zael Decide", Zael: true, Limits: 1, AllOrNothing: true, New: newZaelDecide},
 		{Name: "zael Acquire+Commit", Zael: true, Lease: true, Limits: 1, AllOrNothing: true, New: newZaelAcquire},
 		{Name: "x/time/rate, sync.Map", Limits: 1, AllOrNothing: true, New: newXTime},
 		{Name: "x/time/rate, map+RWMutex", Limits: 1, AllOrNothing: true, New: newXTimeLocked},
@@ -46,6 +47,7 @@ func Contenders() []Contender {
 		{Name: "juju/ratelimit, sync.Map", Limits: 1, AllOrNothing: true, New: newJuju},
 
 		{Name: "zael Allow", Zael: true, Limits: 2, AllOrNothing: true, New: newZaelAllow},
+		{Name: "zael Decide", Zael: true, Limits: 2, AllOrNothing: true, New: newZaelDecide},
 		{Name: "zael Acquire+Commit", Zael: true, Lease: true, Limits: 2, AllOrNothing: true, New: newZaelAcquire},
 		{Name: "zael Acquire+Settle+Commit", Zael: true, Lease: true, Limits: 2, AllOrNothing: true, New: newZaelSettle},
 		{Name: "x/time/rate, locked: check+take", Limits: 2, AllOrNothing: true, New: newXTimeCheck},

@@ -14,8 +14,8 @@ const resource = "gpt-4"
 type zaelLimiter struct {
 	limiter *zael.Limiter
 	store   *memstore.Store
-	limits  []zael.Limit
-	consume zael.Amounts
+	policy  *zael.Policy
+	amounts []int64
 }
 
 func newZael(limits []Limit) (*zaelLimiter, error) {
@@ -24,12 +24,14 @@ func newZael(limits []Limit) (*zaelLimiter, error) {
 	if err != nil {
 		return nil, err
 	}
-	z := &zaelLimiter{limiter: limiter, store: store, consume: zael.Amounts{}}
+	z := &zaelLimiter{limiter: limiter, store: store}
+	var compiled []zael.Limit
 	for _, l := range limits {
-		z.limits = append(z.limits, zaelLimit(l))
-		z.consume[l.Name] = l.Amount
+		compiled = append(compiled, zaelLimit(l))
+		z.amounts = append(z.amounts, l.Amount)
 	}
-	return z, nil
+	z.policy, err = zael.NewPolicy(resource, compiled...)
+	return z, err
 }
 
 // zaelLimit returns l with its rate per minute, as usual, where that is a whole number.
@@ -42,7 +44,7 @@ func zaelLimit(l Limit) zael.Limit {
 }
 
 func (z *zaelLimiter) request(key string) zael.Request {
-	return zael.Request{Entity: key, Resource: resource, Limits: z.limits, Consume: z.consume}
+	return z.policy.For(key, z.amounts...)
 }
 
 type zaelAllow struct{ *zaelLimiter }
@@ -54,6 +56,18 @@ func newZaelAllow(limits []Limit) (Limiter, error) {
 
 func (z zaelAllow) Allow(key string) bool {
 	return z.limiter.Allow(context.Background(), z.request(key)) == nil
+}
+
+type zaelDecide struct{ *zaelLimiter }
+
+func newZaelDecide(limits []Limit) (Limiter, error) {
+	z, err := newZael(limits)
+	return zaelDecide{z}, err
+}
+
+func (z zaelDecide) Allow(key string) bool {
+	d, err := z.limiter.Decide(context.Background(), z.request(key))
+	return err == nil && d.Admitted
 }
 
 type zaelAcquire struct{ *zaelLimiter }

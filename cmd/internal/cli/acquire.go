@@ -32,17 +32,16 @@ func (a *app) acquire() *cobra.Command {
 		Use:   "acquire --entity ID --resource NAME [flags] [-- COMMAND [ARG...]]",
 		Short: "Take from limits, or run a command under them",
 		Long: `Acquire takes from all limits of a bucket at once, or from none. A limit that no
---consume names takes 1, if it is named by --limit. Without a command the
-amounts are taken for good.
+--consume names takes 1. Without a command the amounts are taken for good.
 
 With --max-wait it stands in line for tokens that will have come back by then:
 first come, first served, across all processes.
 
-With a command it takes first, then runs the command, and gives everything back
-if that fails: ends with another exit code than 0, or by a signal. A command that
-learns what it really used says so by lines NAME=N in the file $ZAEL_SETTLE; the
-last line of a name counts. What it took and did not use is then given back, and
-what it used beyond is charged, into debt if need be.
+With a command it takes first and then runs the command. A command that learns
+what it really used says so by lines NAME=N in the file $ZAEL_SETTLE; the last
+line of a name counts. What it took and did not use is then given back, and what
+it used beyond is charged, into debt if need be. If the command fails, by an exit
+code other than 0 or a signal, and has said nothing, everything is given back.
 
 TERM, HUP, INT, QUIT, USR1 and USR2 are passed on to the command; INT and QUIT not
 where zael is in the foreground of a terminal, as the terminal sends them to the
@@ -104,8 +103,6 @@ func (c *acquireCommand) check() error {
 		return err
 	}
 	switch {
-	case len(c.consume)+len(*c.limits) == 0:
-		return usagef("say what to take with --consume, such as --consume rpm=1")
 	case c.maxWait < 0:
 		return usagef("--max-wait %v is negative", c.maxWait)
 	}
@@ -270,11 +267,11 @@ func (a *app) printLease(ctx context.Context, c *acquireCommand, l *zael.Limiter
 
 // statuses are all limits that a refused request asked, if there are several.
 func statuses(e *zael.ExceededError) string {
-	if len(e.Statuses) < 2 {
+	if len(e.Statuses()) < 2 {
 		return ""
 	}
 	t := newTable("entity", "limit", ">requested", ">available", "")
-	for _, s := range e.Statuses {
+	for _, s := range e.Statuses() {
 		refused := ""
 		if s.Exceeded {
 			refused = "refused"

@@ -127,6 +127,11 @@ func (c *benchCommand) prepare(a *app) (url string, err error) {
 	if c.Consume, err = c.consume.amounts(*c.limits, *c.parentLimits, false); err != nil {
 		return "", err
 	}
+	for _, l := range c.Limits {
+		if _, named := c.Consume[l.Name]; !named {
+			c.Consume[l.Name] = 1 // for the report too
+		}
+	}
 	if !slices.ContainsFunc(c.Limits, func(l zael.Limit) bool { return c.Consume[l.Name] > 0 }) {
 		return "", usagef("--consume takes nothing of any limit")
 	}

@@ -74,17 +74,22 @@ func (a *app) runUnder(ctx context.Context, lease *zael.Lease, c *child) error {
 	go c.forward(cmd.Process, ended)
 	_ = cmd.Wait() // ProcessState says it all
 	close(ended)
-	if code := codeOf(cmd.ProcessState); code != 0 {
+	code := codeOf(cmd.ProcessState)
+	settled, err := c.settleTo(lease)
+	if err != nil {
+		a.complain("settling", err)
+	}
+	if code != 0 && !settled { // nothing was used, as far as is known
 		if err := lease.Rollback(ctx); err != nil {
 			a.complain("giving back", err)
 		}
 		return &exitError{code: code}
 	}
-	if err := c.settleTo(lease); err != nil {
-		a.complain("settling", err)
-	}
 	if err := lease.Commit(ctx); err != nil {
 		a.complain("settling", err)
+	}
+	if code != 0 {
+		return &exitError{code: code}
 	}
 	return nil
 }
@@ -108,11 +113,12 @@ func (c *child) forward(p *os.Process, ended <-chan struct{}) {
 	}
 }
 
-// settleTo reads what the command used.
-func (c *child) settleTo(lease *zael.Lease) error {
+// settleTo settles the lease to what the command says that it used, and reports
+// whether it has said anything.
+func (c *child) settleTo(lease *zael.Lease) (settled bool, err error) {
 	f, err := os.Open(c.settle)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	used := zael.Amounts{}
@@ -124,16 +130,16 @@ func (c *child) settleTo(lease *zael.Lease) error {
 		}
 		name, amount, err := parseAmount(text)
 		if err != nil {
-			return fmt.Errorf("line %d of $ZAEL_SETTLE: %w", n, err)
+			return false, fmt.Errorf("line %d of $ZAEL_SETTLE: %w", n, err)
 		}
 		used[name] = amount
 	}
 	if err := lines.Err(); err != nil || len(used) == 0 {
-		return err
+		return false, err
 	}
 	err = lease.Settle(used)
 	if invalid, ok := errors.AsType[*zael.ValidationError](err); ok {
-		return fmt.Errorf("$ZAEL_SETTLE: %q %s", invalid.Value, invalid.Reason)
+		err = fmt.Errorf("$ZAEL_SETTLE: %q %s", invalid.Value, invalid.Reason)
 	}
-	return err
+	return err == nil, err
 }

@@ -86,7 +86,6 @@ func TestCommandUsageErrors(t *testing.T) {
 		{"acquire", "--entity"},
 		{"acquire --entity e", "--resource"},
 		{"acquire --entity e --resource r", "--limit rpm=100/min"},
-		{"acquire --entity e --resource r --stored", "say what to take with --consume"},
 		{"acquire" + request + " --consume m=1", `--consume m=1: there is no limit "m"; there are n`},
 		{"acquire" + request + " --consume n", `"n" is not NAME=N`},
 		{"acquire" + request + " --consume =1", `"=1" is not NAME=N`},

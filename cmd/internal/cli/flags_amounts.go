@@ -57,7 +57,7 @@ func parseAmount(text string) (name string, n int64, err error) {
 	return name, n, nil
 }
 
-// amounts are what --consume says, and 1 of each limit that it does not name.
+// amounts returns what --consume says. A limit that it does not name takes 1.
 func (v amountsValue) amounts(limits, parentLimits limitsValue, stored bool) (zael.Amounts, error) {
 	amounts := zael.Amounts{}
 	for name, n := range v {
@@ -65,11 +65,6 @@ func (v amountsValue) amounts(limits, parentLimits limitsValue, stored bool) (za
 			return nil, usagef("--consume %s=%d: there is no limit %q; there are %s", name, n, name, limits.names())
 		}
 		amounts[name] = n
-	}
-	for _, l := range limits {
-		if _, named := v[l.Name]; !named {
-			amounts[l.Name] = 1
-		}
 	}
 	return amounts, nil
 }
