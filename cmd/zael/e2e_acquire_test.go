@@ -143,7 +143,7 @@ func TestCommandNotRun(t *testing.T) {
 		{[]string{"--consume", "n=11", "--", "echo", "run"}, 3, "zael: rate limit exceeded: n of e on r: 11 requested, more than the burst"},
 		{[]string{"--consume", "n=11", "--refused-exit-code", "0", "--", "echo", "run"}, 0, "zael: rate limit exceeded"},
 		{[]string{"--consume", "n=x", "--", "echo", "run"}, 2, "zael: invalid argument"},
-		{[]string{"echo", "run"}, 2, "zael: unexpected argument \"echo\": a command stands behind --\n"},
+		{[]string{"echo", "run"}, 2, "zael: unexpected argument \"echo\": put a command after --\n"},
 	} {
 		out, err := s.run(c.code, append(slices.Clip(request), c.args...)...)
 		if out != "" || !strings.HasPrefix(err, c.want) {

@@ -16,66 +16,69 @@ import (
 	"github.com/zeroae/zael/internal/decimal"
 )
 
-// An acquireCommand is the flags of zael acquire.
+// An acquireCommand has the flags of zael acquire.
 type acquireCommand struct {
 	*requestFlags
-	store               *storeFlags
-	mode                failureMode
-	maxWait             time.Duration
-	refused, unanswered int // exit codes
-	json, quiet         *bool
+	store                *storeFlags
+	mode                 failureMode
+	maxWait              time.Duration
+	refused, unavailable int // exit codes
+	json, quiet          *bool
 }
 
 func (a *app) acquire() *cobra.Command {
 	var c acquireCommand
 	cmd := &cobra.Command{
 		Use:   "acquire --entity ID --resource NAME [flags] [-- COMMAND [ARG...]]",
-		Short: "Take from limits, or run a command under them",
-		Long: `Acquire takes from all limits of a bucket at once, or from none. A limit that no
---consume names takes 1. Without a command the amounts are taken for good.
+		Short: "Take tokens from limits, or run a command under limits",
+		Long: `Acquire takes tokens from all limits of an entity on a resource, or from none. A
+limit that --consume does not name gives 1 token.
 
-With --max-wait it stands in line for tokens that will have come back by then:
+Without a command, the tokens are taken for good.
+
+With a command, acquire takes the tokens and then runs the command. A command that
+knows what it really used appends lines NAME=N to the file named by $ZAEL_SETTLE; the
+last line of each name counts. Tokens that it did not use are then given back, and
+tokens that it used beyond those taken are charged, into debt if necessary. If a
+command fails, by an exit code other than 0 or a signal, and has written no such line,
+all tokens are given back.
+
+With --max-wait, acquire waits in line for tokens that refill within that time:
 first come, first served, across all processes.
 
-With a command it takes first and then runs the command. A command that learns
-what it really used says so by lines NAME=N in the file $ZAEL_SETTLE; the last
-line of a name counts. What it took and did not use is then given back, and what
-it used beyond is charged, into debt if need be. If the command fails, by an exit
-code other than 0 or a signal, and has said nothing, everything is given back.
+The signals TERM, HUP, INT, QUIT, USR1 and USR2 are passed on to the command, except
+INT and QUIT in the foreground of a terminal, which sends them to the command
+itself. If zael is killed with KILL, the tokens stay taken.
 
-TERM, HUP, INT, QUIT, USR1 and USR2 are passed on to the command; INT and QUIT not
-where zael is in the foreground of a terminal, as the terminal sends them to the
-command itself. A zael that is killed with KILL keeps what it took.
+Exit codes: that of the command; 128+N if signal N ended it; 127 if the command is
+not found and 126 if it cannot be run, before anything is taken. If the command was
+not run: 3 refused by a limit, 4 the store is unavailable, 1 failed, 2 wrong usage;
+zael then writes a line that begins with "zael: " to standard error. For commands
+that use 3 or 4 themselves, choose other codes with --refused-exit-code and
+--unavailable-exit-code.
 
-Exit codes: those of the command; 128+N if signal N ended it; 127 if it is not
-found and 126 if it cannot be run, before anything is taken. If it was not run:
-3 refused by a limit, 4 the store is unavailable, 1 failed, 2 wrong usage. Zael
-then writes a line that begins with "zael: " to standard error. A command that
-uses 3 or 4 for something of its own is told apart by giving zael other codes
-with --refused-exit-code and --unavailable-exit-code.
-
-The JSON of a refusal is the body of an HTTP answer 429. With a command, JSON is
-written for a refusal only.`,
+The JSON of a refusal is the body of an HTTP response with status 429. With a
+command, JSON is printed only for a refusal.`,
 		Example: `  zael acquire --entity key-1 --resource gpt-4 \
     --limit rpm=100/min --limit tpm=10000/min --consume rpm=1 --consume tpm=500
 
-  # Wait in line, then run; what curl did not get is given back.
+  # Wait in line for up to 30 s, then run a command.
   zael acquire --entity nightly --resource crawl --limit n=10/min --max-wait 30s -- echo fetching
 
-  # Take an estimate, settle to the truth.
+  # Take an estimate, then settle to what was used.
   zael acquire --entity key-1 --resource gpt-4 --limit tpm=10000/min --consume tpm=500 \
     -- sh -c 'echo tpm=123 >>"$ZAEL_SETTLE"'`,
-		Args: commandBehindDash,
+		Args: commandAfterDashes,
 	}
-	c.requestFlags = addRequest(cmd, "what to take of a limit; may be repeated (default 1 of each --limit)")
+	c.requestFlags = addRequest(cmd, "tokens to take from a limit; may be repeated (default 1 from each limit)")
 	c.store = addStore(cmd, time.Second)
 	c.json = addJSON(cmd)
 	f := cmd.Flags()
-	c.quiet = f.BoolP("quiet", "q", false, "print nothing when it is admitted")
-	f.DurationVar(&c.maxWait, "max-wait", 0, "wait in line so long, such as 30s")
-	f.Var(&c.mode, "failure-mode", "what to do if the store is unavailable: closed refuses, open admits without charge (default closed)")
+	c.quiet = f.BoolP("quiet", "q", false, "print nothing if admitted")
+	f.DurationVar(&c.maxWait, "max-wait", 0, "wait in line up to this long, such as 30s")
+	f.Var(&c.mode, "failure-mode", "what to do if the store is unavailable: closed refuses, open admits without charging (default closed)")
 	f.IntVar(&c.refused, "refused-exit-code", exitRefused, "exit code `N` if a limit refuses")
-	f.IntVar(&c.unanswered, "unavailable-exit-code", exitUnavailable, "exit code `N` if the store is unavailable")
+	f.IntVar(&c.unavailable, "unavailable-exit-code", exitUnavailable, "exit code `N` if the store is unavailable")
 	_ = cmd.RegisterFlagCompletionFunc("failure-mode", cobra.FixedCompletions([]string{"closed", "open"}, cobra.ShellCompDirectiveNoFileComp))
 	for _, flag := range []string{"max-wait", "refused-exit-code", "unavailable-exit-code"} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
@@ -86,18 +89,19 @@ written for a refusal only.`,
 	return cmd
 }
 
-// commandBehindDash keeps a forgotten flag from being run as a command.
-func commandBehindDash(cmd *cobra.Command, args []string) error {
+// commandAfterDashes checks that a command comes after --, so that the value of a
+// misspelt flag is not run.
+func commandAfterDashes(cmd *cobra.Command, args []string) error {
 	switch dash := cmd.ArgsLenAtDash(); {
 	case dash < 0 && len(args) > 0, dash > 0:
-		return fmt.Errorf("unexpected argument %q: a command stands behind --", args[0])
+		return fmt.Errorf("unexpected argument %q: put a command after --", args[0])
 	case dash == 0 && (len(args) == 0 || args[0] == ""):
-		return errors.New("no command behind --")
+		return errors.New("no command after --")
 	}
 	return nil
 }
 
-// check tells what is wrong with the flags.
+// check validates the flags.
 func (c *acquireCommand) check() error {
 	if err := c.requestFlags.check(); err != nil {
 		return err
@@ -106,7 +110,7 @@ func (c *acquireCommand) check() error {
 	case c.maxWait < 0:
 		return usagef("--max-wait %v is negative", c.maxWait)
 	}
-	for flag, code := range map[string]int{"--refused-exit-code": c.refused, "--unavailable-exit-code": c.unanswered} {
+	for flag, code := range map[string]int{"--refused-exit-code": c.refused, "--unavailable-exit-code": c.unavailable} {
 		if code < 0 || code > 255 {
 			return usagef("%s %d is not 0 to 255", flag, code)
 		}
@@ -114,7 +118,7 @@ func (c *acquireCommand) check() error {
 	return nil
 }
 
-// code gives an error the exit code that the flags ask for.
+// code returns err with the exit code that the flags choose.
 func (c *acquireCommand) code(err error) error {
 	var own *exitError
 	var exceeded *zael.ExceededError
@@ -124,7 +128,7 @@ func (c *acquireCommand) code(err error) error {
 	case errors.As(err, &exceeded):
 		return &exitError{code: c.refused, cause: err, detail: statuses(exceeded)}
 	case errors.Is(err, zael.ErrUnavailable):
-		return &exitError{code: c.unanswered, cause: err}
+		return &exitError{code: c.unavailable, cause: err}
 	}
 	return err
 }
@@ -182,10 +186,10 @@ func (a *app) runAcquire(ctx context.Context, c *acquireCommand, args []string) 
 	return a.printLease(ctx, c, l, lease)
 }
 
-// warn says what the caller should know besides.
+// warn writes warnings about an admitted acquire to standard error.
 func (a *app) warn(c *acquireCommand, l *zael.Limiter, lease *zael.Lease) {
 	if lease.Degraded() {
-		fmt.Fprintln(a.err, "zael: warning: the store is unavailable: admitted without charge")
+		fmt.Fprintln(a.err, "zael: warning: the store is unavailable: admitted without charging")
 		return
 	}
 	if l.Stats().UnknownNames == 0 {
@@ -194,12 +198,12 @@ func (a *app) warn(c *acquireCommand, l *zael.Limiter, lease *zael.Lease) {
 	have := lease.Consumed()
 	for _, name := range slices.Sorted(maps.Keys(c.consume)) {
 		if _, ok := have[name]; !ok {
-			fmt.Fprintf(a.err, "zael: warning: no limit %q of %s on %s is stored: nothing was taken of it\n", name, c.entity, c.resource)
+			fmt.Fprintf(a.err, "zael: warning: no limit %q of %s on %s is stored: nothing was taken from it\n", name, c.entity, c.resource)
 		}
 	}
 }
 
-// standInLine waits, and shows on a terminal for how long.
+// standInLine waits for delay, and shows the rest of it on a terminal.
 func (a *app) standInLine(ctx context.Context, delay time.Duration) error {
 	if delay == 0 {
 		return ctx.Err()
@@ -223,14 +227,14 @@ func (a *app) standInLine(ctx context.Context, delay time.Duration) error {
 	}
 }
 
-// A leaseReport is what was taken, as JSON.
+// A leaseReport is an admitted acquire as JSON.
 type leaseReport struct {
 	Admitted      bool         `json:"admitted"`
-	Degraded      bool         `json:"degraded"` // the store was unavailable, nothing was charged
+	Degraded      bool         `json:"degraded"` // the store was unavailable; nothing was charged
 	Entity        string       `json:"entity_id"`
 	Resource      string       `json:"resource"`
 	Consumed      zael.Amounts `json:"consumed"`
-	Available     zael.Amounts `json:"available,omitempty"` // just after; missing if it could not be read
+	Available     zael.Amounts `json:"available,omitempty"` // right after; absent if it could not be read
 	WaitedSeconds float64      `json:"waited_seconds"`
 }
 
@@ -265,7 +269,7 @@ func (a *app) printLease(ctx context.Context, c *acquireCommand, l *zael.Limiter
 	return nil
 }
 
-// statuses are all limits that a refused request asked, if there are several.
+// statuses returns a table of all limits of a refused request, if there are several.
 func statuses(e *zael.ExceededError) string {
 	if len(e.Statuses()) < 2 {
 		return ""

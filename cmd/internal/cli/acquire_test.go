@@ -116,7 +116,7 @@ func TestAcquireStored(t *testing.T) {
 	}
 	m.fails("acquire --entity key --resource s --stored --limit n=100/h --consume n=4", 3, "n of team on s: 4 requested, 3 available")
 	r := m.zaelIn("", "acquire --entity other --resource r --stored --consume n=1 --consume tokens=5")
-	if r.code != 0 || r.out != "took n=1 for other on r; left n=9\n" || r.err != "zael: warning: no limit \"tokens\" of other on r is stored: nothing was taken of it\n" {
+	if r.code != 0 || r.out != "took n=1 for other on r; left n=9\n" || r.err != "zael: warning: no limit \"tokens\" of other on r is stored: nothing was taken from it\n" {
 		t.Errorf("got %+v, want a warning", r)
 	}
 	// Without --stored the call alone decides about the parent.
@@ -171,7 +171,7 @@ func TestUnavailable(t *testing.T) {
 	m.fails("acquire"+who+"--unavailable-exit-code 75", 75, "store unavailable")
 	m.fails("limits set --system --limit n=1/s --timeout 150ms", 4, "store unavailable: no answer within 150ms")
 	m.fails("bench --timeout 150ms --duration 10ms", 4, "store unavailable")
-	const warning = "zael: warning: the store is unavailable: admitted without charge\n"
+	const warning = "zael: warning: the store is unavailable: admitted without charging\n"
 	if r := m.zaelIn("", "acquire --failure-mode open"+who); r.code != 0 || r.err != warning || r.out != "took nothing for e on r\n" {
 		t.Errorf("got %+v, want it to be admitted", r)
 	}

@@ -23,7 +23,7 @@ func (a *app) audit() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit",
 		Short: "Show who changed entities and limits",
-		Long:  `Audit shows changes of entities and limits, the newest first.`,
+		Long:  `Audit shows changes of entities and limits, newest first, with who made them.`,
 		Example: `  zael audit --max 20
   zael audit --entity key-1 --from 2026-01-01 --json`,
 		Args: cobra.NoArgs,
@@ -31,10 +31,10 @@ func (a *app) audit() *cobra.Command {
 	store := addStore(cmd, storeTimeout)
 	asJSON := addJSON(cmd)
 	f := cmd.Flags()
-	f.StringVarP(&q.Entity, "entity", "e", "", "only changes of the entity with this `ID`")
-	f.IntVar(&q.Max, "max", 100, "at most `N` events")
-	from := addTime(cmd, "from", "changes made then or later")
-	to := addTime(cmd, "to", "changes made before")
+	f.StringVarP(&q.Entity, "entity", "e", "", "only changes of the entity `ID`")
+	f.IntVar(&q.Max, "max", 100, "show at most `N` changes")
+	from := addTime(cmd, "from", "only changes at this time or later")
+	to := addTime(cmd, "to", "only changes before this time")
 	for _, flag := range []string{"entity", "max"} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
 	}

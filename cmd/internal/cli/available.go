@@ -14,7 +14,7 @@ import (
 	"github.com/zeroae/zael/internal/decimal"
 )
 
-// query asks about the bucket of a request.
+// query returns the query about the bucket of a request.
 func (r *requestFlags) query() zael.Query {
 	return zael.Query{
 		Entity: r.entity, Resource: r.resource, Limits: *r.limits, ParentLimits: r.parents(),
@@ -22,30 +22,31 @@ func (r *requestFlags) query() zael.Query {
 	}
 }
 
-// An availableReport is what could be taken, as JSON.
+// An availableReport is the output of zael available as JSON.
 type availableReport struct {
 	Entity    string       `json:"entity_id"`
 	Resource  string       `json:"resource"`
 	Available zael.Amounts `json:"available"`
-	// With --consume: until that much could be taken; null: never.
+	// With --consume, the time until that much is available; null if never.
 	RetryAfterSeconds *float64 `json:"retry_after_seconds"`
 }
 
 func (a *app) available() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "available --entity ID --resource NAME [flags]",
-		Short: "Show what could be taken now",
-		Long: `Available shows what could be taken now from each limit, and takes nothing. Below
-0 is debt. With a parent that limits too it is the lesser of both.
+		Short: "Show how many tokens are available now",
+		Long: `Available shows how many tokens each limit of an entity has now, and takes none.
+A negative number is debt. If the parent is limited too, it shows the smaller of both
+numbers.
 
-With --consume it also tells how long it is until that much could be taken, if
-nobody else takes any. In JSON retry_after_seconds is 0 if it could be taken now
-and null if more is asked than a burst, or the wait is longer than 292 years.`,
+With --consume, it also shows how long it takes until these amounts are available,
+provided that nobody else takes any. In JSON, retry_after_seconds is 0 if they are
+available now, and null if they exceed the burst or if it takes more than 292 years.`,
 		Example: `  zael available --entity key-1 --resource gpt-4 --limit rpm=100/min --limit tpm=10000/min
   zael available --entity key-1 --resource gpt-4 --limit tpm=10000/min --consume tpm=500 --json`,
 		Args: cobra.NoArgs,
 	}
-	r := addRequest(cmd, "tell when so much could be taken; may be repeated")
+	r := addRequest(cmd, "show when this many tokens of a limit are available; may be repeated")
 	store := addStore(cmd, time.Second)
 	asJSON := addJSON(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
@@ -98,7 +99,7 @@ and null if more is asked than a burst, or the wait is longer than 292 years.`,
 	return cmd
 }
 
-// roundUp shortens a wait for reading; it never shows less.
+// roundUp rounds d up to a millisecond.
 func roundUp(d time.Duration) time.Duration {
 	if r := d.Round(time.Millisecond); r >= d {
 		return r

@@ -19,7 +19,7 @@ import (
 	"github.com/zeroae/zael/internal/loadgen"
 )
 
-// A benchCommand is the flags of zael bench.
+// A benchCommand has the flags of zael bench.
 type benchCommand struct {
 	loadgen.Job
 	store                *storeFlags
@@ -27,11 +27,11 @@ type benchCommand struct {
 	consume              amountsValue
 	processes            int
 	rate                 float64
-	unlimited            bool // by the default limit
+	unlimited            bool // the limit is the default one
 	json                 *bool
 }
 
-// Most of what a bench may ask for.
+// Bounds of the flags.
 const (
 	maxProcesses = 256
 	maxCallers   = 10_000
@@ -43,25 +43,29 @@ func (a *app) bench() *cobra.Command {
 	var c benchCommand
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Put load on a store, and hold what it admits against the limits",
-		Long: `Bench takes from a store as fast as it answers: in each of --processes as many
-callers as --callers says, each with one acquire at a time, of keys chosen at
-random. With --rate they ask so often in all, and no faster; who is late catches
-up, and how long an acquire took counts from when it was due. It prints acquires and refusals a second, how long they took, errors, and
-what was admitted beside the ideal: of each key the burst, and what refilled
-between the first and the last acquire. More than that is never admitted; where
-every key is asked more often than its limits allow it is as much, but for what
-refills at the very end while no caller gets to run. On DynamoDB it also prints
-what all calls cost, for each acquire that was admitted: a refusal that the table
-gives counts as one write unit, which is what AWS bills at least.
+		Short: "Measure a store under load, and check what it admits",
+		Long: `Bench measures how many acquires a store handles, and checks that it admits no more
+than the limits allow.
 
-The default limit never refuses, so that it is the store that is measured. With
---cascade all keys have one parent and take from it too.
+Each of --processes runs --callers callers. A caller makes one acquire after the
+other, each for a key chosen at random. Callers go as fast as the store answers, or,
+with --rate, make N acquires a second in all. A late caller then catches up, and the
+latency of an acquire counts from when it was due.
 
-Entities begin with bench- and a random word, and are deleted at the end, after
-Ctrl-C too; nothing else is touched. A bench that is killed with KILL leaves them.
-The audit log keeps the deletions. After Ctrl-C what was done until then is
-printed, and the exit code is 130.`,
+Bench prints acquires and refusals a second, their latencies, errors, and what was
+admitted compared with the ideal: for each key its burst, and what refilled between
+the first and the last acquire. A correct store never admits more. It admits as much
+if every key is asked for more than its limits allow, except for what refills at the
+very end. On DynamoDB, bench also prints what all calls cost for each admitted
+acquire; a refusal by the table counts as one write unit, the least that AWS bills.
+
+The default limit never refuses, so that the store itself is measured. With --cascade,
+all keys have one parent and take from it too.
+
+Bench makes entities that begin with bench- and a random word, deletes them at the
+end, also after Ctrl-C, and touches nothing else. If it is killed with KILL, they
+stay. The audit log keeps the deletions. After Ctrl-C, bench prints the results so
+far and exits with 130.`,
 		Example: `  zael bench --store memory: --duration 1s
   zael bench --processes 4 --limit n=1000/s --duration 2s
   zael bench --processes 4 --rate 3000 --limit n=1000/s --duration 2s
@@ -69,21 +73,21 @@ printed, and the exit code is 130.`,
 		Args: cobra.NoArgs,
 	}
 	c.store = addStore(cmd, time.Second)
-	cmd.Flags().Lookup("timeout").Usage = "give one acquire up after so long"
+	cmd.Flags().Lookup("timeout").Usage = "give up an acquire that takes longer than this"
 	c.store.settings = []string{"count_units"}
 	c.limits = addLimits(cmd)
 	cmd.Flags().Lookup("limit").Usage += " (default n=1000000000/s)"
 	c.parentLimits = new(limitsValue)
-	c.consume = addAmounts(cmd, "what an acquire takes of a limit; may be repeated (default 1)")
+	c.consume = addAmounts(cmd, "tokens that an acquire takes from a limit; may be repeated (default 1)")
 	c.json = addJSON(cmd)
 	f := cmd.Flags()
-	f.Var(c.parentLimits, "parent-limit", "a limit of the parent; may be repeated (default: as --limit)")
-	f.IntVarP(&c.processes, "processes", "p", 1, "`N` processes")
-	f.IntVar(&c.Callers, "callers", 64, "`N` callers in each process")
-	f.IntVarP(&c.Keys, "keys", "k", 1, "`N` entities to take from")
-	f.DurationVarP(&c.Duration, "duration", "d", 10*time.Second, "how long")
-	f.BoolVar(&c.Cascade, "cascade", false, "take from a parent of all keys too")
-	f.Float64VarP(&c.rate, "rate", "r", 0, "ask for `N` acquires a second in all (default: as fast as they are answered)")
+	f.Var(c.parentLimits, "parent-limit", "a limit of the parent; may be repeated (default: those of --limit)")
+	f.IntVarP(&c.processes, "processes", "p", 1, "run `N` processes")
+	f.IntVar(&c.Callers, "callers", 64, "run `N` callers in each process")
+	f.IntVarP(&c.Keys, "keys", "k", 1, "take from `N` entities")
+	f.DurationVarP(&c.Duration, "duration", "d", 10*time.Second, "run for this long")
+	f.BoolVar(&c.Cascade, "cascade", false, "also take from one parent of all keys")
+	f.Float64VarP(&c.rate, "rate", "r", 0, "make `N` acquires a second in all (default: as fast as the store answers)")
 	for _, flag := range []string{"parent-limit", "processes", "callers", "keys", "duration", "rate"} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
 	}
@@ -97,7 +101,7 @@ printed, and the exit code is 130.`,
 	return cmd
 }
 
-// prepare checks the flags and makes the job of them.
+// prepare validates the flags, completes the job and returns the store's URL.
 func (c *benchCommand) prepare(a *app) (url string, err error) {
 	for _, n := range []struct {
 		flag      string
@@ -110,7 +114,7 @@ func (c *benchCommand) prepare(a *app) (url string, err error) {
 		}
 	}
 	switch {
-	case !(c.rate >= 0 && c.rate <= maxRate): // NaN is no rate either
+	case !(c.rate >= 0 && c.rate <= maxRate): // false for NaN
 		return "", usagef("--rate %v is not 0 to %.0f", c.rate, maxRate)
 	case c.Duration <= 0:
 		return "", usagef("--duration %v is not above 0", c.Duration)
@@ -133,7 +137,7 @@ func (c *benchCommand) prepare(a *app) (url string, err error) {
 		}
 	}
 	if !slices.ContainsFunc(c.Limits, func(l zael.Limit) bool { return c.Consume[l.Name] > 0 }) {
-		return "", usagef("--consume takes nothing of any limit")
+		return "", usagef("--consume takes nothing from any limit")
 	}
 	c.Resource = "bench"
 	c.Prefix = "bench-" + strings.ToLower(rand.Text()[:8])
@@ -143,7 +147,7 @@ func (c *benchCommand) prepare(a *app) (url string, err error) {
 		return "", err
 	}
 	if c.processes > 1 && strings.HasPrefix(url, "memory:") {
-		return "", usagef("processes do not share memory: use --processes 1, or another --store than %s", url)
+		return "", usagef("processes cannot share memory: use --processes 1, or another --store than %s", url)
 	}
 	return url, nil
 }
@@ -174,7 +178,7 @@ func (a *app) runBench(ctx context.Context, c *benchCommand, url string) error {
 	}
 	line.write("cleaning up")
 	if left := loadgen.Cleanup(last, l, &c.Job); left != nil {
-		err = errors.Join(err, fmt.Errorf("entities that begin with %s are left: %w", c.Prefix, left))
+		err = errors.Join(err, fmt.Errorf("entities that begin with %s could not be deleted: %w", c.Prefix, left))
 	}
 	line.clear()
 	if err != nil {
@@ -192,7 +196,7 @@ func (a *app) runBench(ctx context.Context, c *benchCommand, url string) error {
 	return errors.Join(err, ctx.Err())
 }
 
-// worker makes the command of another process.
+// worker returns the command of another process.
 func worker(url string) func(context.Context) *exec.Cmd {
 	return func(ctx context.Context) *exec.Cmd {
 		self, err := os.Executable()
@@ -223,7 +227,7 @@ func (a *app) benchWorker() *cobra.Command {
 	return cmd
 }
 
-// ofProcess is the error of a process, with the exit code that it had.
+// ofProcess returns the error of a process with its exit code.
 func ofProcess(err error) error {
 	var p *loadgen.ProcessError
 	var exit *exec.ExitError
@@ -237,7 +241,7 @@ func ofProcess(err error) error {
 	return &exitError{code: code, cause: errors.New(strings.ReplaceAll(err.Error(), ": zael: ", ": "))}
 }
 
-// benchProgress shows how far it is.
+// benchProgress shows the progress on a terminal.
 func benchProgress(line *line, duration time.Duration) func(loadgen.Counts) {
 	begin := time.Now()
 	return func(c loadgen.Counts) {
@@ -262,14 +266,14 @@ func rate(n int64, d time.Duration) float64 {
 	return decimal.Round(float64(n)/d.Seconds(), 2)
 }
 
-// A benchReport is what came of it, as JSON.
+// A benchReport has the results as JSON.
 type benchReport struct {
 	Store           string           `json:"store"`
 	Processes       int              `json:"processes"`
 	Callers         int              `json:"callers"` // in each process
 	Keys            int              `json:"keys"`
 	DurationSeconds float64          `json:"duration_seconds"`     // from the first decision to the last
-	Rate            float64          `json:"rate_per_s,omitempty"` // asked for; 0: as fast as they are answered
+	Rate            float64          `json:"rate_per_s,omitempty"` // asked for; 0: as fast as the store answers
 	AcquiresPerS    float64          `json:"acquires_per_s"`       // admitted
 	RefusedPerS     float64          `json:"refused_per_s"`
 	P50             float64          `json:"p50_ms"` // of admitted acquires
@@ -287,13 +291,13 @@ type benchReport struct {
 	Refused         int64            `json:"refused"`
 	AdmittedAmounts zael.Amounts     `json:"admitted_amounts"` // tokens by limit
 	IdealAmounts    zael.Amounts     `json:"ideal_amounts"`
-	*benchCost                       // nil: the store does not count
+	*benchCost                       // nil if the store does not count
 	elapsed         time.Duration
 	latency, denial loadgen.Latency
 }
 
-// A benchCost is what all calls of DynamoDB were, refusals included, for each
-// acquire that was admitted.
+// A benchCost has the cost of all calls of DynamoDB, refusals included, for each
+// admitted acquire.
 type benchCost struct {
 	CallsPerAcquire      float64 `json:"calls_per_acquire"`
 	WriteUnitsPerAcquire float64 `json:"write_units_per_acquire"`
@@ -384,7 +388,7 @@ func count(n int, one, many string) string {
 	return number(int64(n)) + " " + many
 }
 
-// share never rounds up to all of it.
+// share returns part of whole in percent. Only all is 100.0 %.
 func share(part, whole int64) string {
 	if whole == 0 {
 		return ""
@@ -396,7 +400,7 @@ func share(part, whole int64) string {
 	return "99.9 %"
 }
 
-// short is a duration in three digits.
+// short returns a duration with about three digits.
 func short(d time.Duration) string {
 	switch {
 	case d < 10*time.Microsecond:

@@ -14,10 +14,10 @@ func (a *app) capacity() *cobra.Command {
 	var options zael.CapacityOptions
 	cmd := &cobra.Command{
 		Use:   "capacity --resource NAME --limit-name NAME",
-		Short: "Add up a limit of a resource over all who use it",
-		Long: `Capacity adds up a limit of a resource over all entities that have a bucket in
-use: what they may hold, what is left and how much of it is in use. Buckets that
-are full may be missing, as stores forget them.`,
+		Short: "Add up a limit over all entities that use a resource",
+		Long: `Capacity adds up a limit of a resource over all entities with a bucket in use: how many
+tokens the buckets can hold, how many are available, and the share that is in use. Full
+buckets may be missing, as stores forget them.`,
 		Example: `  zael capacity --resource gpt-4 --limit-name rpm
   zael capacity --resource gpt-4 --limit-name tpm --parents-only --json`,
 		Args: cobra.NoArgs,
@@ -25,7 +25,7 @@ are full may be missing, as stores forget them.`,
 	store := addStore(cmd, storeTimeout)
 	asJSON := addJSON(cmd)
 	f := cmd.Flags()
-	f.StringVarP(&resource, "resource", "r", "", "`NAME` of what is accessed")
+	f.StringVarP(&resource, "resource", "r", "", "`NAME` of the resource")
 	f.StringVar(&limit, "limit-name", "", "`NAME` of the limit")
 	f.BoolVar(&options.ParentsOnly, "parents-only", false, "only entities without a parent")
 	for _, flag := range []string{"resource", "limit-name"} {
@@ -34,9 +34,9 @@ are full may be missing, as stores forget them.`,
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		switch {
 		case resource == "":
-			return usagef("say which resource with --resource")
+			return usagef("name the resource with --resource")
 		case limit == "":
-			return usagef("say which limit with --limit-name")
+			return usagef("name the limit with --limit-name")
 		}
 		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
 			sum, err := l.ResourceCapacity(ctx, resource, limit, options)

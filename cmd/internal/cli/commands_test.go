@@ -93,16 +93,16 @@ func TestCommandUsageErrors(t *testing.T) {
 		{"acquire" + request + " --consume n=1.5", `n: "1.5" is not a whole number`},
 		{"acquire" + request + " --consume n=9999999999999999", "is not a whole number from 0 to"},
 		{"acquire" + request + " --consume n=1 --consume n=1", "n is there twice"},
-		{"acquire" + request + " --limit n=2/s", "limit n is there twice"},
+		{"acquire" + request + " --limit n=2/s", "limit n is given twice"},
 		{"acquire" + request + " --parent-limit n=2/s", "--parent-limit has no effect"},
 		{"acquire" + request + " --max-wait -1s", "--max-wait -1s is negative"},
 		{"acquire" + request + " --timeout 0s", "--timeout 0s is not above 0"},
 		{"acquire" + request + " --failure-mode ajar", "is neither closed nor open"},
 		{"acquire" + request + " --refused-exit-code 256", "--refused-exit-code 256 is not 0 to 255"},
 		{"acquire" + request + " --unavailable-exit-code -1", "--unavailable-exit-code -1 is not 0 to 255"},
-		{"acquire" + request + " true", `unexpected argument "true": a command stands behind --`},
-		{"acquire" + request + " key -- true", `unexpected argument "key": a command stands behind --`},
-		{"acquire" + request + " --", "no command behind --"},
+		{"acquire" + request + " true", `unexpected argument "true": put a command after --`},
+		{"acquire" + request + " key -- true", `unexpected argument "key": put a command after --`},
+		{"acquire" + request + " --", "no command after --"},
 		{"acquire |--entity||e f| --resource r --limit n=1/s", "--entity"},
 		{"acquire --entity |e f| --resource r --limit n=1/s", `--entity "e f" is not 1 to 256`},
 		{"acquire --entity e --resource /r --limit n=1/s", `--resource "/r" is not 1 to 64`},
@@ -151,8 +151,8 @@ func TestCommandUsageErrors(t *testing.T) {
 		{"bench --duration 0s", "--duration 0s is not above 0"},
 		{"bench --parent-limit n=1/s", "--parent-limit has no effect without --cascade"},
 		{"bench --consume m=1", `there is no limit "m"; there are n`},
-		{"bench --limit n=1/s --consume n=0", "takes nothing of any limit"},
-		{"bench --processes 2 --store memory:", "processes do not share memory"},
+		{"bench --limit n=1/s --consume n=0", "takes nothing from any limit"},
+		{"bench --processes 2 --store memory:", "processes cannot share memory"},
 	} {
 		r := m.zaelIn("", c.args)
 		if r.code != 2 || !strings.Contains(r.err, c.want) || r.out != "" {
@@ -273,7 +273,7 @@ func TestLimitsCommands(t *testing.T) {
 	if got := m.ok("limits delete --system"); got != "no limits of system were stored\n" {
 		t.Errorf("got %q", got)
 	}
-	m.fails(available+"key-1", 1, "zael: no limits are stored for key-1 on gpt-4: store some with zael limits set")
+	m.fails(available+"key-1", 1, "zael: no limits are stored for key-1 on gpt-4: store some with 'zael limits set'")
 	m.fails("acquire --stored --consume rpm=1 --entity key-1 --resource gpt-4", 1, "no limits are stored for key-1 on gpt-4")
 }
 
@@ -380,7 +380,7 @@ func TestDefaultStore(t *testing.T) {
 		t.Error("--store does not come before ZAEL_STORE")
 	}
 	m = &machine{t, map[string]string{}}
-	m.fails("entity show x", 1, "say --store, or set ZAEL_STORE")
+	m.fails("entity show x", 1, "use --store, or set ZAEL_STORE")
 	m = &machine{t, map[string]string{"ZAEL_STORE": "nowhere"}}
 	if r := m.zaelIn("t\n2024-01-01\n", "replay - -l n=1/s"); r.code != 0 {
 		t.Errorf("replay looks at ZAEL_STORE: %q", r.err)

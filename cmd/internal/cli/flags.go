@@ -16,7 +16,7 @@ import (
 // A limitsValue is the flag --limit, which may be repeated.
 type limitsValue []zael.Limit
 
-const limitHelp = `a limit, "NAME=AMOUNT/PERIOD [burst N]": PERIOD is s, min, h, d or a number of them; may be repeated`
+const limitHelp = `a limit such as rpm=100/min or "tpm=10000/min burst 20000"; the period is s, min, h, d or a multiple such as 15min; may be repeated`
 
 // addLimits gives cmd the flag --limit.
 func addLimits(cmd *cobra.Command) *limitsValue {
@@ -33,7 +33,7 @@ func (v *limitsValue) Set(text string) error {
 		return reason(err)
 	}
 	if slices.ContainsFunc(*v, func(other zael.Limit) bool { return other.Name == l.Name }) {
-		return fmt.Errorf("limit %s is there twice", l.Name)
+		return fmt.Errorf("limit %s is given twice", l.Name)
 	}
 	*v = append(*v, l)
 	return nil
@@ -63,8 +63,8 @@ func (v *limitsValue) names() string {
 	return strings.Join(names, ", ")
 }
 
-// reason is a validation error without the name that the API has for the
-// field; the flag says it better.
+// reason returns a validation error without the API's name of the field, as the flag is
+// named already.
 func reason(err error) error {
 	var invalid *zael.ValidationError
 	if !errors.As(err, &invalid) {
@@ -73,8 +73,8 @@ func reason(err error) error {
 	return errors.New(invalid.Reason)
 }
 
-// flagError is an error of reading flags, with what the value can be instead of how
-// the library read it.
+// flagError returns an error of parsing flags that says what the value can be, instead of
+// naming a function of the library.
 func flagError(err error) error {
 	bad, ok := errors.AsType[*pflag.InvalidValueError](err)
 	if !ok {

@@ -25,22 +25,22 @@ const fileHelp = `The file is YAML:
     project-1:
       name: Project one
       metadata: {team: search}
-      limits: [rpm=500/min]     # on resources that it has none for
+      limits: [rpm=500/min]     # on resources without limits of their own
     key-1:
       parent: project-1
       cascade: true
       resources:
         gpt-4:
-          limits: []            # none are stored: the next scope decides
+          limits: []            # stored ones are deleted: the next scope decides
 
-It binds what it names and nothing else. Entities that are missing are created;
-none is deleted. The limits of a scope are replaced as a whole, and deleted where
-the file says []. An entity that is otherwise than the file says is an error: it
-cannot be changed, only deleted and created.`
+It affects what it names and nothing else. Missing entities are created; none is
+deleted. The limits of a scope are replaced as a whole, and deleted if the file says
+[]. It is an error if an entity exists with other values than those in the file: an
+entity cannot be changed, only deleted and created again.`
 
 // addFile gives cmd the flag --file.
 func addFile(cmd *cobra.Command) *string {
-	file := cmd.Flags().StringP("file", "f", "", "`FILE` with limits; - is standard input")
+	file := cmd.Flags().StringP("file", "f", "", "`FILE` of limits; - reads standard input")
 	_ = cmd.MarkFlagFilename("file", "yaml", "yml")
 	return file
 }
@@ -65,7 +65,7 @@ func (a *app) readLimits(ctx context.Context, file string) (*limitsfile.File, er
 	return parsed, fileError(file, err)
 }
 
-// fileError puts the name of the file before each error about a line of it.
+// fileError adds the name of the file to each error about a line.
 func fileError(file string, err error) error {
 	if _, ok := errors.AsType[*limitsfile.Error](err); !ok {
 		return err

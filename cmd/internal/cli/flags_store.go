@@ -18,21 +18,21 @@ import (
 	"github.com/zeroae/zael/stores"
 )
 
-// A storeFlags is where a command works, and how long it waits for it.
+// A storeFlags has the store of a command, and how long the command waits for it.
 type storeFlags struct {
 	url       string
 	timeout   time.Duration
-	principal string // for the audit log; only of commands that change something
+	principal string // for the audit log; only of commands that make changes
 
-	settings []string // switched on where the store is in DynamoDB
+	settings []string // set to true in the URL of a store in DynamoDB
 }
 
 // addStore gives cmd the flags --store and --timeout.
 func addStore(cmd *cobra.Command, timeout time.Duration) *storeFlags {
 	s := new(storeFlags)
 	f := cmd.Flags()
-	f.StringVar(&s.url, "store", "", "where the buckets are, as a `URL` (default: $ZAEL_STORE, else a SQLite file in your data directory)")
-	f.DurationVar(&s.timeout, "timeout", timeout, "give the store up after so long")
+	f.StringVar(&s.url, "store", "", "`URL` of the store: sqlite:PATH, dynamodb://NAME or memory: (default: $ZAEL_STORE, else a SQLite file in your data directory)")
+	f.DurationVar(&s.timeout, "timeout", timeout, "give up if the store takes longer than this")
 	completeStore(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("timeout", cobra.NoFileCompletions)
 	return s
@@ -40,7 +40,7 @@ func addStore(cmd *cobra.Command, timeout time.Duration) *storeFlags {
 
 // addPrincipal gives cmd the flag --principal.
 func (a *app) addPrincipal(cmd *cobra.Command, s *storeFlags) {
-	cmd.Flags().StringVar(&s.principal, "principal", "", "who makes the change, for the audit log (default: you, as USER@HOST)")
+	cmd.Flags().StringVar(&s.principal, "principal", "", "`WHO` makes the change, for the audit log (default: USER@HOST)")
 	_ = cmd.RegisterFlagCompletionFunc("principal", cobra.NoFileCompletions)
 }
 
@@ -49,10 +49,10 @@ func completeStore(cmd *cobra.Command) {
 		[]string{"memory:", "sqlite:", "dynamodb://"}, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace))
 }
 
-// storeTimeout is how long commands wait that change or read what is stored.
+// storeTimeout is the default timeout of commands that manage what is stored.
 const storeTimeout = 30 * time.Second
 
-// storeURL is the store that a command works on.
+// storeURL returns the URL of a command's store.
 func (a *app) storeURL(s *storeFlags) (string, error) {
 	if s.url != "" {
 		return s.url, nil
@@ -65,13 +65,13 @@ func (a *app) storeURL(s *storeFlags) (string, error) {
 		return "", err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("making the directory of the default store: %w", err)
+		return "", fmt.Errorf("creating the directory of the default store: %w", err)
 	}
 	return "sqlite:" + filepath.Join(dir, "zael.db"), nil
 }
 
-// dataDir is where the user's programs keep what is theirs. On Linux it is as
-// the XDG Base Directory Specification says.
+// dataDir returns the user's directory for data of zael; on Linux, that of the XDG Base
+// Directory Specification.
 func (a *app) dataDir() (string, error) {
 	parent := ""
 	switch runtime.GOOS {
@@ -88,13 +88,13 @@ func (a *app) dataDir() (string, error) {
 		}
 	}
 	if !filepath.IsAbs(parent) {
-		return "", errors.New("you have no home directory for the default store: say --store, or set ZAEL_STORE")
+		return "", errors.New("there is no home directory for the default store: use --store, or set ZAEL_STORE")
 	}
 	return filepath.Join(parent, "zael"), nil
 }
 
-// openStore opens a store, in DynamoDB with settings that its URL does not name; the
-// caller closes it.
+// openStore opens a store, which the caller closes. Settings are added to the URL of a
+// store in DynamoDB.
 func openStore(ctx context.Context, url string, settings ...string) (stores.Store, error) {
 	full := url
 	if strings.HasPrefix(url, awsconf.Scheme) {
@@ -117,7 +117,7 @@ func openStore(ctx context.Context, url string, settings ...string) (stores.Stor
 	return nil, err
 }
 
-// open opens the store that the flags say, within their timeout.
+// open opens the store of the flags within their timeout.
 func (a *app) open(ctx context.Context, s *storeFlags) (stores.Store, error) {
 	if s.timeout <= 0 {
 		return nil, usagef("--timeout %v is not above 0", s.timeout)
@@ -132,7 +132,7 @@ func (a *app) open(ctx context.Context, s *storeFlags) (stores.Store, error) {
 	return store, late(ctx, s, err)
 }
 
-// late says that a store which did not answer in time is unavailable.
+// late adds zael.ErrUnavailable to err if the store did not answer in time.
 func late(ctx context.Context, s *storeFlags, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, zael.ErrUnavailable) && ctx.Err() == nil {
 		return fmt.Errorf("%w: no answer within %v: %w", zael.ErrUnavailable, s.timeout, err)
@@ -140,8 +140,8 @@ func late(ctx context.Context, s *storeFlags, err error) error {
 	return err
 }
 
-// manage opens the store and calls f with a limiter on it, all within the
-// flags' timeout. A *zael.ValidationError is then about the command line.
+// manage opens the store and calls f with a limiter on it, all within the timeout of the
+// flags. It takes a *zael.ValidationError for one about the command line.
 func (a *app) manage(ctx context.Context, s *storeFlags, f func(ctx context.Context, l *zael.Limiter) error) error {
 	store, err := a.open(ctx, s)
 	if err != nil {
@@ -157,7 +157,7 @@ func (a *app) manage(ctx context.Context, s *storeFlags, f func(ctx context.Cont
 	return ofFlags(late(ctx, s, f(within, l)))
 }
 
-// who is the principal of changes.
+// who returns the principal of changes.
 func (a *app) who(s *storeFlags) string {
 	if s.principal != "" {
 		return s.principal
@@ -172,7 +172,7 @@ func (a *app) who(s *storeFlags) string {
 	return name
 }
 
-// ofFlags is a *zael.ValidationError in the words of the command line.
+// ofFlags returns err with flags instead of fields, if it is a *zael.ValidationError.
 func ofFlags(err error) error {
 	var v *zael.ValidationError
 	if !errors.As(err, &v) {

@@ -14,13 +14,13 @@ func (a *app) limits() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "limits",
 		Short: "Set, get and delete stored limits, one by one or from a file",
-		Long: `Limits in the store are used by acquires with --stored. Of the four scopes the
-first that has any decides, as a whole:
+		Long: `Stored limits apply to acquires with --stored. Limits are stored for a scope, and the
+first scope of these that has any decides, as a whole:
 
-  --entity E --resource R    this entity on this resource
-  --entity E                 this entity on all others
-  --resource R               everybody else on this resource
-  --system                   everybody else`,
+  --entity E --resource R    the entity E on the resource R
+  --entity E                 the entity E on all other resources
+  --resource R               all other entities on the resource R
+  --system                   everything else`,
 		Args: cobra.NoArgs,
 		RunE: help,
 	}
@@ -28,7 +28,7 @@ first that has any decides, as a whole:
 	return cmd
 }
 
-// A scopeFlags is where limits are stored.
+// A scopeFlags has the scope of stored limits.
 type scopeFlags struct {
 	zael.Scope
 	system bool
@@ -38,24 +38,24 @@ type scopeFlags struct {
 func addScope(cmd *cobra.Command) *scopeFlags {
 	s := new(scopeFlags)
 	f := cmd.Flags()
-	f.StringVarP(&s.Entity, "entity", "e", "", "limits of the entity with this `ID`")
-	f.StringVarP(&s.Resource, "resource", "r", "", "limits on the resource of this `NAME`")
-	f.BoolVar(&s.system, "system", false, "limits for all that have no others")
+	f.StringVarP(&s.Entity, "entity", "e", "", "limits of the entity `ID`")
+	f.StringVarP(&s.Resource, "resource", "r", "", "limits on the resource `NAME`")
+	f.BoolVar(&s.system, "system", false, "limits where no other scope has any")
 	for _, flag := range []string{"entity", "resource"} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
 	}
 	return s
 }
 
-// scope checks the flags. That the system's limits have a flag of their own
-// keeps a forgotten one from changing everybody's.
+// scope validates the flags. The system's limits have a flag of their own, so that a
+// forgotten --entity does not change the limits of all.
 func (s *scopeFlags) scope() (zael.Scope, error) {
 	named := s.Entity != "" || s.Resource != ""
 	switch {
 	case s.system && named:
 		return s.Scope, usagef("--system does not go with --entity or --resource")
 	case !s.system && !named:
-		return s.Scope, usagef("say whose limits with --entity, --resource or both, or --system")
+		return s.Scope, usagef("name the scope with --entity, --resource or both, or with --system")
 	}
 	return s.Scope, nil
 }
@@ -92,9 +92,9 @@ func (a *app) limitsSet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set {--entity ID | --resource NAME | --system} --limit LIMIT...",
 		Short: "Replace the limits of a scope",
-		Long: `Set replaces all limits of a scope by those named. Buckets of an entity in use
-follow at once, in every process; those under limits of a resource or the system
-within a minute. What was taken stays taken.`,
+		Long: `Set replaces all limits of a scope. Buckets in use change at once, in every process,
+if their limits are those of an entity, and within a minute if they are those of a
+resource or the system. Tokens that were taken stay taken.`,
 		Example: `  zael limits set --resource gpt-4 --limit rpm=100/min --limit "tpm=10000/min burst 20000"
   zael limits set --entity key-1 --resource gpt-4 --limit rpm=200/min
   zael limits set --system --limit rpm=60/min`,
@@ -111,7 +111,7 @@ within a minute. What was taken stays taken.`,
 			return err
 		}
 		if len(*limits) == 0 {
-			return usagef("name at least one limit, such as --limit rpm=100/min; zael limits delete removes them")
+			return usagef("name at least one limit, such as --limit rpm=100/min; 'zael limits delete' removes them")
 		}
 		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
 			if err := l.SetLimits(ctx, scope, *limits); err != nil {
@@ -131,7 +131,8 @@ func (a *app) limitsGet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get {--entity ID | --resource NAME | --system}",
 		Short: "Show the limits of a scope",
-		Long:  `Get shows the limits of this very scope, not those that come from another.`,
+		Long: `Get shows the limits stored for exactly this scope, not those of another scope that
+apply to it.`,
 		Example: `  zael limits get --resource gpt-4
   zael limits get --entity key-1 --resource gpt-4 --json`,
 		Args: cobra.NoArgs,
@@ -168,7 +169,7 @@ func (a *app) limitsDelete() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delete {--entity ID | --resource NAME | --system}",
 		Short: "Delete the limits of a scope",
-		Long:  `Delete removes all limits of a scope; the next scope decides then.`,
+		Long:  `Delete removes all limits of a scope. The next scope that has any then decides.`,
 		Example: `  zael limits delete --entity key-1 --resource gpt-4
   zael limits delete --system`,
 		Args: cobra.NoArgs,

@@ -14,13 +14,13 @@ import (
 func (a *app) limitsApply() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE",
-		Short: "Bring the store to what a file says",
-		Long: `Apply does what plan shows, and says what it did. It does not ask. Applied again,
-it has nothing to do.
+		Short: "Change the store to match a file",
+		Long: `Apply makes the changes that plan shows, without asking, and prints them. Applied
+again, it has nothing to do.
 
-In a SQLite file all lines are one transaction: all are done, or none if one
-fails. On DynamoDB they are done one by one, and if one fails those before it
-stay: apply again. Each has its audit event.
+In a SQLite file, all changes are made in one transaction, or none if one fails. On
+DynamoDB they are made one by one; if one fails, those before it stay, and apply can
+be run again. Each change has an audit event.
 
 ` + fileHelp,
 		Example: `  printf 'resources: {gpt-4: {limits: [rpm=100/min]}}' | zael limits apply -f -

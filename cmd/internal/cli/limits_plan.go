@@ -15,9 +15,9 @@ import (
 func (a *app) limitsPlan() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan -f FILE",
-		Short: "Show what apply would do",
-		Long: `Plan shows what differs between a file and the store: + is created, ~ changed, -
-deleted. It changes nothing. The exit code is 0 also if something differs.
+		Short: "Show what apply would change",
+		Long: `Plan shows what apply would create (+), change (~) and delete (-), and changes nothing.
+The exit code is 0 even if there are differences.
 
 ` + fileHelp,
 		Example: `  printf 'resources: {gpt-4: {limits: [rpm=100/min]}}' | zael limits plan -f -
@@ -50,7 +50,7 @@ deleted. It changes nothing. The exit code is 0 also if something differs.
 	return cmd
 }
 
-// printChange writes a change, and for limits each of them.
+// printChange writes a change, with a line for each limit.
 func (a *app) printChange(c limitsfile.Change) {
 	sign := map[limitsfile.Action]string{limitsfile.Create: "+", limitsfile.Replace: "~", limitsfile.Delete: "-"}[c.Action]
 	if e := c.Entity; e != nil {
@@ -93,7 +93,7 @@ func (a *app) printChange(c limitsfile.Change) {
 	}
 }
 
-// printPlan writes how much there is.
+// printPlan writes a summary of a plan.
 func (a *app) printPlan(p *limitsfile.Plan, title, create, change, remove string) {
 	n := map[limitsfile.Action]int{}
 	for _, c := range p.Changes {
@@ -107,7 +107,7 @@ func (a *app) printPlan(p *limitsfile.Plan, title, create, change, remove string
 		title, n[limitsfile.Create], create, n[limitsfile.Replace], change, n[limitsfile.Delete], remove, p.Unchanged)
 }
 
-// A planReport is a plan, or what was done of it, as JSON.
+// A planReport is a plan, or the part of it that was done, as JSON.
 type planReport struct {
 	Changes   []changeReport `json:"changes"`
 	Unchanged int            `json:"unchanged"`
