@@ -3,7 +3,6 @@ package zael
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -60,18 +59,11 @@ func (l *Limiter) Decide(ctx context.Context, req Request) (Decision, error) {
 // if the store lacks a role that req needs; the context's error; and what the
 // store says besides, such as denied access.
 func (l *Limiter) Reserve(ctx context.Context, req Request) (*Lease, error) {
-	maxWait := req.MaxWait
-	if deadline, ok := ctx.Deadline(); ok && maxWait > 0 {
-		maxWait = min(maxWait, max(0, time.Until(deadline)))
-	}
 	a := l.attempt()
 	defer l.done(a)
-	at, err := l.take(ctx, &req, maxWait, a)
+	at, err := l.take(ctx, &req, req.maxWait(ctx), a)
 	if err != nil {
-		if l.admitsUnavailable(req.FailureMode, err) {
-			return l.degradedLease(&req), nil
-		}
-		return nil, err
+		return l.unlessOpen(&req, err)
 	}
 	return l.newLease(&req, a, at), nil
 }
@@ -86,22 +78,39 @@ func (l *Limiter) done(a *attempt) {
 	l.attempts.Put(a)
 }
 
-// Acquire is Reserve, and then sleeps until the tokens are there. If ctx ends
-// before, the place in line is given back and the context's error returned.
+// Acquire is Reserve, and with MaxWait waits in line until the tokens are there.
+// Callers of a process are served in the order in which they come, save that a
+// smaller request may pass a larger one that cannot use what is there; those of
+// several processes nearly so. If ctx ends before, nothing was taken, and the
+// error is the context's. A request that cannot be served in time is refused as
+// soon as that is certain; its RetryAfter counts all who stand before it.
 func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
-	lease, err := l.Reserve(ctx, req)
-	if err != nil || lease.delay == 0 {
-		return lease, err
+	if req.MaxWait <= 0 {
+		return l.Reserve(ctx, req)
 	}
-	timer := time.NewTimer(lease.delay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return lease, nil
-	case <-ctx.Done():
-		err := fmt.Errorf("zael: left the line: %w", ctx.Err())
-		return nil, errors.Join(err, lease.Rollback(ctx))
+	maxWait := req.maxWait(ctx)
+	a := l.attempt()
+	defer l.done(a)
+	if _, err := l.begin(ctx, &req, a); err != nil {
+		return l.unlessOpen(&req, err)
 	}
+	begun := time.Now()
+	at, err := l.wait(ctx, a, &req, maxWait)
+	if err != nil {
+		return l.unlessOpen(&req, err)
+	}
+	lease := l.newLease(&req, a, at)
+	lease.delay = time.Since(begun)
+	return lease, nil
+}
+
+// unlessOpen returns an error, or in its place a lease that charges nothing if the
+// store is unavailable and the failure mode open.
+func (l *Limiter) unlessOpen(req *Request, err error) (*Lease, error) {
+	if l.admitsUnavailable(req.FailureMode, err) {
+		return l.degradedLease(req), nil
+	}
+	return nil, err
 }
 
 // Do acquires, calls f and commits the lease. What f has recorded (Lease.Settle,

@@ -36,18 +36,32 @@ func (a *attempt) reset() {
 // take charges what req asks for: the steps of every acquire. The answer is in
 // a. An error that matches ErrUnavailable is weighed by the caller's mode.
 func (l *Limiter) take(ctx context.Context, req *Request, maxWait time.Duration, a *attempt) (at time.Time, err error) {
-	if err := l.checkOpen(); err != nil {
+	now, err := l.begin(ctx, req, a)
+	if err != nil {
 		return at, err
+	}
+	if maxWait <= 0 {
+		if err := l.refusedBehind(a); err != nil {
+			return at, err
+		}
+	}
+	return l.charge(ctx, a, now, maxWait, req)
+}
+
+// begin makes the debits of req, and returns the time.
+func (l *Limiter) begin(ctx context.Context, req *Request, a *attempt) (now time.Time, err error) {
+	if err := l.checkOpen(); err != nil {
+		return now, err
 	}
 	if err := ctx.Err(); err != nil {
-		return at, err
+		return now, err
 	}
-	now := l.now()
+	now = l.now()
 	if err := l.prepare(ctx, req, age{now, l.ttl}, a); err != nil {
-		return at, err
+		return now, err
 	}
 	l.countUnknown(a)
-	return l.charge(ctx, a, now, maxWait, req)
+	return now, nil
 }
 
 // takeMore charges what a asks for, under the limits that it has.

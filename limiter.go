@@ -36,6 +36,9 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+
+	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/line"
 )
 
 // A Config tunes a Limiter. A nil Config and the zero Config are the same.
@@ -82,6 +85,10 @@ const (
 	defaultTimeout   = time.Second
 	defaultConfigTTL = time.Minute
 	cachedConfigs    = 20_000 // entities and limit sets remembered, at most twice as many
+
+	// How far ahead places in line are taken in any case: see package line.
+	nearMemory    = 2 * time.Millisecond
+	nearElsewhere = 15 * time.Millisecond
 )
 
 func (c *Config) validate() error {
@@ -113,6 +120,7 @@ type Limiter struct {
 	now       func() time.Time
 	clock     *clock // behind now; nil if that is Config.Clock, or the store has a clock of its own
 
+	line      *line.Line[waitKey]
 	breaker   *gobreaker.CircuitBreaker[struct{}]
 	lastCause atomic.Pointer[error] // of the failure that the breaker saw last
 
@@ -177,16 +185,25 @@ func newLimiter(store Store, config *Config, source timeSource) (*Limiter, error
 		l.closer, _ = store.(closer)
 	}
 	l.breaker = newBreaker(func() { l.stats.breaks.Add(1) })
+	near := nearMemory
+	if l.local == nil {
+		near = nearElsewhere
+	}
+	l.line = line.New(lineStore{l}, line.Config{Near: near, Now: func() bucket.Instant {
+		at, _ := l.instant() // one out of range is an error of the first call
+		return at
+	}})
 	return l, nil
 }
 
-// Close makes every later call fail with ErrClosed, but for those of leases:
-// these can still be committed or rolled back. It does not close the store,
+// Close makes every later call and all who wait in line fail with ErrClosed.
+// Leases can still be committed or rolled back. Close does not close the store,
 // unless Config.CloseStore says so; leases are then at their end as well.
 func (l *Limiter) Close(ctx context.Context) error {
 	if l.closed.Swap(true) {
 		return ErrClosed
 	}
+	l.line.Close()
 	if l.closer != nil {
 		return l.closer.Close(ctx)
 	}

@@ -12,7 +12,7 @@ import (
 // found by prepare.
 func (l *Limiter) quick(ctx context.Context, req *Request) (d Decision, ok bool) {
 	p := req.Policy
-	if l.values == nil || p == nil || !req.plain(p) || l.closed.Load() || ctx.Err() != nil {
+	if l.values == nil || p == nil || !req.plain(p) || l.line.Len() > 0 || l.closed.Load() || ctx.Err() != nil {
 		return d, false
 	}
 	now := l.now()

@@ -1,6 +1,7 @@
 package zael
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -213,6 +214,14 @@ func (req *Request) checkAmounts(p *Policy) error {
 		}
 	}
 	return nil
+}
+
+// maxWait returns how long the request may wait: at most until ctx's deadline.
+func (req *Request) maxWait(ctx context.Context) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok && req.MaxWait > 0 {
+		return min(req.MaxWait, max(0, time.Until(deadline)))
+	}
+	return req.MaxWait
 }
 
 // stored reports whether the store is asked for limits.

@@ -32,6 +32,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/zeroae/zael/bucket"
@@ -39,6 +40,7 @@ import (
 
 // A Part is one limit's part of a request.
 type Part struct {
+	Name       string // of the limit, for the Store
 	Definition bucket.Definition
 	Amount     int64 // tokens: 0 to Definition.Burst
 }
@@ -47,7 +49,7 @@ type Part struct {
 type Answer struct {
 	Taken  bool
 	At     bucket.Instant // that counted
-	States []bucket.State // of each part: after the take or the give, or as it is
+	States []bucket.State // of each part: after the take or the give, or as it is; of a part that gave nothing, absent
 	Err    error          // nothing else is known
 }
 
@@ -69,10 +71,10 @@ type Store[K comparable] interface {
 
 // A Config tunes a Line. Every field but MaxQueue and Seed is required.
 type Config struct {
-	Now      func() bucket.Instant
-	MaxQueue int           // callers that wait for one key: 0 is 10,000
-	Near     time.Duration // least distance at which a place is taken beyond the window
-	Seed     uint64        // of the times of retries; 0 is a random one
+	Now      func() bucket.Instant // of the instants that the Store is given; waits run in real time
+	MaxQueue int                   // callers that wait for one key: 0 is 10,000
+	Near     time.Duration         // least distance at which a place is taken beyond the window
+	Seed     uint64                // of the times of retries; 0 is a random one
 }
 
 const defaultQueue = 10_000
@@ -108,6 +110,7 @@ type Line[K comparable] struct {
 	mu     sync.Mutex
 	closed bool
 	queues map[K]*queue[K]
+	count  atomic.Int64 // of queues
 	loops  sync.WaitGroup
 }
 
@@ -138,11 +141,7 @@ func (l *Line[K]) Close() {
 }
 
 // Len is the number of keys that have a queue.
-func (l *Line[K]) Len() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.queues)
-}
+func (l *Line[K]) Len() int { return int(l.count.Load()) }
 
 // Stands reports whether callers of this process wait for a key, or hold places
 // of it: then a caller that does not wait is not to be asked for, as it would
@@ -209,9 +208,13 @@ func (l *Line[K]) enter(ctx context.Context, key K, parts []Part, maxWait time.D
 	}
 	q := newQueue(l, key, parts, context.WithoutCancel(ctx))
 	q.known = slices.Clone(seen.States)
-	q.offset = time.Duration(seen.At - l.config.Now())
+	q.base = l.config.Now()
+	q.offset = time.Duration(seen.At - q.base)
 	if _, err := q.enter(w, maxWait); err != nil {
 		return nil, err
+	}
+	if _, another := l.queues[key]; !another {
+		l.count.Add(1)
 	}
 	l.queues[key] = q
 	l.loops.Go(q.run)
@@ -224,5 +227,6 @@ func (l *Line[K]) end(q *queue[K]) {
 	defer l.mu.Unlock()
 	if l.queues[q.key] == q {
 		delete(l.queues, q.key)
+		l.count.Add(-1)
 	}
 }

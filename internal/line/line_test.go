@@ -321,6 +321,21 @@ func TestTwoLimits(t *testing.T) {
 	})
 }
 
+// The faster of two limits refills before a place of the slower one is ready; the
+// place can be used all the same.
+func TestFasterLimitDoesNotVoidPlaces(t *testing.T) {
+	t.Parallel()
+	for _, defs := range [][]bucket.Definition{{perSecond(100, 100), perSecond(2, 2)}, {perSecond(2, 2), perSecond(100, 100)}} {
+		simulate(t, 1, memory(), defs, func(f *fleet) {
+			for range 5 {
+				f.come(0, time.Hour, 0, 1, 1)
+			}
+			f.wg.Wait()
+			f.wantServed(0, 0, 500*time.Millisecond, time.Second, 1500*time.Millisecond)
+		})
+	}
+}
+
 // If the store fails, all who need it are told, and the queue ends.
 func TestStoreFails(t *testing.T) {
 	t.Parallel()

@@ -93,13 +93,14 @@ func (p place) receipts() []bucket.Receipt {
 // last returns the part whose end is ready last, of those that are not empty; -1
 // if all are empty. Its tokens are the ones that have to be used in time: those
 // of the other parts were charged before they are used.
-func (p place) last(parts []Part, at bucket.Instant) int {
+func (p place) last(parts []Part) int {
 	last, longest := -1, time.Duration(-1)
 	for i := range p {
 		if p[i].hi <= p[i].lo {
 			continue
 		}
-		if wait := untilReady(&parts[i].Definition, p[i].hi, at); wait > longest {
+		// From the first of all instants on, as both may be ready by now.
+		if wait := untilReady(&parts[i].Definition, p[i].hi, -bucket.MaxInstant); wait > longest {
 			last, longest = i, wait
 		}
 	}
@@ -109,7 +110,7 @@ func (p place) last(parts []Part, at bucket.Instant) int {
 // trim drops what can no longer be used at an instant, as the drip has passed it,
 // and reports whether a token is left.
 func (p place) trim(parts []Part, at bucket.Instant) bool {
-	i := p.last(parts, at)
+	i := p.last(parts)
 	if i < 0 {
 		return false
 	}
@@ -120,7 +121,7 @@ func (p place) trim(parts []Part, at bucket.Instant) bool {
 // void returns the time from an instant until the place has no whole token any
 // more that can be used.
 func (p place) void(parts []Part, at bucket.Instant) time.Duration {
-	i := p.last(parts, at)
+	i := p.last(parts)
 	if i < 0 {
 		return 0
 	}

@@ -100,14 +100,18 @@ func (q *queue[K]) next() step {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.serve()
-	s := step{sleep: q.nextReady(), instant: q.line.config.Now()}
+	s := step{sleep: q.nextReady()}
 	if !q.asking && q.waiting() > 0 {
 		q.plan(&s)
 	}
 	if !q.asking && q.waiting() == 0 && s.take == nil { // plan may have refused the last
 		q.windUp(&s)
 	}
-	q.asking = q.asking || s.take != nil || s.give != nil
+	if s.take != nil || s.give != nil {
+		q.asking = true
+		q.base, q.since = q.line.config.Now(), time.Now()
+		s.instant = q.base
+	}
 	if s.theEnd {
 		q.ended = true
 	}
@@ -264,27 +268,29 @@ func (q *queue[K]) learn(s *step, a *Answer) {
 		return
 	case a.Err != nil: // the place may be given back: it is not used any more
 		return
-	case s.give != nil && !s.give.given(q.parts, a.States, a.At):
+	case s.give != nil && !s.give.given(q.parts, a.States, q.now()):
 		q.places = append(q.places, s.give)
 		slices.SortFunc(q.places, func(a, b place) int { return cmp.Compare(a[0].hi, b[0].hi) })
 	}
-	// An answer may be for an instant that went on while the store let it wait:
-	// the least difference is that of the clocks.
-	if offset := time.Duration(a.At - s.instant); offset < q.offset {
-		q.offset = offset
-	} else {
-		q.offset += (offset - q.offset) / offsetShare
-	}
 	if s.take != nil {
+		// An answer may be for an instant that went on while the store let it
+		// wait: the least difference is that of the clocks.
+		if offset := time.Duration(a.At - s.instant); offset < q.offset {
+			q.offset = offset
+		} else {
+			q.offset += (offset - q.offset) / offsetShare
+		}
 		q.others = q.seen(s, a)
 		q.eager = max(leastEager, q.eager*refused)
 	}
-	before := q.known
-	q.known = a.States
-	for i := range before {
-		if before[i].Axis != a.States[i].Axis { // the limit was changed, or is new: marks mean something else
+	for i, state := range a.States {
+		if s.give != nil && state.Absent() {
+			continue
+		}
+		if q.known[i].Axis != state.Axis { // the limit was changed, or is new: marks mean something else
 			q.places = nil
 		}
+		q.known[i] = state
 	}
 	if !a.Taken || s.take == nil {
 		return

@@ -36,7 +36,9 @@ type queue[K comparable] struct {
 	gone    int       // waiters that are served
 	places  []place   // in the order of the line
 	known   []bucket.State
-	asks    []int64       // tokens of all callers in the queue, of each part
+	asks    []int64        // tokens of all callers in the queue, of each part
+	base    bucket.Instant // by our clock, at since
+	since   time.Time
 	offset  time.Duration // of the store's clock before ours
 	asking  bool          // a call of the store is on its way
 	closed  bool
@@ -54,13 +56,15 @@ type queue[K comparable] struct {
 func newQueue[K comparable](l *Line[K], key K, parts []Part, values context.Context) *queue[K] { //nolint:revive // a value like others
 	return &queue[K]{
 		line: l, key: key, parts: slices.Clone(parts), ctx: values, asks: make([]int64, len(parts)),
-		wake: make(chan struct{}, 1), eager: firstEager,
+		wake: make(chan struct{}, 1), eager: firstEager, since: time.Now(),
 		random: rand.New(rand.NewPCG(l.config.Seed, uint64(time.Now().UnixNano()))), //nolint:gosec // spreads retries
 	}
 }
 
 // now is the instant by the store's clock.
-func (q *queue[K]) now() bucket.Instant { return q.line.config.Now() + bucket.Instant(q.offset) }
+func (q *queue[K]) now() bucket.Instant {
+	return q.base + bucket.Instant(time.Since(q.since)+q.offset)
+}
 
 // waiting is the number of callers in the queue.
 func (q *queue[K]) waiting() int { return len(q.waiters) - q.gone }
