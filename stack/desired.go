@@ -48,7 +48,7 @@ func (s *Stack) desired(ctx context.Context, c *Change, d *snapshot) (*desired, 
 		deployed := codeRef{d.params[paramCodeBucket], d.params[paramCodeKey], d.params[paramCodeVersion]}
 		if reason := c.keepsCode(deployed.version); reason != "" {
 			w.setCode(deployed)
-			if c.OnlyUpgrade && deployed.key != c.Code.key() && !(reason == NoCode && !older(deployed.version, s.version)) {
+			if c.OnlyUpgrade && deployed.key != c.Code.key() && (reason != NoCode || older(deployed.version, s.version)) {
 				w.kept = append(w.kept, Kept{"aggregator", cmp.Or(deployed.version, devel), c.Code.Version, reason})
 			}
 			return w, nil

@@ -68,4 +68,4 @@ func (s *Stack) WriteRecord(ctx context.Context, r Record) error {
 }
 
 // SkipVersions is the change of a program that does not check versions.
-func (c Change) SkipVersions() Change { c.skipVersions = true; return c }
+func SkipVersions(c Change) Change { c.skipVersions = true; return c }

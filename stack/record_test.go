@@ -147,7 +147,7 @@ func TestRecordIsInvalidatedBeforeAnUpdate(t *testing.T) {
 			[]step{describes(idOne, counting(types.StackStatusUpdateInProgress, "v1.0.0", wanted))},
 			"unknown", false,
 		},
-		"versions are not checked": {stack.Change{NoWait: true}.SkipVersions(), step{}, []step{describes(idOne, counting(types.StackStatusUpdateInProgress, "v1.0.0", wanted))}, "unknown", false},
+		"versions are not checked": {stack.SkipVersions(stack.Change{NoWait: true}), step{}, []step{describes(idOne, counting(types.StackStatusUpdateInProgress, "v1.0.0", wanted))}, "unknown", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
