@@ -147,7 +147,31 @@ func (w Window) Bounds(t time.Time) (start, end time.Time) {
 type UsageQuery struct {
 	Entity, Resource string    // all if empty
 	Window           Window    // Hourly if empty
-	From, To         time.Time // windows that start at From or later and before To; zero: no bound, where the store has none
+	From, To         time.Time // windows that start at From or later and before To; zero: see WithDefaults
+}
+
+// WithDefaults returns the query with Window Hourly if it is empty. If the query names no
+// entity, an empty From becomes that of the latest 24 hours, 31 days or 12 months before
+// To, or now: a store may have to look for each window of a resource. Otherwise an empty
+// From or To is no bound.
+func (q UsageQuery) WithDefaults(now time.Time) UsageQuery {
+	q.Window = cmp.Or(q.Window, Hourly)
+	if q.Entity != "" || !q.From.IsZero() {
+		return q
+	}
+	if !q.To.IsZero() && q.To.Before(now) {
+		now = q.To.Add(-1)
+	}
+	start, _ := q.Window.Bounds(now)
+	switch q.Window {
+	case Daily:
+		q.From = start.AddDate(0, 0, -30)
+	case Monthly:
+		q.From = start.AddDate(0, -11, 0)
+	default:
+		q.From = start.Add(-23 * time.Hour)
+	}
+	return q
 }
 
 // A UsageRecord is what one entity took of one resource in one window.
@@ -162,20 +186,33 @@ type UsageRecord struct {
 
 // A Usage is the answer to a UsageQuery.
 type Usage struct {
-	Records []UsageRecord `json:"records"`
-	Amounts Amounts       `json:"amounts"` // totals
-	Events  int64         `json:"events"`
+	Records []UsageRecord `json:"records"`       // the newest window first
+	From    time.Time     `json:"from,omitzero"` // of the query, or its default; zero: no bound
+
+	// Amounts and Events are totals of all Records. An acquire with cascade is in them
+	// twice, in what the entity took and in what its parent did. So Parents are the totals
+	// of those entities which are parents of others in Records; nil if there are none.
+	Amounts Amounts     `json:"amounts"`
+	Events  int64       `json:"events"`
+	Parents *UsageTotal `json:"parents,omitempty"`
 }
 
-// Usage reads what was taken, with totals. A store that does not count gives an
-// error matching errors.ErrUnsupported. It runs as long as ctx lets it. Other
-// errors: *ValidationError, *UnavailableError.
+// A UsageTotal adds up a part of a Usage.
+type UsageTotal struct {
+	Amounts Amounts `json:"amounts"`
+	Events  int64   `json:"events"`
+}
+
+// Usage reads what was taken, with totals; see [UsageQuery.WithDefaults] for a query
+// without From. A store that does not count returns an error that matches
+// errors.ErrUnsupported. It runs as long as ctx lets it. Other errors: *ValidationError,
+// *UnavailableError.
 func (l *Limiter) Usage(ctx context.Context, q UsageQuery) (Usage, error) {
 	u := Usage{Amounts: Amounts{}}
 	if err := l.checkOpen(); err != nil {
 		return u, err
 	}
-	q.Window = cmp.Or(q.Window, Hourly)
+	q = q.WithDefaults(l.now())
 	if err := q.validate(); err != nil {
 		return u, err
 	}
@@ -187,17 +224,62 @@ func (l *Limiter) Usage(ctx context.Context, q UsageQuery) (Usage, error) {
 	if err != nil {
 		return u, l.stored(ctx, Key{q.Entity, q.Resource}, err)
 	}
-	u.Records = records
-	for _, r := range records {
-		u.Events = saturate.Add(u.Events, r.Events)
-		for name, n := range r.Amounts {
-			u.Amounts[name] = saturate.Add(u.Amounts[name], n)
-		}
+	u.Records, u.From = records, q.From
+	total := totalOf(records, func(UsageRecord) bool { return true })
+	u.Amounts, u.Events = total.Amounts, total.Events
+	if q.Entity == "" {
+		u.Parents, err = l.usageOfParents(ctx, records)
 	}
-	return u, nil
+	return u, l.stored(ctx, Key{q.Entity, q.Resource}, err)
 }
 
-func (q *UsageQuery) validate() error {
+// usageOfParents adds up what was taken of entities that are parents of others in records;
+// nil if there are none.
+func (l *Limiter) usageOfParents(ctx context.Context, records []UsageRecord) (*UsageTotal, error) {
+	if l.entities == nil {
+		return nil, nil
+	}
+	seen, parents := map[string]bool{}, map[string]bool{}
+	var ids []string
+	for i := range records {
+		if id := records[i].Entity; !seen[id] {
+			seen[id], ids = true, append(ids, id)
+		}
+	}
+	for batch := range slices.Chunk(ids, entityBatch) {
+		entities, err := l.entities.Entities(ctx, batch)
+		if err != nil {
+			return nil, err
+		}
+		for i := range entities {
+			if p := entities[i].ParentID; seen[p] {
+				parents[p] = true
+			}
+		}
+	}
+	if len(parents) == 0 {
+		return nil, nil
+	}
+	total := totalOf(records, func(r UsageRecord) bool { return parents[r.Entity] })
+	return &total, nil
+}
+
+// totalOf adds up some records. Sums stop at the ends of int64.
+func totalOf(records []UsageRecord, some func(UsageRecord) bool) UsageTotal {
+	total := UsageTotal{Amounts: Amounts{}}
+	for _, r := range records {
+		if !some(r) {
+			continue
+		}
+		total.Events = saturate.Add(total.Events, r.Events)
+		for name, n := range r.Amounts {
+			total.Amounts[name] = saturate.Add(total.Amounts[name], n)
+		}
+	}
+	return total
+}
+
+func (q UsageQuery) validate() error {
 	if q.Entity == "" && q.Resource == "" {
 		return invalid("UsageQuery", nil, "names neither Entity nor Resource: name one")
 	}

@@ -175,17 +175,17 @@ func TestUsage(t *testing.T) {
 		sum  zael.Amounts
 	}{
 		{zael.UsageQuery{Entity: "a"}, []zael.UsageRecord{
-			record("a", "r", zael.Hourly, hour(0), 2, zael.Amounts{"rpm": 2, "tpm": 200}),
 			record("a", "r", zael.Hourly, hour(1), 0, zael.Amounts{"tpm": 150}),
 			record("a", "s", zael.Hourly, hour(1), 1, zael.Amounts{"rpm": 2}),
+			record("a", "r", zael.Hourly, hour(0), 2, zael.Amounts{"rpm": 2, "tpm": 200}),
 		}, zael.Amounts{"rpm": 4, "tpm": 350}},
 		{zael.UsageQuery{Entity: "a", Resource: "r", From: hour(1)}, []zael.UsageRecord{
 			record("a", "r", zael.Hourly, hour(1), 0, zael.Amounts{"tpm": 150}),
 		}, zael.Amounts{"tpm": 150}},
 		{zael.UsageQuery{Resource: "r", Window: zael.Daily}, []zael.UsageRecord{
+			record("b", "r", zael.Daily, midnight.Add(day), 1, zael.Amounts{"rpm": 4}),
 			record("a", "r", zael.Daily, midnight, 2, zael.Amounts{"rpm": 2, "tpm": 350}),
 			record("b", "r", zael.Daily, midnight, 1, zael.Amounts{"rpm": 0}),
-			record("b", "r", zael.Daily, midnight.Add(day), 1, zael.Amounts{"rpm": 4}),
 		}, zael.Amounts{"rpm": 6, "tpm": 350}},
 		{zael.UsageQuery{Resource: "r", Window: zael.Daily, To: midnight.Add(day)}, []zael.UsageRecord{
 			record("a", "r", zael.Daily, midnight, 2, zael.Amounts{"rpm": 2, "tpm": 350}),
@@ -207,6 +207,64 @@ func TestUsage(t *testing.T) {
 		if got.Events != events {
 			t.Errorf("%+v: got %d events, want %d", c.q, got.Events, events)
 		}
+	}
+}
+
+// Of a resource the latest windows are read, if nothing else is asked for.
+func TestUsageQueryWithDefaults(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, time.March, 1, 14, 30, 0, 0, time.UTC)
+	at := func(month time.Month, day, hour int) time.Time {
+		return time.Date(2026, month, day, hour, 0, 0, 0, time.UTC)
+	}
+	for _, c := range []struct {
+		q    zael.UsageQuery
+		from time.Time
+	}{
+		{zael.UsageQuery{Resource: "r"}, at(time.February, 28, 15)}, // 24 hours, that of now among them
+		{zael.UsageQuery{Resource: "r", Window: zael.Daily}, at(time.January, 30, 0)},
+		{zael.UsageQuery{Resource: "r", Window: zael.Monthly}, time.Date(2025, time.April, 1, 0, 0, 0, 0, time.UTC)},
+		{zael.UsageQuery{Resource: "r", To: at(time.January, 13, 0)}, at(time.January, 12, 0)},
+		{zael.UsageQuery{Resource: "r", To: at(time.April, 13, 0)}, at(time.February, 28, 15)}, // nothing is in the future
+		{zael.UsageQuery{Resource: "r", From: at(time.January, 1, 0)}, at(time.January, 1, 0)},
+		{zael.UsageQuery{Entity: "e"}, time.Time{}},
+		{zael.UsageQuery{Entity: "e", Resource: "r", Window: zael.Daily}, time.Time{}},
+	} {
+		got := c.q.WithDefaults(now)
+		want := c.q
+		if want.From = c.from; want.Window == "" {
+			want.Window = zael.Hourly
+		}
+		if got != want {
+			t.Errorf("%+v: got %+v, want %+v", c.q, got, want)
+		}
+	}
+}
+
+// A total of a resource has what was taken with cascade twice: the part of parents is told
+// apart.
+func TestUsageOfParents(t *testing.T) {
+	t.Parallel()
+	r := setupOn(t, memstore.New(&memstore.Config{Usage: true}), nil)
+	for _, e := range []zael.Entity{{ID: "project"}, {ID: "key-1", ParentID: "project"}, {ID: "key-2", ParentID: "project"}, {ID: "key-3", ParentID: "elsewhere"}} {
+		_, err := r.l.CreateEntity(r.ctx, e)
+		r.ok(err)
+	}
+	limits := []zael.Limit{zael.PerMinute("rpm", 1000)}
+	for _, entity := range []string{"key-1", "key-2", "key-3"} {
+		r.ok(r.l.Allow(r.ctx, zael.Request{Entity: entity, Resource: "r", Limits: limits, Consume: zael.Amounts{"rpm": 10}, Cascade: entity != "key-3"}))
+	}
+	r.ok(r.l.Allow(r.ctx, zael.Request{Entity: "project", Resource: "r", Limits: limits, Consume: zael.Amounts{"rpm": 1}}))
+	u, err := r.l.Usage(r.ctx, zael.UsageQuery{Resource: "r"})
+	if err != nil || u.Events != 6 || u.Amounts["rpm"] != 51 || u.Parents == nil || u.Parents.Events != 3 || u.Parents.Amounts["rpm"] != 21 {
+		t.Errorf("got %+v, parents %+v (%v), want 51 in 6 events, of them 21 in 3 of the parent", u, u.Parents, err)
+	}
+	u, err = r.l.Usage(r.ctx, zael.UsageQuery{Entity: "key-1"})
+	if err != nil || u.Parents != nil {
+		t.Errorf("of an entity: got %+v (%v), want no parents", u, err)
+	}
+	if u, err := r.l.Usage(r.ctx, zael.UsageQuery{Resource: "other"}); err != nil || u.Parents != nil {
+		t.Errorf("of a resource without usage: got %+v (%v), want no parents", u, err)
 	}
 }
 

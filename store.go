@@ -188,9 +188,10 @@ type CapacityReader interface {
 // given back, and one event for each Take. It counts each once, in the same step
 // or, where an aggregator counts, soon after.
 type UsageStore interface {
-	// Usage iterates the records that q selects, by window start, then
-	// entity, then resource. A window counts what was taken at instants within
-	// it, by the clock of who counts; days and months are UTC.
+	// Usage iterates the records that q selects, the newest window first, then by
+	// entity and resource. If q names no entity it has a From. A window counts what
+	// was taken at instants within it, by the clock of who counts; days and months
+	// are UTC.
 	Usage(ctx context.Context, q UsageQuery) iter.Seq2[UsageRecord, error]
 }
 

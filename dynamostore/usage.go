@@ -25,61 +25,36 @@ import (
 //	PK U#<entity>                           SK <resource>#<window>#<start>#<life>
 //	GSI1PK U#<resource>#<window>#<start>    GSI1SK <entity>
 
-// lookBack returns how far back a resource's usage is read if the query has no From.
-func lookBack(w zael.Window, now time.Time) time.Time {
-	switch w {
-	case zael.Daily:
-		return now.AddDate(-2, 0, 0)
-	case zael.Monthly:
-		return now.AddDate(-10, 0, 0)
-	default:
-		return now.AddDate(0, 0, -92) // two days more than usage is kept by default
-	}
-}
-
 // usageReads is how many windows of a resource are read at a time.
 const usageReads = 16
 
-// Usage implements zael.UsageStore. Each window of a resource is a query, so without From
-// it reads the last 92 days by the hour, two years by the day and ten by the month. It
-// finds them by the index, which may be a moment behind.
+// Usage implements zael.UsageStore. Each window of a resource is a query of the index,
+// which may be a moment behind. Without From, a resource's usage is read as
+// zael.UsageQuery.WithDefaults says.
 func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error] {
 	if !s.config.UsageCounted {
 		return failed[zael.UsageRecord](fmt.Errorf("dynamostore: usage is not counted: run an aggregator, and set Config.UsageCounted: %w", errors.ErrUnsupported))
 	}
-	q.Window = cmp.Or(q.Window, zael.Hourly)
+	q = q.WithDefaults(s.wall())
 	if q.Entity == "" && q.Resource == "" {
 		return failed[zael.UsageRecord](invalid("UsageQuery", nil, "names neither Entity nor Resource"))
 	}
 	if err := errors.Join(checkText("UsageQuery.Entity", q.Entity), checkText("UsageQuery.Resource", q.Resource)); err != nil {
 		return failed[zael.UsageRecord](err)
 	}
+	if q.Entity == "" {
+		return s.usageOfResource(ctx, q)
+	}
 	return func(yield func(zael.UsageRecord, error) bool) {
-		var items []zael.UsageRecord
-		var err error
-		if q.Entity != "" {
-			items, err = s.usageOfEntity(ctx, q)
-		} else {
-			from, to := q.From, q.To
-			if from.IsZero() {
-				from = lookBack(q.Window, s.wall())
-			}
-			if to.IsZero() {
-				to = s.wall().Add(time.Hour) // clocks may differ
-			}
-			items, err = s.usageOfResource(ctx, q, from, to)
+		items, err := s.usageOfEntity(ctx, q)
+		if err != nil {
+			yield(zael.UsageRecord{}, err)
+			return
 		}
-		records := sumLives(items)
-		slices.SortFunc(records, func(a, b zael.UsageRecord) int {
-			return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
-		})
-		for _, r := range records {
+		for _, r := range sumLives(items) {
 			if !yield(r, nil) {
 				return
 			}
-		}
-		if err != nil {
-			yield(zael.UsageRecord{}, err)
 		}
 	}
 }
@@ -109,8 +84,8 @@ func (s *Store) usageOfEntity(ctx context.Context, q zael.UsageQuery) ([]zael.Us
 	return all, nil
 }
 
-// sumLives adds up the items of one window, of which there is one for each life of the
-// bucket.
+// sumLives adds up the items of each window, of which there is one for each life of the
+// bucket, and puts the sums into the order of Usage.
 func sumLives(items []zael.UsageRecord) (records []zael.UsageRecord) {
 	type window struct {
 		entity, resource string
@@ -131,6 +106,9 @@ func sumLives(items []zael.UsageRecord) (records []zael.UsageRecord) {
 			r.Amounts[name] = saturate.Add(r.Amounts[name], n)
 		}
 	}
+	slices.SortFunc(records, func(a, b zael.UsageRecord) int {
+		return cmp.Or(b.Start.Compare(a.Start), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
+	})
 	return records
 }
 
@@ -139,30 +117,50 @@ func selects(q zael.UsageQuery, r zael.UsageRecord) bool {
 		(q.From.IsZero() || !r.Start.Before(q.From)) && (q.To.IsZero() || r.Start.Before(q.To))
 }
 
-// usageOfResource reads every window from one time to another, each of which is a
-// partition of the index. It is not known here which windows are counted.
-func (s *Store) usageOfResource(ctx context.Context, q zael.UsageQuery, from, to time.Time) ([]zael.UsageRecord, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var mu sync.Mutex
-	var all []zael.UsageRecord
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, usageReads)
-	for start, end := q.Window.Bounds(from); start.Before(to) && ctx.Err() == nil; start, end = q.Window.Bounds(end) {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			records, err := s.usageOfWindow(ctx, q, start)
-			if err != nil {
-				cancel(err) // the first is the one that counts
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			all = append(all, records...)
-		})
+// usageOfResource reads the windows from q.From to q.To, each of which is a partition of the
+// index, some at a time and the newest first. It is not known here which windows are
+// counted.
+func (s *Store) usageOfResource(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error] {
+	type answer struct {
+		items []zael.UsageRecord
+		err   error
 	}
-	wg.Wait()
-	return all, context.Cause(ctx)
+	return func(yield func(zael.UsageRecord, error) bool) {
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		to := q.To
+		if to.IsZero() {
+			to = s.wall().Add(time.Hour) // clocks may differ
+		}
+		next, _ := q.Window.Bounds(to.Add(-1))
+		var pending []chan answer
+		for {
+			for ; len(pending) < usageReads && !next.Before(q.From); next, _ = q.Window.Bounds(next.Add(-1)) {
+				start, reply := next, make(chan answer, 1)
+				pending = append(pending, reply)
+				wg.Go(func() {
+					items, err := s.usageOfWindow(ctx, q, start)
+					reply <- answer{items, err}
+				})
+			}
+			if len(pending) == 0 {
+				return
+			}
+			a := <-pending[0]
+			pending = pending[1:]
+			if a.err != nil {
+				yield(zael.UsageRecord{}, a.err)
+				return
+			}
+			for _, r := range sumLives(a.items) {
+				if !yield(r, nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func (s *Store) usageOfWindow(ctx context.Context, q zael.UsageQuery, start time.Time) (all []zael.UsageRecord, err error) {

@@ -1,13 +1,16 @@
 package dynamostore_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
@@ -61,8 +64,8 @@ func TestUsageIsRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if r.Start.Before(last) {
-				t.Errorf("Usage of %+v: got %v after %v", q, r.Start, last)
+			if !last.IsZero() && r.Start.After(last) {
+				t.Errorf("Usage of %+v: got %v after %v, want the newest first", q, r.Start, last)
 			}
 			last = r.Start
 			if key := fmt.Sprint(r.Entity, " ", r.Resource, " ", r.Start); seen[key] {
@@ -78,7 +81,8 @@ func TestUsageIsRead(t *testing.T) {
 		return sum, n
 	}
 	for _, window := range []zael.Window{zael.Hourly, zael.Daily, zael.Monthly} {
-		if got, _ := read(zael.UsageQuery{Resource: "gpt-4", Window: window}); got != want {
+		long := now.AddDate(0, 0, -90)
+		if got, _ := read(zael.UsageQuery{Resource: "gpt-4", Window: window, From: long}); got != want {
 			t.Errorf("usage of the resource, %s: got %d, want %d", window, got, want)
 		}
 		if got, _ := read(zael.UsageQuery{Resource: "gpt-4#hour", Window: window}); got != 1000 {
@@ -125,4 +129,54 @@ func TestUsageIsRead(t *testing.T) {
 	if !slices.ContainsFunc(errs, func(err error) bool { return errors.Is(err, errors.ErrUnsupported) }) {
 		t.Errorf("usage that is not counted: got %v, want errors.ErrUnsupported", errs)
 	}
+}
+
+// Each window of a resource is a query: a query without a range reads few, the newest
+// first, and none more than its reader waits for.
+func TestUsageOfAResourceReadsFewWindows(t *testing.T) {
+	t.Parallel()
+	table := &countedQueries{Table: dynamofake.New()}
+	s, err := dynamostore.New(table, "fake", &dynamostore.Config{UsageCounted: true, VirtualTime: true})
+	s = opened(t, s, err)
+	for window, most := range map[zael.Window]int64{zael.Hourly: 26, zael.Daily: 32, zael.Monthly: 13} {
+		table.n.Store(0)
+		for _, err := range s.Usage(t.Context(), zael.UsageQuery{Resource: "gpt-4", Window: window}) {
+			t.Fatal(err)
+		}
+		if got := table.n.Load(); got > most || got < most-2 {
+			t.Errorf("%s: got %d queries, want about %d", window, got, most)
+		}
+	}
+	// A year by the hour, of which the reader wants the newest record alone.
+	now := time.Now().UTC().Truncate(time.Hour)
+	for _, n := range []int{3, 30} {
+		key := "gpt-4#hour#" + now.Add(-time.Duration(n)*time.Hour).Format("2006-01-02T15Z")
+		counters := func(n int64) types.AttributeValue {
+			return &types.AttributeValueMemberM{Value: map[string]types.AttributeValue{"e": schema.Number(n), "c_rpm": schema.Number(n)}}
+		}
+		table.Put(dynamofake.Item{
+			"PK": schema.Text("U#e"), "SK": schema.Text(key + "#1.1"), "GSI1PK": schema.Text("U#" + key), "GSI1SK": schema.Text("e"), "before": counters(0), "after": counters(int64(n)),
+		})
+	}
+	table.n.Store(0)
+	for r, err := range s.Usage(t.Context(), zael.UsageQuery{Resource: "gpt-4", From: now.AddDate(-1, 0, 0)}) {
+		if err != nil || r.Amounts["rpm"] != 3 {
+			t.Errorf("the first record: got %+v (%v), want that of 3 hours ago", r, err)
+		}
+		break
+	}
+	if got := table.n.Load(); got > 25 {
+		t.Errorf("for the newest record: got %d queries, want those that run at a time and few more", got)
+	}
+}
+
+// A countedQueries is a table that counts its queries.
+type countedQueries struct {
+	*dynamofake.Table
+	n atomic.Int64
+}
+
+func (c *countedQueries) Query(ctx context.Context, in *dynamodb.QueryInput, o ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error) {
+	c.n.Add(1)
+	return c.Table.Query(ctx, in, o...)
 }

@@ -175,7 +175,7 @@ func TestUsageDoesNotWrap(t *testing.T) {
 		s.Count(t0, d, 1)
 		s.Count(t0.Add(time.Hour), d, 1)
 		end := map[int64]int64{1: math.MaxInt64, -1: math.MinInt64}[sign]
-		for w, want := range map[zael.Window][]int64{zael.Hourly: {end, sign * 6e18}, zael.Daily: {end}} {
+		for w, want := range map[zael.Window][]int64{zael.Hourly: {sign * 6e18, end}, zael.Daily: {end}} {
 			var got []int64
 			for r, err := range s.Usage(t.Context(), zael.UsageQuery{Entity: entity, Window: w}) {
 				if err != nil {

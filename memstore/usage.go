@@ -143,7 +143,7 @@ func (u *usage) records(q zael.UsageQuery) []zael.UsageRecord {
 		all = append(all, *r)
 	}
 	slices.SortFunc(all, func(a, b zael.UsageRecord) int {
-		return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
+		return cmp.Or(b.Start.Compare(a.Start), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
 	})
 	return all
 }

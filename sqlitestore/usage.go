@@ -21,7 +21,7 @@ func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.Usa
 			yield(zael.UsageRecord{}, err)
 			return
 		}
-		for hour := firstHour(q); ; {
+		for hour := lastHour(q); hour != noHour; {
 			records, next, err := s.window(ctx, q, hour)
 			if err != nil {
 				yield(zael.UsageRecord{}, err)
@@ -32,43 +32,38 @@ func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.Usa
 					return
 				}
 			}
-			if next == math.MaxInt64 {
-				return
-			}
 			hour = next
 		}
 	}
 }
 
-// window reads the first window that has usage in hours from first on, and the
-// hour in which to go on; MaxInt64 at the end.
-func (s *Store) window(ctx context.Context, q zael.UsageQuery, first int64) (records []zael.UsageRecord, next int64, err error) {
+// window reads the newest window that has usage in hours up to last, and returns the hour
+// before it that has some; noHour at the end.
+func (s *Store) window(ctx context.Context, q zael.UsageQuery, last int64) (records []zael.UsageRecord, next int64, err error) {
 	sums := map[zael.Key]*tally{}
-	var start, end time.Time
-	for hour := first; ; hour++ {
+	var start time.Time
+	for next = last; ; next-- {
 		var found map[zael.Key]*tally
 		err := s.view(ctx, func(tx *sql.Tx) (err error) {
-			if hour, err = nextHour(ctx, tx, q, hour); err != nil || hour == math.MaxInt64 {
+			if next, err = previousHour(ctx, tx, q, next); err != nil || next == noHour {
 				return err
 			}
 			if len(sums) == 0 {
-				start, end = q.Window.Bounds(time.Unix(hour*3600, 0))
-			} else if hour >= hourOf(end) {
+				start, _ = q.Window.Bounds(time.Unix(next*3600, 0))
+			} else if next < hourOf(start) {
 				return nil
 			}
-			found, err = hourUsage(ctx, tx, q, hour)
+			found, err = hourUsage(ctx, tx, q, next)
 			return err
 		})
 		if err != nil {
 			return nil, 0, err
 		}
-		if hour == math.MaxInt64 || !q.To.IsZero() && !start.Before(q.To) {
-			next = math.MaxInt64
+		if next == noHour || next < hourOf(start) {
 			break
 		}
-		if hour >= hourOf(end) {
-			next = hour
-			break
+		if !q.From.IsZero() && start.Before(q.From) {
+			return nil, noHour, nil
 		}
 		for key, n := range found {
 			sum := sums[key]
@@ -81,9 +76,6 @@ func (s *Store) window(ctx context.Context, q zael.UsageQuery, first int64) (rec
 				sum.add(name, amount)
 			}
 		}
-	}
-	if !q.To.IsZero() && !start.Before(q.To) {
-		return nil, math.MaxInt64, nil
 	}
 	for key, n := range sums {
 		if n.amounts == nil {
@@ -99,41 +91,37 @@ func (s *Store) window(ctx context.Context, q zael.UsageQuery, first int64) (rec
 	return records, next, nil
 }
 
-// firstHour is the first hour of the first window that q selects.
-func firstHour(q zael.UsageQuery) int64 {
-	if q.From.IsZero() {
-		return math.MinInt64 + 1 // noHour is none
+// lastHour returns the last hour of the last window that q selects.
+func lastHour(q zael.UsageQuery) int64 {
+	if q.To.IsZero() {
+		return math.MaxInt64
 	}
-	start, end := q.Window.Bounds(q.From)
-	if start.Before(q.From) {
-		start = end
-	}
-	return hourOf(start)
+	_, end := q.Window.Bounds(q.To.Add(-1))
+	return hourOf(end) - 1
 }
 
-// nextHour is the first hour from hour on that has usage, perhaps not of the
-// resource; MaxInt64 if there is none. Usage stands in its table, or still in
-// a bucket.
-func nextHour(ctx context.Context, tx *sql.Tx, q zael.UsageQuery, hour int64) (int64, error) {
-	condition, args := "hour >= ?", []any{hour}
+// previousHour returns the last hour up to an hour that has usage, perhaps not of the
+// resource; noHour if there is none. Usage stands in its table, or still in a bucket.
+func previousHour(ctx context.Context, tx *sql.Tx, q zael.UsageQuery, hour int64) (int64, error) {
+	condition, args := "hour <= ?", []any{hour}
 	if q.Entity != "" {
 		condition, args = condition+" AND entity = ?", append(args, q.Entity)
 	}
-	next := int64(math.MaxInt64)
+	found := int64(noHour)
 	for _, table := range []string{"usage", "buckets"} {
 		err := each(ctx, tx, func(rows *sql.Rows) error {
-			var first sql.NullInt64
-			err := rows.Scan(&first)
-			if first.Valid {
-				next = min(next, first.Int64)
+			var last sql.NullInt64
+			err := rows.Scan(&last)
+			if last.Valid {
+				found = max(found, last.Int64)
 			}
 			return err
-		}, "SELECT min(hour) FROM "+table+" WHERE "+condition, args...)
+		}, "SELECT max(hour) FROM "+table+" WHERE "+condition, args...)
 		if err != nil {
 			return 0, err
 		}
 	}
-	return next, nil
+	return found, nil
 }
 
 // hourUsage reads the usage of an hour.

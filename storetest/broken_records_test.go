@@ -170,7 +170,16 @@ func brokenUsage() []brokenStore {
 			name: "usage in order of entity first",
 			make: used(func(good *reference, ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error] {
 				return sorted(good.Usage(ctx, q), func(a, b zael.UsageRecord) int {
-					return cmp.Or(cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource), a.Start.Compare(b.Start))
+					return cmp.Or(cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource), b.Start.Compare(a.Start))
+				})
+			}),
+			fails: []string{"UsageStore/usage is selected by name and in order"},
+		},
+		{
+			name: "usage in order of time",
+			make: used(func(good *reference, ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error] {
+				return sorted(good.Usage(ctx, q), func(a, b zael.UsageRecord) int {
+					return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
 				})
 			}),
 			fails: []string{"UsageStore/usage is selected by name and in order"},

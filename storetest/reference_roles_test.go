@@ -214,7 +214,7 @@ func (s *reference) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael
 			}
 		}
 		slices.SortFunc(all, func(a, b zael.UsageRecord) int {
-			return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
+			return cmp.Or(b.Start.Compare(a.Start), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
 		})
 		return all
 	})

@@ -28,8 +28,14 @@ func usageChecks() []check {
 	}
 }
 
-// usage reads and wants these records, in order.
+// usage reads and wants these records, which are given in order of time and are to come
+// the newest first.
 func (s *script) usage(q zael.UsageQuery, want ...zael.UsageRecord) {
+	want = slices.Clone(want)
+	slices.SortStableFunc(want, func(a, b zael.UsageRecord) int { return b.Start.Compare(a.Start) })
+	if q.Entity == "" && q.From.IsZero() { // as a Limiter has one
+		q.From = s.e.t0.AddDate(-1, 0, 0)
+	}
 	s.do(func() error {
 		got, err := collect(role[zael.UsageStore](s.e).Usage(s.ctx, q))
 		if err != nil {
@@ -230,7 +236,7 @@ func usageInOrder(ctx context.Context, e *env) error {
 		}
 	}
 	slices.SortFunc(all, func(a, b zael.UsageRecord) int {
-		return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
+		return cmp.Or(b.Start.Compare(a.Start), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
 	})
 	for _, q := range []zael.UsageQuery{
 		{Entity: "alice"}, {Resource: "b"}, {Entity: "alice", Resource: "a"}, {Entity: "Zoe"}, {Resource: "B"}, {Entity: "nobody"}, {Resource: "alice"},

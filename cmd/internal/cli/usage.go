@@ -13,6 +13,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/awsconf"
+	"github.com/zeroae/zael/internal/saturate"
 )
 
 // A timeValue is a flag for a time.
@@ -74,7 +75,13 @@ func (a *app) usage() *cobra.Command {
 		Use:   "usage {--entity ID | --resource NAME}",
 		Short: "Show what was taken by hour, day or month, with totals",
 		Long: `Usage shows what was taken of each limit, net of what was given back, and the number
-of acquires, by hour, day or month in UTC.`,
+of acquires, by hour, day or month in UTC, the newest first.
+
+Without --from it shows all usage of an entity, and of a resource that of the last 24
+hours, 31 days or 12 months.
+
+An acquire with cascade takes from an entity and from its parent, so the total of a
+resource has it twice. Where that is so the parts of parents and of others follow.`,
 		Example: `  zael usage --entity key-1
   zael usage --resource gpt-4 --window daily --chart
   zael usage --resource gpt-4 --window daily --from 2026-01-01 --to 2026-02-01 --csv`,
@@ -117,18 +124,29 @@ of acquires, by hour, day or month in UTC.`,
 			case *asCSV:
 				return writeUsageCSV(a.out, &u)
 			case len(u.Records) == 0:
-				fmt.Fprintln(a.out, "no usage")
+				fmt.Fprintf(a.out, "no usage%s\n", sinceText(&u, from.Time))
 				fmt.Fprint(a.err, a.noUsageHint(store))
 				return nil
 			case *chart:
 				a.printUsageChart(&u, q.Window)
-				return nil
+			default:
+				a.printUsage(&u)
 			}
-			a.printUsage(&u)
+			if since := sinceText(&u, from.Time); since != "" {
+				fmt.Fprintf(a.out, "usage%s\n", since)
+			}
 			return nil
 		})
 	})
 	return cmd
+}
+
+// sinceText says how far back usage was read, if the flags did not say it.
+func sinceText(u *zael.Usage, from time.Time) string {
+	if u.From.IsZero() || !from.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf(" since %s; --from reads further back", u.From.Format("2006-01-02 15:04 UTC"))
 }
 
 const memoryHint = "A memory: store belongs to one process, and this one has taken nothing: read usage in the program that takes, with\n" +
@@ -176,5 +194,13 @@ func (a *app) printUsage(u *zael.Usage) {
 		row(r.Start.Format(time.RFC3339), r.Entity, r.Resource, r.Events, r.Amounts)
 	}
 	row("total", "", "", u.Events, u.Amounts)
+	if p := u.Parents; p != nil {
+		row("of parents", "", "", p.Events, p.Amounts)
+		others := zael.Amounts{}
+		for name, n := range u.Amounts {
+			others[name] = saturate.Sub(n, p.Amounts[name])
+		}
+		row("of others", "", "", saturate.Sub(u.Events, p.Events), others)
+	}
 	t.write(a.out, "")
 }

@@ -20,7 +20,7 @@ const (
 func (a *app) printUsageChart(u *zael.Usage, window zael.Window) {
 	var starts []time.Time
 	events, amounts := map[time.Time]int64{}, map[string]map[time.Time]int64{}
-	for _, r := range u.Records {
+	for _, r := range slices.Backward(u.Records) { // in order of time
 		if len(starts) == 0 || !starts[len(starts)-1].Equal(r.Start) {
 			starts = append(starts, r.Start)
 		}

@@ -43,7 +43,7 @@ func usedStore(t *testing.T, hours ...int) string {
 
 func TestUsageChart(t *testing.T) {
 	t.Parallel()
-	r := zaelIn("", "usage", "--resource", "r", "--chart", "--store", usedStore(t, 1, 3, 9))
+	r := zaelIn("", "usage", "--resource", "r", "--chart", "--from", "2026-01-13", "--store", usedStore(t, 1, 3, 9))
 	want := `hourly, UTC       acquires
 2026-01-13 01:00         2  ██████████████████████████████████████████████████
 2026-01-13 02:00         0
@@ -70,8 +70,8 @@ func TestUsageCSV(t *testing.T) {
 	t.Parallel()
 	url := usedStore(t, 1, 3)
 	want := `start,window,entity_id,resource,events,rpm,tpm
-2026-01-13T01:00:00Z,hourly,a,r,1,1,1000
 2026-01-13T03:00:00Z,hourly,a,r,1,1,2000
+2026-01-13T01:00:00Z,hourly,a,r,1,1,1000
 `
 	if r := zaelIn("", "usage", "--entity", "a", "--csv", "--store", url); r.code != 0 || r.out != want {
 		t.Errorf("got %d and\n%s, want\n%s", r.code, r.out, want)
@@ -81,6 +81,26 @@ func TestUsageCSV(t *testing.T) {
 	}
 	if r := zaelIn("", "usage", "--entity", "a", "--csv", "--chart", "--store", url); r.code != 2 {
 		t.Errorf("two forms: got %d and %q, want exit code 2", r.code, r.err)
+	}
+}
+
+// Without --from usage of a resource is that of the last windows, which is said.
+func TestUsageOfAResourceIsRecent(t *testing.T) {
+	t.Parallel()
+	url := usedStore(t, 1)
+	for args, want := range map[string]string{
+		"--resource r":                                   "no usage since 20",
+		"--resource r --to 2026-01-13T20:00:00Z":         "usage since 2026-01-12 20:00 UTC; --from reads further back\n",
+		"--resource r --window monthly":                  "usage since 20",
+		"--resource r --from 2026-01-01":                 " 2    2  2,000\n",
+		"--entity a":                                     " 1    1  1,000\n",
+		"--entity a --chart":                             "█\n",
+		"--resource r --chart --to 2026-01-13T20:00:00Z": "█\nusage since 2026-01-12 20:00 UTC; --from reads further back\n",
+	} {
+		r := zaelIn("", append(strings.Fields("usage --store "+url), strings.Fields(args)...)...)
+		if r.code != 0 || !strings.Contains(r.out, want) || strings.Contains(args, "--from") != !strings.Contains(r.out, "since") && !strings.Contains(args, "--entity") {
+			t.Errorf("usage %s: got %d and\n%s, want %q", args, r.code, r.out, want)
+		}
 	}
 }
 
