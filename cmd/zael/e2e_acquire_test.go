@@ -18,11 +18,11 @@ import (
 	"time"
 )
 
-// countInterrupts makes this test program one that counts.
+// countInterrupts is the environment variable that makes this test program count signals.
 const countInterrupts = "ZAEL_TEST_COUNT_INTERRUPTS"
 
-// interrupts counts the SIGINTs of half a second. A shell would see two that
-// come close together as one.
+// interrupts counts the SIGINTs within half a second. A shell would count two in quick
+// succession as one.
 func interrupts() int {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGINT)
@@ -54,7 +54,7 @@ func (s shop) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs the program and wants an exit code.
+// run runs the program, which must end with an exit code.
 func (s shop) run(wantCode int, args ...string) (stdout, stderr string) {
 	s.t.Helper()
 	cmd := s.command(args...)
@@ -69,12 +69,12 @@ func (s shop) run(wantCode int, args ...string) (stdout, stderr string) {
 	return out.String(), errs.String()
 }
 
-// under are the arguments to run a shell's script with 1 of the 10 tokens of e.
+// under returns the arguments to run a shell script with 1 of the 10 tokens of e.
 func under(script string) []string {
 	return []string{"acquire", "--entity", "e", "--resource", "r", "--limit", "n=10/d", "--", "sh", "-c", script}
 }
 
-// left wants so many tokens of e to be left.
+// left checks how many tokens of e are left.
 func (s shop) left(want string) {
 	s.t.Helper()
 	if out, _ := s.run(0, "available", "--entity", "e", "--resource", "r", "--limit", "n=10/d"); out != "limit  available\nn      "+strings.Repeat(" ", 9-len(want))+want+"\n" {
@@ -82,7 +82,7 @@ func (s shop) left(want string) {
 	}
 }
 
-// TestCommandUnderLease: what the command's end means.
+// TestCommandUnderLease checks what is charged, by how the command ends.
 func TestCommandUnderLease(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -152,8 +152,8 @@ func TestCommandNotRun(t *testing.T) {
 	}
 	s.left("10")
 
-	// A file that may be executed but is no program shows only when it is too late.
-	if err := os.Chmod(plain, 0o700); err != nil { //nolint:gosec // it is to be executed
+	// That an executable file is no program shows only when it is started.
+	if err := os.Chmod(plain, 0o700); err != nil { //nolint:gosec // it must be executable
 		t.Fatal(err)
 	}
 	if _, err := s.run(126, append(slices.Clip(request), "--", plain)...); err != "zael: cannot run "+plain+": exec format error\n" {
@@ -162,13 +162,13 @@ func TestCommandNotRun(t *testing.T) {
 	s.left("10")
 }
 
-// TestSignalsPassedOn: to the command, once, and its end counts.
+// TestSignalsPassedOn checks that the command gets a signal once, and ends the program.
 func TestSignalsPassedOn(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		signal syscall.Signal
-		script string // runs when the signal comes; says so with its exit
+		script string // the trap of the signal; its exit code shows that it ran
 		code   int
 		left   string
 	}{
@@ -217,7 +217,7 @@ func TestSignalsPassedOn(t *testing.T) {
 	}
 }
 
-// TestIgnoredSignals: as under nohup.
+// TestIgnoredSignals checks that ignored signals stay ignored, as under nohup.
 func TestIgnoredSignals(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
@@ -230,7 +230,7 @@ func TestIgnoredSignals(t *testing.T) {
 	}
 }
 
-// TestInterruptedInLine: the place in line is given back.
+// TestInterruptedInLine checks that the place in line is given back.
 func TestInterruptedInLine(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
@@ -255,7 +255,7 @@ func TestInterruptedInLine(t *testing.T) {
 	}
 }
 
-// until asks until so many tokens of e are left.
+// until waits until a number of tokens of e is left.
 func (s shop) until(want string) {
 	s.t.Helper()
 	for range 500 {

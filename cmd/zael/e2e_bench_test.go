@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// A benchReport is what zael bench --json prints.
+// A benchReport has the output of zael bench --json.
 type benchReport struct {
 	Rate            float64          `json:"rate_per_s"`
 	AcquiresPerS    float64          `json:"acquires_per_s"`
@@ -42,7 +42,7 @@ func (s shop) bench(args ...string) (r benchReport) {
 	return r
 }
 
-// nothingLeft wants nothing of a bench in the store but the audit log.
+// nothingLeft checks that a bench left nothing in the store but audit events.
 func (s shop) nothingLeft() {
 	s.t.Helper()
 	if out, _ := s.run(0, "usage", "--resource", "bench"); !strings.HasPrefix(out, "no usage since ") {
@@ -53,7 +53,7 @@ func (s shop) nothingLeft() {
 	}
 }
 
-// TestBenchProcesses: several processes on one bucket admit what it has.
+// TestBenchProcesses checks that several processes admit what one bucket has.
 func TestBenchProcesses(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
@@ -87,7 +87,7 @@ func TestBenchText(t *testing.T) {
 	}
 }
 
-// TestBenchRate: all processes together ask so often, and no oftener.
+// TestBenchRate checks that all processes together keep to the rate.
 func TestBenchRate(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
@@ -101,7 +101,7 @@ func TestBenchRate(t *testing.T) {
 	}
 }
 
-// TestBenchInterrupted: it cleans up, and prints what it has.
+// TestBenchInterrupted checks that an interrupted bench cleans up and prints its results.
 func TestBenchInterrupted(t *testing.T) {
 	t.Parallel()
 	for _, processes := range []string{"1", "2"} {
@@ -132,14 +132,14 @@ func TestBenchInterrupted(t *testing.T) {
 	}
 }
 
-// TestBenchFails: without leaving processes behind.
+// TestBenchFails checks that a failing process ends the others.
 func TestBenchFails(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	if _, err := s.run(1, "bench", "--processes", "2", "--store", "sqlite:/there/is/none.db"); !strings.Contains(err, "the directory /there/is does not exist") {
 		t.Errorf("got %q", err)
 	}
-	// The other processes find out on their own.
+	// The other processes fail by themselves.
 	var errs bytes.Buffer
 	cmd := s.command("bench-worker")
 	cmd.Stdin, cmd.Stderr = strings.NewReader("nonsense"), &errs
@@ -148,7 +148,7 @@ func TestBenchFails(t *testing.T) {
 	}
 }
 
-// TestNewHelpExamples runs what the help texts show.
+// TestNewHelpExamples runs the examples in help texts.
 func TestNewHelpExamples(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -181,7 +181,7 @@ func TestNewHelpExamples(t *testing.T) {
 	}
 }
 
-// TestDefaultStoreFile: in the user's data directory, made at first use.
+// TestDefaultStoreFile checks that the first use creates a store in the data directory.
 func TestDefaultStoreFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -16,7 +16,7 @@ const (
 	total = "tpm=ContextTokens+GeneratedTokens"
 )
 
-// A replayed is what the tests look at of a replay's JSON.
+// A replayed has a part of the JSON of a replay.
 type replayed struct {
 	Requests int64            `json:"requests"`
 	Admitted int64            `json:"admitted"`
@@ -41,7 +41,7 @@ func (r replayed) String() string {
 		r.Requests, r.Admitted, r.Denied, r.Waited, r.DeniedBy["rpm"], r.DeniedBy["tpm"], r.Amounts["tpm"])
 }
 
-// TestReplayAzure: exact figures for the trace in examples/, on every store.
+// TestReplayAzure checks exact figures for the trace in examples/ on every store.
 func TestReplayAzure(t *testing.T) {
 	t.Parallel()
 	table := onDynamoDB(t).store
@@ -64,8 +64,8 @@ func TestReplayAzure(t *testing.T) {
 	}
 }
 
-// TestReplayRestart: a file carries the buckets over to the process that comes
-// after.
+// TestReplayRestart checks that a trace in three parts, replayed by three processes on
+// one file, gives the figures of the whole.
 func TestReplayRestart(t *testing.T) {
 	t.Parallel()
 	whole, err := os.ReadFile(filepath.Join(root, azure))

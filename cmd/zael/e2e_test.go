@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	runtime.KeepAlive(cli.Main) // in the test's binary too, so that go test sees when the program changes
+	runtime.KeepAlive(cli.Main) // links the program into the test, so that go test runs again when it changes
 	dir, err := os.MkdirTemp("", "zael")
 	if err != nil {
 		panic(err)
@@ -61,7 +61,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// zael runs the program in the checkout and wants an exit code.
+// zael runs the program in the checkout, which must end with an exit code.
 func zael(t *testing.T, wantCode int, args ...string) (stdout, stderr string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program, args...)
@@ -95,7 +95,7 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// TestHelpExamples runs what the help of replay shows.
+// TestHelpExamples runs the examples in the help of replay.
 func TestHelpExamples(t *testing.T) {
 	t.Parallel()
 	help, _ := zael(t, 0, "replay", "--help")
@@ -153,7 +153,7 @@ func TestInterrupt(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// More than a pipe holds, so that the program is known to read.
+	// This is more than a pipe holds, so the program is reading.
 	if _, err := in.Write([]byte("t\n" + strings.Repeat("2024-01-01\n", 50_000))); err != nil {
 		t.Fatal(err)
 	}
@@ -169,8 +169,8 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-// TestMillionRows: a long trace in memory that its rows do not show in. What it
-// takes of the processor is in the log.
+// TestMillionRows checks that memory does not grow with the trace. The log has the
+// processor time.
 func TestMillionRows(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -204,7 +204,7 @@ func TestMillionRows(t *testing.T) {
 	if err := w.Flush(); err != nil {
 		t.Fatal(err, errs.String())
 	}
-	used := mostMemory(t, cmd.Process.Pid) // what has not been read of the rows fits into a pipe
+	used := mostMemory(t, cmd.Process.Pid) // rows that are not read yet fit into a pipe
 	if err := errors.Join(in.Close(), cmd.Wait()); err != nil {
 		t.Fatal(err, errs.String())
 	}
@@ -223,9 +223,9 @@ func TestMillionRows(t *testing.T) {
 	t.Logf("%v, %v of processor time, %d MB", time.Since(begin), state.UserTime()+state.SystemTime(), used>>20)
 }
 
-// mostMemory is the most that a running process had resident since it began, in
-// bytes; 0 where it cannot be had. It is not what wait4 says of a child: that
-// counts the memory of the process that forked too (Linux, getrusage(2)).
+// mostMemory returns the peak of a running process's resident memory in bytes, or 0
+// where that is not known. The figure of wait4 would include the memory of the process
+// that forked (Linux, getrusage(2)).
 func mostMemory(t *testing.T, pid int) int64 {
 	t.Helper()
 	if runtime.GOOS != "linux" {
@@ -243,7 +243,7 @@ func mostMemory(t *testing.T, pid int) int64 {
 	return kb << 10
 }
 
-// TestCompletion: the shell understands the script.
+// TestCompletion checks that the shells can parse their scripts.
 func TestCompletion(t *testing.T) {
 	t.Parallel()
 	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {

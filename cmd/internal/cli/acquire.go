@@ -292,7 +292,7 @@ func statuses(e *zael.ExceededError) string {
 // A failureMode is the flag --failure-mode.
 type failureMode zael.FailureMode
 
-// Set reads the flag.
+// Set implements pflag.Value.
 func (m *failureMode) Set(text string) error {
 	for _, known := range []zael.FailureMode{zael.FailClosed, zael.FailOpen} {
 		if text == known.String() {
@@ -303,7 +303,7 @@ func (m *failureMode) Set(text string) error {
 	return errors.New("is neither closed nor open")
 }
 
-// String is for pflag, which shows it as the default.
+// String implements pflag.Value. The help shows it as the default.
 func (m *failureMode) String() string {
 	if *m == 0 {
 		return ""
@@ -311,5 +311,5 @@ func (m *failureMode) String() string {
 	return zael.FailureMode(*m).String()
 }
 
-// Type is what stands after the flag in the help.
+// Type implements pflag.Value. The help shows it after the flag.
 func (m *failureMode) Type() string { return "MODE" }

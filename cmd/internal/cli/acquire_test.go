@@ -17,7 +17,7 @@ import (
 	"github.com/zeroae/zael/cmd/internal/cli"
 )
 
-// So slow that nothing comes back while a test runs.
+// These limits are so slow that nothing refills while a test runs.
 const key1 = "--entity key-1 --resource gpt-4 --limit rpm=100/d --limit tpm=10000/90d "
 
 func TestAcquire(t *testing.T) {
@@ -26,7 +26,7 @@ func TestAcquire(t *testing.T) {
 	if got, want := m.ok("acquire "+key1+"--consume rpm=1 --consume tpm=500"), "took rpm=1 tpm=500 for key-1 on gpt-4; left rpm=99 tpm=9500\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	// A limit that no --consume names takes 1; another process saw the first.
+	// A limit that --consume does not name takes 1. The first acquire shows.
 	var r struct {
 		Admitted  bool             `json:"admitted"`
 		Degraded  bool             `json:"degraded"`
@@ -86,7 +86,7 @@ func TestAcquireInLine(t *testing.T) {
 	}
 	m.fails("acquire --entity e --resource r --limit n=1/h --max-wait 2s", 3, "retry after")
 
-	// Who leaves the line gives the place back.
+	// A caller that leaves the line gives back its place.
 	const slow = "--entity f --resource r --limit n=1/h "
 	m.ok("acquire -q " + slow)
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
@@ -110,7 +110,7 @@ func TestAcquireStored(t *testing.T) {
 	m.ok("limits set --resource r --limit n=10/h")
 	m.ok("limits set --entity team --limit n=5/h")
 	m.ok("entity create key --parent team --cascade")
-	// The entity's own flag counts with --stored; the team has the lesser limit.
+	// With --stored, the entity's own cascade applies; the team has the lower limit.
 	if got, want := m.ok("acquire --entity key --resource s --stored --limit n=100/h --limit x=1/h --consume n=2"), "took n=2 x=1 for key on s; left n=3 x=0\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -119,7 +119,7 @@ func TestAcquireStored(t *testing.T) {
 	if r.code != 0 || r.out != "took n=1 for other on r; left n=9\n" || r.err != "zael: warning: no limit \"tokens\" of other on r is stored: nothing was taken from it\n" {
 		t.Errorf("got %+v, want a warning", r)
 	}
-	// Without --stored the call alone decides about the parent.
+	// Without --stored, the flags alone decide about the parent.
 	if got := m.ok("acquire --entity key --resource t --limit n=3/h --parent-limit n=2/h --cascade"); got != "took n=1 for key on t; left n=1\n" {
 		t.Errorf("got %q, want the parent's limit to count", got)
 	}
@@ -138,7 +138,7 @@ func TestAcquireStored(t *testing.T) {
 	if got := m.ok("available --entity key --resource t --limit n=3/h --consume n=4 --json"); !strings.Contains(got, `"retry_after_seconds": null`) {
 		t.Errorf("got %q, want null", got)
 	}
-	// Debt that refills in more time than a duration counts.
+	// Debt that takes longer to refill than a duration can be.
 	m.ok("acquire -q --entity key --resource debt --limit n=1/d -- sh -c |echo n=1000000000000000 >>$ZAEL_SETTLE|")
 	if got := m.ok("available --entity key --resource debt --limit n=1/d --consume n=1"); !strings.HasSuffix(got, "\nn=1 in more than 292 years\n") {
 		t.Errorf("got %q, want a wait of more than 292 years", got)
@@ -148,7 +148,7 @@ func TestAcquireStored(t *testing.T) {
 	}
 }
 
-// TestUnavailable: while somebody keeps the file to himself.
+// TestUnavailable checks both failure modes while another process locks the file.
 func TestUnavailable(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
@@ -183,7 +183,7 @@ func TestUnavailable(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.out), &lease); err != nil || r.code != 0 || r.err != warning || !lease.Degraded || len(lease.Consumed) != 0 {
 		t.Errorf("got %+v (%v), want JSON that says so", r, err)
 	}
-	m.fails("acquire --failure-mode open --store sqlite:"+t.TempDir()+who, 1, "is not a plain file") // a mistake is one in both modes
+	m.fails("acquire --failure-mode open --store sqlite:"+t.TempDir()+who, 1, "is not a plain file") // a usage error in both modes
 }
 
 func TestApply(t *testing.T) {
@@ -212,7 +212,7 @@ entities:
 	if got, want := m.ok(plan), changes+"plan: 5 to create, 0 to change, 0 to delete, 0 unchanged\n"; got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
-	m.fails("entity show key-1", 1, "not found") // a plan changes nothing
+	m.fails("entity show key-1", 1, "not found") // as a plan changes nothing
 	if got, want := m.ok(apply+" --principal ci"), changes+"applied: 5 created, 0 changed, 0 deleted, 0 unchanged\n"; got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
@@ -256,7 +256,7 @@ entities:
 		"2 1 change limits gpt-4 2 2 delete key-1\n"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	if got := m.ok("limits get --system"); got != "rpm=1000/min\n" { // not in the file any more: none of its business
+	if got := m.ok("limits get --system"); got != "rpm=1000/min\n" { // no longer in the file, so not changed
 		t.Errorf("got %q", got)
 	}
 	write(t, file, "entities:\n  key-1: {parent: other}\n  project-1:\n    name: P\n")

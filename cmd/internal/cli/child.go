@@ -18,11 +18,11 @@ import (
 type child struct {
 	args    []string
 	path    string
-	settle  string         // file in which it says what it used
+	settle  string         // file to which it writes what it used
 	signals chan os.Signal // that zael got since newChild
 }
 
-// newChild looks the command up, before anything is taken for it.
+// newChild looks up the command, before anything is taken for it.
 func (a *app) newChild(args []string) (*child, error) {
 	path, err := exec.LookPath(args[0])
 	if err != nil {
@@ -30,7 +30,7 @@ func (a *app) newChild(args []string) (*child, error) {
 	}
 	settle, err := os.CreateTemp("", "zael-settle-*")
 	if err != nil {
-		return nil, fmt.Errorf("making the file for ZAEL_SETTLE: %w", err)
+		return nil, fmt.Errorf("creating the file for ZAEL_SETTLE: %w", err)
 	}
 	_ = settle.Close()
 	c := &child{args: args, path: path, settle: settle.Name(), signals: make(chan os.Signal, 16)}
@@ -38,7 +38,7 @@ func (a *app) newChild(args []string) (*child, error) {
 	return c, nil
 }
 
-// cannotRun has the exit code by which shells, env and timeout say why.
+// cannotRun returns an error with the exit code that shells and env use for the cause.
 func cannotRun(name string, err error) error {
 	if lookup, ok := errors.AsType[*exec.Error](err); ok {
 		err = lookup.Err
@@ -58,7 +58,7 @@ func (c *child) close() {
 	_ = os.Remove(c.settle)
 }
 
-// runUnder runs the command and ends the lease by its success.
+// runUnder runs the command, and then commits the lease or rolls it back.
 func (a *app) runUnder(ctx context.Context, lease *zael.Lease, c *child) error {
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), c.path, c.args[1:]...)
 	cmd.Args[0] = c.args[0]
@@ -72,14 +72,14 @@ func (a *app) runUnder(ctx context.Context, lease *zael.Lease, c *child) error {
 	}
 	ended := make(chan struct{})
 	go c.forward(cmd.Process, ended)
-	_ = cmd.Wait() // ProcessState says it all
+	_ = cmd.Wait() // ProcessState has the result
 	close(ended)
 	code := codeOf(cmd.ProcessState)
 	settled, err := c.settleTo(lease)
 	if err != nil {
 		a.complain("settling", err)
 	}
-	if code != 0 && !settled { // nothing was used, as far as is known
+	if code != 0 && !settled { // as far as is known, nothing was used
 		if err := lease.Rollback(ctx); err != nil {
 			a.complain("giving back", err)
 		}
@@ -94,12 +94,12 @@ func (a *app) runUnder(ctx context.Context, lease *zael.Lease, c *child) error {
 	return nil
 }
 
-// complain tells of an error that changes nothing about what the command did.
+// complain writes an error that does not change the exit code.
 func (a *app) complain(what string, err error) {
 	fmt.Fprintf(a.err, "zael: the command was run; %s: %s\n", what, message(err))
 }
 
-// forward passes signals on until the command has ended.
+// forward passes on signals until the command has ended.
 func (c *child) forward(p *os.Process, ended <-chan struct{}) {
 	for {
 		select {
@@ -113,8 +113,8 @@ func (c *child) forward(p *os.Process, ended <-chan struct{}) {
 	}
 }
 
-// settleTo settles the lease to what the command says that it used, and reports
-// whether it has said anything.
+// settleTo settles the lease to what the command wrote to its file, and reports whether
+// it wrote anything.
 func (c *child) settleTo(lease *zael.Lease) (settled bool, err error) {
 	f, err := os.Open(c.settle)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/zeroae/zael/cmd/internal/cli"
 )
 
-// A result is what a run of the program came to.
+// A result is the result of a run of the program.
 type result struct {
 	code     int
 	out, err string
@@ -46,10 +46,10 @@ func TestUsageErrors(t *testing.T) {
 		{"replay - -l n=1/week", `period "week" is not`},
 		{"replay - -l n=1/s -l n=2/s", "limit n is given twice"},
 		{"replay - -l n=1/s -c n", "is not NAME=EXPR"},
-		{"replay - -l n=1/s -c m=1", `there is no limit "m"; there are n`},
+		{"replay - -l n=1/s -c m=1", `no limit "m"; the limits are n`},
 		{"replay - -l n=1/s -c n=", "is not a sum"},
 		{"replay - -l n=1/s -c n=1 -c n=2", "--consume names n twice"},
-		{"replay - -l n=1/s --settle m=1", `--settle "m=1": there is no limit "m"`},
+		{"replay - -l n=1/s --settle m=1", `--settle "m=1": no limit "m"`},
 		{"replay - -l n=1/s -c n=x", `no column "x"; the columns are t, n`},
 		{"replay - -l n=1/s --time-column x", `no column "x"`},
 		{"replay - -l n=1/s --entity-column x", `no column "x"`},
@@ -151,7 +151,7 @@ func TestMessage(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(context.Background())
-	r, w := io.Pipe() // like a terminal where nobody types
+	r, w := io.Pipe() // like a terminal without input
 	defer w.Close()
 	go func() {
 		_, _ = w.Write([]byte("t\n2024-01-01\n"))
@@ -197,7 +197,7 @@ func TestReplay(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.out), &report); err != nil || r.code != 0 || r.err != "" {
 		t.Fatalf("got exit code %d, %q, %q (%v), want JSON", r.code, r.out, r.err, err)
 	}
-	// A limit that no --consume names takes 1.
+	// A limit that --consume does not name takes 1.
 	if report.Requests != 2 || report.Denied != 1 || report.DeniedBy["rpm"] != 1 || report.DeniedBy["tpm"] != 1 || report.AdmittedAmounts["tpm"] != 5 {
 		t.Errorf("got %+v, want 1 of 2 refused by both limits", report)
 	}
@@ -210,14 +210,14 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// TestReplayForms reads what the flags say, and warns on standard error of what a
-// reader should know.
+// TestReplayForms checks the flags about the form of a file, and warnings on standard
+// error.
 func TestReplayForms(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		trace  string
 		args   []string
-		out    string // how it begins
+		out    string // beginning
 		warned string
 	}{
 		{"t§n\n0§4\n3540§5\n", []string{"--delimiter", "§"}, "2 requests in 59 min, ", ""},
@@ -239,7 +239,7 @@ func TestReplayForms(t *testing.T) {
 	}
 }
 
-// TestPageIsWhole: a page that was there stays until another is complete.
+// TestPageIsWhole checks that a page stays until a new one is complete.
 func TestPageIsWhole(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -334,9 +334,9 @@ func TestProgress(t *testing.T) {
 		rows  int64
 		want  string
 	}{
-		{500 * time.Millisecond, 1000, 50, ""}, // not long yet
+		{500 * time.Millisecond, 1000, 50, ""}, // too early
 		{500 * time.Millisecond, 1000, 100, "\r\x1b[K 50 %  100 rows, 100/s"},
-		{100 * time.Millisecond, 100, 150, ""}, // just said
+		{100 * time.Millisecond, 100, 150, ""}, // too soon after the last
 		{time.Second, 1900, 420, "\r\x1b[K100 %  420 rows, 200/s"},
 	}
 	for i, s := range steps {

@@ -27,7 +27,7 @@ func newMachine(t *testing.T) *machine {
 	}}
 }
 
-// split is args in words; what stands between | may have blanks.
+// split splits args into words; a word between two | may have blanks.
 func split(args string) []string {
 	var words []string
 	for i, part := range strings.Split(args, "|") {
@@ -49,8 +49,8 @@ func (m *machine) zaelIn(stdin, args string) result {
 	return result{code, out.String(), stderr.String()}
 }
 
-// ok runs the program, wants it to work in silence but for its output, and
-// returns that.
+// ok runs the program, which must succeed and print nothing to standard error, and
+// returns its output.
 func (m *machine) ok(args string) string {
 	m.t.Helper()
 	r := m.zaelIn("", args)
@@ -60,7 +60,7 @@ func (m *machine) ok(args string) string {
 	return r.out
 }
 
-// json is ok for a command that writes JSON.
+// json decodes the output of ok.
 func (m *machine) json(args string, v any) {
 	m.t.Helper()
 	out := m.ok(args)
@@ -69,7 +69,7 @@ func (m *machine) json(args string, v any) {
 	}
 }
 
-// fails runs the program and wants an exit code and a message.
+// fails runs the program, which must fail with an exit code and a message.
 func (m *machine) fails(args string, code int, want string) result {
 	m.t.Helper()
 	r := m.zaelIn("", args)
@@ -87,13 +87,13 @@ func TestCommandUsageErrors(t *testing.T) {
 		{"acquire", "--entity"},
 		{"acquire --entity e", "--resource"},
 		{"acquire --entity e --resource r", "--limit rpm=100/min"},
-		{"acquire" + request + " --consume m=1", `--consume m=1: there is no limit "m"; there are n`},
+		{"acquire" + request + " --consume m=1", `--consume m=1: no limit "m"; the limits are n`},
 		{"acquire" + request + " --consume n", `"n" is not NAME=N`},
 		{"acquire" + request + " --consume =1", `"=1" is not NAME=N`},
 		{"acquire" + request + " --consume n=-1", `n: "-1" is not a whole number`},
 		{"acquire" + request + " --consume n=1.5", `n: "1.5" is not a whole number`},
 		{"acquire" + request + " --consume n=9999999999999999", "is not a whole number from 0 to"},
-		{"acquire" + request + " --consume n=1 --consume n=1", "n is there twice"},
+		{"acquire" + request + " --consume n=1 --consume n=1", "n is given twice"},
 		{"acquire" + request + " --limit n=2/s", "limit n is given twice"},
 		{"acquire" + request + " --parent-limit n=2/s", "--parent-limit has no effect"},
 		{"acquire" + request + " --max-wait -1s", "--max-wait -1s is negative"},
@@ -110,16 +110,16 @@ func TestCommandUsageErrors(t *testing.T) {
 		{"acquire" + request + " --store nowhere", `--store "nowhere" is not`},
 		{"acquire" + request + " --store http://x", "unknown kind of store"},
 		{"available", "--entity"},
-		{"available" + request + " --consume m=1", `there is no limit "m"`},
+		{"available" + request + " --consume m=1", `no limit "m"`},
 		{"available" + request + " x", "unknown command"},
 		{"available --entity |e f| --resource r --limit n=1/s", `--entity "e f" is not`},
 		{"entity creat", `unknown command "creat" for "zael entity"`},
 		{"entity create", "name one entity"},
-		{"entity create a b", "name one entity; there are 2"},
+		{"entity create a b", "name one entity, not 2"},
 		{"entity create |a b|", `entity "a b" is not`},
 		{"entity create a --parent a", `--parent "a" is the entity itself`},
 		{"entity create a --metadata k", `"k" is not KEY=VALUE`},
-		{"entity create a --metadata k=1 --metadata k=2", "k is there twice"},
+		{"entity create a --metadata k=1 --metadata k=2", "k is given twice"},
 		{"entity show", "name one entity"},
 		{"entity show /", `entity "/" is not`},
 		{"entity children", "name one entity"},
@@ -151,7 +151,7 @@ func TestCommandUsageErrors(t *testing.T) {
 		{"bench --rate nan", "--rate NaN is not 0 to 1000000000"},
 		{"bench --duration 0s", "--duration 0s is not above 0"},
 		{"bench --parent-limit n=1/s", "--parent-limit has no effect without --cascade"},
-		{"bench --consume m=1", `there is no limit "m"; there are n`},
+		{"bench --consume m=1", `no limit "m"; the limits are n`},
 		{"bench --limit n=1/s --consume n=0", "takes nothing from any limit"},
 		{"bench --processes 2 --store memory:", "processes cannot share memory"},
 	} {
@@ -209,7 +209,7 @@ func TestEntityCommands(t *testing.T) {
 	if got := m.ok("entity children key-1 --json"); !strings.Contains(got, `"children": []`) {
 		t.Errorf("got %q, want a list, if an empty one", got)
 	}
-	m.fails("entity create key-1", 1, "zael: entity key-1 exists already\n")
+	m.fails("entity create key-1", 1, "zael: entity key-1 already exists\n")
 	m.fails("entity show nobody", 1, "entity not found: nobody")
 	m.fails("entity delete nobody", 1, "entity not found: nobody")
 	if got := m.ok("entity delete key-1"); got != "deleted entity key-1\n" {
@@ -253,7 +253,7 @@ func TestLimitsCommands(t *testing.T) {
 	if l := s.Limits[1]; s.Resource != "gpt-4" || l.Name != "tpm" || l.Burst != 20000 || l.Amount != 10000 || l.Seconds != 60 {
 		t.Errorf("got %+v", s)
 	}
-	// Which of them decides.
+	// The scope that decides.
 	const available = "available --stored --resource gpt-4 --entity "
 	for _, step := range []struct{ command, entity, want string }{
 		{"", "key-1", "limit  available\nrpm            7\n"},
@@ -350,7 +350,7 @@ func TestReadingCommands(t *testing.T) {
 	}
 }
 
-// TestDefaultStore: where it is, and what comes before it.
+// TestDefaultStore checks where the default store is, and what overrides it.
 func TestDefaultStore(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {

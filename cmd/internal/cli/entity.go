@@ -16,21 +16,23 @@ import (
 func (a *app) entity() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "entity",
-		Short: "Create, show and delete entities: who is limited",
-		Args:  cobra.NoArgs,
-		RunE:  help,
+		Short: "Create, show and delete entities",
+		Long: `An entity is what is limited: a user, a key, a project. It need not be created to be
+limited; creating it gives it a name, a parent and metadata.`,
+		Args: cobra.NoArgs,
+		RunE: help,
 	}
 	cmd.AddCommand(a.entityCreate(), a.entityShow(), a.entityChildren(), a.entityDelete())
 	return cmd
 }
 
-// help is what a command does that only has commands below it.
+// help runs a command that only has subcommands.
 func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
-// oneID takes the argument of a command that is about one entity.
+// oneID checks the argument of a command about one entity.
 func oneID(_ *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("name one entity; there are %d arguments", len(args))
+		return fmt.Errorf("name one entity, not %d", len(args))
 	}
 	return nil
 }
@@ -40,9 +42,9 @@ func (a *app) entityCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create ID",
 		Short: "Create an entity",
-		Long: `Create adds an entity. Limits do not need one: it is for names, parents and
-metadata. With --cascade, acquires under stored limits take from the parent too.
-The parent need not exist.`,
+		Long: `Create adds an entity with a name, a parent and metadata. Entities can be limited
+without being created. With --cascade, acquires under stored limits also take from
+the parent, which need not exist.`,
 		Example: `  zael entity create project-1 --name "Project one" --metadata team=search
   zael entity create key-1 --parent project-1 --cascade`,
 		Args:              oneID,
@@ -54,9 +56,9 @@ The parent need not exist.`,
 	metadata := pairsValue{}
 	f := cmd.Flags()
 	f.StringVar(&e.Name, "name", "", "display `NAME` (default: the ID)")
-	f.StringVar(&e.ParentID, "parent", "", "`ID` of the parent")
-	f.BoolVar(&e.Cascade, "cascade", false, "take from the parent too, where limits in the store are used")
-	f.Var(metadata, "metadata", "what else to keep; may be repeated")
+	f.StringVar(&e.ParentID, "parent", "", "entity `ID` of the parent")
+	f.BoolVar(&e.Cascade, "cascade", false, "also take from the parent in acquires under stored limits")
+	f.Var(metadata, "metadata", "metadata to store; may be repeated")
 	for _, flag := range []string{"name", "parent", "metadata"} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
 	}
@@ -69,7 +71,7 @@ The parent need not exist.`,
 			created, err := l.CreateEntity(ctx, e)
 			switch {
 			case errors.Is(err, zael.ErrEntityExists):
-				return fmt.Errorf("entity %s exists already", e.ID)
+				return fmt.Errorf("entity %s already exists", e.ID)
 			case err != nil:
 				return err
 			case *asJSON:
@@ -123,7 +125,7 @@ func yesNo(b bool) string {
 	return "no"
 }
 
-// A childrenReport is the children of an entity, as JSON.
+// A childrenReport has the children of an entity as JSON.
 type childrenReport struct {
 	Parent   string        `json:"parent_id"`
 	Children []zael.Entity `json:"children"`
@@ -132,7 +134,7 @@ type childrenReport struct {
 func (a *app) entityChildren() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "children ID",
-		Short: "List the entities whose parent this is",
+		Short: "List the children of an entity",
 		Example: `  zael entity children project-1
   zael entity children project-1 --json`,
 		Args:              oneID,
@@ -163,7 +165,7 @@ func (a *app) entityChildren() *cobra.Command {
 	return cmd
 }
 
-// A deletedReport is what was deleted, as JSON.
+// A deletedReport is a deletion as JSON.
 type deletedReport struct {
 	Entity  string `json:"entity_id"`
 	Deleted bool   `json:"deleted"`
@@ -173,8 +175,8 @@ func (a *app) entityDelete() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delete ID",
 		Short: "Delete an entity with its buckets, limits and usage",
-		Long: `Delete removes an entity with its buckets, its stored limits and its usage. Its
-audit events and its children stay.`,
+		Long: `Delete removes an entity with its buckets, stored limits and usage. Its audit events
+and its children stay.`,
 		Example:           `  zael entity delete key-1`,
 		Args:              oneID,
 		ValidArgsFunction: cobra.NoFileCompletions,

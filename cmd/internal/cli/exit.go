@@ -19,9 +19,9 @@ const (
 	exitUsage       = 2
 	exitRefused     = 3   // by a limit
 	exitUnavailable = 4   // the store
-	exitCannotRun   = 126 // a command that was found, as shells and env say it
-	exitNotFound    = 127 // a command, likewise
-	exitSignal      = 128 // and the number of the signal that ended a command, or this program
+	exitCannotRun   = 126 // a command was found and cannot be run, as in shells and env
+	exitNotFound    = 127 // a command was not found, as in shells and env
+	exitSignal      = 128 // plus the number of the signal that ended a command, or this program
 )
 
 // A usageError is about the command line.
@@ -33,7 +33,7 @@ func (e *usageError) Error() string { return e.cause.Error() }
 
 func (e *usageError) Unwrap() error { return e.cause }
 
-// usagef is a usageError.
+// usagef returns a usageError.
 func usagef(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
 }
@@ -41,8 +41,8 @@ func usagef(format string, args ...any) error {
 // An exitError has an exit code of its own.
 type exitError struct {
 	code   int
-	cause  error  // nil: there is nothing to say
-	detail string // lines to write below the error
+	cause  error  // nil: nothing is printed
+	detail string // lines to print below the error
 }
 
 func (e *exitError) Error() string {
@@ -54,9 +54,8 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.cause }
 
-// exitCode tells what an error comes to. A command says by usageError that a
-// ValidationError is about its flags; others are not, such as one about a line
-// of a file.
+// exitCode returns the exit code of an error. A ValidationError about flags is wrapped in a
+// usageError; others are about something else, such as a line of a file.
 func exitCode(ctx context.Context, err error) int {
 	var usage *usageError
 	var own *exitError

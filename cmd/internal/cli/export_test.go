@@ -23,7 +23,7 @@ func ExitCode(ctx context.Context, err error) int { return exitCode(ctx, err) }
 // Message is message.
 func Message(err error) string { return message(err) }
 
-// NewProgress is a progress on a terminal.
+// NewProgress returns the methods of a progress on a terminal.
 func NewProgress(terminal io.Writer, size int64, now func() time.Time) (rows func(int64), done func(), reader func(io.Reader) io.Reader) {
 	p := newProgress(terminal, size)
 	p.out, p.now, p.start = terminal, now, now()

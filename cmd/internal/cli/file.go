@@ -9,16 +9,16 @@ import (
 	"path/filepath"
 )
 
-// A newFile is written beside its place and then put there at once, so that
-// nobody sees half of it.
+// A newFile is written under a temporary name and then renamed, so that nobody sees a
+// part of it.
 type newFile struct {
 	*bufio.Writer
 	file *os.File
 	path string
-	gone bool
+	done bool // kept or discarded
 }
 
-// create begins a file. It fails at once where it could not be put in place.
+// create creates a new file. It fails if path is something that cannot be replaced.
 func create(path string) (*newFile, error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", path)
@@ -31,9 +31,9 @@ func create(path string) (*newFile, error) {
 	return &newFile{Writer: bufio.NewWriter(f), file: f, path: path}, nil
 }
 
-// keep puts the file in its place.
+// keep gives the file its name.
 func (n *newFile) keep() error {
-	n.gone = true
+	n.done = true
 	err := errors.Join(n.Flush(), n.file.Close())
 	if err == nil {
 		err = os.Rename(n.file.Name(), n.path)
@@ -45,7 +45,7 @@ func (n *newFile) keep() error {
 	return nil
 }
 
-// writing names the file that the caller knows, not the one beside it.
+// writing adds path to err, instead of the temporary name.
 func writing(path string, err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) && p.Err != nil {
@@ -54,17 +54,17 @@ func writing(path string, err error) error {
 	return fmt.Errorf("writing %s: %w", path, err)
 }
 
-// discard removes the file, unless it was kept.
+// discard removes the file unless it was kept.
 func (n *newFile) discard() {
-	if n.gone {
+	if n.done {
 		return
 	}
-	n.gone = true
+	n.done = true
 	_ = n.file.Close()
 	_ = os.Remove(n.file.Name())
 }
 
-// writeFile writes a file whole or not at all.
+// writeFile writes a file completely, or not at all.
 func writeFile(path string, data []byte) error {
 	f, err := create(path)
 	if err != nil {

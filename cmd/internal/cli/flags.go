@@ -26,7 +26,7 @@ func addLimits(cmd *cobra.Command) *limitsValue {
 	return limits
 }
 
-// Set reads one more limit.
+// Set implements pflag.Value. It adds a limit.
 func (v *limitsValue) Set(text string) error {
 	l, err := zael.ParseLimit(text)
 	if err != nil {
@@ -39,7 +39,7 @@ func (v *limitsValue) Set(text string) error {
 	return nil
 }
 
-// String is for pflag, which shows it as the default.
+// String implements pflag.Value. The help shows it as the default.
 func (v *limitsValue) String() string {
 	var texts []string
 	for _, l := range *v {
@@ -48,7 +48,7 @@ func (v *limitsValue) String() string {
 	return strings.Join(texts, ", ")
 }
 
-// Type is what stands after the flag in the help.
+// Type implements pflag.Value. The help shows it after the flag.
 func (v *limitsValue) Type() string { return "LIMIT" }
 
 func (v *limitsValue) has(name string) bool {

@@ -24,26 +24,26 @@ func addAmounts(cmd *cobra.Command, usage string) amountsValue {
 	return amounts
 }
 
-// Set reads one more amount.
+// Set implements pflag.Value. It adds an amount.
 func (v amountsValue) Set(text string) error {
 	name, n, err := parseAmount(text)
 	if err != nil {
 		return err
 	}
-	if _, twice := v[name]; twice {
-		return fmt.Errorf("%s is there twice", name)
+	if _, repeated := v[name]; repeated {
+		return fmt.Errorf("%s is given twice", name)
 	}
 	v[name] = n
 	return nil
 }
 
-// String is for pflag, which shows it as the default.
+// String implements pflag.Value. The help shows it as the default.
 func (v amountsValue) String() string { return zael.Amounts(v).String() }
 
-// Type is what stands after the flag in the help.
+// Type implements pflag.Value. The help shows it after the flag.
 func (v amountsValue) Type() string { return "NAME=N" }
 
-// parseAmount reads NAME=N.
+// parseAmount parses NAME=N.
 func parseAmount(text string) (name string, n int64, err error) {
 	name, number, ok := strings.Cut(text, "=")
 	name, number = strings.TrimSpace(name), strings.TrimSpace(number)
@@ -57,12 +57,12 @@ func parseAmount(text string) (name string, n int64, err error) {
 	return name, n, nil
 }
 
-// amounts returns what --consume says. A limit that it does not name takes 1.
+// amounts returns the amounts of --consume. A limit without one takes 1.
 func (v amountsValue) amounts(limits, parentLimits limitsValue, stored bool) (zael.Amounts, error) {
 	amounts := zael.Amounts{}
 	for name, n := range v {
 		if !stored && !limits.has(name) && !parentLimits.has(name) {
-			return nil, usagef("--consume %s=%d: there is no limit %q; there are %s", name, n, name, limits.names())
+			return nil, usagef("--consume %s=%d: no limit %q; the limits are %s", name, n, name, limits.names())
 		}
 		amounts[name] = n
 	}
@@ -72,20 +72,20 @@ func (v amountsValue) amounts(limits, parentLimits limitsValue, stored bool) (za
 // A pairsValue is a flag with KEY=VALUE, which may be repeated.
 type pairsValue map[string]string
 
-// Set reads one more pair.
+// Set implements pflag.Value. It adds a pair.
 func (v pairsValue) Set(text string) error {
 	key, value, ok := strings.Cut(text, "=")
 	if !ok || key == "" {
 		return fmt.Errorf("%q is not KEY=VALUE", text)
 	}
-	if _, twice := v[key]; twice {
-		return fmt.Errorf("%s is there twice", key)
+	if _, repeated := v[key]; repeated {
+		return fmt.Errorf("%s is given twice", key)
 	}
 	v[key] = value
 	return nil
 }
 
-// String is for pflag, which shows it as the default.
+// String implements pflag.Value. The help shows it as the default.
 func (v pairsValue) String() string {
 	var pairs []string
 	for _, key := range slices.Sorted(maps.Keys(v)) {
@@ -94,5 +94,5 @@ func (v pairsValue) String() string {
 	return strings.Join(pairs, ",")
 }
 
-// Type is what stands after the flag in the help.
+// Type implements pflag.Value. The help shows it after the flag.
 func (v pairsValue) Type() string { return "KEY=VALUE" }

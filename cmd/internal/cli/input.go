@@ -5,14 +5,14 @@ import (
 	"io"
 )
 
-// An input reads standard input until a context is done, although a read of a
-// terminal or a pipe cannot be interrupted: it waits for it elsewhere.
+// An input reads standard input until a context is done. As a read of a terminal or a
+// pipe cannot be interrupted, a goroutine makes it.
 type input struct {
 	ctx     context.Context
 	r       io.Reader
 	buffer  [1 << 16]byte
-	left    []byte // of buffer, not given out yet
-	waiting bool   // a read is under way; buffer is its
+	left    []byte // part of buffer that is not returned yet
+	waiting bool   // a read is in progress, and owns buffer
 	answer  chan answer
 }
 
@@ -47,10 +47,10 @@ func (i *input) Read(p []byte) (int, error) {
 	n := copy(p, i.left)
 	i.left = i.left[n:]
 	if len(i.left) > 0 {
-		return n, nil // the reader will say the error again
+		return n, nil // the reader will return the error again
 	}
 	return n, err
 }
 
-// Close does nothing; standard input is not ours to close.
+// Close does nothing, as standard input stays open.
 func (i *input) Close() error { return nil }

@@ -9,19 +9,19 @@ import (
 	"golang.org/x/term"
 )
 
-// A progress shows on a terminal how far a long reading is. It is silent for
-// the first second, and always where there is no terminal.
+// A progress shows the progress of a replay on a terminal, from the first second on.
+// Elsewhere it is silent.
 type progress struct {
 	out   io.Writer // nil: silent
-	size  int64     // of what is read; 0: not known
+	size  int64     // of the input in bytes; 0 if not known
 	read  int64
 	start time.Time
-	next  time.Time // when to write
+	next  time.Time // to write
 	wrote bool
 	now   func() time.Time
 }
 
-// newProgress shows on out if that is a terminal.
+// newProgress returns a progress on out, which is silent if out is not a terminal.
 func newProgress(out io.Writer, size int64) *progress {
 	p := &progress{size: size, now: time.Now}
 	if isTerminal(out) {
@@ -32,7 +32,7 @@ func newProgress(out io.Writer, size int64) *progress {
 	return p
 }
 
-// reader counts what is read from r.
+// reader returns r with its bytes counted.
 func (p *progress) reader(r io.Reader) io.Reader { return &countingReader{r, &p.read} }
 
 type countingReader struct {
@@ -46,7 +46,7 @@ func (c *countingReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// rows tells that so many rows were done.
+// rows shows that n rows are done.
 func (p *progress) rows(n int64) {
 	if p.out == nil {
 		return
@@ -72,13 +72,13 @@ func (p *progress) done() {
 	}
 }
 
-// A line shows on a terminal what a command is doing. Elsewhere it is silent.
+// A line shows what a command is doing on a terminal. Elsewhere it is silent.
 type line struct {
 	out   io.Writer // nil: silent
 	wrote bool
 }
 
-// newLine is a line on standard error.
+// newLine returns a line on standard error.
 func (a *app) newLine() *line {
 	l := new(line)
 	if isTerminal(a.err) {

@@ -17,7 +17,7 @@ import (
 	"github.com/zeroae/zael/internal/replay"
 )
 
-// A replayCommand is the flags of zael replay.
+// A replayCommand has the flags of zael replay.
 type replayCommand struct {
 	limits          *limitsValue
 	consume, settle []string
@@ -113,12 +113,12 @@ burst. Each is for that limit alone, and is exact.`,
 
 func oneFile(_ *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("name one file; there are %d arguments", len(args))
+		return fmt.Errorf("name one file, not %d", len(args))
 	}
 	return nil
 }
 
-// options checks the flags.
+// options validates the flags.
 func (c *replayCommand) options() (*replay.Options, error) {
 	if len(*c.limits) == 0 {
 		return nil, usagef(`name at least one limit, such as --limit rpm=100/min`)
@@ -131,7 +131,7 @@ func (c *replayCommand) options() (*replay.Options, error) {
 		Format: c.format, TimeColumn: c.timeColumn, EntityColumn: c.entityColumn, Resource: c.resource,
 		Sort: c.sort, SkipBadRows: c.skipBadRows,
 	}
-	err := c.file(o)
+	err := c.fileOptions(o)
 	if err != nil {
 		return nil, err
 	}
@@ -144,8 +144,8 @@ func (c *replayCommand) options() (*replay.Options, error) {
 	return o, nil
 }
 
-// file checks the flags that say how the file is read.
-func (c *replayCommand) file(o *replay.Options) error {
+// fileOptions validates the flags that say how the file is read.
+func (c *replayCommand) fileOptions(o *replay.Options) error {
 	switch c.format {
 	case "", replay.FormatCSV:
 	case replay.FormatJSONLines:
@@ -186,7 +186,7 @@ func (c *replayCommand) file(o *replay.Options) error {
 	return nil
 }
 
-// amounts reads NAME=EXPR flags.
+// amounts parses flags NAME=EXPR.
 func (c *replayCommand) amounts(flag string, texts []string) (map[string]replay.Expr, error) {
 	amounts := map[string]replay.Expr{}
 	for _, text := range texts {
@@ -196,9 +196,9 @@ func (c *replayCommand) amounts(flag string, texts []string) (map[string]replay.
 			return nil, usagef("%s %q is not NAME=EXPR", flag, text)
 		}
 		if !c.limits.has(name) {
-			return nil, usagef("%s %q: there is no limit %q; there are %s", flag, text, name, c.limits.names())
+			return nil, usagef("%s %q: no limit %q; the limits are %s", flag, text, name, c.limits.names())
 		}
-		if _, twice := amounts[name]; twice {
+		if _, repeated := amounts[name]; repeated {
 			return nil, usagef("%s names %s twice", flag, name)
 		}
 		e, err := replay.ParseExpr(expr)
@@ -257,7 +257,7 @@ func (a *app) runReplay(ctx context.Context, file string, c *replayCommand) erro
 	return report.WriteText(a.out)
 }
 
-// openTrace opens a file, and tells its size; 0 if that is not known.
+// openTrace opens a file and returns its size, or 0 if that is not known.
 func (a *app) openTrace(ctx context.Context, file string) (io.ReadCloser, int64, error) {
 	if file == "-" {
 		return newInput(ctx, a.in), 0, nil
@@ -280,7 +280,7 @@ func (a *app) openTrace(ctx context.Context, file string) (io.ReadCloser, int64,
 	return nil, 0, err
 }
 
-// name is what a file is called in messages.
+// name returns what a file is called in messages.
 func name(file string) string {
 	if file == "-" {
 		return "standard input"
@@ -288,8 +288,8 @@ func name(file string) string {
 	return file
 }
 
-// traceError says what is wrong with a trace, and whether with it or with the
-// flags.
+// traceError adds the name of the file to an error, and makes it a usage error if it is
+// about the flags.
 func traceError(file string, err error) error {
 	var column *replay.ColumnError
 	var row *replay.RowError

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// UntilSignal is ctx until a signal comes that ends the program in good order. A
-// second one ends it at once.
+// UntilSignal returns a context that the first signal to end the program cancels. The
+// second ends the program at once.
 func UntilSignal(ctx context.Context) context.Context {
 	ctx, cancel := context.WithCancelCause(ctx)
 	came := make(chan os.Signal, 1)
@@ -27,8 +27,8 @@ type signalError struct{ signal os.Signal }
 
 func (e *signalError) Error() string { return e.signal.String() }
 
-// signalCode is the exit code of a program whose context was cancelled, as shells
-// say it.
+// signalCode returns the exit code, as shells have it, of a program whose context was
+// cancelled.
 func signalCode(ctx context.Context) int {
 	if e, ok := errors.AsType[*signalError](context.Cause(ctx)); ok {
 		if n, ok := e.signal.(syscall.Signal); ok {

@@ -7,14 +7,13 @@ import (
 	"syscall"
 )
 
-// endSignals are those that end the program in good order.
+// endSignals returns the signals on which the program cleans up and ends.
 func endSignals() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }
 
 func moreSignals() []os.Signal { return nil }
 
-// sentByTerminal: a console sends Ctrl-C to all its processes, and there is no
-// other way to send it.
+// sentByTerminal returns true: only a console sends Ctrl-C, and to all its processes.
 func sentByTerminal(os.Signal) bool { return true }
 
-// codeOf is the exit code of a process that ended.
+// codeOf returns the exit code of a process that ended.
 func codeOf(state *os.ProcessState) int { return state.ExitCode() }

@@ -11,23 +11,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// endSignals are those that end the program in good order. What was ignored when
-// it began, as by nohup, stays so.
+// endSignals returns the signals on which the program cleans up and ends. Signals that
+// were ignored at its start, as by nohup, stay ignored.
 func endSignals() []os.Signal {
-	return heeded(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	return notIgnored(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 }
 
-// moreSignals are those that zael has only to pass on.
+// moreSignals returns the signals that are only passed on to a command.
 func moreSignals() []os.Signal {
-	return heeded(syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	return notIgnored(syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
 }
 
-func heeded(signals ...os.Signal) []os.Signal {
+func notIgnored(signals ...os.Signal) []os.Signal {
 	return slices.DeleteFunc(signals, signal.Ignored)
 }
 
-// sentByTerminal tells whether a terminal sends a signal to the command as well:
-// it sends those of its keys to all processes in the foreground.
+// sentByTerminal reports whether the terminal also sent a signal to the command: it
+// sends those of its keys to all processes in the foreground.
 func sentByTerminal(s os.Signal) bool {
 	if s != syscall.SIGINT && s != syscall.SIGQUIT {
 		return false
@@ -41,7 +41,7 @@ func sentByTerminal(s os.Signal) bool {
 	return err == nil && group == unix.Getpgrp()
 }
 
-// codeOf is the exit code of a process that ended.
+// codeOf returns the exit code of a process that ended.
 func codeOf(state *os.ProcessState) int {
 	if w, ok := state.Sys().(syscall.WaitStatus); ok && w.Signaled() {
 		return exitSignal + int(w.Signal())

@@ -8,8 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// A table is text in columns. A column whose head begins with > is aligned to
-// the right, for numbers.
+// A table is text in columns. A column whose head begins with > is flush right.
 type table struct {
 	heads []string
 	rows  [][]string
@@ -19,7 +18,7 @@ func newTable(heads ...string) *table { return &table{heads: heads} }
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
-// write writes the table, each line behind an indent.
+// write writes the table, each line after an indent.
 func (t *table) write(w *bufio.Writer, indent string) {
 	heads := make([]string, len(t.heads))
 	right := make([]bool, len(t.heads))
@@ -45,7 +44,7 @@ func (t *table) write(w *bufio.Writer, indent string) {
 	}
 }
 
-// number writes n with its thousands apart.
+// number returns n with commas between thousands.
 func number(n int64) string {
 	text := strconv.FormatInt(n, 10)
 	sign := ""
@@ -58,8 +57,7 @@ func number(n int64) string {
 	return sign + text
 }
 
-// printable is text that somebody else wrote, without what could do something
-// to a terminal.
+// printable returns text, quoted if it has characters that could control a terminal.
 func printable(text string) string {
 	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) || !utf8.ValidString(text) {
 		return strconv.Quote(text)
