@@ -5,11 +5,26 @@ import (
 	"fmt"
 )
 
-// A Change is one part of Apply: an entity to create, or the limits of a scope.
+// A Change is one part of Apply. It says one of three things: an entity to create,
+// limits to set, or that limits are deleted. The zero Change is an error.
 type Change struct {
-	Create *Entity // if not nil: as CreateEntity; the rest does not matter
-	Scope  Scope   // else: as SetLimits of it
-	Limits []Limit // to set; none: as DeleteLimits
+	Create *Entity // as CreateEntity
+
+	Scope  Scope   // of the limits
+	Limits []Limit // as SetLimits
+	Delete bool    // as DeleteLimits
+}
+
+// check finds a change that says nothing, or two things.
+func (c *Change) check() error {
+	said := btoi(c.Create != nil) + btoi(len(c.Limits) > 0) + btoi(c.Delete)
+	switch {
+	case said == 0:
+		return invalid("Change", nil, "says nothing: give Create, or Limits to set, or Delete to remove those of the scope")
+	case said > 1 || c.Create != nil && c.Scope != Scope{}:
+		return invalid("Change", nil, "says several things: give one of Create, Limits and Delete, each in a change of its own")
+	}
+	return nil
 }
 
 // Apply makes several changes, in order, and tells how many are made. A store
@@ -22,9 +37,12 @@ func (l *Limiter) Apply(ctx context.Context, changes []Change) (made int, err er
 	}
 	edits := make([]Edit, len(changes))
 	for i, c := range changes {
-		if c.Create != nil {
+		err = c.check()
+		switch {
+		case err != nil:
+		case c.Create != nil:
 			edits[i], err = l.creation(*c.Create)
-		} else {
+		default:
 			edits[i], err = l.setting(c.Scope, c.Limits)
 		}
 		if err != nil {

@@ -44,7 +44,7 @@ func TestApply(t *testing.T) {
 				t.Errorf("got %v, %v, want the later limits", limits, err)
 			}
 			again := []zael.Change{
-				{Scope: zael.Scope{Entity: "a"}}, // deletes
+				{Scope: zael.Scope{Entity: "a"}, Delete: true},
 				{Create: &zael.Entity{ID: "b"}},
 				{Create: &zael.Entity{ID: "p"}},
 				{Create: &zael.Entity{ID: "c"}},
@@ -55,8 +55,13 @@ func TestApply(t *testing.T) {
 			}
 			for i, bad := range []zael.Change{
 				{Create: &zael.Entity{ID: "#"}},
-				{Scope: zael.Scope{Entity: "#"}},
+				{Scope: zael.Scope{Entity: "#"}, Delete: true},
 				{Limits: []zael.Limit{{Name: "rpm"}}},
+				{},
+				{Scope: zael.Scope{Entity: "a"}},
+				{Delete: true, Limits: []zael.Limit{limit}},
+				{Create: &zael.Entity{ID: "x"}, Delete: true},
+				{Create: &zael.Entity{ID: "x"}, Scope: zael.Scope{Entity: "a"}},
 			} {
 				made, err := r.l.Apply(r.ctx, []zael.Change{{Create: &zael.Entity{ID: "d"}}, bad})
 				if _, ok := errors.AsType[*zael.ValidationError](err); made != 0 || !ok {

@@ -55,8 +55,10 @@ func sound(req *zael.Request, stored map[zael.Scope][]zael.Limit) bool {
 func namesAny(req *zael.Request, stored map[zael.Scope][]zael.Limit) bool {
 	hasParent := req.Entity == "b" || req.Entity == "a" && req.Cascade // b's own flag says so
 	binding := func(entity string, limits []zael.Limit) []zael.Limit {
-		if kept := stored[zael.Scope{Entity: entity, Resource: req.Resource}]; len(kept) > 0 {
-			return kept
+		for _, scope := range []zael.Scope{{Entity: entity, Resource: req.Resource}, {Entity: entity}, {Resource: req.Resource}, {}} {
+			if kept := stored[scope]; len(kept) > 0 {
+				return kept
+			}
 		}
 		return limits
 	}
@@ -208,6 +210,9 @@ func TestArbitraryRequests(t *testing.T) {
 			if err := r.l.SetLimits(r.ctx, scope, req.Limits); !expected(err) {
 				rt.Fatalf("SetLimits %+v: got %v", req, err)
 			} else if err == nil {
+				if scope.Resource == zael.DefaultResource {
+					scope.Resource = ""
+				}
 				stored[scope] = req.Limits
 			}
 		}

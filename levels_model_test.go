@@ -152,8 +152,9 @@ func (m *levelsModel) change(who int) error {
 
 // some is a change of a scope.
 func (m *levelsModel) some(scope zael.Scope) zael.Change {
-	c := zael.Change{Scope: scope}
+	c := zael.Change{Scope: scope, Delete: true}
 	if m.IntN(3) > 0 {
+		c.Delete = false
 		c.Limits = []zael.Limit{zael.PerHour("n", 1+m.Int64N(100))}
 	}
 	return c

@@ -22,7 +22,8 @@ import (
 type Config struct {
 	// MaxBuckets is how many buckets may be in use at once; beyond it a charge
 	// to a new one fails with an error matching zael.ErrUnavailable. 0 is no
-	// bound.
+	// bound. Below 0 every charge to a new one fails with a
+	// *zael.ValidationError.
 	MaxBuckets int
 
 	// Usage counts usage for the last 24 hours in which there was any. Without

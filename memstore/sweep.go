@@ -33,6 +33,9 @@ func (s *Store) admit(places []place, debits []zael.Debit) (fresh int, err error
 	if fresh == 0 {
 		return 0, nil
 	}
+	if s.max < 0 {
+		return 0, &zael.ValidationError{Field: "Config.MaxBuckets", Value: s.max, Reason: "is negative: use 0 for no bound"}
+	}
 	if count := s.count.Add(int64(fresh)); s.max > 0 && count > s.max {
 		s.count.Add(int64(-fresh))
 		return 0, fmt.Errorf("%w (%d): raise it, or admit fewer entities: %w", errFull, s.max, zael.ErrUnavailable)

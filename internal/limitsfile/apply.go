@@ -17,9 +17,13 @@ type Writer interface {
 func Apply(ctx context.Context, store Writer, p *Plan) ([]Change, error) {
 	changes := make([]zael.Change, len(p.Changes))
 	for i, c := range p.Changes {
-		changes[i] = zael.Change{Create: c.Entity, Scope: c.Scope}
-		if c.Action != Delete {
-			changes[i].Limits = c.After
+		switch {
+		case c.Entity != nil:
+			changes[i].Create = c.Entity
+		case c.Action == Delete:
+			changes[i] = zael.Change{Scope: c.Scope, Delete: true}
+		default:
+			changes[i] = zael.Change{Scope: c.Scope, Limits: c.After}
 		}
 	}
 	made, err := store.Apply(ctx, changes)
