@@ -15,7 +15,8 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS) -mod=readonly)
 # $(call each,command) runs command in every module and stops at the first that fails.
 each = @for m in $(MODULES); do (cd $$m && $(1)) || exit 1; done
 
-.PHONY: help check clean $(STEPS) fmt-fix e2e bench benchstat tools dynamodb-local stack-tools build aggregator bench-dynamodb
+.PHONY: help check clean $(STEPS) fmt-fix e2e bench benchstat tools dynamodb-local stack-tools build aggregator bench-dynamodb \
+	notices release release-snapshot
 
 help: ## print this help
 	@awk -F ':[^#]*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +86,15 @@ aggregator: ## build and zip the Lambda function, for both architectures
 		go run ./cmd/internal/bootstrap/pack -arch $$arch -o cmd/internal/bootstrap/zips/$$arch.zip || exit 1; \
 	done
 
+notices: ## write the licences of all that zael contains to .bin/NOTICES
+	@mkdir -p $(BIN) && tools/release/notices >$(BIN)/NOTICES
+
+release-snapshot: $(BIN)/goreleaser ## build what a release holds into dist/, and publish nothing
+	$(BIN)/goreleaser release --snapshot --clean
+
+release: $(BIN)/goreleaser ## publish the release of the tag that is checked out, as a draft (needs GITHUB_TOKEN)
+	$(BIN)/goreleaser release --clean
+
 dynamodb-local: ## fetch DynamoDB Local for the tests, once (needs Java 17 and Maven)
 	@tools/dynamodb-local/fetch
 
@@ -96,6 +106,12 @@ clean: ## remove .bin/
 
 $(LINT): TOOL := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 $(BIN)/benchstat: TOOL := golang.org/x/perf/cmd/benchstat
+# A module of its own, as goreleaser has more dependencies than all other tools together.
+$(BIN)/goreleaser: TOOL := github.com/goreleaser/goreleaser/v2
+$(BIN)/goreleaser: TOOL_DIR := tools/release
+$(BIN)/goreleaser: tools/release/go.mod tools/release/go.sum
+$(LINT) $(BIN)/benchstat: TOOL_DIR := tools
 $(LINT) $(BIN)/benchstat: tools/go.mod tools/go.sum
+$(LINT) $(BIN)/benchstat $(BIN)/goreleaser:
 	@echo "building $(@F)"
-	@cd tools && go build -ldflags='-s -w' -o $@ $(TOOL) && touch $@
+	@cd $(TOOL_DIR) && go build -ldflags='-s -w' -o $@ $(TOOL) && touch $@
