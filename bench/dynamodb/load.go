@@ -9,28 +9,28 @@ import (
 	"time"
 )
 
-// A measurement is what came of a load.
+// A measurement has the results of a load.
 type measurement struct {
-	ops   int
-	took  time.Duration
-	cpu   time.Duration // of this process, the engine's not counted
-	times []time.Duration
+	ops       int
+	elapsed   time.Duration
+	cpu       time.Duration // of this process, without the engine
+	latencies []time.Duration
 }
 
-func (m *measurement) rate() float64 { return float64(m.ops) / m.took.Seconds() }
+func (m *measurement) rate() float64 { return float64(m.ops) / m.elapsed.Seconds() }
 
 func (m *measurement) cpuPerOp() time.Duration { return m.cpu / time.Duration(max(1, m.ops)) }
 
-// quantile is a time that a share of the operations did not exceed.
+// quantile returns the latency that a share of the operations did not exceed.
 func (m *measurement) quantile(share float64) time.Duration {
-	if len(m.times) == 0 {
+	if len(m.latencies) == 0 {
 		return 0
 	}
-	slices.Sort(m.times)
-	return m.times[min(len(m.times)-1, int(share*float64(len(m.times))))]
+	slices.Sort(m.latencies)
+	return m.latencies[min(len(m.latencies)-1, int(share*float64(len(m.latencies))))]
 }
 
-// cpuTime is what this process has used.
+// cpuTime returns the CPU time that this process has used.
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -39,15 +39,15 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-const timed = 50_000 // operations whose times a caller keeps
+const maxLatencies = 50_000 // that each caller keeps
 
-// load has callers call op, one call after the other, for a time. With pause each
-// waits that long on average after a call, from none to twice.
+// load runs callers, each of which calls op repeatedly for a duration, with a pause after
+// each call: from none to twice the given one.
 func load(ctx context.Context, callers int, d, pause time.Duration, op func(ctx context.Context, caller, n int) error) (*measurement, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var ops atomic.Int64
-	times := make([][]time.Duration, callers)
+	latencies := make([][]time.Duration, callers)
 	var wg sync.WaitGroup
 	cpu, begin := cpuTime(), time.Now()
 	for c := range callers {
@@ -58,8 +58,8 @@ func load(ctx context.Context, callers int, d, pause time.Duration, op func(ctx 
 					cancel(err)
 					return
 				}
-				if ops.Add(1); len(times[c]) < timed {
-					times[c] = append(times[c], time.Since(start))
+				if ops.Add(1); len(latencies[c]) < maxLatencies {
+					latencies[c] = append(latencies[c], time.Since(start))
 				}
 				if pause > 0 {
 					nap(ctx, pause/2*time.Duration((c*7+n*13)%5))
@@ -68,7 +68,7 @@ func load(ctx context.Context, callers int, d, pause time.Duration, op func(ctx 
 		})
 	}
 	wg.Wait()
-	m := &measurement{ops: int(ops.Load()), took: time.Since(begin), cpu: cpuTime() - cpu, times: slices.Concat(times...)}
+	m := &measurement{ops: int(ops.Load()), elapsed: time.Since(begin), cpu: cpuTime() - cpu, latencies: slices.Concat(latencies...)}
 	return m, context.Cause(ctx)
 }
 

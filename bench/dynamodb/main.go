@@ -1,5 +1,5 @@
-// Command dynamodb measures zael on DynamoDB Local beside the bare UpdateItem
-// loop on the same engine, and prints one table. It starts the engine itself.
+// Command dynamodb compares zael on DynamoDB Local with a bare loop of UpdateItem on the
+// same engine, and prints a table. It starts the engine.
 package main
 
 import (
@@ -29,9 +29,9 @@ func main() {
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("dynamodb", flag.ContinueOnError)
 	b := &bench{}
-	flags.IntVar(&b.rounds, "rounds", 3, "how often each pair is measured; the median counts")
-	flags.DurationVar(&b.d, "time", time.Second, "how long each time")
-	flags.StringVar(&b.endpoint, "endpoint", "", "`URL` of a DynamoDB Local that runs already; none: one is started")
+	flags.IntVar(&b.rounds, "rounds", 3, "how often each pair is measured; the table has the median")
+	flags.DurationVar(&b.d, "time", time.Second, "how long each round takes")
+	flags.StringVar(&b.endpoint, "endpoint", "", "`URL` of a running DynamoDB Local (default: start one)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ var engine dynamotest.Engine
 
 func TestMain(m *testing.M) { engine.Main(m) }
 
-// The table, of rounds that take no time.
+// TestTable prints the table with rounds that take no time.
 func TestTable(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder

@@ -17,24 +17,24 @@ import (
 	"github.com/zeroae/zael/dynamostore"
 )
 
-// A bench has a table and what rows have in common.
+// A bench has a table, and what its rows have in common.
 type bench struct {
 	endpoint, table string
 	rounds          int
 	d               time.Duration // of a round
-	prefixes        atomic.Int64  // so that each row has buckets of its own
+	prefixes        atomic.Int64  // used so far; each row has buckets of its own
 }
 
 func (b *bench) prefix() string { return fmt.Sprintf("r%d-", b.prefixes.Add(1)) }
 
-// plenty is a limit that nothing here exhausts.
+// plenty returns a limit that no row exhausts.
 func plenty() []zael.Limit {
 	return []zael.Limit{{Name: "rpm", RefillAmount: 1e9, RefillPeriod: time.Second, Burst: 1e9}}
 }
 
-// bare is a loop of the library's UpdateItem: the write that zael makes of an
-// acquire of one limit on a bucket in use, with fixed values. It does nothing
-// with the answer.
+// bare returns the operation of the bare loop: the library's UpdateItem with the write
+// that zael makes for an acquire of one limit on a bucket in use, with fixed values. It
+// ignores the response.
 func (b *bench) bare(c *dynamodb.Client, prefix string, keys int) func(context.Context, int, int) error {
 	s, n := func(v string) types.AttributeValue { return &types.AttributeValueMemberS{Value: v} },
 		func(v string) types.AttributeValue { return &types.AttributeValueMemberN{Value: v} }
@@ -60,7 +60,7 @@ func (b *bench) bare(c *dynamodb.Client, prefix string, keys int) func(context.C
 	}
 }
 
-// process is a store and a limiter on it, as one process has them.
+// A process has a limiter and a store with a client of its own.
 type process struct {
 	*zael.Limiter
 	store *dynamostore.Store
@@ -77,22 +77,22 @@ func (b *bench) process(ids, units bool) (*process, error) {
 	return &process{l, s, w}, err
 }
 
-// request is one for a caller's key.
+// request returns a request for the key of a caller.
 func request(prefix string, caller, keys int, limits []zael.Limit) zael.Request {
 	return zael.Request{
 		Entity: fmt.Sprintf("%s%d", prefix, caller%keys), Resource: "bench", Limits: limits, Consume: zael.Amounts{"rpm": 1},
 	}
 }
 
-// A pair is zael beside the bare loop: medians of rounds that take turns.
+// A pair compares zael with the bare loop, by medians of rounds that take turns.
 type pair struct {
 	bare, zael *measurement
-	ratio, cpu float64 // zael's rate and its CPU time, to the bare ones
-	calls      float64 // an acquire
+	ratio, cpu float64 // rate and CPU time of zael, relative to the bare loop
+	calls      float64 // for each acquire
 }
 
 func (b *bench) pair(ctx context.Context, callers, keys int) (*pair, error) {
-	// The bare loop has the tuned pool too, so that connections are not what is compared.
+	// The bare loop has the same connection pool, so that the pools are not compared.
 	cfg := config(b.endpoint)
 	cfg.HTTPClient = &http.Client{Transport: tuned(b.endpoint)}
 	c := dynamodb.NewFromConfig(cfg)
@@ -121,7 +121,7 @@ func (b *bench) pair(ctx context.Context, callers, keys int) (*pair, error) {
 			return nil, err
 		}
 		if round == 0 {
-			continue // connections and buckets are made
+			continue // it opens connections and creates buckets
 		}
 		n, _ := p.wire.counts()
 		calls, ops = calls+n, ops+m2.ops
@@ -162,11 +162,10 @@ func (b *bench) exhausted(ctx context.Context) (m *measurement, calls float64, e
 		return nil
 	})
 	n, _ := p.wire.counts()
-	return m, float64(n) / m.took.Seconds(), err
+	return m, float64(n) / m.elapsed.Seconds(), err
 }
 
-// cascade has callers with keys of their own and one parent. Beside it stands
-// the bare loop on one key, which each of these acquires would otherwise wait for.
+// cascade measures callers with keys of their own and one parent.
 func (b *bench) cascade(ctx context.Context, callers int) (m *measurement, calls float64, err error) {
 	p, err := b.process(false, false)
 	if err != nil {
@@ -185,7 +184,7 @@ func (b *bench) cascade(ctx context.Context, callers int) (m *measurement, calls
 		requests[i] = request(prefix, i, callers, plenty())
 		requests[i].Cascade = true
 	}
-	for range 2 { // the first warms up
+	for range 2 { // the first round warms up
 		p.wire.reset()
 		if m, err = load(ctx, callers, b.d, 0, func(ctx context.Context, caller, _ int) error { return p.Allow(ctx, requests[caller]) }); err != nil {
 			return nil, 0, err
@@ -195,16 +194,16 @@ func (b *bench) cascade(ctx context.Context, callers int) (m *measurement, calls
 	return m, float64(n) / float64(m.ops), nil
 }
 
-// A shared is a bucket of several processes at a share of its rate.
+// A shared has the results of several processes that share a bucket.
 type shared struct {
 	asked, admitted int
-	calls           float64 // an acquire
-	units           float64 // a write that was admitted: the refused ones cost one too
-	most, p999      int     // calls of a write
+	calls           float64 // for each acquire
+	units           float64 // for each write that was applied; others cost one too
+	most, p999      int     // calls for each write
 	ideal           float64
 }
 
-// processes has 8 of them ask one bucket for share times its rate.
+// processes measures 8 processes that ask one bucket for share times its rate.
 func (b *bench) processes(ctx context.Context, share float64) (*shared, error) {
 	const n, callers, rate = 8, 8, 200
 	limits := []zael.Limit{{Name: "rpm", RefillAmount: rate, RefillPeriod: time.Second, Burst: rate / 4}}
@@ -247,7 +246,7 @@ func (b *bench) processes(ctx context.Context, share float64) (*shared, error) {
 		total, failed, units = total+s.Writes, failed+s.Failed, units+s.WriteUnits
 	}
 	out.calls /= float64(m.ops)
-	out.units = (units - float64(failed) - 1) / float64(total-failed) // the first made the item
+	out.units = (units - float64(failed) - 1) / float64(total-failed) // the first created the item
 	slices.Sort(writes)
 	out.most, out.p999 = writes[len(writes)-1], writes[min(len(writes)-1, len(writes)*999/1000)]
 	return out, nil

@@ -17,7 +17,7 @@ import (
 	"github.com/zeroae/zael/dynamostore"
 )
 
-// A wire counts calls, and with ids how often each write was sent.
+// A wire counts calls and, with ids, how often each write was sent.
 type wire struct {
 	next http.RoundTripper
 	ids  bool
@@ -55,14 +55,14 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	return w.next.RoundTrip(r)
 }
 
-// reset begins the counts anew.
+// reset sets the counts to zero.
 func (w *wire) reset() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.calls, w.sent = 0, map[string]int{}
 }
 
-// counts are the calls since, and those of each write.
+// counts returns the calls since reset, and those of each write.
 func (w *wire) counts() (calls int, writes []int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -78,7 +78,7 @@ func config(endpoint string) aws.Config {
 	}
 }
 
-// client is what zael recommends, with its calls counted.
+// client returns the client that zael recommends, with its calls counted.
 func client(endpoint string, ids bool) (*dynamodb.Client, *wire) {
 	w := &wire{ids: ids, sent: map[string]int{}, next: tuned(endpoint)}
 	cfg := config(endpoint)
@@ -86,8 +86,8 @@ func client(endpoint string, ids bool) (*dynamodb.Client, *wire) {
 	return dynamodb.NewFromConfig(cfg), w
 }
 
-// tuned is the transport of dynamostore.NewClient, patient with an engine that
-// takes its time to accept a thousand connections.
+// tuned returns the transport of dynamostore.NewClient with longer timeouts, as the engine
+// may take long to accept a thousand connections.
 func tuned(endpoint string) http.RoundTripper {
 	b, ok := dynamostore.NewClient(config(endpoint)).Options().HTTPClient.(*awshttp.BuildableClient)
 	if !ok {

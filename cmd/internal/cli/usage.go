@@ -74,14 +74,14 @@ func (a *app) usage() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "usage {--entity ID | --resource NAME}",
 		Short: "Show what was taken by hour, day or month, with totals",
-		Long: `Usage shows what was taken of each limit, net of what was given back, and the number
-of acquires, by hour, day or month in UTC, the newest first.
+		Long: `Usage shows what was taken from each limit, minus what was given back, and the number
+of acquires, by hour, day or month in UTC, newest first.
 
-Without --from it shows all usage of an entity, and of a resource that of the last 24
-hours, 31 days or 12 months.
+Without --from, it shows all usage of an entity; of a resource, it shows that of the
+last 24 hours, 31 days or 12 months.
 
-An acquire with cascade takes from an entity and from its parent, so the total of a
-resource has it twice. Where that is so the parts of parents and of others follow.`,
+An acquire with a cascade takes from an entity and from its parent, so it counts twice
+in the total of a resource. The totals of parents and of other entities then follow.`,
 		Example: `  zael usage --entity key-1
   zael usage --resource gpt-4 --window daily --chart
   zael usage --resource gpt-4 --window daily --from 2026-01-01 --to 2026-02-01 --csv`,
