@@ -54,8 +54,8 @@ func TestApply(t *testing.T) {
 				t.Errorf("got %d made, %v, want %d and ErrEntityExists", made, err, c.made)
 			}
 			for i, bad := range []zael.Change{
-				{Create: &zael.Entity{ID: "#"}},
-				{Scope: zael.Scope{Entity: "#"}, Delete: true},
+				{Create: &zael.Entity{ID: " "}},
+				{Scope: zael.Scope{Entity: " "}, Delete: true},
 				{Limits: []zael.Limit{{Name: "rpm"}}},
 				{},
 				{Scope: zael.Scope{Entity: "a"}},

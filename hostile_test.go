@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 
@@ -17,13 +19,13 @@ import (
 
 // The rules for names, a second time.
 var (
-	entityPattern = regexp.MustCompile(`\A[A-Za-z0-9][A-Za-z0-9_.:@-]{0,255}\z`)
-	namePattern   = regexp.MustCompile(`\A[A-Za-z][A-Za-z0-9_./-]{0,63}\z`)
+	keyPattern  = regexp.MustCompile(`\A[^\p{Cc}\x{2028}\x{2029}]+\z`)
+	namePattern = regexp.MustCompile(`\A[A-Za-z][A-Za-z0-9_./-]{0,63}\z`)
 )
 
 // sound is what a request must be, written from the documentation.
 func sound(req *zael.Request, stored map[zael.Scope][]zael.Limit) bool {
-	if !entityPattern.MatchString(req.Entity) || !namePattern.MatchString(req.Resource) || req.MaxWait < 0 || req.FailureMode > 2 {
+	if !soundKey(req.Entity) || !soundKey(req.Resource) || req.Resource == zael.DefaultResource || req.MaxWait < 0 || req.FailureMode > 2 {
 		return false
 	}
 	known := map[string]bool{}
@@ -74,6 +76,12 @@ func namesAny(req *zael.Request, stored map[zael.Scope][]zael.Limit) bool {
 		all = append(all, binding("org", limits)...)
 	}
 	return slices.ContainsFunc(all, func(l zael.Limit) bool { _, named := req.Consume[l.Name]; return named })
+}
+
+func soundKey(s string) bool {
+	first, _ := utf8.DecodeRuneInString(s)
+	last, _ := utf8.DecodeLastRuneInString(s)
+	return len(s) <= 256 && utf8.ValidString(s) && keyPattern.MatchString(s) && !unicode.IsSpace(first) && !unicode.IsSpace(last)
 }
 
 func soundLimit(l zael.Limit) bool {

@@ -1,67 +1,67 @@
 package zael
 
-import "fmt"
-
-// What names may be made of, as in zae-limiter.
-const (
-	maxEntity = 256
-	maxName   = 64
-
-	entityRule   = "is not 1 to 256 characters of A-Z a-z 0-9 _ . : @ -, beginning with a letter or digit"
-	nameRule     = "is not 1 to 64 characters of A-Z a-z 0-9 _ . / -, beginning with a letter"
-	resourceRule = nameRule
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
+// What names may be made of.
 const (
-	letter    = 1 << iota // begins any name
-	digit                 // begins entities
-	inEntity              // may follow in an entity
-	inName                // may follow in a name
-	entityOne = letter | digit
+	maxKey  = 256 // bytes of an entity and of a resource
+	maxName = 64  // of a limit
+
+	keyRule  = "is not 1 to 256 bytes of UTF-8 without control characters and without space at either end"
+	nameRule = "is not 1 to 64 characters of A-Z a-z 0-9 _ . / -, beginning with a letter"
 )
 
-// class is a constant table of what each byte may do.
-var class = func() (t [256]uint8) { //nolint:gochecknoglobals // a constant table
-	for c := 'a'; c <= 'z'; c++ {
-		t[c] = letter | inEntity | inName
-		t[c-'a'+'A'] = t[c]
-	}
-	for c := '0'; c <= '9'; c++ {
-		t[c] = digit | inEntity | inName
-	}
-	for _, c := range "_.-" {
-		t[c] = inEntity | inName
-	}
-	t[':'], t['@'], t['/'] = inEntity, inEntity, inName
-	return t
-}()
-
-func validEntity(s string) bool { return valid(s, maxEntity, entityOne, inEntity) }
-
-func validName(s string) bool { return valid(s, maxName, letter, inName) }
-
-func valid(s string, longest int, first, rest uint8) bool {
-	if s == "" || len(s) > longest || class[s[0]]&first == 0 {
+// validKey reports whether s can name an entity or a resource.
+func validKey(s string) bool {
+	if s == "" || len(s) > maxKey {
 		return false
 	}
-	for i := 1; i < len(s); i++ {
-		if class[s[i]]&rest == 0 {
+	ascii := true
+	for i := range len(s) {
+		c := s[i]
+		if c < ' ' || c == 0x7f {
+			return false
+		}
+		ascii = ascii && c < utf8.RuneSelf
+	}
+	if ascii {
+		return s[0] != ' ' && s[len(s)-1] != ' '
+	}
+	return utf8.ValidString(s) && strings.TrimSpace(s) == s && !strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsControl(r) || r == '\u2028' || r == '\u2029'
+	})
+}
+
+// validName reports whether s can name a limit.
+func validName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !letter && (i == 0 || (c < '0' || c > '9') && c != '_' && c != '.' && c != '/' && c != '-') {
 			return false
 		}
 	}
-	return true
+	return s != "" && len(s) <= maxName
 }
 
 func checkEntity(field, id string) error {
-	if !validEntity(id) {
-		return invalid(field, id, entityRule)
+	if !validKey(id) {
+		return invalid(field, id, keyRule)
 	}
 	return nil
 }
 
 func checkResource(field, resource string) error {
-	if !validName(resource) {
-		return invalid(field, resource, resourceRule)
+	if !validKey(resource) {
+		return invalid(field, resource, keyRule)
+	}
+	if resource == DefaultResource {
+		return invalid(field, resource, "is reserved for the limits of an entity on all resources: choose another name")
 	}
 	return nil
 }
@@ -69,7 +69,7 @@ func checkResource(field, resource string) error {
 // invalid is a ValidationError about a value, shortened if it is long.
 func invalid(field string, value any, reason string) error {
 	if s, ok := value.(string); ok && len(s) > 80 {
-		value = fmt.Sprintf("%s… (%d bytes)", s[:64], len(s))
+		value = fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(s[:64], ""), len(s))
 	}
 	return &ValidationError{Field: field, Value: value, Reason: reason}
 }

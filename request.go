@@ -59,7 +59,8 @@ type Request struct {
 	// Policy says the resource and its limits. Policy.For makes a request by it.
 	Policy *Policy
 
-	// Resource is what is asked for, without a Policy: as Entity.
+	// Resource is what is asked for, without a Policy: in the same form. The name
+	// _default_ is reserved.
 	Resource string
 	// Limits bind the entity, without a Policy. With UseStoredLimits they are
 	// the last resort, after (entity, resource), (entity), (resource) and the

@@ -15,10 +15,22 @@ import (
 	"github.com/zeroae/zael/memstore"
 )
 
+// badEntities cannot name an entity.
 func badEntities() []string {
 	return []string{
-		"", strings.Repeat("a", 257), strings.Repeat("a", 2048), "#", "a#b", "-a", ".a", ":a", "@a", "_a",
-		"a b", "a/b", "a\x00", "a\n", "ä", "日本", "a\xff", zael.DefaultResource,
+		"", strings.Repeat("a", 257), strings.Repeat("ä", 129), " ", " a", "a ", "a\u00a0", "\u3000a", "a\x00", "a\nb", "\ta", "a\x7f", "a\u0085b",
+		"a\u2028b", "a\u2029b", "a\xff", "\xc3",
+	}
+}
+
+// badResources cannot name a resource.
+func badResources() []string { return append(badEntities(), zael.DefaultResource) }
+
+// goodKeys can name an entity and a resource.
+func goodKeys() []string {
+	return []string{
+		"a", strings.Repeat("a", 256), strings.Repeat("ä", 128), "::1", "fe80::1%eth0", "auth0|abc", "/v1/chat", "GET /v1/chat",
+		"anthropic.claude-3-v1:0", "llama3:8b", "4o-mini", "Müller", "日本", "#", "a#b", "-a", "_a", "a\u00a0b", "\ufeffa", "\U0001f600",
 	}
 }
 
@@ -77,9 +89,11 @@ func badRequests() []badRequest {
 	for _, s := range badEntities() {
 		all = append(all, badRequest{fmt.Sprintf("entity %.9q", s), "Entity", func(r *zael.Request) { r.Entity = s }, nil})
 	}
+	for _, s := range badResources() {
+		all = append(all, badRequest{fmt.Sprintf("resource %.9q", s), "Resource", func(r *zael.Request) { r.Resource = s }, nil})
+	}
 	for _, s := range badNames() {
 		all = append(all,
-			badRequest{fmt.Sprintf("resource %.9q", s), "Resource", func(r *zael.Request) { r.Resource = s }, nil},
 			badRequest{fmt.Sprintf("limit %.9q", s), "Limit.Name", func(r *zael.Request) {
 				r.Limits = append(slices.Clone(r.Limits), zael.PerMinute(s, 1))
 			}, nil},
@@ -197,6 +211,32 @@ func TestUnknownNamesAmongExplicitLimits(t *testing.T) {
 	r.left(req, zael.Amounts{"rpm": 10, "tpm": 10})
 }
 
+// Names that people have are names here, of entities and of resources, each for
+// itself.
+func TestNamesThatPeopleHave(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	limit := zael.PerDay("n", 1000)
+	take := func(entity, resource string, n int64) zael.Request {
+		return zael.Request{Entity: entity, Resource: resource, Limits: []zael.Limit{limit}, Consume: zael.Amounts{"n": n}}
+	}
+	for i, name := range goodKeys() {
+		r.allow(take(name, "r", int64(i)))
+		r.allow(take("e", name, int64(100+i)))
+		r.ok(r.l.SetLimits(r.ctx, zael.Scope{Entity: name}, []zael.Limit{zael.PerDay("m", int64(i+1))}))
+		r.ok(r.l.SetLimits(r.ctx, zael.Scope{Resource: name}, []zael.Limit{zael.PerDay("m", int64(i+100))}))
+	}
+	for i, name := range goodKeys() {
+		r.left(take(name, "r", 0), zael.Amounts{"n": int64(1000 - i)})
+		r.left(take("e", name, 0), zael.Amounts{"n": int64(900 - i)})
+		for scope, want := range map[zael.Scope]int64{{Entity: name}: int64(i + 1), {Resource: name}: int64(i + 100)} {
+			if limits, err := r.l.Limits(r.ctx, scope); err != nil || len(limits) != 1 || limits[0].Burst != want {
+				t.Errorf("limits of %v: got %v, %v, want a burst of %d", scope, limits, err, want)
+			}
+		}
+	}
+}
+
 // The ends of the ranges are inside.
 func TestGoodRequestsAtTheEdges(t *testing.T) {
 	t.Parallel()
@@ -207,7 +247,7 @@ func TestGoodRequestsAtTheEdges(t *testing.T) {
 	}
 	large := zael.PerMinute("rpm", 1e11).WithBurst(1e15)
 	for _, req := range []zael.Request{
-		{Entity: strings.Repeat("a", 256), Resource: strings.Repeat("r", 64), Limits: []zael.Limit{large}},
+		{Entity: strings.Repeat("a", 256), Resource: strings.Repeat("r", 256), Limits: []zael.Limit{large}},
 		{Entity: "0:._-@", Resource: "a0._-/", Limits: []zael.Limit{zael.PerMinute(strings.Repeat("l", 64), 1)}},
 		{Entity: "Z", Resource: "Z", Limits: hundred, Consume: zael.Amounts{"l0": 1, "l99": 1}},
 		{Entity: "a", Resource: "b", Limits: []zael.Limit{large}, Consume: zael.Amounts{"rpm": 1e15}},
@@ -272,10 +312,12 @@ func TestBadArgumentsOfTheOtherCalls(t *testing.T) {
 	for _, s := range badNames() {
 		all = append(
 			all,
-			bad{"resource", func() error { _, err := l.ResourceCapacity(ctx, s, "rpm", zael.CapacityOptions{}); return err }},
 			bad{"limit", func() error { _, err := l.ResourceCapacity(ctx, "gpt-4", s, zael.CapacityOptions{}); return err }},
 			set("Limit.Name", one[0], zael.PerMinute(s, 1)),
 		)
+	}
+	for _, s := range badResources() {
+		all = append(all, bad{"resource", func() error { _, err := l.ResourceCapacity(ctx, s, "rpm", zael.CapacityOptions{}); return err }})
 		if s != "" {
 			all = append(all, scopes(zael.Scope{Resource: s}, "Scope.Resource")...)
 			all = append(all, usage("UsageQuery.Resource", zael.UsageQuery{Resource: s}))

@@ -73,7 +73,7 @@ func resourcesApart(ctx context.Context, e *env) error {
 	for i, n := range names() {
 		amount := int64(i) + 1
 		_, err := e.take(ctx, e.t0, 0, debit(zael.Key{Entity: "robin", Resource: n.text}, ask("rpm", d, amount)))
-		refused, err := refuses("Take on "+quote(n.text), n.plain, err)
+		refused, err := refuses("Take on "+quote(n.text), passes(n.text), err)
 		if err != nil {
 			return err
 		}

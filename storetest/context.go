@@ -10,10 +10,7 @@ import (
 )
 
 func contextChecks() []check {
-	return []check{
-		{name: "a done context: all or nothing", run: bucketsDone},
-		{name: "callers who leave hold nothing", run: leaversHoldNothing},
-	}
+	return []check{{name: "a done context: all or nothing", run: bucketsDone}}
 }
 
 // done gives two contexts that are done, by name.

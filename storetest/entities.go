@@ -208,7 +208,7 @@ func idsApart(ctx context.Context, e *env) error {
 	for i, n := range names() {
 		entity := zael.Entity{ID: n.text, Name: fmt.Sprintf("number %d", i), CreatedAt: e.t0}
 		err := role[zael.EntityStore](e).CreateEntity(ctx, entity, e.event(0, zael.EntityCreated, n.text, ""))
-		refused, err := refuses("CreateEntity "+quote(n.text), n.plain, err)
+		refused, err := refuses("CreateEntity "+quote(n.text), passes(n.text), err)
 		if err != nil {
 			return err
 		}

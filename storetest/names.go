@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/zeroae/zael"
 )
@@ -20,7 +22,14 @@ func nameChecks() []check {
 // A name is a text that a store could mix up with another one.
 type name struct {
 	text  string
-	plain bool // a Limiter lets it pass, so that a store has to take it
+	plain bool // a Limiter lets it pass for a limit, so that a store has to take it
+}
+
+// passes reports whether a Limiter lets a text pass for an entity or a resource, so
+// that a store has to take it.
+func passes(text string) bool {
+	return text != "" && len(text) <= 256 && utf8.ValidString(text) && strings.TrimSpace(text) == text &&
+		!strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' })
 }
 
 // names are texts that differ in case, in characters that engines treat
@@ -85,14 +94,10 @@ func names() []name {
 	}
 }
 
-// separators are what encodings put between the parts of a key. Those that are
-// plain may occur in entities and in resources.
-func separators() []name {
-	list := []name{{"_", true}, {"-", true}, {".", true}}
-	for _, sep := range "#/:@|,;=+~!$%&*()[]{}<>?^'`\"\\ \t\n\x00\x01\x1e\x1f\x7f" {
-		list = append(list, name{string(sep), false})
-	}
-	return append(list, name{"##", false}, name{"::", false}, name{"%23", false}, name{"/#", false})
+// separators are what encodings put between the parts of a key.
+func separators() []string {
+	list := strings.Split("_-.#/:@|,;=+~!$%&*()[]{}<>?^'`\"\\ \t\n\x00\x01\x1e\x1f\x7f", "")
+	return append(list, "##", "::", "%23", "/#")
 }
 
 // A keyed is a key whose parts a Limiter lets pass, or not.
@@ -105,19 +110,25 @@ type keyed struct {
 func hostileKeys() []keyed {
 	var keys []keyed
 	for _, n := range names() {
-		keys = append(keys, keyed{zael.Key{Entity: n.text, Resource: "gpt-4"}, n.plain})
-		keys = append(keys, keyed{zael.Key{Entity: "robin", Resource: n.text}, n.plain})
+		keys = append(keys, keyed{zael.Key{Entity: n.text, Resource: "gpt-4"}, passes(n.text)})
+		keys = append(keys, keyed{zael.Key{Entity: "robin", Resource: n.text}, passes(n.text)})
 	}
 	for _, sep := range separators() {
 		keys = append(keys,
-			keyed{zael.Key{Entity: "b", Resource: "c" + sep.text + "d"}, sep.plain},
-			keyed{zael.Key{Entity: "b" + sep.text + "c", Resource: "d"}, sep.plain})
+			keyed{zael.Key{Entity: "b", Resource: "c" + sep + "d"}, passes("c" + sep + "d")},
+			keyed{zael.Key{Entity: "b" + sep + "c", Resource: "d"}, passes("b" + sep + "c")})
+	}
+	// What keys of engines are made of.
+	for _, text := range []string{
+		"a", "a#", "a#hour#b", "a#hour#2026-01-13T14Z", "a#hour#2026-01-13T14Z#1", "a#0", "a#15", "a/", "E#a", "ns/E#a", "ns/", "#META", "B#a", "l_", "%", "%23", "a%23hour%23b",
+	} {
+		keys = append(keys, keyed{zael.Key{Entity: text, Resource: "of"}, true}, keyed{zael.Key{Entity: "of", Resource: text}, true})
 	}
 	return append(keys,
 		keyed{zael.Key{Entity: "b", Resource: "cd"}, true}, keyed{zael.Key{Entity: "bc", Resource: "d"}, true},
 		keyed{zael.Key{Entity: "bcd", Resource: ""}, false}, keyed{zael.Key{Entity: "", Resource: "bcd"}, false},
 		keyed{zael.Key{Entity: "gpt-4", Resource: "robin"}, true}, keyed{zael.Key{}, false},
-		keyed{zael.Key{Entity: "1:b", Resource: "c"}, true}, keyed{zael.Key{Entity: "1", Resource: "b:c"}, false},
+		keyed{zael.Key{Entity: "1:b", Resource: "c"}, true}, keyed{zael.Key{Entity: "1", Resource: "b:c"}, true},
 		keyed{zael.Key{Entity: "3.cde", Resource: "f"}, true}, keyed{zael.Key{Entity: "3", Resource: "cde.f"}, true})
 }
 

@@ -89,19 +89,23 @@ func UsageSort(resource string, window zael.Window, start time.Time, life string
 }
 
 func usageWindow(resource string, window zael.Window, start time.Time) string {
-	return resource + "#" + WindowWord(window) + "#" + start.UTC().Format(startLayout)
+	return escape(resource) + "#" + WindowWord(window) + "#" + start.UTC().Format(startLayout)
 }
 
-// ParseUsageSort returns what UsageSort was given, except for the life. A resource may have
-// "#" in it.
+// escape returns a name without "#", so that in keys which are read by their beginning no
+// other name begins with it and a "#".
+func escape(name string) string { return strings.NewReplacer("%", "%25", "#", "%23").Replace(name) }
+
+func unescape(name string) string { return strings.NewReplacer("%25", "%", "%23", "#").Replace(name) }
+
+// ParseUsageSort returns what UsageSort was given, except for the life.
 func ParseUsageSort(sort string) (resource string, window zael.Window, start time.Time, err error) {
 	parts := strings.Split(sort, "#")
-	n := len(parts) - 3
-	if n < 1 {
+	if len(parts) != 4 {
 		return "", "", start, fmt.Errorf("%q is not the sort key of usage", sort)
 	}
-	resource, window = strings.Join(parts[:n], "#"), WindowOf(parts[n])
-	if start, err = time.Parse(startLayout, parts[n+1]); err != nil || window == "" {
+	resource, window = unescape(parts[0]), WindowOf(parts[1])
+	if start, err = time.Parse(startLayout, parts[2]); err != nil || window == "" {
 		return "", "", start, fmt.Errorf("%q is not the sort key of usage", sort)
 	}
 	return resource, window, start, nil
