@@ -18,42 +18,42 @@ import (
 	"github.com/zeroae/zael/dynamostore"
 )
 
-// A Change is what Apply is to bring about.
+// A Change says what Apply should bring about.
 type Change struct {
-	// Options are how the stack is to be; nil leaves those of a stack that is
-	// there, and makes none.
+	// Options describe the stack. If they are nil a stack keeps its own, and none
+	// is created.
 	Options *Options
 
-	// Code is what the function is to run. Without one a function keeps what
-	// it runs, and none is made.
+	// Code is the function's code. Without it a function keeps the code that it
+	// has, and none is created.
 	Code Code
 
-	// CodeBucket is where the code is uploaded to, a bucket in the stack's
-	// region; empty is the account's own, zael-artifacts-<account>-<region>,
-	// made if it is missing.
+	// CodeBucket is the bucket, in the stack's region, that the code is uploaded
+	// to. Empty is the account's own, zael-artifacts-<account>-<region>, which is
+	// created if it is missing.
 	CodeBucket string
 
-	// OnlyUpgrade is for programs that start, of which there may be older ones:
-	// the code changes only if that of the stack is of an older version, and a
-	// stack of a newer template stays as it is.
+	// OnlyUpgrade is for programs that start, as older ones may run beside them:
+	// it keeps code that is not known to be older, and a newer template with all
+	// its options. Result.Kept says what stays.
 	OnlyUpgrade bool
 
-	// KeepCode has a function keep what it runs, even if it is older.
+	// KeepCode keeps a function's code, even if it is older.
 	KeepCode bool
 
-	// KeepTemplate has a stack keep the template that it was deployed with.
+	// KeepTemplate keeps the template that a stack was deployed with.
 	KeepTemplate bool
 
-	// NoWait returns when CloudFormation has begun. Then nobody checks how it
-	// ends, and the versions are noted by the next program that comes.
+	// NoWait makes Apply return when CloudFormation has begun. The next program
+	// that connects notes the versions.
 	NoWait bool
 
-	// By is who makes the change, for the version record; empty is "zael" with
-	// its version.
+	// By names the author of the change in the version record; empty is "zael"
+	// with its version.
 	By string
 
-	// Progress is told what CloudFormation does, in order, by the goroutine that
-	// called Apply. Nil is nobody.
+	// Progress, if not nil, is called with each event of the stack, in order, by
+	// the goroutine that called Apply.
 	Progress func(Event)
 
 	skipVersions bool // neither check nor write the version record
@@ -86,18 +86,17 @@ type Result struct {
 // maxRounds is how many times Apply starts over because others changed the stack.
 const maxRounds = 30
 
-// Apply brings the stack to what c says: it creates it, updates it by a change set,
-// or finds that there is nothing to do. It returns when CloudFormation is done, or
-// ctx is; what CloudFormation does goes on then.
+// Apply creates the stack, or updates it by a change set to match c, or finds that there
+// is nothing to do. It returns when CloudFormation has finished, or ctx is done; what
+// CloudFormation has begun goes on then.
 //
-// If ctx ends, or AWS does not answer, while CloudFormation is at work, that is a
-// *WaitError.
+// The error is a *WaitError if ctx ends, or AWS does not answer, while CloudFormation is at
+// work; an *Error if CloudFormation refuses or fails, or the stack or table is another
+// program's; a *zael.ValidationError for a wrong option; and matches ErrIncompatibleSchema
+// or is a *VersionError if the table is for programs of other versions.
 //
-// Any number of programs may apply at once: one waits for the other, and then
-// compares anew. A stack whose creation failed is deleted and created anew; one
-// that another program made stays, and is an *Error, as is what CloudFormation
-// would not do. A wrong option is a *zael.ValidationError; a table for other
-// versions ErrIncompatibleSchema or a *VersionError.
+// Any number of programs may apply at once: the others wait for one, and compare again. A
+// stack whose creation failed is deleted and created again.
 func (s *Stack) Apply(ctx context.Context, c Change) (*Result, error) {
 	if c.Options != nil {
 		if err := s.validate(c.Options); err != nil {
@@ -157,7 +156,7 @@ func (s *Stack) applyOnce(ctx context.Context, c *Change) (*Result, error) {
 		// Its creation failed and all is gone but its name. The id is that of
 		// this one, so that a new one of another program stays.
 		if c.Options == nil {
-			return nil, stuck("its creation failed; `zael deploy` deletes and creates it anew")
+			return nil, stuck("its creation failed; `zael deploy` deletes what is left and creates it again")
 		}
 		return nil, cmp.Or(s.deleteID(ctx, d, &Deletion{Progress: c.Progress}), errStale)
 	case types.StackStatusUpdateRollbackFailed:
@@ -330,7 +329,7 @@ func (s *Stack) keepsTemplate(template string) ([]Kept, error) {
 	return []Kept{{"template", strconv.Itoa(theirs), strconv.Itoa(own), Newer}}, nil
 }
 
-// result is a stack that is as it is to be, with its versions recorded.
+// result returns the Result for an up-to-date stack, with its versions recorded.
 func (s *Stack) result(ctx context.Context, c *Change, d *snapshot, o Outcome, changes []ResourceChange) (*Result, error) {
 	result := &Result{Outcome: o, Stack: s.name, ID: d.id, Status: string(d.status), Changes: changes, Outputs: d.outputs}
 	if c.skipVersions {

@@ -167,7 +167,7 @@ func (w *desired) tagList() []types.Tag {
 	return list
 }
 
-// differences are what is not as it is to be.
+// differences returns what differs from a stack.
 func (w *desired) differences(d *snapshot) []Difference {
 	return slices.Concat(differences("", d.params, w.params), differences("Tags.", d.tags, w.tags))
 }

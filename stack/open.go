@@ -14,31 +14,30 @@ import (
 	"github.com/zeroae/zael/internal/awsconf"
 )
 
-// A Config says what Open opens. Name is all that is needed; a zero field is its
-// default.
+// A Config says what Open opens. Only Name is required; a zero field means its default.
 type Config struct {
 	Name     string // of the limiter; stack and table are ZAEL-<name>
 	Region   string // empty: as the user's AWS configuration says
 	Endpoint string // of all services, for local development; empty: of AWS
 
-	// AWS is used instead of the user's configuration, with Region and Endpoint
+	// AWS replaces the user's configuration. Region and Endpoint override its own
 	// where they are not empty.
 	AWS *aws.Config
 
-	// Options are how the stack is to be: Open creates it, or updates it. Nil
+	// Options describe the stack, which Open creates or updates. If they are nil it
 	// only connects.
 	Options *Options
 
 	Code       Code        // see Change
-	CodeBucket string      // likewise
-	Progress   func(Event) // likewise
+	CodeBucket string      // see Change
+	Progress   func(Event) // see Change
 
-	// NoAutoUpdate leaves an aggregator that is older than this program as it
-	// is. Otherwise Open brings it up to date, if there is Code.
+	// NoAutoUpdate keeps an aggregator that is older than this program. Otherwise
+	// Open brings it up to date, if there is Code.
 	NoAutoUpdate bool
 
-	// AllowVersionMismatch goes on with an aggregator that is older than this
-	// program and was not brought up to date. Otherwise that is a *VersionError.
+	// AllowVersionMismatch accepts an aggregator that is older than this program and
+	// was not brought up to date. Otherwise Open returns a *VersionError.
 	AllowVersionMismatch bool
 
 	// SkipVersionCheck neither checks nor records versions. (If Options change the
@@ -53,11 +52,12 @@ type Config struct {
 	Limiter zael.Config // FailureMode, Timeout, Principal and so on
 }
 
-// Open makes or updates the stack if there are Options, checks that versions go
-// together, and returns a Limiter on its table, whose Close closes the store too.
+// Open creates or updates the stack if there are Options, checks that versions are
+// compatible, and returns a Limiter on its table, whose Close closes the store too. It
+// waits for CloudFormation as long as ctx lets it.
 //
-// Errors are those of New and Apply, of versions (*VersionError, ErrIncompatibleSchema) and
-// *zael.ValidationErrors. It waits for CloudFormation as long as ctx lets it.
+// Errors are those of New and Apply, *VersionErrors, *zael.ValidationErrors, and those that
+// match ErrIncompatibleSchema.
 func Open(ctx context.Context, config *Config) (*zael.Limiter, error) {
 	if config == nil {
 		return nil, invalid("Config", nil, "is nil: it has the name")
@@ -77,7 +77,7 @@ func Open(ctx context.Context, config *Config) (*zael.Limiter, error) {
 	return s.open(ctx, client, &c)
 }
 
-// load is the AWS configuration of Open.
+// load returns the AWS configuration of Open.
 func (c *Config) load(ctx context.Context) (aws.Config, error) {
 	if c.AWS == nil {
 		return awsconf.Load(ctx, c.Region, c.Endpoint)
@@ -111,8 +111,8 @@ func (s *Stack) open(ctx context.Context, client *dynamodb.Client, c *Config) (*
 	return zael.New(store, &limiter)
 }
 
-// prepare brings stack and versions to where the program can begin. The record is
-// nil if versions are not looked at.
+// prepare brings the stack up to date and checks the versions. The record is nil if
+// versions are not checked.
 func (s *Stack) prepare(ctx context.Context, c *Config) (*Record, error) {
 	change := Change{
 		Options: c.Options, Code: c.Code, CodeBucket: c.CodeBucket, Progress: c.Progress, By: c.Limiter.Principal,
@@ -145,8 +145,8 @@ func (s *Stack) prepare(ctx context.Context, c *Config) (*Record, error) {
 		if err == nil {
 			return result.Versions, nil
 		}
-		// Who may acquire need not be allowed to update, and a table need not
-		// be of a stack.
+		// A program that may acquire need not be allowed to update, and a table
+		// need not have a stack.
 		if !isDenied(err) && !errors.Is(err, ErrNoStack) {
 			return nil, err
 		}

@@ -18,10 +18,10 @@ const (
 	X8664 = "x86_64"
 )
 
-// Options are how a stack is to be. The zero Options are the defaults.
+// Options describe a stack. The zero Options are the defaults.
 type Options struct {
-	// Windows are what usage is counted by; none is hourly and daily. The
-	// order does not matter.
+	// Windows are those in which usage is counted, in any order; none means hourly
+	// and daily.
 	Windows []zael.Window `json:"snapshot_windows"`
 
 	// RetentionDays is how long usage is kept, 1 to 3650; 0 is 90.
@@ -57,8 +57,8 @@ type Options struct {
 	// are sent to; empty is none. Without alarms it must be empty.
 	AlarmTopic string `json:"alarm_sns_topic"`
 
-	// LambdaDurationThresholdPct is which part of its timeout a call of the
-	// function may take before there is an alarm, 1 to 100; 0 is 80.
+	// LambdaDurationThresholdPct is the share of its timeout, in percent, that a call
+	// of the function may take without an alarm, 1 to 100; 0 is 80.
 	LambdaDurationThresholdPct int `json:"lambda_duration_threshold_pct"`
 
 	// PermissionBoundary bounds the function's role: the name of a policy of
@@ -66,15 +66,14 @@ type Options struct {
 	PermissionBoundary string `json:"permission_boundary"`
 
 	// RoleNameFormat is the name of the function's role, with exactly one {} for
-	// ZAEL-<name>-aggregator, such as "app-{}"; at most 64 characters in all.
-	// Empty has CloudFormation choose one.
+	// ZAEL-<name>-aggregator, such as "app-{}"; at most 64 characters in all. If it
+	// is empty CloudFormation chooses a name.
 	RoleNameFormat string `json:"role_name_format"`
 
-	// DeletionProtection has Delete refuse, and table and stack refuse to be
-	// deleted by anybody.
+	// DeletionProtection protects table and stack from deletion; Delete refuses too.
 	DeletionProtection bool `json:"deletion_protection"`
 
-	// Tags are those of the stack, which CloudFormation gives to all in it.
+	// Tags are the tags of the stack, which CloudFormation gives to everything in it.
 	Tags map[string]string `json:"tags"`
 }
 
@@ -92,13 +91,13 @@ const (
 // windows in the order in which the template has them.
 func windows() []zael.Window { return []zael.Window{zael.Hourly, zael.Daily, zael.Monthly} }
 
-// LogRetentions are what CloudWatch has: the days that LogRetentionDays can be.
+// LogRetentions returns the values that LogRetentionDays can have: CloudWatch's.
 func LogRetentions() []int {
 	return []int{1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653}
 }
 
-// WithDefaults are the options with each zero field's default, and windows in
-// order.
+// WithDefaults returns the options with each zero field set to its default, and the
+// windows in order.
 func (o Options) WithDefaults() Options {
 	ordered := slices.DeleteFunc(windows(), func(w zael.Window) bool { return !slices.Contains(o.Windows, w) })
 	if len(o.Windows) == 0 {
@@ -119,8 +118,8 @@ func invalid(field string, v any, reason string) error {
 	return &zael.ValidationError{Field: field, Value: v, Reason: reason}
 }
 
-// Validate checks the options of the stack of a name, which is ZAEL-<name>. The
-// error is a *zael.ValidationError of "Options." and the field.
+// Validate checks the options of the stack of a name, ZAEL-<name>. The error is a
+// *zael.ValidationError whose field is "Options." and the name of the field.
 func (o Options) Validate(stack string) error {
 	for i, w := range o.Windows {
 		if !slices.Contains(windows(), w) || slices.Contains(o.Windows[:i], w) {
@@ -197,7 +196,7 @@ func (s *Stack) validate(o *Options) error {
 	return nil
 }
 
-// roleName is the name of the function's role; empty, if CloudFormation chooses.
+// roleName returns the name of the function's role; empty if CloudFormation chooses one.
 func (o Options) roleName(stack string) string {
 	return strings.Replace(o.RoleNameFormat, "{}", stack+"-aggregator", 1)
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/zeroae/zael/dynamostore"
 )
 
-// A Status is a stack as it stands.
+// A Status is the state of a stack.
 type Status struct {
 	Stack     string            `json:"stack_name"`
 	ID        string            `json:"stack_id"`
@@ -49,9 +49,9 @@ type Resource struct {
 	Updated    time.Time `json:"updated"`
 }
 
-// Status reads how the stack stands. Drift compares it with want; nil compares the
-// template alone. ErrNoStack, if there is none. With another
-// error, such as of a table that was deleted by hand, comes what was read before it.
+// Status reads the state of the stack. Drift compares it with want, or only its template
+// if want is nil. The error matches ErrNoStack if there is no stack; with any other error,
+// such as that of a table which was deleted by hand, Status returns what it had read.
 func (s *Stack) Status(ctx context.Context, want *Options) (*Status, error) {
 	st, err := s.status(ctx, want)
 	if isGone(err) {
@@ -119,7 +119,7 @@ func (s *Stack) explainNoTable(ctx context.Context, d *snapshot, err error) erro
 		if now, err := s.describe(ctx, d.id); err != nil || !d.sameAs(now) {
 			return cmp.Or(err, errStale)
 		}
-		return fmt.Errorf("stack: %s has lost its table, which was deleted by hand: `zael delete` removes what is left, and `zael deploy` makes it anew: %w", s.name, dynamostore.ErrNoTable)
+		return fmt.Errorf("stack: %s has lost its table, which was deleted by hand: `zael delete` removes what is left, and `zael deploy` then creates it again: %w", s.name, dynamostore.ErrNoTable)
 	}
 	return err
 }

@@ -1,4 +1,4 @@
 package stack_test
 
 // templateSum is that of template.yaml, see TestTemplateNumber.
-const templateSum = "73f242f4a0b396e41588264f14065b372ee6ed31bfe7314c2faaeed2f03c4fe3"
+const templateSum = "50f083e112a37d5571f6be6734e44a6cd6ce971af384bb2486eaae2d58ed57b9"

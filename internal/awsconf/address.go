@@ -18,7 +18,7 @@ import (
 // Scheme is what URLs of stores in DynamoDB begin with.
 const Scheme = "dynamodb://"
 
-// An Address is a store in DynamoDB, as its URL says.
+// An Address is the URL of a store in DynamoDB, parsed.
 type Address struct {
 	URL      string
 	Table    string // ZAEL-NAME
@@ -87,7 +87,7 @@ func (a *Address) set(key, value string) (err error) {
 	return nil
 }
 
-// Config is the configuration of AWS that reaches the table.
+// Config returns an AWS configuration that reaches the table.
 func (a *Address) Config(ctx context.Context) (aws.Config, error) {
 	c, err := Load(ctx, a.Region, a.Endpoint)
 	if _, ok := errors.AsType[*zael.ValidationError](err); ok {
@@ -96,7 +96,7 @@ func (a *Address) Config(ctx context.Context) (aws.Config, error) {
 	return c, err
 }
 
-// Client is a client for the table; nothing is asked of it yet.
+// Client returns a client for the table, and makes no call.
 func (a *Address) Client(ctx context.Context) (*dynamodb.Client, error) {
 	c, err := a.Config(ctx)
 	if err != nil {
@@ -107,7 +107,7 @@ func (a *Address) Client(ctx context.Context) (*dynamodb.Client, error) {
 	}), nil
 }
 
-// Open opens the store; nothing is asked of the table yet.
+// Open opens the store, and makes no call.
 func (a *Address) Open(ctx context.Context) (*dynamostore.Store, error) {
 	client, err := a.Client(ctx)
 	if err != nil {
@@ -120,7 +120,7 @@ func bad(address, reason string) error {
 	return &zael.ValidationError{Field: "store", Value: address, Reason: reason}
 }
 
-// within is what is wrong with a part of a URL.
+// within returns the error of a part of a URL as one of the URL.
 func within(address, part string, err error) error {
 	if v, ok := errors.AsType[*zael.ValidationError](err); ok {
 		return bad(address, part+" "+v.Reason)

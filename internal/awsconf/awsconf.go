@@ -1,5 +1,4 @@
-// Package awsconf is how zael comes to AWS: by a store's URL, or by region and
-// endpoint.
+// Package awsconf configures the AWS SDK: by a store's URL, or by region and endpoint.
 package awsconf
 
 import (
@@ -21,10 +20,9 @@ import (
 // localRegion is the region of an engine on this machine where none is named.
 const localRegion = "us-east-1"
 
-// Load is the user's configuration of AWS, as its other programs have it, with
-// this region and endpoint where they are not empty. At an endpoint of this
-// machine, where DynamoDB Local takes any key, region and credentials may be
-// missing. A *zael.ValidationError says that there is no region.
+// Load reads the user's AWS configuration, with this region and endpoint where they are not
+// empty. At an endpoint of this machine, where DynamoDB Local accepts any key, region and
+// credentials may be missing. A *zael.ValidationError says that there is no region.
 func Load(ctx context.Context, region, endpoint string) (aws.Config, error) {
 	local, err := IsLocal(endpoint)
 	if err != nil {
@@ -53,8 +51,8 @@ func Load(ctx context.Context, region, endpoint string) (aws.Config, error) {
 	return c, nil
 }
 
-// CheckRegion finds a region that is missing or that no call could reach, which is
-// a *zael.ValidationError. An emulator's can have any name that one can have.
+// CheckRegion returns a *zael.ValidationError if the region is missing, or cannot be one.
+// An emulator's may have any name that fits into a host name.
 func CheckRegion(c aws.Config) error {
 	shape := regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-[0-9]+$`)
 	if c.BaseEndpoint != nil {
@@ -85,7 +83,7 @@ func IsLocal(endpoint string) (bool, error) {
 	return u.Hostname() == "localhost" || ip.IsLoopback(), nil
 }
 
-// orAny are credentials that a local engine accepts, if there are no others.
+// orAny provides credentials that a local engine accepts, if there are no others.
 type orAny struct{ next aws.CredentialsProvider }
 
 func (p *orAny) Retrieve(ctx context.Context) (aws.Credentials, error) {

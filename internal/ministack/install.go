@@ -64,7 +64,7 @@ func Install(ctx context.Context, progress io.Writer) (bin string, err error) {
 	return bin, nil
 }
 
-// installed tells whether the tools are in dir: the list was written last.
+// installed reports whether the tools are in dir: the list is written last.
 func installed(dir string) bool {
 	want, err := engine.ReadFile("engine/requirements.txt")
 	if err != nil {

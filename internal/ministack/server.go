@@ -119,7 +119,7 @@ func (s *Server) await(ctx context.Context) error {
 	return nil
 }
 
-// Answers tells whether an emulator answers at endpoint within a second.
+// Answers reports whether an emulator answers at endpoint within a second.
 func Answers(ctx context.Context, endpoint string) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
