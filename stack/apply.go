@@ -165,7 +165,7 @@ func (s *Stack) applyOnce(ctx context.Context, c *Change) (*Result, error) {
 	case types.StackStatusUpdateFailed:
 		return nil, stuck("an update failed and was not taken back. `aws cloudformation rollback-stack --stack-name " + s.name + "`, and apply again")
 	default: // CREATE_FAILED, ROLLBACK_FAILED, DELETE_FAILED, IMPORT_ROLLBACK_FAILED
-		return nil, stuck("some of its resources are left, maybe the table. Look at them, then `zael delete` and apply again")
+		return nil, stuck("some of its resources are left, perhaps the table. Look at them, then `zael delete` and apply again")
 	}
 }
 
@@ -232,9 +232,9 @@ func (s *Stack) refuseTable(ctx context.Context, d *snapshot) error {
 	if d == nil && now != nil || d != nil && !d.sameAs(now) {
 		return errStale // another program has made both
 	}
-	return &Error{Op: "create", Stack: s.name, Reason: "there is a table " + s.name + " already that no stack made, but `zael table create` or another program, " +
-		"and CloudFormation does not take it over: use another name, or delete the table with all that is in it, " +
-		"by `aws dynamodb delete-table --region " + s.region + " --table-name " + s.name + "`"}
+	return &Error{Op: "create", Stack: s.name, Reason: "a table " + s.name + " exists that belongs to no stack, as `zael table create` makes them, " +
+		"and CloudFormation does not take it over: use another name, or delete the table and everything in it " +
+		"with `aws dynamodb delete-table --region " + s.region + " --table-name " + s.name + "`"}
 }
 
 // update brings a stack to what c says.
@@ -247,7 +247,7 @@ func (s *Stack) update(ctx context.Context, c *Change, d *snapshot) (*Result, er
 	case err != nil:
 		return nil, err
 	case theirs:
-		return nil, &Error{Op: "update", Stack: s.name, Reason: "it was made by another program, such as zae-limiter, and stays as it is: use another name"}
+		return nil, &Error{Op: "update", Stack: s.name, Reason: "another program made it, such as zae-limiter: use another name"}
 	}
 	if err := s.checkVersions(ctx, c, d); err != nil {
 		return nil, err

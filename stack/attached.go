@@ -56,6 +56,6 @@ func (s *Stack) refuseAttached(ctx context.Context, d *snapshot) error {
 	}
 	return &Error{
 		Op: "delete", Stack: s.name,
-		Reason: "its policies are attached to others, and IAM does not delete such ones. Nothing was deleted. Detach them first: " + strings.Join(detach, ", "),
+		Reason: "IAM does not delete policies in use, and some of its policies are. Nothing was deleted. Detach them first: " + strings.Join(detach, ", "),
 	}
 }

@@ -79,8 +79,8 @@ func (s *Stack) refuseForeign(ctx context.Context, d *snapshot) error {
 		}
 	}
 	if theirs {
-		return &Error{Op: "delete", Stack: s.name, Reason: "zael did not make it, but another program such as zae-limiter, and it stays. " +
-			"If it is to go, delete it by that program, in the console of CloudFormation, or by `aws cloudformation delete-stack --region " + s.region + " --stack-name " + s.name + "`"}
+		return &Error{Op: "delete", Stack: s.name, Reason: "another program made it, such as zae-limiter. " +
+			"Delete it with that program, in the CloudFormation console, or with `aws cloudformation delete-stack --region " + s.region + " --stack-name " + s.name + "`"}
 	}
 	return nil
 }

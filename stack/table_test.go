@@ -37,7 +37,7 @@ func TestTableOfNoStackIsRefused(t *testing.T) {
 		if !errors.As(err, &e) || e.Op != "create" {
 			t.Fatalf("%s: got %v, want a *stack.Error of the creation", name, err)
 		}
-		contains(t, name, e.Reason, "there is a table ZAEL-demo already", "zael table create", "use another name", "aws dynamodb delete-table --region eu-central-1 --table-name ZAEL-demo")
+		contains(t, name, e.Reason, "a table ZAEL-demo exists that belongs to no stack", "zael table create", "use another name", "aws dynamodb delete-table --region eu-central-1 --table-name ZAEL-demo")
 	}
 
 	// Another program has made the stack meanwhile, with the table.

@@ -224,10 +224,10 @@ func TestStackOfAnotherProgram(t *testing.T) {
 		"ListStackResources": "<ListStackResourcesResponse><ListStackResourcesResult/></ListStackResourcesResponse>",
 	}.serve(t, nil)
 	for command, want := range map[string]string{
-		"upgrade":                "could not update ZAEL-demo: it was made by another program",
-		"deploy --no-aggregator": "could not update ZAEL-demo: it was made by another program",
+		"upgrade":                "could not update ZAEL-demo: another program made it",
+		"deploy --no-aggregator": "could not update ZAEL-demo: another program made it",
 		"delete":                 "aws cloudformation delete-stack --region us-east-1 --stack-name ZAEL-demo", // without a question
-		"delete --yes":           "could not delete ZAEL-demo: zael did not make it",
+		"delete --yes":           "could not delete ZAEL-demo: another program made it",
 	} {
 		if _, errs := s.run(1, append(append(strings.Fields(command), "-n", "demo"), flags...)...); !strings.Contains(errs, want) {
 			t.Errorf("zael %s: got %q, want %q", command, errs, want)
@@ -250,7 +250,7 @@ func TestStackInReview(t *testing.T) {
 	if out, _ := s.run(0, append([]string{"status", "-n", "demo"}, flags...)...); !strings.Contains(out, "REVIEW_IN_PROGRESS") {
 		t.Errorf("status: got %s", out)
 	}
-	if _, errs := s.run(1, append([]string{"upgrade", "-n", "demo"}, flags...)...); !strings.Contains(errs, "only a change set in review: zael deploy --name demo") {
+	if _, errs := s.run(1, append([]string{"upgrade", "-n", "demo"}, flags...)...); !strings.Contains(errs, "only a change set in review; to create it: zael deploy --name demo") {
 		t.Errorf("upgrade: got %s, want what makes it", errs)
 	}
 	if out, _ := s.run(0, append([]string{"delete", "-n", "demo", "--yes", "--no-wait"}, flags...)...); !strings.Contains(out, "begun") {
