@@ -44,9 +44,8 @@ func (a *app) replay() *cobra.Command {
 		Long: `Replay sends each request of a trace through the limits, at the time recorded in
 the trace, and reports what the limits would have done: how many requests they
 would have admitted and refused, how full the buckets were, how long requests
-would have waited, and the smallest burst and rate that would have refused
-nothing. It needs no store and no waiting: a million requests take about a
-second.
+would have waited, and the least burst and rate that would have refused nothing.
+It does not wait: a million requests take a second or two.
 
 The trace is CSV with a header, or JSON lines: one object a line, whose keys are
 the columns, with usage.tokens for a key of a nested object. Gzip is unpacked. "-"
@@ -63,8 +62,8 @@ cells count as 0. With --settle, an admitted request is settled to a second EXPR
 at once, as in a program that takes an estimate and then learns the real amount;
 the report then shows settled amounts.
 
-The smallest burst keeps the rate of the limit, and the smallest rate keeps its
-burst. Each is for that limit alone, and is exact.`,
+The least burst is the one at the limit's rate, and the least rate the one at its
+burst, if it were the only limit. From there up, nothing is refused.`,
 		Example: `  zael replay examples/azure_llm_code_2023.csv \
     --limit rpm=200/min --limit tpm=400000/min \
     --consume tpm=ContextTokens+GeneratedTokens
