@@ -6,17 +6,18 @@ import (
 	"time"
 )
 
-// Allow takes what req asks for, for good, or says why not: a refusal is an
-// *ExceededError, so that a result that is dropped lets nobody in unseen. It never
-// waits: MaxWait has no meaning here. Errors are as in Reserve. When req is
-// admitted and the store answers from memory, Allow allocates nothing; a refusal
-// is one allocation.
+// Allow takes what req asks for, from all its limits or from none. What it took
+// cannot be given back; see [Limiter.Do] for that. It does not wait and ignores
+// Request.MaxWait. A refusal is an error, an [*ExceededError], so that linters find
+// callers who ignore it. Errors are those of [Limiter.Reserve]. If the store answers
+// from memory, Allow does not allocate when req is admitted, and once when it is
+// refused.
 func (l *Limiter) Allow(ctx context.Context, req Request) error {
 	if d, ok := l.quick(ctx, &req); ok {
 		return d.Err()
 	}
 	a := l.attempt()
-	defer l.done(a)
+	defer l.recycle(a)
 	_, err := l.take(ctx, &req, 0, a)
 	if err != nil && l.admitsUnavailable(req.FailureMode, err) {
 		return nil
@@ -24,17 +25,17 @@ func (l *Limiter) Allow(ctx context.Context, req Request) error {
 	return err
 }
 
-// Decide is Allow with a refusal as a value, for programs that ask what is left:
-// admitted or not, the decision says how each limit stands. Callers must look at
-// Decision.Admitted. Errors are as in Reserve, but for those of refusals. A
-// decision with up to four limits allocates nothing when the store answers from
-// memory.
+// Decide is [Limiter.Allow] for programs that also want to know what is left: admitted
+// or refused, the decision tells how each limit stands. Callers must look at
+// Decision.Admitted, as a refusal is not an error. Errors are those of
+// [Limiter.Reserve] except ErrExceeded. If the store answers from memory, a decision
+// on up to four limits does not allocate.
 func (l *Limiter) Decide(ctx context.Context, req Request) (Decision, error) {
 	if d, ok := l.quick(ctx, &req); ok {
 		return d, nil
 	}
 	a := l.attempt()
-	defer l.done(a)
+	defer l.recycle(a)
 	at, err := l.take(ctx, &req, 0, a)
 	if err == nil {
 		return a.decision(at, false, 0)
@@ -48,19 +49,23 @@ func (l *Limiter) Decide(ctx context.Context, req Request) (Decision, error) {
 	return Decision{}, err
 }
 
-// Reserve takes what req asks for, from all its limits or from none, and
-// returns the lease on it, at once: with MaxWait the tokens may be there only
-// after Lease.Delay.
+// Reserve takes what req asks for, from all its limits or from none, and returns a
+// lease on it. It does not wait: with Request.MaxWait the tokens may be there only
+// after [Lease.Delay].
 //
-// Errors: *ExceededError (ErrExceeded) if a limit refuses, which matches
-// ErrNever too if more is asked than a burst; *UnavailableError
-// (ErrUnavailable) if the store cannot answer and the failure mode is closed;
-// *ValidationError; ErrNoLimits; ErrContention; ErrClosed; errors.ErrUnsupported
-// if the store lacks a role that req needs; the context's error; and what the
-// store says besides, such as denied access.
+// The error is or matches
+//   - an [*ExceededError] ([ErrExceeded]) if a limit refuses; it matches [ErrNever]
+//     too if more is asked for than a burst,
+//   - an [*UnavailableError] ([ErrUnavailable]) if the store cannot answer and the
+//     failure mode is closed,
+//   - a [*ValidationError] if req is not valid,
+//   - [ErrNoLimits] if neither req nor the store has limits,
+//   - [ErrContention], [ErrClosed], or the context's error,
+//   - [errors.ErrUnsupported] if the store lacks a role that req needs,
+//   - any other error of the store, such as denied access.
 func (l *Limiter) Reserve(ctx context.Context, req Request) (*Lease, error) {
 	a := l.attempt()
-	defer l.done(a)
+	defer l.recycle(a)
 	at, err := l.take(ctx, &req, req.maxWait(ctx), a)
 	if err != nil {
 		return l.unlessOpen(&req, err)
@@ -72,25 +77,26 @@ func (l *Limiter) attempt() *attempt {
 	return l.attempts.Get().(*attempt) //nolint:forcetypeassert // the pool holds nothing else
 }
 
-// done ends an attempt for the next one, even if the store panics.
-func (l *Limiter) done(a *attempt) {
+// recycle ends an attempt and keeps it for the next request. It is deferred, so that
+// it runs even if the store panics.
+func (l *Limiter) recycle(a *attempt) {
 	a.end()
 	l.attempts.Put(a)
 }
 
-// Acquire is Reserve, and with MaxWait waits in line until the tokens are there.
-// Callers of a process are served in the order in which they come, save that a
-// smaller request may pass a larger one that cannot use what is there; those of
-// several processes nearly so. If ctx ends before, nothing was taken, and the
-// error is the context's. A request that cannot be served in time is refused as
-// soon as that is certain; its RetryAfter counts all who stand before it.
+// Acquire is [Limiter.Reserve] that, with Request.MaxWait, waits in line until the
+// tokens are there. The callers of one process are served in order of arrival, except
+// that a smaller request may overtake a larger one that cannot be served yet; across
+// processes the order is nearly kept. If ctx is done before, nothing was taken and the
+// error matches the context's. A request that cannot be served in time is refused as
+// soon as that is certain; its RetryAfter counts everybody ahead in the line.
 func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
 	if req.MaxWait <= 0 {
 		return l.Reserve(ctx, req)
 	}
 	maxWait := req.maxWait(ctx)
 	a := l.attempt()
-	defer l.done(a)
+	defer l.recycle(a)
 	if _, err := l.begin(ctx, &req, a); err != nil {
 		return l.unlessOpen(&req, err)
 	}
@@ -104,8 +110,8 @@ func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
 	return lease, nil
 }
 
-// unlessOpen returns an error, or in its place a lease that charges nothing if the
-// store is unavailable and the failure mode open.
+// unlessOpen returns err, or a lease that charges nothing if the store is unavailable
+// and the failure mode is open.
 func (l *Limiter) unlessOpen(req *Request, err error) (*Lease, error) {
 	if l.admitsUnavailable(req.FailureMode, err) {
 		return l.degradedLease(req), nil
@@ -113,11 +119,11 @@ func (l *Limiter) unlessOpen(req *Request, err error) (*Lease, error) {
 	return nil, err
 }
 
-// Do acquires, calls f and commits the lease. What f has recorded (Lease.Settle,
-// Adjust, Release, Consume) stands, also if f then returns an error or panics: it
-// is the truth. If f fails and has recorded nothing, everything is given back.
-// The error of f is returned as it is; if f worked and the commit fails the error
-// is a *CommitError. f may end the lease itself.
+// Do acquires, calls f with the lease, and commits the lease. What f recorded with
+// Settle, Adjust, Release or Consume is committed even if f then returns an error or
+// panics. If f fails without recording anything, everything is given back. Do returns
+// the error of f as it is, and a [*CommitError] if the commit fails. f may end the
+// lease itself.
 func (l *Limiter) Do(ctx context.Context, req Request, f func(context.Context, *Lease) error) error {
 	if f == nil {
 		return invalid("f", nil, "is nil: pass the function to call, or use Allow")

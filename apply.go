@@ -5,17 +5,17 @@ import (
 	"fmt"
 )
 
-// A Change is one part of Apply. It says one of three things: an entity to create,
-// limits to set, or that limits are deleted. The zero Change is an error.
+// A Change is an entity to create, limits to store for a scope, or the deletion of a
+// scope's limits. The zero Change is an error. See [Limiter.Apply].
 type Change struct {
-	Create *Entity // as CreateEntity
+	Create *Entity // the entity to create, as CreateEntity does
 
-	Scope  Scope   // of the limits
-	Limits []Limit // as SetLimits
-	Delete bool    // as DeleteLimits
+	Scope  Scope   // whose limits to change
+	Limits []Limit // the limits to store, as SetLimits does
+	Delete bool    // delete the limits, as DeleteLimits does
 }
 
-// check finds a change that says nothing, or two things.
+// check returns an error unless the change is exactly one of the three.
 func (c *Change) check() error {
 	said := btoi(c.Create != nil) + btoi(len(c.Limits) > 0) + btoi(c.Delete)
 	switch {
@@ -27,10 +27,11 @@ func (c *Change) check() error {
 	return nil
 }
 
-// Apply makes several changes, in order, and tells how many are made. A store
-// that is an [Applier] makes all or none, in one step; on others each is a step
-// of its own, and if one fails those before it stay. All are checked before the
-// first is made. Errors are those of CreateEntity, SetLimits and DeleteLimits.
+// Apply makes changes in order and returns how many it made. A store that is an
+// [Applier] makes all of them or none, in one step. On other stores each is a step of
+// its own, and if one fails those before it stay. All are checked before the first is
+// made. Errors are those of [Limiter.CreateEntity], [Limiter.SetLimits] and
+// [Limiter.DeleteLimits].
 func (l *Limiter) Apply(ctx context.Context, changes []Change) (made int, err error) {
 	if err := l.checkOpen(); err != nil {
 		return 0, err
@@ -41,9 +42,9 @@ func (l *Limiter) Apply(ctx context.Context, changes []Change) (made int, err er
 		switch {
 		case err != nil:
 		case c.Create != nil:
-			edits[i], err = l.creation(*c.Create)
+			edits[i], err = l.creationEdit(*c.Create)
 		default:
-			edits[i], err = l.setting(c.Scope, c.Limits)
+			edits[i], err = l.limitEdit(c.Scope, c.Limits)
 		}
 		if err != nil {
 			return 0, fmt.Errorf("change %d of %d: %w", i+1, len(changes), err)
@@ -56,20 +57,20 @@ func (l *Limiter) Apply(ctx context.Context, changes []Change) (made int, err er
 	if len(edits) == 0 {
 		return 0, nil
 	}
-	if err := l.outrank(ctx, edits); err != nil {
+	if err := l.raiseRevisions(ctx, edits); err != nil {
 		return 0, err
 	}
 	err = applier.Apply(ctx, edits)
-	l.sets.clear()
-	l.parents.clear()
+	l.limitCache.clear()
+	l.entityCache.clear()
 	if err != nil {
-		return 0, l.stored(ctx, Key{}, err)
+		return 0, l.storeError(ctx, Key{}, err)
 	}
 	for i := range edits {
 		if edits[i].Event.Action == EntityCreated {
 			continue
 		}
-		if err := l.follow(ctx, edits[i].Scope()); err != nil {
+		if err := l.applyToLiveBuckets(ctx, edits[i].Scope()); err != nil {
 			return len(edits), err
 		}
 	}
@@ -79,9 +80,9 @@ func (l *Limiter) Apply(ctx context.Context, changes []Change) (made int, err er
 func (l *Limiter) applyEach(ctx context.Context, edits []Edit) (made int, err error) {
 	for i := range edits {
 		if edits[i].Event.Action == EntityCreated {
-			err = l.create(ctx, &edits[i])
+			err = l.createEntity(ctx, &edits[i])
 		} else {
-			err = l.set(ctx, &edits[i])
+			err = l.changeLimits(ctx, &edits[i])
 		}
 		if err != nil {
 			return i, err

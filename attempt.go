@@ -13,28 +13,28 @@ import (
 // maxLimits is how many limits a bucket may have in one request.
 const maxLimits = 100
 
-// An attempt is one request as debits for the store, and the store's answer. It
-// is reused, so that a request allocates nothing.
+// An attempt is one request as debits for the store, together with the store's
+// answer. Attempts are reused, so that a request does not allocate.
 type attempt struct {
 	budget
 	debits  []Debit // the entity's bucket, then the parent's
 	charges []Charge
 	limits  []*bucket.Limit // of each charge
-	own     int             // charges of the entity's bucket; the others are the parent's
+	own     int             // how many charges are of the entity's bucket; the others are of the parent's
 	unknown bool            // an amount is for a limit that is not stored
-	newer   []Debit         // while limits are read again: what showed that they are stale
+	newer   []Debit         // while limits are read again: the states that showed them to be stale
 	literal literal
-	parts   [2][]bucket.Limit // what the charges of each bucket were made of
+	parts   [2][]bucket.Limit // the limits that the charges of each bucket were made of
 }
 
-// reset forgets the request before, but for what the next one is likely to share.
+// reset clears everything except what the next request is likely to share.
 func (a *attempt) reset() {
 	a.debits, a.charges, a.limits, a.own = a.debits[:0], a.charges[:0], a.limits[:0], 0
 	a.unknown, a.parts = false, [2][]bucket.Limit{}
 }
 
-// take charges what req asks for: the steps of every acquire. The answer is in
-// a. An error that matches ErrUnavailable is weighed by the caller's mode.
+// take charges what req asks for, at once or not at all. The receipts are in a. The
+// caller decides by failure mode what an error that matches ErrUnavailable means.
 func (l *Limiter) take(ctx context.Context, req *Request, maxWait time.Duration, a *attempt) (at time.Time, err error) {
 	now, err := l.begin(ctx, req, a)
 	if err != nil {
@@ -48,7 +48,7 @@ func (l *Limiter) take(ctx context.Context, req *Request, maxWait time.Duration,
 	return l.charge(ctx, a, now, maxWait, req)
 }
 
-// begin makes the debits of req, and returns the time.
+// begin checks req, makes its debits, and returns the time.
 func (l *Limiter) begin(ctx context.Context, req *Request, a *attempt) (now time.Time, err error) {
 	if err := l.checkOpen(); err != nil {
 		return now, err
@@ -64,7 +64,7 @@ func (l *Limiter) begin(ctx context.Context, req *Request, a *attempt) (now time
 	return now, nil
 }
 
-// takeMore charges what a asks for, under the limits that it has.
+// takeMore charges what a asks for, under the limits that a has.
 func (l *Limiter) takeMore(ctx context.Context, a *attempt) (at time.Time, err error) {
 	defer a.end()
 	if err := l.checkOpen(); err != nil {
@@ -76,14 +76,14 @@ func (l *Limiter) takeMore(ctx context.Context, a *attempt) (at time.Time, err e
 	return l.charge(ctx, a, l.now(), 0, nil)
 }
 
-// charge has the store take a's debits. If a bucket has seen newer limits than
-// this process, those of req are read again; without a req, or if that did not
-// help, the bucket's are adopted.
+// charge has the store take the debits of a. If a bucket has seen newer limits than
+// this process, charge reads the limits of req again. If req is nil or reading them
+// did not help, it adopts those of the bucket.
 func (l *Limiter) charge(ctx context.Context, a *attempt, now time.Time, maxWait time.Duration, req *Request) (at time.Time, err error) {
-	behind := false // the clock was, and has caught up
+	behind := false // the clock was behind the store's latest instant, and has caught up
 	for range 4 {
 		at, err = l.askStore(ctx, a, now, maxWait)
-		if err == nil && maxWait > 0 { // for how long depends on the clock
+		if err == nil && maxWait > 0 { // the delay is counted from the clock
 			at, _ = l.caughtUp(at)
 		}
 		if err == nil {
@@ -95,13 +95,13 @@ func (l *Limiter) charge(ctx context.Context, a *attempt, now time.Time, maxWait
 					continue
 				}
 			}
-			return at, a.exceeded(at, maxWait)
+			return at, a.exceededError(at, maxWait)
 		}
 		if !errors.Is(err, ErrStaleLimits) {
 			return at, err
 		}
 		if req == nil {
-			a.adopt()
+			a.adoptNewer()
 			continue
 		}
 		l.stats.staleLimits.Add(1)
@@ -113,11 +113,11 @@ func (l *Limiter) charge(ctx context.Context, a *attempt, now time.Time, maxWait
 	return at, fmt.Errorf("%w: its limits keep changing", ErrContention)
 }
 
-// refreshAfter is how old what is known of a key must be for a bucket with
-// newer limits to have it read again.
+// refreshAfter is how old cached limits of a key must be to be read again when its
+// bucket shows newer ones.
 const refreshAfter = time.Second
 
-// refreshLimits prepares req again for buckets with newer limits than were known.
+// refreshLimits prepares a again, as its buckets have newer limits than were known.
 func (l *Limiter) refreshLimits(ctx context.Context, req *Request, now time.Time, a *attempt) error {
 	a.newer = slices.Clone(a.debits)
 	for i := range a.newer {
@@ -127,15 +127,16 @@ func (l *Limiter) refreshLimits(ctx context.Context, req *Request, now time.Time
 	return l.prepare(ctx, req, age{now, refreshAfter}, a)
 }
 
-// askStore asks the store once, first for an answer from memory.
+// askStore asks the store once: first for an answer from memory, then under the
+// deadline and the breaker.
 func (l *Limiter) askStore(ctx context.Context, a *attempt, now time.Time, maxWait time.Duration) (at time.Time, err error) {
-	if l.local != nil {
-		at, answered, err := l.local.TakeLocal(now, maxWait, a.debits)
+	if l.localStore != nil {
+		at, answered, err := l.localStore.TakeLocal(now, maxWait, a.debits)
 		if answered {
 			return at, l.localError(a.debits[0].Key, err)
 		}
 	}
-	err = l.ask(ctx, &a.budget, a.debits[0].Key, func(ctx context.Context) error {
+	err = l.throughBreaker(ctx, &a.budget, a.debits[0].Key, func(ctx context.Context) error {
 		var err error
 		at, err = l.store.Take(ctx, now, maxWait, a.debits)
 		return err
@@ -148,11 +149,11 @@ func (l *Limiter) localError(key Key, err error) error {
 	if err != nil && errors.Is(err, ErrUnavailable) {
 		return l.unavailable(key, err)
 	}
-	return ofClock(err)
+	return clockError(err)
 }
 
-// adopt takes over the newer definitions that the buckets have.
-func (a *attempt) adopt() {
+// adoptNewer replaces stale definitions by those of the buckets.
+func (a *attempt) adoptNewer() {
 	a.parts = [2][]bucket.Limit{}
 	for i := range a.charges {
 		if ch := &a.charges[i]; ch.State.Stale(ch.Definition) {
@@ -162,8 +163,8 @@ func (a *attempt) adopt() {
 	}
 }
 
-// decision returns how the limits stand after the attempt: a refused one if
-// refused, whose limits fit if they do so by maxWait.
+// decision returns how the limits stand after the attempt. If it was refused, a limit
+// counts as exceeded unless it fits by maxWait after at.
 func (a *attempt) decision(at time.Time, refused bool, maxWait time.Duration) (d Decision, err error) {
 	if d.at, err = bucket.At(at); err != nil {
 		return d, err
@@ -186,8 +187,8 @@ func (a *attempt) decision(at time.Time, refused bool, maxWait time.Duration) (d
 	return d, nil
 }
 
-// exceeded returns the refusal with the status of every limit.
-func (a *attempt) exceeded(at time.Time, maxWait time.Duration) error {
+// exceededError returns the refusal, with the status of every limit.
+func (a *attempt) exceededError(at time.Time, maxWait time.Duration) error {
 	d, err := a.decision(at, true, maxWait)
 	if err != nil {
 		return err
@@ -195,7 +196,7 @@ func (a *attempt) exceeded(at time.Time, maxWait time.Duration) error {
 	return &ExceededError{d}
 }
 
-// delay returns the time until all that was charged has refilled enough.
+// delay returns the time until everything charged has refilled.
 func (a *attempt) delay(at time.Time) time.Duration {
 	now, err := bucket.At(at)
 	if err != nil {

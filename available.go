@@ -10,12 +10,13 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// Available is what could be taken now, in whole tokens by limit: below 0 is
-// debt. With a cascade it is the lesser of the entity's and the parent's. It
-// takes nothing. Errors are as in Reserve, but for those of refusals.
+// Available returns how many tokens could be taken now, by limit name; less than 0
+// is debt. With a cascade it is the smaller number of the entity's and the parent's
+// bucket. It takes nothing. Errors are those of [Limiter.Reserve] except
+// ErrExceeded.
 func (l *Limiter) Available(ctx context.Context, q Query) (Amounts, error) {
 	a := Amounts{}
-	err := l.look(ctx, q, nil, func(ch *Charge, at bucket.Instant) {
+	err := l.eachLimit(ctx, q, nil, func(ch *Charge, at bucket.Instant) {
 		n := ch.State.Available(at)
 		if have, ok := a[ch.Name]; ok {
 			n = min(n, have)
@@ -28,15 +29,15 @@ func (l *Limiter) Available(ctx context.Context, q Query) (Amounts, error) {
 	return a, nil
 }
 
-// TimeUntilAvailable returns the wait until amounts could be taken if nobody
-// else takes any: 0 if they can be now, Never if that takes more than 292 years.
-// With a cascade it is the longer wait of both buckets. It takes nothing. The
-// error matches ErrNever if more is asked than a limit's burst; other errors are
-// as in Available.
+// TimeUntilAvailable returns the wait until amounts could be taken if nobody else
+// takes any: 0 if they can be taken now, [Never] after more than 292 years. With a
+// cascade it is the longer wait of both buckets. It takes nothing. The error matches
+// [ErrNever] if amounts asks for more than a limit's burst; other errors are those
+// of [Limiter.Available].
 func (l *Limiter) TimeUntilAvailable(ctx context.Context, q Query, amounts Amounts) (time.Duration, error) {
 	var wait time.Duration
 	var never error
-	err := l.look(ctx, q, amounts, func(ch *Charge, at bucket.Instant) {
+	err := l.eachLimit(ctx, q, amounts, func(ch *Charge, at bucket.Instant) {
 		if burst := ch.Definition.Burst; ch.Amount > burst && never == nil {
 			never = fmt.Errorf("%w: %d of %s, whose burst is %d", ErrNever, ch.Amount, ch.Name, burst)
 		}
@@ -51,8 +52,9 @@ func (l *Limiter) TimeUntilAvailable(ctx context.Context, q Query, amounts Amoun
 	return wait, nil
 }
 
-// look reads the buckets of q and shows each limit.
-func (l *Limiter) look(ctx context.Context, q Query, amounts Amounts, show func(*Charge, bucket.Instant)) error {
+// eachLimit reads the buckets of q and calls show for each limit, with its state and
+// the amount asked for.
+func (l *Limiter) eachLimit(ctx context.Context, q Query, amounts Amounts, show func(*Charge, bucket.Instant)) error {
 	if err := l.checkOpen(); err != nil {
 		return err
 	}
@@ -67,7 +69,7 @@ func (l *Limiter) look(ctx context.Context, q Query, amounts Amounts, show func(
 	defer c.end()
 	now := l.now()
 	if err := l.prepare(ctx, &req, age{now, l.ttl}, c); err != nil {
-		return ofQuery(err)
+		return queryError(err)
 	}
 	l.countUnknown(c)
 	keys := make([]Key, len(c.debits))
@@ -76,7 +78,7 @@ func (l *Limiter) look(ctx context.Context, q Query, amounts Amounts, show func(
 	}
 	var at time.Time
 	var buckets []Bucket
-	err := l.ask(ctx, &c.budget, keys[0], func(ctx context.Context) error {
+	err := l.throughBreaker(ctx, &c.budget, keys[0], func(ctx context.Context) error {
 		var err error
 		at, buckets, err = l.store.Buckets(ctx, now, keys)
 		return err
@@ -105,8 +107,9 @@ func (l *Limiter) look(ctx context.Context, q Query, amounts Amounts, show func(
 	return nil
 }
 
-// ofQuery is an error about a Request in the words of the calls that have none.
-func ofQuery(err error) error {
+// queryError returns an error about a Request in the words of the methods that take a
+// Query.
+func queryError(err error) error {
 	if v, ok := errors.AsType[*ValidationError](err); ok {
 		if field, ok := strings.CutPrefix(v.Field, "Request."); ok {
 			amount, ok := strings.CutPrefix(field, "Consume")
@@ -119,7 +122,7 @@ func ofQuery(err error) error {
 	return err
 }
 
-// state of a limit; zero if the bucket has none of that name.
+// state returns the state of a limit; it is zero if the bucket has none of that name.
 func (b *Bucket) state(name string) bucket.State {
 	for _, s := range b.Limits {
 		if s.Name == name {

@@ -11,21 +11,20 @@ import (
 
 const (
 	breakAfter = 5                      // failures in a row open the breaker
-	breakFor   = 250 * time.Millisecond // before one caller may try again
+	breakFor   = 250 * time.Millisecond // until one caller, the probe, may ask again
 )
 
-var errUnsupported = errors.ErrUnsupported
+// A storeFailedError is an error that counts as a failure of the store. Every other one
+// (a refusal, a bad argument, denied access) is an answer.
+type storeFailedError struct{ error }
 
-// A failure is an error that speaks against the store, as the breaker sees it.
-// Everything else (a refusal, a bad argument, denied access) is an answer.
-type failure struct{ error }
+func (f storeFailedError) Unwrap() error { return f.error }
 
-func (f failure) Unwrap() error { return f.error }
+// A callerLeftError is the error of a caller that left. It says nothing about the
+// store.
+type callerLeftError struct{ error }
 
-// A leftError says nothing about the store: the caller left.
-type leftError struct{ error }
-
-func (e leftError) Unwrap() error { return e.error }
+func (e callerLeftError) Unwrap() error { return e.error }
 
 func newBreaker(opened func()) *gobreaker.CircuitBreaker[struct{}] {
 	return gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
@@ -39,20 +38,20 @@ func newBreaker(opened func()) *gobreaker.CircuitBreaker[struct{}] {
 			return c.ConsecutiveFailures >= breakAfter
 		},
 		IsSuccessful: func(err error) bool {
-			_, bad := err.(failure) //nolint:errorlint // as Limiter.ask made it
+			_, bad := err.(storeFailedError) //nolint:errorlint // throughBreaker made it
 			return !bad
 		},
 		IsExcluded: func(err error) bool {
-			_, left := err.(leftError) //nolint:errorlint // as Limiter.ask made it
+			_, left := err.(callerLeftError) //nolint:errorlint // throughBreaker made it
 			return left
 		},
 	})
 }
 
-// A budget is what one operation may spend on its store: Config.Timeout from the
-// first call on. Its owner calls end.
+// A budget is the time that one operation may spend on its store:
+// Config.Timeout from its first call on. The operation calls end when it returns.
 type budget struct {
-	ctx    context.Context // of the operation; nil before its first call
+	ctx    context.Context // of all calls of the operation; nil before the first
 	cancel context.CancelFunc
 	start  time.Time
 }
@@ -72,27 +71,27 @@ func (b *budget) end() {
 	*b = budget{}
 }
 
-// ask makes one call of the store, within the operation's deadline and unless
-// the breaker is open. Of the errors those that mean an unavailable store come
-// back as *UnavailableError, and the caller's own cancellation as it is.
-func (l *Limiter) ask(ctx context.Context, b *budget, key Key, f func(context.Context) error) error {
+// throughBreaker makes one call of the store, within budget b, unless the breaker is
+// open. An error that means an unavailable store becomes an *UnavailableError; the
+// caller's own cancellation is returned as it is.
+func (l *Limiter) throughBreaker(ctx context.Context, b *budget, key Key, f func(context.Context) error) error {
 	opCtx := b.begin(ctx, l.timeout)
 	_, err := l.breaker.Execute(func() (struct{}, error) {
 		callCtx := opCtx
 		if l.breaker.State() == gobreaker.StateHalfOpen {
-			// The one who tries again decides for all: not too long.
+			// The probe decides for all callers: it gets half the time.
 			var cancel context.CancelFunc
 			callCtx, cancel = context.WithTimeout(opCtx, l.timeout/2)
 			defer cancel()
 		}
-		return struct{}{}, l.judge(ctx, b, key, f(callCtx))
+		return struct{}{}, l.classify(ctx, b, key, f(callCtx))
 	})
-	switch e := err.(type) { //nolint:errorlint // as judge made it
+	switch e := err.(type) { //nolint:errorlint // classify made it
 	case nil:
 		return nil
-	case leftError:
+	case callerLeftError:
 		return e.error
-	case failure:
+	case storeFailedError:
 		return l.unavailable(key, e.error)
 	}
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
@@ -102,32 +101,32 @@ func (l *Limiter) ask(ctx context.Context, b *budget, key Key, f func(context.Co
 		}
 		return l.unavailable(key, cause)
 	}
-	return ofClock(err)
+	return clockError(err)
 }
 
-// judge sorts what a store said.
-func (l *Limiter) judge(ctx context.Context, b *budget, key Key, err error) error {
+// classify returns an error of the store as the breaker is to count it.
+func (l *Limiter) classify(ctx context.Context, b *budget, key Key, err error) error {
 	if err == nil {
 		return nil
 	}
 	late := errors.Is(err, context.DeadlineExceeded)
 	if !late && !errors.Is(err, ErrUnavailable) {
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-			return leftError{err}
+			return callerLeftError{err}
 		}
 		return err
 	}
 	if ctx.Err() != nil && (!late || time.Since(b.start) < l.timeout/10) {
-		// It is the caller's deadline that passed, before the store had its
-		// chance; or the caller left and the store took that for a failure.
+		// The caller's own deadline passed before the store had a chance, or the
+		// caller left and the store reported that as a failure.
 		if late {
-			return leftError{l.unavailable(key, err)}
+			return callerLeftError{l.unavailable(key, err)}
 		}
-		return leftError{ctx.Err()}
+		return callerLeftError{ctx.Err()}
 	}
-	cause := err // its own variable: err stays off the heap
+	cause := err // a variable of its own, so that err stays off the heap
 	l.lastCause.Store(&cause)
-	return failure{err}
+	return storeFailedError{err}
 }
 
 func (l *Limiter) unavailable(key Key, cause error) error {
@@ -137,7 +136,7 @@ func (l *Limiter) unavailable(key Key, cause error) error {
 	return &UnavailableError{Cause: cause, Store: storeName(l.store), Entity: key.Entity, Resource: key.Resource}
 }
 
-// storeName returns a store's name for messages.
+// storeName returns the name of a store in messages.
 func storeName(store any) string {
 	if s, ok := store.(fmt.Stringer); ok {
 		return s.String()
@@ -145,8 +144,8 @@ func storeName(store any) string {
 	return fmt.Sprintf("%T", store)
 }
 
-// admitsUnavailable tells whether err is to be passed over: the store is
-// unavailable and the mode is open.
+// admitsUnavailable reports whether the caller is admitted in spite of err: the store
+// is unavailable and the failure mode is open.
 func (l *Limiter) admitsUnavailable(mode FailureMode, err error) bool {
 	if mode == failureInherit {
 		mode = l.mode

@@ -147,7 +147,7 @@ func instantOf(t time.Time) (bucket.Instant, error) {
 
 // date returns the time for what is recorded. It refuses one out of range: a
 // clock far ahead would outrank all others.
-func (l *Limiter) date() (time.Time, error) {
+func (l *Limiter) auditTime() (time.Time, error) {
 	now := l.now().UTC()
 	_, err := instantOf(now)
 	return now, err
@@ -155,7 +155,7 @@ func (l *Limiter) date() (time.Time, error) {
 
 // ofClock returns what a store says about its argument now in the caller's
 // words.
-func ofClock(err error) error {
+func clockError(err error) error {
 	if v, ok := errors.AsType[*ValidationError](err); ok && v.Field == "now" {
 		return badClock(v.Reason)
 	}

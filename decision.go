@@ -8,35 +8,40 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// A Status is how one limit stands after a decision.
+// A Status tells how one limit stands after a decision.
 type Status struct {
 	Entity, Resource string
 	Limit            Limit
-	Available        int64         // whole tokens that are left; below 0 is debt
-	Requested        int64         // tokens; taken, if the request was admitted
-	Exceeded         bool          // this limit refused
-	RetryAfter       time.Duration // of a refusal: until the requested tokens fit, if nobody else takes any. 0 if they do, Never if they are above the burst or it takes 292 years
-	FullAfter        time.Duration // until the limit has its whole burst again, if nobody takes any
+	Available        int64 // whole tokens that are left; less than 0 is debt
+	Requested        int64 // tokens; they were taken if the request was admitted
+	Exceeded         bool  // this limit refused
+	// RetryAfter is, after a refusal, the wait until the requested tokens are there if
+	// nobody else takes any: 0 if they are there, Never if they are more than the burst
+	// or the wait is more than 292 years.
+	RetryAfter time.Duration
+	// FullAfter is the wait until the bucket has its whole burst again if nobody takes
+	// any tokens.
+	FullAfter time.Duration
 }
 
-// A Decision says what came of a request, and how each of its limits stands: of
-// the entity, then of the parent, each in the order of its limits. It is a value;
-// with up to four limits it has no memory of its own.
+// A Decision is the outcome of a request, with a [Status] of each of its limits: the
+// entity's, then the parent's, each in the order of its limits. It is a plain value;
+// with up to four limits it needs no memory of its own.
 type Decision struct {
-	Admitted bool // all was taken; if not, nothing
-	Degraded bool // admitted without a charge, as the store is unavailable and the failure mode open: there are no statuses
+	Admitted bool // everything was taken; if false, nothing was
+	Degraded bool // admitted without a charge, as the store is unavailable and the failure mode open; there are no statuses
 
 	resource string
 	entities [2]string // the entity and its parent
-	own      int       // limits of the entity
-	n        int       // limits in all
+	own      int       // how many limits are the entity's
+	n        int       // how many limits there are
 	at       bucket.Instant
 	few      [few]standing
 	more     []standing // all of them, if they are more than few
-	given    []Status   // instead, of NewExceededError
+	given    []Status   // used instead by NewExceededError
 }
 
-// A standing is one limit in a decision. Of an admitted request mark is after it.
+// A standing is one limit in a decision. After an admitted request mark includes it.
 type standing struct {
 	limit    *bucket.Limit
 	mark     int64
@@ -89,7 +94,7 @@ func (s *standing) state() bucket.State {
 	return bucket.State{Definition: s.limit.Definition, Mark: s.mark}
 }
 
-// All iterates the statuses in order.
+// All iterates over the statuses in order.
 func (d *Decision) All() iter.Seq[Status] {
 	return func(yield func(Status) bool) {
 		for i := range d.Len() {
@@ -100,8 +105,8 @@ func (d *Decision) All() iter.Seq[Status] {
 	}
 }
 
-// RetryAfter returns the wait until every limit asked fits, if nobody else takes
-// from them: 0 if the request was admitted, Never if no wait helps.
+// RetryAfter returns the wait until the request fits all limits if nobody else takes any
+// tokens: 0 if it was admitted, [Never] if no wait helps.
 func (d *Decision) RetryAfter() time.Duration {
 	var wait time.Duration
 	if d.Admitted {
@@ -117,8 +122,8 @@ func (d *Decision) RetryAfter() time.Duration {
 	return wait
 }
 
-// Err returns the refusal as the *ExceededError that Allow would have returned;
-// nil if the request was admitted.
+// Err returns nil if the request was admitted, or else the [*ExceededError] that
+// [Limiter.Allow] would have returned.
 func (d *Decision) Err() error {
 	if d.Admitted {
 		return nil

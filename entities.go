@@ -11,20 +11,16 @@ import (
 	"unicode/utf8"
 )
 
-// The calls on this page change or read what is stored besides buckets. They
-// run as long as their context lets them, past Config.Timeout and the breaker:
-// an entity may have any number of children and buckets. If the store cannot
-// answer it is an *UnavailableError, in both failure modes; if it lacks the
-// role, errors.ErrUnsupported.
-
-// An Entity is who is limited: a user, an API key, a project.
+// An Entity is somebody or something that limits apply to, such as a user, an API key
+// or a project. Entities need not be created to be limited: a record is for a parent, a
+// name and metadata.
 type Entity struct {
-	ID        string            `json:"id"`
-	Name      string            `json:"name"`                // ID if it was left empty
-	ParentID  string            `json:"parent_id,omitempty"` // none if empty; it need not exist
-	Cascade   bool              `json:"cascade"`             // acquires with stored limits take from the parent too
-	Metadata  map[string]string `json:"metadata,omitempty"`
-	CreatedAt time.Time         `json:"created_at"` // UTC
+	ID        string            `json:"id"`                  // see Request.Entity
+	Name      string            `json:"name"`                // for people, at most 256 bytes; empty means ID
+	ParentID  string            `json:"parent_id,omitempty"` // empty for none; the parent need not exist
+	Cascade   bool              `json:"cascade"`             // requests with stored limits take from the parent too
+	Metadata  map[string]string `json:"metadata,omitempty"`  // at most 16 KiB of keys and values
+	CreatedAt time.Time         `json:"created_at"`          // UTC
 }
 
 const (
@@ -32,36 +28,41 @@ const (
 	maxMetadata    = 16 << 10 // bytes of keys and values together
 )
 
-// CreateEntity adds an entity and returns it as stored: with Name, where it was
-// empty, and CreatedAt, which is always now. The parent need not exist. Errors:
-// ErrEntityExists, *ValidationError.
+// CreateEntity stores an entity and returns it as stored: an empty Name is filled in,
+// and CreatedAt is the time of the call. Errors: [ErrEntityExists]; [*ValidationError].
+//
+// Like all methods for stored data (entities, limits, reports), it runs as long as ctx
+// lets it, without Config.Timeout and the breaker, as an entity may have any number of
+// children and buckets. All these methods can also return an [*UnavailableError], in
+// both failure modes, [errors.ErrUnsupported] if the store lacks the role, [ErrClosed],
+// and what the store says besides, such as denied access.
 func (l *Limiter) CreateEntity(ctx context.Context, e Entity) (Entity, error) {
 	if err := l.checkOpen(); err != nil {
 		return Entity{}, err
 	}
-	edit, err := l.creation(e)
+	edit, err := l.creationEdit(e)
 	if err != nil {
 		return Entity{}, err
 	}
-	if err := l.create(ctx, &edit); err != nil {
+	if err := l.createEntity(ctx, &edit); err != nil {
 		return Entity{}, err
 	}
 	return edit.Entity, nil
 }
 
-func (l *Limiter) create(ctx context.Context, e *Edit) error {
-	if l.entities == nil {
+func (l *Limiter) createEntity(ctx context.Context, e *Edit) error {
+	if l.entityStore == nil {
 		return l.unsupported("EntityStore")
 	}
-	if err := l.entities.CreateEntity(ctx, e.Entity, e.Event); err != nil {
-		return l.stored(ctx, Key{Entity: e.Entity.ID}, err)
+	if err := l.entityStore.CreateEntity(ctx, e.Entity, e.Event); err != nil {
+		return l.storeError(ctx, Key{Entity: e.Entity.ID}, err)
 	}
-	l.parents.drop(e.Entity.ID)
+	l.entityCache.drop(e.Entity.ID)
 	return nil
 }
 
-// creation is the checked edit that creates e now.
-func (l *Limiter) creation(e Entity) (Edit, error) {
+// creationEdit returns the checked edit that creates e.
+func (l *Limiter) creationEdit(e Entity) (Edit, error) {
 	if err := e.validate(); err != nil {
 		return Edit{}, err
 	}
@@ -69,7 +70,7 @@ func (l *Limiter) creation(e Entity) (Edit, error) {
 		e.Name = e.ID
 	}
 	var err error
-	if e.CreatedAt, err = l.date(); err != nil {
+	if e.CreatedAt, err = l.auditTime(); err != nil {
 		return Edit{}, err
 	}
 	e.Metadata = maps.Clone(e.Metadata)
@@ -80,7 +81,7 @@ func (l *Limiter) creation(e Entity) (Edit, error) {
 	if e.Cascade {
 		details["cascade"] = "true"
 	}
-	return Edit{Entity: e, Event: l.event(e.CreatedAt, EntityCreated, Scope{Entity: e.ID}, details)}, nil
+	return Edit{Entity: e, Event: l.auditEvent(e.CreatedAt, EntityCreated, Scope{Entity: e.ID}, details)}, nil
 }
 
 func (e *Entity) validate() error {
@@ -93,7 +94,7 @@ func (e *Entity) validate() error {
 		}
 	}
 	if e.ParentID == e.ID {
-		return invalid("Entity.ParentID", e.ParentID, "is the entity itself")
+		return invalid("Entity.ParentID", e.ParentID, "is the entity itself: leave it empty, or name another")
 	}
 	if len(e.Name) > maxDisplayName || !utf8.ValidString(e.Name) {
 		return invalid("Entity.Name", e.Name, fmt.Sprintf("is not UTF-8 text of at most %d bytes", maxDisplayName))
@@ -111,7 +112,8 @@ func (e *Entity) validate() error {
 	return nil
 }
 
-// Entity reads an entity. Errors: ErrEntityNotFound, *ValidationError.
+// Entity returns the entity with an ID. Errors: [ErrEntityNotFound]; [*ValidationError];
+// and those of [Limiter.CreateEntity] that all methods for stored data have.
 func (l *Limiter) Entity(ctx context.Context, id string) (Entity, error) {
 	if err := l.checkOpen(); err != nil {
 		return Entity{}, err
@@ -119,12 +121,12 @@ func (l *Limiter) Entity(ctx context.Context, id string) (Entity, error) {
 	if err := checkEntity("Entity.ID", id); err != nil {
 		return Entity{}, err
 	}
-	if l.entities == nil {
+	if l.entityStore == nil {
 		return Entity{}, l.unsupported("EntityStore")
 	}
-	found, err := l.entities.Entities(ctx, []string{id})
+	found, err := l.entityStore.Entities(ctx, []string{id})
 	if err != nil {
-		return Entity{}, l.stored(ctx, Key{Entity: id}, err)
+		return Entity{}, l.storeError(ctx, Key{Entity: id}, err)
 	}
 	if found[0].ID == "" {
 		return Entity{}, fmt.Errorf("%w: %s", ErrEntityNotFound, id)
@@ -132,8 +134,9 @@ func (l *Limiter) Entity(ctx context.Context, id string) (Entity, error) {
 	return found[0], nil
 }
 
-// Children reads the entities whose parent this is, in order of their IDs;
-// there may be some although the parent itself does not exist.
+// Children returns the entities with this parent, in order of their IDs. There may be
+// some even if the parent itself was never created. Errors are those of
+// [Limiter.Entity] except ErrEntityNotFound.
 func (l *Limiter) Children(ctx context.Context, parent string) ([]Entity, error) {
 	if err := l.checkOpen(); err != nil {
 		return nil, err
@@ -141,16 +144,16 @@ func (l *Limiter) Children(ctx context.Context, parent string) ([]Entity, error)
 	if err := checkEntity("Entity.ID", parent); err != nil {
 		return nil, err
 	}
-	if l.entities == nil {
+	if l.entityStore == nil {
 		return nil, l.unsupported("EntityStore")
 	}
-	children, err := collect(l.entities.Children(ctx, parent))
-	return children, l.stored(ctx, Key{Entity: parent}, err)
+	children, err := collect(l.entityStore.Children(ctx, parent))
+	return children, l.storeError(ctx, Key{Entity: parent}, err)
 }
 
-// DeleteEntity removes an entity with its buckets, stored limits and usage; its
-// audit events and its children stay. Errors: ErrEntityNotFound if there is
-// nothing to remove, *ValidationError.
+// DeleteEntity removes an entity with its buckets, stored limits and usage. Its audit
+// events and its children stay. Errors are those of [Limiter.Entity]; the error matches
+// [ErrEntityNotFound] if there is nothing to remove.
 func (l *Limiter) DeleteEntity(ctx context.Context, id string) error {
 	if err := l.checkOpen(); err != nil {
 		return err
@@ -158,37 +161,39 @@ func (l *Limiter) DeleteEntity(ctx context.Context, id string) error {
 	if err := checkEntity("Entity.ID", id); err != nil {
 		return err
 	}
-	if l.entities == nil {
+	if l.entityStore == nil {
 		return l.unsupported("EntityStore")
 	}
-	now, err := l.date()
+	now, err := l.auditTime()
 	if err != nil {
 		return err
 	}
-	err = l.entities.DeleteEntity(ctx, id, l.event(now, EntityDeleted, Scope{Entity: id}, nil))
-	l.parents.drop(id)
-	l.sets.clear()
+	err = l.entityStore.DeleteEntity(ctx, id, l.auditEvent(now, EntityDeleted, Scope{Entity: id}, nil))
+	l.entityCache.drop(id)
+	l.limitCache.clear()
 	if errors.Is(err, ErrEntityNotFound) {
 		return fmt.Errorf("%w: %s", ErrEntityNotFound, id)
 	}
-	return l.stored(ctx, Key{Entity: id}, err)
+	return l.storeError(ctx, Key{Entity: id}, err)
 }
 
-func (l *Limiter) event(at time.Time, action AuditAction, scope Scope, details map[string]string) AuditEvent {
+func (l *Limiter) auditEvent(at time.Time, action AuditAction, scope Scope, details map[string]string) AuditEvent {
 	return AuditEvent{
 		Time: at, Action: action, Principal: l.principal,
 		Entity: scope.Entity, Resource: scope.Resource, Details: details,
 	}
 }
 
-// stored is an error of a store call that has no deadline of ours.
-func (l *Limiter) stored(ctx context.Context, key Key, err error) error {
+// storeError turns the error of a call that runs without Config.Timeout into an
+// *UnavailableError where that applies.
+func (l *Limiter) storeError(ctx context.Context, key Key, err error) error {
 	if err != nil && ctx.Err() == nil && (errors.Is(err, ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)) {
 		return l.unavailable(key, err)
 	}
 	return err
 }
 
+// collect returns all values of seq, or its first error.
 func collect[T any](seq iter.Seq2[T, error]) ([]T, error) {
 	all := []T{}
 	for v, err := range seq {

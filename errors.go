@@ -11,45 +11,45 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// Errors to branch on with errors.Is.
+// Errors to test for with [errors.Is].
 var (
-	// ErrExceeded: a limit refuses. The error is an *ExceededError.
+	// ErrExceeded means that a limit refuses. The error is an *ExceededError.
 	ErrExceeded = errors.New("zael: rate limit exceeded")
-	// ErrNever: more was asked than the limit's burst, so that no wait helps.
-	// The error of an acquire matches ErrExceeded too.
-	ErrNever = errors.New("zael: more than the burst was asked")
-	// ErrUnavailable: the store cannot answer. From a Limiter it is an
-	// *UnavailableError. Stores wrap it (fmt.Errorf("…: %w: %w", err, ErrUnavailable)).
+	// ErrNever means that a request asks for more than a limit's burst, so that no wait
+	// helps. The error of an acquire matches ErrExceeded too.
+	ErrNever = errors.New("zael: more than the burst")
+	// ErrUnavailable means that the store cannot answer. A Limiter returns it as an
+	// *UnavailableError. Stores wrap it: fmt.Errorf("…: %w: %w", err, ErrUnavailable).
 	ErrUnavailable = errors.New("zael: store unavailable")
-	// ErrContention: too many writers at one bucket; nothing was taken.
+	// ErrContention means that too many callers write one bucket. Nothing was taken.
 	ErrContention = errors.New("zael: too much contention on a bucket")
-	// ErrStaleLimits: a bucket stands under newer stored limits than the
-	// charge names. Stores return it; a Limiter refreshes and asks again.
+	// ErrStaleLimits means that a bucket stands under newer stored limits than a charge.
+	// Stores return it; a Limiter then reads the limits and asks again.
 	ErrStaleLimits = errors.New("zael: stored limits are newer")
-	// ErrEntityExists: there is an entity with this ID already.
+	// ErrEntityExists means that there is an entity with the ID already.
 	ErrEntityExists = errors.New("zael: entity exists")
-	// ErrEntityNotFound: there is no such entity.
+	// ErrEntityNotFound means that there is no entity with the ID.
 	ErrEntityNotFound = errors.New("zael: entity not found")
-	// ErrNoLimits: neither the call nor the store names a limit; that is never
-	// "unlimited".
+	// ErrNoLimits means that neither the request nor the store has a limit, which is
+	// never taken for "unlimited".
 	ErrNoLimits = errors.New("zael: no limits")
-	// ErrLeaseClosed: the lease was committed or rolled back before.
+	// ErrLeaseClosed means that the lease was committed or rolled back before.
 	ErrLeaseClosed = errors.New("zael: lease is closed")
-	// ErrClosed: the Limiter was closed.
+	// ErrClosed means that the Limiter was closed.
 	ErrClosed = errors.New("zael: limiter is closed")
 )
 
-// Never is the wait for what can never be had.
+// Never is the wait for what no wait brings, and the longest [time.Duration].
 const Never = bucket.Never
 
-// A ValidationError tells what is wrong with an argument.
+// A ValidationError is an argument that is not valid.
 type ValidationError struct {
 	Field  string // such as "Request.Entity"
-	Value  any
-	Reason string
+	Value  any    // nil if there is none to show; long strings are shortened
+	Reason string // what is wrong and what to do, such as "is negative: use 0 not to wait"
 }
 
-// Error names the field, the value and the reason.
+// Error returns field, value and reason.
 func (e *ValidationError) Error() string {
 	if s, ok := e.Value.(string); ok {
 		return fmt.Sprintf("zael: %s %q %s", e.Field, s, e.Reason)
@@ -60,13 +60,13 @@ func (e *ValidationError) Error() string {
 	return fmt.Sprintf("zael: %s %v %s", e.Field, e.Value, e.Reason)
 }
 
-// An ExceededError says which limits refused a request. Nothing was taken.
+// An ExceededError is the refusal of a request. Nothing was taken.
 type ExceededError struct {
 	decision Decision
 }
 
-// NewExceededError returns a refusal with statuses of one's own, for tests of
-// programs that handle it and for clients of a limiter in another process.
+// NewExceededError returns a refusal with the given statuses, for tests of programs that
+// handle refusals and for clients of a limiter in another process.
 func NewExceededError(statuses ...Status) *ExceededError {
 	return &ExceededError{Decision{given: slices.Clone(statuses)}}
 }
@@ -74,11 +74,11 @@ func NewExceededError(statuses ...Status) *ExceededError {
 // Decision returns the refusal as a value.
 func (e *ExceededError) Decision() Decision { return e.decision.clone() }
 
-// Statuses returns how every limit asked stood: of the entity, then of the
-// parent, each in the order of its limits.
+// Statuses returns how each limit stood: the entity's, then the parent's, each in the
+// order of its limits.
 func (e *ExceededError) Statuses() []Status { return slices.Collect(e.decision.All()) }
 
-// Violations returns the statuses that refused, in order.
+// Violations returns the statuses of the limits that refused, in order.
 func (e *ExceededError) Violations() []Status {
 	return slices.DeleteFunc(e.Statuses(), func(s Status) bool { return !s.Exceeded })
 }
@@ -94,14 +94,13 @@ func (e *ExceededError) Primary() Status {
 	return p
 }
 
-// RetryAfter returns the wait until every limit asked fits, if nobody else takes
-// from them; Never if no wait helps.
+// RetryAfter returns the wait until the request fits all limits if nobody else takes any
+// tokens, or [Never] if no wait helps.
 func (e *ExceededError) RetryAfter() time.Duration { return e.decision.RetryAfter() }
 
-// RetryAfterHeader returns RetryAfter as the value of the HTTP header
-// Retry-After: whole seconds, rounded up, at least 1. If no wait helps ok is
-// false: leave the header out, and say in the body what to change, which Error
-// does.
+// RetryAfterHeader returns RetryAfter as the value of the HTTP header Retry-After: whole
+// seconds, rounded up, at least 1. If no wait helps, ok is false: leave the header out
+// and say in the body what to change, as Error does.
 func (e *ExceededError) RetryAfterHeader() (value string, ok bool) {
 	wait := e.RetryAfter()
 	if wait == Never {
@@ -114,7 +113,7 @@ func (e *ExceededError) RetryAfterHeader() (value string, ok bool) {
 	return strconv.FormatInt(max(1, s), 10), true
 }
 
-// Error names the violations.
+// Error returns all violations, each with the remedy.
 func (e *ExceededError) Error() string {
 	var b strings.Builder
 	b.WriteString(ErrExceeded.Error())
@@ -130,7 +129,7 @@ func (e *ExceededError) Error() string {
 	return b.String()
 }
 
-// Is makes the error match ErrExceeded, and ErrNever if no wait helps.
+// Is makes the error match [ErrExceeded], and [ErrNever] if no wait helps.
 func (e *ExceededError) Is(target error) bool {
 	return target == ErrExceeded || target == ErrNever && e.RetryAfter() == Never
 }
@@ -142,7 +141,7 @@ func btoi(b bool) int {
 	return 0
 }
 
-// waitText returns a wait for reading; it never shows less.
+// waitText returns d for people to read, rounded up.
 func waitText(d time.Duration) string {
 	step := time.Millisecond
 	if d > 100*time.Second {
@@ -158,15 +157,15 @@ func waitText(d time.Duration) string {
 	return r.String()
 }
 
-// An UnavailableError says that the store could not answer in time, or that
-// the breaker keeps callers from it after repeated failures.
+// An UnavailableError means that the store could not answer in time, or was not asked,
+// as the breaker is open after repeated failures.
 type UnavailableError struct {
-	Cause            error  // what the store said
-	Store            string // by its String method; its type if it has none
-	Entity, Resource string // where known
+	Cause            error  // the store's error
+	Store            string // its String method's result, or its type
+	Entity, Resource string // empty where unknown
 }
 
-// Error names the store and the cause.
+// Error returns the store and the cause.
 func (e *UnavailableError) Error() string {
 	where := ""
 	if e.Entity != "" {
@@ -178,22 +177,22 @@ func (e *UnavailableError) Error() string {
 	return fmt.Sprintf("%s: %s%s: %v", ErrUnavailable, e.Store, where, e.Cause)
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *UnavailableError) Unwrap() error { return e.Cause }
 
-// Is makes the error match ErrUnavailable.
+// Is makes the error match [ErrUnavailable].
 func (e *UnavailableError) Is(target error) bool { return target == ErrUnavailable }
 
-// A CommitError says that Do's function worked and its commit failed. The
-// amounts taken at the acquire stand.
+// A CommitError means that [Limiter.Do] could not commit its lease. What the acquire
+// took stays taken.
 type CommitError struct {
 	Cause error
 }
 
-// Error names the cause.
+// Error returns the cause.
 func (e *CommitError) Error() string {
-	return fmt.Sprintf("zael: the work was done, its amounts were not settled: %v", e.Cause)
+	return fmt.Sprintf("zael: the lease could not be committed: %v", e.Cause)
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *CommitError) Unwrap() error { return e.Cause }

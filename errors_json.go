@@ -27,9 +27,9 @@ type statusJSON struct {
 	RetryAfterSeconds *float64 `json:"retry_after_seconds"`
 }
 
-// MarshalJSON writes the body of an HTTP answer: error, message,
-// retry_after_seconds, retry_after_ms and limits, as zae-limiter does. A wait
-// that never ends is null.
+// MarshalJSON returns a body for an HTTP response, in the form of the Python library
+// zae-limiter: error, message, retry_after_seconds, retry_after_ms and limits. A wait of
+// Never is null.
 func (e *ExceededError) MarshalJSON() ([]byte, error) {
 	out := exceededJSON{Error: "rate_limit_exceeded", Message: e.Error(), Limits: []statusJSON{}}
 	wait := e.RetryAfter()

@@ -171,7 +171,7 @@ func TestUnavailableError(t *testing.T) {
 func TestCommitError(t *testing.T) {
 	t.Parallel()
 	err := &zael.CommitError{Cause: io.EOF}
-	if got, want := err.Error(), "zael: the work was done, its amounts were not settled: EOF"; got != want || !errors.Is(err, io.EOF) {
+	if got, want := err.Error(), "zael: the lease could not be committed: EOF"; got != want || !errors.Is(err, io.EOF) {
 		t.Errorf("got %q, want %q and a match of the cause", got, want)
 	}
 }

@@ -183,7 +183,7 @@ func ExampleLimiter_TimeUntilAvailable() {
 	fmt.Println(errors.Is(err, zael.ErrNever), err)
 	// Output:
 	// 1.5s <nil>
-	// true zael: more than the burst was asked: 50000 of tpm, whose burst is 40000
+	// true zael: more than the burst: 50000 of tpm, whose burst is 40000
 }
 
 func ExampleLimiter_CreateEntity() {

@@ -11,17 +11,18 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// A Lease is what an acquire took, until Commit or Rollback ends it. Adjust,
-// Release and Settle only record what was really used; Commit then charges or
-// gives back the difference, which never refuses and may leave debt. A lease
-// that is never ended keeps what was taken. Its methods may be called
-// concurrently, and none waits for another.
+// A Lease holds what an acquire took, until [Lease.Commit] or [Lease.Rollback] ends
+// it. [Lease.Adjust], [Lease.Release] and [Lease.Settle] record what was really used,
+// without a call of the store. Commit then charges or gives back the difference: it
+// is never refused, and may leave debt. If a lease is never ended, what was taken
+// stays taken.
 //
-// After a cascade everything counts for the parent's bucket as well.
+// After a cascade everything applies to the parent's bucket as well. The methods of a
+// Lease may be called concurrently, and none waits for another's call of the store.
 type Lease struct {
 	limiter  *Limiter
 	mode     FailureMode
-	stored   bool // unknown names are ignored
+	stored   bool // the limits are stored ones: unknown names are ignored
 	degraded bool
 	delay    time.Duration
 	decision Decision
@@ -29,53 +30,53 @@ type Lease struct {
 	mu       sync.Mutex
 	closed   bool
 	recorded bool // what was used, or a part of it
-	rows     []row
+	accounts []account
 	debits   []Debit // the charges so far, merged, with receipts; each bucket's limits come first
-	limits   [2]int  // how many limits each of the debits has
-	own      int     // rows of the entity's limits; the others are only the parent's
+	limits   [2]int  // rule many limits each of the debits has
+	own      int     // accounts of the entity's limits; the others are only the parent's
 
-	room struct { // for the usual lease, which is one allocation then
-		rows    [2]row
-		debits  [1]Debit
-		charges [2]Charge
+	inline struct { // holds the usual lease, which then is one allocation
+		accounts [2]account
+		debits   [1]Debit
+		charges  [2]Charge
 	}
 }
 
-// A row is one limit's account.
-type row struct {
+// An account is what was taken and used of one limit.
+type account struct {
 	name  string
 	taken int64 // charged so far
 	used  int64 // to be charged in the end
 }
 
-// newLease copies what was taken: c is used again.
-func (l *Limiter) newLease(req *Request, c *attempt, at time.Time) *Lease {
+// newLease returns a lease on what a took. It copies, as a is reused.
+func (l *Limiter) newLease(req *Request, a *attempt, at time.Time) *Lease {
 	stored := req.UseStoredLimits || req.Policy != nil && req.Policy.stored
-	lease := &Lease{limiter: l, mode: req.FailureMode, stored: stored, delay: c.delay(at)}
-	lease.decision, _ = c.decision(at, false, 0) // the instant is the store's own
-	lease.rows = lease.room.rows[:0]
-	lease.debits = lease.room.debits[:0]
-	charges := append(lease.room.charges[:0], c.charges...)
+	lease := &Lease{limiter: l, mode: req.FailureMode, stored: stored, delay: a.delay(at)}
+	lease.decision, _ = a.decision(at, false, 0) // the instant is the store's own
+	lease.accounts = lease.inline.accounts[:0]
+	lease.debits = lease.inline.debits[:0]
+	charges := append(lease.inline.charges[:0], a.charges...)
 	first := 0
-	for i, d := range c.debits {
+	for i, d := range a.debits {
 		end := first + len(d.Charges)
 		mine := charges[first:end:end]
 		first = end
 		lease.limits[i] = len(mine)
 		lease.debits = append(lease.debits, Debit{Key: d.Key, Charges: mine})
 		for j := range mine {
-			if i == 0 || lease.row(mine[j].Name) == nil {
-				lease.rows = append(lease.rows, row{mine[j].Name, mine[j].Amount, mine[j].Amount})
+			if i == 0 || lease.account(mine[j].Name) == nil {
+				lease.accounts = append(lease.accounts, account{mine[j].Name, mine[j].Amount, mine[j].Amount})
 			}
 		}
 		if i == 0 {
-			lease.own = len(lease.rows)
+			lease.own = len(lease.accounts)
 		}
 	}
 	return lease
 }
 
-// degradedLease charges nothing and keeps account.
+// degradedLease returns a lease that charges nothing and only keeps accounts.
 func (l *Limiter) degradedLease(req *Request) *Lease {
 	lease := &Lease{limiter: l, mode: req.FailureMode, stored: req.UseStoredLimits, degraded: true}
 	lease.decision = Decision{Admitted: true, Degraded: true}
@@ -86,108 +87,112 @@ func (l *Limiter) degradedLease(req *Request) *Lease {
 	lease.stored = req.stored(p)
 	for i, name := range p.names {
 		amount := req.amount(p, i, name)
-		lease.rows = append(lease.rows, row{name, amount, amount})
+		lease.accounts = append(lease.accounts, account{name, amount, amount})
 	}
-	lease.own = len(lease.rows)
+	lease.own = len(lease.accounts)
 	for name, amount := range req.Consume {
-		if lease.row(name) == nil {
-			lease.rows = append(lease.rows, row{name, amount, amount})
+		if lease.account(name) == nil {
+			lease.accounts = append(lease.accounts, account{name, amount, amount})
 		}
 	}
-	if lease.stored { // whose limits they are is not known
-		lease.own = len(lease.rows)
+	if lease.stored { // it is not known whose limits they are
+		lease.own = len(lease.accounts)
 	}
 	return lease
 }
 
-func (le *Lease) row(name string) *row {
-	for i := range le.rows {
-		if le.rows[i].name == name {
-			return &le.rows[i]
+func (le *Lease) account(name string) *account {
+	for i := range le.accounts {
+		if le.accounts[i].name == name {
+			return &le.accounts[i]
 		}
 	}
 	return nil
 }
 
-// Delay is the time from the acquire until all its tokens are there; 0 without
-// Request.MaxWait. Acquire has waited for it.
+// Delay returns the time from the acquire until all its tokens are there: 0 without
+// Request.MaxWait. [Limiter.Acquire] has waited for it.
 func (le *Lease) Delay() time.Duration { return le.delay }
 
-// Degraded tells whether the lease was given because the store was unavailable
-// and the failure mode open: nothing was or will be charged.
+// Degraded reports whether the lease was given although the store was unavailable, as
+// the failure mode is open. Then nothing was charged, and nothing will be.
 func (le *Lease) Degraded() bool { return le.degraded }
 
 // Decision returns how the limits stood just after the acquire. What the lease
 // has taken or given back since is not in it.
 func (le *Lease) Decision() Decision { return le.decision.clone() }
 
-// Consumed is what the entity's limits are charged in the end, as things stand.
+// Consumed returns the tokens used so far, by limit of the entity: what Commit would
+// leave charged.
 func (le *Lease) Consumed() Amounts {
 	le.mu.Lock()
 	defer le.mu.Unlock()
 	a := make(Amounts, le.own)
-	for _, r := range le.rows[:le.own] {
-		a[r.name] = r.used
+	for _, acc := range le.accounts[:le.own] {
+		a[acc.name] = acc.used
 	}
 	return a
 }
 
-// Adjust adds to what was used, or takes off it where amounts are negative,
-// down to 0.
+// Adjust adds amounts to what was used. Negative amounts reduce it, to no less than 0.
+// Errors: a [*ValidationError] for an amount out of range and, unless the limits are
+// stored ones, for a name that the lease does not have; [ErrLeaseClosed].
 func (le *Lease) Adjust(amounts Amounts) error {
-	return le.record("Adjust", amounts, adds|signed, func(r *row, n int64) int64 { return r.used + n })
+	return le.updateUsed("Adjust", amounts, addsToUsed|mayBeNegative, func(acc *account, n int64) int64 { return acc.used + n })
 }
 
-// Release takes amounts off what was used, down to 0.
+// Release reduces what was used by amounts, to no less than 0. Errors are those of
+// [Lease.Adjust].
 func (le *Lease) Release(amounts Amounts) error {
-	return le.record("Release", amounts, 0, func(r *row, n int64) int64 { return r.used - n })
+	return le.updateUsed("Release", amounts, 0, func(acc *account, n int64) int64 { return acc.used - n })
 }
 
-// Settle says what was really used of the limits named; the others stay.
+// Settle replaces what was used of the limits named in amounts; other limits keep what
+// was recorded. Errors are those of [Lease.Adjust].
 func (le *Lease) Settle(amounts Amounts) error {
-	return le.record("Settle", amounts, 0, func(_ *row, n int64) int64 { return n })
+	return le.updateUsed("Settle", amounts, 0, func(_ *account, n int64) int64 { return n })
 }
 
-// record changes the account of all limits named, or of none.
-func (le *Lease) record(verb string, amounts Amounts, how how, use func(*row, int64) int64) error {
+// updateUsed changes the accounts of all limits named in amounts, or of none.
+func (le *Lease) updateUsed(verb string, amounts Amounts, rule amountRule, use func(*account, int64) int64) error {
 	le.mu.Lock()
 	defer le.mu.Unlock()
 	if le.closed {
 		return ErrLeaseClosed
 	}
-	if err := le.check(verb, amounts, how); err != nil {
+	if err := le.checkAmounts(verb, amounts, rule); err != nil {
 		return err
 	}
 	for name, n := range amounts {
-		if r := le.row(name); r != nil {
-			r.used = max(0, use(r, n))
+		if acc := le.account(name); acc != nil {
+			acc.used = max(0, use(acc, n))
 		}
 	}
 	le.recorded = true
 	return nil
 }
 
-// how the amounts of a call are meant.
-type how uint8
+// An amountRule says how the amounts of a method are meant.
+type amountRule uint8
 
 const (
-	adds   how = 1 << iota // to what was used
-	signed                 // may be negative
+	addsToUsed    amountRule = 1 << iota
+	mayBeNegative            // may be negative
 )
 
-// check finds the names and numbers that record and Consume cannot take.
-func (le *Lease) check(verb string, amounts Amounts, how how) error {
+// checkAmounts returns an error for names and numbers that a method cannot accept.
+func (le *Lease) checkAmounts(verb string, amounts Amounts, rule amountRule) error {
 	unknown, known := []string(nil), false
 	for name, n := range amounts {
 		least := int64(0)
-		if how&signed != 0 {
+		if rule&mayBeNegative != 0 {
 			least = -bucket.MaxAmount
 		}
 		if err := checkAmount(verb, name, n, least); err != nil {
 			return err
 		}
-		r := le.row(name)
-		if r == nil {
+		acc := le.account(name)
+		if acc == nil {
 			if !le.stored {
 				return invalid(verb, name, "is not the name of a limit of the lease")
 			}
@@ -195,8 +200,8 @@ func (le *Lease) check(verb string, amounts Amounts, how how) error {
 			continue
 		}
 		known = true
-		if how&adds != 0 && n > bucket.MaxAmount-r.used {
-			return invalid(verb+" "+name, n, fmt.Sprintf("comes, with %d used before, to more than %d tokens", r.used, bucket.MaxAmount))
+		if rule&addsToUsed != 0 && n > bucket.MaxAmount-acc.used {
+			return invalid(verb+" "+name, n, fmt.Sprintf("and the %d used before are more than %d tokens", acc.used, bucket.MaxAmount))
 		}
 	}
 	if len(unknown) > 0 && !known {
@@ -208,32 +213,33 @@ func (le *Lease) check(verb string, amounts Amounts, how how) error {
 	return nil
 }
 
-// Consume takes more now, all or nothing, as Reserve does without MaxWait. A
-// refusal leaves the lease as it was. If the lease is ended meanwhile, what was
-// taken is given back, and the error is ErrLeaseClosed.
+// Consume takes more, from all limits named in amounts or from none, as
+// [Limiter.Reserve] does without MaxWait. If it is refused the lease stays as it was.
+// If the lease is ended meanwhile, Consume gives back what it took and returns
+// [ErrLeaseClosed].
 func (le *Lease) Consume(ctx context.Context, amounts Amounts) error {
-	c, err := le.consuming(amounts)
+	a, err := le.beginConsume(amounts)
 	if err != nil {
 		return err
 	}
 	var at time.Time
 	if !le.degraded {
-		if at, err = le.limiter.takeMore(ctx, c); err != nil {
+		if at, err = le.limiter.takeMore(ctx, a); err != nil {
 			if !le.limiter.admitsUnavailable(le.mode, err) {
 				return err
 			}
-			c.reset() // nothing was taken
+			a.reset() // nothing was taken
 		}
 	}
-	if le.consumed(c, amounts, at) {
+	if le.addConsumed(a, amounts, at) {
 		return nil
 	}
-	_ = le.limiter.adjust(ctx, c.back()) // else it refills
+	_ = le.limiter.adjust(ctx, a.undoDebits()) // if that fails, the tokens refill
 	return ErrLeaseClosed
 }
 
-// back gives back what the call took.
-func (a *attempt) back() []Debit {
+// undoDebits returns the debits that give back what a took.
+func (a *attempt) undoDebits() []Debit {
 	var debits []Debit
 	for _, d := range a.debits {
 		var charges []Charge
@@ -249,85 +255,84 @@ func (a *attempt) back() []Debit {
 	return debits
 }
 
-// consuming is the call that takes amounts under the limits that the lease has.
-func (le *Lease) consuming(amounts Amounts) (*attempt, error) {
+// beginConsume returns the attempt that takes amounts.
+func (le *Lease) beginConsume(amounts Amounts) (*attempt, error) {
 	le.mu.Lock()
 	defer le.mu.Unlock()
 	if le.closed {
 		return nil, ErrLeaseClosed
 	}
-	if err := le.check("Consume", amounts, adds); err != nil {
+	if err := le.checkAmounts("Consume", amounts, addsToUsed); err != nil {
 		return nil, err
 	}
-	return le.call(amounts), nil
+	return le.attemptFor(amounts), nil
 }
 
-// consumed adds what c took to the lease, unless that was ended.
-func (le *Lease) consumed(c *attempt, amounts Amounts, at time.Time) bool {
+// addConsumed adds what a took to the lease. It returns false if the lease was ended.
+func (le *Lease) addConsumed(a *attempt, amounts Amounts, at time.Time) bool {
 	le.mu.Lock()
 	defer le.mu.Unlock()
 	if le.closed {
 		return false
 	}
-	for i := range c.debits {
-		le.debits[i].Charges = merged(append(le.debits[i].Charges, c.debits[i].Charges...), le.limits[i], at)
+	for i := range a.debits {
+		le.debits[i].Charges = mergeCharges(append(le.debits[i].Charges, a.debits[i].Charges...), le.limits[i], at)
 	}
 	for name, n := range amounts {
-		r := le.row(name)
-		if r == nil {
+		acc := le.account(name)
+		if acc == nil {
 			continue
 		}
-		if len(c.debits) > 0 {
-			r.taken += n
+		if len(a.debits) > 0 {
+			acc.taken += n
 		}
-		r.used = min(r.used+n, bucket.MaxAmount) // others may have added meanwhile
+		acc.used = min(acc.used+n, bucket.MaxAmount) // others may have added meanwhile
 	}
 	le.recorded = true
 	return true
 }
 
-// call asks for amounts under the limits that the lease has.
-func (le *Lease) call(amounts Amounts) *attempt {
-	c := &attempt{own: le.limits[0]}
+// attemptFor returns an attempt that takes amounts under the limits of the lease.
+func (le *Lease) attemptFor(amounts Amounts) *attempt {
+	a := &attempt{own: le.limits[0]}
 	for i, d := range le.debits {
 		for _, ch := range d.Charges[:le.limits[i]] {
-			c.charges = append(c.charges, Charge{Name: ch.Name, Definition: ch.Definition, Amount: amounts[ch.Name]})
-			c.limits = append(c.limits, &bucket.Limit{Name: ch.Name, Definition: ch.Definition})
+			a.charges = append(a.charges, Charge{Name: ch.Name, Definition: ch.Definition, Amount: amounts[ch.Name]})
+			a.limits = append(a.limits, &bucket.Limit{Name: ch.Name, Definition: ch.Definition})
 		}
 	}
 	first := 0
 	for i, d := range le.debits {
 		end := first + le.limits[i]
-		c.debits = append(c.debits, Debit{Key: d.Key, Charges: c.charges[first:end:end]})
+		a.debits = append(a.debits, Debit{Key: d.Key, Charges: a.charges[first:end:end]})
 		first = end
 	}
-	return c
+	return a
 }
 
-// Commit ends the lease with what was used: where that is not what was taken
-// the difference is charged or given back, in one call of the store. It works
-// after ctx was cancelled, within Config.Timeout. If the store is unavailable
-// the amounts taken stand, and it is an error unless the failure mode is open.
-// A lease that was ended gives ErrLeaseClosed.
+// Commit ends the lease and charges or gives back the difference between what was used
+// and what was taken, in one call of the store; without a difference it makes none. It
+// works after ctx was cancelled, within Config.Timeout. If the store is unavailable,
+// what was taken stays taken; that is an [*UnavailableError] unless the failure mode
+// is open. If the lease was ended before, it returns [ErrLeaseClosed].
 func (le *Lease) Commit(ctx context.Context) error {
-	debits, err := le.end(false)
+	debits, err := le.close(false)
 	if err != nil {
 		return err
 	}
-	return le.settle(ctx, debits)
+	return le.finish(ctx, debits)
 }
 
-// Rollback ends the lease and gives back what has not refilled by itself. It
-// does nothing after Commit or Rollback, so that it can be deferred, and works
-// after ctx was cancelled, within Config.Timeout. If the store is unavailable
-// the tokens refill by themselves; that is an error unless the failure mode is
-// open.
+// Rollback ends the lease and gives back what was taken and has not refilled yet. It
+// works after ctx was cancelled, within Config.Timeout. If the store is unavailable,
+// the tokens refill by themselves; that is an [*UnavailableError] unless the failure
+// mode is open. After Commit or Rollback it does nothing, so that it can be deferred.
 func (le *Lease) Rollback(ctx context.Context) error {
-	debits, err := le.end(true)
+	debits, err := le.close(true)
 	if err != nil {
-		return nil //nolint:nilerr // it was ended before
+		return nil //nolint:nilerr // the lease was ended before
 	}
-	return le.settle(ctx, debits)
+	return le.finish(ctx, debits)
 }
 
 // fail ends the lease after the work has failed: with what was recorded, or, if
@@ -345,9 +350,9 @@ func (le *Lease) fail(ctx context.Context) error {
 	return nil
 }
 
-// end closes the lease and returns what brings the buckets to what was used, or
-// to nothing.
-func (le *Lease) end(undo bool) ([]Debit, error) {
+// close ends the lease and returns the debits that bring the buckets to what was used,
+// or to nothing.
+func (le *Lease) close(undo bool) ([]Debit, error) {
 	le.mu.Lock()
 	defer le.mu.Unlock()
 	if le.closed {
@@ -355,15 +360,15 @@ func (le *Lease) end(undo bool) ([]Debit, error) {
 	}
 	le.closed = true
 	if undo {
-		for i := range le.rows {
-			le.rows[i].used = 0
+		for i := range le.accounts {
+			le.accounts[i].used = 0
 		}
 	}
-	return le.difference(), nil
+	return le.finalDebits(), nil
 }
 
-// settle makes the last change.
-func (le *Lease) settle(ctx context.Context, debits []Debit) error {
+// finish makes the last change of a lease.
+func (le *Lease) finish(ctx context.Context, debits []Debit) error {
 	err := le.limiter.adjust(ctx, debits)
 	if err != nil && le.limiter.admitsUnavailable(le.mode, err) {
 		return nil
@@ -371,20 +376,20 @@ func (le *Lease) settle(ctx context.Context, debits []Debit) error {
 	return err
 }
 
-// adjust makes a change that is never refused, whether or not ctx was cancelled.
+// adjust makes a change that is never refused, even if ctx was cancelled.
 func (l *Limiter) adjust(ctx context.Context, debits []Debit) error {
 	if len(debits) == 0 {
 		return nil
 	}
 	now := l.now()
-	if l.local != nil {
-		if _, answered, err := l.local.AdjustLocal(now, debits); answered {
+	if l.localStore != nil {
+		if _, answered, err := l.localStore.AdjustLocal(now, debits); answered {
 			return l.localError(debits[0].Key, err)
 		}
 	}
 	var b budget
 	defer b.end()
-	err := l.ask(context.WithoutCancel(ctx), &b, debits[0].Key, func(ctx context.Context) error {
+	err := l.throughBreaker(context.WithoutCancel(ctx), &b, debits[0].Key, func(ctx context.Context) error {
 		_, err := l.store.Adjust(ctx, now, debits)
 		return err
 	})
@@ -398,15 +403,15 @@ func gives(d Debit) bool {
 	return slices.ContainsFunc(d.Charges, func(ch Charge) bool { return ch.Amount < 0 })
 }
 
-// difference is what brings the buckets from what was taken to what was used.
-// Gives begin with the newest charge.
-func (le *Lease) difference() []Debit {
+// finalDebits returns what brings the buckets from what was taken to what was used. It
+// gives back the newest charges first.
+func (le *Lease) finalDebits() []Debit {
 	var debits []Debit
 	for i, d := range le.debits {
 		var charges []Charge
 		for _, ch := range d.Charges[:le.limits[i]] {
-			r := le.row(ch.Name)
-			diff := r.used - r.taken
+			acc := le.account(ch.Name)
+			diff := acc.used - acc.taken
 			if diff > 0 {
 				charges = append(charges, Charge{Name: ch.Name, Definition: ch.Definition, Amount: diff})
 			}
@@ -427,9 +432,10 @@ func (le *Lease) difference() []Debit {
 	return debits
 }
 
-// merged are charges in order of time, of which the first name the limits, as
-// fewer that give back the same: so a lease that takes more very often keeps few.
-func merged(charges []Charge, limits int, at time.Time) []Charge {
+// mergeCharges returns charges as fewer that give back the same, so that a lease which
+// takes more very often keeps few. Charges are in order of time; the first name the
+// limits.
+func mergeCharges(charges []Charge, limits int, at time.Time) []Charge {
 	now, err := bucket.At(at)
 	if err != nil {
 		return charges
@@ -440,7 +446,7 @@ func merged(charges []Charge, limits int, at time.Time) []Charge {
 		for kept[last].Name != ch.Name {
 			last--
 		}
-		if !merge(&kept[last], &ch, now) {
+		if !mergeCharge(&kept[last], &ch, now) {
 			kept = append(kept, ch)
 		}
 	}
@@ -448,10 +454,10 @@ func merged(charges []Charge, limits int, at time.Time) []Charge {
 	return kept
 }
 
-// merge makes c one charge of both if that gives back the same: if their
-// stretches (Mark − n, Mark] adjoin, or both have refilled and only count as
-// usage, or one is empty. It reports whether it has.
-func merge(c, later *Charge, now bucket.Instant) bool {
+// mergeCharge makes c one charge of both if that gives back the same: if their
+// stretches (Mark − n, Mark] adjoin, or both have refilled and only count as usage,
+// or one is empty. It reports whether it did.
+func mergeCharge(c, later *Charge, now bucket.Instant) bool {
 	d, a, b := &later.Definition, c.Receipt, later.Receipt
 	if a.Axis != b.Axis || c.Amount > bucket.MaxAmount-later.Amount {
 		return false

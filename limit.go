@@ -12,61 +12,60 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// A Limit is a named rate: RefillAmount tokens come back in each RefillPeriod,
-// evenly and not at its end, up to Burst. A Limit is a plain value; it is
-// checked where it is used.
+// A Limit is a named rate: RefillAmount tokens refill in each RefillPeriod, spread
+// evenly over it, until there are Burst. A Limit is a plain value; methods that take
+// one check it.
 type Limit struct {
-	Name         string        // 1 to 64 characters of [A-Za-z0-9_./-], beginning with a letter
-	Capacity     int64         // nominal tokens, for reports: 1 to Burst; 0: the lesser of RefillAmount and Burst
-	Burst        int64         // tokens of a full bucket: 1 to 10¹⁵; 0: RefillAmount. Below it: smoothing
-	RefillAmount int64         // tokens: 1 to 10¹⁵, at most 9·10⁹ a second
+	Name         string        // 1 to 64 characters of A-Z a-z 0-9 _ . / -, beginning with a letter
+	Capacity     int64         // nominal tokens, for reports only: 1 to Burst; 0 means the lesser of RefillAmount and Burst
+	Burst        int64         // tokens in a full bucket: 1 to 10¹⁵; 0 means RefillAmount. Less than RefillAmount smooths
+	RefillAmount int64         // tokens: 1 to 10¹⁵, and at most 9·10⁹ a second
 	RefillPeriod time.Duration // 1 s to 366 days
 }
 
-// PerSecond is n tokens a second with a burst of n.
-func PerSecond(name string, n int64) Limit { return every(name, n, time.Second) }
+// PerSecond returns a limit of n tokens a second with a burst of n.
+func PerSecond(name string, n int64) Limit { return perPeriod(name, n, time.Second) }
 
-// PerMinute is n tokens a minute with a burst of n.
-func PerMinute(name string, n int64) Limit { return every(name, n, time.Minute) }
+// PerMinute returns a limit of n tokens a minute with a burst of n.
+func PerMinute(name string, n int64) Limit { return perPeriod(name, n, time.Minute) }
 
-// PerHour is n tokens an hour with a burst of n.
-func PerHour(name string, n int64) Limit { return every(name, n, time.Hour) }
+// PerHour returns a limit of n tokens an hour with a burst of n.
+func PerHour(name string, n int64) Limit { return perPeriod(name, n, time.Hour) }
 
-// PerDay is n tokens in 24 hours with a burst of n.
-func PerDay(name string, n int64) Limit { return every(name, n, 24*time.Hour) }
+// PerDay returns a limit of n tokens in 24 hours with a burst of n.
+func PerDay(name string, n int64) Limit { return perPeriod(name, n, 24*time.Hour) }
 
-func every(name string, n int64, period time.Duration) Limit {
+func perPeriod(name string, n int64, period time.Duration) Limit {
 	return Limit{Name: name, Capacity: n, Burst: n, RefillAmount: n, RefillPeriod: period}
 }
 
-// WithBurst returns the limit with another burst; the rate stays. A capacity
-// above it comes down to it.
+// WithBurst returns the limit with another burst and the same rate. Capacity is lowered
+// to the burst if it is greater.
 func (l Limit) WithBurst(burst int64) Limit {
 	l.Burst = burst
 	l.Capacity = min(l.Capacity, burst)
 	return l
 }
 
-// Validate tells what is wrong with the limit, as a *ValidationError that names
-// the field.
+// Validate returns a [*ValidationError] if a field of the limit is out of range.
 func (l Limit) Validate() error {
 	_, err := definitionOf(&l)
 	return err
 }
 
-// withDefaults fills the fields that are zero.
+// withDefaults returns the limit with its zero fields filled in.
 func (l Limit) withDefaults() Limit {
 	l.Burst = cmp.Or(l.Burst, l.RefillAmount)
 	l.Capacity = cmp.Or(l.Capacity, min(l.RefillAmount, l.Burst))
 	return l
 }
 
-// definitionOf is the limit's checked numbers, at revision 0.
+// definitionOf returns the limit's numbers, checked, without a revision.
 func definitionOf(l *Limit) (bucket.Definition, error) {
 	d := bucket.Definition{
 		Burst: l.Burst, Amount: l.RefillAmount, Period: l.RefillPeriod, Capacity: l.Capacity,
 	}
-	if d.Burst == 0 { // an amount out of range is an error about the amount
+	if d.Burst == 0 { // if the amount is out of range, the error is to be about the amount
 		d.Burst = min(max(d.Amount, 1), bucket.MaxAmount)
 	}
 	if d.Capacity == 0 {
@@ -81,12 +80,12 @@ func definitionOf(l *Limit) (bucket.Definition, error) {
 	return d, nil
 }
 
-// trimRange is the reason in an error of package bucket.
+// trimRange returns the reason in an error of package bucket.
 func trimRange(err error) string {
 	return strings.TrimSuffix(err.Error(), ": "+bucket.ErrRange.Error())
 }
 
-// String is the limit as ParseLimit reads it: "tpm=10000/min burst 20000".
+// String returns the limit as [ParseLimit] reads it, such as "tpm=10000/min burst 20000".
 func (l Limit) String() string { return l.Name + "=" + l.text() }
 
 func (l Limit) text() string {
@@ -101,7 +100,7 @@ func (l Limit) text() string {
 	return s
 }
 
-// Periods as text; the first of a length is the one that is written.
+// periods are the units of periods in text, the longest first.
 var periods = [...]struct { //nolint:gochecknoglobals // a constant table
 	name   string
 	length time.Duration
@@ -124,10 +123,10 @@ func periodText(d time.Duration) string {
 	return d.String()
 }
 
-// ParseLimit reads a limit from text: NAME=AMOUNT/PERIOD, then "burst N" and
-// "capacity N" where they differ. PERIOD is s, min, h or d, or a number of
-// them, or a Go duration: "rpm=100/min", "tpm=10000/min burst 20000",
-// "rps=2/3s", "batch=100/15min". The error is a *ValidationError.
+// ParseLimit parses a limit: NAME=AMOUNT/PERIOD, then "burst N" and "capacity N" if they
+// are not the defaults. PERIOD is s, min, h or d, a number of these, or a duration as
+// [time.ParseDuration] parses it: "rpm=100/min", "tpm=10000/min burst 20000",
+// "rps=2/3s", "batch=100/15min". The error is a [*ValidationError].
 func ParseLimit(text string) (Limit, error) {
 	fail := func(reason string) (Limit, error) {
 		return Limit{}, invalid("Limit", text, reason+`: write it like "rpm=100/min" or "tpm=10000/min burst 20000"`)

@@ -20,16 +20,17 @@
 //		return lease.Settle(zael.Amounts{"tpm": reply.Tokens}) // the truth
 //	})
 //
-// Limits are token buckets that refill evenly, kept by a [Store]: in memory
-// (package memstore), a SQLite file (sqlitestore), a DynamoDB table (dynamostore)
-// or by any other that passes package storetest. Package stores opens one by its
-// URL. The arithmetic is in package bucket; what is promised is in
-// docs/semantics.md.
+// Limits are token buckets that refill evenly. A [Store] keeps them: in memory
+// (package memstore), in a SQLite file (sqlitestore), in a DynamoDB table
+// (dynamostore), or any other that passes the checks of package storetest. Package
+// stores opens a store by its URL. The arithmetic is in package bucket. The formulas
+// and the promises are in docs/semantics.md, the words in docs/glossary.md.
 package zael
 
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -41,24 +42,24 @@ import (
 	"github.com/zeroae/zael/internal/line"
 )
 
-// A Config tunes a Limiter. A nil Config and the zero Config are the same.
+// A Config tunes a [Limiter]. A nil *Config is the same as the zero Config.
 type Config struct {
-	// FailureMode decides what happens when the store cannot answer; zero is
-	// FailClosed. A Request can say otherwise.
+	// FailureMode decides what happens when the store cannot answer. Zero means
+	// FailClosed. Request.FailureMode overrides it.
 	FailureMode FailureMode
 
-	// Timeout bounds what one operation may spend on the store, all its calls
-	// together, from the first of them on; a wait in line (Request.MaxWait)
-	// comes on top. Zero is 1 s. A context with an earlier deadline wins.
+	// Timeout is how long one operation may take for all its calls of the store
+	// together, from the first of them on. A wait in line (Request.MaxWait) comes
+	// on top. Zero means 1 s. An earlier deadline of the context holds.
 	Timeout time.Duration
 
-	// ConfigTTL is how long stored limits, and the parents of entities, may be
-	// answered from this process's memory; that there are none as well. Zero
-	// is 60 s. Changes made through this Limiter count at once; so do, in a
-	// bucket in use, changes of an entity's limits made anywhere.
+	// ConfigTTL is how long this process remembers stored limits and entities, or
+	// that there are none. Zero means 60 s. Changes made through this Limiter bind
+	// at once. So do changes that any process makes to an entity's limits, in
+	// buckets that are in use.
 	ConfigTTL time.Duration
 
-	// Principal is who changes entities and limits, for the audit log.
+	// Principal names who changes entities and limits, in audit events.
 	Principal string
 
 	// Clock is the time, for tests and replays. It decides about tokens and
@@ -76,17 +77,17 @@ type Config struct {
 	// day at most, on stores that are an InstantStore.
 	Clock func() time.Time
 
-	// CloseStore has the Limiter's Close close the store too, if that has a
-	// method Close(context.Context) error: for who makes a store for one Limiter.
+	// CloseStore makes Limiter.Close close the store as well, if the store has a
+	// method Close(context.Context) error.
 	CloseStore bool
 }
 
 const (
 	defaultTimeout   = time.Second
 	defaultConfigTTL = time.Minute
-	cachedConfigs    = 20_000 // entities and limit sets remembered, at most twice as many
+	cachedConfigs    = 20_000 // size of each cache
 
-	// How far ahead places in line are taken in any case: see package line.
+	// How far ahead places in line are taken at least; see package line.
 	nearMemory    = 2 * time.Millisecond
 	nearElsewhere = 15 * time.Millisecond
 )
@@ -104,32 +105,32 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// A Limiter takes amounts from the buckets of a Store. Its methods may be
-// called concurrently.
+// A Limiter takes tokens from the buckets of a [Store]. Its methods may be called
+// concurrently.
 type Limiter struct {
-	store    Store
-	local    LocalStore  // nil if the store has not the role
-	values   ValueStore  // likewise
-	entities EntityStore // likewise
-	limits   LimitStore  // likewise
+	store       Store
+	localStore  LocalStore  // nil if the store lacks the role
+	valueStore  ValueStore  // nil if the store lacks the role
+	entityStore EntityStore // nil if the store lacks the role
+	limitStore  LimitStore  // nil if the store lacks the role
 
 	mode      FailureMode
 	timeout   time.Duration
 	ttl       time.Duration
 	principal string
 	now       func() time.Time
-	clock     *clock // behind now; nil if that is Config.Clock, or the store has a clock of its own
+	clock     *clock // what now reads; nil if that is Config.Clock or the wall clock
 
 	line      *line.Line[waitKey]
 	breaker   *gobreaker.CircuitBreaker[struct{}]
-	lastCause atomic.Pointer[error] // of the failure that the breaker saw last
+	lastCause atomic.Pointer[error] // of the last failure that the breaker counted
 
-	closed   atomic.Bool
-	closer   closer    // nil: the store stays open
-	attempts sync.Pool // of *attempt
-	sets     *cache[Key, limitSet]
-	parents  *cache[string, Entity]
-	stats    counters
+	closed      atomic.Bool
+	closer      closer    // what Close closes; nil if the store stays open
+	attempts    sync.Pool // of *attempt
+	limitCache  *cache[Key, effectiveLimits]
+	entityCache *cache[string, Entity]
+	stats       counters
 }
 
 // A closer is a store that can be closed.
@@ -137,10 +138,10 @@ type closer interface {
 	Close(ctx context.Context) error
 }
 
-// New makes a Limiter on a store. The store stays the caller's to close, unless
-// config has CloseStore. Errors are *ValidationErrors; without a Config.Clock one
-// of them says that the wall clock is more than a day behind an instant that the
-// store has seen.
+// New returns a Limiter on a store. Closing the store is left to the caller, unless
+// Config.CloseStore is set. The error is a [*ValidationError] if the config is not
+// valid or, without a Config.Clock, if the wall clock is more than a day behind an
+// instant that the store has seen.
 func New(store Store, config *Config) (*Limiter, error) {
 	return newLimiter(store, config, &machine{time.Now()})
 }
@@ -157,15 +158,15 @@ func newLimiter(store Store, config *Config, source timeSource) (*Limiter, error
 		return nil, err
 	}
 	l := &Limiter{
-		store:     store,
-		mode:      cmp.Or(c.FailureMode, FailClosed),
-		timeout:   cmp.Or(c.Timeout, defaultTimeout),
-		ttl:       cmp.Or(c.ConfigTTL, defaultConfigTTL),
-		principal: c.Principal,
-		now:       c.Clock,
-		attempts:  sync.Pool{New: func() any { return new(attempt) }},
-		sets:      newCache[Key, limitSet](cachedConfigs),
-		parents:   newCache[string, Entity](cachedConfigs),
+		store:       store,
+		mode:        cmp.Or(c.FailureMode, FailClosed),
+		timeout:     cmp.Or(c.Timeout, defaultTimeout),
+		ttl:         cmp.Or(c.ConfigTTL, defaultConfigTTL),
+		principal:   c.Principal,
+		now:         c.Clock,
+		attempts:    sync.Pool{New: func() any { return new(attempt) }},
+		limitCache:  newCache[Key, effectiveLimits](cachedConfigs),
+		entityCache: newCache[string, Entity](cachedConfigs),
 	}
 	if l.now == nil {
 		l.now = time.Now
@@ -177,16 +178,16 @@ func newLimiter(store Store, config *Config, source timeSource) (*Limiter, error
 			l.now = l.clock.now
 		}
 	}
-	l.local, _ = store.(LocalStore)
-	l.values, _ = store.(ValueStore)
-	l.entities, _ = store.(EntityStore)
-	l.limits, _ = store.(LimitStore)
+	l.localStore, _ = store.(LocalStore)
+	l.valueStore, _ = store.(ValueStore)
+	l.entityStore, _ = store.(EntityStore)
+	l.limitStore, _ = store.(LimitStore)
 	if c.CloseStore {
 		l.closer, _ = store.(closer)
 	}
 	l.breaker = newBreaker(func() { l.stats.breaks.Add(1) })
 	near := nearMemory
-	if l.local == nil {
+	if l.localStore == nil {
 		near = nearElsewhere
 	}
 	l.line = line.New(lineStore{l}, line.Config{Near: near, Now: func() bucket.Instant {
@@ -196,9 +197,10 @@ func newLimiter(store Store, config *Config, source timeSource) (*Limiter, error
 	return l, nil
 }
 
-// Close makes every later call and all who wait in line fail with ErrClosed.
-// Leases can still be committed or rolled back. Close does not close the store,
-// unless Config.CloseStore says so; leases are then at their end as well.
+// Close makes later calls, and callers that wait in line, fail with [ErrClosed]. Leases
+// can still be committed and rolled back, unless Config.CloseStore makes Close close
+// the store as well. Close returns the store's error, or ErrClosed if the Limiter was
+// closed before.
 func (l *Limiter) Close(ctx context.Context) error {
 	if l.closed.Swap(true) {
 		return ErrClosed
@@ -210,12 +212,12 @@ func (l *Limiter) Close(ctx context.Context) error {
 	return nil
 }
 
-// Stats counts what callers are not told as errors, since New.
+// Stats counts, since New, what callers do not learn from errors.
 type Stats struct {
-	Degraded     uint64 // admitted uncharged by FailOpen, or what a lease asked while the store was unavailable
-	UnknownNames uint64 // names in Consume that are not among the stored limits, once a request
-	StaleLimits  uint64 // acquires that met a bucket under newer stored limits than this process knew
-	LostGives    uint64 // give-backs that the store did not take: they refill by themselves
+	Degraded     uint64 // operations that FailOpen let pass, uncharged, as the store was unavailable
+	UnknownNames uint64 // requests whose Consume has a name that is not among the stored limits
+	StaleLimits  uint64 // acquires that found a bucket under newer stored limits than this process knew
+	LostGives    uint64 // give-backs that failed; the tokens refill by themselves
 	Breaks       uint64 // times that the breaker opened
 }
 
@@ -223,7 +225,7 @@ type counters struct {
 	degraded, unknownNames, staleLimits, lostGives, breaks atomic.Uint64
 }
 
-// Stats reads the counters.
+// Stats returns the counters.
 func (l *Limiter) Stats() Stats {
 	return Stats{
 		Degraded:     l.stats.degraded.Load(),
@@ -241,7 +243,7 @@ func (l *Limiter) checkOpen() error {
 	return nil
 }
 
-// unsupported is what a call says whose role the store lacks.
+// unsupported returns the error of a method that needs a role which the store lacks.
 func (l *Limiter) unsupported(role string) error {
-	return fmt.Errorf("zael: %T is no %s: %w", l.store, role, errUnsupported)
+	return fmt.Errorf("zael: %T is not a zael.%s: %w", l.store, role, errors.ErrUnsupported)
 }

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// What names may be made of.
+// The rules for names.
 const (
 	maxKey  = 256 // bytes of an entity and of a resource
 	maxName = 64  // of a limit
@@ -66,7 +66,7 @@ func checkResource(field, resource string) error {
 	return nil
 }
 
-// invalid is a ValidationError about a value, shortened if it is long.
+// invalid returns a *ValidationError about a value, which it shortens if it is long.
 func invalid(field string, value any, reason string) error {
 	if s, ok := value.(string); ok && len(s) > 80 {
 		value = fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(s[:64], ""), len(s))

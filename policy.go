@@ -7,27 +7,26 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// A Policy is a resource and the limits on it, checked and compiled once, as
-// regexp.Regexp is for expressions: mistakes come up where it is made, at the
-// start of a program, and a request by it is checked no more. A Policy is never
-// changed and may be used concurrently, by any number of Limiters.
+// A Policy is a resource and its limits, checked and compiled once, as a
+// [regexp.Regexp] is: mistakes show where it is made, when a program starts, and
+// requests with it need no more checks. A Policy never changes and may be used
+// concurrently, by any number of Limiters.
 //
 //	var chat = zael.MustPolicy("gpt-4", zael.PerMinute("rpm", 100), zael.PerMinute("tpm", 40_000))
 //
 //	err := limiter.Allow(ctx, chat.For("key-1", 1, 500))
 //
-// A request can do without one and carry its Limits itself, for limits that are
-// known only at run time.
+// A request can have Limits instead of a Policy, if they are known only at run time.
 type Policy struct {
 	resource string
-	names    []string       // of the amounts, by position
-	limits   []bucket.Limit // of the entity; none: those that are stored
-	parent   []bucket.Limit // of the parent; nil: limits
-	stored   bool           // what is stored comes before limits
+	names    []string       // in the order of amounts by position
+	limits   []bucket.Limit // the entity's; none if they are stored
+	parent   []bucket.Limit // the parent's; nil means limits
+	stored   bool           // stored limits come before these
 }
 
-// NewPolicy compiles limits on a resource; at least one and at most 100, with
-// different names. The error is a *ValidationError that names the field.
+// NewPolicy compiles 1 to 100 limits, with different names, on a resource. The error is a
+// [*ValidationError].
 func NewPolicy(resource string, limits ...Limit) (*Policy, error) {
 	p := &Policy{resource: resource}
 	if err := checkResource("Policy.Resource", resource); err != nil {
@@ -44,18 +43,18 @@ func NewPolicy(resource string, limits ...Limit) (*Policy, error) {
 	return p, nil
 }
 
-// MustPolicy is NewPolicy for variables of a package: it panics if there is an
-// error.
+// MustPolicy is like [NewPolicy] but panics if there is an error. It is for package
+// variables.
 func MustPolicy(resource string, limits ...Limit) *Policy {
 	return Must(NewPolicy(resource, limits...))
 }
 
-// StoredPolicy is a policy whose limits are stored (Limiter.SetLimits): for the
-// entity on the resource, the entity, the resource, or all, the first of them
-// that has any. The names say in which order a request gives amounts. A stored
-// limit that they do not name takes 1; a name that is not stored is passed over
-// and counted in Stats.UnknownNames, unless none of them is stored, which is an
-// error of the request. The error of StoredPolicy is a *ValidationError.
+// StoredPolicy returns a policy whose limits are stored (see [Limiter.SetLimits]): for
+// the entity on the resource, the entity, the resource, or the system, the first of
+// these that has any. names is the order of amounts in a request. A stored limit that
+// names lacks takes 1. A name that is not stored is ignored and counted in
+// Stats.UnknownNames; a request none of whose names is stored fails. The error of
+// StoredPolicy is a [*ValidationError].
 func StoredPolicy(resource string, names ...string) (*Policy, error) {
 	if err := checkResource("Policy.Resource", resource); err != nil {
 		return nil, err
@@ -68,13 +67,13 @@ func StoredPolicy(resource string, names ...string) (*Policy, error) {
 			return nil, invalid("Policy.Names", name, nameRule)
 		}
 		if slices.Contains(names[:i], name) {
-			return nil, twice("Policy.Names", name)
+			return nil, namedTwice("Policy.Names", name)
 		}
 	}
 	return &Policy{resource: resource, names: slices.Clone(names), stored: true}, nil
 }
 
-// Must returns p, and panics if err is not nil. It is for variables of a package.
+// Must returns p and panics if err is not nil. It is for package variables.
 func Must(p *Policy, err error) *Policy {
 	if err != nil {
 		panic(err)
@@ -82,9 +81,8 @@ func Must(p *Policy, err error) *Policy {
 	return p
 }
 
-// WithParentLimits returns the policy with limits of its own for the parents of
-// entities. Without it a parent has the same limits as the entity, each for
-// itself. The error is a *ValidationError.
+// WithParentLimits returns the policy with other limits for the parents of entities.
+// Otherwise a parent has limits like the entity's. The error is a [*ValidationError].
 func (p *Policy) WithParentLimits(limits ...Limit) (*Policy, error) {
 	if err := p.check(); err != nil {
 		return nil, err
@@ -110,22 +108,22 @@ func (p *Policy) Resource() string { return p.resource }
 // Names returns the names of the limits, in the order in which For takes amounts.
 func (p *Policy) Names() []string { return slices.Clone(p.names) }
 
-// For returns a request of an entity by the policy. Amounts are tokens, 0 to
-// 10¹⁵, of each limit in the order of Names; without any each limit takes 1. A
-// number of amounts that differs is an error of the request. Amounts by name are
-// the request's Consume instead:
+// For returns a request of an entity with the policy. It takes amounts, 0 to 10¹⁵
+// tokens, of the limits in the order of Names; without amounts it takes 1 of each. If
+// there are fewer amounts than limits, or more, the request fails. To name the limits,
+// use Request.Consume instead:
 //
 //	req := chat.For("key-1")
 //	req.Consume = zael.Amounts{"tpm": 500} // and 1 of rpm
 //
-// For allocates nothing with up to four amounts.
+// For does not allocate with up to four amounts.
 func (p *Policy) For(entity string, amounts ...int64) Request {
 	r := Request{Entity: entity, Policy: p}
 	r.positional.set(amounts)
 	return r
 }
 
-// check finds a policy that no function here has made.
+// check returns an error if the policy was not made by one of these functions.
 func (p *Policy) check() error {
 	if p == nil {
 		return invalid("Policy", nil, "is nil: make one with NewPolicy or StoredPolicy")
@@ -136,10 +134,10 @@ func (p *Policy) check() error {
 	return nil
 }
 
-// position returns where a name's amount is; -1 if the policy has no such name.
+// position returns the position of a name's amount, or -1.
 func (p *Policy) position(name string) int { return slices.Index(p.names, name) }
 
-// compile checks limits.
+// compile returns checked limits.
 func compile(field string, limits []Limit) ([]bucket.Limit, error) {
 	if len(limits) > maxLimits {
 		return nil, tooMany(field, len(limits))
@@ -151,13 +149,14 @@ func compile(field string, limits []Limit) ([]bucket.Limit, error) {
 			return nil, err
 		}
 		if slices.ContainsFunc(compiled[:i], func(l bucket.Limit) bool { return l.Name == limits[i].Name }) {
-			return nil, twice(field, limits[i].Name)
+			return nil, namedTwice(field, limits[i].Name)
 		}
 		compiled[i] = bucket.Limit{Name: limits[i].Name, Definition: d}
 	}
 	return compiled, nil
 }
 
+// namesOf returns the names of limits in order.
 func namesOf(limits []bucket.Limit) []string {
 	names := make([]string, len(limits))
 	for i := range limits {
@@ -170,10 +169,10 @@ func tooMany(field string, n int) error {
 	return invalid(field, n, fmt.Sprintf("limits are more than %d", maxLimits))
 }
 
-func twice(field, name string) error { return invalid(field, name, "is named twice") }
+func namedTwice(field, name string) error { return invalid(field, name, "is named twice") }
 
-// few is how many amounts and limits a request, a decision and an error have in
-// themselves, without memory of their own.
+// few is how many amounts and limits a request, a decision and an error hold without
+// allocating.
 const few = 4
 
 // positional are amounts by position.
@@ -181,7 +180,7 @@ type positional struct {
 	given bool
 	n     int
 	few   [few]int64
-	more  []int64 // all of them, if they are more than few
+	more  []int64 // all of them if there are more than few
 }
 
 func (a *positional) set(amounts []int64) {

@@ -6,13 +6,12 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// quick decides what nearly every request in memory is: by a policy, on one bucket
-// that is there, of up to four limits. All goes by value, at half the price.
-// Otherwise ok is false and nothing was done; what is wrong with the request is
-// found by prepare.
+// quick decides the most common request to a store in memory: with a policy of up to
+// four limits, on one bucket that exists. Everything is passed by value, at half the
+// cost. If the request is another one, or not valid, ok is false and nothing was done.
 func (l *Limiter) quick(ctx context.Context, req *Request) (d Decision, ok bool) {
 	p := req.Policy
-	if l.values == nil || p == nil || !req.plain(p) || l.line.Len() > 0 || l.closed.Load() || ctx.Err() != nil {
+	if l.valueStore == nil || p == nil || !req.plain(p) || l.line.Len() > 0 || l.closed.Load() || ctx.Err() != nil {
 		return d, false
 	}
 	now := l.now()
@@ -24,7 +23,7 @@ func (l *Limiter) quick(ctx context.Context, req *Request) (d Decision, ok bool)
 	if !ok {
 		return d, false
 	}
-	marks, outcome, ok := l.values.TakeValues(at, Key{req.Entity, p.resource}, p.limits, amounts)
+	marks, outcome, ok := l.valueStore.TakeValues(at, Key{req.Entity, p.resource}, p.limits, amounts)
 	if !ok || outcome == bucket.StaleLimits {
 		return d, false
 	}

@@ -10,12 +10,12 @@ import (
 	"github.com/zeroae/zael/internal/saturate"
 )
 
-// CapacityOptions tune ResourceCapacity.
+// CapacityOptions tune [Limiter.ResourceCapacity].
 type CapacityOptions struct {
-	ParentsOnly bool // only entities without a parent; those that have no record are such
+	ParentsOnly bool // count only entities without a parent; one that was never created has none
 }
 
-// An EntityCapacity is one entity's part of a ResourceCapacity.
+// An EntityCapacity is one entity's part of a [ResourceCapacity].
 type EntityCapacity struct {
 	Entity      string  `json:"entity_id"`
 	Capacity    int64   `json:"capacity"`        // tokens: the limit's Capacity
@@ -23,24 +23,24 @@ type EntityCapacity struct {
 	Utilization float64 `json:"utilization_pct"` // share of Capacity that is not available, to six decimals: from 0; above 100 is debt
 }
 
-// A ResourceCapacity adds up one limit over the entities that use a resource.
-// Sums stop at the ends of int64.
+// A ResourceCapacity adds up one limit over the entities that use a resource. Sums
+// saturate at the ends of int64.
 type ResourceCapacity struct {
 	Resource    string           `json:"resource"`
 	Limit       string           `json:"limit_name"`
 	Capacity    int64            `json:"total_capacity"`
 	Available   int64            `json:"total_available"`
-	Utilization float64          `json:"utilization_pct"` // of the totals, as in EntityCapacity
-	Entities    []EntityCapacity `json:"entities"`        // by ID
+	Utilization float64          `json:"utilization_pct"` // of the totals; see EntityCapacity
+	Entities    []EntityCapacity `json:"entities"`        // in order of ID
 }
 
-// entityBatch is how many entities are read at once.
+// entityBatch is how many entities are read in one call.
 const entityBatch = 100
 
-// ResourceCapacity adds up a limit of a resource over all entities that have a
-// bucket in use. Buckets that are full may be missing, as stores forget them.
-// It runs as long as ctx lets it. Errors: *ValidationError, *UnavailableError,
-// errors.ErrUnsupported.
+// ResourceCapacity adds up a limit of a resource over all entities that have a bucket
+// in use. Full buckets may be missing, as stores forget them. Errors:
+// [*ValidationError], and those of [Limiter.CreateEntity] that all methods for stored
+// data have.
 func (l *Limiter) ResourceCapacity(ctx context.Context, resource, limit string, options CapacityOptions) (ResourceCapacity, error) {
 	sum := ResourceCapacity{Resource: resource, Limit: limit, Entities: []EntityCapacity{}}
 	if err := l.checkOpen(); err != nil {
@@ -56,7 +56,7 @@ func (l *Limiter) ResourceCapacity(ctx context.Context, resource, limit string, 
 	if !ok {
 		return sum, l.unsupported("CapacityReader")
 	}
-	if options.ParentsOnly && l.entities == nil {
+	if options.ParentsOnly && l.entityStore == nil {
 		return sum, l.unsupported("EntityStore")
 	}
 	at, err := l.instant()
@@ -65,7 +65,7 @@ func (l *Limiter) ResourceCapacity(ctx context.Context, resource, limit string, 
 	}
 	for b, err := range reader.ResourceBuckets(ctx, resource) {
 		if err != nil {
-			return sum, l.stored(ctx, Key{Resource: resource}, err)
+			return sum, l.storeError(ctx, Key{Resource: resource}, err)
 		}
 		state := b.state(limit)
 		if state.Absent() {
@@ -79,7 +79,7 @@ func (l *Limiter) ResourceCapacity(ctx context.Context, resource, limit string, 
 	}
 	if options.ParentsOnly {
 		if sum.Entities, err = l.withoutParent(ctx, sum.Entities); err != nil {
-			return sum, l.stored(ctx, Key{Resource: resource}, err)
+			return sum, l.storeError(ctx, Key{Resource: resource}, err)
 		}
 	}
 	slices.SortFunc(sum.Entities, func(a, b EntityCapacity) int { return cmp.Compare(a.Entity, b.Entity) })
@@ -98,7 +98,7 @@ func (l *Limiter) withoutParent(ctx context.Context, all []EntityCapacity) ([]En
 		for i := range batch {
 			ids[i] = batch[i].Entity
 		}
-		entities, err := l.entities.Entities(ctx, ids)
+		entities, err := l.entityStore.Entities(ctx, ids)
 		if err != nil {
 			return nil, err
 		}
@@ -115,8 +115,8 @@ func utilization(capacity, available int64) float64 {
 	return max(0, decimal.Percent(float64(capacity)-float64(available), float64(capacity)))
 }
 
-// A Window is a length of time in which usage is counted. Windows begin at the
-// full hour, day and month in UTC.
+// A Window is a span of time in which usage is counted. Windows begin at the full hour,
+// day or month in UTC.
 type Window string
 
 // The windows.
@@ -126,8 +126,8 @@ const (
 	Monthly Window = "monthly"
 )
 
-// Bounds is the window that contains t: from start on and before end, in UTC. A
-// window that is not one of the constants counts as Hourly.
+// Bounds returns the window that contains t: it begins at start and ends before end,
+// both in UTC. A Window that is not one of the constants is treated as Hourly.
 func (w Window) Bounds(t time.Time) (start, end time.Time) {
 	t = t.UTC()
 	switch w {
@@ -174,17 +174,17 @@ func (q UsageQuery) WithDefaults(now time.Time) UsageQuery {
 	return q
 }
 
-// A UsageRecord is what one entity took of one resource in one window.
+// A UsageRecord is what one entity used of one resource in one window.
 type UsageRecord struct {
 	Entity   string    `json:"entity_id"`
 	Resource string    `json:"resource"`
 	Window   Window    `json:"window"`
 	Start    time.Time `json:"start"`   // UTC
-	Amounts  Amounts   `json:"amounts"` // net tokens by limit
+	Amounts  Amounts   `json:"amounts"` // tokens by limit, net of what was given back
 	Events   int64     `json:"events"`  // acquires
 }
 
-// A Usage is the answer to a UsageQuery.
+// A Usage is the answer to a [UsageQuery].
 type Usage struct {
 	Records []UsageRecord `json:"records"`       // the newest window first
 	From    time.Time     `json:"from,omitzero"` // of the query, or its default; zero: no bound
@@ -222,7 +222,7 @@ func (l *Limiter) Usage(ctx context.Context, q UsageQuery) (Usage, error) {
 	}
 	records, err := collect(store.Usage(ctx, q))
 	if err != nil {
-		return u, l.stored(ctx, Key{q.Entity, q.Resource}, err)
+		return u, l.storeError(ctx, Key{q.Entity, q.Resource}, err)
 	}
 	u.Records, u.From = records, q.From
 	total := totalOf(records, func(UsageRecord) bool { return true })
@@ -230,13 +230,13 @@ func (l *Limiter) Usage(ctx context.Context, q UsageQuery) (Usage, error) {
 	if q.Entity == "" {
 		u.Parents, err = l.usageOfParents(ctx, records)
 	}
-	return u, l.stored(ctx, Key{q.Entity, q.Resource}, err)
+	return u, l.storeError(ctx, Key{q.Entity, q.Resource}, err)
 }
 
 // usageOfParents adds up what was taken of entities that are parents of others in records;
 // nil if there are none.
 func (l *Limiter) usageOfParents(ctx context.Context, records []UsageRecord) (*UsageTotal, error) {
-	if l.entities == nil {
+	if l.entityStore == nil {
 		return nil, nil
 	}
 	seen, parents := map[string]bool{}, map[string]bool{}
@@ -247,7 +247,7 @@ func (l *Limiter) usageOfParents(ctx context.Context, records []UsageRecord) (*U
 		}
 	}
 	for batch := range slices.Chunk(ids, entityBatch) {
-		entities, err := l.entities.Entities(ctx, batch)
+		entities, err := l.entityStore.Entities(ctx, batch)
 		if err != nil {
 			return nil, err
 		}
@@ -302,7 +302,7 @@ func (q UsageQuery) validate() error {
 // An AuditAction is what was done.
 type AuditAction string
 
-// What is recorded.
+// The actions that are recorded.
 const (
 	EntityCreated AuditAction = "entity_created"
 	EntityDeleted AuditAction = "entity_deleted"
@@ -312,9 +312,9 @@ const (
 
 // An AuditEvent records a change of entities or limits.
 type AuditEvent struct {
-	Time      time.Time         `json:"time"` // UTC; of limits: later than the changes at other levels that it outranks, and Details has the true time as "clock" where that differs
+	Time      time.Time         `json:"time"` // UTC. A change of limits is dated after those of other scopes that it outranks; then Details has the true time as "clock"
 	Action    AuditAction       `json:"action"`
-	Principal string            `json:"principal"`           // Config.Principal
+	Principal string            `json:"principal"`           // Config.Principal of the Limiter that made the change
 	Entity    string            `json:"entity_id,omitempty"` // empty for limits of a resource or the system
 	Resource  string            `json:"resource,omitempty"`
 	Details   map[string]string `json:"details,omitempty"`
@@ -322,16 +322,17 @@ type AuditEvent struct {
 
 // An AuditQuery selects audit events.
 type AuditQuery struct {
-	Entity string    // all if empty
-	From   time.Time // events at From or later; zero: no bound
-	To     time.Time // events before To; zero: no bound
-	Max    int       // at most so many; 0: 100
+	Entity string    // empty means all
+	From   time.Time // events at From or later; zero means no bound
+	To     time.Time // events before To; zero means no bound
+	Max    int       // at most this many; 0 means 100
 }
 
 const defaultAuditMax = 100
 
-// Audit reads what was changed, newest first. It runs as long as ctx lets it.
-// Errors: *ValidationError, *UnavailableError, errors.ErrUnsupported.
+// Audit returns the changes of entities and limits, newest first. Errors:
+// [*ValidationError], and those of [Limiter.CreateEntity] that all methods for stored
+// data have.
 func (l *Limiter) Audit(ctx context.Context, q AuditQuery) ([]AuditEvent, error) {
 	if err := l.checkOpen(); err != nil {
 		return nil, err
@@ -353,7 +354,7 @@ func (l *Limiter) Audit(ctx context.Context, q AuditQuery) ([]AuditEvent, error)
 	}
 	q.Max = cmp.Or(q.Max, defaultAuditMax)
 	events, err := collect(store.Audit(ctx, q))
-	return events, l.stored(ctx, Key{Entity: q.Entity}, err)
+	return events, l.storeError(ctx, Key{Entity: q.Entity}, err)
 }
 
 func checkRange(what string, from, to time.Time) error {

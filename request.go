@@ -12,7 +12,7 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// Amounts are tokens by limit name.
+// Amounts are numbers of tokens by limit name.
 type Amounts map[string]int64
 
 // String returns the amounts in order of name: "rpm=1 tpm=500".
@@ -36,8 +36,8 @@ type FailureMode uint8
 // FailClosed in a Config.
 const (
 	failureInherit FailureMode = iota
-	FailClosed                 // the call fails with an *UnavailableError
-	FailOpen                   // the caller is admitted without a charge; Lease.Degraded and Decision.Degraded tell
+	FailClosed                 // the request fails with an *UnavailableError
+	FailOpen                   // the request is admitted without being charged; see Lease.Degraded and Decision.Degraded
 )
 
 // String returns "closed", "open" or "inherit".
@@ -51,51 +51,55 @@ func (m FailureMode) String() string {
 	return "inherit"
 }
 
-// A Request asks for tokens. Which limits it is held to is said by a Policy, or by
-// Resource and Limits.
+// A Request asks for tokens of the bucket of an entity and a resource. Its limits come
+// from a Policy, from Limits, or from the store.
 type Request struct {
-	Entity string // who: 1 to 256 bytes of UTF-8 without control characters, and no space at either end
+	// Entity is the caller: 1 to 256 bytes of UTF-8 without control characters, and
+	// without a space at either end.
+	Entity string
 
-	// Policy says the resource and its limits. Policy.For makes a request by it.
+	// Policy is the resource and its limits. Policy.For returns a request with it.
 	Policy *Policy
 
-	// Resource is what is asked for, without a Policy: in the same form. The name
-	// _default_ is reserved.
+	// Resource is what the caller uses, in a request without a Policy. The rule is that
+	// for Entity, and the name _default_ is reserved.
 	Resource string
-	// Limits bind the entity, without a Policy. With UseStoredLimits they are
-	// the last resort, after (entity, resource), (entity), (resource) and the
-	// system's.
+	// Limits are the limits of the entity, at most 100, in a request without a Policy.
+	// With UseStoredLimits they hold only if none are stored for the entity and
+	// resource, the entity, the resource, or the system.
 	Limits []Limit
-	// ParentLimits bind the parent in the same way; nil means Limits.
+	// ParentLimits are the limits of the entity's parent, in the same way. Nil means
+	// Limits.
 	ParentLimits []Limit
 
-	// Consume is what to take, by limit name: 0 to 10¹⁵ tokens. A limit that it
-	// does not name takes 1, so that a request without amounts counts as one. One
-	// of 0 takes nothing and refuses only while the limit is in debt. All names
-	// must be of limits of the request. Among stored limits a name that is unknown
-	// is passed over and counted in Stats.UnknownNames, if another one is known.
-	// The amounts of Policy.For take its place.
+	// Consume is how many tokens to take, by limit name: 0 to 10¹⁵ each. A limit that
+	// it does not name takes 1, so that a request without amounts counts as one. A
+	// limit with 0 takes nothing and refuses only while in debt. All names must be
+	// those of limits of the request. A name that the stored limits lack is ignored
+	// and counted in Stats.UnknownNames, as long as they have another one. The
+	// amounts of Policy.For replace Consume.
 	Consume Amounts
 
-	// Cascade takes from the entity's parent too, all or nothing. Limits that
-	// the parent does not have are not checked there. Without a parent it has
-	// no effect.
+	// Cascade takes from the entity's parent too, from both or from none. Limits that
+	// the parent does not have are not checked there. Without a parent it has no
+	// effect.
 	Cascade bool
-	// UseStoredLimits asks the store for the limits; then the entity's own
-	// Cascade flag counts too.
+	// UseStoredLimits reads the limits from the store. Entity.Cascade then has the
+	// same effect as Cascade.
 	UseStoredLimits bool
 
-	// MaxWait lets Acquire wait in line, and Reserve reserve tokens that will
-	// have refilled by then; at most until the context's deadline. 0 does not
-	// wait, and is refused while others of this process wait.
+	// MaxWait lets Acquire wait in line, and Reserve reserve tokens that refill within
+	// MaxWait; in both cases no later than the context's deadline. 0 does not wait,
+	// and is refused while others of this process wait.
 	MaxWait time.Duration
 
-	FailureMode FailureMode // zero: Config.FailureMode
+	FailureMode FailureMode // zero means Config.FailureMode
 
 	positional positional // amounts by the position of the policy's names
 }
 
-// A Query asks about a bucket. Its fields are as in Request.
+// A Query asks about the bucket of an entity and a resource. The fields are those of
+// [Request].
 type Query struct {
 	Entity                   string
 	Policy                   *Policy
@@ -104,15 +108,15 @@ type Query struct {
 	Cascade, UseStoredLimits bool
 }
 
-// A Scope is where stored limits apply. The zero Scope is the system's
-// default; Resource alone a resource's; Entity alone the entity's default for
-// resources that it has no limits of its own for; both that entity's for that
-// resource.
+// A Scope is what stored limits apply to. With both fields it is an entity on a
+// resource; with Entity alone, the entity on all resources for which it has no limits
+// of its own; with Resource alone, all entities on the resource. The zero Scope is the
+// system: everything for which nothing else is stored.
 type Scope struct {
 	Entity, Resource string
 }
 
-// String names the scope as messages do.
+// String returns the scope as messages name it, such as "entity key-1 resource gpt-4".
 func (s Scope) String() string {
 	switch {
 	case s.Entity == "" && s.Resource == "":
@@ -125,9 +129,8 @@ func (s Scope) String() string {
 	return "entity " + s.Entity + " resource " + s.Resource
 }
 
-// DefaultResource names an entity's default in the place of a resource:
-// SetLimits with Scope{Entity: "e", Resource: DefaultResource} is the same as
-// without a resource.
+// DefaultResource stands for no resource in a Scope with an entity:
+// Scope{Entity: "e", Resource: DefaultResource} is the same as Scope{Entity: "e"}.
 const DefaultResource = "_default_"
 
 // A literal is the policy that was compiled last from the limits of a request.
@@ -136,7 +139,7 @@ type literal struct {
 	limits, parents []Limit
 }
 
-// policy returns what req goes by: its Policy, or one compiled of its limits.
+// policy returns the policy of req, or one compiled from its limits.
 func (a *attempt) policy(req *Request) (*Policy, error) {
 	if p := req.Policy; p != nil {
 		switch {
@@ -169,7 +172,7 @@ func (a *attempt) policy(req *Request) (*Policy, error) {
 	return p, nil
 }
 
-// check finds what is wrong with a request by p, whatever is stored.
+// check returns an error if a request by p is not valid, whatever is stored.
 func (req *Request) check(p *Policy) error {
 	if err := checkEntity("Request.Entity", req.Entity); err != nil {
 		return err
@@ -184,7 +187,7 @@ func (req *Request) check(p *Policy) error {
 		return err
 	}
 	if len(p.limits) == 0 && !req.stored(p) {
-		return noLimits(req.Entity, p.resource)
+		return noLimitsError(req.Entity, p.resource)
 	}
 	return nil
 }
@@ -228,13 +231,13 @@ func (req *Request) maxWait(ctx context.Context) time.Duration {
 // stored reports whether the store is asked for limits.
 func (req *Request) stored(p *Policy) bool { return p.stored || req.UseStoredLimits }
 
-// names reports whether a name is of a limit that the request has itself.
+// names reports whether name is that of a limit which the request itself has.
 func (req *Request) names(p *Policy, name string) bool {
 	is := func(l bucket.Limit) bool { return l.Name == name }
 	return slices.ContainsFunc(p.limits, is) || req.Cascade && slices.ContainsFunc(p.parent, is)
 }
 
-// amount returns what is to be taken of limit number i of a bucket.
+// amount returns what to take of limit number i of a bucket.
 func (req *Request) amount(p *Policy, i int, name string) int64 {
 	if !req.positional.given {
 		if n, ok := req.Consume[name]; ok {
@@ -250,7 +253,7 @@ func (req *Request) amount(p *Policy, i int, name string) int64 {
 	return req.positional.all()[i]
 }
 
-func noLimits(entity, resource string) error {
+func noLimitsError(entity, resource string) error {
 	return fmt.Errorf("%w for %s on %s: name them in the request, or store some with SetLimits", ErrNoLimits, entity, resource)
 }
 

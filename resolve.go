@@ -10,8 +10,8 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// prepare checks req and makes its debits. What is known of stored limits and
-// entities may be as old as known says.
+// prepare checks req and makes its debits. known says how old cached limits and
+// entities may be.
 func (l *Limiter) prepare(ctx context.Context, req *Request, known age, a *attempt) error {
 	p, err := a.policy(req)
 	if err != nil {
@@ -22,7 +22,7 @@ func (l *Limiter) prepare(ctx context.Context, req *Request, known age, a *attem
 	}
 	parent := ""
 	if req.stored(p) || req.Cascade {
-		if parent, err = l.parent(ctx, &a.budget, req.Entity, req.Cascade, known); err != nil {
+		if parent, err = l.parentOf(ctx, &a.budget, req.Entity, req.Cascade, known); err != nil {
 			return err
 		}
 	}
@@ -38,7 +38,7 @@ func (l *Limiter) prepare(ctx context.Context, req *Request, known age, a *attem
 		if !req.stored(p) || keys[i].Entity == "" {
 			continue
 		}
-		set, err := l.limitSet(ctx, a, keys[i], limits[i], known)
+		set, err := l.storedLimits(ctx, a, keys[i], limits[i], known)
 		if err != nil {
 			return err
 		}
@@ -47,7 +47,7 @@ func (l *Limiter) prepare(ctx context.Context, req *Request, known age, a *attem
 		}
 	}
 	if len(limits[0]) == 0 {
-		return noLimits(req.Entity, p.resource)
+		return noLimitsError(req.Entity, p.resource)
 	}
 	a.bind(req, p, keys, limits, revs)
 	return a.checkNames(req, p)
@@ -95,8 +95,8 @@ func sameLimits(a, b []bucket.Limit) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// checkNames looks for amounts of limits that are not stored. If no other one is
-// there it is an error: nobody is to be admitted by what was mistyped.
+// checkNames looks for amounts of limits that are not stored. If none of the names is
+// stored it returns an error: mistyped names must not admit anybody.
 func (a *attempt) checkNames(req *Request, p *Policy) error {
 	if !req.stored(p) {
 		return nil
@@ -139,23 +139,24 @@ func (l *Limiter) countUnknown(a *attempt) {
 	}
 }
 
-// An age says how old what is remembered may be at an instant.
+// An age says how old a cached value may be.
 type age struct {
 	now time.Time
 	max time.Duration
 }
 
-// A limitSet is what binds a key by stored limits.
-type limitSet struct {
-	limits []bucket.Limit // none if no level has any
-	// rev is the greatest of all levels looked at, and at least 1: limits
-	// named by a request that looked for stored ones give way to such that come.
+// effectiveLimits are the stored limits that hold for a key.
+type effectiveLimits struct {
+	limits []bucket.Limit // none if no scope has any
+	// rev is the greatest revision of the key's scopes, and at least 1. The request's
+	// own limits stand under it where no scope has any, so that limits which are
+	// stored later are newer.
 	rev int64
 }
 
-// levels returns where the limits of a key may be stored; the first that has any
-// decides.
-func levels(key Key) []Scope {
+// scopesOf returns where the limits of a key may be stored. The first scope that has
+// any decides.
+func scopesOf(key Key) []Scope {
 	return []Scope{
 		{Entity: key.Entity, Resource: key.Resource},
 		{Entity: key.Entity},
@@ -164,46 +165,47 @@ func levels(key Key) []Scope {
 	}
 }
 
-// limitSet reads what is stored for key; fallback is what the request has.
-func (l *Limiter) limitSet(ctx context.Context, a *attempt, key Key, fallback []bucket.Limit, known age) (limitSet, error) {
-	if l.limits == nil {
-		return limitSet{}, l.unsupported("LimitStore")
+// storedLimits returns the stored limits of a key. fallback are the request's own.
+func (l *Limiter) storedLimits(ctx context.Context, a *attempt, key Key, fallback []bucket.Limit, known age) (effectiveLimits, error) {
+	if l.limitStore == nil {
+		return effectiveLimits{}, l.unsupported("LimitStore")
 	}
-	if set, ok := l.sets.lookup(key, known.now, known.max); ok {
+	if set, ok := l.limitCache.lookup(key, known.now, known.max); ok {
 		return set, nil
 	}
 	b := &a.budget
-	set, err := l.sets.get(b.begin(ctx, l.timeout), key, known.now, known.max, func() (limitSet, error) {
+	set, err := l.limitCache.get(b.begin(ctx, l.timeout), key, known.now, known.max, func() (effectiveLimits, error) {
 		var sets []LimitSet
-		err := l.ask(ctx, b, key, func(ctx context.Context) error {
+		err := l.throughBreaker(ctx, b, key, func(ctx context.Context) error {
 			var err error
-			sets, err = l.limits.Limits(ctx, levels(key))
+			sets, err = l.limitStore.Limits(ctx, scopesOf(key))
 			return err
 		})
 		if err != nil {
-			return limitSet{}, err
+			return effectiveLimits{}, err
 		}
-		set, err := decide(sets)
+		set, err := effectiveOf(sets)
 		if err != nil {
-			return limitSet{}, err
+			return effectiveLimits{}, err
 		}
-		a.supersede(key, &set, fallback)
+		a.reviveRevision(key, &set, fallback)
 		return set, nil
 	})
-	return set, l.waited(ctx, key, err)
+	return set, l.cacheError(ctx, key, err)
 }
 
-// waited is an error of cache.get in the caller's terms: a deadline that passed
-// while another caller was reading speaks of the store.
-func (l *Limiter) waited(ctx context.Context, key Key, err error) error {
+// cacheError returns an error of cache.get in the caller's terms: if the deadline
+// passed while another caller was reading, the store is unavailable.
+func (l *Limiter) cacheError(ctx context.Context, key Key, err error) error {
 	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrUnavailable) {
 		return err
 	}
 	return l.unavailable(key, err)
 }
 
-func decide(sets []LimitSet) (limitSet, error) {
-	set := limitSet{rev: 1}
+// effectiveOf returns the limits that hold if sets are stored for the scopes of a key.
+func effectiveOf(sets []LimitSet) (effectiveLimits, error) {
+	set := effectiveLimits{rev: 1}
 	var chosen []Limit
 	for _, s := range sets {
 		set.rev = max(set.rev, s.Rev)
@@ -221,40 +223,40 @@ func decide(sets []LimitSet) (limitSet, error) {
 	return set, nil
 }
 
-// parent is the entity that a request on id takes from as well; "" if there is
-// none. Without asked it is only so if the entity itself says so.
-func (l *Limiter) parent(ctx context.Context, b *budget, id string, asked bool, known age) (string, error) {
-	if l.entities == nil {
+// parentOf returns the entity that a request for id takes from as well, or "". There
+// is one if the request asks for it or the entity itself cascades.
+func (l *Limiter) parentOf(ctx context.Context, b *budget, id string, asked bool, known age) (string, error) {
+	if l.entityStore == nil {
 		if asked {
 			return "", l.unsupported("EntityStore")
 		}
 		return "", nil
 	}
-	e, ok := l.parents.lookup(id, known.now, known.max)
+	e, ok := l.entityCache.lookup(id, known.now, known.max)
 	if !ok {
 		var err error
-		e, err = l.parents.get(b.begin(ctx, l.timeout), id, known.now, known.max, func() (Entity, error) {
+		e, err = l.entityCache.get(b.begin(ctx, l.timeout), id, known.now, known.max, func() (Entity, error) {
 			return l.readEntity(ctx, b, id)
 		})
 		if err != nil {
-			return "", l.waited(ctx, Key{Entity: id}, err)
+			return "", l.cacheError(ctx, Key{Entity: id}, err)
 		}
 	}
 	if !asked && !e.Cascade {
 		return "", nil
 	}
 	if e.ParentID == id {
-		return "", nil // a store should not have it
+		return "", nil // CreateEntity refuses it, but the store may have it
 	}
 	return e.ParentID, nil
 }
 
-// readEntity reads one entity; zero if there is none.
+// readEntity reads one entity; it is zero if there is none.
 func (l *Limiter) readEntity(ctx context.Context, b *budget, id string) (Entity, error) {
 	var found []Entity
-	err := l.ask(ctx, b, Key{Entity: id}, func(ctx context.Context) error {
+	err := l.throughBreaker(ctx, b, Key{Entity: id}, func(ctx context.Context) error {
 		var err error
-		found, err = l.entities.Entities(ctx, []string{id})
+		found, err = l.entityStore.Entities(ctx, []string{id})
 		return err
 	})
 	if err != nil {

@@ -9,25 +9,25 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// outrank dates changes of limits so that each is given a greater revision than
-// the levels that decide with it have, although a clock ahead wrote them: of two
-// definitions that levels make, the later one is the newer. The true time
-// then is a detail of the audit event. Edits are made in one step.
-func (l *Limiter) outrank(ctx context.Context, edits []Edit) error {
-	rivals := make([][]Scope, len(edits)) // none of what is no change of limits
+// raiseRevisions dates edits of limits so that each gets a greater revision than the
+// other scopes that decide with it have, even if a clock ahead of this one wrote them:
+// what was changed later is the newer definition. The true time becomes a detail of
+// the audit event. The edits are made in one step.
+func (l *Limiter) raiseRevisions(ctx context.Context, edits []Edit) error {
+	competing := make([][]Scope, len(edits)) // none for an edit that does not change limits
 	revs := map[Scope]int64{}
 	for i := range edits {
 		if edits[i].Event.Action == EntityCreated {
 			continue
 		}
-		if l.limits == nil {
+		if l.limitStore == nil {
 			return l.unsupported("LimitStore")
 		}
 		var err error
-		if rivals[i], err = l.rivals(ctx, edits[i].Scope()); err != nil {
-			return l.stored(ctx, Key(edits[i].Scope()), err)
+		if competing[i], err = l.competingScopes(ctx, edits[i].Scope()); err != nil {
+			return l.storeError(ctx, Key(edits[i].Scope()), err)
 		}
-		for _, scope := range rivals[i] {
+		for _, scope := range competing[i] {
 			revs[scope] = 0
 		}
 	}
@@ -35,14 +35,14 @@ func (l *Limiter) outrank(ctx context.Context, edits []Edit) error {
 		return nil
 	}
 	all := slices.Collect(maps.Keys(revs))
-	sets, err := l.limits.Limits(ctx, all)
+	sets, err := l.limitStore.Limits(ctx, all)
 	if err != nil {
-		return l.stored(ctx, Key(edits[0].Scope()), err)
+		return l.storeError(ctx, Key(edits[0].Scope()), err)
 	}
 	for i, set := range sets {
 		revs[all[i]] = set.Rev
 	}
-	for i, scopes := range rivals {
+	for i, scopes := range competing {
 		e := &edits[i]
 		rev := e.Event.Time.UnixMicro()
 		for _, scope := range scopes {
@@ -60,28 +60,29 @@ func (l *Limiter) outrank(ctx context.Context, edits []Edit) error {
 	return nil
 }
 
-// rivals are the other levels that a change has to outrank; the store sees to its
-// own. For a resource those of entities are not among them, nor for the system
-// those of either: nobody can name them.
-func (l *Limiter) rivals(ctx context.Context, scope Scope) ([]Scope, error) {
-	scopes := levels(Key(scope))
+// competingScopes returns the other scopes whose revisions a change must exceed; the
+// store sees to the scope itself. A change for a resource does not look at the scopes of
+// entities, nor one for the system at either: they cannot be listed.
+func (l *Limiter) competingScopes(ctx context.Context, scope Scope) ([]Scope, error) {
+	scopes := scopesOf(Key(scope))
 	if scope.Entity != "" && scope.Resource == "" {
-		buckets, err := l.concerned(ctx, scope)
+		buckets, err := l.affectedBuckets(ctx, scope)
 		if err != nil {
 			return nil, err
 		}
 		for _, b := range buckets {
-			scopes = append(scopes, levels(b.Key)...)
+			scopes = append(scopes, scopesOf(b.Key)...)
 		}
 	}
 	return slices.DeleteFunc(scopes, func(s Scope) bool { return s == scope }), nil
 }
 
-// supersede dates a set that was read since the bucket showed newer limits. If it
-// is older than they are they are stored no more: they went with a deleted
-// entity, and who still knew them made the bucket anew. Then the set, or the
-// call's limits where it has none, outranks them.
-func (a *attempt) supersede(key Key, set *limitSet, fallback []bucket.Limit) {
+// reviveRevision raises the revision of stored limits that were read again because
+// the bucket showed newer ones. If the bucket is still newer than what is stored, its
+// limits were deleted with their entity, and a process with a stale cache recreated
+// the bucket. Then the stored limits, or else the request's, become newer than the
+// bucket's.
+func (a *attempt) reviveRevision(key Key, set *effectiveLimits, fallback []bucket.Limit) {
 	i := slices.IndexFunc(a.newer, func(d Debit) bool { return d.Key == key })
 	if i < 0 {
 		return

@@ -143,10 +143,10 @@ type LimitSet struct {
 // A LimitStore keeps stored limits. Each change and its audit event are one
 // step, and a reader sees a set of limits whole or not at all.
 type LimitStore interface {
-	// SetLimits replaces what is stored for a scope, by one limit or more, and
-	// returns the revision:
-	// event.Time in µs, or one more than the last one if that is greater. (A
-	// Limiter dates the event so that the revision outranks other levels, too.)
+	// SetLimits replaces what is stored for a scope by one limit or more, and
+	// returns the revision: event.Time in µs, or one more than the scope's last
+	// revision if that is greater. (A Limiter dates the event so that the revision
+	// also exceeds those of other scopes.)
 	SetLimits(ctx context.Context, scope Scope, limits []Limit, event AuditEvent) (rev int64, err error)
 	// DeleteLimits leaves an empty set with a revision as SetLimits gives it.
 	// Of a scope that has no limits it changes nothing, records no event and

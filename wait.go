@@ -12,16 +12,15 @@ import (
 	"github.com/zeroae/zael/internal/line"
 )
 
-// A waitKey names what callers wait for together: the same limits of the same
-// buckets.
+// A waitKey identifies a line: its callers wait for the same limits of the same buckets.
 type waitKey struct {
 	entity, parent, resource string
-	own                      int    // limits of the entity; the others are the parent's
+	own                      int    // how many limits are the entity's; the others are the parent's
 	limits                   string // their names and definitions
 }
 
-// wait takes what a asks for as soon as it is there, within maxWait: at once, or
-// in line. The answer is in a. at is the instant that counted.
+// wait takes what a asks for as soon as it is there, at once or in line, within maxWait.
+// The receipts are in a. at is the instant of the take.
 func (l *Limiter) wait(ctx context.Context, a *attempt, req *Request, maxWait time.Duration) (at time.Time, err error) {
 	until := time.Now().Add(maxWait)
 	for range 4 {
@@ -32,7 +31,7 @@ func (l *Limiter) wait(ctx context.Context, a *attempt, req *Request, maxWait ti
 			if at, err = l.charge(ctx, a, now, 0, req); !errors.Is(err, ErrExceeded) || errors.Is(err, ErrNever) {
 				return at, err
 			}
-			key, parts = a.waitKey() // as the limits may be others since
+			key, parts = a.waitKey() // the limits may have changed
 			if refused, err = a.refusal(at); err != nil {
 				return at, err
 			}
@@ -64,7 +63,7 @@ func (l *Limiter) wait(ctx context.Context, a *attempt, req *Request, maxWait ti
 	return at, fmt.Errorf("%w: its limits keep changing", ErrContention)
 }
 
-// waitKey returns what a asks for, as the line has it.
+// waitKey returns the line for what a asks for, and its parts.
 func (a *attempt) waitKey() (waitKey, []line.Part) {
 	key := waitKey{entity: a.debits[0].Key.Entity, resource: a.debits[0].Key.Resource, own: a.own}
 	if len(a.debits) > 1 {
@@ -96,7 +95,7 @@ func (a *attempt) aboveBurst() bool {
 	return false
 }
 
-// refusal returns the limits as the store has shown them at an instant.
+// refusal returns the limits as the store showed them at an instant.
 func (a *attempt) refusal(at time.Time) (*line.RefusedError, error) {
 	instant, err := bucket.At(at)
 	if err != nil {
@@ -109,16 +108,16 @@ func (a *attempt) refusal(at time.Time) (*line.RefusedError, error) {
 	return r, nil
 }
 
-// refuse returns the refusal of a by limits as they stand behind all who wait.
+// refuse returns the refusal of a, whose limits stand as r says: behind everybody in line.
 func (a *attempt) refuse(r *line.RefusedError, maxWait time.Duration) error {
 	for i := range a.charges {
 		a.charges[i].State = r.States[i]
 	}
-	return a.exceeded(r.At.Time(), maxWait)
+	return a.exceededError(r.At.Time(), maxWait)
 }
 
-// refusedBehind refuses a request that does not wait while others of this process
-// wait for the same: it would pass them. It returns nil if nobody does.
+// refusedBehind returns a refusal if others of this process wait for what a asks for, as
+// a request that does not wait would overtake them.
 func (l *Limiter) refusedBehind(a *attempt) error {
 	if l.line.Len() == 0 {
 		return nil
@@ -130,8 +129,8 @@ func (l *Limiter) refusedBehind(a *attempt) error {
 	return nil
 }
 
-// lineStore is the store as package line asks it: within Config.Timeout, and not
-// at all while the breaker is open.
+// A lineStore is the store as package line uses it: within Config.Timeout, and not while
+// the breaker is open.
 type lineStore struct{ *Limiter }
 
 // Take implements line.Store.
@@ -194,7 +193,7 @@ func (s lineStore) Give(ctx context.Context, key waitKey, parts []line.Part, str
 	return answer
 }
 
-// debits divides charges among the entity and its parent.
+// debits divides charges between the entity and its parent.
 func (k *waitKey) debits(charges []Charge) []Debit {
 	debits := []Debit{{Key: Key{k.entity, k.resource}, Charges: charges[:k.own:k.own]}}
 	if k.own < len(charges) {

@@ -18,13 +18,13 @@ import (
 // what the levels decide is in force when ConfigTTL has passed, and no change
 // leaves debt, as nothing is taken beyond a burst. In some histories the entity is
 // deleted: from then on a second more may pass, and no more is compared.
-func TestLevelsModel(t *testing.T) {
+func TestScopesModel(t *testing.T) {
 	t.Parallel()
 	base, seeds := rand.Uint64(), uint64(400)
 	for i := range seeds {
 		seed := base + i
 		spread := []time.Duration{0, 3 * time.Second, time.Hour}[i%3]
-		m := newLevelsModel(t, seed, spread)
+		m := newScopesModel(t, seed, spread)
 		m.deletes = i%2 == 0
 		if err := m.run(60); err != nil {
 			t.Fatalf("seed %d, clocks within %v: %v", seed, spread, err)
@@ -32,7 +32,7 @@ func TestLevelsModel(t *testing.T) {
 	}
 }
 
-type levelsModel struct {
+type scopesModel struct {
 	context.Context //nolint:containedctx // of the test
 	*rand.Rand
 
@@ -47,18 +47,18 @@ type levelsModel struct {
 	log      []string
 }
 
-const levelsTTL = 10 * time.Second
+const scopesTTL = 10 * time.Second
 
-func newLevelsModel(t *testing.T, seed uint64, spread time.Duration) *levelsModel {
+func newScopesModel(t *testing.T, seed uint64, spread time.Duration) *scopesModel {
 	t.Helper()
-	m := &levelsModel{
+	m := &scopesModel{
 		Context: t.Context(), Rand: rand.New(rand.NewPCG(seed, 0)), store: memstore.New(nil),
 		key: zael.Key{Entity: "key-1", Resource: "gpt-4"}, known: map[int64]bucket.Definition{},
 	}
 	for range 3 {
 		skew := time.Duration(m.Int64N(int64(2*spread)+1)) - spread
 		l, err := zael.New(m.store, &zael.Config{
-			ConfigTTL: levelsTTL, Clock: func() time.Time { return t0().Add(m.time + skew) },
+			ConfigTTL: scopesTTL, Clock: func() time.Time { return t0().Add(m.time + skew) },
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -68,14 +68,14 @@ func newLevelsModel(t *testing.T, seed uint64, spread time.Duration) *levelsMode
 	return m
 }
 
-func (m *levelsModel) run(steps int) (err error) {
+func (m *scopesModel) run(steps int) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("%w\n%q", err, m.log)
 		}
 	}()
 	for range steps {
-		m.time += []time.Duration{0, time.Microsecond, time.Second, levelsTTL / 3, levelsTTL}[m.IntN(5)]
+		m.time += []time.Duration{0, time.Microsecond, time.Second, scopesTTL / 3, scopesTTL}[m.IntN(5)]
 		who := m.IntN(len(m.limiters))
 		switch {
 		case m.deletes && m.IntN(15) == 0:
@@ -93,7 +93,7 @@ func (m *levelsModel) run(steps int) (err error) {
 }
 
 // remove deletes the entity, of which the others know nothing yet.
-func (m *levelsModel) remove(who int) error {
+func (m *scopesModel) remove(who int) error {
 	m.note("%d deletes the entity", who)
 	m.deleted = true
 	if err := m.limiters[who].DeleteEntity(m, m.key.Entity); err != nil && !errors.Is(err, zael.ErrEntityNotFound) {
@@ -102,14 +102,14 @@ func (m *levelsModel) remove(who int) error {
 	return nil
 }
 
-func (m *levelsModel) note(format string, args ...any) {
+func (m *scopesModel) note(format string, args ...any) {
 	m.log = append(m.log, fmt.Sprintf("%v: ", m.time)+fmt.Sprintf(format, args...))
 }
 
 // change sets or deletes limits at some level, after which what the levels decide
 // is in force in all processes, when they have forgotten what they knew.
-func (m *levelsModel) change(who int) error {
-	scope := levelsOf(m.key)[m.IntN(4)]
+func (m *scopesModel) change(who int) error {
+	scope := scopesOf(m.key)[m.IntN(4)]
 	hidden, err := m.hidden(who, scope)
 	if err != nil || hidden {
 		return err
@@ -133,7 +133,7 @@ func (m *levelsModel) change(who int) error {
 	if err := m.check(); err != nil || m.IntN(3) > 0 {
 		return err
 	}
-	m.time += levelsTTL
+	m.time += scopesTTL
 	if m.deleted { // who reads finds the bucket newer, and a second later reads again
 		for who := range m.limiters {
 			if err := m.acquire(who, 0); err != nil {
@@ -151,7 +151,7 @@ func (m *levelsModel) change(who int) error {
 }
 
 // some is a change of a scope.
-func (m *levelsModel) some(scope zael.Scope) zael.Change {
+func (m *scopesModel) some(scope zael.Scope) zael.Change {
 	c := zael.Change{Scope: scope, Delete: true}
 	if m.IntN(3) > 0 {
 		c.Delete = false
@@ -162,8 +162,8 @@ func (m *levelsModel) some(scope zael.Scope) zael.Change {
 
 // hidden tells whether a change would be one whose revision docs/semantics.md
 // does not promise to be new: below a level that it does not look at.
-func (m *levelsModel) hidden(who int, scope zael.Scope) (bool, error) {
-	all := levelsOf(m.key)
+func (m *scopesModel) hidden(who int, scope zael.Scope) (bool, error) {
+	all := scopesOf(m.key)
 	var unseen []zael.Scope
 	switch scope {
 	case all[1]:
@@ -186,11 +186,11 @@ func (m *levelsModel) hidden(who int, scope zael.Scope) (bool, error) {
 	return false, err
 }
 
-func levelsOf(key zael.Key) []zael.Scope {
+func scopesOf(key zael.Key) []zael.Scope {
 	return []zael.Scope{zael.Scope(key), {Entity: key.Entity}, {Resource: key.Resource}, {}}
 }
 
-func (m *levelsModel) request(n int64) zael.Request {
+func (m *scopesModel) request(n int64) zael.Request {
 	return zael.Request{
 		Entity: m.key.Entity, Resource: m.key.Resource, UseStoredLimits: true,
 		Limits: []zael.Limit{lastLevel()}, Consume: zael.Amounts{"n": n},
@@ -199,7 +199,7 @@ func (m *levelsModel) request(n int64) zael.Request {
 
 func lastLevel() zael.Limit { return zael.PerHour("n", 50) }
 
-func (m *levelsModel) acquire(who int, n int64) error {
+func (m *scopesModel) acquire(who int, n int64) error {
 	err := m.limiters[who].Allow(m, m.request(n))
 	m.note("%d takes %d: %v", who, n, err == nil)
 	if err != nil && !errors.Is(err, zael.ErrExceeded) {
@@ -209,7 +209,7 @@ func (m *levelsModel) acquire(who int, n int64) error {
 }
 
 // latest is the time by the clock that is ahead of all.
-func (m *levelsModel) latest() time.Time {
+func (m *scopesModel) latest() time.Time {
 	at := t0().Add(m.time + m.skews[0])
 	for _, skew := range m.skews {
 		if t := t0().Add(m.time + skew); t.After(at) {
@@ -221,7 +221,7 @@ func (m *levelsModel) latest() time.Time {
 
 // check looks at the bucket: its definition is the one of its revision, and it is
 // not in debt.
-func (m *levelsModel) check() error {
+func (m *scopesModel) check() error {
 	_, found, err := m.store.Buckets(m, m.latest(), []zael.Key{m.key})
 	if err != nil || len(found[0].Limits) == 0 || m.deleted {
 		return err
@@ -240,9 +240,9 @@ func (m *levelsModel) check() error {
 }
 
 // inForce has a process ask, under what the levels decide.
-func (m *levelsModel) inForce(who int) error {
+func (m *scopesModel) inForce(who int) error {
 	want := lastLevel()
-	sets, err := m.store.Limits(m, levelsOf(m.key))
+	sets, err := m.store.Limits(m, scopesOf(m.key))
 	if err != nil {
 		return err
 	}
