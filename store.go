@@ -69,6 +69,10 @@ type BucketStore interface {
 	// (bucket.State.Stale), nothing changes, State is as kept, and the error
 	// matches ErrStaleLimits.
 	//
+	// A caller whose ctx ends before Take has answered holds nothing. Take then
+	// returns at once; what is taken for the caller all the same is given back,
+	// to all buckets and from what is counted, as soon as the store knows of it.
+	//
 	// A now older than one already seen never gives tokens.
 	Take(ctx context.Context, now time.Time, maxWait time.Duration, debits []Debit) (at time.Time, err error)
 

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/zeroae/zael"
-	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/gather"
 )
 
@@ -28,28 +26,21 @@ func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) 
 	if err != nil {
 		return now, err
 	}
-	errs := make([]error, len(debits))
-	var wg sync.WaitGroup
+	members := make([]gather.Member, len(debits))
 	for i := range debits {
-		work := func() { errs[i] = s.adjust(ctx, at, &debits[i]) }
-		if i < len(debits)-1 {
-			wg.Go(work)
-		} else {
-			work()
+		members[i] = gather.Member{Kind: gather.Adjust, Charges: slices.Clone(debits[i].Charges), At: at}
+		s.gather.Start(ctx, debits[i].Key, &members[i])
+	}
+	for i := range debits {
+		m := &members[i]
+		if s.await(m); m.Verdict == gather.Failed {
+			err = errors.Join(err, m.Err)
+			continue
+		}
+		for j := range debits[i].Charges {
+			c := &debits[i].Charges[j]
+			c.State = m.Bucket.State(c.Name)
 		}
 	}
-	wg.Wait()
-	return now, errors.Join(errs...)
-}
-
-// adjust adjusts one bucket.
-func (s *Store) adjust(ctx context.Context, at bucket.Instant, d *zael.Debit) error {
-	m := gather.Member{Kind: gather.Adjust, Charges: slices.Clone(d.Charges), At: at}
-	if s.ask(ctx, d.Key, &m); m.Verdict == gather.Failed {
-		return m.Err
-	}
-	for i := range d.Charges {
-		d.Charges[i].State = m.Bucket.State(d.Charges[i].Name)
-	}
-	return nil
+	return now, err
 }

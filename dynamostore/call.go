@@ -20,8 +20,8 @@ import (
 
 const (
 	leastCall  = 50 * time.Millisecond
-	undoFor    = 2 * time.Second // a give-back that nobody waits for may take so long
-	maxRetries = 4               // of calls that failed without an answer
+	undoFor    = 10 * time.Second // a give-back may take so long, in a line or while the bucket is throttled; nobody need wait for it
+	maxRetries = 4                // of calls that failed without an answer
 
 	retryBase = 10 * time.Millisecond
 	retryMost = 160 * time.Millisecond
@@ -32,30 +32,32 @@ const (
 // once has the library try once: what to repeat is decided here.
 func once(o *dynamodb.Options) { o.Retryer = aws.NopRetryer{} }
 
-// callContext bounds one call, so that there is time for another.
-func (s *Store) callContext(ctx context.Context) (context.Context, context.CancelFunc) {
+// callTime returns how long one call may take, so that there is time for another
+// before ctx's deadline. If there is none the call may take as long as any: it is
+// ended by ctx, or goes on for the sake of its answer.
+func (s *Store) callTime(ctx context.Context) time.Duration {
 	d := s.config.CallTimeout
 	if deadline, ok := ctx.Deadline(); ok {
-		d = min(d, max(time.Until(deadline)/2, leastCall))
+		if left := time.Until(deadline); left > leastCall {
+			d = min(d, max(left/2, leastCall))
+		}
 	}
-	return context.WithTimeout(ctx, d)
+	return d
 }
 
 // update sends a write. ok tells whether it was applied; r is the item since, or,
 // if its condition failed, the item as it is.
 func (s *Store) update(ctx context.Context, w *write) (r *record, ok bool, err error) {
-	ctx, cancel := s.callContext(ctx)
-	defer cancel()
 	sent := s.wall()
 	out, err := s.client.UpdateItem(ctx, w.input(s), once)
 	s.stats.count(func(c *Stats) { c.Writes++ })
 	if err == nil {
-		s.answer(out.ResultMetadata, sent)
+		s.dated(out.ResultMetadata, sent)
 		s.units(out.ConsumedCapacity, false)
 		r, err = recordOf(out.Attributes)
 		return r, true, err
 	}
-	s.answerOf(err, sent)
+	s.datedBy(err, sent)
 	if failed, is := errors.AsType[*types.ConditionalCheckFailedException](err); is {
 		s.stats.count(func(c *Stats) {
 			c.Failed++
@@ -71,7 +73,7 @@ func (s *Store) update(ctx context.Context, w *write) (r *record, ok bool, err e
 
 // get reads an item, and sees every write before.
 func (s *Store) get(ctx context.Context, key item) (item, error) {
-	ctx, cancel := s.callContext(ctx)
+	ctx, cancel := context.WithTimeout(ctx, s.callTime(ctx))
 	defer cancel()
 	sent := s.wall()
 	out, err := s.client.GetItem(ctx, &dynamodb.GetItemInput{
@@ -79,10 +81,10 @@ func (s *Store) get(ctx context.Context, key item) (item, error) {
 	}, once)
 	s.stats.count(func(c *Stats) { c.Reads++ })
 	if err != nil {
-		s.answerOf(err, sent)
+		s.datedBy(err, sent)
 		return nil, err
 	}
-	s.answer(out.ResultMetadata, sent)
+	s.dated(out.ResultMetadata, sent)
 	s.units(out.ConsumedCapacity, true)
 	return out.Item, nil
 }
@@ -102,14 +104,14 @@ func (s *Store) units(c *types.ConsumedCapacity, reading bool) {
 	})
 }
 
-// answer tells the clock of an answer.
-func (s *Store) answer(metadata middleware.Metadata, sent time.Time) {
+// dated tells the clock of an answer.
+func (s *Store) dated(metadata middleware.Metadata, sent time.Time) {
 	if date, ok := awsmiddleware.GetServerTime(metadata); ok && !date.IsZero() {
 		s.clock.answer(date, sent, s.wall())
 	}
 }
 
-func (s *Store) answerOf(err error, sent time.Time) {
+func (s *Store) datedBy(err error, sent time.Time) {
 	e, ok := errors.AsType[*awshttp.ResponseError](err)
 	if !ok || e.Response == nil {
 		return

@@ -156,11 +156,10 @@ func New(client client, table string, config *Config) (*Store, error) {
 		cache: newCache(c.CachedBuckets), clock: new(clock),
 		wall: time.Now, random: rand.Uint64,
 	}
-	if !c.Direct {
-		s.gather = gather.New(engine{s}, gather.Config{
-			MaxLimits: maxLimits, Remembered: c.CachedBuckets, Tries: maxRetries, Ages: !c.VirtualTime, Go: s.inflight.spawn,
-		})
-	}
+	s.gather = gather.New(engine{s}, gather.Config{
+		MaxLimits: maxLimits, Remembered: c.CachedBuckets, Tries: maxRetries, Ages: !c.VirtualTime, Apart: c.Direct,
+		Go: s.inflight.spawn, GaveBack: s.gaveBack,
+	})
 	return s, nil
 }
 
@@ -171,9 +170,7 @@ func (s *Store) String() string { return "DynamoDB table " + s.table }
 // Later calls give errors that match zael.ErrClosed.
 func (s *Store) Close(ctx context.Context) error {
 	s.closed.Store(true)
-	if s.gather != nil {
-		defer s.gather.Close()
-	}
+	defer s.gather.Close()
 	return s.inflight.close(ctx)
 }
 
@@ -184,7 +181,8 @@ type Stats struct {
 	Reads       uint64 // calls that read a bucket
 	Unanswered  uint64 // calls whose fate the answer did not tell
 	Repeated    uint64 // operations repeated after an unanswered call: some may be charged more than once, or refused and charged
-	Undone      uint64 // takes given back because the other bucket refused, or the answer was lost
+	Undone      uint64 // takes given back because the caller left, the other bucket refused, or the answer was lost
+	Stranded    uint64 // takes that nobody holds and that may stay charged until they refill: an answer was lost, or giving back failed
 	Conversions uint64 // writes that brought a bucket under another definition
 	Contended   uint64 // operations given up with zael.ErrContention
 	Throttled   uint64 // calls that the table throttled

@@ -137,3 +137,10 @@ func (c *clock) Offset(now time.Time) (time.Duration, bool) { return c.offset(no
 
 // Kept is of how many buckets something is kept besides their last state.
 func Kept(s *Store) int { return s.gather.Len() }
+
+// Parked returns how many goroutines of a store wait for work.
+func Parked(s *Store) int {
+	s.inflight.mu.Lock()
+	defer s.inflight.mu.Unlock()
+	return len(s.inflight.parked)
+}

@@ -37,10 +37,12 @@ func (w *faultWorld) check(ctx context.Context, direct *dynamodb.Client) error {
 		w.tally.Repeated += int(st.Repeated)
 		w.tally.Unanswered += int(st.Unanswered)
 		w.tally.Undone += int(st.Undone)
+		w.tally.Stranded += int(st.Stranded)
 		w.tally.Contended += int(st.Contended)
 		w.tally.Conversions += int(st.Conversions)
-		if counted[i] > int(st.Repeated) {
-			errs = append(errs, fmt.Errorf("store %d: %d charges beside what its clients were told, and Stats.Repeated is %d", i, counted[i], st.Repeated))
+		if counted[i] > int(st.Repeated+st.Stranded) {
+			errs = append(errs, fmt.Errorf("store %d: %d charges beside what its clients were told, of which Stats has %d repeated and %d stranded",
+				i, counted[i], st.Repeated, st.Stranded))
 		}
 	}
 	errs = append(errs, w.checkCopies())
@@ -88,7 +90,7 @@ func (w *faultWorld) checkAnswer(o *faultOp) error {
 
 // checkOp is about one operation of which the writes are known. It returns how many
 // buckets were charged beside what the client was told: twice, or though it was
-// refused.
+// refused, failed or left.
 func (w *faultWorld) checkOp(o *faultOp) (beside int, err error) {
 	for _, entity := range []string{w.child, w.parent} {
 		asked := map[place]int64{}
@@ -148,12 +150,13 @@ func (w *faultWorld) checkTake(o *faultOp, entity string, asked map[place]int64)
 			beside = 1
 		}
 	case errors.Is(o.err, zael.ErrExceeded):
-		if left := copies - undone; left > 0 && (left > 1 || !o.undoing[entity]) { // one whose undo was lost is told by Stats.Undone
+		if copies > undone {
 			w.tally.RefusedCharged++
 			beside = 1
 		}
 	case copies > undone:
 		w.tally.FailedCharged++
+		beside = 1
 	}
 	return beside, nil
 }

@@ -92,7 +92,8 @@ type faultTally struct {
 	Ops, Taken, Refused, Failed, Adjusts     int
 	Requests, Late, Lost, Throttled, FiveXX  int // by what the proxy did
 	LateApplied                              int // copies that arrived after their client had left, and were applied
-	Doubled, Repeated, Unanswered, Undone    int
+	Doubled, Repeated, Unanswered            int
+	Undone, Stranded                         int
 	RefusedCharged, FailedCharged, LostGives int
 	Cascades, Given, Contended, Conversions  int
 }
@@ -100,7 +101,7 @@ type faultTally struct {
 func (t *faultTally) fields() []*int {
 	return []*int{
 		&t.Ops, &t.Taken, &t.Refused, &t.Failed, &t.Adjusts, &t.Requests, &t.Late, &t.Lost, &t.Throttled, &t.FiveXX, &t.LateApplied,
-		&t.Doubled, &t.Repeated, &t.Unanswered, &t.Undone, &t.RefusedCharged, &t.FailedCharged, &t.LostGives, &t.Cascades, &t.Given, &t.Contended, &t.Conversions,
+		&t.Doubled, &t.Repeated, &t.Unanswered, &t.Undone, &t.Stranded, &t.RefusedCharged, &t.FailedCharged, &t.LostGives, &t.Cascades, &t.Given, &t.Contended, &t.Conversions,
 	}
 }
 

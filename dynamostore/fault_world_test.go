@@ -1,12 +1,10 @@
 package dynamostore_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -84,7 +82,6 @@ type faultOp struct {
 	maxWait time.Duration
 	err     error
 	writes  []faultWrite
-	undoing map[string]bool // entities of which an undo was sent
 }
 
 // A faultWrite is a write of an op as it went by.
@@ -137,7 +134,7 @@ func newFaultWorld(tb testing.TB, table string, seed uint64, patience time.Durat
 		tb.Fatal(err)
 	}
 	for i := range 2 + rng.IntN(faultCallers-1) {
-		wire := &opTransport{world: w}
+		wire := new(opTransport)
 		c := dynamodb.New(dynamodb.Options{
 			Region: "us-east-1", BaseEndpoint: aws.String(w.proxy.URL()), HTTPClient: &http.Client{Transport: wire},
 			Credentials: credentials.NewStaticCredentialsProvider("zael", "zael", ""),
@@ -163,22 +160,12 @@ func (w *faultWorld) wall(store int) func() time.Time {
 // An opTransport says in each request which operation it is of.
 type opTransport struct {
 	http.Transport
-	world *faultWorld
 }
 
 func (t *opTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	number, _ := r.Context().Value(opKey{}).(string)
 	r = r.Clone(r.Context())
 	r.Header.Set(opHeader, number)
-	if r.Body != nil {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return nil, err
-		}
-		_ = r.Body.Close()
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		t.world.sent(r.Header, body)
-	}
 	return t.Transport.RoundTrip(r)
 }
 
@@ -218,16 +205,6 @@ func (w *faultWorld) op(header http.Header) *faultOp {
 		return nil
 	}
 	return w.ops[i]
-}
-
-// sent notes a request that leaves the client.
-func (w *faultWorld) sent(header http.Header, body []byte) {
-	fw, ok := parseUpdate(header, body)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if o := w.op(header); o != nil && ok && fw.event < 0 {
-		o.undoing[fw.entity] = true
-	}
 }
 
 // plan is the fault of a request.
@@ -325,7 +302,7 @@ func (w *faultWorld) call(ctx context.Context, caller int) {
 
 // begin makes an op and its context.
 func (w *faultWorld) begin(ctx context.Context, rng *rand.Rand, store int, take bool, debits []zael.Debit) (*faultOp, context.Context, context.CancelFunc) {
-	o := &faultOp{store: store, take: take, asked: map[place]int64{}, undoing: map[string]bool{}, at: t0.Add(time.Duration(rng.Int64N(int64(time.Second))))}
+	o := &faultOp{store: store, take: take, asked: map[place]int64{}, at: t0.Add(time.Duration(rng.Int64N(int64(time.Second))))}
 	for _, d := range debits {
 		for _, c := range d.Charges {
 			o.asked[place{d.Key.Entity, c.Name}] += c.Amount

@@ -72,15 +72,14 @@ func kindOf(k gather.Kind) kind {
 
 // ask does what m says to one bucket, alone or with others.
 func (s *Store) ask(ctx context.Context, key zael.Key, m *gather.Member) {
-	if s.config.Direct {
-		m.Answer = engine{s}.Write(ctx, &gather.Batch{
-			Key: key, Kind: m.Kind, Charges: m.Charges, At: m.At, MaxWait: m.MaxWait,
-			Birth: m.Birth, Events: m.Events, Members: 1, Exact: m.Exact,
-		})
-		return
-	}
-	s.gather.Do(ctx, key, m)
-	if m.Verdict == gather.Failed && ctx.Err() != nil {
+	s.gather.Start(ctx, key, m)
+	s.await(m)
+}
+
+// await waits for the answer to what was started.
+func (s *Store) await(m *gather.Member) {
+	s.gather.Wait(m)
+	if m.Left {
 		m.Err = fmt.Errorf("dynamostore: writing a bucket: %w", m.Err)
 	}
 	if m.Shared || m.Local {
@@ -91,13 +90,6 @@ func (s *Store) ask(ctx context.Context, key zael.Key, m *gather.Member) {
 				c.Shared++
 			}
 		})
-	}
-}
-
-// changed says that a bucket was written without gather.
-func (s *Store) changed(key zael.Key) {
-	if !s.config.Direct {
-		s.gather.Forget(key)
 	}
 }
 

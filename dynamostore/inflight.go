@@ -4,17 +4,29 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 )
 
-// inflight counts what is on its way, so that Close can wait for it.
+// parkedFor is how long a goroutine without work stays for more; at most twice
+// as long.
+const parkedFor = time.Second
+
+// An inflight has what a Store is doing, so that Close can wait for it: the calls
+// of callers, and the work in goroutines of the Store, which goes on when its
+// caller has left. A goroutine that has done its work is parked for the next.
 type inflight struct {
-	mu     sync.Mutex
-	n      int
-	closed bool
-	none   chan struct{} // closed when n is 0 after close
+	mu      sync.Mutex
+	n       int // calls and work
+	closed  bool
+	none    chan struct{} // closed when n is 0 after close
+	parked  []chan func() // the last one parked goes on first
+	unused  int           // how many of them, from the first, nobody needed since the last trim
+	timer   *time.Timer   // of the next trim
+	trims   bool          // the timer is set
+	workers sync.WaitGroup
 }
 
-// begin counts one more, unless it is closed.
+// begin counts one more call, unless the Store is closed.
 func (f *inflight) begin() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -28,40 +40,110 @@ func (f *inflight) begin() bool {
 func (f *inflight) end() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.done()
+}
+
+// done counts one less, with f.mu held.
+func (f *inflight) done() {
 	if f.n--; f.n == 0 && f.none != nil {
 		close(f.none)
 		f.none = nil
 	}
 }
 
-// spawn starts work that belongs to something on its way, and counts it.
+// spawn runs work that belongs to something in flight, and counts it.
 func (f *inflight) spawn(work func()) {
 	f.mu.Lock()
 	f.n++
+	var parked chan func()
+	if last := len(f.parked) - 1; last >= 0 {
+		parked, f.parked = f.parked[last], f.parked[:last]
+		f.unused = min(f.unused, last)
+	}
 	f.mu.Unlock()
-	go func() {
-		defer f.end()
-		work()
-	}()
+	if parked != nil {
+		parked <- work // it has room for one
+		return
+	}
+	f.workers.Go(func() { f.work(work) })
 }
 
-// close lets nothing more begin and waits until nothing is on its way.
+// work does what there is to do until nothing has come for a while.
+func (f *inflight) work(work func()) {
+	next := make(chan func(), 1)
+	for work != nil {
+		work()
+		if !f.park(next) {
+			return
+		}
+		work = <-next
+	}
+}
+
+// park notes that a goroutine has done its work and waits for more, unless there
+// will be none.
+func (f *inflight) park(next chan func()) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.done()
+	if f.closed {
+		return false
+	}
+	f.parked = append(f.parked, next)
+	switch {
+	case f.trims:
+	case f.timer == nil:
+		f.timer = time.AfterFunc(parkedFor, f.trim)
+	default:
+		f.timer.Reset(parkedFor)
+	}
+	f.trims = true
+	return true
+}
+
+// trim ends the goroutines that nobody needed since the last trim.
+func (f *inflight) trim() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.release(f.unused)
+	f.unused = len(f.parked)
+	if f.trims = f.unused > 0 && !f.closed; f.trims {
+		f.timer.Reset(parkedFor)
+	}
+}
+
+// release ends the first n of the goroutines that are parked, with f.mu held.
+func (f *inflight) release(n int) {
+	for _, parked := range f.parked[:n] {
+		close(parked)
+	}
+	rest := copy(f.parked, f.parked[n:])
+	clear(f.parked[rest:])
+	f.parked = f.parked[:rest]
+}
+
+// close lets nothing more begin, waits until nothing is in flight, and ends the
+// goroutines.
 func (f *inflight) close(ctx context.Context) error {
 	f.mu.Lock()
 	f.closed = true
-	if f.n == 0 {
-		f.mu.Unlock()
-		return nil
+	f.release(len(f.parked))
+	f.unused = 0
+	if f.timer != nil {
+		f.timer.Stop()
 	}
-	if f.none == nil {
+	if f.n > 0 && f.none == nil {
 		f.none = make(chan struct{})
 	}
 	none := f.none
 	f.mu.Unlock()
-	select {
-	case <-none:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("dynamostore: closing, with writes on their way: %w", ctx.Err())
+	if none != nil {
+		select {
+		case <-none:
+		case <-ctx.Done():
+			return fmt.Errorf("dynamostore: closing, with writes on their way: %w", ctx.Err())
+		}
 	}
+	f.workers.Wait()
+	return nil
 }

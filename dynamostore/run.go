@@ -32,6 +32,8 @@ func (s *Store) op(k kind, at bucket.Instant, key zael.Key, charges []zael.Charg
 // apart or contended; or throttledNow with an error, if others space the writes.
 // After another error o.unsure tells whether the write may have been
 // applied all the same.
+//
+// When ctx is done it makes no further call.
 func (s *Store) run(ctx context.Context, o *op) (verdict, error) {
 	for unanswered, lost := 0, 0; ; {
 		if ctx.Err() != nil {
@@ -67,7 +69,7 @@ func (s *Store) run(ctx context.Context, o *op) (verdict, error) {
 			return v, nil
 		}
 
-		r, ok, err := s.update(ctx, &w)
+		r, ok, err := s.send(ctx, o, &w)
 		if err == nil {
 			if o.answered(r, ok) {
 				s.applied(o, lost > 1 || ok && lost > 0)
@@ -98,6 +100,18 @@ func (s *Store) run(ctx context.Context, o *op) (verdict, error) {
 		}
 		unanswered++
 	}
+}
+
+// send makes one call of o. What o takes can be given back only if its answer is
+// heard, so the call goes on when ctx is done, for its own time.
+func (s *Store) send(ctx context.Context, o *op, w *write) (r *record, ok bool, err error) {
+	d := s.callTime(ctx)
+	if o.kind != keeps { // which takes nothing, in the caller's goroutine
+		ctx = context.WithoutCancel(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return s.update(ctx, w)
 }
 
 // repeats tells whether o may be sent again when the fate of a first copy is

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/zeroae/zael"
@@ -113,32 +112,25 @@ func (t *taking) likely(i int) bool {
 }
 
 // ask asks those sides that were not asked and for which is says what is
-// wanted, at the same time. It tells whether all of them took.
+// wanted, at the same time. It reports whether all of them took.
 func (t *taking) ask(ctx context.Context, is func(int) bool, want bool) bool {
-	var wg sync.WaitGroup
-	first := -1
+	var buf [2]*side
+	started := buf[:0]
 	for i := range t.sides {
 		sd := &t.sides[i]
 		if sd.asked || is(i) != want {
 			continue
 		}
 		sd.asked = true
-		if first < 0 {
-			first = i // by this goroutine
-			continue
-		}
-		wg.Go(func() { t.store.ask(ctx, t.debits[i].Key, &sd.Member) })
+		t.store.gather.Start(ctx, t.debits[i].Key, &sd.Member)
+		started = append(started, sd)
 	}
-	if first >= 0 {
-		t.store.ask(ctx, t.debits[first].Key, &t.sides[first].Member)
+	took := true
+	for _, sd := range started {
+		t.store.await(&sd.Member)
+		took = took && sd.Verdict == gather.Applied
 	}
-	wg.Wait()
-	for i := range t.sides {
-		if sd := &t.sides[i]; sd.asked && sd.Verdict != gather.Applied {
-			return false
-		}
-	}
-	return true
+	return took
 }
 
 // none undoes what was taken, and says why.
@@ -151,10 +143,13 @@ func (t *taking) none(ctx context.Context) error {
 			first = sd.Err
 		}
 	}
-	select {
-	case <-t.undo(ctx): // and the sides have their buckets since
-	case <-ctx.Done():
-		return cmp.Or(first, s.translate(ctx, "giving back", ctx.Err()))
+	undone, n := t.undo(ctx)
+	for range n {
+		select {
+		case <-undone: // and the side has its bucket since
+		case <-ctx.Done():
+			return cmp.Or(first, s.translate(ctx, "giving back", ctx.Err()))
+		}
 	}
 	if first != nil {
 		return first
@@ -186,34 +181,24 @@ func (t *taking) none(ctx context.Context) error {
 	return zael.ErrExceeded
 }
 
-// undo gives back what the sides took. The channel is closed when that is done.
-// It goes on when the caller has left.
-func (t *taking) undo(ctx context.Context) <-chan struct{} {
+// undo gives back what the sides took, also when the caller has left. The
+// channel receives once for each of the n sides that it gives back.
+func (t *taking) undo(ctx context.Context) (undone <-chan struct{}, n int) {
 	s := t.store
-	undone := make(chan struct{})
-	var taken []int
+	done := make(chan struct{}, len(t.sides))
 	for i := range t.sides {
-		if sd := &t.sides[i]; sd.asked && sd.Verdict == gather.Applied {
-			taken = append(taken, i)
+		sd := &t.sides[i]
+		if !sd.asked || sd.Verdict != gather.Applied {
+			continue
 		}
+		n++
+		key := t.debits[i].Key // the debits are the caller's
+		s.inflight.spawn(func() {
+			s.undoMember(ctx, key, &sd.Member, t.begun)
+			done <- struct{}{}
+		})
 	}
-	if len(taken) == 0 {
-		close(undone)
-		return undone
-	}
-	keys := make([]zael.Key, len(t.sides)) // the debits are the caller's
-	for i := range t.debits {
-		keys[i] = t.debits[i].Key
-	}
-	s.inflight.spawn(func() {
-		defer close(undone)
-		var wg sync.WaitGroup
-		for _, i := range taken {
-			wg.Go(func() { s.undoMember(ctx, keys[i], &t.sides[i].Member, t.begun) })
-		}
-		wg.Wait()
-	})
-	return undone
+	return done, n
 }
 
 // keep writes those definitions of a refused take that would admit it sooner,
@@ -227,7 +212,7 @@ func (s *Store) keep(ctx context.Context, key zael.Key, m *gather.Member) gather
 	o.seen, o.maxWait = max(o.seen, m.Seen), m.MaxWait
 	o.known, o.guess, o.fresh = recordIn(m.Bucket), nil, true
 	v, err := s.run(ctx, o)
-	s.changed(key)
+	s.gather.Forget(key)
 	if err == nil && (v == applied || v == nothing) {
 		return o.known
 	}

@@ -16,18 +16,37 @@ import (
 func (s *Store) undoMember(ctx context.Context, key zael.Key, m *gather.Member, begun time.Time) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoFor)
 	defer cancel()
-	s.stats.count(func(c *Stats) { c.Undone++ })
-	if o, ok := m.Note.(*op); ok && !m.Shared && o.restorable() && s.restore(ctx, o) {
-		m.Bucket = o.known
-		return
+	if o, ok := m.Note.(*op); ok && !m.Shared && o.restorable() {
+		switch restored, err := s.restore(ctx, o); {
+		case restored:
+			m.Bucket = o.known
+			s.gaveBack(m.Events, true)
+			return
+		case fateOf(err) == unknown: // and must not be given twice
+			s.gaveBack(m.Events, false)
+			return
+		}
 	}
 	u := gather.Member{
 		Kind: gather.Undo, Birth: m.Answer.Birth, At: s.aged(m.At, begun), Events: -m.Events,
 		Charges: gather.Back(m.Charges, m.Bucket, m.Behind),
 	}
-	if s.ask(ctx, key, &u); u.Verdict == gather.Applied {
+	s.ask(ctx, key, &u)
+	s.gaveBack(m.Events, u.Verdict == gather.Applied)
+	if u.Verdict == gather.Applied {
 		m.Bucket = u.Bucket
 	}
+}
+
+// gaveBack counts takes that were to be given back.
+func (s *Store) gaveBack(takes int64, ok bool) {
+	s.stats.count(func(c *Stats) {
+		if ok {
+			c.Undone += uint64(takes)
+		} else {
+			c.Stranded += uint64(takes)
+		}
+	})
 }
 
 // aged is what an instant has become since: what has refilled meanwhile is not
@@ -39,9 +58,9 @@ func (s *Store) aged(at bucket.Instant, since time.Time) bucket.Instant {
 	return at.Add(max(0, time.Since(since)))
 }
 
-// undoUnknown undoes a take whose answer was lost, in the background: if its
+// undoUnknown undoes a take whose answer was lost, in the background, if its
 // write turns out to be the last one of the bucket. If others wrote since, or
-// it is still on its way, it stays, and refills.
+// it is still on its way, it may stay, and refills.
 func (s *Store) undoUnknown(ctx context.Context, o *op, begun time.Time) {
 	if !o.unsure {
 		return
@@ -52,13 +71,15 @@ func (s *Store) undoUnknown(ctx context.Context, o *op, begun time.Time) {
 		defer cancel()
 		r, err := s.readBucket(ctx, o.key)
 		if err != nil || r == nil || r.last != o.id {
+			s.gaveBack(o.events, false)
 			return
 		}
 		s.cache.learn(o.key, r, o.at, nil)
-		s.stats.count(func(c *Stats) { c.Undone++ })
-		s.ask(ctx, o.key, &gather.Member{
+		u := gather.Member{
 			Kind: gather.Undo, Birth: r.birth, At: s.aged(o.at, begun), Events: -o.events, Charges: gather.Back(o.charges, r, nil),
-		})
+		}
+		s.ask(ctx, o.key, &u)
+		s.gaveBack(o.events, u.Verdict == gather.Applied)
 	})
 }
 
@@ -84,7 +105,7 @@ func (o *op) restorable() bool {
 
 // restore brings a bucket back to where it was before the take o, with the
 // definitions that it had, if nobody has written since.
-func (s *Store) restore(ctx context.Context, o *op) bool {
+func (s *Store) restore(ctx context.Context, o *op) (restored bool, err error) {
 	w := newWriting(o.key)
 	w.where(w.name("#o", "o"), " = ", w.text(":last", idText(o.id)))
 	w.set("#o = ", w.text(":id", idText(s.random())))
@@ -113,12 +134,14 @@ func (s *Store) restore(ctx context.Context, o *op) bool {
 		}
 	}
 	done := w.finish()
+	ctx, cancel := context.WithTimeout(ctx, s.callTime(ctx))
+	defer cancel()
 	r, ok, err := s.update(ctx, &done)
-	s.changed(o.key)
+	s.gather.Forget(o.key)
 	if err != nil {
-		return fateOf(err) == unknown // and not given twice
+		return false, err
 	}
 	s.cache.learn(o.key, r, o.at, nil)
 	o.learn(r)
-	return ok
+	return ok, nil
 }

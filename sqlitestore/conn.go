@@ -34,6 +34,18 @@ func openConn(name string) (*conn, error) {
 	return &conn{Conn: c, stmts: map[string]stmt{}}, nil
 }
 
+// readOnly reports whether the file was opened for reading only. It reads nothing
+// of it.
+func (c *conn) readOnly() (bool, error) {
+	r, ok := c.Conn.(interface {
+		IsReadOnly(schema string) (bool, error)
+	})
+	if !ok {
+		return false, fmt.Errorf("a connection of the driver is a %T", c.Conn)
+	}
+	return r.IsReadOnly("main")
+}
+
 // close lets go of the connection; errors of statements came before.
 func (c *conn) close() error {
 	for _, s := range c.stmts {

@@ -67,22 +67,24 @@ func openPool(name string) (*sql.DB, error) {
 
 // openError says what is wrong with the file and what helps.
 func openError(path string, err error) error {
-	var remedy string
-	switch code, known := resultCode(err); {
-	case !known:
-		return fmt.Errorf("sqlitestore: %s: %w", path, err)
+	switch code, _ := resultCode(err); {
 	case code == lib.SQLITE_NOTADB:
-		remedy = "it is not a SQLite file: name another one"
+		err = fmt.Errorf("it is not a SQLite file: name another one: %w", err)
 	case code == lib.SQLITE_CORRUPT:
-		remedy = "the file is damaged: restore a copy, or name another one"
-	case code == lib.SQLITE_READONLY, code == lib.SQLITE_PERM:
-		remedy = "it cannot be written: let this user write the file and its directory, or name another one"
-	case code == lib.SQLITE_CANTOPEN:
-		remedy = "it cannot be opened: let this user read and write the file and its directory, or name another one"
+		err = fmt.Errorf("the file is damaged: restore a copy, or name another one: %w", err)
+	case isFull(err), code == lib.SQLITE_CANTOPEN && noRoom(filepath.Dir(path)):
+		err = fullError(err)
+	case code == lib.SQLITE_READONLY, code == lib.SQLITE_PERM, code == lib.SQLITE_CANTOPEN:
+		err = &accessError{"it cannot be opened for writing: " + err.Error(), err}
 	default:
-		return fmt.Errorf("sqlitestore: %s: %w", path, engineError(err))
+		err = engineError(err)
 	}
-	return fmt.Errorf("sqlitestore: %s: %s: %w", path, remedy, err)
+	return fmt.Errorf("sqlitestore: %s: %w", path, err)
+}
+
+// fullError is an error of a full disk.
+func fullError(err error) error {
+	return fmt.Errorf("the disk is full, nothing was changed: %w: %w", err, zael.ErrUnavailable)
 }
 
 // engineError makes an error of the engine match zael.ErrUnavailable if the
@@ -94,7 +96,7 @@ func engineError(err error) error {
 	}
 	switch code {
 	case lib.SQLITE_FULL:
-		return fmt.Errorf("the disk is full, nothing was changed: %w: %w", err, zael.ErrUnavailable)
+		return fullError(err)
 	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
 		return fmt.Errorf("the file is damaged, restore a copy: %w: %w", err, zael.ErrUnavailable)
 	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_PROTOCOL, lib.SQLITE_IOERR, lib.SQLITE_NOMEM,
@@ -114,11 +116,15 @@ func locked(err error) bool {
 	return false
 }
 
-// resultCode is the engine's primary result code.
+// resultCode is the engine's primary result code, and SQLITE_FULL where it could
+// not make its -shm larger.
 func resultCode(err error) (code int, known bool) {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
 		return 0, false
+	}
+	if e.Code() == lib.SQLITE_IOERR_SHMSIZE {
+		return lib.SQLITE_FULL, true
 	}
 	return e.Code() & 0xff, true
 }

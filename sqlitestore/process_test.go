@@ -25,19 +25,21 @@ import (
 const workVariable = "ZAEL_SQLITESTORE_WORK"
 
 func TestMain(m *testing.M) {
-	if what := os.Getenv(workVariable); what != "" {
-		if err := work(context.Background(), what); err != nil {
-			fmt.Println("error:", err)
-			os.Exit(1)
+	for variable, run := range map[string]func(context.Context, string) error{workVariable: work, visitVariable: makeVisit} {
+		if what := os.Getenv(variable); what != "" {
+			if err := run(context.Background(), what); err != nil {
+				fmt.Println("error:", err)
+				os.Exit(1)
+			}
+			os.Exit(0)
 		}
-		os.Exit(0)
 	}
 	goleak.VerifyTestMain(m)
 }
 
 // A job is what a worker process does.
 type job struct {
-	kind    string // acquire from a limit of 1000, load without a limit, or open as a user without rights
+	kind    string // acquire from a limit of 1000, or load without a limit
 	callers int
 	times   int // in all; 0: until it is killed
 	path    string
@@ -76,8 +78,6 @@ func work(ctx context.Context, what string) error {
 		return workAcquire(ctx, j, thousand)
 	case "load":
 		return workAcquire(ctx, j, plenty)
-	case "unprivileged":
-		return workUnprivileged(ctx, j)
 	}
 	return fmt.Errorf("no work is called %q", j.kind)
 }

@@ -99,8 +99,8 @@ var schema = []string{
 
 // prepareFile opens the file for writing, makes the tables if it is new, and
 // returns the instants that it keeps.
-func prepareFile(ctx context.Context, name string, sync Synchronous) (*conn, instants, error) {
-	c, err := openConn(name)
+func prepareFile(ctx context.Context, path, name string, sync Synchronous) (*conn, instants, error) {
+	c, err := openFile(ctx, path, name)
 	if err != nil {
 		return nil, instants{}, err
 	}
@@ -128,12 +128,9 @@ func (c *conn) prepareFile(ctx context.Context, sync Synchronous) (file instants
 		return file, err
 	}
 	if isNew {
-		err = retry(ctx, func() error { return create(c) })
-	} else {
-		err = retry(ctx, func() error { return c.script("UPDATE instants SET latest = latest") }) // can it be written?
-	}
-	if err != nil {
-		return file, err
+		if err := retry(ctx, func() error { return create(c) }); err != nil {
+			return file, err
+		}
 	}
 	err = retry(ctx, func() (err error) {
 		file, err = readInstants(c)

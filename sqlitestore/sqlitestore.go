@@ -23,7 +23,8 @@
 //
 // The file is in write-ahead mode: beside PATH there are PATH-wal and PATH-shm,
 // which belong to it; to copy it use "sqlite3 PATH .backup" or copy all three
-// while no process has it open. It must be on a disk of this machine, not on
+// while no process has it open. Every user of the file needs to write all three
+// and their directory; the umask decides their mode. It must be on a disk of this machine, not on
 // a network file system. A program must not open the file by other means while
 // it has a Store on it: on Unix, closing any other descriptor of the file drops
 // the locks of the whole process (see "How To Corrupt An SQLite Database File",
@@ -128,7 +129,7 @@ func Open(ctx context.Context, path string, config *Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, file, err := prepareFile(ctx, name, cfg.Synchronous)
+	c, file, err := prepareFile(ctx, path, name, cfg.Synchronous)
 	if err != nil {
 		return nil, openError(path, err)
 	}

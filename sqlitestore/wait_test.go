@@ -77,10 +77,11 @@ func TestWaitsForTheLock(t *testing.T) {
 	}
 }
 
-// Opening waits, too.
+// Opening waits while another process makes the tables.
 func TestOpenWaitsForTheLock(t *testing.T) {
 	t.Parallel()
-	path := made(t)
+	path := newPath(t)
+	write(t, path, "")
 	release := lock(t, path)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -89,6 +90,16 @@ func TestOpenWaitsForTheLock(t *testing.T) {
 	}
 	time.AfterFunc(20*time.Millisecond, release)
 	mustTake(t, open(t, path, nil), t0, ask(thousand, 1))
+}
+
+// Opening a file with tables, and reading it, waits for no writer.
+func TestOpenBesideAWriter(t *testing.T) {
+	t.Parallel()
+	path := made(t)
+	lock(t, path)
+	if got := taken(t, open(t, path, nil), "entity-1", t0); got != 1 {
+		t.Errorf("while another process writes: got %d taken, want 1", got)
+	}
 }
 
 // A caller that gives up before its turn has changed nothing.

@@ -10,6 +10,14 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
+// answers takes the time that an answer does, or until the caller leaves.
+func answers(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(2 * time.Millisecond):
+	}
+}
+
 type underFunc = func(s bucket.State, d bucket.Definition, at bucket.Instant, birth uint64) bucket.State
 
 // under is a store that brings limits that it has under others in its own way.
@@ -386,6 +394,37 @@ func brokenAdjusts() []brokenStore {
 				}
 			}),
 			fails: []string{"BucketStore/a done context: all or nothing", "UsageStore/a done context: all or nothing"},
+		},
+		{
+			name: "a caller who leaves loses the tokens",
+			make: method(func(o *override, good *reference) {
+				o.take = func(ctx context.Context, now time.Time, w time.Duration, debits []zael.Debit) (time.Time, error) {
+					at, err := good.Take(context.WithoutCancel(ctx), now, w, debits)
+					answers(ctx)
+					return at, errors.Join(err, ctx.Err())
+				}
+			}),
+			fails:    []string{"BucketStore/callers who leave hold nothing", "UsageStore/callers who leave are not counted"},
+			patience: time.Second,
+		},
+		{
+			name: "what a caller takes who leaves is given back to its own bucket alone",
+			make: method(func(o *override, good *reference) {
+				o.take = func(ctx context.Context, now time.Time, w time.Duration, debits []zael.Debit) (time.Time, error) {
+					at, err := good.Take(context.WithoutCancel(ctx), now, w, debits)
+					if answers(ctx); err != nil || ctx.Err() == nil {
+						return at, err
+					}
+					given := zael.Debit{Key: debits[0].Key, Charges: slices.Clone(debits[0].Charges)}
+					for i := range given.Charges {
+						given.Charges[i].Amount = -given.Charges[i].Amount
+					}
+					_, err = good.Adjust(context.WithoutCancel(ctx), now, []zael.Debit{given})
+					return at, errors.Join(err, ctx.Err())
+				}
+			}),
+			fails:    []string{"BucketStore/callers who leave hold nothing"},
+			patience: time.Second,
 		},
 		{
 			name: "a context that ends is another error",

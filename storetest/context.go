@@ -10,7 +10,10 @@ import (
 )
 
 func contextChecks() []check {
-	return []check{{name: "a done context: all or nothing", run: bucketsDone}}
+	return []check{
+		{name: "a done context: all or nothing", run: bucketsDone},
+		{name: "callers who leave hold nothing", run: leaversHoldNothing},
+	}
 }
 
 // done gives two contexts that are done, by name.

@@ -25,6 +25,7 @@ func usageChecks() []check {
 		{name: "names that differ are counted apart", run: usageApart},
 		{name: "deleting an entity removes its usage", also: []Role{EntityStore}, run: deletesUsage},
 		{name: "a done context: all or nothing", run: usageDone},
+		{name: "callers who leave are not counted", run: leaversAreNotCounted},
 	}
 }
 

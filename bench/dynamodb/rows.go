@@ -140,6 +140,29 @@ func median(ms []*measurement) *measurement {
 	return ms[len(ms)/2]
 }
 
+// alone has one caller on a bucket of its own, whose acquires follow each other or
+// begin every so often.
+func (b *bench) alone(ctx context.Context, rate int64, every time.Duration) (m *measurement, calls float64, err error) {
+	p, err := b.process(false, false)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer p.store.Close(context.WithoutCancel(ctx))
+	req := request(b.prefix(), 0, 1, []zael.Limit{zael.PerSecond("rpm", rate)})
+	if err := p.Allow(ctx, req); err != nil { // connections and bucket are made
+		return nil, 0, err
+	}
+	p.wire.reset()
+	next := time.Now()
+	m, err = load(ctx, 1, max(b.d, 100*every), 0, func(ctx context.Context, _, _ int) error {
+		nap(ctx, time.Until(next))
+		next = time.Now().Add(every)
+		return p.Allow(ctx, req)
+	})
+	n, _ := p.wire.counts()
+	return m, float64(n) / float64(max(1, m.ops)), err
+}
+
 // exhausted asks an empty bucket of 60/min.
 func (b *bench) exhausted(ctx context.Context) (m *measurement, calls float64, err error) {
 	p, err := b.process(false, false)

@@ -17,7 +17,7 @@ func TestLocal(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	s.cache = cacheWithEngine(t)
-	if out, _ := s.run(0, "local", "status"); out != "does not run: zael local start\n" {
+	if out, _ := s.run(0, "local", "status"); out != "not running; to start it: zael local start\n" {
 		t.Errorf("status before: got %q", out)
 	}
 	defer s.run(0, "local", "stop")
@@ -26,12 +26,12 @@ func TestLocal(t *testing.T) {
 		t.Fatalf("start: got %q", first)
 	}
 	endpoint, hint, _ := strings.Cut(strings.TrimPrefix(first, "started at "), "\n")
-	if out, _ := s.run(0, "local", "start"); !strings.HasPrefix(out, "runs already at "+endpoint+"\n") {
+	if out, _ := s.run(0, "local", "start"); !strings.HasPrefix(out, "already running at "+endpoint+"\n") {
 		t.Errorf("start again: got %q, want it at %s", out, endpoint)
 	}
 	_, url, _ := strings.Cut(strings.TrimSpace(hint), "--store ")
 	s.store = strings.Trim(url, "'")
-	if out, _ := s.run(0, "table", "create"); out != "made the table ZAEL-demo\n" { // as start says
+	if out, _ := s.run(0, "table", "create"); out != "created the table ZAEL-demo\n" { // as start says
 		t.Errorf("table create on %s: got %q", s.store, out)
 	}
 	if out, _ := s.run(0, under("true")...); out != "" {
@@ -50,7 +50,7 @@ func TestLocal(t *testing.T) {
 	if out, _ := s.run(0, "local", "stop"); out != "stopped; it was at "+endpoint+"\n" {
 		t.Errorf("stop: got %q", out)
 	}
-	if out, _ := s.run(0, "local", "stop"); out != "does not run\n" {
+	if out, _ := s.run(0, "local", "stop"); out != "not running\n" {
 		t.Errorf("stop again: got %q", out)
 	}
 	s.run(2, "local", "start", "--port", "99999")

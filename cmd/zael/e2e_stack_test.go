@@ -148,7 +148,7 @@ func TestStackUsage(t *testing.T) {
 	for args, want := range map[string]string{
 		"deploy --retention-days 4000":                "--retention-days 4000 is not 1 to 3650 days",
 		"deploy --snapshot-windows yearly":            `--snapshot-windows "yearly" is not one of`,
-		"deploy --snapshot-windows=":                  "--snapshot-windows is empty: give a value, or leave it out",
+		"deploy --snapshot-windows=":                  "--snapshot-windows is empty: give a value, or leave the flag out",
 		"deploy --snapshot-windows hourly,":           `--snapshot-windows "" is not one of hourly, daily and monthly, each once: leave it out`,
 		"deploy --retention-days=":                    `"" for "--retention-days" flag: it is a whole number`,
 		"deploy --tag=":                               `"" is not KEY=VALUE`,

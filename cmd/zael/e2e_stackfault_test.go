@@ -118,7 +118,7 @@ func TestStackSignals(t *testing.T) {
 	inProgress := formation{
 		"DescribeStacks": fmt.Sprintf(describedAs, "CREATE_IN_PROGRESS", ""), "DescribeStackEvents": fmt.Sprintf(eventOf, "CREATE_IN_PROGRESS"),
 	}
-	const goesOn = "zael: interrupted\nWhat CloudFormation has begun goes on. How it stands: zael status --name demo --region eu-west-1 --endpoint-url http://"
+	const goesOn = "zael: interrupted\nCloudFormation goes on with what it has begun. To follow it: zael status --name demo --region eu-west-1 --endpoint-url http://"
 	for name, c := range map[string]struct {
 		formation formation
 		until     string // the action after which the signals come
@@ -176,7 +176,7 @@ func TestStackIsMissing(t *testing.T) {
 	c := newCloud(t)
 	for _, command := range []string{"status", "check", "upgrade", "version"} {
 		c.says(1, " ZAEL-none in us-west-2\nIf it has another name, zael list --region us-west-2 --endpoint-url ", command, "-n", "none", "--region", "us-west-2")
-		c.says(1, "\nTo make it: zael deploy --name none --region us-west-2 --endpoint-url ", command, "-n", "ZAEL-none", "--region", "us-west-2")
+		c.says(1, "\nTo create it: zael deploy --name none --region us-west-2 --endpoint-url ", command, "-n", "ZAEL-none", "--region", "us-west-2")
 	}
 	c.says(0, "ZAEL-none: there is none in us-west-2; zael list --region us-west-2 --endpoint-url ", "delete", "-n", "none", "--region", "us-west-2")
 	for _, region := range []string{"", "nowhere", "eu central"} {
@@ -198,7 +198,7 @@ func TestStackStoreIsUsable(t *testing.T) {
 	c := newCloud(t)
 	deploy := []string{"deploy", "-n", "usable", "--no-aggregator", "--no-alarms"}
 	begun := c.says(0, "ZAEL-usable: begun", append(deploy, "--no-wait")...)
-	_, follow, _ := strings.Cut(begun, "How it goes: zael ")
+	_, follow, _ := strings.Cut(begun, "To follow it: zael ")
 	follow, _, _ = strings.Cut(follow, "\n")
 	if out, err := c.command(strings.Fields(follow)...).CombinedOutput(); err != nil || !strings.Contains(string(out), "ZAEL-usable") {
 		t.Errorf("zael %s: got %s and %v", follow, out, err)

@@ -37,7 +37,8 @@ type engine struct {
 	flying  map[zael.Key]bool
 	batches []gather.Batch
 	begun   []time.Time
-	whose   []any // callers, as the contexts of the writes name them
+	whose   []any           // callers, as the contexts of the writes name them
+	ctx     context.Context // of the last write
 	latest  bucket.Instant
 }
 
@@ -56,18 +57,15 @@ func (e *engine) Write(ctx context.Context, b *gather.Batch) gather.Answer {
 	e.batches = append(e.batches, *b)
 	e.begun = append(e.begun, time.Now())
 	e.whose = append(e.whose, ctx.Value(caller{}))
+	e.ctx = ctx
 	e.mu.Unlock()
 	defer func() {
 		e.mu.Lock()
 		delete(e.flying, b.Key)
 		e.mu.Unlock()
 	}()
-	if e.latency > 0 {
-		select {
-		case <-time.After(e.latency):
-		case <-ctx.Done():
-			return gather.Answer{Verdict: gather.Failed, Err: ctx.Err()}
-		}
+	if e.latency > 0 { // callers may leave meanwhile: the answer is waited for
+		<-time.After(e.latency)
 	}
 	if e.fault != nil {
 		if a := e.fault(n, b); a != nil {
@@ -158,20 +156,28 @@ type bench struct {
 	t       *testing.T
 	engine  *engine
 	workers sync.WaitGroup // of the Gatherer
-	started int            // of them
 	callers sync.WaitGroup
+
+	mu        sync.Mutex
+	gaveBack  int64 // takes of callers who had left
+	forgotten int64 // of those, what could not be given back
 }
 
-func setup(t *testing.T, latency time.Duration) *bench {
+func setup(t *testing.T, latency time.Duration, apart bool) *bench {
 	t.Helper()
 	b := &bench{t: t, engine: &engine{tb: t, latency: latency, buckets: map[zael.Key]limits{}, flying: map[zael.Key]bool{}}}
-	var mu sync.Mutex
-	b.Gatherer = gather.New(b.engine, gather.Config{MaxLimits: 40, Remembered: 10_000, Tries: 4, Go: func(f func()) {
-		mu.Lock()
-		b.started++
-		mu.Unlock()
-		b.workers.Go(f)
-	}})
+	b.Gatherer = gather.New(b.engine, gather.Config{
+		MaxLimits: 40, Remembered: 10_000, Tries: 4, Apart: apart, Go: b.workers.Go,
+		GaveBack: func(takes int64, ok bool) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if ok {
+				b.gaveBack += takes
+			} else {
+				b.forgotten += takes
+			}
+		},
+	})
 	return b
 }
 
@@ -179,7 +185,7 @@ func setup(t *testing.T, latency time.Duration) *bench {
 func bubble(t *testing.T, latency time.Duration, test func(b *bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := setup(t, latency)
+		b := setup(t, latency, false)
 		test(b)
 		b.callers.Wait()
 		b.workers.Wait()
@@ -227,6 +233,16 @@ func (b *bench) take(k zael.Key, charges ...zael.Charge) *gather.Member {
 	m := taking(charges...)
 	b.Do(b.t.Context(), k, m)
 	return m
+}
+
+// wantGivenBack looks at what came of giving back takes whose callers had left.
+func (b *bench) wantGivenBack(takes, forgotten int64) {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.gaveBack != takes || b.forgotten != forgotten {
+		b.t.Errorf("given back: got %d takes and %d that could not be, want %d and %d", b.gaveBack, b.forgotten, takes, forgotten)
+	}
 }
 
 func (b *bench) want(what string, m *gather.Member, v gather.Verdict) {

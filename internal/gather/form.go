@@ -112,18 +112,18 @@ func (f *flight) row(name string) int {
 	return slices.IndexFunc(f.rows, func(r row) bool { return r.name == name })
 }
 
-// lone is the flight of a caller who is alone.
+// lone is the flight of one member.
 func (s *slot) lone(m *Member) *flight {
-	m.place = onItsWay
-	f := &flight{here: 1, epoch: s.epoch, Batch: Batch{
+	f := &flight{epoch: s.epoch, Batch: Batch{
 		Key: s.key, Kind: m.Kind, Charges: m.Charges, At: m.At, MaxWait: m.MaxWait, Birth: m.Birth, Events: m.Events, Exact: m.Exact, Members: 1,
 	}}
 	f.one[0] = m
 	f.members = f.one[:]
+	f.begin()
 	return f
 }
 
-// form makes the next batch: the first in line, and all who can go with him. The
+// form makes the next batch: the first in line, and all that can go with it. The
 // others keep their places.
 func (s *slot) form(now time.Time, maxLimits int) *flight {
 	var k Bucket
@@ -148,11 +148,11 @@ func (s *slot) form(now time.Time, maxLimits int) *flight {
 	clear(s.line[len(stay):])
 	s.line = stay
 	if len(f.members) == 1 {
-		f.Batch = s.lone(first).Batch
+		f = s.lone(first)
 		f.At = first.at(now)
-	} else {
-		f.sum()
+		return f
 	}
+	f.sum()
 	f.begin()
 	return f
 }
@@ -266,9 +266,10 @@ func (f *flight) stage() {
 	}
 }
 
-// giveBack puts what those took who had left in the line, to be given back.
+// giveBack puts at the head of the line what gives back the takes of those who
+// have left. It shows in the trace in which their write does.
 func (s *slot) giveBack(g *Gatherer, f *flight, a *Answer, begun time.Time) {
-	u := &Member{Kind: Undo, Birth: a.Birth, At: a.Seen, ctx: context.Background()}
+	u := &Member{Kind: Undo, Birth: a.Birth, At: a.Seen, ours: true, ctx: context.WithoutCancel(f.ctx)}
 	if g.config.Ages {
 		u.since = begun
 	}

@@ -5,24 +5,24 @@
 //
 // The path of one take, [Gatherer.Do]:
 //
-//   - Nothing of its bucket is on its way: the caller makes the write himself,
-//     as if this package were not there. When it is answered he hands on what
-//     has come meanwhile, if anything has, to a goroutine, which goes on until
-//     nobody waits. (run.go)
-//   - Otherwise he waits in line. From those in line the next batch is formed,
-//     in order, of each that fits what the last answer left: one that does not
-//     lets those behind it by. (form.go) After each answer those whom it refuses
-//     leave the line, so that a caller waits for the write that he finds and for
-//     his own; for more only if another process was faster.
-//   - He leaves (his ctx is done): in line he is taken out. If his write is on
-//     its way it goes on for the others; his share is given back when it is
-//     answered, and forgotten if nobody knows what came of it. A write whose
-//     callers have all left is given up.
-//   - The write is refused: the answer says how the bucket stands, and so who of
-//     the batch still fits; they are the next batch.
-//   - The fate of the write is unknown: so it is for all of the batch, as for
-//     one who is alone. The Engine undoes it once.
-//   - The Engine panics: so do all callers of the batch. (panic.go)
+//   - If no write of its bucket is in flight, it is written at once, by itself.
+//     A goroutine of the Gatherer's owner writes it, and then what has come
+//     meanwhile, until nobody waits. (run.go)
+//   - Otherwise it waits in line. The next batch is formed from the line, in
+//     order, of each take that fits what the last answer left: one that does not
+//     fit lets those behind it pass. (form.go) After each answer those that it
+//     refuses leave the line. So a caller waits for the write that it meets and
+//     for its own; for more only if another process was faster.
+//   - If the caller leaves (its ctx is done) it returns at once. A take in line
+//     is dropped. A take in flight goes on, also if all callers of its batch have
+//     left, and is given back when the write is answered: the engine may have
+//     applied it already, and a write that is cut off cannot be undone with
+//     certainty.
+//   - If the write is refused, the answer tells how the bucket stands, and so
+//     which takes of the batch still fit; they are the next batch.
+//   - If the fate of the write is unknown, it is unknown for the whole batch. The
+//     Engine undoes it once.
+//   - If the Engine panics, all callers of the batch do. (panic.go)
 //
 // Adjusts, gives and reads of one bucket that wait at the same time are one
 // write or one read too.
@@ -86,7 +86,10 @@ type Answer struct {
 
 // An Engine does what a batch says to one bucket, in one write. Of a batch of
 // one member it may do more than that, and of a larger one answer Apart. It is
-// not called for a bucket while it is at work on it. When ctx is done it stops.
+// not called for a bucket while it is at work on it.
+//
+// When ctx is done nobody waits any more. The Engine then begins nothing new, but
+// waits for what is in flight, as what was taken is to be given back.
 type Engine interface {
 	Write(ctx context.Context, b *Batch) Answer
 }
@@ -106,13 +109,16 @@ type Member struct {
 	Shared bool    // with others: Answer.Bucket is as all of them left it
 	Behind []int64 // of a Take that was applied and shared: tokens of each charge that those after it took
 	Local  bool    // refused from memory
+	Left   bool    // the caller left before there was an answer: Answer.Err is of its ctx
 
 	since  time.Time // when At was, if it goes on with the clock
 	ctx    context.Context
+	shard  *shard
 	place  place
 	flight *flight
-	done   chan struct{} // closed with the answer; nil if it did not wait
+	done   chan struct{} // closed with the answer; nil if that came from memory
 	alone  bool          // the next batch has no other
+	ours   bool          // gives back for callers who have left: nobody waits for it
 	tries  int           // batches that were refused, or to be done apart
 	waits  int           // batches that were throttled
 	cause  error         // of the last throttle
@@ -131,7 +137,7 @@ type place uint8
 
 const (
 	inLine place = iota
-	onItsWay
+	inFlight
 	answered
 	left
 )
@@ -169,8 +175,15 @@ type Config struct {
 	// Ages says that instants go on with the clock while members wait: else the
 	// engine would be told what was a moment ago.
 	Ages bool
-	// Go starts a goroutine that ends by itself, for who wants to wait for all.
+	// Apart makes each operation a write of its own: none waits for another,
+	// and no refusal is remembered.
+	Apart bool
+	// Go runs a function in a goroutine. The function ends by itself; who closes
+	// the Gatherer waits for that.
 	Go func(func())
+	// GaveBack reports what came of giving back takes whose callers had left:
+	// how many there were, and whether that worked.
+	GaveBack func(takes int64, ok bool)
 }
 
 // A Gatherer gathers the operations on the buckets of one Engine. It may be used
@@ -234,84 +247,71 @@ func (g *Gatherer) shard(key zael.Key) *shard {
 }
 
 // Do does what m says to the bucket, alone or with others, and leaves the
-// answer in m. When ctx is done first, the answer is Failed with ctx's error, and
-// with that of the last throttle if it was the time that ended.
+// answer in m. When ctx is done first it returns at once; the answer is then
+// Failed with ctx's error, and with that of the last throttle if it was the time
+// that ended.
 func (g *Gatherer) Do(ctx context.Context, key zael.Key, m *Member) {
-	m.ctx = ctx
+	g.Start(ctx, key, m)
+	g.Wait(m)
+}
+
+// Start begins what Do does and does not wait. The caller then calls Wait.
+func (g *Gatherer) Start(ctx context.Context, key zael.Key, m *Member) {
 	sh := g.shard(key)
+	m.ctx, m.shard = ctx, sh
+	now := time.Now()
+	if g.config.Ages {
+		m.since = now
+	}
 	sh.mu.Lock()
 	s := g.slot(sh, key)
-	switch now := time.Now(); {
-	case m.Kind == Take && s.recalls(m, now):
+	if m.Kind == Take && s.recalls(m, now) {
 		sh.mu.Unlock()
 		return
-	case s.busy || s.due(now) > 0:
-		g.queue(sh, s, m)
+	}
+	m.done = make(chan struct{})
+	if s.busy {
+		m.place = inLine
+		s.line = append(s.line, m)
 		sh.mu.Unlock()
-		g.wait(sh, m)
-		m.panicked.again()
 		return
 	}
 	s.busy = true
-	f := s.lone(m)
-	sh.mu.Unlock()
-
-	begun := time.Now()
-	a := g.write(ctx, &f.Batch)
-
-	sh.mu.Lock()
-	woken := s.finish(g, f, &a, begun)
-	waits := m.place == inLine // it was throttled
-	if waits {
-		m.done = make(chan struct{})
-		if g.config.Ages {
-			m.since = begun
-		}
-	}
-	if len(s.line) > 0 {
-		g.config.Go(func() { g.run(sh, s) })
+	var f *flight
+	if s.due(now) > 0 {
+		m.place = inLine
+		s.line = append(s.line, m)
 	} else {
-		s.busy = false
-		g.rest(sh, s)
+		f = s.lone(m)
 	}
 	sh.mu.Unlock()
-	wake(woken)
-	if waits {
-		g.wait(sh, m)
+	g.config.Go(func() { g.run(sh, s, f) })
+}
+
+// Wait returns when m, which was started, has its answer or its caller leaves.
+func (g *Gatherer) Wait(m *Member) {
+	if m.done == nil {
+		return
+	}
+	select {
+	case <-m.done:
+	case <-m.ctx.Done():
+		g.leave(m)
 	}
 	m.panicked.again()
 }
 
-// queue puts m in line, and sees to it that somebody serves the line.
-func (g *Gatherer) queue(sh *shard, s *slot, m *Member) {
-	m.done = make(chan struct{})
-	m.place = inLine
-	if g.config.Ages {
-		m.since = time.Now()
-	}
-	s.line = append(s.line, m)
-	if !s.busy {
-		s.busy = true
-		g.config.Go(func() { g.run(sh, s) })
-	}
-}
-
-// wait returns when m has its answer or its caller leaves.
-func (g *Gatherer) wait(sh *shard, m *Member) {
-	select {
-	case <-m.done:
-		return
-	case <-m.ctx.Done():
-	}
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
+// leave takes a member out whose caller has left, unless it was answered just now.
+func (g *Gatherer) leave(m *Member) {
+	m.shard.mu.Lock()
+	defer m.shard.mu.Unlock()
 	if m.place == answered {
-		return // at the last moment
+		return
 	}
-	if m.place == onItsWay {
+	if m.place == inFlight {
 		m.flight.leave()
 	}
-	m.place = left
+	m.place, m.Left = left, true
 	err := m.ctx.Err()
 	if m.cause != nil && errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w, after %w", err, m.cause)
@@ -319,8 +319,16 @@ func (g *Gatherer) wait(sh *shard, m *Member) {
 	m.Answer = Answer{Verdict: Failed, Err: err}
 }
 
-func wake(woken []*Member) {
+// wake tells members that they are answered. It returns how many callers wait for
+// that.
+func (g *Gatherer) wake(woken []*Member) (callers int) {
 	for _, m := range woken {
+		if m.ours {
+			g.config.GaveBack(-m.Events, m.Verdict == Applied)
+			continue
+		}
 		close(m.done)
+		callers++
 	}
+	return callers
 }

@@ -15,7 +15,7 @@ import (
 
 const flight = 10 * time.Millisecond
 
-// Who is alone makes his write himself, and nothing is kept of it.
+// A take that meets no other is written at once, and nothing is kept of it.
 func TestAlone(t *testing.T) {
 	t.Parallel()
 	bubble(t, 0, func(b *bench) {
@@ -27,9 +27,6 @@ func TestAlone(t *testing.T) {
 			}
 		}
 		b.wantWrites(3)
-		if b.started != 0 {
-			t.Errorf("goroutines: got %d, want none", b.started)
-		}
 		if got := b.left(key("a"), "n"); got != 4 {
 			t.Errorf("left: got %d, want 4", got)
 		}
@@ -249,10 +246,68 @@ func TestLeaving(t *testing.T) {
 		if got := b.engine.batches[2]; got.Kind != gather.Undo || got.Events != -1 {
 			t.Errorf("the last write: got kind %d with %d events, want an undo of one", got.Kind, got.Events)
 		}
+		b.wantGivenBack(1, 0)
 	})
 }
 
-// A batch shows in the trace of the first of its members, also when he has left.
+// A caller who leaves returns at once, also one whose take is the only one of its
+// write. The write goes on to its answer, and what it took is given back; with
+// gives and reads there is nothing to give back.
+func TestLeavingAlone(t *testing.T) {
+	t.Parallel()
+	for _, apart := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			b := setup(t, flight, apart)
+			d := slow(100)
+			b.want("the first", b.take(key("a"), charge("n", d, 1)), gather.Applied)
+			for _, m := range []*gather.Member{
+				taking(charge("n", d, 8)), taking(charge("n", d, 200)),
+				{Kind: gather.Adjust, Charges: []zael.Charge{charge("n", d, 2)}, At: instant()},
+				{Kind: gather.Look, At: instant()},
+			} {
+				ctx, leave := context.WithTimeout(t.Context(), flight/2)
+				begun := time.Now()
+				b.Do(ctx, key("a"), m)
+				leave()
+				if took := time.Since(begun); took != flight/2 || m.Verdict != gather.Failed || !errors.Is(m.Err, context.DeadlineExceeded) {
+					t.Errorf("kind %d: got verdict %d (%v) after %v, want its deadline, exceeded at once", m.Kind, m.Verdict, m.Err, took)
+				}
+				b.workers.Wait()
+			}
+			b.wantWrites(6)
+			b.wantGivenBack(1, 0)
+			if got := b.left(key("a"), "n"); got != 97 {
+				t.Errorf("left: got %d, want 97: 1 is taken and 2 are charged", got)
+			}
+		})
+	}
+}
+
+// What cannot be given back is reported.
+func TestGivingBackFails(t *testing.T) {
+	t.Parallel()
+	for name, a := range map[string]gather.Answer{
+		"engine out of order": {Verdict: gather.Failed, Err: errEngine}, "throttled": {Verdict: gather.Throttled, Err: errEngine},
+	} {
+		bubble(t, flight, func(b *bench) {
+			b.engine.fault = func(_ int, batch *gather.Batch) *gather.Answer {
+				if batch.Kind != gather.Undo {
+					return nil
+				}
+				return &a
+			}
+			ctx, leave := context.WithTimeout(b.t.Context(), flight/2)
+			defer leave()
+			b.Do(ctx, key("a"), taking(charge("n", slow(100), 1)))
+			b.workers.Wait()
+			b.t.Log(name)
+			b.wantGivenBack(0, 1)
+		})
+	}
+}
+
+// A batch shows in the trace of the first of its members, also if that has left,
+// and so does what is given back.
 func TestBatchHasValuesOfItsFirst(t *testing.T) {
 	t.Parallel()
 	bubble(t, flight, func(b *bench) {
@@ -264,45 +319,67 @@ func TestBatchHasValuesOfItsFirst(t *testing.T) {
 		leave()
 		b.callers.Wait()
 		b.workers.Wait()
-		if got := b.engine.whose; !slices.Equal(got, []any{nil, "first", nil}) {
-			b.t.Errorf("values of the writes: got %v, want none, the first's, and none of what is given back", got)
+		if got := b.engine.whose; !slices.Equal(got, []any{nil, "first", "first"}) {
+			b.t.Errorf("values of the writes: got %v, want none, and the first's of the batch and of what is given back", got)
 		}
 	})
 }
 
-// A write whose callers have all left is given up; the next one is not.
+// A slowContext is done a while after its deadline.
+type slowContext struct {
+	context.Context
+	deadline time.Time
+}
+
+func (c slowContext) Deadline() (time.Time, bool) { return c.deadline, true }
+
+// The engine is told when all callers of a write have left, and no earlier: the last
+// deadline may have passed before. The next write waits for its answer all the same.
 func TestAllLeave(t *testing.T) {
 	t.Parallel()
-	bubble(t, time.Hour, func(b *bench) {
+	bubble(t, 3*time.Second, func(b *bench) {
 		t := b.t
 		d := slow(100)
-		ctx, leave := context.WithTimeout(t.Context(), time.Second)
-		defer leave()
-		long, end := context.WithCancel(t.Context())
-		first := taking(charge("n", d, 1))
-		b.begin(ctx, key("a"), first) // and leaves with his own write
-		short, other := taking(charge("n", d, 1)), taking(charge("n", d, 1))
-		b.begin(long, key("a"), short)
-		b.begin(long, key("a"), other)
-		wait(1100 * time.Millisecond)
-		late := taking(charge("n", d, 1))
-		b.begin(t.Context(), key("a"), late)
-		wait(2 * time.Second)
-		end()
-		synctest.Wait()
+		b.begin(t.Context(), key("a"), taking(charge("n", d, 1)))
+		cancelled, cancel := context.WithTimeout(t.Context(), 3700*time.Millisecond)
+		late, end := context.WithTimeout(t.Context(), 4*time.Second)
+		defer end()
+		late = slowContext{late, time.Now().Add(3800 * time.Millisecond)}
+		line := []*gather.Member{taking(charge("n", d, 2)), taking(charge("n", d, 4))}
+		b.begin(cancelled, key("a"), line[0])
+		b.begin(late, key("a"), line[1])
+		wait(3500 * time.Millisecond) // their write is in flight
 		b.engine.mu.Lock()
-		got := len(b.engine.batches)
+		ctx := b.engine.ctx
 		b.engine.mu.Unlock()
-		if got != 3 {
-			t.Errorf("writes after 3.1 s: got %d, want the third on its way: %s", got, b.engine)
+		cancel()
+		synctest.Wait()
+		if ctx.Err() != nil {
+			t.Error("one of two has left: got the context of their write done, want it open")
 		}
-		for m, want := range map[*gather.Member]error{first: context.DeadlineExceeded, short: context.Canceled, other: context.Canceled} {
-			if m.Verdict != gather.Failed || !errors.Is(m.Err, want) {
-				t.Errorf("who left: got %d, %v, want %v", m.Verdict, m.Err, want)
-			}
+		stays := taking(charge("n", d, 8))
+		b.begin(t.Context(), key("a"), stays)
+		wait(400 * time.Millisecond)
+		if got, ok := ctx.Deadline(); ctx.Err() != nil || !ok || time.Until(got) != -100*time.Millisecond {
+			t.Errorf("0.1 s after the last deadline: got it %v, %v and %v, want an open context", ok, time.Until(got), ctx.Err())
+		}
+		wait(600 * time.Millisecond)
+		if ctx.Err() == nil {
+			t.Error("both have left: got the context of their write open, want it done")
 		}
 		b.callers.Wait()
-		b.want("who stays", late, gather.Applied)
+		b.workers.Wait()
+		for i, want := range []error{context.Canceled, context.DeadlineExceeded} {
+			if b.want("who left", line[i], gather.Failed); !errors.Is(line[i].Err, want) {
+				t.Errorf("who left: got %v, want %v", line[i].Err, want)
+			}
+		}
+		b.want("who stays", stays, gather.Applied)
+		b.wantWrites(4) // one for two who left, and one that gives back
+		b.wantGivenBack(2, 0)
+		if got := b.left(key("a"), "n"); got != 91 {
+			t.Errorf("left: got %d, want 91: 1 and 8 are taken", got)
+		}
 	})
 }
 

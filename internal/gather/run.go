@@ -5,40 +5,59 @@ import (
 	"time"
 )
 
-// run serves a line until nobody is in it.
-func (g *Gatherer) run(sh *shard, s *slot) {
+// run writes f, if that is not nil, and then serves the line until nobody is in it.
+func (g *Gatherer) run(sh *shard, s *slot, f *flight) {
+	for {
+		if f == nil {
+			if f = g.next(sh, s); f == nil {
+				return
+			}
+		}
+		begun := time.Now()
+		a := g.write(f.ctx, &f.Batch)
+		if f.cancel != nil {
+			f.cancel()
+		}
+
+		sh.mu.Lock()
+		woken := s.finish(g, f, &a, begun)
+		ends := len(s.line) == 0
+		if ends {
+			s.busy = false
+			g.rest(sh, s)
+		}
+		sh.mu.Unlock()
+		if g.wake(woken) == 0 {
+			a.panicked.again() // there is no caller to whom it could go on
+		}
+		if ends {
+			return
+		}
+		f = nil
+	}
+}
+
+// next returns the next batch of a line, when it may be written; nil if nobody
+// waits any more.
+func (g *Gatherer) next(sh *shard, s *slot) *flight {
 	for {
 		sh.mu.Lock()
 		now := time.Now()
 		woken := s.judge(now)
+		var f *flight
+		var wait time.Duration
 		if s.clear(); len(s.line) == 0 {
 			s.busy = false
 			g.rest(sh, s)
-			sh.mu.Unlock()
-			wake(woken)
-			return
+		} else if wait = s.due(now); wait <= 0 {
+			f = s.form(now, g.config.MaxLimits)
 		}
-		if d := s.due(now); d > 0 {
-			sh.mu.Unlock()
-			wake(woken)
-			nap(d)
-			continue
-		}
-		f := s.form(now, g.config.MaxLimits)
 		sh.mu.Unlock()
-		wake(woken)
-
-		begun := time.Now()
-		a := g.write(f.ctx, &f.Batch)
-		f.cancel()
-
-		sh.mu.Lock()
-		woken = s.finish(g, f, &a, begun)
-		sh.mu.Unlock()
-		wake(woken)
-		if len(woken) == 0 {
-			a.panicked.again() // nobody is there to whom it could go on
+		g.wake(woken)
+		if wait <= 0 {
+			return f
 		}
+		nap(wait)
 	}
 }
 
@@ -48,11 +67,11 @@ func nap(d time.Duration) {
 	<-t.C
 }
 
-// A flight is a batch on its way.
+// A flight is a batch in flight.
 type flight struct {
 	Batch
-	ctx     context.Context // of the batch; nil if it is its only member's
-	cancel  context.CancelFunc
+	ctx     context.Context    // done when nobody waits for the batch
+	cancel  context.CancelFunc // nil if ctx is that of the only member
 	members []*Member
 	one     [1]*Member // for members
 	rows    []row
@@ -61,35 +80,50 @@ type flight struct {
 	epoch   uint64
 }
 
-// leave notes that a member has left. The last one to leave ends it.
+// leave notes that a member has left.
 func (f *flight) leave() {
 	if f.here--; f.here == 0 && f.cancel != nil {
 		f.cancel()
 	}
 }
 
-// begin gives a flight its context: it ends when all its members have left, or
-// at the last of their deadlines. Its values are those of the first member's, in
-// whose trace the write shows.
+// begin gives a flight its context, which is done when all its members have left.
+// Its values are those of the first member's, in whose trace the write shows.
 func (f *flight) begin() {
-	var last time.Time
+	f.here = len(f.members)
+	if f.here == 1 {
+		m := f.members[0]
+		m.place, m.flight = inFlight, f
+		f.ctx = m.ctx
+		return
+	}
+	var ctx batchContext
 	endless := false
 	for _, m := range f.members {
-		m.place, m.flight = onItsWay, f
+		m.place, m.flight = inFlight, f
 		d, ok := m.ctx.Deadline()
 		endless = endless || !ok
-		if d.After(last) {
-			last = d
+		if d.After(ctx.deadline) {
+			ctx.deadline = d
 		}
 	}
-	f.here = len(f.members)
-	values := context.WithoutCancel(f.members[0].ctx)
 	if endless {
-		f.ctx, f.cancel = context.WithCancel(values)
-	} else {
-		f.ctx, f.cancel = context.WithDeadline(values, last)
+		ctx.deadline = time.Time{}
 	}
+	ctx.Context, f.cancel = context.WithCancel(context.WithoutCancel(f.members[0].ctx))
+	f.ctx = ctx
 }
+
+// A batchContext is that of several members: it has the last of their deadlines,
+// and is cancelled when the last of them leaves. A timer of its own could be a
+// moment earlier than theirs, and their write would have failed though they wait.
+type batchContext struct {
+	context.Context
+	deadline time.Time // zero if one of them has none
+}
+
+// Deadline implements context.Context.
+func (c batchContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
 
 // finish tells a flight's members what came of it, or puts them in line again.
 // It returns those to be woken.
@@ -125,9 +159,7 @@ func (s *slot) finish(g *Gatherer, f *flight, a *Answer, begun time.Time) (woken
 		if f.behind != nil {
 			m.Behind = f.behind[i]
 		}
-		if m.done != nil {
-			woken = append(woken, m)
-		}
+		woken = append(woken, m)
 	}
 	if a.Verdict == Applied && f.Kind == Take && f.here < len(f.members) {
 		s.giveBack(g, f, a, begun)
@@ -144,9 +176,7 @@ func (s *slot) throttled(g *Gatherer, f *flight, a *Answer) (woken []*Member) {
 		}
 		if _, ok := m.ctx.Deadline(); m.place != left && !ok && m.waits > g.config.Tries {
 			m.Answer, m.place = Answer{Verdict: Failed, Err: a.Err}, answered
-			if m.done != nil {
-				woken = append(woken, m)
-			}
+			woken = append(woken, m)
 			continue
 		}
 		stay = append(stay, m)

@@ -49,8 +49,11 @@ type known struct {
 	refuses bool // by an answer that refused: who comes does not ask again
 }
 
-// slot is that of a key, new if need be.
+// slot returns that of a key, new if need be.
 func (g *Gatherer) slot(sh *shard, key zael.Key) *slot {
+	if g.config.Apart {
+		return &slot{key: key}
+	}
 	s := sh.slots[key]
 	if s == nil {
 		s = g.spare.Get().(*slot) //nolint:forcetypeassert // the pool holds nothing else
@@ -63,7 +66,7 @@ func (g *Gatherer) slot(sh *shard, key zael.Key) *slot {
 // rest lets go of a slot, or leaves it to the sweep. A busy one stays.
 func (g *Gatherer) rest(sh *shard, s *slot) {
 	switch {
-	case s.busy:
+	case s.busy || g.config.Apart:
 	case !s.counts(time.Now()):
 		g.drop(sh, s)
 	default:

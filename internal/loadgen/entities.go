@@ -1,10 +1,13 @@
 package loadgen
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/zeroae/zael"
 )
@@ -30,12 +33,17 @@ func Setup(ctx context.Context, l *zael.Limiter, job *Job) error {
 }
 
 // Cleanup deletes what a job left in the store, except audit events. No process may
-// run the job any more.
+// run the job any more. Deleting one entity may take ten times as long as an acquire.
 func Cleanup(ctx context.Context, l *zael.Limiter, job *Job) error {
 	remove := func(id string) error {
+		ctx, cancel := context.WithTimeout(ctx, 10*cmp.Or(job.Timeout, time.Second))
+		defer cancel()
 		err := l.DeleteEntity(ctx, id)
-		if errors.Is(err, zael.ErrEntityNotFound) {
+		switch {
+		case errors.Is(err, zael.ErrEntityNotFound):
 			return nil
+		case errors.Is(err, context.DeadlineExceeded):
+			return fmt.Errorf("%w: %w", zael.ErrUnavailable, err)
 		}
 		return err
 	}

@@ -30,7 +30,7 @@ type replayer struct {
 	options  *Options
 	limiter  *zael.Limiter
 	now      time.Time    // of the virtual clock
-	acquire  zael.Request // reused for each request of the trace
+	policy   *zael.Policy // the limits
 	settle   zael.Amounts // nil if no limit is settled
 	exceeded []bool       // limits that refused the current request
 
@@ -86,12 +86,8 @@ func newReplayer(store zael.Store, o *Options) (*replayer, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.acquire = zael.Request{
-		Entity: DefaultEntity, Resource: o.Resource, Limits: o.Limits,
-		Consume: zael.Amounts{}, MaxWait: o.MaxWait,
-	}
-	if o.Resource == "" {
-		p.acquire.Resource = DefaultResource
+	if p.policy, err = zael.NewPolicy(cmp.Or(o.Resource, DefaultResource), o.Limits...); err != nil {
+		return nil, err
 	}
 	for _, l := range o.Limits {
 		_, settles := o.Settle[l.Name]
@@ -178,12 +174,11 @@ func (p *replayer) replay(ctx context.Context, r *request) error {
 		}
 	}
 	entity := p.entity(r.entity)
-	p.prepare(r, entity)
-	admitted, delay, err := p.ask(ctx)
+	p.prepare(r)
+	admitted, delay, err := p.ask(ctx, entity.id, r.take)
 	if invalid, ok := errors.AsType[*zael.ValidationError](err); ok && invalid.Field == "Request.Entity" {
 		entity.id = hashed(entity.id)
-		p.acquire.Entity = entity.id
-		admitted, delay, err = p.ask(ctx)
+		admitted, delay, err = p.ask(ctx, entity.id, r.take)
 	}
 	if err != nil {
 		return fmt.Errorf("line %d: %w", r.line, err)
@@ -218,10 +213,9 @@ func (p *replayer) replay(ctx context.Context, r *request) error {
 	return nil
 }
 
-// prepare sets the clock and what is asked of the Limiter.
-func (p *replayer) prepare(r *request, entity *entityStats) {
+// prepare sets the clock, and what the limits are at a request.
+func (p *replayer) prepare(r *request) {
 	p.now = r.at.Time()
-	p.acquire.Entity = entity.id
 	for i := range p.limits {
 		l := &p.limits[i]
 		l.drip = l.definition.Drip(r.at)
@@ -229,7 +223,6 @@ func (p *replayer) prepare(r *request, entity *entityStats) {
 		if l.maxWait > 0 {
 			l.waitDrip = l.definition.Drip(r.at.Add(l.maxWait))
 		}
-		p.acquire.Consume[l.name] = r.take[i]
 		if l.settles {
 			p.settle[l.name] = r.settle[i]
 		}
@@ -237,15 +230,22 @@ func (p *replayer) prepare(r *request, entity *entityStats) {
 	}
 }
 
-// ask acquires, and settles where that is asked for.
-func (p *replayer) ask(ctx context.Context) (admitted bool, delay time.Duration, err error) {
-	if p.settle == nil && p.acquire.MaxWait == 0 {
-		admitted, err = p.outcome(p.limiter.Allow(ctx, p.acquire))
-		return admitted, 0, err
+// ask takes from all limits of an entity, and settles if that is asked for.
+func (p *replayer) ask(ctx context.Context, entity string, take []int64) (admitted bool, delay time.Duration, err error) {
+	req := p.policy.For(entity, take...)
+	if p.settle == nil && p.options.MaxWait == 0 {
+		d, err := p.limiter.Decide(ctx, req)
+		p.note(&d)
+		return d.Admitted, 0, err
 	}
-	lease, err := p.limiter.Reserve(ctx, p.acquire)
+	req.MaxWait = p.options.MaxWait
+	lease, err := p.limiter.Reserve(ctx, req)
 	if err != nil {
-		_, err = p.outcome(err)
+		if refusal, ok := errors.AsType[*zael.ExceededError](err); ok {
+			d := refusal.Decision()
+			p.note(&d)
+			return false, 0, nil
+		}
 		return false, 0, err
 	}
 	if p.settle != nil {
@@ -256,20 +256,14 @@ func (p *replayer) ask(ctx context.Context) (admitted bool, delay time.Duration,
 	return true, lease.Delay(), lease.Commit(ctx)
 }
 
-// outcome tells a refusal from a failure, and notes which limits refused.
-func (p *replayer) outcome(err error) (admitted bool, failure error) {
-	refusal, ok := errors.AsType[*zael.ExceededError](err)
-	if !ok {
-		return err == nil, err
+// note notes which limits refused.
+func (p *replayer) note(d *zael.Decision) {
+	if d.Admitted {
+		return
 	}
-	for _, s := range refusal.Statuses() {
-		for j := range p.limits {
-			if s.Exceeded && s.Limit.Name == p.limits[j].name {
-				p.exceeded[j] = true
-			}
-		}
+	for i := range d.Len() {
+		p.exceeded[i] = d.Status(i).Exceeded
 	}
-	return false, nil
 }
 
 // count counts the demand for a limit, and its refusal.

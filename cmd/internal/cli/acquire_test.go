@@ -167,10 +167,10 @@ func TestUnavailable(t *testing.T) {
 		t.Fatal(err)
 	}
 	const who = " --entity e --resource r --limit n=1/h --timeout 150ms "
-	m.fails("acquire"+who, 4, "store unavailable: no answer within 150ms")
+	m.fails("acquire"+who, 4, "for e on r: sqlitestore: gave up before its turn to write, nothing was changed")
 	m.fails("acquire"+who+"--unavailable-exit-code 75", 75, "store unavailable")
 	m.fails("limits set --system --limit n=1/s --timeout 150ms", 4, "store unavailable: no answer within 150ms")
-	m.fails("bench --timeout 150ms --duration 10ms", 4, "store unavailable")
+	m.fails("bench --timeout 150ms --duration 10ms", 4, "could not be deleted: store unavailable")
 	const warning = "zael: warning: the store is unavailable: admitted without charging\n"
 	if r := m.zaelIn("", "acquire --failure-mode open"+who); r.code != 0 || r.err != warning || r.out != "took nothing for e on r\n" {
 		t.Errorf("got %+v, want it to be admitted", r)

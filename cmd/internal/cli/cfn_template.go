@@ -9,7 +9,7 @@ import (
 func (a *app) cfnTemplate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cfn-template",
-		Short: "Write the CloudFormation template, for those who deploy by other tools",
+		Short: "Write the CloudFormation template, to deploy it with other tools",
 		Example: `  zael cfn-template > zael.yaml
   zael cfn-template --output zael.yaml`,
 		Args: cobra.NoArgs,

@@ -14,11 +14,13 @@ import (
 func (a *app) check() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Tell whether this program and a limiter's table go together",
-		Long: `Check compares the versions that the table ZAEL-NAME has noted with this program,
-and changes nothing. The exit code is 1 if they do not go together, and if the table
-has no versions yet. An aggregator that is older than this program is told of, and
-goes together with it; zael upgrade brings it up to date.`,
+		Short: "Check that this program and a limiter's table are compatible",
+		Long: `Check compares this program with the versions that the table ZAEL-NAME records, and
+that record with the stack, if it may read the stack. It changes nothing.
+
+The exit code is 1 if they are not compatible, and if the record is missing or out of
+date. An aggregator that is older than this program is compatible with it; zael
+upgrade brings it up to date.`,
 		Example: `  zael check --name demo
   zael check --name demo --json`,
 		Args: onlyFlags,

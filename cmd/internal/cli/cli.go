@@ -71,31 +71,27 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a limit,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 	root.SetVersionTemplate("zael {{.Version}}\n")
-	root.AddCommand(
-		a.acquire(),
-		a.aggregate(),
-		a.audit(),
-		a.available(),
-		a.bench(),
-		a.benchWorker(),
-		a.capacity(),
-		a.cfnTemplate(),
-		a.check(),
-		a.delete(),
-		a.deploy(),
-		a.entity(),
-		a.lambdaExport(),
-		a.limits(),
-		a.list(),
-		a.local(),
-		a.redrive(),
-		a.replay(),
-		a.status(),
-		a.table(),
-		a.upgrade(),
-		a.usage(),
-		a.version(),
-	)
+	for _, g := range []struct {
+		id, title string
+		commands  []*cobra.Command
+	}{
+		{"limits", "Limits:", []*cobra.Command{a.acquire(), a.available(), a.entity(), a.limits()}},
+		{"reports", "Reports:", []*cobra.Command{a.audit(), a.capacity(), a.usage()}},
+		{"dynamodb", "DynamoDB and its stack:", []*cobra.Command{
+			a.table(), a.deploy(), a.status(), a.check(), a.upgrade(), a.delete(), a.list(),
+			a.aggregate(), a.redrive(), a.cfnTemplate(), a.lambdaExport(),
+		}},
+		{"tools", "Tools:", []*cobra.Command{a.replay(), a.bench(), a.local(), a.version()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, cmd := range g.commands {
+			cmd.GroupID = g.id
+		}
+		root.AddCommand(g.commands...)
+	}
+	root.AddCommand(a.benchWorker()) // hidden
+	root.SetHelpCommandGroupID("tools")
+	root.SetCompletionCommandGroupID("tools")
 	return root
 }
 

@@ -24,19 +24,21 @@ type deletedStack struct {
 func (a *app) delete() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delete --name NAME",
-		Short: "Delete the stack of a limiter, its table and all that is in it",
-		Long: `Delete deletes the stack ZAEL-NAME with its table: buckets, limits, entities and
-usage are gone. A stack that is missing is fine. A stack under deletion protection
-stays: zael deploy with --deletion-protection=false lifts that. A stack
-of such a name that another program made stays too.`,
+		Short: "Delete a limiter's stack, with its table and everything in it",
+		Long: `Delete deletes the stack ZAEL-NAME with its table: all buckets, limits, entities and
+usage. A stack that does not exist is no error.
+
+It deletes nothing if the stack is protected from deletion, which zael deploy with
+--deletion-protection=false lifts; if one of its policies is attached to a role, user
+or group; or if another program made the stack.`,
 		Example: `  zael delete --name demo
   zael delete --name demo --yes --no-wait`,
 		Args: onlyFlags,
 	}
 	s := addStack(cmd, stackTimeout, "")
-	yes := cmd.Flags().BoolP("yes", "y", false, "do not ask")
-	wait := cmd.Flags().Bool("wait", true, "wait until CloudFormation is done")
-	noWait := cmd.Flags().Bool("no-wait", false, "begin, and leave it to CloudFormation")
+	yes := cmd.Flags().BoolP("yes", "y", false, "do not ask for confirmation")
+	wait := cmd.Flags().Bool("wait", true, "wait until CloudFormation has finished")
+	noWait := cmd.Flags().Bool("no-wait", false, "return when CloudFormation has begun")
 	cmd.MarkFlagsMutuallyExclusive("wait", "no-wait")
 	asJSON := addJSON(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
@@ -46,7 +48,7 @@ of such a name that another program made stays too.`,
 				return a.printDeleted(s, deletedStack{st.Name(), "missing"}, *asJSON)
 			}
 			if !*yes && (now == nil || !now.Foreign) { // which Delete refuses
-				if err := a.confirm(ctx, "Delete "+st.Name()+", its table and all that is in it?"); err != nil {
+				if err := a.confirm(ctx, "Delete "+st.Name()+", its table and everything in it?"); err != nil {
 					return err
 				}
 			}
@@ -72,7 +74,7 @@ func (a *app) printDeleted(s *stackFlags, done deletedStack, asJSON bool) error 
 	case "missing":
 		done.Status = fmt.Sprintf("there is none in %s; %s shows those there are", s.loaded.Region, s.listing())
 	case "begun":
-		done.Status += ". How it goes, until it is gone: " + s.command("status")
+		done.Status += ". To follow it, until the stack is gone: " + s.command("status")
 	}
 	fmt.Fprintf(a.out, "%s: %s\n", done.Stack, done.Status)
 	return nil

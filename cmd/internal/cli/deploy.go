@@ -36,15 +36,18 @@ func (a *app) deploy() *cobra.Command {
 	c := deployCommand{tags: pairsValue{}}
 	cmd := &cobra.Command{
 		Use:   "deploy",
-		Short: "Create or update the stack of a limiter: table, aggregator, alarms, policies",
-		Long: `Deploy brings the CloudFormation stack ZAEL-NAME to what the flags say: it creates
-it, updates it, or finds that there is nothing to do. A flag that is left out is its
-default, also where the stack has something else. A stack whose creation failed is
-deleted and created anew; of several that deploy at once one waits for the other.
+		Short: "Create or update a limiter's stack: table, aggregator, alarms, policies",
+		Long: `Deploy creates the CloudFormation stack ZAEL-NAME, or updates it to match the flags.
+A flag that is left out means its default, even if the stack has another value. If
+the stack could not be created before, deploy deletes what is left of it and starts
+over. If several programs deploy at once, one does the work and the others wait.
 
-The code of the aggregator is part of this program if it was built by make build. It
-is uploaded to --code-bucket, or to the account's bucket zael-artifacts-ACCOUNT-REGION,
-which is made if it is missing and stays when the stack is deleted.`,
+The code of the aggregator, the Lambda function that counts usage, is part of this
+program if it is a release or was built by make build; zael version tells. It is
+uploaded to --code-bucket, or to the account's bucket zael-artifacts-ACCOUNT-REGION,
+which is created if it is missing and stays when the stack is deleted.
+
+An existing table is not taken over, such as one that zael table create made.`,
 		Example: `  zael deploy --name demo --region eu-central-1
   zael deploy --name demo --alarm-sns-topic arn:aws:sns:eu-central-1:123456789012:alarms --pitr-recovery-days 7
   zael deploy --name demo --no-aggregator --no-alarms`,
@@ -61,7 +64,7 @@ which is made if it is missing and stays when the stack is deleted.`,
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		for _, name := range []string{"retention-days", "lambda-timeout", "lambda-memory", "log-retention-days", "lambda-duration-threshold-pct"} {
 			if f := cmd.Flags().Lookup(name); f.Value.String() == "0" {
-				return usagef("--%s 0 is below 1: leave it out for %s", name, f.DefValue)
+				return usagef("--%s 0 is below 1: leave the flag out for %s", name, f.DefValue)
 			}
 		}
 		if err := c.checkIdle(cmd.Flags()); err != nil {
@@ -77,26 +80,26 @@ which is made if it is missing and stays when the stack is deleted.`,
 func (c *deployCommand) addOptions(f *pflag.FlagSet) {
 	o := &c.options
 	d := stack.Options{}.WithDefaults()
-	f.StringSliceVar(&c.windows, "snapshot-windows", windowTexts(d.Windows), "count usage by each of `WINDOWS`: hourly, daily, monthly")
+	f.StringSliceVar(&c.windows, "snapshot-windows", windowTexts(d.Windows), "count usage in each of these `WINDOWS`: hourly, daily, monthly")
 	f.IntVar(&o.RetentionDays, "retention-days", d.RetentionDays, "keep usage for `N` days, 1 to 3650")
-	f.BoolVar(&c.aggregator, "enable-aggregator", true, "have a Lambda function count usage")
-	f.BoolVar(&c.noAggregator, "no-aggregator", false, "do not; zael aggregate can count instead")
-	f.StringVar(&o.Architecture, "architecture", "", "what the function runs on, `ARCH`: arm64 or x86_64 (default: arm64, which is cheaper; on an emulator on this machine, this machine's)")
+	f.BoolVar(&c.aggregator, "enable-aggregator", true, "count usage with a Lambda function")
+	f.BoolVar(&c.noAggregator, "no-aggregator", false, "have no such function; zael aggregate can count instead")
+	f.StringVar(&o.Architecture, "architecture", "", "the function's `ARCH`: arm64 or x86_64 (default: arm64, which is cheaper; on an emulator on this machine, this machine's)")
 	f.IntVar(&o.LambdaTimeoutSeconds, "lambda-timeout", d.LambdaTimeoutSeconds, "the function's timeout in `SECONDS`, 1 to 900")
 	f.IntVar(&o.LambdaMemoryMB, "lambda-memory", d.LambdaMemoryMB, "the function's memory in `MB`, 128 to 3008")
-	f.IntVar(&o.LogRetentionDays, "log-retention-days", d.LogRetentionDays, "keep the function's log for `N` days, of CloudWatch's list")
-	f.IntVar(&o.PITRRecoveryDays, "pitr-recovery-days", 0, "let the table be restored to any time of the last `N` days, 1 to 35 (default: not)")
-	f.BoolVar(&o.DeletionProtection, "deletion-protection", false, "have stack and table refuse to be deleted")
-	f.BoolVar(&c.alarms, "enable-alarms", true, "have alarms")
-	f.BoolVar(&c.noAlarms, "no-alarms", false, "have none")
+	f.IntVar(&o.LogRetentionDays, "log-retention-days", d.LogRetentionDays, "keep the function's log for `N` days, a number that CloudWatch offers")
+	f.IntVar(&o.PITRRecoveryDays, "pitr-recovery-days", 0, "make the table restorable to any time in the last `N` days, 1 to 35 (default: not)")
+	f.BoolVar(&o.DeletionProtection, "deletion-protection", false, "protect stack and table from deletion")
+	f.BoolVar(&c.alarms, "enable-alarms", true, "create alarms")
+	f.BoolVar(&c.noAlarms, "no-alarms", false, "create no alarms")
 	f.StringVar(&o.AlarmTopic, "alarm-sns-topic", "", "send alarms to the SNS topic with this `ARN`")
-	f.IntVar(&o.LambdaDurationThresholdPct, "lambda-duration-threshold-pct", d.LambdaDurationThresholdPct, "alarm if the function takes `N` % of its timeout, 1 to 100")
-	f.StringVar(&o.PermissionBoundary, "permission-boundary", "", "bound the function's role by this `POLICY`, a name or an ARN")
-	f.StringVar(&o.RoleNameFormat, "role-name-format", "", "name the function's role like `app-{}`, with exactly one {} for ZAEL-NAME-aggregator")
-	f.Var(c.tags, "tag", "tag what the stack has with `KEY=VALUE`; may be repeated")
-	f.StringVar(&c.bucket, "code-bucket", "", "`BUCKET` of S3, in the stack's region, to upload the function's code to (default: the account's own)")
-	f.BoolVar(&c.wait, "wait", true, "wait until CloudFormation is done")
-	f.BoolVar(&c.noWait, "no-wait", false, "begin, and leave it to CloudFormation")
+	f.IntVar(&o.LambdaDurationThresholdPct, "lambda-duration-threshold-pct", d.LambdaDurationThresholdPct, "raise an alarm if a call of the function takes `N` % of its timeout, 1 to 100")
+	f.StringVar(&o.PermissionBoundary, "permission-boundary", "", "the permission boundary of the function's role: the name or ARN of a `POLICY`")
+	f.StringVar(&o.RoleNameFormat, "role-name-format", "", "the function's role's name, like `app-{}`, where {} stands for ZAEL-NAME-aggregator")
+	f.Var(c.tags, "tag", "a tag `KEY=VALUE` for everything in the stack; may be repeated")
+	f.StringVar(&c.bucket, "code-bucket", "", "upload the function's code to this S3 `BUCKET` in the stack's region (default: the account's own)")
+	f.BoolVar(&c.wait, "wait", true, "wait until CloudFormation has finished")
+	f.BoolVar(&c.noWait, "no-wait", false, "return when CloudFormation has begun")
 }
 
 func windowTexts(windows []zael.Window) []string {
@@ -202,7 +205,7 @@ func (a *app) printApplied(s *stackFlags, r *stack.Result, counted, asJSON bool)
 	case stack.KeptNewer:
 		fmt.Fprintf(a.out, "%s: not changed, as a newer zael deployed it\n", r.Stack)
 	case stack.Begun:
-		fmt.Fprintf(a.out, "%s: begun, it is %s. How it goes: %s\n", r.Stack, r.Status, s.command("status"))
+		fmt.Fprintf(a.out, "%s: begun, status %s. To follow it: %s\n", r.Stack, r.Status, s.command("status"))
 	default:
 		fmt.Fprintf(a.out, "%s: %s\n", r.Stack, r.Outcome)
 	}

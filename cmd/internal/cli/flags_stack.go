@@ -42,9 +42,9 @@ const (
 func addAWS(cmd *cobra.Command, timeout time.Duration) *stackFlags {
 	f := cmd.Flags()
 	s := &stackFlags{given: f}
-	f.StringVar(&s.region, "region", "", "AWS `REGION` (default: $AWS_REGION, else that of your AWS configuration)")
-	f.StringVar(&s.endpoint, "endpoint-url", "", "`URL` of an emulator of AWS (default: AWS)")
-	f.DurationVar(&s.timeout, "timeout", timeout, "give up after so long")
+	f.StringVar(&s.region, "region", "", "AWS `REGION` (default: $AWS_REGION, or that of your AWS configuration)")
+	f.StringVar(&s.endpoint, "endpoint-url", "", "`URL` of an AWS emulator (default: AWS)")
+	f.DurationVar(&s.timeout, "timeout", timeout, "give up after this `DURATION`")
 	for _, flag := range []string{"region", "endpoint-url", "timeout"} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
 	}
@@ -54,7 +54,7 @@ func addAWS(cmd *cobra.Command, timeout time.Duration) *stackFlags {
 // addStack gives cmd those and --name.
 func addStack(cmd *cobra.Command, timeout time.Duration, defaultName string) *stackFlags {
 	s := addAWS(cmd, timeout)
-	cmd.Flags().StringVarP(&s.name, "name", "n", defaultName, "`NAME` of the limiter; stack and table are ZAEL-NAME")
+	cmd.Flags().StringVarP(&s.name, "name", "n", defaultName, "the limiter's `NAME`; its stack and table are ZAEL-NAME")
 	_ = cmd.RegisterFlagCompletionFunc("name", cobra.NoFileCompletions)
 	if defaultName == "" {
 		_ = cmd.MarkFlagRequired("name")
@@ -85,7 +85,7 @@ func (s *stackFlags) load(ctx context.Context) error {
 	s.given.Visit(func(f *pflag.Flag) {
 		// As where a variable of the shell is not set: not what was meant.
 		if text := f.Value.String(); err == nil && (text == "" || text == "[]") {
-			err = usagef("--%s is empty: give a value, or leave it out", f.Name)
+			err = usagef("--%s is empty: give a value, or leave the flag out", f.Name)
 		}
 	})
 	if err != nil {
@@ -136,7 +136,7 @@ func (s *stackFlags) ofStack(ctx context.Context, err error) error {
 		told.detail += failedEvents(failed.Events)
 	}
 	if _, ok := errors.AsType[*stack.WaitError](err); ok {
-		told.detail += "What CloudFormation has begun goes on. How it stands: " + s.command("status") + "\n"
+		told.detail += "CloudFormation goes on with what it has begun. To follow it: " + s.command("status") + "\n"
 	}
 	return told
 }
@@ -155,7 +155,7 @@ func (s *stackFlags) fullName() string { return "ZAEL-" + strings.TrimPrefix(s.n
 
 // whereElse is what to do about a limiter that is missing.
 func (s *stackFlags) whereElse() string {
-	return fmt.Sprintf("If it has another name, %s shows it; if it is in another region, say --region.\nTo make it: %s\n", s.listing(), s.command("deploy"))
+	return fmt.Sprintf("If it has another name, %s shows it; if it is in another region, add --region.\nTo create it: %s\n", s.listing(), s.command("deploy"))
 }
 
 // listing is the command that lists the stacks there are.

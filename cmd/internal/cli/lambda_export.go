@@ -26,17 +26,17 @@ type exported struct {
 func (a *app) lambdaExport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lambda-export",
-		Short: "Write the code of the aggregator, for those who deploy by other tools",
-		Long: `Lambda-export writes the code of the function that counts usage: a zip with one
-program, bootstrap, for the runtime provided.al2023.`,
+		Short: "Write the aggregator's code, to deploy it with other tools",
+		Long: `Lambda-export writes the code of the Lambda function that counts usage: a zip with
+one program, bootstrap, for the runtime provided.al2023.`,
 		Example: `  zael lambda-export --info
   zael lambda-export --architecture x86_64 --output aggregator.zip`,
 		Args: cobra.NoArgs,
 	}
 	f := cmd.Flags()
 	output := f.StringP("output", "o", "lambda.zip", "write to `FILE`")
-	info := f.Bool("info", false, "only tell what it is")
-	force := f.BoolP("force", "f", false, "replace a file that is there")
+	info := f.Bool("info", false, "print what it is, and write nothing")
+	force := f.BoolP("force", "f", false, "replace an existing file")
 	architecture := f.String("architecture", stack.ARM64, "for `ARCH`, arm64 or x86_64")
 	_ = cmd.MarkFlagFilename("output", "zip")
 	_ = cmd.RegisterFlagCompletionFunc("architecture", cobra.FixedCompletions([]string{stack.ARM64, stack.X8664}, cobra.ShellCompDirectiveNoFileComp))
@@ -59,7 +59,7 @@ program, bootstrap, for the runtime provided.al2023.`,
 		}
 		if !*info {
 			if _, err := os.Lstat(*output); err == nil && !*force {
-				return fmt.Errorf("%s is there already: say --force to replace it", *output)
+				return fmt.Errorf("%s exists: --force replaces it", *output)
 			}
 			if err := writeFile(*output, data); err != nil {
 				return err

@@ -13,7 +13,7 @@ import (
 func (a *app) list() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List the stacks of limiters in an account and region",
+		Short: "List the limiters' stacks in an account and region",
 		Example: `  zael list --region eu-central-1
   zael list --json`,
 		Args: cobra.NoArgs,

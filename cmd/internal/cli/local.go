@@ -18,11 +18,11 @@ func (a *app) local() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "local",
 		Short: "Run DynamoDB Local, Amazon's own engine, on this machine",
-		Long: `Local runs DynamoDB Local in the background, to try things by hand. It needs
-Java 17; the first start downloads it by Maven, once, into your cache directory.
+		Long: `Local runs DynamoDB Local in the background, for trying things out. It needs Java 17;
+the first start downloads the engine with Maven into your cache directory.
 
-It listens on all interfaces of the machine and takes every key for right: that
-cannot be changed. Keep nothing in it that others may not see.`,
+The engine listens on all interfaces of the machine and accepts any credentials, which
+cannot be changed. Keep nothing in it that others must not see.`,
 	}
 	cmd.AddCommand(a.localStart(), a.localStop(), a.localStatus())
 	return cmd
@@ -31,13 +31,13 @@ cannot be changed. Keep nothing in it that others may not see.`,
 func (a *app) localStart() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "start",
-		Short: "Start it, unless it runs, and print its endpoint and a store there",
+		Short: "Start it, unless it is running, and print its endpoint",
 		Example: `  zael local start
   zael local start --port 8000 --data-dir "$HOME/dynamodb"`,
 		Args: cobra.NoArgs,
 	}
-	port := cmd.Flags().Int("port", 0, "`PORT` to listen on; 0 is a free one")
-	dataDir := cmd.Flags().String("data-dir", "", "`DIR` to keep tables in, made if missing (default: in memory, until it stops)")
+	port := cmd.Flags().Int("port", 0, "listen on this `PORT`; 0 means a free one")
+	dataDir := cmd.Flags().String("data-dir", "", "keep tables in this `DIR`, created if it is missing (default: in memory, until it stops)")
 	_ = cmd.MarkFlagDirname("data-dir")
 	asJSON := addJSON(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
@@ -54,7 +54,7 @@ func (a *app) localStart() *cobra.Command {
 			if *asJSON {
 				return a.printJSON(state)
 			}
-			what := "runs already"
+			what := "already running"
 			if fresh {
 				what = "started"
 			}
@@ -71,7 +71,7 @@ func localURL(endpoint string) string { return awsconf.Scheme + "demo?endpoint="
 func (a *app) localStop() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "stop",
-		Short:   "Stop it; what it kept in memory is gone",
+		Short:   "Stop it; tables in memory are lost",
 		Example: "  zael local stop",
 		Args:    cobra.NoArgs,
 	}
@@ -86,7 +86,7 @@ func (a *app) localStop() *cobra.Command {
 				return a.printJSON(before)
 			}
 			if !before.Running {
-				fmt.Fprintln(a.out, "does not run")
+				fmt.Fprintln(a.out, "not running")
 				return nil
 			}
 			fmt.Fprintf(a.out, "stopped; it was at %s\n", before.Endpoint)
@@ -99,7 +99,7 @@ func (a *app) localStop() *cobra.Command {
 func (a *app) localStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "status",
-		Short:   "Tell whether it runs, and where",
+		Short:   "Show whether it is running, and where",
 		Example: "  zael local status --json",
 		Args:    cobra.NoArgs,
 	}
@@ -115,17 +115,17 @@ func (a *app) localStatus() *cobra.Command {
 			}
 			switch {
 			case !state.Running:
-				fmt.Fprintln(a.out, "does not run: zael local start")
+				fmt.Fprintln(a.out, "not running; to start it: zael local start")
 				return nil
 			case !state.Answers:
-				fmt.Fprintf(a.out, "runs at %s, and does not answer: see %s\n", state.Endpoint, state.Log)
+				fmt.Fprintf(a.out, "running at %s, but it does not answer: see %s\n", state.Endpoint, state.Log)
 				return nil
 			}
 			kept := "in memory"
 			if state.DataDir != "" {
 				kept = "in " + state.DataDir
 			}
-			fmt.Fprintf(a.out, "runs at %s since %s, version %s, tables %s\n",
+			fmt.Fprintf(a.out, "running at %s since %s, version %s, tables %s\n",
 				state.Endpoint, state.Since.Local().Format(time.DateTime), state.Version, kept)
 			return nil
 		})

@@ -48,8 +48,8 @@ deleted; the others stay. A message stays, too, if the stream has lost some of i
 changes: delete it by hand.
 
 Each change is counted in the windows of the program that gave it up: a worker's
-windows are stored with its dead letters, the Lambda function's in the table's
-version record. Use --windows if the table has no such record.
+windows are stored with its dead letters, the Lambda function's in its stack and in
+the table's version record. Use --windows if neither can be read.
 
 Exit code 1 means that some messages are left.`,
 		Example: `  zael redrive --store 'dynamodb://my-app?region=eu-central-1' \

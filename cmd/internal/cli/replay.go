@@ -297,7 +297,7 @@ func traceError(file string, err error) error {
 	case errors.As(err, &column):
 		return usagef("%s: %w", name(file), err)
 	case errors.As(err, &row):
-	case errors.As(err, &invalid) && invalid.Field == "Request.Resource":
+	case errors.As(err, &invalid) && invalid.Field == "Policy.Resource":
 		return usagef("--resource %q %s", invalid.Value, invalid.Reason)
 	}
 	return fmt.Errorf("%s: %w", name(file), err)

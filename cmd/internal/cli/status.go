@@ -15,10 +15,10 @@ import (
 func (a *app) status() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status --name NAME",
-		Short: "Tell how the stack of a limiter stands",
-		Long: `Status tells how the stack ZAEL-NAME stands: its resources, outputs, options and
-versions, and whether its template is that of this program. The exit code is 1 if
-there is none, and if its last operation failed or was taken back.`,
+		Short: "Show the state of a limiter's stack",
+		Long: `Status shows the resources, outputs, options and versions of the stack ZAEL-NAME, and
+where its template differs from this program's. The exit code is 1 if there is no
+stack, or if its last operation failed or was rolled back.`,
 		Example: `  zael status --name demo
   zael status --name demo --json`,
 		Args: onlyFlags,

@@ -16,7 +16,7 @@ import (
 func (a *app) table() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "table",
-		Short: "Make the table of a store in DynamoDB",
+		Short: "Create the table of a store in DynamoDB",
 	}
 	cmd.AddCommand(a.tableCreate())
 	return cmd
@@ -31,16 +31,17 @@ type createdTable struct {
 func (a *app) tableCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create",
-		Short: "Make the bare table of a store in DynamoDB",
-		Long: `Create makes the table that --store names, paid by request, with its index, its
-stream and its expiry, and returns when it can be used. That is all a program
-needs to hold limits. What a stack has besides, such as usage and alarms, is not there.`,
+		Short: "Create the table of a store in DynamoDB, without a stack",
+		Long: `Create creates the table that --store names, billed per request, with its index,
+stream and expiry, and returns when it is ready. A program needs no more to hold
+limits. There is no aggregator, alarm or policy; zael deploy creates a table with
+these, and does not take this one over.`,
 		Example: `  zael local start
   zael table create --store 'dynamodb://demo?endpoint=http://127.0.0.1:8000'`,
 		Args: cobra.NoArgs,
 	}
 	store := addStore(cmd, localTimeout)
-	cmd.Flags().Lookup("store").Usage = "the table to make, as a `URL` (default: $ZAEL_STORE)"
+	cmd.Flags().Lookup("store").Usage = "the table to create, as a `URL` (default: $ZAEL_STORE)"
 	asJSON := addJSON(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		address, err := a.dynamoAddress(store)
@@ -59,7 +60,7 @@ needs to hold limits. What a stack has besides, such as usage and alarms, is not
 		if *asJSON {
 			return a.printJSON(createdTable{Table: address.Table, Store: address.URL})
 		}
-		fmt.Fprintf(a.out, "made the table %s\n", address.Table)
+		fmt.Fprintf(a.out, "created the table %s\n", address.Table)
 		return nil
 	})
 	return cmd
@@ -75,7 +76,7 @@ func (a *app) dynamoAddress(s *storeFlags) (*awsconf.Address, error) {
 		url = a.getenv("ZAEL_STORE")
 	}
 	if !strings.HasPrefix(url, awsconf.Scheme) {
-		return nil, usagef(`--store %q is not in DynamoDB: say one like --store "dynamodb://my-app?region=eu-central-1"`, url)
+		return nil, usagef(`--store %q is not in DynamoDB: give one like --store "dynamodb://my-app?region=eu-central-1"`, url)
 	}
 	address, err := awsconf.Parse(url)
 	return address, ofURL(err)

@@ -15,19 +15,21 @@ import (
 func (a *app) upgrade() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "upgrade",
-		Short: "Bring a limiter's stack to this program: its template and the aggregator's code",
-		Long: `Upgrade brings the template and the aggregator's code of the stack ZAEL-NAME to those
-of this program. Its options stay. Code that is not older than this program stays
-too, also where one of the two has no version, such as (devel), and so does the
-template of a newer one, unless --force says otherwise.`,
+		Short: "Bring a limiter's stack up to date with this program",
+		Long: `Upgrade replaces the template and the aggregator's code of the stack ZAEL-NAME by
+those of this program. The stack keeps its options.
+
+Without --force it keeps a template of a newer program, and code that is not known to
+be older than this program's: it may be newer, of the same version, or of one that
+cannot be compared, such as (devel). It says what it keeps.`,
 		Example: `  zael upgrade --name demo
   zael upgrade --name demo --lambda-only`,
 		Args: onlyFlags,
 	}
 	s := addStack(cmd, stackTimeout, "limiter")
-	lambdaOnly := cmd.Flags().Bool("lambda-only", false, "only the aggregator's code, not the template")
-	force := cmd.Flags().Bool("force", false, "also what is as new as this program, or newer")
-	bucket := cmd.Flags().String("code-bucket", "", "`BUCKET` of S3, in the stack's region, to upload the function's code to (default: the account's own)")
+	lambdaOnly := cmd.Flags().Bool("lambda-only", false, "replace only the aggregator's code, not the template")
+	force := cmd.Flags().Bool("force", false, "replace also what is not known to be older")
+	bucket := cmd.Flags().String("code-bucket", "", "upload the function's code to this S3 `BUCKET` in the stack's region (default: the account's own)")
 	var code codeFlag
 	code.add(cmd)
 	asJSON := addJSON(cmd)
@@ -43,7 +45,7 @@ template of a newer one, unless --force says otherwise.`,
 			}
 			switch {
 			case now.Status == "REVIEW_IN_PROGRESS":
-				return fmt.Errorf("%s has nothing in it, only a change set in review: %s makes it", st.Name(), s.command("deploy"))
+				return fmt.Errorf("%s has no resources yet, only a change set in review; to create it: %s", st.Name(), s.command("deploy"))
 			case now.Foreign: // Apply says so
 			case !now.Options.NoAggregator:
 				change.Code, err = code.read(now.Options.Architecture)
