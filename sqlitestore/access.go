@@ -10,21 +10,21 @@ import (
 	"syscall"
 )
 
-// opening is held by the one goroutine of this process that opens a file.
-// makeFile closes a file, and with any descriptor of a file that is closed a
-// process loses all locks on it: no connection may have it open by then.
+// opening is held by the goroutine of this process that opens a file. makeFile closes
+// a file, and closing any descriptor of a file drops all locks that the process has on
+// it. So no connection may have the file open by then.
 //
 //nolint:gochecknoglobals // locks are the process's
 var opening = make(chan struct{}, 1)
 
-// openFile opens the file at path for writing, and makes it if it is missing.
-// name is its data source.
+// openFile opens the file at path, whose data source is name, for writing. It makes
+// the file if it is missing.
 func openFile(ctx context.Context, path, name string) (*conn, error) {
 	select {
 	case opening <- struct{}{}:
 		defer func() { <-opening }()
 	case <-ctx.Done():
-		return nil, contextError(ctx, "waiting to open the file")
+		return nil, fmt.Errorf("waiting for another opening in this process: %w", ctx.Err())
 	}
 	if err := checkAccess(path); err != nil {
 		return nil, err
@@ -36,8 +36,8 @@ func openFile(ctx context.Context, path, name string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Reading it would make its -wal and -shm, owned by a user that its owner may
-	// not be able to write after.
+	// Reading would make -wal and -shm as files of this user, which the owner of the
+	// file may not be able to write.
 	readOnly, err := c.readOnly()
 	if err == nil && readOnly {
 		err = &accessError{what: "it can only be read"}
@@ -49,8 +49,8 @@ func openFile(ctx context.Context, path, name string) (*conn, error) {
 	return c, nil
 }
 
-// makeFile makes an empty file if there is none. The umask decides its mode; the
-// engine itself would make a file that only its owner can write.
+// makeFile makes an empty file if there is none. Its mode follows the umask; the engine
+// would make a file that only its owner can write.
 func makeFile(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 	if errors.Is(err, fs.ErrExist) {
@@ -62,7 +62,7 @@ func makeFile(path string) error {
 	return f.Close()
 }
 
-// An accessError says which file this process cannot write, and whose it is.
+// An accessError names a file that this process cannot write, and its owner.
 type accessError struct {
 	what  string
 	cause error
@@ -78,7 +78,7 @@ func (e *accessError) Unwrap() error { return e.cause }
 // path, one of those beside it, or the directory of one that is missing.
 func checkAccess(path string) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target // beside which the others are
+		path = target // the other files are beside it
 	}
 	check := func(name string) error {
 		if err := writable(name); err != nil {
@@ -100,7 +100,7 @@ func checkAccess(path string) error {
 	return nil
 }
 
-// noRoom reports whether the disk has no room for a file in a directory.
+// noRoom reports whether the disk has no room for another file in dir.
 func noRoom(dir string) bool {
 	f, err := os.CreateTemp(dir, ".zael-*")
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writable returns an error if this process may not read and write a file, or
-// make files in a directory.
+// writable returns an error if this process may not read and write the file name, or,
+// if that is a directory, make files in it.
 func writable(name string) error {
 	mode := uint32(unix.R_OK | unix.W_OK)
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
@@ -22,7 +22,7 @@ func writable(name string) error {
 	return unix.Faccessat(unix.AT_FDCWD, name, mode, unix.AT_EACCESS)
 }
 
-// ownerOf returns whose a file is, and its mode, as a part of a sentence.
+// ownerOf returns the owner and the mode of a file, as a clause.
 func ownerOf(name string) string {
 	info, err := os.Stat(name)
 	if err != nil {

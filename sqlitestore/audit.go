@@ -7,18 +7,18 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"time"
 
 	"github.com/zeroae/zael"
 )
 
-// recorder makes what writes an event with the change it belongs to.
-func recorder(event zael.AuditEvent) (func(*txn) error, error) {
-	details, err := textMap(event.Details)
+// auditChange returns a change that records event. It belongs in the transaction of
+// the change that the event is about.
+func auditChange(event zael.AuditEvent) (func(*txn) error, error) {
+	details, err := mapText(event.Details)
 	if err != nil {
 		return nil, fmt.Errorf("sqlitestore: details: %w", err)
 	}
-	at, err := stamp("AuditEvent.Time", event.Time)
+	at, err := checkedTimeText("AuditEvent.Time", event.Time)
 	if err != nil {
 		return nil, err
 	}
@@ -29,13 +29,13 @@ func recorder(event zael.AuditEvent) (func(*txn) error, error) {
 			return err
 		}
 		_, err = t.exec("DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE time < ? ORDER BY time LIMIT ?)",
-			text(event.Time.Add(-t.retention)), int64(rowsForNew))
+			timeText(event.Time.Add(-t.retention)), int64(rowsForNew))
 		return err
 	}, nil
 }
 
-// An auditRow is an event with its number, which says in what order changes
-// were made that have one time.
+// An auditRow is an event with its number, which gives the order of events that
+// have the same time.
 type auditRow struct {
 	event zael.AuditEvent
 	at    string
@@ -52,10 +52,10 @@ func (s *Store) Audit(ctx context.Context, q zael.AuditQuery) iter.Seq2[zael.Aud
 		with("entity = ?", q.Entity)
 	}
 	if !q.From.IsZero() {
-		with("time >= ?", text(q.From))
+		with("time >= ?", timeText(q.From))
 	}
 	if !q.To.IsZero() {
-		with("time < ?", text(q.To))
+		with("time < ?", timeText(q.To))
 	}
 	return func(yield func(zael.AuditEvent, error) bool) {
 		left := cmp.Or(q.Max, 100)
@@ -64,7 +64,7 @@ func (s *Store) Audit(ctx context.Context, q zael.AuditQuery) iter.Seq2[zael.Aud
 			if last != nil {
 				query, args = query+" AND (time, id) < (?, ?)", append(args, last.at, last.id)
 			}
-			err = each(ctx, tx, func(rows *sql.Rows) error {
+			err = queryRows(ctx, tx, func(rows *sql.Rows) error {
 				r, err := scanAudit(rows)
 				found = append(found, r)
 				return err
@@ -88,7 +88,6 @@ func scanAudit(rows *sql.Rows) (r auditRow, err error) {
 	if e.Details, err = parseMap(details); err != nil {
 		return r, err
 	}
-	e.Time, err = time.Parse(stampLayout, r.at)
-	e.Time = e.Time.UTC()
+	e.Time, err = parseTime(r.at)
 	return r, err
 }

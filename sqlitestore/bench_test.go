@@ -20,18 +20,18 @@ import (
 	"github.com/zeroae/zael/sqlitestore"
 )
 
-// callers is how many goroutines ask at once, and batch the largest
-// transaction: the same for the store and for the bare engine.
+// callers is the number of goroutines that ask at once, and batch the size of the
+// largest transaction, both for the store and for the bare engine.
 const (
 	callers = 64
 	batch   = 512
 )
 
-// BenchmarkAgainstBare is the store beside its engine: acquires of two limits, 1
-// of one and 500 of the other, by 64 callers, all on one key or each time on one
-// of 10,000. Bare is what the engine can do at most in transactions like the
-// store's: one UPDATE for each acquire, of a row with nothing but two marks.
-// They take turns, as the disk is not the same from one second to the next.
+// BenchmarkAgainstBare compares the store with its engine: 64 callers acquire 1 of one
+// limit and 500 of another, on one key or on one of 10,000. Bare is the most that the
+// engine can do in transactions like the store's: one UPDATE for each acquire, of a row
+// with nothing but two marks. The two take turns, because the speed of the disk changes
+// from one second to the next.
 func BenchmarkAgainstBare(b *testing.B) {
 	for _, sync := range []sqlitestore.Synchronous{sqlitestore.SyncFull, sqlitestore.SyncNormal} {
 		for _, keys := range []int{1, 10_000} {
@@ -54,10 +54,10 @@ func BenchmarkAgainstBare(b *testing.B) {
 	}
 }
 
-// perTurn is how many acquires one side does at a time.
+// perTurn is the number of acquires of one side in a turn.
 const perTurn = 20_000
 
-// A side makes what a caller calls, for itself alone.
+// A side returns the function that one caller calls.
 type side func() func(key int) error
 
 func storeSide(b *testing.B, sync sqlitestore.Synchronous) side {
@@ -95,7 +95,7 @@ func fill(b *testing.B, s side, keys int) {
 	}
 }
 
-// share has callers do a turn, each time on any key.
+// share makes callers acquire for a turn, each time on a random key.
 func share(b *testing.B, s side, keys int) time.Duration {
 	b.Helper()
 	var next, failed atomic.Int64
@@ -115,7 +115,7 @@ func share(b *testing.B, s side, keys int) time.Duration {
 	return time.Since(begin)
 }
 
-// A bare is the engine with group commit and nothing else: a table of the marks of two limits.
+// A bare is the engine with group commit and a table of the marks of two limits.
 type bare struct {
 	conn          driver.Conn
 	begin, commit driver.StmtExecContext

@@ -12,8 +12,8 @@ import (
 	sqlite "modernc.org/sqlite"
 )
 
-// A conn is a connection that one goroutine uses, without database/sql: its
-// statements are prepared once and stay so.
+// A conn is a connection for one goroutine, without database/sql. It prepares each
+// statement once.
 type conn struct {
 	driver.Conn
 	stmts map[string]stmt
@@ -34,8 +34,8 @@ func openConn(name string) (*conn, error) {
 	return &conn{Conn: c, stmts: map[string]stmt{}}, nil
 }
 
-// readOnly reports whether the file was opened for reading only. It reads nothing
-// of it.
+// readOnly reports whether the file was opened for reading only. It does not read
+// from the file.
 func (c *conn) readOnly() (bool, error) {
 	r, ok := c.Conn.(interface {
 		IsReadOnly(schema string) (bool, error)
@@ -46,7 +46,7 @@ func (c *conn) readOnly() (bool, error) {
 	return r.IsReadOnly("main")
 }
 
-// close lets go of the connection; errors of statements came before.
+// close closes the connection. Errors of statements have been returned before.
 func (c *conn) close() error {
 	for _, s := range c.stmts {
 		_ = s.Close()
@@ -54,7 +54,7 @@ func (c *conn) close() error {
 	return c.Conn.Close()
 }
 
-// prepare finds the statement for a query, which is a constant.
+// prepare returns the statement of a query, which must be a constant.
 func (c *conn) prepare(query string) (stmt, error) {
 	if s, ok := c.stmts[query]; ok {
 		return s, nil
@@ -79,8 +79,7 @@ func (c *conn) bind(args []any) []driver.NamedValue {
 	return c.args
 }
 
-// exec runs a query that gives no rows. Arguments are int64, string, []byte or
-// nil.
+// exec runs a query without rows. Arguments are int64, string, []byte or nil.
 func (c *conn) exec(query string, args ...any) (driver.Result, error) {
 	s, err := c.prepare(query)
 	if err != nil {
@@ -89,7 +88,7 @@ func (c *conn) exec(query string, args ...any) (driver.Result, error) {
 	return s.ExecContext(context.Background(), c.bind(args))
 }
 
-// script runs statements that are needed once.
+// script runs statements once, without keeping them prepared.
 func (c *conn) script(statements string) error {
 	e, ok := c.Conn.(driver.ExecerContext)
 	if !ok {
@@ -99,8 +98,8 @@ func (c *conn) script(statements string) error {
 	return err
 }
 
-// query calls scan for each row, and stops at its error. The values of a row
-// are int64, string, []byte or nil.
+// query calls scan for each row, until it returns an error. The values of a row are
+// int64, string, []byte or nil.
 func (c *conn) query(query string, scan func(row []driver.Value) error, args ...any) (err error) {
 	s, err := c.prepare(query)
 	if err != nil {
@@ -129,8 +128,8 @@ func (c *conn) query(query string, scan func(row []driver.Value) error, args ...
 	}
 }
 
-// number is the only value of a query's row, 0 if there is none.
-func (c *conn) number(query string, args ...any) (n int64, err error) {
+// queryInt returns the single value of a query, or 0 if it has no row.
+func (c *conn) queryInt(query string, args ...any) (n int64, err error) {
 	err = c.query(query, func(row []driver.Value) error {
 		n, _ = row[0].(int64)
 		return nil
@@ -138,8 +137,8 @@ func (c *conn) number(query string, args ...any) (n int64, err error) {
 	return n, err
 }
 
-// A backoff says how long to wait for a lock before the next try: 50 to 200 µs
-// at first, 200 to 800 µs after some tries. (Timers may take a millisecond.)
+// A backoff is the pause before the next try to lock the file: 50 to 200 µs at
+// first, 200 to 800 µs after some tries. (Timers may take a millisecond.)
 type backoff struct{ tries int }
 
 const (
@@ -153,7 +152,7 @@ func (b *backoff) next() time.Duration {
 	return base + rand.N(3*base)
 }
 
-// pause waits for the next try; its error is that ctx is done.
+// pause waits until the next try, or returns an error if ctx is done first.
 func (b *backoff) pause(ctx context.Context) error {
 	t := time.NewTimer(b.next())
 	defer t.Stop()
@@ -161,19 +160,19 @@ func (b *backoff) pause(ctx context.Context) error {
 	case <-t.C:
 		return nil
 	case <-ctx.Done():
-		return contextError(ctx, "waiting for other processes to unlock the file")
+		return fmt.Errorf("waiting for other processes to unlock the file: %w", ctx.Err())
 	}
 }
 
-// retry calls f until its error is not that the file is locked.
+// retry calls f again as long as it fails because the file is locked.
 func retry(ctx context.Context, f func() error) error {
 	var wait backoff
 	for {
 		if err := ctx.Err(); err != nil {
-			return contextError(ctx, "waiting for the file")
+			return fmt.Errorf("waiting for the file: %w", err)
 		}
 		err := f()
-		if err == nil || !locked(err) {
+		if err == nil || !isLocked(err) {
 			return err
 		}
 		if err := wait.pause(ctx); err != nil {

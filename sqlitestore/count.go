@@ -9,25 +9,26 @@ import (
 	"github.com/zeroae/zael/internal/saturate"
 )
 
-// A tallyKey names a row of the table usage.
-type tallyKey struct {
+// A usageKey is the key of a row of the table usage.
+type usageKey struct {
 	zael.Key
 	hour int64
 }
 
-// A tally is usage of one hour.
-type tally struct {
+// An hourUsage is the usage of a bucket in one hour.
+type hourUsage struct {
 	events  int64
 	amounts zael.Amounts
 }
 
-func (n *tally) add(name string, amount int64) {
+func (n *hourUsage) add(name string, amount int64) {
 	if n.amounts == nil {
 		n.amounts = zael.Amounts{}
 	}
 	n.amounts[name] = saturate.Add(n.amounts[name], amount)
 }
 
+// hourOf returns the hour of t, counted from 1970.
 func hourOf(t time.Time) int64 {
 	s := t.Unix()
 	h := s / 3600
@@ -37,8 +38,9 @@ func hourOf(t time.Time) int64 {
 	return h
 }
 
-// count adds what charges take and give, and events, to the usage of an hour:
-// in the row if it is there and the hour is not over, else in a tally.
+// count adds what charges take and give back, and events, to the usage of an hour:
+// in the row, if the bucket exists and the row is not in a later hour; otherwise in
+// pendingUsage.
 func (t *txn) count(r *row, charges []zael.Charge, hour, events int64) {
 	nothing := events == 0
 	for j := range charges {
@@ -47,50 +49,51 @@ func (t *txn) count(r *row, charges []zael.Charge, hour, events int64) {
 	if nothing {
 		return
 	}
-	var aside *tally
+	var elsewhere *hourUsage
 	inRow := len(r.Limits) > 0 && hour >= r.hour
 	if inRow {
 		if hour > r.hour {
-			t.settle(r)
+			t.endHour(r)
 			r.hour = hour
 		}
 		r.events += events
 	} else {
-		aside = t.tally(tallyKey{r.key, hour})
-		aside.events += events
+		elsewhere = t.usageOf(usageKey{r.key, hour})
+		elsewhere.events += events
 	}
 	for j := range charges {
 		ch := &charges[j]
 		if ch.Amount == 0 || inRow && r.count(ch.Name, ch.Amount) {
 			continue
 		}
-		if aside == nil {
-			aside = t.tally(tallyKey{r.key, hour})
+		if elsewhere == nil {
+			elsewhere = t.usageOf(usageKey{r.key, hour})
 		}
-		aside.add(ch.Name, ch.Amount)
+		elsewhere.add(ch.Name, ch.Amount)
 	}
 }
 
-func (t *txn) tally(k tallyKey) *tally {
-	n := t.tallies[k]
+// usageOf returns the usage of k in pendingUsage.
+func (t *txn) usageOf(k usageKey) *hourUsage {
+	n := t.pendingUsage[k]
 	if n == nil {
-		n = new(tally)
-		t.tallies[k] = n
+		n = new(hourUsage)
+		t.pendingUsage[k] = n
 	}
 	return n
 }
 
-// settle moves a row's usage to the tallies.
-func (t *txn) settle(r *row) {
+// endHour moves the usage of a row to pendingUsage.
+func (t *txn) endHour(r *row) {
 	if r.hour == noHour {
 		return
 	}
-	r.drain(t.tally(tallyKey{r.key, r.hour}))
+	r.moveUsage(t.usageOf(usageKey{r.key, r.hour}))
 	r.hour = noHour
 }
 
-// drain adds a row's usage to n and clears it.
-func (r *row) drain(n *tally) {
+// moveUsage adds the usage of a row to n and clears it in the row.
+func (r *row) moveUsage(n *hourUsage) {
 	n.events += r.events
 	r.events = 0
 	for i, u := range r.used {
@@ -101,8 +104,8 @@ func (r *row) drain(n *tally) {
 	r.used = r.used[:0]
 }
 
-// book adds a tally to the table.
-func (t *txn) book(k tallyKey, n *tally) error {
+// writeUsage adds n to the table.
+func (t *txn) writeUsage(k usageKey, n *hourUsage) error {
 	id := int64(0)
 	err := t.conn.query("SELECT id, events, amounts FROM usage WHERE entity = ? AND hour = ? AND resource = ?",
 		func(v []driver.Value) error {
@@ -129,8 +132,8 @@ func (t *txn) book(k tallyKey, n *tally) error {
 	return err
 }
 
-// merge adds the columns events and amounts of the table.
-func (n *tally) merge(events, amounts driver.Value) error {
+// merge adds the columns events and amounts of a row of the table.
+func (n *hourUsage) merge(events, amounts driver.Value) error {
 	e, _ := events.(int64)
 	n.events += e
 	text, _ := amounts.(string)

@@ -11,26 +11,27 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// stampLayout is how times are kept: in UTC, so that they sort as text.
-const stampLayout = "2006-01-02T15:04:05.000000000Z"
+// timeLayout is the form of times in the file: UTC with nine decimals, so that
+// they sort as text.
+const timeLayout = "2006-01-02T15:04:05.000000000Z"
 
-func text(t time.Time) string { return t.UTC().Format(stampLayout) }
+func timeText(t time.Time) string { return t.UTC().Format(timeLayout) }
 
-// stamp is text of a time that can be kept.
-func stamp(field string, t time.Time) (string, error) {
+// checkedTimeText returns timeText of t, or an error if t does not fit timeLayout.
+func checkedTimeText(field string, t time.Time) (string, error) {
 	if y := t.UTC().Year(); y < 0 || y > 9999 {
 		return "", &zael.ValidationError{Field: field, Value: t, Reason: "is not in the years 0 to 9999"}
 	}
-	return text(t), nil
+	return timeText(t), nil
 }
 
-func parseStamp(s string) (time.Time, error) {
-	t, err := time.Parse(stampLayout, s)
+func parseTime(s string) (time.Time, error) {
+	t, err := time.Parse(timeLayout, s)
 	return t.UTC(), err
 }
 
-// textMap is a map as the file has it, NULL if there is none.
-func textMap(m map[string]string) (any, error) {
+// mapText returns a map as it is stored: as JSON, or NULL if it is nil.
+func mapText(m map[string]string) (any, error) {
 	if m == nil {
 		return nil, nil //nolint:nilnil // NULL
 	}
@@ -40,14 +41,14 @@ func textMap(m map[string]string) (any, error) {
 
 func parseMap(s sql.NullString) (m map[string]string, err error) {
 	if !s.Valid {
-		return nil, nil //nolint:nilnil // as it was
+		return nil, nil //nolint:nilnil // NULL
 	}
 	return m, json.Unmarshal([]byte(s.String), &m)
 }
 
 // CreateEntity implements zael.EntityStore.
 func (s *Store) CreateEntity(ctx context.Context, e zael.Entity, event zael.AuditEvent) error {
-	create, err := creation(e, event)
+	create, err := entityChange(e, event)
 	if err != nil {
 		return err
 	}
@@ -59,28 +60,28 @@ func (s *Store) CreateEntity(ctx context.Context, e zael.Entity, event zael.Audi
 	})
 }
 
-// isFree gives ErrEntityExists if there is an entity of this ID.
+// isFree returns zael.ErrEntityExists if there is an entity with this ID.
 func isFree(t *txn, id string) error {
-	n, err := t.conn.number("SELECT count(*) FROM entities WHERE id = ?", id)
+	n, err := t.conn.queryInt("SELECT count(*) FROM entities WHERE id = ?", id)
 	if err == nil && n > 0 {
 		return zael.ErrEntityExists
 	}
 	return err
 }
 
-// creation is the change that creates an entity whose ID is free.
-func creation(e zael.Entity, event zael.AuditEvent) (func(*txn) error, error) {
+// entityChange returns the change that creates e, whose ID must be free.
+func entityChange(e zael.Entity, event zael.AuditEvent) (func(*txn) error, error) {
 	if err := checkText("entity", e.ID); err != nil {
 		return nil, err
 	}
 	if err := checkText("parent", e.ParentID); err != nil {
 		return nil, err
 	}
-	metadata, err := textMap(e.Metadata)
+	metadata, err := mapText(e.Metadata)
 	if err != nil {
 		return nil, fmt.Errorf("sqlitestore: metadata: %w", err)
 	}
-	record, err := recorder(event)
+	audit, err := auditChange(event)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +89,7 @@ func creation(e zael.Entity, event zael.AuditEvent) (func(*txn) error, error) {
 	if e.Cascade {
 		cascade = 1
 	}
-	created, err := stamp("Entity.CreatedAt", e.CreatedAt)
+	created, err := checkedTimeText("Entity.CreatedAt", e.CreatedAt)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +99,7 @@ func creation(e zael.Entity, event zael.AuditEvent) (func(*txn) error, error) {
 		if err != nil {
 			return err
 		}
-		return record(t)
+		return audit(t)
 	}, nil
 }
 
@@ -113,16 +114,16 @@ func scanEntity(rows *sql.Rows) (e zael.Entity, err error) {
 	if e.Metadata, err = parseMap(metadata); err != nil {
 		return e, err
 	}
-	e.CreatedAt, err = parseStamp(created)
+	e.CreatedAt, err = parseTime(created)
 	return e, err
 }
 
 // Entities implements zael.EntityStore.
 func (s *Store) Entities(ctx context.Context, ids []string) ([]zael.Entity, error) {
 	found := make([]zael.Entity, len(ids))
-	err := s.view(ctx, func(tx *sql.Tx) error {
+	err := s.readTx(ctx, func(tx *sql.Tx) error {
 		for i, id := range ids {
-			err := each(ctx, tx, func(rows *sql.Rows) (err error) {
+			err := queryRows(ctx, tx, func(rows *sql.Rows) (err error) {
 				found[i], err = scanEntity(rows)
 				return err
 			}, "SELECT "+entityColumns+" FROM entities WHERE id = ?", id)
@@ -148,7 +149,7 @@ func (s *Store) Children(ctx context.Context, parent string) iter.Seq2[zael.Enti
 		if last != nil {
 			query, args = query+" AND id > ?", append(args, last.ID)
 		}
-		err = each(ctx, tx, func(rows *sql.Rows) error {
+		err = queryRows(ctx, tx, func(rows *sql.Rows) error {
 			e, err := scanEntity(rows)
 			found = append(found, e)
 			return err
@@ -162,7 +163,7 @@ func (s *Store) DeleteEntity(ctx context.Context, id string, event zael.AuditEve
 	if err := checkText("entity", id); err != nil {
 		return err
 	}
-	record, err := recorder(event)
+	audit, err := auditChange(event)
 	if err != nil {
 		return err
 	}
@@ -184,10 +185,10 @@ func (s *Store) DeleteEntity(ctx context.Context, id string, event zael.AuditEve
 			}
 			found += n
 		}
-		t.forget()
+		t.dropCache()
 		if found == 0 {
 			return zael.ErrEntityNotFound
 		}
-		return record(t)
+		return audit(t)
 	})
 }

@@ -12,14 +12,14 @@ func (s *Store) Script(ctx context.Context, statements string) error {
 	return s.change(ctx, func(t *txn) error { return t.conn.script(statements) })
 }
 
-// Waiting is how many operations wait for the writer.
+// Waiting returns how many operations wait for the writer.
 func (s *Store) Waiting() int {
 	s.queue.mu.Lock()
 	defer s.queue.mu.Unlock()
 	return len(s.queue.ops)
 }
 
-// A Row is what the state of a bucket in the file says.
+// A Row is the state of a bucket as it is stored.
 type Row struct {
 	Latest, Events int64
 	Limits         []RowLimit
@@ -32,7 +32,7 @@ type RowLimit struct {
 	Counted bool
 }
 
-// EncodeRow makes the state.
+// EncodeRow returns the state as it is stored.
 func EncodeRow(from Row) []byte {
 	r := row{Record: bucket.Record{Latest: bucket.Instant(from.Latest)}, events: from.Events}
 	for _, l := range from.Limits {
@@ -42,7 +42,7 @@ func EncodeRow(from Row) []byte {
 	return r.encode(nil)
 }
 
-// DecodeRow reads a state.
+// DecodeRow decodes a state.
 func DecodeRow(b []byte) (Row, error) {
 	var r row
 	if err := r.decode(b); err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// A full disk makes the store unavailable for what needs room, and loses
-// nothing; afterwards all is well.
+// On a full disk, operations that need room fail with zael.ErrUnavailable and change
+// nothing. When there is room again, the store works.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -62,7 +62,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// A bucket that cannot be read is in nobody else's way.
+// A damaged bucket does not affect other buckets.
 func TestDamagedBucket(t *testing.T) {
 	t.Parallel()
 	for _, state := range []string{"x''", "x'00'", "x'ff'", "x'01'", "x'0100000501'", "x'01000001ffffffffffffffffff01'", "x'010000010372706d00000000'"} {

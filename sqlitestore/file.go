@@ -16,7 +16,7 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// dataSource is the URI by which the engine opens the file at path.
+// dataSource returns the URI with which the engine opens the file at path.
 func dataSource(path string) (string, error) {
 	fail := func(reason string) (string, error) {
 		return "", &zael.ValidationError{Field: "path", Value: path, Reason: reason}
@@ -29,7 +29,7 @@ func dataSource(path string) (string, error) {
 	case strings.ContainsRune(path, 0):
 		return fail("has a zero byte in it")
 	}
-	abs, err := filepath.Abs(path) // the working directory may change
+	abs, err := filepath.Abs(path) // connections are opened later, when the working directory may have changed
 	if err != nil {
 		return "", fmt.Errorf("sqlitestore: %s: %w", path, err)
 	}
@@ -52,10 +52,10 @@ func dataSource(path string) (string, error) {
 	return (&url.URL{Scheme: "file", Path: abs}).String(), nil
 }
 
-// openPool makes the connections that read. They are opened when needed.
+// openPool returns the pool of connections that read. It opens them when needed.
 func openPool(name string) (*sql.DB, error) {
-	// query_only and not mode=ro: the first reader after a crash has to
-	// recover the write-ahead log.
+	// query_only instead of mode=ro: after a crash the first reader recovers the
+	// write-ahead log.
 	pool, err := sql.Open("sqlite", name+"?_pragma=busy_timeout(0)&_pragma=query_only(1)")
 	if err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func openPool(name string) (*sql.DB, error) {
 	return pool, nil
 }
 
-// openError says what is wrong with the file and what helps.
+// openError returns the error of Open: what is wrong with the file, and the remedy.
 func openError(path string, err error) error {
 	switch code, _ := resultCode(err); {
 	case code == lib.SQLITE_NOTADB:
@@ -82,13 +82,13 @@ func openError(path string, err error) error {
 	return fmt.Errorf("sqlitestore: %s: %w", path, err)
 }
 
-// fullError is an error of a full disk.
+// fullError returns the error of a full disk.
 func fullError(err error) error {
 	return fmt.Errorf("the disk is full, nothing was changed: %w: %w", err, zael.ErrUnavailable)
 }
 
-// engineError makes an error of the engine match zael.ErrUnavailable if the
-// file or the machine is out of order, and not the call.
+// engineError makes an error of the engine match zael.ErrUnavailable if the file or
+// the machine has failed, rather than the call.
 func engineError(err error) error {
 	code, known := resultCode(err)
 	if !known {
@@ -100,15 +100,15 @@ func engineError(err error) error {
 	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
 		return fmt.Errorf("the file is damaged, restore a copy: %w: %w", err, zael.ErrUnavailable)
 	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_PROTOCOL, lib.SQLITE_IOERR, lib.SQLITE_NOMEM,
-		lib.SQLITE_CANTOPEN, lib.SQLITE_READONLY: // they could be when the store was opened
+		lib.SQLITE_CANTOPEN, lib.SQLITE_READONLY: // possible since the store was opened
 		return fmt.Errorf("%w: %w", err, zael.ErrUnavailable)
 	}
 	return err
 }
 
-// locked tells whether another connection is in the way, so that trying again
-// helps.
-func locked(err error) bool {
+// isLocked reports whether err is because of another connection, so that trying again
+// may help.
+func isLocked(err error) bool {
 	switch code, _ := resultCode(err); code {
 	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_PROTOCOL:
 		return true
@@ -116,8 +116,8 @@ func locked(err error) bool {
 	return false
 }
 
-// resultCode is the engine's primary result code, and SQLITE_FULL where it could
-// not make its -shm larger.
+// resultCode returns the primary result code of an error of the engine. For a -shm that
+// could not be made larger it is SQLITE_FULL.
 func resultCode(err error) (code int, known bool) {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
@@ -129,7 +129,7 @@ func resultCode(err error) (code int, known bool) {
 	return e.Code() & 0xff, true
 }
 
-// contextError is for a call that its context ended.
+// contextError returns the error of a call whose context is done.
 func contextError(ctx context.Context, what string) error {
 	return fmt.Errorf("sqlitestore: %s: %w", what, ctx.Err())
 }

@@ -8,14 +8,15 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// latestEvery is how far the latest instant in the file may lag behind.
+// latestEvery is how far the latest instant in the file may lag behind, so that it is
+// written at most once in that time.
 const latestEvery = bucket.Instant(time.Second)
 
-// A latest is the latest instant that a Store has seen; 0 if there is none.
-type latest struct{ at atomic.Int64 }
+// A latestInstant is the latest instant that a Store has seen; 0 if there is none.
+type latestInstant struct{ at atomic.Int64 }
 
-// see notes an instant, if it is the latest. 0 is none.
-func (l *latest) see(at bucket.Instant) {
+// note raises the latest instant to at. It ignores 0.
+func (l *latestInstant) note(at bucket.Instant) {
 	for at != 0 {
 		known := l.at.Load()
 		next := int64(bucket.Latest(bucket.Instant(known), at))
@@ -34,8 +35,7 @@ func (s *Store) LatestInstant() time.Time {
 	return bucket.Instant(at).Time()
 }
 
-// instants are the instants that the file keeps (see schema); 0 if there are
-// none.
+// instants is the row of the table instants; its fields are 0 if there is none.
 type instants struct{ latest, forgotten bucket.Instant }
 
 func readInstants(c *conn) (in instants, err error) {
@@ -48,15 +48,15 @@ func readInstants(c *conn) (in instants, err error) {
 	return in, err
 }
 
-// keepInstants writes the instants into the file.
+// keepInstants writes t.file.
 func (t *txn) keepInstants() error {
 	_, err := t.exec("INSERT INTO instants VALUES (1, ?, ?) ON CONFLICT (id) DO UPDATE SET latest = excluded.latest, forgotten = excluded.forgotten",
 		int64(t.file.latest), int64(t.file.forgotten))
 	return err
 }
 
-// keepLatest writes the latest instant of the transaction's calls into the file,
-// at most once in latestEvery, if the transaction writes anyway.
+// keepLatest writes at, the latest instant of the transaction's calls, if it is
+// latestEvery after the one in the file and the transaction writes anyway.
 func (t *txn) keepLatest(at bucket.Instant) error {
 	if known := t.file.latest; !t.wrote || known != 0 && at-latestEvery < known {
 		return nil
@@ -65,11 +65,11 @@ func (t *txn) keepLatest(at bucket.Instant) error {
 	return t.keepInstants()
 }
 
-// seeBuckets notes the latest instants of the buckets of an op that was done.
-func (t *txn) seeBuckets(o *op) {
+// noteBuckets notes the latest instants of the buckets of o, which was performed.
+func (t *txn) noteBuckets(o *op) {
 	for i := range o.debits {
 		if r := t.rows[o.debits[i].Key]; r != nil && len(r.Limits) > 0 {
-			t.seen.see(r.Latest)
+			t.latest.note(r.Latest)
 		}
 	}
 }

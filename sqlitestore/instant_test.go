@@ -10,7 +10,7 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// kept is the latest instant in a file.
+// kept returns the latest instant in a file.
 func kept(t *testing.T, path string) time.Time {
 	t.Helper()
 	ns, err := strconv.ParseInt(query(t, path, "SELECT latest FROM instants"), 10, 64)

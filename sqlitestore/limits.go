@@ -12,7 +12,7 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// A limitText is a zael.Limit as the file has it.
+// A limitText is a zael.Limit as it is stored.
 type limitText struct {
 	Name     string        `json:"name"`
 	Capacity int64         `json:"capacity"`
@@ -21,7 +21,7 @@ type limitText struct {
 	Period   time.Duration `json:"refill_period_ns"`
 }
 
-func textLimits(limits []zael.Limit) (string, error) {
+func limitsText(limits []zael.Limit) (string, error) {
 	all := make([]limitText, len(limits))
 	for i, l := range limits {
 		if err := checkText("limit", l.Name); err != nil {
@@ -45,8 +45,8 @@ func parseLimits(text string) ([]zael.Limit, error) {
 	return limits, nil
 }
 
-// none is textLimits of no limits.
-const none = "[]"
+// noLimits is limitsText(nil).
+const noLimits = "[]"
 
 // SetLimits implements zael.LimitStore.
 func (s *Store) SetLimits(ctx context.Context, scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (int64, error) {
@@ -59,8 +59,8 @@ func (s *Store) DeleteLimits(ctx context.Context, scope zael.Scope, event zael.A
 }
 
 func (s *Store) setLimits(ctx context.Context, scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (int64, error) {
-	result := new(int64) // which the writer may write when this call has ended
-	set, err := setting(scope, limits, event, result)
+	result := new(int64) // the writer may set it after this call has ended
+	set, err := limitsChange(scope, limits, event, result)
 	if err != nil {
 		return 0, err
 	}
@@ -70,22 +70,22 @@ func (s *Store) setLimits(ctx context.Context, scope zael.Scope, limits []zael.L
 	return *result, nil
 }
 
-// setting is the change that sets a scope's limits, or deletes them if there are
-// none, and writes their revision.
-func setting(scope zael.Scope, limits []zael.Limit, event zael.AuditEvent, result *int64) (func(*txn) error, error) {
+// limitsChange returns the change that sets the limits of a scope, or deletes them
+// if limits is empty. It writes their revision into result.
+func limitsChange(scope zael.Scope, limits []zael.Limit, event zael.AuditEvent, result *int64) (func(*txn) error, error) {
 	if err := checkKey(zael.Key(scope)); err != nil {
 		return nil, err
 	}
-	text, err := textLimits(limits)
+	text, err := limitsText(limits)
 	if err != nil {
 		return nil, err
 	}
-	record, err := recorder(event)
+	audit, err := auditChange(event)
 	if err != nil {
 		return nil, err
 	}
 	return func(t *txn) error {
-		rev, kept := int64(0), none
+		rev, kept := int64(0), noLimits
 		err := t.conn.query("SELECT rev, limits FROM limits WHERE entity = ? AND resource = ?", func(v []driver.Value) error {
 			rev, _ = v[0].(int64)
 			kept, _ = v[1].(string)
@@ -94,7 +94,7 @@ func setting(scope zael.Scope, limits []zael.Limit, event zael.AuditEvent, resul
 		if err != nil {
 			return err
 		}
-		if text == none && kept == none {
+		if text == noLimits && kept == noLimits {
 			*result = rev
 			return nil
 		}
@@ -105,7 +105,7 @@ func setting(scope zael.Scope, limits []zael.Limit, event zael.AuditEvent, resul
 		if err != nil {
 			return err
 		}
-		return record(t)
+		return audit(t)
 	}, nil
 }
 
@@ -121,9 +121,9 @@ func (s *Store) Apply(ctx context.Context, edits []zael.Edit) error {
 				return fmt.Errorf("%w: %s", zael.ErrEntityExists, e.Entity.ID)
 			}
 			ids = append(ids, e.Entity.ID)
-			change, err = creation(e.Entity, e.Event)
+			change, err = entityChange(e.Entity, e.Event)
 		} else {
-			change, err = setting(e.Scope(), e.Limits, e.Event, new(int64))
+			change, err = limitsChange(e.Scope(), e.Limits, e.Event, new(int64))
 		}
 		if err != nil {
 			return err
@@ -131,7 +131,7 @@ func (s *Store) Apply(ctx context.Context, edits []zael.Edit) error {
 		changes = append(changes, change)
 	}
 	return s.change(ctx, func(t *txn) error {
-		for _, id := range ids { // before anything is changed: this error is an answer
+		for _, id := range ids { // before anything is changed: the error of an answer, not of the transaction
 			if err := isFree(t, id); err != nil {
 				return fmt.Errorf("%w: %s", err, id)
 			}
@@ -148,10 +148,10 @@ func (s *Store) Apply(ctx context.Context, edits []zael.Edit) error {
 // Limits implements zael.LimitStore.
 func (s *Store) Limits(ctx context.Context, scopes []zael.Scope) ([]zael.LimitSet, error) {
 	sets := make([]zael.LimitSet, len(scopes))
-	err := s.view(ctx, func(tx *sql.Tx) error {
+	err := s.readTx(ctx, func(tx *sql.Tx) error {
 		for i, scope := range scopes {
 			set := &sets[i]
-			err := each(ctx, tx, func(rows *sql.Rows) error {
+			err := queryRows(ctx, tx, func(rows *sql.Rows) error {
 				var text string
 				err := rows.Scan(&set.Rev, &text)
 				if err == nil {

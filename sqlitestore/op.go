@@ -14,12 +14,12 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// An op is one operation on its way through the writer. It has copies of its
-// arguments: a caller that gives up may use its own again.
+// An op is an operation for the writer. It has copies of its arguments, because a
+// caller that gives up may change them.
 type op struct {
 	kind    kind
 	at      bucket.Instant
-	hour    int64 // of at, since 1970
+	hour    int64 // of at, counted from 1970
 	maxWait time.Duration
 	debits  []zael.Debit
 	charges []zael.Charge // of all debits
@@ -27,28 +27,28 @@ type op struct {
 
 	err   error
 	stage atomic.Int32
-	done  chan struct{} // told once when the stage is answered
+	done  chan struct{} // receives one value when the stage becomes answered
 }
 
 type kind uint8
 
 const (
-	takes kind = iota
-	adjusts
-	undoes  // an adjust that also uncounts the takes
-	changes // all else, by change
+	takeOp kind = iota
+	adjustOp
+	undoOp   // an adjust that gives back a take and uncounts it
+	changeOp // anything else: runs change
 )
 
-// The stages of an op. Its caller may leave it from the first two.
+// The stages of an op. Its caller may give up in the first two.
 const (
-	queued   int32 = iota
-	running        // part of a transaction
-	answered       // the caller has been told, or is about to be
-	left           // the caller has gone
+	queued    int32 = iota
+	running         // in a transaction
+	answered        // the answer is in done, or about to be
+	abandoned       // the caller has given up
 )
 
-// newOp is an op that was answered before, for its slices and its channel, or a
-// new one.
+// newOp returns an op, which may reuse the slices and the channel of one that was
+// answered.
 func (s *Store) newOp(k kind) *op {
 	o, ok := s.ops.Get().(*op)
 	if !ok {
@@ -60,8 +60,8 @@ func (s *Store) newOp(k kind) *op {
 	return o
 }
 
-// load copies the arguments of Take and Adjust.
-func (o *op) load(now time.Time, debits []zael.Debit) error {
+// copyArguments copies the arguments of Take or Adjust into o.
+func (o *op) copyArguments(now time.Time, debits []zael.Debit) error {
 	at, err := instantOf(now)
 	if err != nil {
 		return err
@@ -95,14 +95,14 @@ func instantOf(now time.Time) (bucket.Instant, error) {
 	return at, nil
 }
 
-// unload writes what came out of it into the caller's debits.
-func (o *op) unload(debits []zael.Debit) {
+// copyResults copies states and receipts into the caller's debits.
+func (o *op) copyResults(debits []zael.Debit) {
 	rest := o.charges
 	for i := range debits {
 		for j := range debits[i].Charges {
 			ch := &debits[i].Charges[j]
 			ch.State = rest[0].State
-			if o.kind == takes {
+			if o.kind == takeOp {
 				ch.Receipt = rest[0].Receipt
 			}
 			rest = rest[1:]
@@ -120,24 +120,24 @@ func (o *op) undo() *op {
 		// One of 0 would bring its limit under the definition of the take.
 		d.Charges = slices.DeleteFunc(d.Charges, func(c zael.Charge) bool { return c.Amount == 0 })
 	}
-	u := &op{kind: undoes, at: o.at, hour: o.hour, debits: o.debits, charges: o.charges, done: make(chan struct{}, 1)}
-	u.stage.Store(left)
+	u := &op{kind: undoOp, at: o.at, hour: o.hour, debits: o.debits, charges: o.charges, done: make(chan struct{}, 1)}
+	u.stage.Store(abandoned)
 	return u
 }
 
-// release keeps an op for another time that nobody else knows any more.
+// release makes o available to newOp. The caller has the only reference to it.
 func (s *Store) release(o *op) {
 	clear(o.debits)
-	clear(o.charges) // whose names it need not keep alive
+	clear(o.charges) // so that names can be freed
 	o.change = nil
 	s.ops.Put(o)
 }
 
-// submit has the writer do o and waits for the answer. If that does not come in
-// time o must not be used any more.
+// submit queues o for the writer and waits for the answer. If inTime is false, ctx
+// was done first and the writer may still use o.
 func (q *queue) submit(ctx context.Context, o *op) (inTime bool, err error) {
 	if ctx.Err() != nil {
-		return false, contextError(ctx, "not tried")
+		return false, contextError(ctx, "not attempted")
 	}
 	if err := q.add(o); err != nil {
 		return false, err
@@ -147,21 +147,21 @@ func (q *queue) submit(ctx context.Context, o *op) (inTime bool, err error) {
 		return true, o.err
 	case <-ctx.Done():
 	}
-	if o.stage.CompareAndSwap(queued, left) {
+	if o.stage.CompareAndSwap(queued, abandoned) {
 		return false, contextError(ctx, "gave up before its turn to write, nothing was changed")
 	}
-	if o.stage.CompareAndSwap(running, left) {
-		what := "gave up while it was written, which may have been done"
-		if o.kind == takes {
-			what = "gave up while it was written, what was taken will be given back"
+	if o.stage.CompareAndSwap(running, abandoned) {
+		what := "gave up while the change was being written, it may have been made"
+		if o.kind == takeOp {
+			what = "gave up while the take was being written, it will be given back"
 		}
 		return false, contextError(ctx, what)
 	}
-	<-o.done // at once
+	<-o.done // comes at once
 	return true, o.err
 }
 
-// checkKey refuses what cannot be told apart in the file.
+// checkKey returns an error for names that cannot be stored: see checkText.
 func checkKey(k zael.Key) error {
 	if err := checkText("entity", k.Entity); err != nil {
 		return err
@@ -169,8 +169,8 @@ func checkKey(k zael.Key) error {
 	return checkText("resource", k.Resource)
 }
 
-// checkText: SQLite's functions and tools take a zero byte for the end of a
-// text, and JSON has no place for what is not UTF-8.
+// checkText returns an error if s has a zero byte, where SQLite's functions and
+// tools see the end of a text, or is not UTF-8, which JSON cannot hold.
 func checkText(field, s string) error {
 	if strings.IndexByte(s, 0) >= 0 {
 		return &zael.ValidationError{Field: field, Value: s, Reason: "has a zero byte in it"}
@@ -183,18 +183,18 @@ func checkText(field, s string) error {
 
 // Take implements zael.BucketStore.
 func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
-	return now, s.bucketOp(ctx, takes, now, maxWait, debits)
+	return now, s.bucketOp(ctx, takeOp, now, maxWait, debits)
 }
 
 // Adjust implements zael.BucketStore.
 func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) (time.Time, error) {
-	return now, s.bucketOp(ctx, adjusts, now, 0, debits)
+	return now, s.bucketOp(ctx, adjustOp, now, 0, debits)
 }
 
 func (s *Store) bucketOp(ctx context.Context, k kind, now time.Time, maxWait time.Duration, debits []zael.Debit) error {
 	o := s.newOp(k)
 	o.maxWait = maxWait
-	if err := o.load(now, debits); err != nil {
+	if err := o.copyArguments(now, debits); err != nil {
 		s.release(o)
 		return err
 	}
@@ -202,14 +202,15 @@ func (s *Store) bucketOp(ctx context.Context, k kind, now time.Time, maxWait tim
 	if !inTime {
 		return err
 	}
-	o.unload(debits)
+	o.copyResults(debits)
 	s.release(o)
 	return err
 }
 
-// change has f run in a transaction. f may not refer to what its caller uses.
+// change runs f in a transaction of the writer. f may run after change has returned,
+// if ctx is done, so it must not refer to what its caller goes on using.
 func (s *Store) change(ctx context.Context, f func(*txn) error) error {
-	o := s.newOp(changes)
+	o := s.newOp(changeOp)
 	o.change = f
 	inTime, err := s.queue.submit(ctx, o)
 	if inTime {
@@ -218,22 +219,22 @@ func (s *Store) change(ctx context.Context, f func(*txn) error) error {
 	return err
 }
 
-// A queue has the ops that wait for the writer, first come, first served.
+// A queue holds the ops that wait for the writer, first in, first out.
 type queue struct {
-	mu     sync.Mutex
-	ops    []*op
-	purge  int  // the length at which those that were left are taken out
-	closed bool // no more are taken in
-	gone   bool // those that wait are turned away
+	mu        sync.Mutex
+	ops       []*op
+	purge     int  // the length at which abandoned ops are removed
+	closed    bool // adds no more
+	rejecting bool // those that wait get errClosed
 
-	wake chan struct{} // told that there is something new
+	wake chan struct{} // receives when there is something new
 }
 
-// enoughLeft is how many ops the queue has at least before it is purged.
-const enoughLeft = 1024
+// leastPurge is the least length at which abandoned ops are removed.
+const leastPurge = 1024
 
 func (q *queue) init() {
-	q.purge = enoughLeft
+	q.purge = leastPurge
 	q.wake = make(chan struct{}, 1)
 }
 
@@ -265,28 +266,28 @@ func (q *queue) push(o *op) {
 	if len(q.ops) >= q.purge {
 		kept := q.ops[:0]
 		for _, o := range q.ops {
-			if o.waits() {
+			if o.isWanted() {
 				kept = append(kept, o)
 			}
 		}
 		clear(q.ops[len(kept):])
 		q.ops = kept
-		q.purge = max(enoughLeft, 2*len(kept))
+		q.purge = max(leastPurge, 2*len(kept))
 	}
 	q.ops = append(q.ops, o)
 }
 
-// waits tells whether o is still wanted.
-func (o *op) waits() bool { return o.kind == undoes || o.stage.Load() == queued }
+// isWanted reports whether the writer has to perform o.
+func (o *op) isWanted() bool { return o.kind == undoOp || o.stage.Load() == queued }
 
-// take moves up to n ops that are wanted to the end of batch.
-func (q *queue) take(batch []*op, n int) []*op {
+// next moves up to n wanted ops to the end of batch.
+func (q *queue) next(batch []*op, n int) []*op {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	i := 0
 	for ; i < len(q.ops) && n > 0; i++ {
 		o := q.ops[i]
-		if o.kind == undoes || o.stage.CompareAndSwap(queued, running) {
+		if o.kind == undoOp || o.stage.CompareAndSwap(queued, running) {
 			batch = append(batch, o)
 			n--
 		}
@@ -297,12 +298,13 @@ func (q *queue) take(batch []*op, n int) []*op {
 	return batch
 }
 
-// wanted tells whether anybody waits. It forgets those in front who do not.
-func (q *queue) wanted() bool {
+// hasWaiting reports whether an op is waiting. It removes abandoned ones from the
+// front.
+func (q *queue) hasWaiting() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	i := 0
-	for i < len(q.ops) && !q.ops[i].waits() {
+	for i < len(q.ops) && !q.ops[i].isWanted() {
 		i++
 	}
 	if i > 0 {
@@ -310,7 +312,7 @@ func (q *queue) wanted() bool {
 		clear(q.ops[rest:])
 		q.ops = q.ops[:rest]
 	}
-	return len(q.ops) > 0 && !q.gone
+	return len(q.ops) > 0 && !q.rejecting
 }
 
 func (q *queue) isClosed() bool {
@@ -319,7 +321,7 @@ func (q *queue) isClosed() bool {
 	return q.closed
 }
 
-// close takes no more in.
+// close makes add fail from now on.
 func (q *queue) close() {
 	q.mu.Lock()
 	q.closed = true
@@ -327,10 +329,10 @@ func (q *queue) close() {
 	q.signal()
 }
 
-// abandon turns away those that wait, too.
-func (q *queue) abandon() {
+// reject makes the waiting ops fail, too.
+func (q *queue) reject() {
 	q.mu.Lock()
-	q.gone = true
+	q.rejecting = true
 	q.mu.Unlock()
 	q.signal()
 }

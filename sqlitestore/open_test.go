@@ -21,7 +21,7 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-// made is a store's file with some charges in it, closed.
+// made returns the path of a closed store with some charges in it.
 func made(t *testing.T) string {
 	t.Helper()
 	path := newPath(t)
@@ -138,7 +138,7 @@ func TestOpenWithWrongConfig(t *testing.T) {
 	}
 }
 
-// A path is taken as it is.
+// No character of a path is special.
 func TestPaths(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
@@ -164,7 +164,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// An empty file is a new one, as it is when a process dies while it opens it.
+// An empty file counts as new. A process that dies while opening a file may leave one.
 func TestOpenEmptyFile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -175,7 +175,7 @@ func TestOpenEmptyFile(t *testing.T) {
 	mustTake(t, open(t, path, nil), t0, ask(thousand, 1))
 }
 
-// Many open a new file at once.
+// Many stores open a new file at once.
 func TestOpenTogether(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

@@ -21,7 +21,7 @@ import (
 	"github.com/zeroae/zael/sqlitestore"
 )
 
-// workVariable makes the test binary a worker process.
+// workVariable is the environment variable that makes the test binary a worker.
 const workVariable = "ZAEL_SQLITESTORE_WORK"
 
 func TestMain(m *testing.M) {
@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 type job struct {
 	kind    string // acquire from a limit of 1000, or load without a limit
 	callers int
-	times   int // in all; 0: until it is killed
+	times   int // of all callers together; 0: until it is killed
 	path    string
 }
 
@@ -49,8 +49,8 @@ func (j job) String() string {
 	return fmt.Sprintf("%s %d %d %s", j.kind, j.callers, j.times, j.path)
 }
 
-// environ is what makes a process do it. The race detector lets a process sleep
-// for a second at its end otherwise.
+// environ returns the environment of the worker. GORACE keeps the race detector from
+// sleeping for a second at the end.
 func (j job) environ() []string {
 	return append(os.Environ(), workVariable+"="+j.String(), "GORACE=atexit_sleep_ms=0")
 }
@@ -82,8 +82,8 @@ func work(ctx context.Context, what string) error {
 	return fmt.Errorf("no work is called %q", j.kind)
 }
 
-// workAcquire waits for a line, then takes from the shared bucket, always at
-// one instant, and writes "ok" or "no" when it was answered.
+// workAcquire waits for a line of input, then takes from the shared bucket, always at
+// one instant, and prints "ok" or "no" for each answer.
 func workAcquire(ctx context.Context, j job, d bucket.Definition) error {
 	s, err := sqlitestore.Open(ctx, j.path, nil)
 	if err != nil {
@@ -130,7 +130,7 @@ type worker struct {
 	in    io.WriteCloser
 	out   *bufio.Scanner
 	count map[string]int // of lines
-	last  string         // of the lines that are no answer
+	last  string         // the last line that is not an answer
 }
 
 // hire starts a worker and waits until it is ready.
@@ -169,14 +169,13 @@ func (w *worker) line() string {
 	return w.out.Text()
 }
 
-// begin lets it work.
+// begin makes the worker start.
 func (w *worker) begin() error {
 	_, err := io.WriteString(w.in, "go\n")
 	return err
 }
 
-// collect reads what it writes until it has said "ok" so many times, or to the
-// end if that is 0.
+// collect reads output until there were oks lines "ok", or to the end if oks is 0.
 func (w *worker) collect(oks int) {
 	for oks == 0 || w.count["ok"] < oks {
 		text := w.line()
@@ -190,5 +189,5 @@ func (w *worker) collect(oks int) {
 	}
 }
 
-// kill ends it as if the machine had.
+// kill kills the worker.
 func (w *worker) kill() error { return w.cmd.Process.Kill() }

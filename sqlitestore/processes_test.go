@@ -13,7 +13,7 @@ const (
 	inFlight  = 8 // callers of a worker
 )
 
-// Processes that share a file admit together exactly what one would.
+// Processes that share a file together admit exactly what one would.
 func TestProcessesAdmitExactlyTheLimit(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -33,8 +33,8 @@ func TestProcessesAdmitExactlyTheLimit(t *testing.T) {
 	checkFile(t, path, 1000, 1000)
 }
 
-// One of them is killed: what it had answered stays taken, and nothing else
-// goes wrong.
+// One of the processes is killed. What it had answered stays taken; the others are not
+// affected.
 func TestProcessKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -62,13 +62,13 @@ func TestProcessKilledUnderLoad(t *testing.T) {
 		t.Errorf("the worker that was killed: got all its %d answers, want it killed before", n)
 	}
 	if oks > 1000 || oks < 1000-inFlight {
-		t.Errorf("admitted by all: got %d, want 1000, or up to %d less that the dead one did not tell of", oks, inFlight)
+		t.Errorf("admitted by all: got %d, want 1000, or up to %d less, which the killed one took without answering", oks, inFlight)
 	}
 	checkFile(t, path, 1000, 1000)
 }
 
-// All of them are killed, again and again: the file holds what they answered,
-// and at most what was asked besides.
+// All processes are killed, repeatedly. The file has all that they answered, and no more
+// than was asked.
 func TestCrashesLoseNoAnsweredCharge(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -106,7 +106,7 @@ func hireAll(t *testing.T, path string, n int) []*worker {
 	return workers
 }
 
-// atOnce lets all workers begin, and follows each.
+// atOnce makes all workers start, and calls follow for each.
 func atOnce(t *testing.T, workers []*worker, follow func(*worker)) {
 	t.Helper()
 	for _, w := range workers {
@@ -121,8 +121,8 @@ func atOnce(t *testing.T, workers []*worker, follow func(*worker)) {
 	wg.Wait()
 }
 
-// checkFile opens the file that the workers left: it is sound, from least to
-// most tokens of the shared bucket are taken, and as many counted.
+// checkFile opens the file after the workers. It must be intact, with least to most
+// tokens of the shared bucket taken and as many counted.
 func checkFile(t *testing.T, path string, least, most int64) {
 	t.Helper()
 	s := open(t, path, nil)

@@ -10,13 +10,13 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// pageRows is how many rows an iterator reads at a time. Between pages it holds
-// nothing, so that its caller may take as long as it likes.
+// pageRows is the number of rows that an iterator reads at a time. Between pages it
+// holds no lock and no connection, so its caller may take as long as it likes.
 const pageRows = 500
 
-// view runs f on one state of the file, again if that was locked: f begins anew
-// each time.
-func (s *Store) view(ctx context.Context, f func(tx *sql.Tx) error) error {
+// readTx runs f in a read transaction, which sees one state of the file. It runs f
+// again if the file was locked.
+func (s *Store) readTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	err := retry(ctx, func() error {
 		tx, err := s.pool.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 		if err != nil {
@@ -28,7 +28,7 @@ func (s *Store) view(ctx context.Context, f func(tx *sql.Tx) error) error {
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() != nil { // whatever the engine made of it
+	if ctx.Err() != nil { // the engine may call it something else
 		return contextError(ctx, "reading")
 	}
 	if s.queue.isClosed() {
@@ -37,8 +37,8 @@ func (s *Store) view(ctx context.Context, f func(tx *sql.Tx) error) error {
 	return fmt.Errorf("sqlitestore: reading: %w", engineError(err))
 }
 
-// each calls scan for the rows of a query.
-func each(ctx context.Context, tx *sql.Tx, scan func(*sql.Rows) error, query string, args ...any) error {
+// queryRows calls scan for each row of a query.
+func queryRows(ctx context.Context, tx *sql.Tx, scan func(*sql.Rows) error, query string, args ...any) error {
 	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
@@ -52,14 +52,14 @@ func each(ctx context.Context, tx *sql.Tx, scan func(*sql.Rows) error, query str
 	return rows.Err()
 }
 
-// pages iterates what page reads, page after page: it appends up to pageRows
-// records, beginning after the last one, and nothing at the end.
+// pages iterates over what page reads. page returns up to pageRows records that
+// follow last, the first ones if last is nil.
 func pages[T any](s *Store, ctx context.Context, page func(tx *sql.Tx, last *T) ([]T, error)) iter.Seq2[T, error] { //nolint:revive // a method cannot have a type parameter
 	return func(yield func(T, error) bool) {
 		var last *T
 		for {
 			var found []T
-			err := s.view(ctx, func(tx *sql.Tx) (err error) {
+			err := s.readTx(ctx, func(tx *sql.Tx) (err error) {
 				found, err = page(tx, last)
 				return err
 			})
@@ -92,16 +92,16 @@ func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 		}
 	}
 	buckets := make([]zael.Bucket, len(keys))
-	err := s.view(ctx, func(tx *sql.Tx) error {
+	err := s.readTx(ctx, func(tx *sql.Tx) error {
 		for i, k := range keys {
 			r := row{key: k}
-			err := each(ctx, tx, r.scanState, "SELECT id, state FROM buckets WHERE entity = ? AND resource = ?", k.Entity, k.Resource)
+			err := queryRows(ctx, tx, r.scanState, "SELECT id, state FROM buckets WHERE entity = ? AND resource = ?", k.Entity, k.Resource)
 			if err != nil {
 				return err
 			}
 			buckets[i] = zael.Bucket{Key: k, Limits: r.states()}
 			if len(r.Limits) > 0 {
-				s.latest.see(r.Latest)
+				s.latest.note(r.Latest)
 			}
 		}
 		return nil
@@ -112,7 +112,7 @@ func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 	return now, buckets, nil
 }
 
-// scanState reads id and state.
+// scanState reads the columns id and state.
 func (r *row) scanState(rows *sql.Rows) error {
 	var state []byte
 	if err := rows.Scan(&r.id, &state); err != nil {
@@ -124,14 +124,14 @@ func (r *row) scanState(rows *sql.Rows) error {
 // EntityBuckets implements zael.LimitStore.
 func (s *Store) EntityBuckets(ctx context.Context, entity string) iter.Seq2[zael.Bucket, error] {
 	if err := checkText("entity", entity); err != nil {
-		return failed[zael.Bucket](err)
+		return errorSeq[zael.Bucket](err)
 	}
 	return pages(s, ctx, func(tx *sql.Tx, last *zael.Bucket) (found []zael.Bucket, err error) {
 		query, args := "SELECT id, state, resource FROM buckets WHERE entity = ?", []any{entity}
 		if last != nil {
 			query, args = query+" AND resource > ?", append(args, last.Key.Resource)
 		}
-		err = each(ctx, tx, func(rows *sql.Rows) error {
+		err = queryRows(ctx, tx, func(rows *sql.Rows) error {
 			r := row{key: zael.Key{Entity: entity}}
 			var state []byte
 			if err := rows.Scan(&r.id, &state, &r.key.Resource); err != nil {
@@ -150,7 +150,7 @@ func (s *Store) EntityBuckets(ctx context.Context, entity string) iter.Seq2[zael
 // ResourceBuckets implements zael.CapacityReader.
 func (s *Store) ResourceBuckets(ctx context.Context, resource string) iter.Seq2[zael.Bucket, error] {
 	if err := checkText("resource", resource); err != nil {
-		return failed[zael.Bucket](err)
+		return errorSeq[zael.Bucket](err)
 	}
 	return func(yield func(zael.Bucket, error) bool) {
 		for r, err := range pages(s, ctx, func(tx *sql.Tx, last *row) (found []row, err error) {
@@ -158,7 +158,7 @@ func (s *Store) ResourceBuckets(ctx context.Context, resource string) iter.Seq2[
 			if last != nil {
 				after = last.id
 			}
-			err = each(ctx, tx, func(rows *sql.Rows) error {
+			err = queryRows(ctx, tx, func(rows *sql.Rows) error {
 				r := row{key: zael.Key{Resource: resource}}
 				var state []byte
 				if err := rows.Scan(&r.id, &state, &r.key.Entity); err != nil {
@@ -176,8 +176,8 @@ func (s *Store) ResourceBuckets(ctx context.Context, resource string) iter.Seq2[
 	}
 }
 
-// failed iterates nothing but an error.
-func failed[T any](err error) iter.Seq2[T, error] {
+// errorSeq returns an iterator that yields only an error.
+func errorSeq[T any](err error) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
 		yield(none, err)

@@ -11,8 +11,8 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// Iterators read page by page, and nothing is missing or there twice, though
-// rows come and go between the pages.
+// Iterators read page by page. Each row comes exactly once, although other rows are
+// added and deleted between the pages.
 func TestPages(t *testing.T) {
 	t.Parallel()
 	const n = 1203
@@ -67,7 +67,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// same reads all and wants them in order.
+// same expects that an iterator yields want, in order.
 func same[T any](t *testing.T, what string, all iter.Seq2[T, error], text func(T) string, want []string, disturb func(int)) {
 	t.Helper()
 	var got []string
@@ -83,7 +83,7 @@ func same[T any](t *testing.T, what string, all iter.Seq2[T, error], text func(T
 	}
 }
 
-// An entity has usage that its bucket carries, and usage of hours before.
+// Deleting an entity also deletes the usage in its bucket and that of past hours.
 func TestDeleteEntityRemovesAllUsage(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

@@ -19,14 +19,14 @@ import (
 type row struct {
 	bucket.Record
 	key    zael.Key
-	id     int64  // 0: not in the file
-	used   []used // of Limits, by place; it may be shorter
-	hour   int64  // since 1970, of the usage; noHour: there is none
+	id     int64  // 0 if it is not in the file
+	used   []used // of Limits, by index; it may be shorter
+	hour   int64  // of the usage, since 1970; noHour if there is none
 	events int64
 
-	keptHour int64 // hour as the file has it
-	dirty    bool  // not yet written
-	damaged  bool
+	fileHour int64 // hour in the file
+	dirty    bool  // to be written
+	damaged  bool  // the state in the file cannot be read
 }
 
 const noHour = math.MinInt64
@@ -34,18 +34,19 @@ const noHour = math.MinInt64
 // used is the usage of one limit in the hour of its row.
 type used struct {
 	tokens  int64 // net of what was given back
-	counted bool  // tokens means something
+	counted bool  // false if nothing was counted
 }
 
-// usedOf returns the usage of the limit at a place.
-func (r *row) usedOf(place int) used {
-	if place < len(r.used) {
-		return r.used[place]
+// usedOf returns the usage of Limits[i].
+func (r *row) usedOf(i int) used {
+	if i < len(r.used) {
+		return r.used[i]
 	}
 	return used{}
 }
 
-// count adds to the usage of a limit, and reports whether the row has it.
+// count adds tokens to the usage of a limit. It reports whether the row has the
+// limit.
 func (r *row) count(name string, tokens int64) bool {
 	i := slices.IndexFunc(r.Limits, func(l bucket.LimitState) bool { return l.Name == name })
 	if i < 0 {
@@ -59,7 +60,7 @@ func (r *row) count(name string, tokens int64) bool {
 	return true
 }
 
-// fullAt is the first instant from at on at which all limits are full.
+// fullAt returns the first instant, not before at, at which all limits are full.
 func (r *row) fullAt(at bucket.Instant) bucket.Instant {
 	var wait time.Duration
 	for i := range r.Limits {
@@ -69,38 +70,38 @@ func (r *row) fullAt(at bucket.Instant) bucket.Instant {
 	return at.Add(wait)
 }
 
-// states returns all limits in order of name.
+// states returns the limits, sorted by name.
 func (r *row) states() []zael.LimitState {
 	all := slices.Clone(r.Limits)
 	slices.SortFunc(all, func(a, b zael.LimitState) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }
 
-// scan reads id, hour and state of a row of the table.
+// scan reads the columns id, hour and state.
 func (r *row) scan(v []driver.Value) error {
 	r.id, _ = v[0].(int64)
 	if hour, ok := v[1].(int64); ok {
 		r.hour = hour
 	}
-	r.keptHour = r.hour
+	r.fileHour = r.hour
 	state, _ := v[2].([]byte)
 	return r.decode(state)
 }
 
-// The state of a bucket in the file begins with the version of its form. Then
-// come the latest instant in ns after 2025, the acquires of the hour, and the
-// limits after their number. A limit is its name after its length, a byte of
-// flags, the definition (amount, burst, period, capacity, revision), the mark,
-// the axis, and usage; the flags say which of them are left out and how the
-// period is counted. Numbers are varints of package encoding/binary, signed ones
-// zigzag; the axis has eight bytes, the lowest first.
+// The state of a bucket begins with stateForm, the version of this format. Then come
+// the latest instant in ns after 2025, the acquires of the hour, the number of limits,
+// and the limits. A limit is the length of its name, the name, a byte of flags, the
+// definition (amount, burst, period, capacity, revision), the mark, the axis, and the
+// usage. The flags say which of these are left out, and the unit of the period.
+// Numbers are varints of package encoding/binary, signed ones zigzag; the axis is
+// eight bytes, little endian.
 const stateForm = 1
 
 const (
-	flagUsed     = 1 << iota // usage is counted
-	flagBurst                // the burst is not the amount
-	flagCapacity             // the capacity is not the lesser of both
-	flagPeriod               // the period is in ns, and not in s
+	flagUsed     = 1 << iota // there is usage
+	flagBurst                // the burst differs from the amount
+	flagCapacity             // the capacity differs from the lesser of the two
+	flagPeriod               // the period is in ns instead of s
 	flagRev                  // there is a revision
 )
 
@@ -194,7 +195,7 @@ func (r *row) decode(b []byte) error {
 	return nil
 }
 
-// A decoder takes values off a slice; bad tells that there was one missing.
+// A decoder reads values from a slice. bad is set if a value was missing.
 type decoder struct {
 	rest []byte
 	bad  bool
@@ -236,7 +237,7 @@ func (d *decoder) skip(v uint64, n int) uint64 {
 	return v
 }
 
-// limit takes off a limit and its usage.
+// limit reads a limit and its usage.
 func (d *decoder) limit(l *bucket.LimitState, u *used) {
 	def := &l.State.Definition
 	l.Name = string(d.bytes(d.unsigned()))

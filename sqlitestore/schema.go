@@ -8,37 +8,36 @@ import (
 )
 
 const (
-	// applicationID is "zael" in the header of the file, by which it is known.
+	// applicationID is "zael", in the header of the file.
 	applicationID = 0x7a61656c
 
-	// schemaVersion is the version of the tables below. A program opens files
-	// of its own version only.
+	// schemaVersion is the version of the tables below. A program opens only
+	// files of its own version.
 	schemaVersion = 2
 )
 
-// schema is what a new file is made of.
+// schema is the statements that make a new file.
 //
-// An hour is counted from 1970 in UTC. Times are text in UTC with nine digits
-// of a second, so that they sort. Limits, amounts, metadata and details are
-// JSON.
+// Hours are counted from 1970 in UTC. Times are text, see timeLayout. Limits, amounts,
+// metadata and details are JSON.
 //
 //nolint:gochecknoglobals // a constant table
 var schema = []string{
-	// One row, or none, of instants in ns after 2025, each 0 if there is none.
-	// latest is the latest one of a call; it may lag by a second. forgotten is
-	// the latest at which a deleted bucket was full: by an older clock, a missing
-	// bucket is as full as it was then.
+	// One row, or none, of instants in ns after 2025; 0 is none. latest is the
+	// latest one of a call, or up to a second earlier. forgotten is the latest at
+	// which a deleted bucket was full: by an older clock, a missing bucket is as
+	// full as it was then.
 	`CREATE TABLE instants (
 		id        INTEGER PRIMARY KEY CHECK (id = 1),
 		latest    INTEGER NOT NULL,
 		forgotten INTEGER NOT NULL
 	) STRICT`,
 
-	// A bucket and the usage of the hour in which it was last used: an acquire
-	// changes one row. The usage moves to its own table when the bucket is used
-	// in another hour, or when that hour is over; then hour is NULL, and
-	// full_at the instant at which the bucket will be full and can go, in ns
-	// after 2025. See row.go for state.
+	// A bucket, and its usage in the hour of its last use, so that an acquire
+	// changes one row. The usage moves to the table usage when the bucket is used
+	// in another hour, or when that hour is over. hour is then NULL, and full_at
+	// is the instant, in ns after 2025, at which the bucket will be full and can be
+	// deleted. For state see row.go.
 	`CREATE TABLE buckets (
 		id       INTEGER PRIMARY KEY,
 		entity   TEXT NOT NULL,
@@ -52,7 +51,7 @@ var schema = []string{
 	`CREATE INDEX buckets_hour ON buckets (hour, resource) WHERE hour IS NOT NULL`,
 	`CREATE INDEX buckets_full ON buckets (full_at) WHERE full_at IS NOT NULL`,
 
-	// Tokens by limit, net of what was given back, and acquires.
+	// events counts acquires; amounts is tokens by limit, net of those given back.
 	`CREATE TABLE usage (
 		id       INTEGER PRIMARY KEY,
 		entity   TEXT NOT NULL,
@@ -74,8 +73,8 @@ var schema = []string{
 	) STRICT, WITHOUT ROWID`,
 	`CREATE INDEX entities_parent ON entities (parent) WHERE parent <> ''`,
 
-	// The limits of a scope, "" where a part of it is left out; none if they
-	// were deleted. rev is the time of the change in µs since 1970.
+	// The limits of a scope, in which "" stands for any entity or resource; [] if
+	// they were deleted. rev is the revision, µs since 1970.
 	`CREATE TABLE limits (
 		entity   TEXT NOT NULL,
 		resource TEXT NOT NULL,
@@ -97,8 +96,8 @@ var schema = []string{
 	`CREATE INDEX audit_entity ON audit (entity, time)`,
 }
 
-// prepareFile opens the file for writing, makes the tables if it is new, and
-// returns the instants that it keeps.
+// prepareFile opens the file for writing and makes the tables if it is new. It returns
+// the instants in the file.
 func prepareFile(ctx context.Context, path, name string, sync Synchronous) (*conn, instants, error) {
 	c, err := openFile(ctx, path, name)
 	if err != nil {
@@ -124,11 +123,11 @@ func (c *conn) prepareFile(ctx context.Context, sync Synchronous) (file instants
 	if err != nil {
 		return file, err
 	}
-	if err := tune(ctx, c, sync); err != nil {
+	if err := configure(ctx, c, sync); err != nil {
 		return file, err
 	}
 	if isNew {
-		if err := retry(ctx, func() error { return create(c) }); err != nil {
+		if err := retry(ctx, func() error { return createTables(c) }); err != nil {
 			return file, err
 		}
 	}
@@ -139,18 +138,18 @@ func (c *conn) prepareFile(ctx context.Context, sync Synchronous) (file instants
 	return file, err
 }
 
-// recognize tells whether the file is new. It refuses one that is not zael's,
-// and one of another version.
+// recognize reports whether the file is new. It returns an error for a file of another
+// program or version.
 func recognize(c *conn) (isNew bool, err error) {
-	tables, err := c.number("SELECT count(*) FROM sqlite_schema")
+	tables, err := c.queryInt("SELECT count(*) FROM sqlite_schema")
 	if err != nil {
 		return false, err
 	}
-	id, err := c.number("PRAGMA application_id")
+	id, err := c.queryInt("PRAGMA application_id")
 	if err != nil {
 		return false, err
 	}
-	version, err := c.number("PRAGMA user_version")
+	version, err := c.queryInt("PRAGMA user_version")
 	if err != nil {
 		return false, err
 	}
@@ -168,20 +167,20 @@ func recognize(c *conn) (isNew bool, err error) {
 	return false, nil
 }
 
-// pragmas hold for a connection that writes; the page size only for a new file.
-// Acquires of different buckets change a page each, so that small pages make
-// short transactions. Eight MiB of log are copied back at a time.
+// pragmas are the settings of the connection that writes; the page size is of a new
+// file. Acquires of different buckets change one page each, so small pages make short
+// transactions. Eight MiB of log are copied back at a time.
 //
 //nolint:gochecknoglobals // a constant table
 var pragmas = []string{
 	"PRAGMA page_size = 1024",
 	"PRAGMA wal_autocheckpoint = 8192",     // pages
-	"PRAGMA journal_size_limit = 16777216", // bytes of the log that stay when it was copied
+	"PRAGMA journal_size_limit = 16777216", // bytes of the log that are kept after copying
 	"PRAGMA cache_size = -16384",           // KiB
 }
 
-// tune sets what holds for a connection, and the mode of the file.
-func tune(ctx context.Context, c *conn, sync Synchronous) error {
+// configure sets pragmas, and write-ahead mode.
+func configure(ctx context.Context, c *conn, sync Synchronous) error {
 	for _, pragma := range append([]string{"PRAGMA synchronous = " + []string{"FULL", "NORMAL"}[sync]}, pragmas...) {
 		if err := c.script(pragma); err != nil {
 			return err
@@ -200,8 +199,8 @@ func tune(ctx context.Context, c *conn, sync Synchronous) error {
 	})
 }
 
-// create makes the tables, unless another process has made them meanwhile.
-func create(c *conn) error {
+// createTables makes the tables, unless another process has made them meanwhile.
+func createTables(c *conn) error {
 	return transaction(c, func() error {
 		isNew, err := recognize(c)
 		if err != nil || !isNew {
@@ -223,7 +222,7 @@ func transaction(c *conn, f func() error) error {
 		return err
 	}
 	if err := f(); err != nil {
-		_, _ = c.exec(rollback) // of a transaction that may have ended by itself
+		_, _ = c.exec(rollback) // the engine may have done it already
 		return err
 	}
 	if _, err := c.exec(commit); err != nil {

@@ -3,36 +3,41 @@
 //
 // # Writing
 //
-// A Store has one goroutine that writes. What its callers ask for while a
-// transaction is on its way to the disk goes into the next one, up to 512
-// operations together; each of them is applied or refused on its own, and is
-// answered when the transaction is on the disk. A bucket is read within the
-// transaction that changes it, so that any number of processes may work on one
-// file and none admits more than the limit. A process that dies at any moment
-// loses nothing that it has answered.
+// A Store has one goroutine that writes. Operations that arrive while a
+// transaction is being written are performed in the next one, up to 512 of
+// them. Each is applied or refused on its own, and answered when the transaction
+// is on the disk. A bucket is read in the transaction that changes it, so any
+// number of processes may share a file without admitting more than the limit. A
+// process that dies at any moment loses nothing that it has answered.
 //
-// A caller waits as long as its context lets it. One that gives up before its
-// turn has changed nothing. If a Take gives up while its transaction is being
-// written, what it took is given back with the next one (and stays taken if
-// the process dies or the disk fails before that). Another change may stand.
+// A caller waits as long as its context allows. If it gives up before its
+// operation is in a transaction, nothing has changed. If a Take gives up while
+// its transaction is being written, what it took is given back by the next
+// transaction (and stays taken if the process dies or the disk fails before
+// that). Any other change may have been made.
 //
-// While another process writes, the writer tries again until nobody waits for
-// it any more: that the file is locked is no error that a caller sees.
+// While another process writes, the writer tries again for as long as callers
+// wait. That the file is locked is never an error by itself.
 //
 // # The file
 //
 // The file is in write-ahead mode: beside PATH there are PATH-wal and PATH-shm,
-// which belong to it; to copy it use "sqlite3 PATH .backup" or copy all three
-// while no process has it open. Every user of the file needs to write all three
-// and their directory; the umask decides their mode. It must be on a disk of this machine, not on
-// a network file system. A program must not open the file by other means while
-// it has a Store on it: on Unix, closing any other descriptor of the file drops
-// the locks of the whole process (see "How To Corrupt An SQLite Database File",
-// section 2.2). See schema.go for the tables.
+// which belong to it. To copy it, use "sqlite3 PATH .backup", or copy all three
+// while no process has the file open. Its users must be able to write all three
+// and their directory; the mode of new files follows the umask. The file must be
+// on a disk of this machine, not on a network file system. A program that has a
+// Store on a file must not open the file by other means: on Unix, closing any
+// other descriptor of it drops the locks of the whole process (see "How To
+// Corrupt An SQLite Database File", section 2.2). The tables are in schema.go.
 //
-// Buckets that are full are deleted in small steps as calls go, from the end of
-// the hour in which they were last used; usage and audit events when they are
-// older than Config.Retention. The file keeps its size and uses the room again.
+// Full buckets are deleted gradually, as part of other calls, once the hour of
+// their last use is over. Usage and audit events are deleted when they are older
+// than Config.Retention. The file does not shrink; free space is used again.
+//
+// # Time
+//
+// The file keeps the latest instant of a call, so that a process which starts
+// after the wall clock was set back goes on from there; see zael.InstantStore.
 package sqlitestore
 
 import (
@@ -45,22 +50,23 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// Synchronous says how far a charge must have come before it is acknowledged.
+// Synchronous is how durable a charge is when it is acknowledged.
 type Synchronous uint8
 
 // The zero value is SyncFull.
 const (
-	SyncFull   Synchronous = iota // on the disk: survives a loss of power
-	SyncNormal                    // with the operating system: survives the process, not a loss of power. Faster
+	SyncFull   Synchronous = iota // on the disk: it survives a loss of power
+	SyncNormal                    // with the operating system: faster, survives the end of the process, not a loss of power
 )
 
 // A Config tunes a Store. A nil Config and the zero Config are the same.
 type Config struct {
-	// Synchronous is SyncFull by default.
+	// Synchronous is how durable a charge is when it is acknowledged. The default is
+	// SyncFull.
 	Synchronous Synchronous
 
-	// Retention is how long usage and audit events are kept: at least an hour,
-	// 0 means 90 days. It is counted back from the instants of the calls.
+	// Retention is how long usage and audit events are kept, counted back from the
+	// instants of calls. It is at least an hour; 0 means 90 days.
 	Retention time.Duration
 }
 
@@ -86,7 +92,7 @@ func (c *Config) withDefaults() (Config, error) {
 	return out, nil
 }
 
-// readers is how many connections read at once.
+// readers is the largest number of connections that read at once.
 const readers = 4
 
 // A Store is a zael.Store with every role but zael.LocalStore, in a SQLite
@@ -95,7 +101,7 @@ const readers = 4
 type Store struct {
 	path   string
 	queue  queue
-	latest latest
+	latest latestInstant
 	ops    sync.Pool // of *op
 	writer *writer
 	pool   *sql.DB
@@ -112,14 +118,14 @@ var (
 	_ zael.AuditStore     = (*Store)(nil)
 )
 
-// Open opens the file at path, or makes it; its directory must exist. The path
-// is taken as it is: no character in it is special, and ":memory:" is refused.
-// ctx bounds the opening alone. Close must be called at the end.
+// Open opens the file at path, or creates it in an existing directory. No
+// character of path is special; ":memory:" is an error. ctx applies to opening
+// only. The caller must call Close.
 //
-// The error is a *zael.ValidationError if path or config is wrong in itself,
-// matches ctx's if other processes keep the file locked for that long, and
-// zael.ErrUnavailable if the disk is full or fails. Any other says what is
-// wrong with the file and what to do about it.
+// The error is a *zael.ValidationError if path or config is invalid. It matches
+// the error of ctx if other processes keep the file locked until ctx is done, and
+// zael.ErrUnavailable if the disk is full or fails. Any other error says what is
+// wrong with the file, and the remedy.
 func Open(ctx context.Context, path string, config *Config) (*Store, error) {
 	cfg, err := config.withDefaults()
 	if err != nil {
@@ -140,30 +146,31 @@ func Open(ctx context.Context, path string, config *Config) (*Store, error) {
 	}
 	s := &Store{path: path, pool: pool}
 	s.queue.init()
-	s.latest.see(file.latest)
+	s.latest.note(file.latest)
 	s.writer = newWriter(c, &s.queue, cfg.Retention, &s.latest)
 	go func() {
 		s.writer.run()
-		_ = pool.Close() // of connections that only read
-		s.writer.end()   // the last connection tidies the file up
+		_ = pool.Close() // its connections only read
+		s.writer.end()   // the last connection removes -wal and -shm
 	}()
 	return s, nil
 }
 
-// String names the file.
+// String returns "SQLite file" and the path.
 func (s *Store) String() string { return "SQLite file " + s.path }
 
-// Close answers the callers that wait, lets go of the file and returns when that
-// is done. If ctx is done first, those that still wait get an error that matches
-// zael.ErrClosed, as do all later calls, and the file is let go of as soon as
-// the disk allows. Close may be called more than once.
+// Close answers all waiting callers and closes the file. If ctx is done first, it
+// returns at once; callers that still wait get an error that matches
+// zael.ErrClosed, and the file is closed as soon as the disk allows. Later calls
+// of other methods return an error that matches zael.ErrClosed. Close may be
+// called more than once.
 func (s *Store) Close(ctx context.Context) error {
 	s.queue.close()
 	select {
 	case <-s.writer.done:
 	case <-ctx.Done():
-		s.queue.abandon()
-		return contextError(ctx, "closing before all were answered")
+		s.queue.reject()
+		return contextError(ctx, "closing before all callers were answered")
 	}
 	if err := s.writer.closeErr; err != nil {
 		return fmt.Errorf("sqlitestore: closing: %w", err)

@@ -13,7 +13,7 @@ import (
 	"github.com/zeroae/zael/sqlitestore"
 )
 
-// What is written of a bucket is what is read.
+// A bucket is read as it was written.
 func TestStateRoundTrip(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -60,7 +60,7 @@ func drawLimit(t *rapid.T) sqlitestore.RowLimit {
 	return l
 }
 
-// Whatever stands in the file, reading it ends with a bucket or an error.
+// Decoding any bytes returns a bucket or an error.
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte{1, 0, 0, 0})
 	f.Add(sqlitestore.EncodeRow(sqlitestore.Row{Limits: []sqlitestore.RowLimit{

@@ -60,7 +60,7 @@ func (t *txn) adjust(o *op) (err, fatal error) {
 		}
 	}
 	events := int64(0)
-	if o.kind == undoes {
+	if o.kind == undoOp {
 		events = -1
 	}
 	t.finish(bucket.Fits, rows, o, events)

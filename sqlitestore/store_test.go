@@ -36,7 +36,7 @@ var (
 	sharedKey = zael.Key{Entity: "alice", Resource: "gpt-4"}
 )
 
-// open opens a store that the end of the test closes.
+// open opens a store, which the end of the test closes.
 func open(tb testing.TB, path string, config *sqlitestore.Config) *sqlitestore.Store {
 	tb.Helper()
 	s, err := sqlitestore.Open(tb.Context(), path, config)
@@ -71,7 +71,7 @@ func mustTake(t *testing.T, s zael.Store, now time.Time, debits []zael.Debit) {
 	}
 }
 
-// taken is how many tokens of an entity's bucket are taken.
+// taken returns how many tokens of an entity's bucket are taken.
 func taken(t *testing.T, s zael.Store, entity string, now time.Time) int64 {
 	t.Helper()
 	_, got, err := s.Buckets(t.Context(), now, []zael.Key{{Entity: entity, Resource: sharedKey.Resource}})
@@ -89,7 +89,7 @@ func taken(t *testing.T, s zael.Store, entity string, now time.Time) int64 {
 	return state.Definition.Burst - state.Available(at)
 }
 
-// usage sums what was counted of the resource.
+// usage returns the total usage that q selects, by default of the shared resource.
 func usage(t *testing.T, s zael.UsageStore, q zael.UsageQuery) (tokens, events int64) {
 	t.Helper()
 	q.Resource = cmp.Or(q.Resource, sharedKey.Resource)
@@ -102,7 +102,7 @@ func usage(t *testing.T, s zael.UsageStore, q zael.UsageQuery) (tokens, events i
 	return tokens, events
 }
 
-// database opens the file with the engine alone.
+// database opens the file with the engine, without a store.
 func database(tb testing.TB, path string) *sql.DB {
 	tb.Helper()
 	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path}).String()+"?_pragma=busy_timeout(10000)")
@@ -113,7 +113,7 @@ func database(tb testing.TB, path string) *sql.DB {
 	return db
 }
 
-// query asks the engine for one value.
+// query returns the single value of a query.
 func query(tb testing.TB, path, text string) string {
 	tb.Helper()
 	var value string
@@ -125,7 +125,7 @@ func query(tb testing.TB, path, text string) string {
 	return value
 }
 
-// run has the engine run statements.
+// run runs statements with the engine.
 func run(tb testing.TB, path, statements string) {
 	tb.Helper()
 	db := database(tb, path)
@@ -174,7 +174,7 @@ func TestTwoStoresOnOneFile(t *testing.T) {
 	}
 }
 
-// A store that is closed and opened again goes on as if nothing had been.
+// A store that is closed and opened again behaves like one that stayed open.
 func TestReopen(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -221,7 +221,7 @@ func TestReopen(t *testing.T) {
 	}
 }
 
-// A change whose event cannot be recorded is not made.
+// A change is not made if its audit event cannot be recorded.
 func TestChangesAndEventsAreOne(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

@@ -9,18 +9,18 @@ import (
 
 const (
 	// idle is how long a bucket must have been full to be forgotten. Callers
-	// whose instants lie no further apart never notice.
+	// whose clocks differ by less do not notice.
 	idle = bucket.Instant(time.Second)
 
-	sweepEvery = 256 // calls
-	sweepRows  = 64  // looked at each time
-	rowsForNew = 4   // looked at for each new row: more than it adds
-	mostRows   = 128 // looked at in one transaction, and two more for each call in it
+	sweepEvery   = 256 // calls
+	sweepRows    = 64  // looked at every sweepEvery calls
+	rowsForNew   = 4   // looked at for each new row: more than one, so that sweeping keeps up
+	maxSweepRows = 128 // looked at in one transaction, plus two for each of its calls
 )
 
-// sweep looks at some rows that are due after calls, the oldest of them at an
-// instant: it moves usage of hours that are over to its table, forgets buckets
-// that have been full since idle, and deletes usage older than the retention.
+// sweep looks at some rows after a number of calls, the earliest of them at an
+// instant. It moves usage of past hours to its table, forgets buckets that have been
+// full for idle, and deletes usage older than the retention.
 func (t *txn) sweep(calls int, at bucket.Instant) error {
 	if t.calls += calls; t.calls >= sweepEvery {
 		t.calls %= sweepEvery
@@ -29,8 +29,8 @@ func (t *txn) sweep(calls int, at bucket.Instant) error {
 	if !t.wrote || t.owed < sweepRows/4 {
 		return nil
 	}
-	n := min(t.owed, mostRows+2*calls)
-	t.owed = min(t.owed-n, 8*mostRows)
+	n := min(t.owed, maxSweepRows+2*calls)
+	t.owed = min(t.owed-n, 8*maxSweepRows)
 	full := at - idle
 	used, err := t.sweepRows("SELECT id, hour, state, entity, resource FROM buckets WHERE hour < ? ORDER BY hour LIMIT ?",
 		hourOf(full.Time()), n, full)
@@ -49,12 +49,12 @@ func (t *txn) sweep(calls int, at bucket.Instant) error {
 	}
 	old, err := result.RowsAffected()
 	if used+waited+int(old) == 0 {
-		t.owed = 0 // there is nothing to look at
+		t.owed = 0 // nothing is due
 	}
 	return err
 }
 
-// sweepRows looks at up to n rows of a query and tells how many there were.
+// sweepRows looks at up to n rows of a query and returns how many there were.
 func (t *txn) sweepRows(query string, bound int64, n int, full bucket.Instant) (int, error) {
 	var rows []*row
 	err := t.conn.query(query, func(v []driver.Value) error {
@@ -87,14 +87,14 @@ func (t *txn) sweepRows(query string, bound int64, n int, full bucket.Instant) (
 	return len(rows), t.flush() // the usage
 }
 
-// sweepRow tells whether it forgot the bucket. One that cannot be read is put
-// aside, for the one who uses it to see.
+// sweepRow reports whether it forgot the bucket. It leaves a damaged one to the caller
+// that uses it, and takes it out of what sweeps look at.
 func (t *txn) sweepRow(r *row, full bucket.Instant) (gone bool, err error) {
 	if r.damaged {
 		_, err := t.exec("UPDATE buckets SET hour = NULL, full_at = NULL WHERE id = ?", r.id)
 		return false, err
 	}
-	t.settle(r)
+	t.endHour(r)
 	if fullAt := r.fullAt(full); fullAt > full {
 		t.buf = r.encode(t.buf[:0])
 		_, err := t.exec("UPDATE buckets SET state = ?, hour = NULL, full_at = ? WHERE id = ?", t.buf, int64(fullAt), r.id)

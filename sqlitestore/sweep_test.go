@@ -11,7 +11,7 @@ import (
 	"github.com/zeroae/zael/sqlitestore"
 )
 
-// quick is a store that does not wait for the disk.
+// quick opens a store that does not wait for the disk.
 func quick(t *testing.T, path string) *sqlitestore.Store {
 	t.Helper()
 	return open(t, path, &sqlitestore.Config{Synchronous: sqlitestore.SyncNormal})
@@ -29,7 +29,7 @@ func each(t *testing.T, s zael.Store, now time.Time, prefix string, n int) {
 	}
 }
 
-// traffic takes from one bucket until the engine says want to a question.
+// traffic takes from one bucket until the query question returns want.
 func traffic(t *testing.T, s zael.Store, now time.Time, path, question, want string) {
 	t.Helper()
 	got := ""
@@ -48,7 +48,7 @@ func traffic(t *testing.T, s zael.Store, now time.Time, path, question, want str
 	t.Fatalf("%s after 12,800 calls: got %s, want %s", question, got, want)
 }
 
-// Full buckets go as others are used, those in use never; and no usage is lost.
+// Full buckets are deleted as others are used; buckets in use are not. No usage is lost.
 func TestSweepForgetsFullBucketsOnly(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -58,7 +58,7 @@ func TestSweepForgetsFullBucketsOnly(t *testing.T) {
 		mustTake(t, s, t0, askOf(fmt.Sprint("busy-", i), plenty, 4e9)) // full again after 4 h
 	}
 	later := t0.Add(time.Hour + 2*time.Second)
-	// All that are left, and those of them that wait to be full: the 50 in use, once each was looked at.
+	// Of all buckets, the 50 in use remain; each has been swept and waits to be full.
 	traffic(t, s, later, path, "SELECT count(*) || ' ' || count(CASE WHEN hour IS NULL THEN full_at END) FROM buckets", "51 50")
 	for i := range 50 {
 		if n := taken(t, s, fmt.Sprint("busy-", i), t0.Add(time.Hour)); n != 3e9 {
@@ -69,7 +69,7 @@ func TestSweepForgetsFullBucketsOnly(t *testing.T) {
 	if tokens, events := usage(t, s, day); tokens != 500+50*4e9 || events != 550 {
 		t.Errorf("usage of the first hour: got %d tokens and %d acquires, want %d and 550", tokens, events, int64(500+50*4e9))
 	}
-	// One that comes back counts on where it was.
+	// Usage of a bucket that comes back is added to what was counted before.
 	mustTake(t, s, later, askOf("busy-0", plenty, 5))
 	traffic(t, s, t0.Add(5*time.Hour), path, "SELECT count(*) FROM buckets", "1")
 	tokens, events := usage(t, s, zael.UsageQuery{Entity: "busy-0", Window: zael.Daily})
@@ -81,8 +81,8 @@ func TestSweepForgetsFullBucketsOnly(t *testing.T) {
 	}
 }
 
-// A bucket that was forgotten was full when it was, not before: a clock that is
-// behind gets nothing out of it, also in another process, and after a restart.
+// A forgotten bucket counts as full from then on, not before. A caller whose clock is
+// behind gains nothing from it, in this process, another one, or after a restart.
 func TestForgottenBucketGivesNothingToAnOlderClock(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -99,8 +99,7 @@ func TestForgottenBucketGivesNothingToAnOlderClock(t *testing.T) {
 	mustTake(t, other, t0.Add(2*time.Hour), ask(thousand, 1000))
 }
 
-// A bucket is not forgotten in the hour of its use, nor by a clock that is a
-// second short of its end.
+// A bucket is not forgotten in the hour of its use, nor within a second after it.
 func TestSweepWaitsForTheHour(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -162,7 +161,7 @@ func TestRetention(t *testing.T) {
 	}
 }
 
-// Whoever reads usage while it is counted and moved sees each token once.
+// Reading usage while it is counted and moved sees each token once.
 func TestUsageIsNeverCountedTwice(t *testing.T) {
 	t.Parallel()
 	s := quick(t, newPath(t))

@@ -7,91 +7,91 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// cachedRows is how many buckets each of the two generations of the cache has.
+// cachedRows is the size of each of the two generations of the cache, in buckets.
 const cachedRows = 1 << 15
 
-// A txn is the writer's transaction, and what it knows from the ones before:
-// rows stay known until another connection commits.
+// A txn is the writer's transaction, and its cache: rows of earlier transactions stay
+// valid until another connection commits.
 type txn struct {
 	conn      *conn
 	retention time.Duration
 
-	wrote   bool  // something that must be committed
-	version int64 // of the file, as the engine counts foreign commits
+	wrote   bool  // has changed the file
+	version int64 // data_version of the engine, which counts commits of other connections
 
-	rows, older map[zael.Key]*row // what is known: used lately, and before that
-	dirty       []*row
-	tallies     map[tallyKey]*tally // usage that no row carries
-	file        instants
-	seen        *latest // of the Store
-	buf         []byte
+	rows, older  map[zael.Key]*row // the cache: the younger and the older generation
+	dirty        []*row
+	pendingUsage map[usageKey]*hourUsage // usage to be added to its table
+	file         instants
+	latest       *latestInstant // of the Store
+	buf          []byte
 
 	calls int // since the last sweep
-	owed  int // rows that a sweep has to look at
+	owed  int // rows that sweeps have to look at
 }
 
-func (t *txn) init(c *conn, retention time.Duration, seen *latest) {
-	t.conn, t.retention, t.seen = c, retention, seen
+func (t *txn) init(c *conn, retention time.Duration, latest *latestInstant) {
+	t.conn, t.retention, t.latest = c, retention, latest
 	t.version = -1
-	t.tallies = map[tallyKey]*tally{}
-	t.forget()
+	t.pendingUsage = map[usageKey]*hourUsage{}
+	t.dropCache()
 }
 
-// forget drops what is known.
-func (t *txn) forget() {
+// dropCache empties the cache.
+func (t *txn) dropCache() {
 	t.rows, t.older = map[zael.Key]*row{}, nil
 	t.dirty = t.dirty[:0]
-	clear(t.tallies)
+	clear(t.pendingUsage)
 }
 
-// look checks what is known against the file, with the file locked. It tells
-// whether another connection has written since.
-func (t *txn) look() (foreign bool, err error) {
+// refresh drops the cache if another connection has written since the last
+// transaction, which it reports. The file must be locked.
+func (t *txn) refresh() (foreign bool, err error) {
 	t.wrote = false
 	if len(t.rows) >= cachedRows {
 		t.rows, t.older = map[zael.Key]*row{}, t.rows
 	}
-	version, err := t.conn.number("PRAGMA data_version")
+	version, err := t.conn.queryInt("PRAGMA data_version")
 	if err != nil || version == t.version {
 		return false, err
 	}
 	foreign = t.version >= 0
-	t.forget()
+	t.dropCache()
 	if t.file, err = readInstants(t.conn); err != nil {
 		return foreign, err
 	}
-	t.seen.see(t.file.latest)
+	t.latest.note(t.file.latest)
 	t.version = version
 	return foreign, nil
 }
 
-// commit puts the transaction on the disk.
+// commit commits the transaction.
 func (t *txn) commit() error {
 	_, err := t.conn.exec(commit)
 	return err
 }
 
-// abort undoes the transaction and all that is known of it.
+// abort rolls the transaction back and drops the cache.
 func (t *txn) abort() {
-	_, _ = t.conn.exec(rollback) // the engine may have done it by itself
-	t.forget()
+	_, _ = t.conn.exec(rollback) // the engine may have done it already
+	t.dropCache()
 	t.version = -1
 }
 
-// exec changes the file.
+// exec runs a query that changes the file.
 func (t *txn) exec(query string, args ...any) (driver.Result, error) {
 	t.wrote = true
 	return t.conn.exec(query, args...)
 }
 
-// row finds a bucket. One that is not in the file has no id, and no limits.
+// row returns a bucket. One that is not in the file has neither id nor limits.
 func (t *txn) row(key zael.Key) (*row, error) {
 	if r := t.rows[key]; r != nil {
 		return r, nil
 	}
 	r := t.older[key]
 	if r == nil {
-		r = &row{key: key, hour: noHour, keptHour: noHour}
+		r = &row{key: key, hour: noHour, fileHour: noHour}
 		err := t.conn.query("SELECT id, hour, state FROM buckets WHERE entity = ? AND resource = ?", r.scan, key.Entity, key.Resource)
 		if err != nil {
 			return nil, err
@@ -101,7 +101,7 @@ func (t *txn) row(key zael.Key) (*row, error) {
 	return r, nil
 }
 
-// touch notes that r has to be written.
+// touch marks r to be written.
 func (t *txn) touch(r *row) {
 	if !r.dirty {
 		r.dirty = true
@@ -109,25 +109,25 @@ func (t *txn) touch(r *row) {
 	}
 }
 
-// flush writes what was changed.
+// flush writes the marked rows and the pending usage.
 func (t *txn) flush() error {
 	for _, r := range t.dirty {
-		if err := t.write(r); err != nil {
+		if err := t.writeRow(r); err != nil {
 			return err
 		}
-		r.dirty, r.keptHour = false, r.hour
+		r.dirty, r.fileHour = false, r.hour
 	}
 	t.dirty = t.dirty[:0]
-	for k, n := range t.tallies {
-		if err := t.book(k, n); err != nil {
+	for k, n := range t.pendingUsage {
+		if err := t.writeUsage(k, n); err != nil {
 			return err
 		}
 	}
-	clear(t.tallies)
+	clear(t.pendingUsage)
 	return nil
 }
 
-func (t *txn) write(r *row) error {
+func (t *txn) writeRow(r *row) error {
 	t.buf = r.encode(t.buf[:0])
 	if r.id == 0 {
 		result, err := t.exec("INSERT INTO buckets (entity, resource, hour, state) VALUES (?, ?, ?, ?)",
@@ -138,7 +138,7 @@ func (t *txn) write(r *row) error {
 		r.id, err = result.LastInsertId()
 		return err
 	}
-	if r.hour == r.keptHour { // which no index has to know
+	if r.hour == r.fileHour { // no index changes
 		_, err := t.exec("UPDATE buckets SET state = ? WHERE id = ?", t.buf, r.id)
 		return err
 	}

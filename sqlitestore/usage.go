@@ -13,7 +13,7 @@ import (
 	"github.com/zeroae/zael/internal/saturate"
 )
 
-// Usage implements zael.UsageStore. It keeps one window at a time in memory.
+// Usage implements zael.UsageStore. It holds one window at a time in memory.
 func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error] {
 	q.Window = cmp.Or(q.Window, zael.Hourly)
 	return func(yield func(zael.UsageRecord, error) bool) {
@@ -40,11 +40,11 @@ func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.Usa
 // window reads the newest window that has usage in hours up to last, and returns the hour
 // before it that has some; noHour at the end.
 func (s *Store) window(ctx context.Context, q zael.UsageQuery, last int64) (records []zael.UsageRecord, next int64, err error) {
-	sums := map[zael.Key]*tally{}
+	sums := map[zael.Key]*hourUsage{}
 	var start time.Time
 	for next = last; ; next-- {
-		var found map[zael.Key]*tally
-		err := s.view(ctx, func(tx *sql.Tx) (err error) {
+		var found map[zael.Key]*hourUsage
+		err := s.readTx(ctx, func(tx *sql.Tx) (err error) {
 			if next, err = previousHour(ctx, tx, q, next); err != nil || next == noHour {
 				return err
 			}
@@ -53,7 +53,7 @@ func (s *Store) window(ctx context.Context, q zael.UsageQuery, last int64) (reco
 			} else if next < hourOf(start) {
 				return nil
 			}
-			found, err = hourUsage(ctx, tx, q, next)
+			found, err = readHour(ctx, tx, q, next)
 			return err
 		})
 		if err != nil {
@@ -68,7 +68,7 @@ func (s *Store) window(ctx context.Context, q zael.UsageQuery, last int64) (reco
 		for key, n := range found {
 			sum := sums[key]
 			if sum == nil {
-				sum = new(tally)
+				sum = new(hourUsage)
 				sums[key] = sum
 			}
 			sum.events = saturate.Add(sum.events, n.events)
@@ -101,7 +101,7 @@ func lastHour(q zael.UsageQuery) int64 {
 }
 
 // previousHour returns the last hour up to an hour that has usage, perhaps not of the
-// resource; noHour if there is none. Usage stands in its table, or still in a bucket.
+// resource; noHour if there is none. Usage is in its table, or still in a bucket.
 func previousHour(ctx context.Context, tx *sql.Tx, q zael.UsageQuery, hour int64) (int64, error) {
 	condition, args := "hour <= ?", []any{hour}
 	if q.Entity != "" {
@@ -109,7 +109,7 @@ func previousHour(ctx context.Context, tx *sql.Tx, q zael.UsageQuery, hour int64
 	}
 	found := int64(noHour)
 	for _, table := range []string{"usage", "buckets"} {
-		err := each(ctx, tx, func(rows *sql.Rows) error {
+		err := queryRows(ctx, tx, func(rows *sql.Rows) error {
 			var last sql.NullInt64
 			err := rows.Scan(&last)
 			if last.Valid {
@@ -124,8 +124,8 @@ func previousHour(ctx context.Context, tx *sql.Tx, q zael.UsageQuery, hour int64
 	return found, nil
 }
 
-// hourUsage reads the usage of an hour.
-func hourUsage(ctx context.Context, tx *sql.Tx, q zael.UsageQuery, hour int64) (map[zael.Key]*tally, error) {
+// readHour returns the usage of an hour.
+func readHour(ctx context.Context, tx *sql.Tx, q zael.UsageQuery, hour int64) (map[zael.Key]*hourUsage, error) {
 	condition, args := "hour = ?", []any{hour}
 	if q.Entity != "" {
 		condition, args = condition+" AND entity = ?", append(args, q.Entity)
@@ -133,22 +133,22 @@ func hourUsage(ctx context.Context, tx *sql.Tx, q zael.UsageQuery, hour int64) (
 	if q.Resource != "" {
 		condition, args = condition+" AND resource = ?", append(args, q.Resource)
 	}
-	found := map[zael.Key]*tally{}
-	err := each(ctx, tx, func(rows *sql.Rows) error {
+	found := map[zael.Key]*hourUsage{}
+	err := queryRows(ctx, tx, func(rows *sql.Rows) error {
 		var key zael.Key
 		var events int64
 		var amounts string
 		if err := rows.Scan(&key.Entity, &key.Resource, &events, &amounts); err != nil {
 			return err
 		}
-		n := new(tally)
+		n := new(hourUsage)
 		found[key] = n
 		return n.merge(events, amounts)
 	}, "SELECT entity, resource, events, amounts FROM usage WHERE "+condition, args...)
 	if err != nil {
 		return nil, err
 	}
-	err = each(ctx, tx, func(rows *sql.Rows) error {
+	err = queryRows(ctx, tx, func(rows *sql.Rows) error {
 		var r row
 		var state []byte
 		if err := rows.Scan(&r.key.Entity, &r.key.Resource, &state); err != nil {
@@ -158,9 +158,9 @@ func hourUsage(ctx context.Context, tx *sql.Tx, q zael.UsageQuery, hour int64) (
 			return err
 		}
 		if found[r.key] == nil {
-			found[r.key] = new(tally)
+			found[r.key] = new(hourUsage)
 		}
-		r.drain(found[r.key])
+		r.moveUsage(found[r.key])
 		return nil
 	}, "SELECT entity, resource, state FROM buckets WHERE "+condition, args...)
 	return found, err

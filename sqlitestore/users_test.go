@@ -23,7 +23,7 @@ import (
 // visitVariable makes the test binary a visitor.
 const visitVariable = "ZAEL_SQLITESTORE_VISIT"
 
-// nobody is a user and a group without rights to anything.
+// nobody is a user and a group without rights.
 const nobody = 65534
 
 // A visit is what a process of some user does: it opens a store, takes a token
@@ -74,7 +74,7 @@ func makeVisit(ctx context.Context, text string) error {
 	return nil
 }
 
-// send sends the visitor, and returns what it prints.
+// send runs the visitor and returns what it prints.
 func (v visit) send(t *testing.T) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
@@ -86,7 +86,7 @@ func (v visit) send(t *testing.T) string {
 	return strings.TrimSpace(string(out))
 }
 
-// mustTake sends a visitor that has to be served.
+// mustTake runs a visitor that has to take its token.
 func (v visit) mustTake(t *testing.T, who string) {
 	t.Helper()
 	if got := v.send(t); got != "took" {
@@ -94,7 +94,7 @@ func (v visit) mustTake(t *testing.T, who string) {
 	}
 }
 
-// commonDir is a directory that other users can reach, with a mode and a group.
+// commonDir returns a directory that other users can reach, with a mode and a group.
 func commonDir(t *testing.T, mode os.FileMode, gid int) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -113,7 +113,7 @@ func commonDir(t *testing.T, mode os.FileMode, gid int) string {
 	return dir
 }
 
-// files are the names of the files in a directory.
+// files returns the names of the files in a directory.
 func files(t *testing.T, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)

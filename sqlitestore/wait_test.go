@@ -15,7 +15,7 @@ import (
 	"github.com/zeroae/zael/sqlitestore"
 )
 
-// lock has another connection write to the file until it is released.
+// lock locks the file for writing, by another connection, until release is called.
 func lock(t *testing.T, path string) (release func()) {
 	t.Helper()
 	db := database(t, path)
@@ -50,7 +50,7 @@ func waitFor(t *testing.T, s *sqlitestore.Store, n int) {
 	}
 }
 
-// That another process holds the file for a while is no error.
+// It is not an error that another process holds the file for a while.
 func TestWaitsForTheLock(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -102,7 +102,7 @@ func TestOpenBesideAWriter(t *testing.T) {
 	}
 }
 
-// A caller that gives up before its turn has changed nothing.
+// A caller that gives up before its operation is in a transaction has changed nothing.
 func TestGivesUpInTime(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -132,7 +132,7 @@ func TestGivesUpInTime(t *testing.T) {
 			}
 			// On a busy machine a call may come when its time is over already.
 			if errors.Is(err, context.DeadlineExceeded) &&
-				(strings.Contains(err.Error(), "nothing was changed") || strings.Contains(err.Error(), "not tried")) {
+				(strings.Contains(err.Error(), "nothing was changed") || strings.Contains(err.Error(), "not attempted")) {
 				late.Add(1)
 				return nil
 			}
@@ -143,11 +143,11 @@ func TestGivesUpInTime(t *testing.T) {
 		}
 	}
 	if got := s.Waiting(); got > n*3/2 {
-		t.Errorf("the line when all but one had left: got %d, want less than %d", got, n*3/2)
+		t.Errorf("the queue when all but one had given up: got %d, want less than %d", got, n*3/2)
 	}
 	release()
 	if err := <-patient; err != nil {
-		t.Errorf("the one who stayed: got %v, want nil", err)
+		t.Errorf("the caller that stayed: got %v, want nil", err)
 	}
 	mustTake(t, s, t0, ask(thousand, 1))
 	if got := taken(t, s, "alice", t0); got != 2 {
@@ -158,8 +158,8 @@ func TestGivesUpInTime(t *testing.T) {
 	}
 }
 
-// What a caller took that has gone meanwhile is given back: in the end exactly
-// what was answered is taken and counted.
+// What a caller took that gave up in the meantime is given back: in the end exactly what
+// was answered is taken and counted.
 func TestGivesBackForThoseWhoLeft(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPath(t), nil)
@@ -183,7 +183,7 @@ func TestGivesBackForThoseWhoLeft(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	// What comes later finds it done.
+	// Later operations find it given back.
 	mustTake(t, s, t0, ask(plenty, 1))
 	want := admitted.Load() + 1
 	if got := taken(t, s, "alice", t0); got != want {

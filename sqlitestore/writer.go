@@ -10,47 +10,47 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// batchSize is how many ops a transaction has at most.
+// batchSize is the largest number of ops in a transaction.
 const batchSize = 512
 
-// When several processes write, each gives way after a turn for long enough that
-// one of the others finds the file unlocked; otherwise the one that just wrote
-// would be the first to lock it again, for hundreds of milliseconds. Turns are
-// longer than a transaction as each begins with nothing known of the file.
+// When several processes write, each yields after a turn, for long enough that another
+// one finds the file unlocked. Otherwise the process that just wrote would lock it
+// again first, for hundreds of milliseconds. A turn is longer than a transaction
+// because it begins with an empty cache.
 const (
 	turn     = 2 * time.Millisecond
-	giveWay  = 200 * time.Microsecond // or up to three times as long
-	rivalAge = 20 * time.Millisecond  // since another writer was noticed
+	yieldFor = 200 * time.Microsecond // up to three times as long
+	rivalAge = 20 * time.Millisecond  // how long another writer is remembered
 )
 
-// A writer does the ops of a queue, several in one transaction. All of it
-// belongs to the goroutine that runs it.
+// A writer performs the ops of a queue, several in one transaction. All its fields
+// belong to the goroutine that runs it.
 type writer struct {
 	txn
 	queue *queue
 	batch []*op
 	timer *time.Timer
-	rival time.Time // when another writer was noticed
-	turn  time.Time // when this one's turn began
+	rival time.Time // when another writer was last noticed
+	turn  time.Time // when the present turn began
 
 	done     chan struct{} // closed at the end
 	closeErr error
 }
 
-func newWriter(c *conn, q *queue, retention time.Duration, seen *latest) *writer {
+func newWriter(c *conn, q *queue, retention time.Duration, latest *latestInstant) *writer {
 	w := &writer{queue: q, timer: time.NewTimer(time.Hour), done: make(chan struct{})}
-	w.txn.init(c, retention, seen)
+	w.txn.init(c, retention, latest)
 	return w
 }
 
-// run does what comes until the queue is closed and empty.
+// run performs ops until the queue is closed and empty.
 func (w *writer) run() {
 	for {
-		// Let the callers that were just answered come back first, so that the
-		// transactions are few and large.
+		// Let callers that were just answered queue their next ops first, for few and
+		// large transactions.
 		runtime.Gosched()
-		if w.queue.wanted() {
-			w.giveWay()
+		if w.queue.hasWaiting() {
+			w.yield()
 			w.transact()
 			continue
 		}
@@ -61,36 +61,36 @@ func (w *writer) run() {
 	}
 }
 
-// ended tells whether the queue is closed and nothing waits in it. It turns
-// away those that wait if they are to be.
+// ended reports whether the queue is closed and empty. It answers the waiting ops with
+// errClosed if the queue is rejecting.
 func (w *writer) ended() bool {
 	w.queue.mu.Lock()
-	closed, gone := w.queue.closed, w.queue.gone
+	closed, rejecting := w.queue.closed, w.queue.rejecting
 	w.queue.mu.Unlock()
-	if gone {
-		w.batch = w.queue.take(w.batch[:0], int(^uint(0)>>1))
+	if rejecting {
+		w.batch = w.queue.next(w.batch[:0], int(^uint(0)>>1))
 		w.answer(errClosed)
 		return true
 	}
-	return closed && !w.queue.wanted()
+	return closed && !w.queue.hasWaiting()
 }
 
-// end lets go of the file.
+// end closes the file.
 func (w *writer) end() {
 	w.closeErr = w.conn.close()
 	close(w.done)
 }
 
-// transact does one transaction and answers its ops.
+// transact performs one transaction and answers its ops.
 func (w *writer) transact() {
 	if begun, err := w.begin(); !begun {
 		if err != nil {
-			w.batch = w.queue.take(w.batch[:0], batchSize)
+			w.batch = w.queue.next(w.batch[:0], batchSize)
 			w.answer(err)
 		}
 		return
 	}
-	w.batch = w.queue.take(w.batch[:0], batchSize)
+	w.batch = w.queue.next(w.batch[:0], batchSize)
 	err := w.perform()
 	if err == nil {
 		err = w.commit()
@@ -102,7 +102,7 @@ func (w *writer) transact() {
 	w.answer(err)
 }
 
-// begin locks the file for writing. It tries as long as anybody waits.
+// begin locks the file for writing. It tries as long as an op is waiting.
 func (w *writer) begin() (begun bool, err error) {
 	var wait backoff
 	for {
@@ -110,23 +110,23 @@ func (w *writer) begin() (begun bool, err error) {
 		if err == nil {
 			return true, nil
 		}
-		if !locked(err) {
-			w.abort() // should the engine take one for open
+		if !isLocked(err) {
+			w.abort() // in case the engine considers a transaction open
 			return false, engineError(err)
 		}
 		w.sleep(wait.next())
 		w.rival = time.Now()
 		w.turn = w.rival
-		if !w.queue.wanted() {
+		if !w.queue.hasWaiting() {
 			return false, nil
 		}
 	}
 }
 
-// giveWay lets another process write if there is one and this one's turn is over.
-func (w *writer) giveWay() {
+// yield lets another process write, if there is one and this turn is over.
+func (w *writer) yield() {
 	if now := time.Now(); now.Sub(w.rival) < rivalAge && now.Sub(w.turn) > turn {
-		w.sleep(giveWay + rand.N(2*giveWay))
+		w.sleep(yieldFor + rand.N(2*yieldFor))
 		w.turn = time.Now()
 	}
 }
@@ -136,10 +136,10 @@ func (w *writer) sleep(d time.Duration) {
 	<-w.timer.C
 }
 
-// perform does the ops of the batch between begin and commit. Its error is that
-// none can be done.
+// perform performs the ops of the batch between begin and commit. An error means that
+// none of them can be committed.
 func (w *writer) perform() error {
-	foreign, err := w.look()
+	foreign, err := w.refresh()
 	if err != nil {
 		return err
 	}
@@ -151,11 +151,11 @@ func (w *writer) perform() error {
 	for _, o := range w.batch {
 		var fatal error
 		switch o.kind {
-		case takes:
+		case takeOp:
 			o.err, fatal = w.take(o)
-		case adjusts, undoes:
+		case adjustOp, undoOp:
 			o.err, fatal = w.adjust(o)
-		case changes:
+		case changeOp:
 			if fatal = w.flush(); fatal == nil {
 				o.err, fatal = w.changed(o)
 			}
@@ -163,10 +163,10 @@ func (w *writer) perform() error {
 		if fatal != nil {
 			return fatal
 		}
-		if o.kind != changes {
+		if o.kind != changeOp {
 			calls++
 			oldest, newest = min(oldest, o.at), max(newest, o.at)
-			w.seeBuckets(o)
+			w.noteBuckets(o)
 		}
 	}
 	if err := w.flush(); err != nil {
@@ -175,38 +175,38 @@ func (w *writer) perform() error {
 	if calls == 0 {
 		return nil
 	}
-	w.seen.see(newest)
+	w.latest.note(newest)
 	if err := w.sweep(calls, oldest); err != nil {
 		return err
 	}
 	return w.keepLatest(newest)
 }
 
-// changed does an op of kind changes.
+// changed performs an op of kind changeOp.
 func (w *writer) changed(o *op) (err, fatal error) {
 	err = o.change(&w.txn)
 	if err == nil || errors.Is(err, zael.ErrEntityExists) || errors.Is(err, zael.ErrEntityNotFound) {
 		return err, nil
 	}
-	return nil, err // perhaps half done
+	return nil, err // perhaps half performed
 }
 
-// answer tells the batch how it went. err is nil if the transaction is on the
-// disk; then each op has its own error.
+// answer answers the ops of the batch. If err is nil, the transaction is committed and
+// each op has its own error.
 func (w *writer) answer(err error) {
 	for i, o := range w.batch {
 		w.batch[i] = nil
 		if err != nil {
 			o.err = err
 		}
-		if o.kind == undoes {
+		if o.kind == undoOp {
 			continue
 		}
 		if o.stage.CompareAndSwap(running, answered) {
 			o.done <- struct{}{}
 			continue
 		}
-		if o.kind == takes && o.err == nil {
+		if o.kind == takeOp && o.err == nil {
 			w.queue.mu.Lock()
 			w.queue.push(o.undo())
 			w.queue.mu.Unlock()
