@@ -92,6 +92,7 @@ func TestStack(t *testing.T) {
 	c.says(0, "aggregator", "version", "-n", "cli")
 	c.says(0, "up to date", "upgrade", "-n", "cli", "--code", code)
 	c.says(0, "up to date", "upgrade", "-n", "cli", "--lambda-only", "--code", code)
+	c.says(0, "ZAEL-cli: ", "upgrade", "-n", "cli") // also by a program that was built without the code
 	other, _ := codeZip(t, "other")
 	c.says(0, "ZAEL-cli: not changed\n  the aggregator's code stays: it is (devel) and this program's (devel), so neither is known to be newer; zael upgrade --force replaces it\n", "upgrade", "-n", "cli", "--code", other)
 	c.says(0, "ZAEL-cli: updated", "upgrade", "-n", "cli", "--code", other, "--force")
