@@ -27,7 +27,7 @@ func (s *Store) auditPut(event zael.AuditEvent) (types.TransactWriteItem, error)
 	if err != nil {
 		return none, err
 	}
-	now := s.wall()
+	now := s.read().wall
 	it := schema.ItemKey(s.keys.audit(event.Entity), fmt.Sprintf("%s#%016x-%s", at, now.UnixNano(), idText(s.random())))
 	it["GSI1PK"], it["GSI1SK"] = schema.Text(s.keys.events()), it["SK"]
 	for name, text := range map[string]string{"action": string(event.Action), "principal": event.Principal, "resource": event.Resource} {

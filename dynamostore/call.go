@@ -48,7 +48,7 @@ func (s *Store) callTime(ctx context.Context) time.Duration {
 // update sends a write. ok tells whether it was applied; r is the item since, or,
 // if its condition failed, the item as it is.
 func (s *Store) update(ctx context.Context, w *write) (r *record, ok bool, err error) {
-	sent := s.wall()
+	sent := s.read()
 	out, err := s.client.UpdateItem(ctx, w.input(s), once)
 	s.stats.count(func(c *Stats) { c.Writes++ })
 	if err == nil {
@@ -75,7 +75,7 @@ func (s *Store) update(ctx context.Context, w *write) (r *record, ok bool, err e
 func (s *Store) get(ctx context.Context, key item) (item, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.callTime(ctx))
 	defer cancel()
-	sent := s.wall()
+	sent := s.read()
 	out, err := s.client.GetItem(ctx, &dynamodb.GetItemInput{
 		TableName: aws.String(s.table), Key: key, ConsistentRead: aws.Bool(true), ReturnConsumedCapacity: s.capacity(),
 	}, once)
@@ -105,31 +105,34 @@ func (s *Store) units(c *types.ConsumedCapacity, reading bool) {
 }
 
 // dated tells the clock of an answer.
-func (s *Store) dated(metadata middleware.Metadata, sent time.Time) {
+func (s *Store) dated(metadata middleware.Metadata, sent reading) {
 	if date, ok := awsmiddleware.GetServerTime(metadata); ok && !date.IsZero() {
-		s.clock.answer(date, sent, s.wall())
+		s.clock.answer(date, sent, s.read())
 	}
 }
 
-func (s *Store) datedBy(err error, sent time.Time) {
+func (s *Store) datedBy(err error, sent reading) {
 	e, ok := errors.AsType[*awshttp.ResponseError](err)
 	if !ok || e.Response == nil {
 		return
 	}
 	if date, err := time.Parse(time.RFC1123, e.Response.Header.Get("Date")); err == nil {
-		s.clock.answer(date, sent, s.wall())
+		s.clock.answer(date, sent, s.read())
 	}
 }
 
-// instant is now by the engine's clock. Before its first answer it asks for one.
+// instant returns now, which the caller has just read from this machine's wall
+// clock, by the engine's clock. If the offset between the two is not known it asks
+// the engine first.
 func (s *Store) instant(ctx context.Context, now time.Time) (time.Time, bucket.Instant, error) {
 	if !s.config.VirtualTime {
-		offset, ok := s.clock.offset(s.wall())
-		if !ok && !s.timeless.Load() {
-			if err := s.firstAnswer(ctx); err != nil {
+		entered := s.read()
+		offset, known := s.clock.offset(entered)
+		if !known && !s.timeless.Load() {
+			if err := s.askTime(ctx); err != nil {
 				return now, 0, err
 			}
-			offset, _ = s.clock.offset(s.wall())
+			offset, _ = s.clock.offset(entered)
 		}
 		now = now.Add(offset)
 	}
@@ -140,15 +143,15 @@ func (s *Store) instant(ctx context.Context, now time.Time) (time.Time, bucket.I
 	return now, at, nil
 }
 
-// asking is a call for the engine's time. Who comes meanwhile waits for it.
+// asking is a call for the engine's time. Callers that come meanwhile wait for it.
 type asking struct {
 	done chan struct{}
 	err  error // once done is closed
 }
 
-// firstAnswer reads an item for the time that the answer bears, once for all
-// who wait. If it fails, so it does for them, unless who made it just left.
-func (s *Store) firstAnswer(ctx context.Context) error {
+// askTime reads an item to learn the engine's time. Concurrent callers share one
+// read and its error, unless the reading caller was cancelled.
+func (s *Store) askTime(ctx context.Context) error {
 	for {
 		a, mine := s.askFirst()
 		if a == nil {
@@ -159,8 +162,8 @@ func (s *Store) firstAnswer(ctx context.Context) error {
 				_, err := s.get(ctx, schema.ItemKey(s.keys.System(), schema.VersionKey))
 				return err
 			})
-			if _, ok := s.clock.offset(s.wall()); a.err == nil {
-				s.timeless.Store(!ok)
+			if a.err == nil {
+				s.timeless.Store(s.clock.silent())
 			}
 			s.asked.Store(nil)
 			close(a.done)
@@ -177,14 +180,14 @@ func (s *Store) firstAnswer(ctx context.Context) error {
 	}
 }
 
-// askFirst is the call that is under way; a new one, which is the caller's to
-// make; or none, if there was an answer.
+// askFirst returns the call that is under way; a new one, which is the caller's to
+// make; or none, if the offset is known by now.
 func (s *Store) askFirst() (a *asking, mine bool) {
 	for {
 		if a = s.asked.Load(); a != nil {
 			return a, false
 		}
-		if _, ok := s.clock.offset(s.wall()); ok || s.timeless.Load() {
+		if _, known := s.clock.offset(s.read()); known || s.timeless.Load() {
 			return nil, false
 		}
 		if a = (&asking{done: make(chan struct{})}); s.asked.CompareAndSwap(nil, a) {

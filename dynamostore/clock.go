@@ -8,50 +8,82 @@ import (
 const (
 	clockSpan  = 10 * time.Minute // how long an answer counts
 	clockSlots = 10
+
+	// clockStep is by how much this machine's clocks part when the wall clock is
+	// set, or the machine has slept. Clocks that are disciplined part by less.
+	clockStep = 100 * time.Millisecond
 )
 
-// A clock knows how far this machine's clock is from the engine's. Each answer
-// bears the engine's time in whole seconds, somewhere between the sending and
-// the receiving, so that
+// A reading is what this machine's clocks show at one moment.
+type reading struct {
+	wall time.Time
+	mono time.Duration // of the monotonic clock, since the store was made
+}
+
+// machineClock returns a function that reads this machine's clocks.
+func machineClock() func() reading {
+	start := time.Now()
+	return func() reading {
+		now := time.Now()
+		return reading{now.Round(0), now.Sub(start)}
+	}
+}
+
+// apart returns by how much the wall clock went another way than the monotonic
+// one between two readings.
+func (r reading) apart(before reading) time.Duration {
+	return (r.wall.Sub(before.wall) - (r.mono - before.mono)).Abs()
+}
+
+// A clock knows the engine's time by this machine's monotonic clock, which nobody
+// sets. Each answer bears the engine's time in whole seconds, somewhere between
+// the sending and the receiving. With the engine's time as a duration since the
+// clock's zero,
 //
-//	date − received ≤ offset < date + 1 s − sent
+//	date − received ≤ lead < date + 1 s − sent
 //
-// and a few answers narrow it down to the time that one takes. Of the offsets
-// that all answers of the last ten minutes allow, the one nearest to 0 counts:
-// a clock that is right is left alone.
+// and a few answers narrow the lead down to the time that one takes. Of the leads
+// that all answers of the last ten minutes allow, the one counts that is nearest
+// to this machine's wall clock: a clock that is right is left alone.
 type clock struct {
 	mu    sync.Mutex
-	slots [clockSlots]bounds // each for a tenth of the span
+	zero  time.Time             // any instant, from which leads count
+	last  reading               // at the last answer
+	slots [clockSlots]clockSlot // each for a tenth of the span
 }
 
-type bounds struct {
-	slot   int64         // which tenth, since 1970; 0: unused
-	lo, hi time.Duration // lo ≤ offset < hi
+type clockSlot struct {
+	number int64         // of the tenth, from 1; 0: unused
+	lo, hi time.Duration // lo ≤ lead < hi
 }
+
+func slotNumber(r reading) int64 { return int64(r.mono/(clockSpan/clockSlots)) + 1 }
 
 // answer notes an answer.
-func (c *clock) answer(date, sent, received time.Time) {
-	b := bounds{
-		slot: received.UnixNano() / int64(clockSpan/clockSlots),
-		lo:   date.Sub(received), hi: date.Add(time.Second).Sub(sent),
-	}
+func (c *clock) answer(date time.Time, sent, received reading) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if lo, hi, ok := c.agreed(b.slot); ok && (b.hi <= lo || b.lo >= hi) {
-		c.slots = [clockSlots]bounds{} // a clock was set: what was before tells nothing
+	if c.zero.IsZero() {
+		c.zero = date
 	}
-	s := &c.slots[b.slot%clockSlots]
-	if s.slot != b.slot {
+	lead := date.Sub(c.zero)
+	b := clockSlot{number: slotNumber(received), lo: lead - received.mono, hi: lead + time.Second - sent.mono}
+	if lo, hi, ok := c.agreed(b.number); ok && (b.hi <= lo || b.lo >= hi) {
+		c.slots = [clockSlots]clockSlot{} // the machine slept, or the engine's clock was set: what was before tells nothing
+	}
+	c.last = received
+	s := &c.slots[b.number%clockSlots]
+	if s.number != b.number {
 		*s = b
 		return
 	}
 	s.lo, s.hi = max(s.lo, b.lo), min(s.hi, b.hi)
 }
 
-// agreed is what all answers allow; not ok if there is none yet.
-func (c *clock) agreed(slot int64) (lo, hi time.Duration, ok bool) {
+// agreed returns what all answers allow; not ok if there is none yet.
+func (c *clock) agreed(number int64) (lo, hi time.Duration, ok bool) {
 	for _, s := range c.slots {
-		if s.slot == 0 || s.slot <= slot-clockSlots {
+		if s.number == 0 || s.number <= number-clockSlots {
 			continue
 		}
 		if !ok {
@@ -63,23 +95,30 @@ func (c *clock) agreed(slot int64) (lo, hi time.Duration, ok bool) {
 	return lo, hi, ok
 }
 
-// offset is what to add to this machine's time; not ok before the first answer.
-func (c *clock) offset(now time.Time) (d time.Duration, ok bool) {
+// offset returns what to add to the wall clock of a reading. It is not known
+// before the first answer, and when the wall clock was set or the machine slept
+// since the last one.
+func (c *clock) offset(r reading) (d time.Duration, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	lo, hi, ok := c.agreed(now.UnixNano() / int64(clockSpan/clockSlots))
-	switch {
-	case !ok:
+	if c.zero.IsZero() {
+		return 0, false
+	}
+	lo, hi, ok := c.agreed(slotNumber(r))
+	if !ok {
 		for _, s := range c.slots { // older than the span is better than nothing
-			if s.slot != 0 {
-				return min(max(0, s.lo), s.hi-1), true
+			if s.number != 0 {
+				lo, hi = s.lo, s.hi
 			}
 		}
-		return 0, false
-	case lo > 0:
-		return lo, true
-	case hi <= 0:
-		return hi - 1, true
 	}
-	return 0, true
+	wall := r.wall.Sub(c.zero) - r.mono // the lead if this machine's wall clock is right
+	return min(max(wall, lo), hi-1) - wall, r.apart(c.last) <= clockStep
+}
+
+// silent reports whether no answer has told a time yet.
+func (c *clock) silent() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.zero.IsZero()
 }

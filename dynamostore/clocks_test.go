@@ -2,8 +2,13 @@ package dynamostore_test
 
 import (
 	"errors"
+	"net/http"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
@@ -113,4 +118,89 @@ func TestClocksApartMintNothing(t *testing.T) {
 		t.Errorf("admitted in %v: got %d, want %d to %d", took, admitted, least, most)
 	}
 	t.Logf("%d in %v", admitted, took)
+}
+
+// When the wall clock is set, or the machine sleeps, what was known of the engine's
+// time holds no longer: the engine is asked before anything is written or refused by
+// it. By the old offset a clock that was set forward by 20 s would lock the bucket
+// for 20 s, for everybody.
+func TestWallClockIsSet(t *testing.T) {
+	t.Parallel()
+	plain, _ := newClient(t)
+	table := newTable(t, plain)
+	for name, tt := range map[string]struct {
+		set    time.Duration // of the wall clock
+		slept  time.Duration // by the monotonic clock nothing passes
+		passes time.Duration // meanwhile
+		asks   bool
+	}{
+		"forward":        {set: 20 * time.Second, asks: true},
+		"back":           {set: -20 * time.Second, asks: true},
+		"an hour":        {set: time.Hour, asks: true},
+		"a little":       {set: 50 * time.Millisecond},
+		"not, only idle": {passes: time.Hour},
+		"not, but slept": {passes: time.Hour, slept: time.Hour, asks: true},
+		"and slept":      {set: time.Minute, passes: time.Hour, slept: time.Hour, asks: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := &dated{now: time.Now().UTC().Truncate(time.Second)} // the engine deletes what has expired by its own clock
+			t.Cleanup(d.CloseIdleConnections)
+			c := dynamodb.New(dynamodb.Options{
+				Region: "us-east-1", BaseEndpoint: aws.String(engine.Endpoint(t)), HTTPClient: &http.Client{Transport: d},
+				Credentials: credentials.NewStaticCredentialsProvider("zael", "zael", ""),
+			})
+			s, err := dynamostore.New(c, table, &dynamostore.Config{CallTimeout: time.Minute})
+			opened(t, s, err)
+			const ahead = 7 * time.Second // of the engine, from the beginning
+			start, set, slept := d.now, time.Duration(0), time.Duration(0)
+			s.SetClocks(func() (time.Time, time.Duration) {
+				d.mu.Lock()
+				defer d.mu.Unlock()
+				return d.now.Add(ahead + set), d.now.Sub(start) - slept
+			})
+			limit := define(2, 1, time.Hour)
+			debits := []zael.Debit{debit(name, ask("rpm", limit, 1))}
+			take := func(want error) time.Time {
+				t.Helper()
+				at, err := s.Take(t.Context(), d.now.Add(ahead+set), 0, debits)
+				if !errors.Is(err, want) {
+					t.Fatalf("Take: got %v, want %v", err, want)
+				}
+				return at
+			}
+			local := func(want bool) {
+				t.Helper()
+				if _, answered, _ := s.TakeLocal(d.now.Add(ahead+set), 0, debits); answered != want {
+					t.Errorf("TakeLocal: got answered %v, want %v", answered, want)
+				}
+			}
+			take(nil)
+			for range 20 { // until the offset is known to a moment
+				d.now = d.now.Add(190 * time.Millisecond)
+				take(nil)
+				debits[0].Charges[0].Amount = 0
+			}
+			debits[0].Charges[0].Amount = 2
+			take(zael.ErrExceeded)
+			local(true)
+			before := d.gets
+			set, slept, d.now = tt.set, tt.slept, d.now.Add(tt.passes)
+			if tt.passes == 0 { // what is remembered lasts for a second, by the clock of the test
+				local(!tt.asks)
+			}
+			debits[0].Charges[0].Amount = 0
+			at := take(nil)
+			if off := at.Sub(d.now).Abs(); off > 1100*time.Millisecond {
+				t.Errorf("the instant that counted: got %v off, want 1.1 s at most", off)
+			}
+			if got := d.gets - before; got != map[bool]int{true: 1}[tt.asks] {
+				t.Errorf("reads for the engine's time: got %d, want one: %v", got, tt.asks)
+			}
+			before = d.gets
+			if take(nil); d.gets != before {
+				t.Errorf("reads for the engine's time, of the next take: got %d, want none", d.gets-before)
+			}
+		})
+	}
 }

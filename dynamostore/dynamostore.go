@@ -114,7 +114,7 @@ type Store struct {
 	inflight inflight
 
 	asked  atomic.Pointer[asking] // who asks for the engine's time
-	wall   func() time.Time
+	read   func() reading         // this machine's clocks
 	random func() uint64
 	closed atomic.Bool
 
@@ -154,7 +154,7 @@ func New(client client, table string, config *Config) (*Store, error) {
 	s := &Store{
 		client: client, table: table, where: located(client, table), config: c, keys: newKeys(c.Namespace),
 		cache: newCache(c.CachedBuckets), clock: new(clock),
-		wall: time.Now, random: rand.Uint64,
+		read: machineClock(), random: rand.Uint64,
 	}
 	s.gather = gather.New(engine{s}, gather.Config{
 		MaxLimits: maxLimits, Remembered: c.CachedBuckets, Tries: maxRetries, Ages: !c.VirtualTime, Apart: c.Direct,

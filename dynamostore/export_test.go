@@ -129,11 +129,32 @@ func (p *Path) Of(mark int64) int64                          { return p.of(mark)
 func (p *Path) Turns() uint64                                { return p.turns }
 func (p *Path) Definition() bucket.Definition                { return p.def }
 
-// SetWall makes the store's own clock.
-func (s *Store) SetWall(now func() time.Time) { s.wall = now }
+// SetWall makes the store's own wall clock, which nobody sets.
+func (s *Store) SetWall(now func() time.Time) {
+	start := now()
+	s.SetClocks(func() (time.Time, time.Duration) {
+		wall := now()
+		return wall, wall.Sub(start)
+	})
+}
 
-func (c *clock) Answer(date, sent, received time.Time)      { c.answer(date, sent, received) }
-func (c *clock) Offset(now time.Time) (time.Duration, bool) { return c.offset(now) }
+// SetClocks makes the store's own wall clock and monotonic clock.
+func (s *Store) SetClocks(read func() (wall time.Time, mono time.Duration)) {
+	s.read = func() reading {
+		wall, mono := read()
+		return reading{wall, mono}
+	}
+}
+
+// readingAt is one of a wall clock that nobody sets.
+func readingAt(wall time.Time) reading {
+	return reading{wall, wall.Sub(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))}
+}
+
+func (c *clock) Answer(date, sent, received time.Time) {
+	c.answer(date, readingAt(sent), readingAt(received))
+}
+func (c *clock) Offset(now time.Time) (time.Duration, bool) { return c.offset(readingAt(now)) }
 
 // Kept is of how many buckets something is kept besides their last state.
 func Kept(s *Store) int { return s.gather.Len() }

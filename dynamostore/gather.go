@@ -113,8 +113,8 @@ func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.De
 		all[i] = known{b, seen}
 	}
 	if !s.config.VirtualTime {
-		offset, ok := s.clock.offset(s.wall())
-		if !ok && !s.timeless.Load() {
+		offset, known := s.clock.offset(s.read())
+		if !known && !s.timeless.Load() {
 			return now, false, nil
 		}
 		now = now.Add(offset)
