@@ -64,7 +64,7 @@ const readingUsage = "reading usage"
 func (s *Store) usageOfEntity(ctx context.Context, q zael.UsageQuery) ([]zael.UsageRecord, error) {
 	ask := query{pk: s.keys.Usage(q.Entity)}
 	if q.Resource != "" {
-		ask = ask.prefixed(q.Resource + "#" + schema.WindowWord(q.Window) + "#")
+		ask = ask.prefixed(schema.UsagePrefix(q.Resource, q.Window))
 	}
 	var all []zael.UsageRecord
 	for page, err := range s.pages(ctx, readingUsage, ask) {

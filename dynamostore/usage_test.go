@@ -37,12 +37,11 @@ func TestUsageIsRead(t *testing.T) {
 	lives := 0
 	add := func(entity, resource string, at time.Time, n int64) {
 		lives++
-		for window, start := range map[string]time.Time{
-			"hour": at.Truncate(time.Hour), "day": at.Truncate(24 * time.Hour), "month": time.Date(at.Year(), at.Month(), 1, 0, 0, 0, 0, time.UTC),
-		} {
-			key := resource + "#" + window + "#" + start.Format("2006-01-02T15Z")
+		for _, window := range []zael.Window{zael.Hourly, zael.Daily, zael.Monthly} {
+			start, _ := window.Bounds(at)
 			table.Put(dynamofake.Item{
-				"PK": text("U#" + entity), "SK": text(fmt.Sprintf("%s#%016x.1", key, lives)), "GSI1PK": text("U#" + key), "GSI1SK": text(entity),
+				"PK": text("U#" + entity), "SK": text(schema.UsageSort(resource, window, start, fmt.Sprintf("%016x.1", lives))),
+				"GSI1PK": text(schema.Of("").UsageIndex(resource, window, start)), "GSI1SK": text(entity),
 				"before": counters(7, 100, 5), "after": counters(8, 100+n, 5),
 			})
 		}
@@ -94,6 +93,9 @@ func TestUsageIsRead(t *testing.T) {
 	}
 	if got, n := read(zael.UsageQuery{Entity: "e00", Resource: "gpt-4"}); got != 1+46 || n != 2 {
 		t.Errorf("usage of an entity and a resource: got %d in %d records, want 47 in 2", got, n)
+	}
+	if got, n := read(zael.UsageQuery{Entity: "e00", Resource: "gpt-4#hour"}); got != 1000 || n != 1 {
+		t.Errorf("usage of an entity and the other resource: got %d in %d records, want 1000 in 1", got, n)
 	}
 	if got, n := read(zael.UsageQuery{Resource: "gpt-4", From: now.Add(-17 * time.Hour), To: now.Add(time.Hour)}); got != 3 || n != 2 {
 		t.Errorf("usage of two hours: got %d in %d records, want 3 in 2", got, n)

@@ -89,7 +89,12 @@ func UsageSort(resource string, window zael.Window, start time.Time, life string
 }
 
 func usageWindow(resource string, window zael.Window, start time.Time) string {
-	return escape(resource) + "#" + WindowWord(window) + "#" + start.UTC().Format(startLayout)
+	return UsagePrefix(resource, window) + start.UTC().Format(startLayout)
+}
+
+// UsagePrefix returns what the sort keys of a resource's usage by one window begin with.
+func UsagePrefix(resource string, window zael.Window) string {
+	return escape(resource) + "#" + WindowWord(window) + "#"
 }
 
 // escape returns a name without "#", so that in keys which are read by their beginning no
