@@ -192,7 +192,7 @@ func TestDeadStoreIsDecidedWithinTheTimeout(t *testing.T) {
 	}
 }
 
-// Recovery is seen within 1 s also by those who come while a try is stalled.
+// Callers see a recovery within 1 s, even if they come while a probe is stalled.
 func TestProbeDoesNotHoldUpOthers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -290,7 +290,7 @@ func TestPlainErrorsAreNoOutage(t *testing.T) {
 	}
 }
 
-// Callers who leave say nothing about the store.
+// A caller that leaves says nothing about the store.
 func TestCancelledCallersDoNotBreak(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -342,8 +342,8 @@ func TestCallersDeadline(t *testing.T) {
 	}
 }
 
-// Reading stored limits is under the same deadline, also for those who wait for
-// another caller's reading of the same key.
+// Reading stored limits is under the same deadline, also for callers that wait for
+// another's reading of the same key.
 func TestStalledLimitsAreDecidedWithinTheTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

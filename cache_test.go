@@ -63,7 +63,7 @@ func TestFirstCallersMakeOneReading(t *testing.T) {
 	})
 }
 
-// Who waits for another's reading waits no longer than his own deadline, and
+// A caller that waits for another's reading waits no longer than its own deadline, and
 // callers of other keys do not wait at all. Once the reader has given up the
 // next one reads.
 func TestStalledReaderHoldsNobodyUp(t *testing.T) {

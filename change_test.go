@@ -24,7 +24,7 @@ func inUse(t *testing.T, scope zael.Scope, taken zael.Amounts, limits ...zael.Li
 	lease := r.lease(lastResort(nil))
 	r.ok(lease.Settle(taken))
 	r.ok(lease.Commit(r.ctx))
-	r.clock.forward(2 * time.Second) // what was read may be read anew
+	r.clock.forward(2 * time.Second) // cached limits may be read again
 	return r, other
 }
 
@@ -118,7 +118,7 @@ func TestTrapChangedLimitsBindLiveBuckets(t *testing.T) {
 func TestRaisedLimitAdmitsAtOnce(t *testing.T) {
 	t.Parallel()
 	for readBefore, stale := range map[time.Duration]uint64{
-		0:               2, // what is known is too fresh to be read anew: each acquire meets the bucket's
+		0:               2, // what is known is too fresh to be read again: each acquire meets the bucket's
 		2 * time.Second: 1,
 	} {
 		r := setup(t)
@@ -152,8 +152,8 @@ func TestRaisedLimitAdmitsAtOnce(t *testing.T) {
 	}
 }
 
-// A bucket that shows newer limits has them read anew once a second, however
-// often it is asked.
+// A bucket that shows newer limits makes them be read again, but only once a second,
+// however often it is used.
 func TestStaleLimitsAreReadOnceASecond(t *testing.T) {
 	t.Parallel()
 	r, f := setupFake(t, nil)
@@ -395,8 +395,9 @@ func TestChangeThatOutranks(t *testing.T) {
 	}
 }
 
-// Limits of a deleted entity do not live on in a bucket that is made anew by who
-// remembers them: within ConfigTTL and a second what is stored, or named, holds.
+// Limits of a deleted entity do not live on in a bucket that a process with a stale
+// cache recreates: within ConfigTTL and a second the stored limits, or the request's,
+// hold.
 func TestLimitsOfDeletedEntityGo(t *testing.T) {
 	t.Parallel()
 	for name, system := range map[string][]zael.Limit{

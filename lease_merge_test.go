@@ -165,7 +165,7 @@ func (w *twin) step() error {
 			_, err := s.Take(w, w.now(), 0, w.debits(zael.Charge{Name: "n", Definition: w.d, Amount: n}))
 			return err
 		})
-	case 2: // who names another definition, seldom
+	case 2: // seldom, one that names another definition
 		d := w.d
 		if d.Burst += 5; n < 12 {
 			return nil

@@ -23,8 +23,8 @@ func panics(t *testing.T, what string, call func()) {
 	call()
 }
 
-// A store's panic goes on to the caller, and nothing of it meets those who come
-// later: no deadline of its call, no lock.
+// A store's panic goes on to the caller and leaves nothing behind that later callers
+// meet: no deadline of its call, no lock.
 func TestStorePanics(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -118,8 +118,8 @@ func TestReaderPanics(t *testing.T) {
 	})
 }
 
-// A panic is no failure of the engine: when the one who tries again meets one the
-// breaker closes, as after any answer.
+// A panic is not a failure of the engine: if the probe panics, the breaker closes as
+// after any answer.
 func TestProbePanics(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

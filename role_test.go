@@ -53,7 +53,7 @@ func TestStoredLimitsWithoutEntities(t *testing.T) {
 	r.set(zael.Scope{}, zael.PerDay("rpd", 10))
 	r.allow(askStored(zael.Amounts{"rpd": 4}))
 	r.left(askStored(nil), zael.Amounts{"rpd": 6})
-	// The resource's buckets, but not who has a parent.
+	// The resource's buckets, but not which entities have a parent.
 	r = setupOn(t, struct {
 		zael.BucketStore
 		zael.CapacityReader

@@ -134,7 +134,7 @@ func (m *scopesModel) change(who int) error {
 		return err
 	}
 	m.time += scopesTTL
-	if m.deleted { // who reads finds the bucket newer, and a second later reads again
+	if m.deleted { // a reader finds the bucket newer, and reads again a second later
 		for who := range m.limiters {
 			if err := m.acquire(who, 0); err != nil {
 				return err

@@ -78,7 +78,7 @@ type BucketStore interface {
 
 	// Adjust charges amounts above 0, gives back those below, and brings limits
 	// under definitions, as bucket.Record.Adjust says; of a bucket that is gone
-	// or born anew it gives nothing back. It never refuses; all debits or none
+	// or was recreated it gives nothing back. It never refuses; all debits or none
 	// are applied where the store can. A give counts by the later of now and
 	// the latest instant that this process has seen for the bucket. Charges of
 	// a debit may name a limit any number of times; they are applied in order.
@@ -170,7 +170,7 @@ type Edit struct {
 	Limits []Limit    // of LimitsSet
 }
 
-// Scope is what an edit of limits is about.
+// Scope returns the scope of an edit of limits.
 func (e *Edit) Scope() Scope { return Scope{e.Event.Entity, e.Event.Resource} }
 
 // An Applier makes several changes of an EntityStore and LimitStore in one step.
@@ -194,7 +194,7 @@ type CapacityReader interface {
 type UsageStore interface {
 	// Usage iterates the records that q selects, the newest window first, then by
 	// entity and resource. If q names no entity it has a From. A window counts what
-	// was taken at instants within it, by the clock of who counts; days and months
+	// was taken at instants within it, by the clock of the program that counts; days and months
 	// are UTC.
 	Usage(ctx context.Context, q UsageQuery) iter.Seq2[UsageRecord, error]
 }
