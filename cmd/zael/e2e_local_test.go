@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/zeroae/zael/internal/dynamolocal/dynamotest"
 )
 
 // TestLocal: DynamoDB Local in the background, started by one process and
@@ -59,12 +61,10 @@ func TestLocal(t *testing.T) {
 // cacheWithEngine is a cache directory of its own that has DynamoDB Local in it.
 func cacheWithEngine(t *testing.T) string {
 	t.Helper()
+	dynamotest.NotShort(t)
 	fetch := exec.CommandContext(t.Context(), filepath.Join(root, "tools/dynamodb-local/fetch"))
 	fetch.Stderr = os.Stderr
 	jars, err := fetch.Output()
-	if err != nil && os.Getenv("CI") == "" {
-		t.Skipf("no DynamoDB Local: %v; it needs Java 17 and Maven", err)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 // Package ministack gives tests an emulator of AWS, ministack, that creates,
 // updates and deletes CloudFormation stacks and runs functions, and the linter
-// cfn-lint. What it does not do as AWS does is told in docs/operations.md.
+// cfn-lint. What it does not do as AWS does is told in docs/operations.md. A test
+// that needs them fails where they are missing, and is skipped with -short.
 //
 //	var (
 //		table    dynamotest.Engine
@@ -18,7 +19,6 @@ package ministack
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 	"testing"
@@ -26,14 +26,9 @@ import (
 	"github.com/zeroae/zael/internal/dynamolocal/dynamotest"
 )
 
-// Variables of the environment that say how tests run.
-const (
-	// EndpointVariable has the URL of a ministack that runs already, on this
-	// machine: tests use it and start none.
-	EndpointVariable = "ZAEL_MINISTACK_ENDPOINT"
-	// RequireVariable set to 1, or CI set to true, make a missing engine a failure.
-	RequireVariable = "ZAEL_REQUIRE_MINISTACK"
-)
+// EndpointVariable is the environment variable with the URL of a ministack that
+// runs already, on this machine: tests use it and start none.
+const EndpointVariable = "ZAEL_MINISTACK_ENDPOINT"
 
 // An Engine is the one of a test process: a variable of the test package, whose
 // zero value is ready. Safe for concurrent use.
@@ -71,9 +66,9 @@ func (e *Engine) stop() {
 	}
 }
 
-// Endpoint is the engine's URL. The first call starts it. All tests of the process
-// share it: each makes stacks of its own. Where the engine is missing it skips tb,
-// or fails it in CI.
+// Endpoint returns the engine's URL. The first call starts the engine. All tests of
+// the process share it: each makes stacks of its own. Where the engine is missing tb
+// fails.
 func (e *Engine) Endpoint(tb testing.TB) string {
 	tb.Helper()
 	if !e.run {
@@ -82,6 +77,7 @@ func (e *Engine) Endpoint(tb testing.TB) string {
 	if err := dynamotest.Loopback("AWS_ENDPOINT_URL", os.Getenv("AWS_ENDPOINT_URL")); err != nil || os.Getenv("AWS_EC2_METADATA_DISABLED") != "true" {
 		tb.Fatal("ministack: TestMain does not call dynamotest.Engine.Main, which keeps tests away from AWS")
 	}
+	dynamotest.NotShort(tb)
 	e.once.Do(e.start)
 	check(tb, e.err)
 	return e.endpoint
@@ -98,10 +94,7 @@ func (e *Engine) Log() string {
 func (e *Engine) start() {
 	ctx := context.Background() // not that of the test which is the first
 	if endpoint := os.Getenv(EndpointVariable); endpoint != "" {
-		if e.err = dynamotest.Loopback(EndpointVariable, endpoint); e.err == nil && !Answers(ctx, endpoint) {
-			e.err = fmt.Errorf("no emulator answers at %s", endpoint)
-		}
-		e.endpoint = endpoint
+		e.endpoint, e.err = endpoint, dynamotest.Loopback(EndpointVariable, endpoint)
 		return
 	}
 	if e.server, e.err = Start(ctx, os.Stderr); e.err == nil {
@@ -109,10 +102,10 @@ func (e *Engine) start() {
 	}
 }
 
-// Program is the path of a tool, such as cfn-lint. Where it is missing it skips
-// tb, or fails it in CI.
+// Program returns the path of a tool, such as cfn-lint. Where it is missing tb fails.
 func Program(tb testing.TB, name string) string {
 	tb.Helper()
+	dynamotest.NotShort(tb)
 	bin, err := Install(tb.Context(), os.Stderr)
 	check(tb, err)
 	return bin + string(os.PathSeparator) + name
@@ -122,10 +115,9 @@ func Program(tb testing.TB, name string) string {
 func check(tb testing.TB, err error) {
 	tb.Helper()
 	switch {
-	case err == nil:
-	case errors.Is(err, ErrMissing) && !dynamotest.Required(RequireVariable):
-		tb.Skipf("%v (then: make stack-tools)", err)
-	default:
+	case errors.Is(err, ErrMissing):
+		tb.Fatalf("%v (go test -short leaves out the tests that need it)", err)
+	case err != nil:
 		tb.Fatal(err)
 	}
 }

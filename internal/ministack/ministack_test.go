@@ -40,7 +40,7 @@ func TestEndpoint(t *testing.T) {
 // The engine ends with the tests, also when one fails or panics.
 func TestEndpointEnds(t *testing.T) {
 	t.Parallel()
-	emulator.Endpoint(t) // skips
+	emulator.Endpoint(t) // skips with -short
 	for end, code := range map[string]int{"fail": 1, "panic": 2} {
 		t.Run(end, func(t *testing.T) {
 			t.Parallel()
@@ -84,14 +84,12 @@ func TestMissing(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "no-such-python") || !strings.Contains(err.Error(), "python3-venv") {
 		t.Errorf("without Python: got %v, want ErrMissing with the remedy", err)
 	}
-	for _, test := range []struct {
-		ci, require string
-		want        bool
-	}{{"", "", false}, {"false", "0", false}, {"true", "", true}, {"", "1", true}} {
-		t.Setenv("CI", test.ci)
-		t.Setenv(ministack.RequireVariable, test.require)
-		if got := dynamotest.Required(ministack.RequireVariable); got != test.want {
-			t.Errorf("CI=%s %s=%s: got required %v, want %v", test.ci, ministack.RequireVariable, test.require, got, test.want)
+	// A test that needs the emulator does not pass unnoticed.
+	for flag, want := range map[string]string{"-test.short=false": "--- FAIL", "-test.short=true": "--- SKIP"} {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestEndpoint$", "-test.v", flag)
+		cmd.Env = append(os.Environ(), ministack.EndpointVariable+"=")
+		if out, _ := cmd.CombinedOutput(); !strings.Contains(string(out), want) {
+			t.Errorf("TestEndpoint without Python, %s: got %s, want %s", flag, out, want)
 		}
 	}
 }

@@ -1,4 +1,5 @@
 // Package dynamotest gives tests a DynamoDB Local, and keeps them away from AWS.
+// A test that needs the engine fails where there is none, and is skipped with -short.
 //
 //	var engine dynamotest.Engine
 //
@@ -17,7 +18,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -27,14 +27,9 @@ import (
 	"github.com/zeroae/zael/internal/dynamolocal"
 )
 
-// Variables of the environment that say how tests run.
-const (
-	// EndpointVariable has the URL of a DynamoDB Local that runs already, on this
-	// machine: tests use it and start none.
-	EndpointVariable = "ZAEL_DYNAMODB_ENDPOINT"
-	// RequireVariable set to 1, or CI set to true, make a missing engine a failure.
-	RequireVariable = "ZAEL_REQUIRE_DYNAMODB"
-)
+// EndpointVariable is the environment variable with the URL of a DynamoDB Local
+// that runs already, on this machine: tests use it and start none.
+const EndpointVariable = "ZAEL_DYNAMODB_ENDPOINT"
 
 // An Engine is the one of a test process: a variable of the test package, whose
 // zero value is ready. Safe for concurrent use.
@@ -79,13 +74,14 @@ func (e *Engine) stop() {
 	}
 }
 
-// Endpoint is the engine's URL. The first call starts it. All tests of the process share it:
-// each makes tables of its own. Where the engine is missing it skips tb, or fails it in CI.
+// Endpoint returns the engine's URL. The first call starts the engine. All tests of the
+// process share it: each makes tables of its own. Where the engine is missing tb fails.
 func (e *Engine) Endpoint(tb testing.TB) string {
 	tb.Helper()
 	if !e.isolated {
 		tb.Fatal("dynamotest: TestMain does not call Engine.Main")
 	}
+	NotShort(tb)
 	e.once.Do(e.start)
 	check(tb, e.err)
 	return e.endpoint
@@ -94,10 +90,7 @@ func (e *Engine) Endpoint(tb testing.TB) string {
 func (e *Engine) start() {
 	ctx := context.Background() // not that of the test which is the first
 	if endpoint := os.Getenv(EndpointVariable); endpoint != "" {
-		if e.err = Loopback(EndpointVariable, endpoint); e.err == nil && !dynamolocal.Answers(ctx, endpoint) {
-			e.err = fmt.Errorf("%s=%s: no DynamoDB answers there", EndpointVariable, endpoint)
-		}
-		e.endpoint = endpoint
+		e.endpoint, e.err = endpoint, Loopback(EndpointVariable, endpoint)
 		return
 	}
 	o := e.Options
@@ -110,36 +103,33 @@ func (e *Engine) start() {
 }
 
 // Start starts an engine for tb alone, and ends it with tb: for tests that end it
-// themselves or measure. Where it is missing it skips tb, or fails it in CI.
+// themselves or measure. Where the engine is missing tb fails.
 func Start(tb testing.TB, o dynamolocal.Options) *dynamolocal.Server {
 	tb.Helper()
+	NotShort(tb)
 	s, err := dynamolocal.Start(tb.Context(), o)
 	check(tb, err)
 	tb.Cleanup(func() { _ = s.Close() })
 	return s
 }
 
+// NotShort skips tb with -short, by which go test runs what needs no engine.
+func NotShort(tb testing.TB) {
+	tb.Helper()
+	if testing.Short() {
+		tb.Skip("needs an engine: left out with -short")
+	}
+}
+
 // check ends tb if there is no engine.
 func check(tb testing.TB, err error) {
 	tb.Helper()
 	switch {
-	case err == nil:
-	case errors.Is(err, dynamolocal.ErrMissing) && !Required(RequireVariable):
-		tb.Skipf("%v (then: make dynamodb-local; or set %s to one that runs)", err, EndpointVariable)
-	default:
+	case errors.Is(err, dynamolocal.ErrMissing):
+		tb.Fatalf("%v (go test -short leaves out the tests that need it)", err)
+	case err != nil:
 		tb.Fatal(err)
 	}
-}
-
-// Required tells whether a missing engine is a failure: one of which this variable of
-// the environment, or CI, says so.
-func Required(variable string) bool {
-	for _, name := range []string{"CI", variable} {
-		if yes, err := strconv.ParseBool(os.Getenv(name)); yes && err == nil {
-			return true
-		}
-	}
-	return false
 }
 
 // Loopback is an error unless endpoint, which this variable of the environment has, is

@@ -3,8 +3,6 @@ package dynamotest_test
 import (
 	"context"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"regexp"
@@ -44,7 +42,7 @@ func TestEndpoint(t *testing.T) {
 // The engine ends with the tests, also when one fails or panics.
 func TestEndpointEnds(t *testing.T) {
 	t.Parallel()
-	engine.Endpoint(t) // skips
+	engine.Endpoint(t) // skips with -short
 	for end, code := range map[string]int{"fail": 1, "panic": 2} {
 		t.Run(end, func(t *testing.T) {
 			t.Parallel()
@@ -107,7 +105,9 @@ type double struct {
 
 func (d *double) Helper() {}
 
-func (d *double) Skipf(format string, args ...any) { d.finish("skip", fmt.Sprintf(format, args...)) }
+func (d *double) Skip(args ...any) { d.finish("skip", fmt.Sprint(args...)) }
+
+func (d *double) Fatalf(format string, args ...any) { d.finish("fail", fmt.Sprintf(format, args...)) }
 
 func (d *double) Fatal(args ...any) { d.finish("fail", fmt.Sprint(args...)) }
 
@@ -129,42 +129,37 @@ func endpointOf(t *testing.T, e *dynamotest.Engine) (endpoint string, end *doubl
 	return endpoint, end
 }
 
-// Not parallel, nor is the next: they set the environment.
+// A test that needs the engine does not pass unnoticed. Not parallel: it sets the
+// environment.
 func TestMissing(t *testing.T) {
 	t.Setenv(dynamotest.EndpointVariable, "")
 	t.Setenv("JAVA_HOME", "/nowhere")
-	for _, test := range []struct{ ci, require, want string }{
-		{"", "", "skip"},
-		{"false", "0", "skip"},
-		{"true", "", "fail"},
-		{"", "1", "fail"},
-	} {
-		t.Setenv("CI", test.ci)
-		t.Setenv(dynamotest.RequireVariable, test.require)
-		_, got := endpointOf(t, dynamotest.Isolated())
-		if got.end != test.want {
-			t.Errorf("CI=%s %s=%s: got %s, want %s", test.ci, dynamotest.RequireVariable, test.require, got.end, test.want)
+	_, got := endpointOf(t, dynamotest.Isolated())
+	if testing.Short() {
+		if got.end != "skip" {
+			t.Errorf("with -short: got %s, want skip", got.end)
 		}
-		for _, part := range []string{"/nowhere/bin/java", "openjdk-17-jre-headless"} {
-			if !strings.Contains(got.text, part) {
-				t.Errorf("message: got %q, want it to contain %q", got.text, part)
-			}
+		return
+	}
+	if got.end != "fail" {
+		t.Errorf("without Java: got %s, want fail", got.end)
+	}
+	for _, part := range []string{"/nowhere/bin/java", "openjdk-17-jre-headless", "-short"} {
+		if !strings.Contains(got.text, part) {
+			t.Errorf("message: got %q, want it to contain %q", got.text, part)
 		}
 	}
 }
 
+//nolint:paralleltest // it sets the environment
 func TestEndpointGiven(t *testing.T) {
-	t.Setenv("CI", "")
-	t.Setenv(dynamotest.RequireVariable, "")
-	running := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprint(w, `{"TableNames":[]}`)
-	}))
-	defer running.Close()
-	port := running.URL[strings.LastIndex(running.URL, ":"):]
+	if testing.Short() {
+		t.Skip("the endpoint is not asked for with -short")
+	}
+	const port = ":8000"
 	for _, test := range []struct{ endpoint, want string }{
-		{running.URL, ""},
+		{"http://127.0.0.1" + port, ""},
 		{"http://localhost" + port, ""},
-		{"http://127.0.0.1:1", "no DynamoDB answers"},
 		{"https://dynamodb.us-east-1.amazonaws.com", "tests never leave"},
 		{"http://127.0.0.1.example.com" + port, "tests never leave"},
 		{"http://localhost@example.com", "tests never leave"},
