@@ -11,6 +11,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -74,10 +75,9 @@ func TestMergedChargesStayInRange(t *testing.T) {
 // of tokens and of usage, whatever others take, give and change in between.
 func TestMergedChargesGiveTheSame(t *testing.T) {
 	t.Parallel()
-	base := rand.Uint64()
-	for i := range uint64(500) {
-		if err := mergedGiveTheSame(t.Context(), base+i); err != nil {
-			t.Fatalf("seed %d: %v", base+i, err)
+	for seed := range schedules.Seeds(t, 500) {
+		if err := mergedGiveTheSame(t.Context(), seed); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -20,12 +21,10 @@ import (
 // deleted: from then on a second more may pass, and no more is compared.
 func TestScopesModel(t *testing.T) {
 	t.Parallel()
-	base, seeds := rand.Uint64(), uint64(400)
-	for i := range seeds {
-		seed := base + i
-		spread := []time.Duration{0, 3 * time.Second, time.Hour}[i%3]
+	for seed := range schedules.Seeds(t, 400) {
+		spread := []time.Duration{0, 3 * time.Second, time.Hour}[seed%3]
 		m := newScopesModel(t, seed, spread)
-		m.deletes = i%2 == 0
+		m.deletes = seed%2 == 0
 		if err := m.run(60); err != nil {
 			t.Fatalf("seed %d, clocks within %v: %v", seed, spread, err)
 		}

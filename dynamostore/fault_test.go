@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael/internal/faultproxy"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
 // The schedules here run on the real engine, with a proxy before it that loses,
@@ -22,41 +22,16 @@ import (
 // applied, of which the proxy keeps account, and with what the buckets hold in
 // the end.
 
-const (
-	faultSeed      = "ZAEL_DYNAMO_FAULT_SEED"  // runs one schedule and prints it: faults are the same, how requests interleave is not
-	faultSchedules = "ZAEL_DYNAMO_FAULT_COUNT" // how many to run, from the seed on
-	faultDefault   = 200
-	faultAtOnce    = 10
-)
+const faultAtOnce = 10
 
+// A seed gives the same faults each time; how requests interleave differs.
 func TestFaultySchedules(t *testing.T) {
 	t.Parallel()
-	first, n := uint64(1), uint64(faultDefault)
-	if testing.Short() {
-		n = 60
-	}
-	if os.Getenv(faultSeed) != "" {
-		n = 1
-	}
-	for _, v := range []struct {
-		name string
-		to   *uint64
-	}{{faultSchedules, &n}, {faultSeed, &first}} {
-		text := os.Getenv(v.name)
-		if text == "" {
-			continue
-		}
-		number, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatalf("%s: %v", v.name, err)
-		}
-		*v.to = number
-	}
 	c, _ := newClient(t)
 	table := newTable(t, c)
 	seeds := make(chan uint64)
 	var sum faultTally
-	var stop atomic.Bool
+	var last atomic.Pointer[faultWorld]
 	var wg sync.WaitGroup
 	for range faultAtOnce {
 		wg.Go(func() {
@@ -64,24 +39,27 @@ func TestFaultySchedules(t *testing.T) {
 				w := newFaultWorld(t, table, seed, faultPatience(t, c, table, seed))
 				err := w.run(t.Context(), c)
 				sum.add(&w.tally)
+				last.Store(w)
 				if err != nil {
-					stop.Store(true)
-					t.Errorf("seed %d (%s=%d runs it again): %v\n%s", seed, faultSeed, seed, err, w.text())
-				} else if n == 1 {
-					t.Logf("the schedule:\n%s", w.text())
+					t.Errorf("seed %d: %v\n%s", seed, err, w.text())
 				}
 			}
 		})
 	}
-	begin := time.Now()
-	for seed := first; seed < first+n && !stop.Load(); seed++ {
+	begin, n := time.Now(), 0
+	for seed := range schedules.Seeds(t, 60) {
 		seeds <- seed
+		n++
 	}
 	close(seeds)
 	wg.Wait()
 	t.Logf("%d schedules in %v: %+v", n, time.Since(begin).Round(time.Second), &sum)
-	if n > 1 && !stop.Load() {
-		sum.tells(t, int(n))
+	switch {
+	case t.Failed():
+	case n == 1:
+		t.Logf("the schedule:\n%s", last.Load().text())
+	default:
+		sum.tells(t, n)
 	}
 }
 

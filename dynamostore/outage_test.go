@@ -23,7 +23,7 @@ type herd struct {
 	mode    zael.FailureMode // of each call; 0: the limiter's
 }
 
-const herdSize = 1000
+const herdSize = 300
 
 // outcome is what they were told, and how long the last of them waited.
 type outcome struct {
@@ -64,7 +64,7 @@ func (h *herd) run(ctx context.Context) outcome {
 	return o
 }
 
-// I8: the store refuses connections, says nothing, or fails: a thousand callers
+// I8: the store refuses connections, says nothing, or fails: callers in a crowd
 // are told within the timeout, the first ones of a process too; then the breaker
 // is open, and they are told at once, without a call; and within a second of its
 // repair the store is asked again.
@@ -77,7 +77,7 @@ func TestOutage(t *testing.T) {
 		}
 	}
 	for load, request := range map[string]func(i int) zael.Request{
-		"one key": plain(1), "a thousand keys": plain(herdSize),
+		"one key": plain(1), "a key each": plain(herdSize),
 		"stored limits and a parent": func(i int) zael.Request {
 			req := plain(10)(i)
 			req.UseStoredLimits, req.Cascade = true, true

@@ -14,17 +14,18 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
-// 200 processes with callers of their own, all under one parent, whose item
+// A hundred processes with callers of their own, all under one parent, whose item
 // takes 1000 writes a second. A write of each acquire, or each process as fast as
 // it can, would be far more. They find the pace by what is throttled, and nearly
 // nobody is told that the store is unavailable.
 func TestManyProcessesOnOneParent(t *testing.T) {
 	t.Parallel()
-	processes, seconds := 200, 5
-	if testing.Short() {
-		processes, seconds = 100, 4
+	processes, seconds := 100, 3
+	if schedules.Long(t) {
+		processes, seconds = 200, 5
 	}
 	synctest.Test(t, func(t *testing.T) {
 		const callers, limit = 12, 1000

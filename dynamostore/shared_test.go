@@ -17,6 +17,7 @@ import (
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
 // storeOn is one on a table, in a bubble.
@@ -67,11 +68,7 @@ func TestGatheredNeverOversells(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			seeds := uint64(12)
-			if testing.Short() {
-				seeds = 2
-			}
-			for seed := range seeds {
+			for seed := range schedules.Seeds(t, 4) {
 				synctest.Test(t, func(t *testing.T) { c.run(t, seed) })
 			}
 		})

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +16,7 @@ import (
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
 // The simulation runs the protocol, without clock and network, for several
@@ -27,7 +26,6 @@ import (
 // with what was applied.
 
 const (
-	simSeed   = "ZAEL_DYNAMO_SEED" // replays a schedule and prints it
 	simSteps  = 60
 	simLimits = 3
 )
@@ -95,36 +93,27 @@ func (w *world) logf(format string, args ...any) {
 
 func TestSimulation(t *testing.T) {
 	t.Parallel()
-	n := uint64(3000)
-	if testing.Short() {
-		n = 300
-	}
-	first := uint64(1)
-	if text := os.Getenv(simSeed); text != "" {
-		seed, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		first, n = seed, 1
-	}
 	var sum tally
-	for seed := first; seed < first+n; seed++ {
-		w, err := simulate(seed, &sum)
-		if err != nil {
-			t.Fatalf("seed %d (%s=%d replays it): %v\n%s", seed, simSeed, seed, err, strings.Join(w.trace, "\n"))
+	var w *world
+	n := 0
+	for seed := range schedules.Seeds(t, 600) {
+		var err error
+		if w, err = simulate(seed, &sum); err != nil {
+			t.Fatalf("seed %d: %v\n%s", seed, err, strings.Join(w.trace, "\n"))
 		}
-		if n == 1 {
-			t.Logf("the schedule:\n%s", strings.Join(w.trace, "\n"))
-		}
+		n++
 	}
-	t.Logf("%+v", sum)
+	if n == 1 {
+		t.Logf("the schedule:\n%s", strings.Join(w.trace, "\n"))
+	}
+	t.Logf("%d schedules: %+v", n, sum)
 	if n > 1 {
 		for what, got := range map[string]int{
 			"writes": sum.applied, "refusals": sum.refused, "gives": sum.gives, "conversions": sum.conversions, "lost": sum.lost,
 			"repetitions": sum.repeated, "expired": sum.expired, "deleted": sum.deleted, "stale": sum.stale, "undone": sum.undone, "kept": sum.kept,
 			"batches": sum.batches, "done apart": sum.apart,
 		} {
-			if got < int(n)/50 {
+			if got < n/50 {
 				t.Errorf("%s in %d schedules: got %d, too few to tell anything", what, n, got)
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/gather"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
 // A refusal is remembered for a second, as a mark: who asks for less asks the
@@ -255,14 +256,14 @@ func TestThrottledWithoutDeadline(t *testing.T) {
 	})
 }
 
-// Of a million buckets nothing is left when they are idle, and of those that
+// Of many buckets, a million in a long run, nothing is left when they are idle, and of those that
 // refuse no more than a bound.
 //
 //nolint:paralleltest // it measures the heap
 func TestMemoryIsBounded(t *testing.T) {
-	n := 1_000_000
-	if testing.Short() {
-		n = 50_000
+	n := 50_000
+	if schedules.Long(t) {
+		n = 1_000_000
 	}
 	synctest.Test(t, func(t *testing.T) {
 		d := slow(1)

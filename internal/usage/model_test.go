@@ -2,7 +2,6 @@ package usage_test
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -18,15 +17,8 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 	"github.com/zeroae/zael/internal/usage"
-)
-
-// fewHistories is how many histories run by default, always the same. Others are random.
-const fewHistories = 60
-
-var (
-	modelSeed  = flag.Uint64("usage.seed", 0, "run this one history of TestModel")
-	modelCount = flag.Int("usage.histories", fewHistories, "how many histories TestModel runs")
 )
 
 // TestModel sends random histories of buckets through everything that may happen to their
@@ -40,19 +32,8 @@ var (
 // between the first and the last that were, of each life of a bucket in each window.
 func TestModel(t *testing.T) {
 	t.Parallel()
-	if *modelSeed != 0 {
-		runModel(t, *modelSeed)
-		return
-	}
-	for i := range uint64(*modelCount) {
-		seed := i + 1
-		if *modelCount != fewHistories {
-			seed = rand.Uint64()
-		}
+	for seed := range schedules.Seeds(t, 40) {
 		runModel(t, seed)
-		if t.Failed() {
-			t.Fatalf("replay it with -usage.seed=%d", seed)
-		}
 	}
 }
 

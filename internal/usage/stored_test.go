@@ -3,7 +3,6 @@ package usage_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"hash/fnv"
 	"maps"
@@ -21,12 +20,8 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 	"github.com/zeroae/zael/internal/usage"
-)
-
-var (
-	storedSeed  = flag.Uint64("usage.stored-seed", 0, "run this one history of TestStored")
-	storedCount = flag.Int("usage.stored", 15, "how many histories TestStored runs")
 )
 
 // TestStored counts the histories that a store writes: leases kept, settled and given
@@ -35,19 +30,8 @@ var (
 // order and with all faults, for a few days around the end of a month.
 func TestStored(t *testing.T) {
 	t.Parallel()
-	if *storedSeed != 0 {
-		runStored(t, *storedSeed)
-		return
-	}
-	for i := range *storedCount {
-		seed := uint64(i + 1)
-		if i >= 10 {
-			seed = rand.Uint64()
-		}
+	for seed := range schedules.Seeds(t, 10) {
 		runStored(t, seed)
-		if t.Failed() {
-			t.Fatalf("replay it with -usage.stored-seed=%d", seed)
-		}
 	}
 }
 

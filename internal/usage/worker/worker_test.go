@@ -18,6 +18,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 	"github.com/zeroae/zael/internal/usage"
 	"github.com/zeroae/zael/internal/usage/deadletter"
 	"github.com/zeroae/zael/internal/usage/stream"
@@ -329,7 +330,7 @@ func TestErrors(t *testing.T) {
 // Workers come, go and are killed at any moment, and shards split: everything counts once.
 func TestKilledWorkers(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(12) {
+	for seed := range schedules.Seeds(t, 10) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 3))
 			s, table := streamfake.New("s0", "s1"), dynamofake.New()
