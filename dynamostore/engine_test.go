@@ -87,31 +87,57 @@ func opened(tb testing.TB, s *dynamostore.Store, err error) *dynamostore.Store {
 	return s
 }
 
+// The suite on a table in memory: the checks of BucketStore twice, with and without
+// TakeLocal and AdjustLocal before each call.
+func TestStoreOnFake(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t *testing.T) zael.Store {
+		t.Helper()
+		s, err := dynamostore.New(dynamofake.New(), "fake", &dynamostore.Config{VirtualTime: true})
+		return opened(t, s, err)
+	}, storetest.LocalStore, storetest.EntityStore, storetest.LimitStore, storetest.CapacityReader, storetest.AuditStore)
+}
+
+// The suite on the engine, in one table with a namespace for each check: each check
+// once, as a Limiter asks.
 func TestStore(t *testing.T) {
 	t.Parallel()
 	c, _ := newClient(t)
 	table := newTable(t, c)
-	conform(t, func(namespace string) (*dynamostore.Store, error) {
-		return dynamostore.New(c, table, &dynamostore.Config{Namespace: namespace, VirtualTime: true, CallTimeout: time.Minute})
-	})
-}
-
-func TestStoreOnFake(t *testing.T) {
-	t.Parallel()
-	conform(t, func(namespace string) (*dynamostore.Store, error) {
-		return dynamostore.New(dynamofake.New(), "fake", &dynamostore.Config{Namespace: namespace, VirtualTime: true})
-	})
-}
-
-// conform runs the suite, each check in a namespace of its own.
-func conform(t *testing.T, open func(namespace string) (*dynamostore.Store, error)) {
-	t.Helper()
 	var n atomic.Int64
 	storetest.Run(t, func(t *testing.T) zael.Store {
 		t.Helper()
-		s, err := open(fmt.Sprintf("ns%d", n.Add(1)))
-		return opened(t, s, err)
-	}, storetest.LocalStore, storetest.EntityStore, storetest.LimitStore, storetest.CapacityReader, storetest.AuditStore)
+		s, err := dynamostore.New(c, table, &dynamostore.Config{Namespace: fmt.Sprintf("ns%d", n.Add(1)), VirtualTime: true, CallTimeout: time.Minute})
+		opened(t, s, err)
+		return localFirst{s, s, s, s, s}
+	}, storetest.EntityStore, storetest.LimitStore, storetest.CapacityReader, storetest.AuditStore)
+}
+
+// A localFirst is a store whose Take and Adjust ask locally first. It is no LocalStore.
+type localFirst struct {
+	zael.EntityStore
+	zael.LimitStore
+	zael.CapacityReader
+	zael.AuditStore
+	store *dynamostore.Store
+}
+
+func (s localFirst) Take(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
+	if at, answered, err := s.store.TakeLocal(now, maxWait, debits); answered {
+		return at, err
+	}
+	return s.store.Take(ctx, now, maxWait, debits)
+}
+
+func (s localFirst) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) (time.Time, error) {
+	if at, answered, err := s.store.AdjustLocal(now, debits); answered {
+		return at, err
+	}
+	return s.store.Adjust(ctx, now, debits)
+}
+
+func (s localFirst) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (time.Time, []zael.Bucket, error) {
+	return s.store.Buckets(ctx, now, keys)
 }
 
 var t0 = time.Date(2026, 1, 13, 14, 0, 0, 0, time.UTC)

@@ -111,30 +111,35 @@ func mustAt(t time.Time) bucket.Instant {
 	return at
 }
 
-// neverDropped empties many buckets and asks all of them again.
+// neverDropped empties many buckets and asks all of them again. How many depends on
+// the pace of the store.
 func neverDropped(ctx context.Context, e *env) error {
-	n := 2000
-	if e.short {
-		n = 250
-	}
+	const workers, fewest, most = 16, 250, 2000
 	d := define(10, 10, time.Hour)
-	const workers = 16
-	round := func(after time.Duration, want error) error {
+	round := func(from, to int, after time.Duration, want error) error {
 		return together(workers, func(w int) error {
-			for i := w; i < n; i += workers {
+			for i := from + w; i < to; i += workers {
 				_, err := e.take(ctx, e.t0.Add(after), 0, debit(key(fmt.Sprintf("entity-%d", i)), ask("rpm", d, 10)))
 				if !errors.Is(err, want) {
-					return fmt.Errorf("bucket %d of %d at %v: got %w, want %w", i, n, after, orNil(err), orNil(want))
+					return fmt.Errorf("bucket %d of %d at %v: got %w, want %w", i, to, after, orNil(err), orNil(want))
 				}
 			}
 			return nil
 		})
 	}
-	if err := round(0, nil); err != nil {
+	begin := time.Now()
+	if err := round(0, fewest, 0, nil); err != nil {
 		return err
 	}
-	if err := round(0, zael.ErrExceeded); err != nil {
+	n := fewest
+	if !e.short { // as many as it takes in a quarter of a second
+		n = min(most, max(fewest, int(fewest*(250*time.Millisecond)/max(1, time.Since(begin)))))
+	}
+	if err := round(fewest, n, 0, nil); err != nil {
 		return err
 	}
-	return round(59*time.Minute, zael.ErrExceeded)
+	if err := round(0, n, 0, zael.ErrExceeded); err != nil {
+		return err
+	}
+	return round(0, n, 59*time.Minute, zael.ErrExceeded)
 }

@@ -27,7 +27,7 @@ func (b *usageBench) function(windows, days string) {
 		"PK": schema.Text("SYSTEM"), "SK": schema.Text(schema.VersionKey), "schema_version": schema.Text("1.0.0"), "client_min_version": schema.Text("v0.0.0"),
 		schema.RecordWindows: schema.Text(windows), schema.RecordRetention: schema.Text(days),
 	}
-	if _, err := b.client.PutItem(b.t.Context(), &dynamodb.PutItemInput{TableName: aws.String(usageTable), Item: item}); err != nil {
+	if _, err := b.client.PutItem(b.t.Context(), &dynamodb.PutItemInput{TableName: aws.String(b.table), Item: item}); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -36,7 +36,7 @@ func (b *usageBench) function(windows, days string) {
 func (b *usageBench) counting(entity string) string {
 	b.t.Helper()
 	out, err := b.client.Query(b.t.Context(), &dynamodb.QueryInput{
-		TableName: aws.String(usageTable), KeyConditionExpression: aws.String("PK = :pk"),
+		TableName: aws.String(b.table), KeyConditionExpression: aws.String("PK = :pk"),
 		ExpressionAttributeValues: map[string]types.AttributeValue{":pk": schema.Text("U#" + entity)},
 	})
 	if err != nil {
@@ -55,7 +55,7 @@ func (b *usageBench) counting(entity string) string {
 		_, end := w.Bounds(start)
 		windows[w], days[int(time.Unix(seconds, 0).Sub(end)/(24*time.Hour))] = true, true
 		_, err = b.client.DeleteItem(b.t.Context(), &dynamodb.DeleteItemInput{
-			TableName: aws.String(usageTable), Key: map[string]types.AttributeValue{"PK": it["PK"], "SK": it["SK"]},
+			TableName: aws.String(b.table), Key: map[string]types.AttributeValue{"PK": it["PK"], "SK": it["SK"]},
 		})
 		if err != nil {
 			b.t.Fatal(err)
@@ -150,7 +150,7 @@ func TestCountingRules(t *testing.T) {
 func (b *usageBench) forget() {
 	b.t.Helper()
 	out, err := b.client.Query(b.t.Context(), &dynamodb.QueryInput{
-		TableName: aws.String(usageTable), KeyConditionExpression: aws.String("PK = :pk AND begins_with(SK, :sk)"),
+		TableName: aws.String(b.table), KeyConditionExpression: aws.String("PK = :pk AND begins_with(SK, :sk)"),
 		ExpressionAttributeValues: map[string]types.AttributeValue{":pk": schema.Text("SYSTEM"), ":sk": schema.Text(schema.ShardKey)},
 	})
 	if err != nil {
@@ -158,7 +158,7 @@ func (b *usageBench) forget() {
 	}
 	for _, it := range out.Items {
 		_, err := b.client.DeleteItem(b.t.Context(), &dynamodb.DeleteItemInput{
-			TableName: aws.String(usageTable), Key: map[string]types.AttributeValue{"PK": it["PK"], "SK": it["SK"]},
+			TableName: aws.String(b.table), Key: map[string]types.AttributeValue{"PK": it["PK"], "SK": it["SK"]},
 		})
 		if err != nil {
 			b.t.Fatal(err)

@@ -18,7 +18,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
 
@@ -104,7 +103,7 @@ func (b *usageBench) run(wantCode int, environment []string, args ...string) (ou
 // limiter returns a limiter on the table.
 func (b *usageBench) limiter() *limits.Limiter {
 	b.t.Helper()
-	s, err := dynamostore.New(b.client, usageTable, &dynamostore.Config{CallTimeout: time.Minute})
+	s, err := dynamostore.New(b.client, b.table, &dynamostore.Config{CallTimeout: time.Minute})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -214,7 +213,7 @@ func (b *usageBench) stream() (arn, shard string, sequences []string) {
 	streams := dynamodbstreams.New(dynamodbstreams.Options{
 		Region: "us-east-1", BaseEndpoint: aws.String(b.endpoint), Credentials: credentials.NewStaticCredentialsProvider("zael", "zael", ""),
 	})
-	s, err := stream.Open(b.t.Context(), b.client, streams, usageTable)
+	s, err := stream.Open(b.t.Context(), b.client, streams, b.table)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -242,15 +241,14 @@ func (b *usageBench) stream() (arn, shard string, sequences []string) {
 func TestUsageNeedsAStream(t *testing.T) {
 	t.Parallel()
 	b := newUsageBench(t)
-	in := dynamostore.TableInput("ZAEL-bare")
+	in := dynamostore.TableInput(b.table + "-keys")
 	in.StreamSpecification = &types.StreamSpecification{StreamEnabled: aws.Bool(true), StreamViewType: types.StreamViewTypeKeysOnly}
 	if _, err := b.client.CreateTable(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), program, "aggregate", "--store", "dynamodb://bare?endpoint="+b.endpoint)
+	cmd := exec.CommandContext(t.Context(), program, "aggregate", "--store", "dynamodb://"+b.stack+"-keys?endpoint="+b.endpoint)
 	cmd.Env = b.environment()
 	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "has no stream of new and old images") {
 		t.Errorf("got %v and %q, want the remedy named", err, out)
 	}
-	_, _ = b.client.DeleteTable(t.Context(), &dynamodb.DeleteTableInput{TableName: aws.String("ZAEL-bare")})
 }

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 		os.Exit(interrupts())
 	}
 	if endpoint := os.Getenv(workEndpoint); endpoint != "" {
-		if err := work(context.Background(), endpoint, os.Getenv(workNamespace)); err != nil {
+		if err := work(context.Background(), endpoint); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
