@@ -1,5 +1,5 @@
-# What `make check` runs, in this order; CI runs the same. test comes last, so that its results end the output.
-STEPS   := fmt size tidy-check vet lint deps examples bench-once test
+# What `make check` runs, in this order; CI runs the same. test-all comes last, so that its results end the output.
+STEPS   := fmt size tidy-check lint deps bench-once test-all
 # The modules that hold Go code.
 MODULES := . $(patsubst %/go.mod,%,$(wildcard bench/go.mod))
 
@@ -15,7 +15,7 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS) -mod=readonly)
 # $(call each,command) runs command in every module and stops at the first that fails.
 each = @for m in $(MODULES); do (cd $$m && $(1)) || exit 1; done
 
-.PHONY: help check clean $(STEPS) fmt-fix e2e bench benchstat tools dynamodb-local stack-tools build aggregator bench-dynamodb \
+.PHONY: help check check-long clean $(STEPS) vet test fmt-fix e2e bench benchstat tools dynamodb-local stack-tools build aggregator bench-dynamodb \
 	notices release release-snapshot
 
 help: ## print this help
@@ -43,7 +43,7 @@ size: ## check that no Go file is longer than 500 lines
 tidy-check: ## check that go.mod and go.sum of every module are tidy
 	@for m in $(MODULES) tools; do (cd $$m && go mod tidy -diff) || { echo "$$m: run go mod tidy" >&2; exit 1; }; done
 
-vet: ## go vet
+vet: ## go vet (golangci-lint runs it too)
 	$(call each,go vet ./...)
 
 lint: $(LINT) ## golangci-lint, by .golangci.yml
@@ -53,16 +53,22 @@ lint: $(LINT) ## golangci-lint, by .golangci.yml
 deps: ## check what the root, bucket, memstore and storetest packages import
 	go test -count=1 -run '^TestDependencies' .
 
-examples: ## build the programs under examples/ and run every Example
-	@if [ -n "$$(find examples -name '*.go' -print -quit)" ]; then go vet ./examples/...; fi
-	$(call each,go test -run '^Example' ./...)
-
 bench-once: ## run every benchmark once
 	$(call each,go test -run '^$$' -bench . -benchtime 1x ./...)
 
-test: ## all tests under the race detector, the end-to-end tests included
+# A test that needs Java or Python is left out with -short, and fails without them otherwise. The
+# timeout only ends what hangs: a slow machine may take its time.
+TEST := go test -race -timeout 80m
+
+test: ## the tests that need neither Java nor Python, under the race detector: the inner loop
+	$(call each,$(TEST) -short ./...)
+
+test-all: ## all tests under the race detector, the end-to-end tests included
 	@mkdir -p $(BIN) && : >$(BIN)/test.out
-	@set -o pipefail; for m in $(MODULES); do (cd $$m && go test -race -timeout 14m ./...) || exit 1; done | tee $(BIN)/test.out
+	@set -o pipefail; for m in $(MODULES); do (cd $$m && $(TEST) ./...) || exit 1; done | tee $(BIN)/test.out
+
+check-long: ## the random tests with 20 times as many schedules, of other seeds each time
+	ZAEL_LONG=20 $(TEST) -count=1 ./...
 
 e2e: ## only the end-to-end tests of the programs (a part of test)
 	go test -race -count=1 ./cmd/...
