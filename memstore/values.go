@@ -11,6 +11,7 @@ func (s *Store) TakeValues(at bucket.Instant, key zael.Key, limits []bucket.Limi
 	if s.usage != nil || len(limits) > fewLimits {
 		return marks, outcome, false
 	}
+	s.pass(at)
 	var entries [fewLimits]*entry
 	h, index := s.hash(key)
 	sh := &s.shards[index]
