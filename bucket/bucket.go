@@ -79,6 +79,11 @@ func (at Instant) Time() time.Time {
 	return time.Unix(epochUnix, int64(at)).UTC()
 }
 
+// micros returns the instant as revisions count, in µs since 1970.
+func (at Instant) micros() int64 {
+	return epochUnix*1e6 + int64(at)/1000
+}
+
 // Add returns at + d, at most MaxInstant; d must not be negative.
 func (at Instant) Add(d time.Duration) Instant {
 	if d > time.Duration(MaxInstant-at) {

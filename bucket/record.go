@@ -1,6 +1,9 @@
 package bucket
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A Charge is what an operation does to one limit of a bucket. A store writes
 // Receipt and State; it keeps no reference to any of it.
@@ -154,6 +157,22 @@ func (r *Record) Finish(outcome Outcome, charges []Charge, at Instant) (changed 
 		}
 	}
 	return false
+}
+
+// Forget drops the limits that have been full since an instant and that no charge
+// names, see [State.Forgettable]; so limits that are named once do not add up. It
+// returns how many there were, and notes the instant in Forgotten. The instant is
+// to lie before that of the operation by as much as clocks differ.
+func (r *Record) Forget(full Instant, except []Charge) int {
+	before := len(r.Limits)
+	r.Limits = slices.DeleteFunc(r.Limits, func(l LimitState) bool {
+		return l.State.Forgettable(full) && !slices.ContainsFunc(except, func(c Charge) bool { return c.Name == l.Name })
+	})
+	if n := before - len(r.Limits); n > 0 {
+		r.Forgotten = Latest(r.Forgotten, full)
+		return n
+	}
+	return 0
 }
 
 func (r *Record) keep(charges []Charge, at Instant) (changed bool) {

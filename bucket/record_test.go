@@ -247,3 +247,80 @@ func TestLatest(t *testing.T) {
 		t.Errorf("a take a second before the epoch, of a bucket emptied at the epoch: got outcome %d, want Exceeds", got)
 	}
 }
+
+// What a bucket without its full limits admits is what it admits with them, by any
+// clock that is not behind the instant at which they were full. By one that is, a
+// limit that was forgotten is as full as it was then.
+func TestRecordForget(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		full := instants().Draw(t, "full")
+		whole := records(full).Draw(t, "record")
+		whole.Latest, whole.Forgotten = full, 0
+		charges := chargesOf(whole, false, 0).Draw(t, "charges")
+		named := charges[:rapid.IntRange(0, len(charges)).Draw(t, "named")]
+
+		part := copyRecord(whole)
+		n := part.Forget(full, named)
+		if n != len(whole.Limits)-len(part.Limits) || (n > 0) != (part.Forgotten != 0) {
+			t.Fatalf("got %d forgotten by %d, %d limits are left of %d", n, part.Forgotten, len(part.Limits), len(whole.Limits))
+		}
+		for _, l := range whole.Limits {
+			gone := part.State(l.Name).Absent()
+			isNamed := slices.ContainsFunc(named, func(c bucket.Charge) bool { return c.Name == l.Name })
+			if gone != (l.State.Forgettable(full) && !isNamed) || gone && !l.State.Full(full) {
+				t.Fatalf("%s, named %v: got it forgotten %v: %+v", l.Name, isNamed, gone, l.State)
+			}
+		}
+
+		at := later(full).Draw(t, "at")
+		one, two := slices.Clone(charges), slices.Clone(charges)
+		if got, want := part.Take(two, at, 0, 7), whole.Take(one, at, 0, 7); got != want && want != bucket.StaleLimits {
+			t.Fatalf("at %d: got outcome %d, with the limits that were forgotten %d", at, got, want)
+		}
+		older := rapid.Map(later(-full), func(at bucket.Instant) bucket.Instant { return -at }).Draw(t, "older")
+		for _, c := range charges {
+			if whole.State(c.Name).Absent() || !part.State(c.Name).Absent() {
+				continue
+			}
+			c.Amount = 0
+			behind := []bucket.Charge{c}
+			part.Take(behind, older, 0, 7)
+			if got := behind[0].State; !got.Full(bucket.Latest(0, full)) || got.Mark < c.Definition.Drip(full) {
+				t.Fatalf("%s at %d: got %+v, want it as full as at %d", c.Name, older, got, full)
+			}
+		}
+	})
+}
+
+// A limit is kept for an hour after a change of the stored limits, so that a process
+// that knows those before it finds that they are stale.
+func TestForgettableByRevision(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 13, 14, 0, 0, 0, time.UTC)
+	at, err := bucket.At(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := bucket.Definition{Burst: 10, Amount: 10, Period: time.Second, Capacity: 10}
+	for _, c := range []struct {
+		rev  int64
+		want bool
+	}{
+		{0, true},
+		{1, true},
+		{now.Add(-time.Hour).UnixMicro(), true},
+		{now.Add(-time.Hour).UnixMicro() + 1, false},
+		{now.UnixMicro(), false},
+		{now.Add(time.Hour).UnixMicro(), false},
+	} {
+		d.Rev = c.rev
+		s := bucket.State{}.Under(d, at, 1)
+		if got := s.Forgettable(at); got != c.want {
+			t.Errorf("a full limit of revision %d: got forgettable %v, want %v", c.rev, got, c.want)
+		}
+		if s.Mark++; s.Forgettable(at) {
+			t.Errorf("a limit that is not full: got it forgettable")
+		}
+	}
+}

@@ -105,6 +105,18 @@ func (s State) Full(at Instant) bool {
 	return s.Absent() || s.Mark <= s.Definition.Drip(at)
 }
 
+// keepRev is how long a limit is kept for its revision: as long as processes may
+// remember the one before, and have to be told.
+const keepRev = time.Hour
+
+// Forgettable reports whether a store may forget the limit by itself, without the
+// others of its bucket: if it has been full since an instant, and its revision,
+// if it has one, is more than an hour older. Until then a process that still
+// knows the limits before a change finds here that they are stale.
+func (s State) Forgettable(full Instant) bool {
+	return s.Full(full) && s.Definition.Rev <= full.micros()-keepRev.Microseconds()
+}
+
 // Available is the number of whole tokens that could be taken at an instant:
 // at most the burst, negative in debt, the least int64 if it is below. s must
 // not be absent.

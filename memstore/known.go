@@ -63,7 +63,7 @@ func (s *Store) takeKnown(at bucket.Instant, maxWait time.Duration, debit *zael.
 	if r.latest > at {
 		s.see(r.latest)
 	}
-	owed := sh.owed(0)
+	owed := sh.owed(0, r, at)
 	sh.mu.Unlock()
 	if owed > 0 {
 		s.sweep(owed, at)

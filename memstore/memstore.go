@@ -1,7 +1,7 @@
 // Package memstore keeps zael's buckets in the memory of one process.
 //
-// Memory follows the buckets that are in use: a bucket that has been full for a
-// second is forgotten as calls go, one that is not never is. A store costs
+// Memory follows the buckets and the limits that are in use: what has been full
+// for a second is forgotten as calls go, what is not never is. A store costs
 // about 160 bytes for a bucket of two limits.
 package memstore
 
@@ -85,7 +85,7 @@ type shard struct {
 	table table
 	hand  int            // of the sweep, in table.slots
 	calls uint32         // since the shard was made
-	swept bucket.Instant // the buckets that were forgotten were full by then; 0 if there were none
+	swept bucket.Instant // what was forgotten was full by then; 0: nothing was
 
 	limits  []bucket.LimitState // of the records that a call reads
 	entries []*entry            // in which they are
@@ -160,7 +160,7 @@ func (s *Store) do(c call, debits []zael.Debit) error {
 				s.see(r.latest)
 			}
 		}
-		owed := places[0].shard.owed(fresh)
+		owed := places[0].shard.owed(fresh, places[0].record, c.at)
 		s.unlock(places)
 		if err != nil && again && errors.Is(err, errFull) && s.makeRoom(c.at) {
 			continue

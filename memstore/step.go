@@ -93,7 +93,7 @@ func (p *place) fill(charges []zael.Charge, limits []bucket.LimitState, entries 
 }
 
 // write keeps what an operation has made of the record that was read.
-func (p *place) write(key zael.Key) {
+func (p *place) write(key zael.Key, at bucket.Instant) {
 	if p.record == nil {
 		p.record = p.shard.table.insert(p.hash, key)
 	}
@@ -102,7 +102,7 @@ func (p *place) write(key zael.Key) {
 		p.shard.table.set(e, &p.read.Limits[i])
 	}
 	for i := len(p.entries); i < len(p.read.Limits); i++ {
-		p.shard.table.set(p.record.add(), &p.read.Limits[i])
+		p.shard.table.set(p.shard.add(p.record, at-idle), &p.read.Limits[i])
 	}
 }
 
@@ -110,7 +110,7 @@ func (p *place) write(key zael.Key) {
 func finish(outcome bucket.Outcome, places []place, at bucket.Instant, debits []zael.Debit) {
 	for i := range debits {
 		if p := &places[i]; p.read.Finish(outcome, debits[i].Charges, at) {
-			p.write(debits[i].Key)
+			p.write(debits[i].Key, at)
 		}
 	}
 }

@@ -53,17 +53,22 @@ func charges(debit *zael.Debit) bool {
 	return false
 }
 
-// owed is how many slots a call has to look at in return.
-func (sh *shard) owed(fresh int) int {
+// owed is how many slots a call has to look at in return. In the record that the
+// call is about it looks at once, as its shard may not have its turn for long.
+func (sh *shard) owed(fresh int, r *record, at bucket.Instant) int {
 	slots := fresh * freshSlots
 	if sh.calls++; sh.calls%sweepEvery == 0 {
 		slots += sweepSlots
+		if r != nil && len(r.more) > 0 {
+			sh.forget(r, at-idle)
+		}
 	}
 	return slots
 }
 
 // sweep looks at some slots of the shard whose turn it is, forgets the buckets
-// there that have been full since idle before at, and tells how many.
+// and limits there that have been full since idle before at, and returns how many
+// buckets.
 func (s *Store) sweep(slots int, at bucket.Instant) (forgotten int) {
 	sh := &s.shards[s.cursor.Add(1)%uint32(len(s.shards))]
 	if !sh.mu.TryLock() {
@@ -79,10 +84,15 @@ func (sh *shard) sweep(slots int, full bucket.Instant) (forgotten int) {
 	t := &sh.table
 	for range min(slots, len(t.slots)) {
 		sh.hand &= len(t.slots) - 1
-		if r := t.slots[sh.hand].record; r != nil && r.full(full) {
-			t.remove(sh.hand) // and another may stand there now
-			forgotten++
-			continue
+		if r := t.slots[sh.hand].record; r != nil {
+			if r.full(full) {
+				t.remove(sh.hand) // and another may stand there now
+				forgotten++
+				continue
+			}
+			if len(r.more) > 0 {
+				sh.forget(r, full)
+			}
 		}
 		sh.hand++
 	}

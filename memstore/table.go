@@ -90,14 +90,65 @@ func (t *table) set(e *entry, l *bucket.LimitState) {
 	e.mark, e.axis = l.State.Mark, l.State.Axis
 }
 
-func (r *record) add() *entry {
+// add returns a new entry. Where there is no room it first forgets limits that
+// have been full since an instant, so that names that are used once do not add up.
+func (sh *shard) add(r *record, full bucket.Instant) *entry {
+	if e := r.free(); e != nil {
+		return e
+	}
+	sh.forget(r, full)
+	if n := len(r.more); n == cap(r.more) || n > cap(r.more)/2 { // else it would soon have to look again
+		r.more = append(make([]entry, 0, max(1, 2*n)), r.more...)
+	}
+	return r.free()
+}
+
+// free returns an entry for which there is room; nil if there is none.
+func (r *record) free() *entry {
 	for i := range r.first {
 		if r.first[i].limit == nil {
 			return &r.first[i]
 		}
 	}
-	r.more = append(r.more, entry{})
-	return &r.more[len(r.more)-1]
+	n := len(r.more)
+	if n == cap(r.more) {
+		return nil
+	}
+	r.more = r.more[:n+1]
+	return &r.more[n]
+}
+
+// forget drops limits of a record that have been full since an instant. It may
+// leave none.
+func (sh *shard) forget(r *record, full bucket.Instant) {
+	kept := r.more[:0]
+	for i := range r.more {
+		if e := r.more[i]; !e.state().Forgettable(full) {
+			kept = append(kept, e)
+		}
+	}
+	n := len(r.more) - len(kept)
+	for i := range r.first {
+		e := &r.first[i]
+		if e.limit == nil || !e.state().Forgettable(full) {
+			continue
+		}
+		n++
+		*e = entry{}
+		if last := len(kept) - 1; last >= 0 {
+			*e, kept = kept[last], kept[:last]
+		}
+	}
+	if r.first[0].limit == nil {
+		r.first[0], r.first[1] = r.first[1], entry{}
+	}
+	clear(r.more[len(kept):])
+	if r.more = kept; len(kept) < cap(kept)/4 {
+		r.more = slices.Clip(slices.Clone(kept))
+	}
+	if n > 0 {
+		sh.swept = bucket.Latest(sh.swept, full)
+	}
 }
 
 // full tells whether all limits have refilled.

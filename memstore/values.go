@@ -47,7 +47,7 @@ func (s *Store) TakeValues(at bucket.Instant, key zael.Key, limits []bucket.Limi
 	if r.latest > at {
 		s.see(r.latest)
 	}
-	owed := sh.owed(0)
+	owed := sh.owed(0, r, at)
 	sh.mu.Unlock()
 	if owed > 0 {
 		s.sweep(owed, at)
