@@ -25,8 +25,8 @@ const (
 var schema = []string{
 	// One row, or none, of instants in ns after 2025; 0 is none. latest is the
 	// latest one of a call, or up to a second earlier. forgotten is the latest at
-	// which a deleted bucket was full: by an older clock, a missing bucket is as
-	// full as it was then.
+	// which a forgotten bucket or limit was full: by an older clock, a missing one
+	// is as full as it was then.
 	`CREATE TABLE instants (
 		id        INTEGER PRIMARY KEY CHECK (id = 1),
 		latest    INTEGER NOT NULL,

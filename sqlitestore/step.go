@@ -71,6 +71,7 @@ func (t *txn) adjust(o *op) (err, fatal error) {
 func (t *txn) finish(outcome bucket.Outcome, rows []*row, o *op, events int64) {
 	for i, r := range rows {
 		charges, fresh := o.debits[i].Charges, len(r.Limits) == 0
+		t.forgetLimits(r, charges, o.at-idle)
 		if r.Finish(outcome, charges, o.at) {
 			t.touch(r)
 			if fresh {

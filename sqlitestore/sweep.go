@@ -4,13 +4,18 @@ import (
 	"database/sql/driver"
 	"time"
 
+	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 )
 
 const (
-	// idle is how long a bucket must have been full to be forgotten. Callers
-	// whose clocks differ by less do not notice.
+	// idle is how long a bucket or a limit must have been full to be forgotten.
+	// Callers whose clocks differ by less do not notice.
 	idle = bucket.Instant(time.Second)
+
+	// fewLimits is how many limits of a bucket are not searched for those that can
+	// be forgotten: each time that some are costs a row of usage.
+	fewLimits = 32
 
 	sweepEvery   = 256 // calls
 	sweepRows    = 64  // looked at every sweepEvery calls
@@ -68,38 +73,65 @@ func (t *txn) sweepRows(query string, bound int64, n int, full bucket.Instant) (
 	if err != nil || len(rows) == 0 {
 		return 0, err
 	}
-	forgot := false
 	for _, r := range rows {
 		delete(t.rows, r.key)
 		delete(t.older, r.key)
-		gone, err := t.sweepRow(r, full)
-		if err != nil {
-			return 0, err
-		}
-		forgot = forgot || gone
-	}
-	if forgot && full > t.file.forgotten {
-		t.file.forgotten = bucket.Latest(t.file.forgotten, full)
-		if err := t.keepInstants(); err != nil {
+		if err := t.sweepRow(r, full); err != nil {
 			return 0, err
 		}
 	}
 	return len(rows), t.flush() // the usage
 }
 
-// sweepRow reports whether it forgot the bucket. It leaves a damaged one to the caller
-// that uses it, and takes it out of what sweeps look at.
-func (t *txn) sweepRow(r *row, full bucket.Instant) (gone bool, err error) {
+// sweepRow forgets the bucket if it is full, and otherwise those of its limits that
+// are. It leaves a damaged one to the caller that uses it, and takes it out of what
+// sweeps look at.
+func (t *txn) sweepRow(r *row, full bucket.Instant) error {
 	if r.damaged {
 		_, err := t.exec("UPDATE buckets SET hour = NULL, full_at = NULL WHERE id = ?", r.id)
-		return false, err
+		return err
 	}
 	t.endHour(r)
 	if fullAt := r.fullAt(full); fullAt > full {
+		if r.Forget(full, nil) > 0 {
+			t.forgot(full)
+		}
 		t.buf = r.encode(t.buf[:0])
 		_, err := t.exec("UPDATE buckets SET state = ?, hour = NULL, full_at = ? WHERE id = ?", t.buf, int64(fullAt), r.id)
-		return false, err
+		return err
 	}
-	_, err = t.exec("DELETE FROM buckets WHERE id = ?", r.id)
-	return true, err
+	t.forgot(full)
+	_, err := t.exec("DELETE FROM buckets WHERE id = ?", r.id)
+	return err
+}
+
+// forgetLimits forgets the limits of a bucket that have been full since an instant
+// and that no charge names, if they are half of many. Their usage becomes pending.
+func (t *txn) forgetLimits(r *row, charges []zael.Charge, full bucket.Instant) {
+	if len(r.Limits) < fewLimits {
+		return
+	}
+	n := 0
+	for i := range r.Limits {
+		if r.Limits[i].State.Forgettable(full) {
+			n++
+		}
+	}
+	if n < len(r.Limits)/2 {
+		return
+	}
+	hour := r.hour
+	t.endHour(r)
+	r.hour = hour
+	if r.Forget(full, charges) > 0 {
+		t.forgot(full)
+		t.touch(r)
+	}
+}
+
+// forgot notes that something was forgotten that had been full since an instant.
+func (t *txn) forgot(full bucket.Instant) {
+	if at := bucket.Latest(t.file.forgotten, full); at != t.file.forgotten {
+		t.file.forgotten, t.forgets = at, true
+	}
 }

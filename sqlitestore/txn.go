@@ -23,6 +23,7 @@ type txn struct {
 	dirty        []*row
 	pendingUsage map[usageKey]*hourUsage // usage to be added to its table
 	file         instants
+	forgets      bool           // file.forgotten is to be written
 	latest       *latestInstant // of the Store
 	buf          []byte
 
@@ -41,6 +42,7 @@ func (t *txn) init(c *conn, retention time.Duration, latest *latestInstant) {
 func (t *txn) dropCache() {
 	t.rows, t.older = map[zael.Key]*row{}, nil
 	t.dirty = t.dirty[:0]
+	t.forgets = false
 	clear(t.pendingUsage)
 }
 
@@ -118,6 +120,12 @@ func (t *txn) flush() error {
 		r.dirty, r.fileHour = false, r.hour
 	}
 	t.dirty = t.dirty[:0]
+	if t.forgets {
+		if err := t.keepInstants(); err != nil {
+			return err
+		}
+		t.forgets = false
+	}
 	for k, n := range t.pendingUsage {
 		if err := t.writeUsage(k, n); err != nil {
 			return err
