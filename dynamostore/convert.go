@@ -46,6 +46,11 @@ func readRecord(it item) (*record, error) {
 			return nil, fmt.Errorf("attribute %s: %w", id.name, err)
 		}
 	}
+	removals, err := schema.NumberIn(it, schema.Removals)
+	if err != nil {
+		return nil, err
+	}
+	r.removals = uint64(removals)
 	for attribute := range it {
 		name, ok := strings.CutPrefix(attribute, "m_")
 		if !ok {
@@ -57,6 +62,10 @@ func readRecord(it item) (*record, error) {
 		}
 		if l.def, l.turns, err = parseText(l.text); err != nil {
 			return nil, fmt.Errorf("attribute d_%s: %w", name, err)
+		}
+		// One that is beyond int64 counts on, and is not removed.
+		if l.count, err = schema.NumberIn(it, schema.Counter+name); err == nil {
+			_, l.counted = it[schema.Counter+name]
 		}
 		r.limits = append(r.limits, l)
 	}

@@ -27,6 +27,7 @@ const (
 	Refused, Stale, Outside, Contended = refused, stale, outside, contended
 	Apart                              = apart
 	MaxCalls, MaxLimits                = maxCalls, maxLimits
+	MostNamed, MostForgets             = mostNamed, mostForgets
 	Longest                            = longest
 )
 
@@ -94,7 +95,26 @@ func (r *record) Birth() uint64 {
 	return r.birth
 }
 func (r *record) Last() uint64 { return r.last }
-func (r *record) TTL() int64   { return r.ttl }
+
+// Removals is how many writes have removed limits.
+func (r *record) Removals() uint64 {
+	if r == nil {
+		return 0
+	}
+	return r.removals
+}
+
+// Owns reports whether a receipt may be of a limit in a state.
+func (r *record) Owns(s bucket.State, receipt bucket.Receipt) bool {
+	turns, turn := s.Axis-r.birth, receipt.Axis-r.birth
+	return turn <= turns && turn>>turnBits == turns>>turnBits
+}
+
+// Joins is the axis of a limit that the record does not have.
+func (r *record) Joins() uint64 {
+	return r.Birth() + r.Removals()<<turnBits
+}
+func (r *record) TTL() int64 { return r.ttl }
 func (r *record) Names() (names []string) {
 	if r == nil {
 		return nil

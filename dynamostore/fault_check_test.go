@@ -227,6 +227,7 @@ func (w *faultWorld) checkBucket(ctx context.Context, direct *dynamodb.Client, e
 	if err != nil {
 		return err
 	}
+	w.tally.Removals += int(r.Removals())
 	for p, d := range w.limits {
 		if p.entity != entity {
 			continue
@@ -261,8 +262,8 @@ func (w *faultWorld) exact(p place, d bucket.Definition, state bucket.State) err
 		}
 	}
 	level := int64(0)
-	if !state.Absent() {
-		level = state.Mark - d.Drip(must(bucket.At(w.ops[0].from)))
+	if at := must(bucket.At(w.ops[0].from)); !state.Full(at) {
+		level = state.Mark - d.Drip(at)
 	}
 	const few = 20
 	if off := level - applied*d.Unit(); off > few+dynamostore.PadFor(d, 0) || off < -few {

@@ -151,6 +151,33 @@ func newFaultWorld(tb testing.TB, table string, seed uint64, patience time.Durat
 	return w
 }
 
+// prepare fills the buckets with limits that have been full for long, some of which
+// callers name: takes of others remove them.
+func (w *faultWorld) prepare(ctx context.Context, c *dynamodb.Client) error {
+	s, err := dynamostore.New(c, w.table, &dynamostore.Config{CallTimeout: time.Minute, VirtualTime: true})
+	if err != nil {
+		return err
+	}
+	now := t0
+	if w.flavor == walled {
+		now = time.Now()
+	}
+	for _, entity := range []string{w.child, w.parent} {
+		d := debit(entity)
+		for _, limit := range []string{"tpm", "old-1", "old-2", "old-3"} {
+			def, ok := w.limits[place{entity, limit}]
+			if !ok {
+				def = define(12, 1, bucket.MaxPeriod)
+			}
+			d.Charges = append(d.Charges, ask(limit, def, 1))
+		}
+		if _, err := s.Take(ctx, now.Add(-2*bucket.MaxPeriod), 0, []zael.Debit{d}); err != nil {
+			return err
+		}
+	}
+	return s.Close(ctx)
+}
+
 // wall is the clock of a store: they are up to a minute apart.
 func (w *faultWorld) wall(store int) func() time.Time {
 	skew := time.Duration(store-1) * 30 * time.Second
@@ -190,7 +217,7 @@ func parseUpdate(header http.Header, body []byte) (faultWrite, bool) {
 	fw := faultWrite{entity: strings.TrimPrefix(u.Key["PK"].S, "E#"), id: u.Values[":id"].S, amounts: map[place]int64{}}
 	fw.event, _ = strconv.ParseInt(u.Values[":e"].N, 10, 64)
 	for placeholder, name := range u.Names {
-		if limit, ok := strings.CutPrefix(name, "c_"); ok {
+		if limit, ok := strings.CutPrefix(name, "c_"); ok && strings.HasPrefix(placeholder, "#c") { // not one that is removed
 			n, _ := strconv.ParseInt(u.Values[":"+placeholder[1:]].N, 10, 64)
 			fw.amounts[place{fw.entity, limit}] = n
 		}
@@ -263,6 +290,9 @@ func (w *faultWorld) applied() []faultWrite {
 
 // run does the schedule and says what is wrong.
 func (w *faultWorld) run(ctx context.Context, direct *dynamodb.Client) error {
+	if err := w.prepare(ctx, direct); err != nil {
+		return err
+	}
 	var wg sync.WaitGroup
 	for caller := range faultCallers {
 		wg.Go(func() { w.call(ctx, caller) })

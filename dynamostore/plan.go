@@ -8,6 +8,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/gather"
+	"github.com/zeroae/zael/internal/schema"
 )
 
 // kind is what an op does.
@@ -177,12 +178,13 @@ func contains(charges []zael.Charge, name string) bool {
 // write is the update that does the steps.
 func (o *op) write(s *sketch) write {
 	w := newWriting(o.key)
-	creates, charges := !s.gives, o.kind == takes
+	creates, joins, charges := !s.gives, false, o.kind == takes
 	full := o.at
 	for i := range s.steps {
 		st := &s.steps[i]
 		w.limit(strconv.Itoa(i), st)
 		creates = creates && st.born
+		joins = joins || st.born && st.joins && st.changes
 		charges = charges || st.charges
 		if st.charges {
 			full = max(full, st.full())
@@ -203,12 +205,58 @@ func (o *op) write(s *sketch) write {
 		w.set(w.name("#gp", "GSI1PK"), " = ", w.text(":gp", o.index))
 		w.set(w.name("#gs", "GSI1SK"), " = ", w.text(":gs", o.key.Entity))
 	}
+	if joins {
+		w.joined(o.known.removals)
+	}
+	if o.kind == takes {
+		forgets := o.forgettable(len(s.steps))
+		for i, l := range forgets {
+			w.forget(strconv.Itoa(i), l)
+		}
+		if len(forgets) > 0 {
+			w.add(w.name("#r", schema.Removals), " ", w.number(":removes", 1))
+		}
+	}
 	if charges && !o.noTTL {
 		ttl := w.number(":ttl", o.ttl(full))
 		w.where("(attribute_not_exists(", w.name("#ttl", "ttl"), ") OR #ttl <= ", ttl, ")")
 		w.set("#ttl = ", ttl)
 	}
 	return w.finish()
+}
+
+// Limits that had been full for an hour when the bucket was last seen, and are not
+// named, are removed by takes, so that names that are used once do not add up: when
+// there are so many that one write removes no more, or one has been full for a day.
+// Usage has new items after each such write, so that few that remove many are better.
+const (
+	forgetAfter = bucket.Instant(time.Hour)
+	forgetLate  = bucket.Instant(24 * time.Hour)
+	mostForgets = 8
+	mostNamed   = 32 // by a write that removes any: an expression has 300 operators
+)
+
+// forgettable returns the limits that a take of n others removes.
+func (o *op) forgettable(n int) (limits []*limit) {
+	if o.known == nil || n > mostNamed {
+		return nil
+	}
+	late := false
+	for i := range o.known.limits {
+		l := &o.known.limits[i]
+		state := o.known.state(l.name)
+		if !l.counted || !state.Forgettable(o.at-forgetAfter) || contains(o.charges, l.name) {
+			continue
+		}
+		late = late || state.Forgettable(o.at-forgetLate)
+		if limits = append(limits, l); len(limits) == mostForgets {
+			return limits
+		}
+	}
+	if !late {
+		return nil
+	}
+	return limits
 }
 
 // ttl is when the item may be deleted, in seconds since 1970: an hour after

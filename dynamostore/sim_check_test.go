@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -108,7 +109,11 @@ func (w *world) compare(r *running, before, after *dynamostore.Record, forgot bo
 	for _, name := range before.Names() {
 		want[name] = before.State(name)
 	}
-	birth := after.Birth()
+	w.forgotten(r, before, after, want, sum)
+	joins := after.Birth()
+	if before != nil {
+		joins = before.Joins()
+	}
 	padded := map[string]bool{}
 	for i, ch := range r.Charges() {
 		state := want[ch.Name]
@@ -130,7 +135,7 @@ func (w *world) compare(r *running, before, after *dynamostore.Record, forgot bo
 			state = next
 			sum.kept++
 		case r.Kind() == dynamostore.Takes:
-			state = state.Under(ch.Definition, underAt(before, ch, at, seen), birth)
+			state = state.Under(ch.Definition, underAt(before, ch, at, seen), joins)
 			next, ok := r.takes(state, i)
 			if !ok {
 				w.failf("op %x: %q took %d of what does not fit: %+v", r.ID(), ch.Name, ch.Amount, state)
@@ -155,13 +160,13 @@ func (w *world) compare(r *running, before, after *dynamostore.Record, forgot bo
 			if state.Absent() {
 				continue
 			}
-			if ch.Receipt.Axis-birth <= state.Axis-birth {
+			if after.Owns(state, ch.Receipt) {
 				w.counted[ch.Name] += ch.Amount
 			}
 			state = state.Give(seen, -ch.Amount, ch.Receipt)
 		default:
 			if !state.Stale(ch.Definition) && (ch.Amount > 0 || !state.Absent()) {
-				state = state.Under(ch.Definition, underAt(before, ch, at, seen), birth)
+				state = state.Under(ch.Definition, underAt(before, ch, at, seen), joins)
 			}
 			next, err := state.Charge(at, ch.Amount)
 			if err != nil {
@@ -175,6 +180,42 @@ func (w *world) compare(r *running, before, after *dynamostore.Record, forgot bo
 		}
 	}
 	w.sameRecord(r, before, after, want, sum)
+}
+
+// forgotten checks the limits that a write has removed, and takes them out of what
+// is wanted: by a take that does not name them, full for an hour. One that comes back
+// is on another axis than it ever was.
+func (w *world) forgotten(r *running, before, after *dynamostore.Record, want map[string]bucket.State, sum *tally) {
+	at, _ := r.At()
+	n := 0
+	for _, name := range before.Names() {
+		if !after.State(name).Absent() {
+			continue
+		}
+		n++
+		state := before.State(name)
+		named := slices.ContainsFunc(r.Charges(), func(ch zael.Charge) bool { return ch.Name == name })
+		if r.Kind() != dynamostore.Takes || named || !state.Full(at-bucket.Instant(time.Hour)) {
+			w.failf("op %x: removed %q, named %v, of %+v", r.ID(), name, named, state)
+		}
+		w.axes[name] = state.Axis - before.Birth()
+		delete(want, name)
+		delete(w.counted, name)
+	}
+	if n > 0 && after.Removals() != before.Removals()+1 {
+		w.failf("op %x: removed %d limits, and there were %d removals before and %d after", r.ID(), n, before.Removals(), after.Removals())
+	}
+	sum.forgotten += n
+	for _, name := range after.Names() {
+		highest, was := w.axes[name]
+		if !was || !before.State(name).Absent() {
+			continue
+		}
+		if axis := after.State(name).Axis - after.Birth(); axis <= highest {
+			w.failf("op %x: %q is back on axis %d, and was on %d", r.ID(), name, axis, highest)
+		}
+		sum.back++
+	}
 }
 
 func (w *world) sameRecord(r *running, before, after *dynamostore.Record, want map[string]bucket.State, sum *tally) {
@@ -201,6 +242,12 @@ func (w *world) sameRecord(r *running, before, after *dynamostore.Record, want m
 		}
 	}
 	item := w.table.Get("E#e", "B#r")
+	for attribute := range item {
+		prefix, name, ok := strings.Cut(attribute, "_")
+		if ok && len(prefix) == 1 && !slices.Contains(names, name) {
+			w.failf("op %x: attribute %q is there, and the limits are %q", r.ID(), attribute, names)
+		}
+	}
 	w.takes += r.Events()
 	for name, n := range w.counted {
 		got := int64(0)

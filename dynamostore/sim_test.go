@@ -43,8 +43,9 @@ type world struct {
 	takers  map[uint64]*running // by id of their write
 	current map[string]bucket.Definition
 	rev     int64
-	counted map[string]int64 // net tokens since the item was born
-	takes   int64            // events since
+	counted map[string]int64  // net tokens since the item was born, or the limit
+	axes    map[string]uint64 // the highest, after that of the item, of a limit that was removed
+	takes   int64             // events since
 	trace   []string
 	calm    bool // one definition, no gives, no deletions: I1 can be summed up
 	told    []admission
@@ -111,7 +112,7 @@ func TestSimulation(t *testing.T) {
 		for what, got := range map[string]int{
 			"writes": sum.applied, "refusals": sum.refused, "gives": sum.gives, "conversions": sum.conversions, "lost": sum.lost,
 			"repetitions": sum.repeated, "expired": sum.expired, "deleted": sum.deleted, "stale": sum.stale, "undone": sum.undone, "kept": sum.kept,
-			"batches": sum.batches, "done apart": sum.apart,
+			"batches": sum.batches, "done apart": sum.apart, "forgotten": sum.forgotten, "forgotten and back": sum.back,
 		} {
 			if got < n/50 {
 				t.Errorf("%s in %d schedules: got %d, too few to tell anything", what, n, got)
@@ -122,13 +123,13 @@ func TestSimulation(t *testing.T) {
 
 // A tally is what the schedules were made of.
 type tally struct {
-	applied, refused, gives, conversions, lost, repeated, expired, deleted, stale, undone, kept, contended, calls, ops, batches, apart int
+	applied, refused, gives, conversions, lost, repeated, expired, deleted, stale, undone, kept, contended, calls, ops, batches, apart, forgotten, back int
 }
 
 func simulate(seed uint64, sum *tally) (w *world, err error) {
 	w = &world{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), table: dynamofake.New(), now: bucket.Instant(400 * 24 * time.Hour),
-		takers: map[uint64]*running{}, current: map[string]bucket.Definition{}, counted: map[string]int64{},
+		takers: map[uint64]*running{}, current: map[string]bucket.Definition{}, counted: map[string]int64{}, axes: map[string]uint64{},
 	}
 	defer func() {
 		switch p := recover().(type) {
@@ -149,11 +150,13 @@ func simulate(seed uint64, sum *tally) (w *world, err error) {
 	}
 	at := w.now
 	for range simSteps {
-		switch w.rng.IntN(12) {
-		case 0:
+		switch w.rng.IntN(24) {
+		case 0, 1:
 			at += bucket.Instant(w.rng.Int64N(int64(time.Minute)))
-		case 1:
+		case 2, 3:
 			at += bucket.Instant(w.rng.Int64N(int64(3 * time.Hour)))
+		case 4:
+			at += bucket.Instant(w.rng.Int64N(int64(40 * time.Hour)))
 		default:
 			at += bucket.Instant(w.rng.Int64N(int64(400 * time.Millisecond)))
 		}
@@ -231,6 +234,7 @@ func (w *world) expire(sum *tally) {
 
 func (w *world) forget() {
 	clear(w.counted)
+	clear(w.axes)
 	w.takes = 0
 }
 

@@ -15,10 +15,11 @@ type step struct {
 	name  string
 	there bool // right for a limit under old whose mark is on the piece
 	piece
-	old  string // text of the definition
-	born bool   // right for a limit that is not there
-	text string // of the definition afterwards
-	def  bucket.Definition
+	old   string // text of the definition
+	born  bool   // right for a limit that is not there
+	joins bool   // the item is known to have no such limit: it is born into it, else with it
+	text  string // of the definition afterwards
+	def   bucket.Definition
 
 	changes bool  // mark or definition
 	charges bool  // tokens, or the definition: the bucket may be full later than before
@@ -48,7 +49,7 @@ func (o *op) step(s *sketch, from *record, own []zael.Charge) (step, bool) {
 		}
 	}
 	p := path{piece: identity(), mark: have.mark, def: have.def, turns: have.turns}
-	st := step{name: have.name, old: have.text}
+	st := step{name: have.name, old: have.text, joins: missing && from != nil}
 	if !o.follow(s, &p, &st, own, missing && !receipt) {
 		return step{}, false
 	}
@@ -58,7 +59,11 @@ func (o *op) step(s *sketch, from *record, own []zael.Charge) (step, bool) {
 	st.changes = !p.keeps() || st.text != st.old
 	st.charges = st.changes && rises
 
-	absent, fits, err := o.absent(own)
+	into := from
+	if !st.joins {
+		into = nil // it is born with the item
+	}
+	absent, fits, err := o.absent(into, own)
 	alike := fits && err == nil && st.does(absent)
 	switch {
 	case !missing || receipt || !fits || err != nil:
@@ -98,8 +103,8 @@ func (o *op) likely(s *sketch, from *record, own []zael.Charge) (l *limit, recei
 	}
 	for i := range own {
 		if c := &own[i]; c.Amount > 0 || o.kind == takes {
-			d := c.Definition
-			return &limit{name: c.Name, text: textOf(d, 0), def: d, mark: d.Drip(o.at)}, false
+			state := from.join(c.Definition, o.at)
+			return &limit{name: c.Name, text: textOf(state.Definition, state.Axis), def: state.Definition, turns: state.Axis, mark: state.Mark}, false
 		}
 	}
 	return nil, false
@@ -133,8 +138,8 @@ func (o *op) follow(s *sketch, p *path, st *step, own []zael.Charge, missing boo
 				continue // may have been given; or there is nothing of it
 			}
 			s.gives = true
-			if c.Receipt.Axis-s.birth > p.turns {
-				continue // belongs to another bucket, if it is still this one
+			if turn := c.Receipt.Axis - s.birth; turn > p.turns || turn>>turnBits != p.turns>>turnBits {
+				continue // of another bucket, or of a limit of that name that was removed
 			}
 			if state.Axis == c.Receipt.Axis {
 				p.give(o.seen, -c.Amount, c.Receipt.Mark)
@@ -221,20 +226,23 @@ func sooner(kept bucket.State, c *zael.Charge, at, seen bucket.Instant) bool {
 	return !kept.Stale(c.Definition) && next.Definition != kept.Definition && next.Wait(at, c.Amount) < kept.Wait(at, c.Amount)
 }
 
-// absent is what the charges make of a limit that is not there. One of 0 makes
-// none.
-func (o *op) absent(own []zael.Charge) (state bucket.State, fits bool, err error) {
+// absent is what the charges make of a limit that is not there, but joins a
+// record, or is made with it. One of 0 makes none.
+func (o *op) absent(into *record, own []zael.Charge) (state bucket.State, fits bool, err error) {
 	for i := range own {
 		c := &own[i]
 		switch {
 		case o.kind == takes:
-			next, fits := bucket.State{}.Under(c.Definition, o.at, 0).Take(o.at, c.Amount, o.maxWait)
+			next, fits := into.join(c.Definition, o.at).Take(o.at, c.Amount, o.maxWait)
 			if !fits || c.Amount == 0 {
 				return state, fits, nil
 			}
 			return next, true, nil
 		case c.Amount > 0:
-			if !state.Stale(c.Definition) {
+			switch {
+			case state.Absent():
+				state = into.join(c.Definition, o.at)
+			case !state.Stale(c.Definition):
 				state = state.Under(c.Definition, o.at, 0)
 			}
 			if state, err = state.Charge(o.at, c.Amount); err != nil {

@@ -29,7 +29,7 @@ type write struct {
 // A writing puts a write together.
 type writing struct {
 	write
-	conditions, sets, adds list
+	conditions, sets, adds, removes list
 }
 
 // A list is the text of a part of an expression.
@@ -66,9 +66,10 @@ func (w *writing) text(placeholder, s string) string {
 	return placeholder
 }
 
-func (w *writing) where(parts ...string) { w.conditions.add(" AND ", parts) }
-func (w *writing) set(parts ...string)   { w.sets.add(", ", parts) }
-func (w *writing) add(parts ...string)   { w.adds.add(", ", parts) }
+func (w *writing) where(parts ...string)  { w.conditions.add(" AND ", parts) }
+func (w *writing) set(parts ...string)    { w.sets.add(", ", parts) }
+func (w *writing) add(parts ...string)    { w.adds.add(", ", parts) }
+func (w *writing) remove(parts ...string) { w.removes.add(", ", parts) }
 
 // nextVersion adds 1 to the item's version, by which usage knows the order of writes.
 func (w *writing) nextVersion() { w.add(w.name("#v", schema.ItemVersion), " ", w.number(":one", 1)) }
@@ -80,6 +81,9 @@ func (w *writing) finish() write {
 	}
 	if len(w.adds) > 0 {
 		w.update += " ADD " + string(w.adds)
+	}
+	if len(w.removes) > 0 {
+		w.update += " REMOVE " + string(w.removes)
 	}
 	return w.write
 }
@@ -105,11 +109,34 @@ func (w *writing) limit(n string, s *step) {
 	}
 }
 
+// forget removes a limit and its counter, if it is as it was seen, or gone; n
+// tells it from the others of the write.
+func (w *writing) forget(n string, l *limit) {
+	mark, def, count := w.name("#fm"+n, "m_"+l.name), w.name("#fd"+n, "d_"+l.name), w.name("#fc"+n, schema.Counter+l.name)
+	w.where("(attribute_not_exists(", mark, ") OR (", mark, " = ", w.number(":fm"+n, l.mark),
+		" AND ", def, " = ", w.text(":fd"+n, l.text), " AND ", count, " = ", w.number(":fc"+n, l.count), "))")
+	w.remove(mark, ", ", def, ", ", count)
+}
+
+// joined requires that the item's limits were removed as often as is known: only
+// then it is known at which turn a limit that it has not begins.
+func (w *writing) joined(removals uint64) {
+	r := w.name("#r", schema.Removals)
+	if removals == 0 {
+		w.where("attribute_not_exists(", r, ")")
+		return
+	}
+	w.where(r, " = ", w.number(":r", int64(removals)))
+}
+
 // condition is true if the mark lies on the step's piece, under the definition
 // that the piece is for.
 func (s *step) condition(w *writing, n string) string {
 	mark := "#m" + n
 	missing := "attribute_not_exists(" + mark + ")"
+	if s.born && !s.joins && s.changes {
+		missing = "attribute_not_exists(" + w.name("#b", schema.Birth) + ")" // the item
+	}
 	if !s.there {
 		w.name(mark, "m_"+s.name)
 		return missing
