@@ -51,8 +51,11 @@ type LimitState = bucket.LimitState
 
 // A BucketStore keeps buckets: a [bucket.Record] for each Key. Take and Adjust
 // are three steps: read the records of the debits, call the method of the same
-// name on each, and write what [bucket.Record.Finish] leaves. Buckets that are
-// full may be forgotten.
+// name on each, and write what [bucket.Record.Finish] leaves.
+//
+// A store may forget a bucket that is full. Limits of a bucket that are full and
+// that no call names it forgets sooner or later (bucket.State.Forgettable), so
+// that names that are used once do not add up.
 type BucketStore interface {
 	// Take applies every charge of every debit or none (bucket.Record.Take).
 	// What it does to one bucket is one step that no other call sees half done;

@@ -72,6 +72,54 @@ func brokenTimes() []brokenStore {
 			fails: []string{"BucketStore/forgetting a full bucket gives no tokens"},
 		},
 		{
+			name:  "limits are never forgotten",
+			make:  forgetting(func(*reference, *record, bucket.Instant) {}),
+			fails: []string{"BucketStore/names that are used once do not add up"},
+		},
+		{
+			name: "of many limits the least used are forgotten",
+			make: forgetting(func(s *reference, r *record, _ bucket.Instant) {
+				if len(r.limits) > 20 {
+					s.forgetLimits(r, func(state bucket.State) bool { return state.Definition.Amount < 10 })
+				}
+			}),
+			fails: []string{"BucketStore/limits in use are not forgotten"},
+		},
+		{
+			name: "limits are forgotten with the instant",
+			make: forgetting(func(s *reference, r *record, at bucket.Instant) {
+				s.forgetLimits(r, func(state bucket.State) bool { return state.Forgettable(at - idle) })
+			}),
+			fails: []string{"BucketStore/forgetting a full limit gives no tokens"},
+		},
+		{
+			name: "limits are forgotten with their revisions",
+			make: forgetting(func(s *reference, r *record, at bucket.Instant) {
+				if s.forgetLimits(r, func(state bucket.State) bool { return state.Full(at - idle) }) {
+					s.swept = max(s.swept, at-idle)
+				}
+			}),
+			fails: []string{"BucketStore/a changed limit is remembered for an hour"},
+		},
+		{
+			name: "usage goes with the limits that are forgotten",
+			make: step(func(s *reference) {
+				good := s.forget
+				s.forget = func(s *reference, r *record, at bucket.Instant) {
+					before := maps.Clone(r.limits)
+					good(s, r, at)
+					for name := range before {
+						if _, ok := r.limits[name]; !ok {
+							for _, record := range s.usage {
+								delete(record.Amounts, name)
+							}
+						}
+					}
+				}
+			}),
+			fails: []string{"UsageStore/usage of forgotten limits stays"},
+		},
+		{
 			name: "live buckets are dropped beyond 100",
 			make: step(func(s *reference) {
 				s.after = func(s *reference, _ bucket.Instant) {
@@ -85,6 +133,11 @@ func brokenTimes() []brokenStore {
 			fails: []string{"BucketStore/live buckets are never dropped", "BucketStore/a read of many keys is complete"},
 		},
 	}
+}
+
+// forgetting is a store that forgets limits in a way of its own.
+func forgetting(forget func(s *reference, r *record, at bucket.Instant)) func() zael.Store {
+	return step(func(s *reference) { s.forget = forget })
 }
 
 // windBack moves the marks of buckets back to now, as a store does that keeps

@@ -255,6 +255,8 @@ func (m *model) left(t *try, place int, outcome bucket.Outcome, at bucket.Instan
 	old := option{s.kept, false}
 	options := []option{old}
 	switch full := s.kept.Full(m.latest); {
+	case outcome == bucket.StaleLimits && full: // and maybe forgotten, and full under the charge's definition
+		return append(options, option{})
 	case outcome == bucket.StaleLimits:
 		return options
 	case outcome == bucket.Exceeds:

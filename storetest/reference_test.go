@@ -49,6 +49,7 @@ type steps struct {
 	charge  func(s bucket.State, at bucket.Instant, n int64) (bucket.State, error)
 	give    func(s bucket.State, at bucket.Instant, n int64, r bucket.Receipt) bucket.State
 	given   func(r *record, at bucket.Instant) bucket.Instant // the instant by which a give counts
+	forget  func(s *reference, r *record, at bucket.Instant)  // limits of a bucket that was taken from
 	after   func(s *reference, at bucket.Instant)             // a change
 	read    func(all []zael.LimitState) []zael.LimitState
 }
@@ -69,8 +70,13 @@ func goodSteps() steps {
 		charge: bucket.State.Charge,
 		give:   bucket.State.Give,
 		given:  func(r *record, at bucket.Instant) bucket.Instant { return max(at, r.seen) },
-		after:  func(*reference, bucket.Instant) {},
-		read:   func(all []zael.LimitState) []zael.LimitState { return all },
+		forget: func(s *reference, r *record, at bucket.Instant) {
+			if s.forgetLimits(r, func(state bucket.State) bool { return state.Forgettable(at - idle) }) {
+				s.swept = max(s.swept, at-idle)
+			}
+		},
+		after: func(*reference, bucket.Instant) {},
+		read:  func(all []zael.LimitState) []zael.LimitState { return all },
 	}
 }
 
@@ -110,6 +116,16 @@ func (s *reference) record(k zael.Key) *record {
 		return r
 	}
 	return &record{limits: map[string]bucket.State{}, seen: -bucket.MaxInstant}
+}
+
+// idle is how long a limit must have been full to be forgotten.
+const idle = bucket.Instant(time.Second)
+
+// forgetLimits drops limits of a bucket, and reports whether there were any.
+func (s *reference) forgetLimits(r *record, is func(bucket.State) bool) bool {
+	before := len(r.limits)
+	maps.DeleteFunc(r.limits, func(_ string, state bucket.State) bool { return is(state) })
+	return len(r.limits) < before
 }
 
 func (s *reference) keep(k zael.Key, r *record, at bucket.Instant) {
@@ -176,6 +192,7 @@ func (s *reference) Take(ctx context.Context, now time.Time, maxWait time.Durati
 		}
 		s.keep(d.Key, r, at)
 		s.count(at, d, 1)
+		s.forget(s, r, at)
 	}
 	s.after(s, at)
 	return at.Time(), nil

@@ -128,7 +128,7 @@ func groups() []group {
 func bucketChecks() []check {
 	return slices.Concat(
 		takeChecks(), refusalChecks(), definitionChecks(), adjustChecks(), giveChecks(),
-		readChecks(), timeChecks(), nameChecks(), contextChecks(),
+		readChecks(), timeChecks(), forgetChecks(), nameChecks(), contextChecks(),
 		concurrentChecks(), cascadeChecks(), modelChecks(),
 	)
 }

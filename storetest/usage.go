@@ -18,6 +18,7 @@ func usageChecks() []check {
 		{name: "both sides of a cascade are counted", run: countsCascade},
 		{name: "windows are hours, days and months in UTC", run: countsWindows},
 		{name: "a give after the hour is net of all", run: countsLateGive},
+		{name: "usage of forgotten limits stays", run: countsForgotten},
 		{name: "usage is selected by time", run: usageByTime},
 		{name: "usage is selected by name and in order", run: usageInOrder},
 		{name: "usage is complete", run: usageComplete},

@@ -25,6 +25,22 @@ func usageComplete(ctx context.Context, e *env) error {
 	return s.err
 }
 
+// countsForgotten names each limit once, and one of them again when it has been
+// forgotten.
+func countsForgotten(ctx context.Context, e *env) error {
+	s := e.script(ctx)
+	k := key("alice")
+	s.names(0, 20*time.Second, k)
+	s.admit(50*time.Minute, debit(k, ask("once-0", trickle(10), 5)))
+	amounts := zael.Amounts{"busy": 1}
+	for i := range once {
+		amounts[fmt.Sprintf("once-%d", i)]++
+	}
+	amounts["once-0"] += 5
+	s.usage(zael.UsageQuery{Entity: "alice"}, e.used(14, once+2, amounts))
+	return s.err
+}
+
 // countsConcurrent takes, is refused, charges and gives back at once.
 func countsConcurrent(ctx context.Context, e *env) error {
 	const callers = 200
