@@ -53,7 +53,8 @@ func (o *op) step(s *sketch, from *record, own []zael.Charge) (step, bool) {
 	if !o.follow(s, &p, &st, own, missing && !receipt) {
 		return step{}, false
 	}
-	gives := some(own, func(n int64) bool { return n < 0 })
+	gives := !o.unsure && some(own, func(n int64) bool { return n < 0 })
+	s.blind = s.blind || gives && missing && !receipt && !o.fresh // else it may be there, and given nothing
 	rises := some(own, func(n int64) bool { return n >= 0 })
 	st.piece, st.def, st.text = p.piece, p.def, textOf(p.def, p.turns)
 	st.changes = !p.keeps() || st.text != st.old
@@ -69,7 +70,7 @@ func (o *op) step(s *sketch, from *record, own []zael.Charge) (step, bool) {
 	case !missing || receipt || !fits || err != nil:
 		st.there, st.born = true, alike && !gives
 	case alike:
-		st.there, st.born = true, true
+		st.there, st.born = !gives, true
 	default: // for a limit that is not there alone
 		st.born = true
 		st.piece = piece{lo: absent.Mark, hi: absent.Mark, set: true, n: absent.Mark}

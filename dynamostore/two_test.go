@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
@@ -44,6 +46,21 @@ func TestNothingIsRefusedFromMemory(t *testing.T) {
 	adjust(t, a, debit("e", back(lease.Charges[0], 10)))
 	take(t, b, 0, nil, debit("e", ask("rpm", d, 10)))
 	take(t, a, 0, zael.ErrExceeded, debit("e", ask("rpm", d, 1)))
+}
+
+// A process gives back to a limit, and charges it in the same adjust, that it does not
+// know to be there.
+func TestGiveToUnknownLimit(t *testing.T) {
+	t.Parallel()
+	a, b, table := pair(t)
+	d := define(10, 10, time.Second)
+	take(t, b, 0, nil, debit("e", ask("tpm", d, 1)))
+	lease := debit("e", ask("rpm", d, 5))
+	take(t, a, -time.Hour, nil, lease)
+	adjust(t, b, debit("e", back(lease.Charges[0], 2), ask("rpm", d, 1)))
+	if c, ok := table.Get("E#e", "B#gpt-4")["c_rpm"].(*types.AttributeValueMemberN); !ok || c.Value != "4" {
+		t.Errorf("counter of rpm after 5, 2 back and 1: got %v, want 4", c)
+	}
 }
 
 // Nor is it called stale, or a place in line lost, from memory.
