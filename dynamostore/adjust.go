@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
-	"github.com/zeroae/zael/internal/gather"
+	"github.com/zeroae/zael/internal/coalesce"
 )
 
 // Adjust implements zael.BucketStore. Several debits are applied at the same
@@ -26,14 +26,14 @@ func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) 
 	if err != nil {
 		return now, err
 	}
-	members := make([]gather.Member, len(debits))
+	members := make([]coalesce.Op, len(debits))
 	for i := range debits {
-		members[i] = gather.Member{Kind: gather.Adjust, Charges: slices.Clone(debits[i].Charges), At: at}
-		s.gather.Start(ctx, debits[i].Key, &members[i])
+		members[i] = coalesce.Op{Kind: coalesce.Adjust, Charges: slices.Clone(debits[i].Charges), At: at}
+		s.coalescer.Start(ctx, debits[i].Key, &members[i])
 	}
 	for i := range debits {
 		m := &members[i]
-		if s.await(m); m.Verdict == gather.Failed {
+		if s.await(m); m.Verdict == coalesce.Failed {
 			err = errors.Join(err, m.Err)
 			continue
 		}

@@ -25,7 +25,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/zeroae/zael"
-	"github.com/zeroae/zael/internal/gather"
+	"github.com/zeroae/zael/internal/coalesce"
 )
 
 // client is what a Store uses of *dynamodb.Client.
@@ -68,7 +68,7 @@ type Config struct {
 	// usage. Without it reading usage gives errors.ErrUnsupported.
 	UsageCounted bool
 
-	// Direct makes each operation a write of its own: nothing is gathered, and no
+	// Direct makes each operation a write of its own: nothing is coalesced, and no
 	// refusal remembered. It is for comparisons.
 	Direct bool
 
@@ -110,8 +110,8 @@ type Store struct {
 	clock  *clock
 	stats  counters
 
-	gather   *gather.Gatherer
-	inflight inflight
+	coalescer *coalesce.Coalescer
+	inflight  inflight
 
 	asked  atomic.Pointer[asking] // who asks for the engine's time
 	read   func() reading         // this machine's clocks
@@ -156,8 +156,8 @@ func New(client client, table string, config *Config) (*Store, error) {
 		cache: newCache(c.CachedBuckets), clock: new(clock),
 		read: machineClock(), random: rand.Uint64,
 	}
-	s.gather = gather.New(engine{s}, gather.Config{
-		MaxLimits: maxLimits, Remembered: c.CachedBuckets, Tries: maxRetries, Ages: !c.VirtualTime, Apart: c.Direct,
+	s.coalescer = coalesce.New(engine{s}, coalesce.Config{
+		MaxLimits: maxLimits, Remembered: c.CachedBuckets, Tries: maxRetries, AdvanceWhileQueued: !c.VirtualTime, Apart: c.Direct,
 		Go: s.inflight.spawn, GaveBack: s.gaveBack,
 	})
 	return s, nil
@@ -170,7 +170,7 @@ func (s *Store) String() string { return "DynamoDB table " + s.table }
 // Later calls give errors that match zael.ErrClosed.
 func (s *Store) Close(ctx context.Context) error {
 	s.closed.Store(true)
-	defer s.gather.Close()
+	defer s.coalescer.Close()
 	return s.inflight.close(ctx)
 }
 

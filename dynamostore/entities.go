@@ -240,7 +240,7 @@ func (s *Store) dropBuckets(id string, keys []item) {
 		if resource, ok := strings.CutPrefix(schema.TextIn(k, "SK"), bucketKey); ok {
 			key := zael.Key{Entity: id, Resource: resource}
 			s.cache.drop(key)
-			s.gather.Forget(key)
+			s.coalescer.Forget(key)
 		}
 	}
 }

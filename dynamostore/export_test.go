@@ -7,7 +7,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/gather"
+	"github.com/zeroae/zael/internal/coalesce"
 )
 
 // What the tests look at of the inside.
@@ -40,7 +40,7 @@ func NewOp(k Kind, key zael.Key, charges []zael.Charge, at, seen bucket.Instant,
 }
 
 // Several makes it one for several callers.
-func (o *op) Several(stages [][]gather.Stage, events int64) {
+func (o *op) Several(stages [][]coalesce.Stage, events int64) {
 	o.stages, o.events, o.several = stages, events, true
 }
 
@@ -177,7 +177,7 @@ func (c *clock) Answer(date, sent, received time.Time) {
 func (c *clock) Offset(now time.Time) (time.Duration, bool) { return c.offset(readingAt(now)) }
 
 // Kept is of how many buckets something is kept besides their last state.
-func Kept(s *Store) int { return s.gather.Len() }
+func Kept(s *Store) int { return s.coalescer.Len() }
 
 // Parked returns how many goroutines of a store wait for work.
 func Parked(s *Store) int {

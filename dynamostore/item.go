@@ -44,7 +44,7 @@ func (r *record) find(name string) *limit {
 	return &r.limits[i]
 }
 
-// State implements gather.Bucket.
+// State implements coalesce.Bucket.
 func (r *record) State(name string) bucket.State { return r.state(name) }
 
 // born is the birth of a bucket; 0 if there is none.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/gather"
+	"github.com/zeroae/zael/internal/coalesce"
 	"github.com/zeroae/zael/internal/schema"
 )
 
@@ -39,14 +39,14 @@ type op struct {
 	at      bucket.Instant // now
 	seen    bucket.Instant // the latest known of the bucket, at or after now
 	maxWait time.Duration
-	stages  [][]gather.Stage // a take for several callers who wait for different times: instead of maxWait, of each charge
-	events  int64            // takes that it counts for; below 0: that it takes back
-	several bool             // for several callers: it changes no definition
-	spaced  bool             // who runs it sees to it that a throttled bucket is left alone for a while
-	id      uint64           // of the write, also when it is repeated
-	index   string           // the bucket's key in the index
-	birth   uint64           // undoes: of the bucket that it is for
-	exact   bool             // change a definition only from a state that is known to the unit
+	stages  [][]coalesce.Stage // a take for several callers who wait for different times: instead of maxWait, of each charge
+	events  int64              // takes that it counts for; below 0: that it takes back
+	several bool               // for several callers: it changes no definition
+	spaced  bool               // who runs it sees to it that a throttled bucket is left alone for a while
+	id      uint64             // of the write, also when it is repeated
+	index   string             // the bucket's key in the index
+	birth   uint64             // undoes: of the bucket that it is for
+	exact   bool               // change a definition only from a state that is known to the unit
 	noTTL   bool
 
 	known  *record // the bucket as it was last seen; nil if missing, or not known

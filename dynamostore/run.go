@@ -7,7 +7,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/gather"
+	"github.com/zeroae/zael/internal/coalesce"
 	"github.com/zeroae/zael/internal/pause"
 )
 
@@ -177,7 +177,7 @@ func limitsOf(charges []zael.Charge) int {
 
 // shows writes the states of a take that took nothing: as kept, or under the
 // definitions of the charges. A limit that is not there would begin at birth.
-func shows(charges []zael.Charge, b gather.Bucket, at, seen bucket.Instant, kept bool, birth uint64) {
+func shows(charges []zael.Charge, b coalesce.Bucket, at, seen bucket.Instant, kept bool, birth uint64) {
 	for i := range charges {
 		c := &charges[i]
 		c.State, c.Receipt = b.State(c.Name), bucket.Receipt{}

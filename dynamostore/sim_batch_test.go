@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/gather"
+	"github.com/zeroae/zael/internal/coalesce"
 )
 
 // A part is one caller's take in a batch.
@@ -13,9 +13,9 @@ type part struct {
 	wait    time.Duration
 }
 
-// gather makes a take one for several callers: what it asks for is parted among
+// coalesce makes a take one for several callers: what it asks for is parted among
 // them, who wait for different times.
-func (w *world) gather(r *running) {
+func (w *world) coalesce(r *running) {
 	charges := r.Charges()
 	left := make([]int64, len(charges))
 	for i := range charges {
@@ -23,7 +23,7 @@ func (w *world) gather(r *running) {
 		left[i] = charges[i].Amount
 	}
 	n := 2 + w.rng.IntN(3)
-	stages := make([][]gather.Stage, len(charges))
+	stages := make([][]coalesce.Stage, len(charges))
 	sums := make([]int64, len(charges))
 	for i := range n {
 		p := part{amounts: make([]int64, len(charges))}
@@ -41,7 +41,7 @@ func (w *world) gather(r *running) {
 			left[j] -= amount
 			p.amounts[j] = amount
 			sums[j] += amount
-			stages[j] = append(stages[j], gather.Stage{Sum: sums[j], Wait: p.wait})
+			stages[j] = append(stages[j], coalesce.Stage{Sum: sums[j], Wait: p.wait})
 		}
 		r.parts = append(r.parts, p)
 	}

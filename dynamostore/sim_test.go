@@ -314,7 +314,7 @@ func (w *world) begin(c *client, kind dynamostore.Kind, charges []zael.Charge, s
 	o.Knows(c.known)
 	r := &running{Op: o, client: c}
 	if kind == dynamostore.Takes && w.rng.IntN(3) == 0 {
-		w.gather(r)
+		w.coalesce(r)
 		sum.batches++
 	}
 	w.takers[o.ID()] = r

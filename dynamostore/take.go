@@ -9,7 +9,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/gather"
+	"github.com/zeroae/zael/internal/coalesce"
 )
 
 // Take implements zael.BucketStore. Several debits are taken at the same time;
@@ -39,8 +39,8 @@ func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, 
 	}
 	t := taking{store: s, debits: debits, sides: make([]side, len(debits)), begun: time.Now()}
 	for i := range debits {
-		t.sides[i].Member = gather.Member{
-			Kind: gather.Take, Charges: slices.Clone(debits[i].Charges), At: at, MaxWait: maxWait, Events: 1, Exact: len(debits) > 1,
+		t.sides[i].Op = coalesce.Op{
+			Kind: coalesce.Take, Charges: slices.Clone(debits[i].Charges), At: at, MaxWait: maxWait, Events: 1, Exact: len(debits) > 1,
 		}
 	}
 	err = t.do(ctx)
@@ -57,7 +57,7 @@ type taking struct {
 
 // A side is what came out for one bucket.
 type side struct {
-	gather.Member
+	coalesce.Op
 	asked bool
 }
 
@@ -75,7 +75,7 @@ func (t *taking) do(ctx context.Context) error {
 			if state := sd.Bucket.State(c.Name); state.Absent() { // asked for 0
 				c.Receipt = state.Under(c.Definition, sd.Answer.At, sd.Answer.Birth).Receipt()
 			} else {
-				c.Receipt = gather.Receipt(c, sd.Bucket, sd.Behind, j)
+				c.Receipt = coalesce.Receipt(c, sd.Bucket, sd.Behind, j)
 			}
 		}
 	}
@@ -90,8 +90,8 @@ func (t *taking) later(at bucket.Instant) time.Duration {
 	for i := range t.sides {
 		sd := &t.sides[i]
 		switch {
-		case !sd.asked || sd.Verdict == gather.Failed:
-		case sd.Verdict == gather.Refused:
+		case !sd.asked || sd.Verdict == coalesce.Failed:
+		case sd.Verdict == coalesce.Refused:
 			refused = min(refused, sd.Answer.At)
 		default:
 			last = max(last, sd.Answer.At)
@@ -106,7 +106,7 @@ func (t *taking) later(at bucket.Instant) time.Duration {
 // likely tells whether a side fits by what is known of it.
 func (t *taking) likely(i int) bool {
 	sd := &t.sides[i]
-	o := t.store.op(takes, sd.Member.At, t.debits[i].Key, sd.Charges)
+	o := t.store.op(takes, sd.Op.At, t.debits[i].Key, sd.Charges)
 	o.maxWait = sd.MaxWait
 	return o.sketch().fits
 }
@@ -122,13 +122,13 @@ func (t *taking) ask(ctx context.Context, is func(int) bool, want bool) bool {
 			continue
 		}
 		sd.asked = true
-		t.store.gather.Start(ctx, t.debits[i].Key, &sd.Member)
+		t.store.coalescer.Start(ctx, t.debits[i].Key, &sd.Op)
 		started = append(started, sd)
 	}
 	took := true
 	for _, sd := range started {
-		t.store.await(&sd.Member)
-		took = took && sd.Verdict == gather.Applied
+		t.store.await(&sd.Op)
+		took = took && sd.Verdict == coalesce.Applied
 	}
 	return took
 }
@@ -139,7 +139,7 @@ func (t *taking) none(ctx context.Context) error {
 	var first error
 	for i := range t.sides {
 		sd := &t.sides[i]
-		if sd.asked && sd.Verdict == gather.Failed && first == nil {
+		if sd.asked && sd.Verdict == coalesce.Failed && first == nil {
 			first = sd.Err
 		}
 	}
@@ -157,8 +157,8 @@ func (t *taking) none(ctx context.Context) error {
 	for i := range t.sides {
 		sd := &t.sides[i]
 		if !sd.asked {
-			look := gather.Member{Kind: gather.Look, At: sd.Member.At}
-			if s.ask(ctx, t.debits[i].Key, &look); look.Verdict == gather.Failed {
+			look := coalesce.Op{Kind: coalesce.Read, At: sd.Op.At}
+			if s.ask(ctx, t.debits[i].Key, &look); look.Verdict == coalesce.Failed {
 				return look.Err
 			}
 			sd.Answer = look.Answer
@@ -166,7 +166,7 @@ func (t *taking) none(ctx context.Context) error {
 	}
 	for i := range t.sides {
 		sd := &t.sides[i]
-		if gather.Stands(sd.Bucket, sd.Charges, sd.Answer.At, sd.MaxWait) == gather.Older {
+		if coalesce.Evaluate(sd.Bucket, sd.Charges, sd.Answer.At, sd.MaxWait) == coalesce.StaleLimits {
 			for j := range t.sides {
 				shows(t.debits[j].Charges, t.sides[j].Bucket, 0, 0, true, 0)
 			}
@@ -175,7 +175,7 @@ func (t *taking) none(ctx context.Context) error {
 	}
 	for i := range t.sides {
 		sd := &t.sides[i]
-		b := s.keep(ctx, t.debits[i].Key, &sd.Member)
+		b := s.keep(ctx, t.debits[i].Key, &sd.Op)
 		shows(t.debits[i].Charges, b, sd.Answer.At, sd.Seen, false, s.random())
 	}
 	return zael.ErrExceeded
@@ -188,13 +188,13 @@ func (t *taking) undo(ctx context.Context) (undone <-chan struct{}, n int) {
 	done := make(chan struct{}, len(t.sides))
 	for i := range t.sides {
 		sd := &t.sides[i]
-		if !sd.asked || sd.Verdict != gather.Applied {
+		if !sd.asked || sd.Verdict != coalesce.Applied {
 			continue
 		}
 		n++
 		key := t.debits[i].Key // the debits are the caller's
 		s.inflight.spawn(func() {
-			s.undoMember(ctx, key, &sd.Member, t.begun)
+			s.undoMember(ctx, key, &sd.Op, t.begun)
 			done <- struct{}{}
 		})
 	}
@@ -204,15 +204,15 @@ func (t *taking) undo(ctx context.Context) (undone <-chan struct{}, n int) {
 // keep writes those definitions of a refused take that would admit it sooner,
 // and returns the bucket since. A caller who is told to come back in a second
 // finds then what was said.
-func (s *Store) keep(ctx context.Context, key zael.Key, m *gather.Member) gather.Bucket {
-	if gather.Stands(m.Bucket, m.Charges, m.Answer.At, m.MaxWait) != gather.Differs {
+func (s *Store) keep(ctx context.Context, key zael.Key, m *coalesce.Op) coalesce.Bucket {
+	if coalesce.Evaluate(m.Bucket, m.Charges, m.Answer.At, m.MaxWait) != coalesce.UnknownDefinition {
 		return m.Bucket
 	}
 	o := s.op(keeps, m.Answer.At, key, m.Charges)
 	o.seen, o.maxWait = max(o.seen, m.Seen), m.MaxWait
 	o.known, o.guess, o.fresh = recordIn(m.Bucket), nil, true
 	v, err := s.run(ctx, o)
-	s.gather.Forget(key)
+	s.coalescer.Forget(key)
 	if err == nil && (v == applied || v == nothing) {
 		return o.known
 	}
@@ -220,7 +220,7 @@ func (s *Store) keep(ctx context.Context, key zael.Key, m *gather.Member) gather
 }
 
 // recordIn is the record in an answer.
-func recordIn(b gather.Bucket) *record {
+func recordIn(b coalesce.Bucket) *record {
 	r, _ := b.(*record)
 	return r
 }

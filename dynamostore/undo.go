@@ -7,13 +7,13 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/gather"
+	"github.com/zeroae/zael/internal/coalesce"
 )
 
 // undoMember gives back what a take took that was none, as another bucket
 // refused or failed, and leaves the bucket since in m. It goes on when the caller
 // has left. What it cannot give back refills.
-func (s *Store) undoMember(ctx context.Context, key zael.Key, m *gather.Member, begun time.Time) {
+func (s *Store) undoMember(ctx context.Context, key zael.Key, m *coalesce.Op, begun time.Time) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoFor)
 	defer cancel()
 	if o, ok := m.Note.(*op); ok && !m.Shared && o.restorable() {
@@ -27,13 +27,13 @@ func (s *Store) undoMember(ctx context.Context, key zael.Key, m *gather.Member, 
 			return
 		}
 	}
-	u := gather.Member{
-		Kind: gather.Undo, Birth: m.Answer.Birth, At: s.aged(m.At, begun), Events: -m.Events,
-		Charges: gather.Back(m.Charges, m.Bucket, m.Behind),
+	u := coalesce.Op{
+		Kind: coalesce.Undo, Birth: m.Answer.Birth, At: s.aged(m.At, begun), Events: -m.Events,
+		Charges: coalesce.Back(m.Charges, m.Bucket, m.Behind),
 	}
 	s.ask(ctx, key, &u)
-	s.gaveBack(m.Events, u.Verdict == gather.Applied)
-	if u.Verdict == gather.Applied {
+	s.gaveBack(m.Events, u.Verdict == coalesce.Applied)
+	if u.Verdict == coalesce.Applied {
 		m.Bucket = u.Bucket
 	}
 }
@@ -75,11 +75,11 @@ func (s *Store) undoUnknown(ctx context.Context, o *op, begun time.Time) {
 			return
 		}
 		s.cache.learn(o.key, r, o.at, nil)
-		u := gather.Member{
-			Kind: gather.Undo, Birth: r.birth, At: s.aged(o.at, begun), Events: -o.events, Charges: gather.Back(o.charges, r, nil),
+		u := coalesce.Op{
+			Kind: coalesce.Undo, Birth: r.birth, At: s.aged(o.at, begun), Events: -o.events, Charges: coalesce.Back(o.charges, r, nil),
 		}
 		s.ask(ctx, o.key, &u)
-		s.gaveBack(o.events, u.Verdict == gather.Applied)
+		s.gaveBack(o.events, u.Verdict == coalesce.Applied)
 	})
 }
 
@@ -137,7 +137,7 @@ func (s *Store) restore(ctx context.Context, o *op) (restored bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.callTime(ctx))
 	defer cancel()
 	r, ok, err := s.update(ctx, &done)
-	s.gather.Forget(o.key)
+	s.coalescer.Forget(o.key)
 	if err != nil {
 		return false, err
 	}

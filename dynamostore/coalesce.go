@@ -7,22 +7,22 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/gather"
+	"github.com/zeroae/zael/internal/coalesce"
 )
 
 // The acquires of one bucket that come while a write of it is on its way are
-// gathered into the next: package gather says how. Here is what it asks for.
+// coalesced into the next: package coalesce says how. Here is what it asks for.
 
-// Write implements gather.Engine: it makes one op of the batch, and runs it.
-func (e engine) Write(ctx context.Context, b *gather.Batch) gather.Answer {
+// Write implements coalesce.Engine: it makes one op of the batch, and runs it.
+func (e engine) Write(ctx context.Context, b *coalesce.Batch) coalesce.Answer {
 	s := e.Store
-	if b.Kind == gather.Look {
+	if b.Kind == coalesce.Read {
 		r, err := s.readBucket(ctx, b.Key)
 		if err != nil {
-			return gather.Answer{Verdict: gather.Failed, Err: err}
+			return coalesce.Answer{Verdict: coalesce.Failed, Err: err}
 		}
 		s.cache.learn(b.Key, r, b.At, nil)
-		a := gather.Answer{Bucket: r, Birth: r.born(), At: b.At, Seen: b.At}
+		a := coalesce.Answer{Bucket: r, Birth: r.born(), At: b.At, Seen: b.At}
 		if e := s.cache.get(b.Key); e != nil {
 			a.Seen = max(a.Seen, e.latest)
 		}
@@ -34,51 +34,51 @@ func (e engine) Write(ctx context.Context, b *gather.Batch) gather.Answer {
 	o.exact, o.birth = b.Exact, b.Birth
 	o.several, o.spaced = b.Members > 1, !s.config.Direct
 	v, err := s.run(ctx, o)
-	a := gather.Answer{Bucket: o.known, Birth: o.known.born(), At: o.at, Seen: o.seen, Note: o}
+	a := coalesce.Answer{Bucket: o.known, Birth: o.known.born(), At: o.at, Seen: o.seen, Note: o}
 	switch {
 	case v == throttledNow:
-		return gather.Answer{Verdict: gather.Throttled, Err: err}
+		return coalesce.Answer{Verdict: coalesce.Throttled, Err: err}
 	case err != nil:
 		if o.kind == takes {
 			s.undoUnknown(ctx, o, begun)
 		}
-		return gather.Answer{Verdict: gather.Failed, Err: err}
+		return coalesce.Answer{Verdict: coalesce.Failed, Err: err}
 	case v == contended:
-		return gather.Answer{Verdict: gather.Failed, Err: fmt.Errorf("dynamostore: %d calls for one write: %w", maxCalls, zael.ErrContention)}
+		return coalesce.Answer{Verdict: coalesce.Failed, Err: fmt.Errorf("dynamostore: %d calls for one write: %w", maxCalls, zael.ErrContention)}
 	case v == apart:
-		a.Verdict = gather.Apart
+		a.Verdict = coalesce.Split
 	case v == refused:
-		a.Verdict = gather.Refused
+		a.Verdict = coalesce.Refused
 	case v == stale:
-		a.Verdict = gather.Stale
+		a.Verdict = coalesce.Stale
 	}
 	return a
 }
 
-// engine is a Store as package gather sees it.
+// engine is a Store as package coalesce sees it.
 type engine struct{ *Store }
 
-var _ gather.Engine = engine{}
+var _ coalesce.Engine = engine{}
 
-func kindOf(k gather.Kind) kind {
+func kindOf(k coalesce.Kind) kind {
 	switch k {
-	case gather.Adjust:
+	case coalesce.Adjust:
 		return adjusts
-	case gather.Undo:
+	case coalesce.Undo:
 		return undoes
 	}
 	return takes
 }
 
 // ask does what m says to one bucket, alone or with others.
-func (s *Store) ask(ctx context.Context, key zael.Key, m *gather.Member) {
-	s.gather.Start(ctx, key, m)
+func (s *Store) ask(ctx context.Context, key zael.Key, m *coalesce.Op) {
+	s.coalescer.Start(ctx, key, m)
 	s.await(m)
 }
 
 // await waits for the answer to what was started.
-func (s *Store) await(m *gather.Member) {
-	s.gather.Wait(m)
+func (s *Store) await(m *coalesce.Op) {
+	s.coalescer.Wait(m)
 	if m.Left {
 		m.Err = fmt.Errorf("dynamostore: writing a bucket: %w", m.Err)
 	}
@@ -101,12 +101,12 @@ func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.De
 		return now, false, nil
 	}
 	type known struct {
-		bucket gather.Bucket
+		bucket coalesce.Bucket
 		seen   bucket.Instant
 	}
 	var all [2]known
 	for i := range debits {
-		b, seen, ok := s.gather.Recall(debits[i].Key)
+		b, seen, ok := s.coalescer.Recall(debits[i].Key)
 		if !ok {
 			return now, false, nil
 		}
@@ -130,10 +130,10 @@ func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.De
 				return now, false, nil // likewise
 			}
 		}
-		switch gather.Stands(all[i].bucket, debits[i].Charges, at, maxWait) {
-		case gather.Refuses:
+		switch coalesce.Evaluate(all[i].bucket, debits[i].Charges, at, maxWait) {
+		case coalesce.Exceeds:
 			refuses = true
-		case gather.Older, gather.Differs:
+		case coalesce.StaleLimits, coalesce.UnknownDefinition:
 			return now, false, nil
 		}
 	}

@@ -1,4 +1,4 @@
-package gather
+package coalesce
 
 import (
 	"context"
@@ -9,20 +9,20 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// A Standing is what a known bucket says to a take.
-type Standing uint8
+// A Outcome is what a known bucket says to a take.
+type Outcome uint8
 
 // The standings.
 const (
-	Fits    Standing = iota
-	Refuses          // a limit, for certain
-	Older            // a limit of the take is older than the bucket's
-	Differs          // a limit stands under another definition: it has to be asked
+	Fits              Outcome = iota
+	Exceeds                   // a limit, for certain
+	StaleLimits               // a limit of the take is older than the bucket's
+	UnknownDefinition         // a limit stands under another definition: it has to be asked
 )
 
-// Stands is how a take stands with a bucket. A limit that the bucket does not
+// Evaluate returns what a known bucket says to a take. A limit that the bucket does not
 // have is full.
-func Stands(b Bucket, charges []zael.Charge, at bucket.Instant, maxWait time.Duration) Standing {
+func Evaluate(b Bucket, charges []zael.Charge, at bucket.Instant, maxWait time.Duration) Outcome {
 	refuses, differs := false, false
 	for i := range charges {
 		c := &charges[i]
@@ -31,8 +31,8 @@ func Stands(b Bucket, charges []zael.Charge, at bucket.Instant, maxWait time.Dur
 		switch {
 		case s.Absent():
 		case s.Stale(c.Definition):
-			return Older
-		case !same(&s.Definition, &c.Definition):
+			return StaleLimits
+		case !keepsDefinition(&s.Definition, &c.Definition):
 			differs = true
 		default:
 			_, fits = bucket.Take(&s.Definition, s.Mark, at, c.Amount, maxWait)
@@ -41,27 +41,27 @@ func Stands(b Bucket, charges []zael.Charge, at bucket.Instant, maxWait time.Dur
 	}
 	switch {
 	case differs:
-		return Differs
+		return UnknownDefinition
 	case refuses:
-		return Refuses
+		return Exceeds
 	}
 	return Fits
 }
 
-// same tells whether a limit under kept stays as it is under d.
-func same(kept, d *bucket.Definition) bool {
+// keepsDefinition tells whether a limit under kept stays as it is under d.
+func keepsDefinition(kept, d *bucket.Definition) bool {
 	return kept.SameRefill(*d) && kept.Capacity == d.Capacity && (d.Rev == 0 || d.Rev == kept.Rev)
 }
 
 // clear takes those out of the line who have left it, or are about to.
-func (s *slot) clear() {
-	s.line = slices.DeleteFunc(s.line, func(m *Member) bool { return m.place != inLine || m.ctx.Err() != nil })
+func (s *bucketQueue) clear() {
+	s.line = slices.DeleteFunc(s.line, func(m *Op) bool { return m.place != inLine || m.ctx.Err() != nil })
 }
 
-// judge answers those in line to whom the last answer says all. What it says is
+// answerFromLast answers those in line to whom the last answer says all. What it says is
 // no older than the time that they wait, or a second. Who stands behind a give may
 // fit by it: nobody is refused there.
-func (s *slot) judge(now time.Time) (woken []*Member) {
+func (s *bucketQueue) answerFromLast(now time.Time) (woken []*Op) {
 	k := &s.known
 	if k.bucket == nil || !now.Before(k.until) {
 		return nil
@@ -74,16 +74,16 @@ func (s *slot) judge(now time.Time) (woken []*Member) {
 		at := max(m.at(now), k.at)
 		a := Answer{Bucket: k.bucket, At: at, Seen: max(at, k.seen)}
 		switch m.Kind {
-		case Look:
+		case Read:
 			a.Verdict = Applied
 		case Take:
-			switch Stands(k.bucket, m.Charges, at, m.MaxWait) {
-			case Refuses:
+			switch Evaluate(k.bucket, m.Charges, at, m.MaxWait) {
+			case Exceeds:
 				if gives {
 					continue
 				}
 				a.Verdict = Refused
-			case Older:
+			case StaleLimits:
 				a.Verdict = Stale
 			default:
 				continue
@@ -104,7 +104,7 @@ type row struct {
 	def  bucket.Definition
 	sum  int64
 
-	known bool // there is a mark, as the members so far leave it
+	known bool // there is a mark, as the ops so far leave it
 	mark  int64
 }
 
@@ -112,8 +112,8 @@ func (f *flight) row(name string) int {
 	return slices.IndexFunc(f.rows, func(r row) bool { return r.name == name })
 }
 
-// lone is the flight of one member.
-func (s *slot) lone(m *Member) *flight {
+// single is the flight of one op.
+func (s *bucketQueue) single(m *Op) *flight {
 	f := &flight{epoch: s.epoch, Batch: Batch{
 		Key: s.key, Kind: m.Kind, Charges: m.Charges, At: m.At, MaxWait: m.MaxWait, Birth: m.Birth, Events: m.Events, Exact: m.Exact, Members: 1,
 	}}
@@ -123,9 +123,9 @@ func (s *slot) lone(m *Member) *flight {
 	return f
 }
 
-// form makes the next batch: the first in line, and all that can go with it. The
+// nextBatch makes the next batch: the first in line, and all that can go with it. The
 // others keep their places.
-func (s *slot) form(now time.Time, maxLimits int) *flight {
+func (s *bucketQueue) nextBatch(now time.Time, maxLimits int) *flight {
 	var k Bucket
 	if now.Before(s.known.until) {
 		k = s.known.bucket
@@ -133,13 +133,13 @@ func (s *slot) form(now time.Time, maxLimits int) *flight {
 	first := s.line[0]
 	f := &flight{epoch: s.epoch}
 	f.Key, f.Kind, f.Birth, f.At = s.key, first.Kind, first.Birth, first.at(now)
-	alone := first.alone || !f.joins(first, k, now, maxLimits)
+	alone := first.alone || !f.tryJoin(first, k, now, maxLimits)
 	stay := s.line[:0]
 	for i, m := range s.line {
 		switch {
 		case i == 0:
 			f.members = append(f.members, m)
-		case !alone && !m.alone && f.joins(m, k, now, maxLimits):
+		case !alone && !m.alone && f.tryJoin(m, k, now, maxLimits):
 			f.members = append(f.members, m)
 		default:
 			stay = append(stay, m)
@@ -148,7 +148,7 @@ func (s *slot) form(now time.Time, maxLimits int) *flight {
 	clear(s.line[len(stay):])
 	s.line = stay
 	if len(f.members) == 1 {
-		f = s.lone(first)
+		f = s.single(first)
 		f.At = first.at(now)
 		return f
 	}
@@ -162,7 +162,7 @@ func (s *slot) form(now time.Time, maxLimits int) *flight {
 // under limits older than the bucket's, leaves the definition as it is.
 func (k Kind) changes(s bucket.State, c *zael.Charge) bool {
 	switch {
-	case k == Undo || s.Absent() || same(&s.Definition, &c.Definition):
+	case k == Undo || s.Absent() || keepsDefinition(&s.Definition, &c.Definition):
 		return false
 	case k == Adjust:
 		return c.Amount >= 0 && !s.Stale(c.Definition)
@@ -170,9 +170,9 @@ func (k Kind) changes(s bucket.State, c *zael.Charge) bool {
 	return true
 }
 
-// joins adds m to the rows of a batch if it can be one of several, and fits
+// tryJoin adds m to the rows of a batch if it can be one of several, and fits
 // behind those that are there.
-func (f *flight) joins(m *Member, known Bucket, now time.Time, maxLimits int) bool {
+func (f *flight) tryJoin(m *Op, known Bucket, now time.Time, maxLimits int) bool {
 	if m.Kind != f.Kind || m.Birth != f.Birth {
 		return false
 	}
@@ -224,7 +224,7 @@ func (f *flight) joins(m *Member, known Bucket, now time.Time, maxLimits int) bo
 	return true
 }
 
-// sum makes the batch of several members.
+// sum makes the batch of several ops.
 func (f *flight) sum() {
 	f.Members = len(f.members)
 	for _, m := range f.members {
@@ -241,12 +241,12 @@ func (f *flight) sum() {
 		f.Charges = append(f.Charges, zael.Charge{Name: r.name, Definition: r.def, Amount: r.sum})
 	}
 	f.MaxWait = f.members[0].MaxWait
-	if slices.ContainsFunc(f.members, func(m *Member) bool { return m.MaxWait != f.MaxWait }) {
+	if slices.ContainsFunc(f.members, func(m *Op) bool { return m.MaxWait != f.MaxWait }) {
 		f.stage()
 	}
 }
 
-// stage works out how far the batch may go for members who wait for different
+// stage works out how far the batch may go for ops who wait for different
 // times. A stage that a later one implies is left out.
 func (f *flight) stage() {
 	f.Stages = make([][]Stage, len(f.rows))
@@ -268,9 +268,9 @@ func (f *flight) stage() {
 
 // giveBack puts at the head of the line what gives back the takes of those who
 // have left. It shows in the trace in which their write does.
-func (s *slot) giveBack(g *Gatherer, f *flight, a *Answer, begun time.Time) {
-	u := &Member{Kind: Undo, Birth: a.Birth, At: a.Seen, ours: true, ctx: context.WithoutCancel(f.ctx)}
-	if g.config.Ages {
+func (s *bucketQueue) giveBack(g *Coalescer, f *flight, a *Answer, begun time.Time) {
+	u := &Op{Kind: Undo, Birth: a.Birth, At: a.Seen, ours: true, ctx: context.WithoutCancel(f.ctx)}
+	if g.config.AdvanceWhileQueued {
 		u.since = begun
 	}
 	for i, m := range slices.Backward(f.members) {

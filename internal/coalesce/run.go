@@ -1,4 +1,4 @@
-package gather
+package coalesce
 
 import (
 	"context"
@@ -6,7 +6,7 @@ import (
 )
 
 // run writes f, if that is not nil, and then serves the line until nobody is in it.
-func (g *Gatherer) run(sh *shard, s *slot, f *flight) {
+func (g *Coalescer) run(sh *shard, s *bucketQueue, f *flight) {
 	for {
 		if f == nil {
 			if f = g.next(sh, s); f == nil {
@@ -39,18 +39,18 @@ func (g *Gatherer) run(sh *shard, s *slot, f *flight) {
 
 // next returns the next batch of a line, when it may be written; nil if nobody
 // waits any more.
-func (g *Gatherer) next(sh *shard, s *slot) *flight {
+func (g *Coalescer) next(sh *shard, s *bucketQueue) *flight {
 	for {
 		sh.mu.Lock()
 		now := time.Now()
-		woken := s.judge(now)
+		woken := s.answerFromLast(now)
 		var f *flight
 		var wait time.Duration
 		if s.clear(); len(s.line) == 0 {
 			s.busy = false
 			g.rest(sh, s)
 		} else if wait = s.due(now); wait <= 0 {
-			f = s.form(now, g.config.MaxLimits)
+			f = s.nextBatch(now, g.config.MaxLimits)
 		}
 		sh.mu.Unlock()
 		g.wake(woken)
@@ -71,24 +71,24 @@ func nap(d time.Duration) {
 type flight struct {
 	Batch
 	ctx     context.Context    // done when nobody waits for the batch
-	cancel  context.CancelFunc // nil if ctx is that of the only member
-	members []*Member
-	one     [1]*Member // for members
+	cancel  context.CancelFunc // nil if ctx is that of the only op
+	members []*Op
+	one     [1]*Op // for ops
 	rows    []row
-	behind  [][]int64 // of each member of a batch of takes that was applied: see Member.Behind
-	here    int       // members that have not left
+	behind  [][]int64 // of each op of a batch of takes that was applied: see Op.Behind
+	here    int       // ops that have not left
 	epoch   uint64
 }
 
-// leave notes that a member has left.
+// leave notes that an op has left.
 func (f *flight) leave() {
 	if f.here--; f.here == 0 && f.cancel != nil {
 		f.cancel()
 	}
 }
 
-// begin gives a flight its context, which is done when all its members have left.
-// Its values are those of the first member's, in whose trace the write shows.
+// begin gives a flight its context, which is done when all its ops have left.
+// Its values are those of the first op's, in whose trace the write shows.
 func (f *flight) begin() {
 	f.here = len(f.members)
 	if f.here == 1 {
@@ -114,7 +114,7 @@ func (f *flight) begin() {
 	f.ctx = ctx
 }
 
-// A batchContext is that of several members: it has the last of their deadlines,
+// A batchContext is that of several ops: it has the last of their deadlines,
 // and is cancelled when the last of them leaves. A timer of its own could be a
 // moment earlier than theirs, and their write would have failed though they wait.
 type batchContext struct {
@@ -125,22 +125,22 @@ type batchContext struct {
 // Deadline implements context.Context.
 func (c batchContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
 
-// finish tells a flight's members what came of it, or puts them in line again.
+// finish tells a flight's ops what came of it, or puts them in line again.
 // It returns those to be woken.
-func (s *slot) finish(g *Gatherer, f *flight, a *Answer, begun time.Time) (woken []*Member) {
+func (s *bucketQueue) finish(g *Coalescer, f *flight, a *Answer, begun time.Time) (woken []*Op) {
 	now := time.Now()
 	s.space(a.Verdict, begun)
 	s.learn(f, a, now)
 	switch {
 	case a.Verdict == Throttled:
 		return s.throttled(g, f, a)
-	case a.Verdict == Apart, a.Verdict == Refused && len(f.members) > 1, a.Verdict == Stale && len(f.members) > 1:
+	case a.Verdict == Split, a.Verdict == Refused && len(f.members) > 1, a.Verdict == Stale && len(f.members) > 1:
 		first := true
 		for _, m := range f.members {
 			if m.place == left {
 				continue
 			}
-			if m.tries++; first && a.Verdict == Apart || m.tries > 3 {
+			if m.tries++; first && a.Verdict == Split || m.tries > 3 {
 				m.alone = true
 			}
 			first = false
@@ -168,7 +168,7 @@ func (s *slot) finish(g *Gatherer, f *flight, a *Answer, begun time.Time) (woken
 }
 
 // throttled puts those in line again who can wait.
-func (s *slot) throttled(g *Gatherer, f *flight, a *Answer) (woken []*Member) {
+func (s *bucketQueue) throttled(g *Coalescer, f *flight, a *Answer) (woken []*Op) {
 	stay := f.members[:0]
 	for _, m := range f.members {
 		if m.waits++; m.place != left {
@@ -186,9 +186,9 @@ func (s *slot) throttled(g *Gatherer, f *flight, a *Answer) (woken []*Member) {
 	return woken
 }
 
-// again puts a flight's members at the head of the line.
-func (s *slot) again(f *flight) {
-	line := make([]*Member, 0, len(f.members)+len(s.line))
+// again puts a flight's ops at the head of the line.
+func (s *bucketQueue) again(f *flight) {
+	line := make([]*Op, 0, len(f.members)+len(s.line))
 	for _, m := range f.members {
 		if m.place != left {
 			m.place, m.flight = inLine, nil
@@ -198,7 +198,7 @@ func (s *slot) again(f *flight) {
 	s.line = append(line, s.line...)
 }
 
-// share works out what each member's successors took.
+// share works out what each op's successors took.
 func (f *flight) share() {
 	total := 0
 	for _, m := range f.members {

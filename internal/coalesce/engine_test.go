@@ -1,4 +1,4 @@
-package gather_test
+package coalesce_test
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/gather"
+	"github.com/zeroae/zael/internal/coalesce"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,13 +29,13 @@ func (l limits) State(name string) bucket.State { return l[name] }
 type engine struct {
 	tb      testing.TB
 	latency time.Duration
-	fault   func(n int, b *gather.Batch) *gather.Answer // instead of write n; nil: none
-	after   func(n int, b *gather.Batch, a *gather.Answer)
+	fault   func(n int, b *coalesce.Batch) *coalesce.Answer // instead of write n; nil: none
+	after   func(n int, b *coalesce.Batch, a *coalesce.Answer)
 
 	mu      sync.Mutex
 	buckets map[zael.Key]limits
 	flying  map[zael.Key]bool
-	batches []gather.Batch
+	batches []coalesce.Batch
 	begun   []time.Time
 	whose   []any           // callers, as the contexts of the writes name them
 	ctx     context.Context // of the last write
@@ -47,7 +47,7 @@ type caller struct{}
 
 var errEngine = errors.New("the engine is out of order")
 
-func (e *engine) Write(ctx context.Context, b *gather.Batch) gather.Answer {
+func (e *engine) Write(ctx context.Context, b *coalesce.Batch) coalesce.Answer {
 	e.mu.Lock()
 	if e.flying[b.Key] {
 		e.tb.Errorf("a write of %v while another is on its way", b.Key)
@@ -84,38 +84,38 @@ func (e *engine) Write(ctx context.Context, b *gather.Batch) gather.Answer {
 const birth = 7
 
 // apply does a batch to its bucket.
-func (e *engine) apply(b *gather.Batch) gather.Answer {
+func (e *engine) apply(b *coalesce.Batch) coalesce.Answer {
 	is := maps.Clone(e.buckets[b.Key])
 	if is == nil {
 		is = limits{}
 	}
 	e.latest = max(e.latest, b.At)
-	a := gather.Answer{At: b.At, Seen: e.latest, Birth: birth, Bucket: e.buckets[b.Key]}
+	a := coalesce.Answer{At: b.At, Seen: e.latest, Birth: birth, Bucket: e.buckets[b.Key]}
 	if a.Bucket.(limits) == nil {
 		a.Bucket = limits{}
 	}
-	if b.Kind == gather.Look {
+	if b.Kind == coalesce.Read {
 		return a
 	}
 	for i, c := range b.Charges {
 		s := is[c.Name]
-		if b.Kind == gather.Take && s.Stale(c.Definition) {
-			a.Verdict = gather.Stale
+		if b.Kind == coalesce.Take && s.Stale(c.Definition) {
+			a.Verdict = coalesce.Stale
 			return a
 		}
-		if b.Kind != gather.Undo && c.Amount >= 0 {
+		if b.Kind != coalesce.Undo && c.Amount >= 0 {
 			next := s.Under(c.Definition, b.At, birth)
 			if b.Members > 1 && !s.Absent() && next.Definition != s.Definition {
-				a.Verdict = gather.Apart
+				a.Verdict = coalesce.Split
 				return a
 			}
 			s = next
 		}
-		if b.Kind != gather.Take {
+		if b.Kind != coalesce.Take {
 			if c.Amount < 0 {
 				s = s.Give(e.latest, -c.Amount, c.Receipt)
 			} else if s, _ = s.Charge(b.At, c.Amount); c.Amount > bucket.MaxAmount {
-				a.Verdict, a.Err = gather.Failed, errEngine
+				a.Verdict, a.Err = coalesce.Failed, errEngine
 				return a
 			}
 			is[c.Name] = s
@@ -124,13 +124,13 @@ func (e *engine) apply(b *gather.Batch) gather.Answer {
 		if c.Amount > c.Definition.Burst && b.Members > 1 {
 			e.tb.Errorf("a batch of %d of %q, want the burst, %d, at most", c.Amount, c.Name, c.Definition.Burst)
 		}
-		stages := []gather.Stage{{Sum: c.Amount, Wait: b.MaxWait}}
+		stages := []coalesce.Stage{{Sum: c.Amount, Wait: b.MaxWait}}
 		if b.Stages != nil {
 			stages = b.Stages[i]
 		}
 		for _, st := range stages {
 			if _, fits := s.Take(b.At, st.Sum, st.Wait); !fits {
-				a.Verdict = gather.Refused
+				a.Verdict = coalesce.Refused
 				return a
 			}
 		}
@@ -152,7 +152,7 @@ func (e *engine) writes() int {
 
 // A bench has a Gatherer on an engine, in a bubble.
 type bench struct {
-	*gather.Gatherer
+	*coalesce.Coalescer
 	t       *testing.T
 	engine  *engine
 	workers sync.WaitGroup // of the Gatherer
@@ -166,7 +166,7 @@ type bench struct {
 func setup(t *testing.T, latency time.Duration, apart bool) *bench {
 	t.Helper()
 	b := &bench{t: t, engine: &engine{tb: t, latency: latency, buckets: map[zael.Key]limits{}, flying: map[zael.Key]bool{}}}
-	b.Gatherer = gather.New(b.engine, gather.Config{
+	b.Coalescer = coalesce.New(b.engine, coalesce.Config{
 		MaxLimits: 40, Remembered: 10_000, Tries: 4, Apart: apart, Go: b.workers.Go,
 		GaveBack: func(takes int64, ok bool) {
 			b.mu.Lock()
@@ -218,18 +218,18 @@ func charge(name string, d bucket.Definition, n int64) zael.Charge {
 	return zael.Charge{Name: name, Definition: d, Amount: n}
 }
 
-func taking(charges ...zael.Charge) *gather.Member {
-	return &gather.Member{Kind: gather.Take, Charges: charges, At: instant(), Events: 1}
+func taking(charges ...zael.Charge) *coalesce.Op {
+	return &coalesce.Op{Kind: coalesce.Take, Charges: charges, At: instant(), Events: 1}
 }
 
 // begin lets a caller do m, and returns when he waits.
-func (b *bench) begin(ctx context.Context, k zael.Key, m *gather.Member) {
+func (b *bench) begin(ctx context.Context, k zael.Key, m *coalesce.Op) {
 	b.callers.Go(func() { b.Do(ctx, k, m) })
 	synctest.Wait()
 }
 
 // take takes and waits for the answer.
-func (b *bench) take(k zael.Key, charges ...zael.Charge) *gather.Member {
+func (b *bench) take(k zael.Key, charges ...zael.Charge) *coalesce.Op {
 	m := taking(charges...)
 	b.Do(b.t.Context(), k, m)
 	return m
@@ -245,7 +245,7 @@ func (b *bench) wantGivenBack(takes, forgotten int64) {
 	}
 }
 
-func (b *bench) want(what string, m *gather.Member, v gather.Verdict) {
+func (b *bench) want(what string, m *coalesce.Op, v coalesce.Verdict) {
 	b.t.Helper()
 	if m.Verdict != v {
 		b.t.Errorf("%s: got verdict %d (%v), want %d", what, m.Verdict, m.Err, v)

@@ -1,4 +1,4 @@
-package gather
+package coalesce
 
 import (
 	"math/rand/v2"
@@ -27,11 +27,11 @@ const (
 	lastTry = 60 * time.Millisecond // before the deadline of one in line
 )
 
-// A slot is what is kept of one bucket. Its shard's lock guards it.
-type slot struct {
+// A bucketQueue is what is kept of one bucket. Its shard's lock guards it.
+type bucketQueue struct {
 	key   zael.Key
 	busy  bool // a write is on its way, or run serves the line
-	line  []*Member
+	line  []*Op
 	known known
 	epoch uint64 // of Forget
 
@@ -49,22 +49,22 @@ type known struct {
 	refuses bool // by an answer that refused: who comes does not ask again
 }
 
-// slot returns that of a key, new if need be.
-func (g *Gatherer) slot(sh *shard, key zael.Key) *slot {
+// slot returns the queue of a key, new if need be.
+func (g *Coalescer) slot(sh *shard, key zael.Key) *bucketQueue {
 	if g.config.Apart {
-		return &slot{key: key}
+		return &bucketQueue{key: key}
 	}
 	s := sh.slots[key]
 	if s == nil {
-		s = g.spare.Get().(*slot) //nolint:forcetypeassert // the pool holds nothing else
+		s = g.spare.Get().(*bucketQueue) //nolint:forcetypeassert // the pool holds nothing else
 		s.key = key
 		sh.slots[key] = s
 	}
 	return s
 }
 
-// rest lets go of a slot, or leaves it to the sweep. A busy one stays.
-func (g *Gatherer) rest(sh *shard, s *slot) {
+// rest lets go of a queue, or leaves it to the sweep. A busy one stays.
+func (g *Coalescer) rest(sh *shard, s *bucketQueue) {
 	switch {
 	case s.busy || g.config.Apart:
 	case !s.counts(time.Now()):
@@ -77,22 +77,22 @@ func (g *Gatherer) rest(sh *shard, s *slot) {
 	}
 }
 
-// counts tells whether there is something to be kept of a slot that rests.
-func (s *slot) counts(now time.Time) bool {
+// counts tells whether there is something to be kept of a queue that rests.
+func (s *bucketQueue) counts(now time.Time) bool {
 	return s.known.refuses && now.Before(s.known.until) || s.gap > 0 && now.Before(s.next.Add(gapKept))
 }
 
-func (g *Gatherer) drop(sh *shard, s *slot) {
+func (g *Coalescer) drop(sh *shard, s *bucketQueue) {
 	delete(sh.slots, s.key)
 	clear(s.line[:cap(s.line)])
-	*s = slot{line: s.line[:0]}
+	*s = bucketQueue{line: s.line[:0]}
 	if cap(s.line) <= 16 {
 		g.spare.Put(s)
 	}
 }
 
-// evict makes room for a slot that rests: any other one's, among a few.
-func (g *Gatherer) evict(sh *shard, s *slot) {
+// evict makes room for a queue that rests: any other one's, among a few.
+func (g *Coalescer) evict(sh *shard, s *bucketQueue) {
 	looked := 0
 	for _, other := range sh.slots {
 		if other != s && !other.busy && other.gap == 0 {
@@ -108,8 +108,8 @@ func (g *Gatherer) evict(sh *shard, s *slot) {
 	}
 }
 
-// sweepLater has the slots that rest looked at in a second.
-func (g *Gatherer) sweepLater() {
+// sweepLater has the queues that rest looked at in a second.
+func (g *Coalescer) sweepLater() {
 	if !g.sweeping.CompareAndSwap(false, true) {
 		return
 	}
@@ -125,8 +125,8 @@ func (g *Gatherer) sweepLater() {
 	}
 }
 
-// tidy drops what no longer counts, and tells how many slots rest still.
-func (g *Gatherer) tidy(now time.Time) (rest int) {
+// tidy drops what no longer counts, and tells how many queues rest still.
+func (g *Coalescer) tidy(now time.Time) (rest int) {
 	for i := range g.shards {
 		sh := &g.shards[i]
 		sh.mu.Lock()
@@ -145,7 +145,7 @@ func (g *Gatherer) tidy(now time.Time) (rest int) {
 }
 
 // due is how long the next write has to wait.
-func (s *slot) due(now time.Time) time.Duration {
+func (s *bucketQueue) due(now time.Time) time.Duration {
 	if s.gap == 0 {
 		return 0
 	}
@@ -161,7 +161,7 @@ func (s *slot) due(now time.Time) time.Duration {
 }
 
 // space sets the gap after a write that was begun at an instant.
-func (s *slot) space(v Verdict, begun time.Time) {
+func (s *bucketQueue) space(v Verdict, begun time.Time) {
 	seconds := s.gap.Seconds()
 	switch {
 	case v == Throttled && s.gap == 0:
@@ -180,7 +180,7 @@ func (s *slot) space(v Verdict, begun time.Time) {
 }
 
 // learn notes what a flight's answer says of the bucket.
-func (s *slot) learn(f *flight, a *Answer, now time.Time) {
+func (s *bucketQueue) learn(f *flight, a *Answer, now time.Time) {
 	switch {
 	case f.epoch != s.epoch:
 		s.known = known{} // it may be older than what was forgotten
@@ -189,14 +189,14 @@ func (s *slot) learn(f *flight, a *Answer, now time.Time) {
 			s.known = known{} // what was given back may be there
 		}
 	case a.Bucket != nil:
-		refuses := a.Verdict == Refused || f.Kind == Look || s.known.refuses && now.Before(s.known.until)
+		refuses := a.Verdict == Refused || f.Kind == Read || s.known.refuses && now.Before(s.known.until)
 		s.known = known{bucket: a.Bucket, at: a.At, seen: a.Seen, until: now.Add(remembered), refuses: refuses}
 	}
 }
 
 // Forget drops what is remembered of a bucket: it has changed in a way of which
 // Do was not told.
-func (g *Gatherer) Forget(key zael.Key) {
+func (g *Coalescer) Forget(key zael.Key) {
 	sh := g.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -209,7 +209,7 @@ func (g *Gatherer) Forget(key zael.Key) {
 
 // Recall is how a bucket stood less than a second ago, if that is remembered:
 // since a take was refused, and with all that was done since through Do.
-func (g *Gatherer) Recall(key zael.Key) (b Bucket, seen bucket.Instant, ok bool) {
+func (g *Coalescer) Recall(key zael.Key) (b Bucket, seen bucket.Instant, ok bool) {
 	sh := g.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -221,12 +221,12 @@ func (g *Gatherer) Recall(key zael.Key) (b Bucket, seen bucket.Instant, ok bool)
 }
 
 // recalls answers a take that is refused by what is remembered.
-func (s *slot) recalls(m *Member, now time.Time) bool {
+func (s *bucketQueue) recalls(m *Op, now time.Time) bool {
 	k := &s.known
 	if !k.refuses || !now.Before(k.until) {
 		return false
 	}
-	if Stands(k.bucket, m.Charges, m.At, m.MaxWait) != Refuses {
+	if Evaluate(k.bucket, m.Charges, m.At, m.MaxWait) != Exceeds {
 		return false
 	}
 	m.Answer = Answer{Verdict: Refused, Bucket: k.bucket, At: m.At, Seen: max(m.At, k.seen)}

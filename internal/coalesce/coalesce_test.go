@@ -1,4 +1,4 @@
-package gather_test
+package coalesce_test
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/gather"
+	"github.com/zeroae/zael/internal/coalesce"
 )
 
 const flight = 10 * time.Millisecond
@@ -21,7 +21,7 @@ func TestAlone(t *testing.T) {
 	bubble(t, 0, func(b *bench) {
 		t := b.t
 		for range 3 {
-			b.want("take", b.take(key("a"), charge("n", slow(10), 2)), gather.Applied)
+			b.want("take", b.take(key("a"), charge("n", slow(10), 2)), coalesce.Applied)
 			if n := b.Len(); n != 0 {
 				t.Errorf("buckets kept: got %d, want none", n)
 			}
@@ -42,19 +42,19 @@ func TestInOrderEachThatFits(t *testing.T) {
 		d := slow(20)
 		first := taking(charge("n", d, 1))
 		b.begin(t.Context(), key("a"), first)
-		var line []*gather.Member
+		var line []*coalesce.Op
 		for _, n := range []int64{5, 18, 6, 8, 3, 0, 21} {
 			m := taking(charge("n", d, n))
 			line = append(line, m)
 			b.begin(t.Context(), key("a"), m)
 		}
 		b.callers.Wait()
-		b.want("first", first, gather.Applied)
-		for i, want := range []gather.Verdict{
-			gather.Applied, gather.Applied, gather.Applied, gather.Applied, gather.Applied, gather.Applied, gather.Refused,
+		b.want("first", first, coalesce.Applied)
+		for i, want := range []coalesce.Verdict{
+			coalesce.Applied, coalesce.Applied, coalesce.Applied, coalesce.Applied, coalesce.Applied, coalesce.Applied, coalesce.Refused,
 		} {
 			if i == 1 || i == 4 {
-				want = gather.Refused
+				want = coalesce.Refused
 			}
 			b.want("member", line[i], want)
 		}
@@ -72,25 +72,25 @@ func TestBatchNeverAboveBurst(t *testing.T) {
 	bubble(t, flight, func(b *bench) {
 		t := b.t
 		d, e := slow(10), slow(1000)
-		b.engine.fault = func(n int, _ *gather.Batch) *gather.Answer {
+		b.engine.fault = func(n int, _ *coalesce.Batch) *coalesce.Answer {
 			if n == 0 {
-				return &gather.Answer{Verdict: gather.Failed, Err: errEngine}
+				return &coalesce.Answer{Verdict: coalesce.Failed, Err: errEngine}
 			}
 			return nil
 		}
 		failed := taking(charge("n", d, 1))
 		b.begin(t.Context(), key("a"), failed)
 		applied := 0
-		var line []*gather.Member
+		var line []*coalesce.Op
 		for range 8 {
 			m := taking(charge("n", d, 3), charge("m", e, 1))
 			line = append(line, m)
 			b.begin(t.Context(), key("a"), m)
 		}
 		b.callers.Wait()
-		b.want("the one that failed", failed, gather.Failed)
+		b.want("the one that failed", failed, coalesce.Failed)
 		for _, m := range line {
-			if m.Verdict == gather.Applied {
+			if m.Verdict == coalesce.Applied {
 				applied++
 			}
 		}
@@ -101,7 +101,7 @@ func TestBatchNeverAboveBurst(t *testing.T) {
 	})
 }
 
-// Members that name some of the limits, in another order, go together; those
+// Ops that name some of the limits, in another order, go together; those
 // under another definition do not, and a changed definition is written alone.
 func TestSubsetsAndDefinitions(t *testing.T) {
 	t.Parallel()
@@ -109,7 +109,7 @@ func TestSubsetsAndDefinitions(t *testing.T) {
 		t := b.t
 		d, changed := slow(100), slow(200)
 		b.begin(t.Context(), key("a"), taking(charge("n", d, 1)))
-		line := []*gather.Member{
+		line := []*coalesce.Op{
 			taking(charge("n", d, 1), charge("m", d, 2)), taking(charge("m", d, 1)), taking(charge("m", d, 1), charge("n", d, 1)),
 			taking(charge("n", changed, 7)), taking(charge("n", changed, 8)), taking(charge("m", d, 3)), taking(charge("n", changed, 9)),
 		}
@@ -118,7 +118,7 @@ func TestSubsetsAndDefinitions(t *testing.T) {
 		}
 		b.callers.Wait()
 		for _, m := range line {
-			b.want("take", m, gather.Applied)
+			b.want("take", m, coalesce.Applied)
 		}
 		b.wantWrites(4) // the first; the four of d; one that changes; the rest
 		for i, want := range []int{1, 4, 1, 2} {
@@ -151,7 +151,7 @@ func TestNewRevisionIsWrittenAlone(t *testing.T) {
 	})
 }
 
-// Each member owns the stretch of the axis that it would have taken alone, in
+// Each op owns the stretch of the axis that it would have taken alone, in
 // order, so that gives clamp as they should.
 func TestReceipts(t *testing.T) {
 	t.Parallel()
@@ -159,7 +159,7 @@ func TestReceipts(t *testing.T) {
 		t := b.t
 		d := slow(1000)
 		b.begin(t.Context(), key("a"), taking(charge("n", d, 1), charge("m", d, 5)))
-		var line []*gather.Member
+		var line []*coalesce.Op
 		for i := range int64(6) {
 			m := taking(charge("m", d, 10*i), charge("n", d, i))
 			line = append(line, m)
@@ -176,7 +176,7 @@ func TestReceipts(t *testing.T) {
 			n += int64(i) * 1000
 			m += int64(i) * 10_000
 			for j, want := range []int64{m, n} {
-				if got := gather.Receipt(&member.Charges[j], member.Bucket, member.Behind, j); got.Mark != want || got.Axis != birth {
+				if got := coalesce.Receipt(&member.Charges[j], member.Bucket, member.Behind, j); got.Mark != want || got.Axis != birth {
 					t.Errorf("member %d, %s: got receipt %+v, want mark %d", i, member.Charges[j].Name, got, want)
 				}
 			}
@@ -192,8 +192,8 @@ func TestDifferentWaits(t *testing.T) {
 		d := define(10, 10, 10*time.Second) // one a second
 		b.begin(t.Context(), key("a"), taking(charge("n", d, 10)))
 		waits := []time.Duration{0, 3 * time.Second, 2 * time.Second, 5 * time.Second, 4 * time.Second}
-		want := []gather.Verdict{gather.Refused, gather.Applied, gather.Refused, gather.Applied, gather.Refused}
-		var line []*gather.Member
+		want := []coalesce.Verdict{coalesce.Refused, coalesce.Applied, coalesce.Refused, coalesce.Applied, coalesce.Refused}
+		var line []*coalesce.Op
 		for i, n := range []int64{1, 2, 1, 2, 1} {
 			m := taking(charge("n", d, n))
 			m.MaxWait = waits[i]
@@ -205,7 +205,7 @@ func TestDifferentWaits(t *testing.T) {
 			b.want(waits[i].String(), m, want[i])
 		}
 		last := b.engine.batches[1]
-		if len(last.Stages) != 1 || len(last.Stages[0]) != 2 || last.Stages[0][0] != (gather.Stage{Sum: 4, Wait: waits[3]}) || last.Stages[0][1] != (gather.Stage{Sum: 2, Wait: waits[1]}) {
+		if len(last.Stages) != 1 || len(last.Stages[0]) != 2 || last.Stages[0][0] != (coalesce.Stage{Sum: 4, Wait: waits[3]}) || last.Stages[0][1] != (coalesce.Stage{Sum: 2, Wait: waits[1]}) {
 			t.Errorf("stages: got %+v, want 4 within 5 s and 2 of them within 3 s", last.Stages)
 		}
 		b.wantWrites(2)
@@ -228,22 +228,22 @@ func TestLeaving(t *testing.T) {
 		b.begin(t.Context(), key("a"), stays)
 		leave1()
 		synctest.Wait()
-		b.want("who left the line", inLine, gather.Failed)
+		b.want("who left the line", inLine, coalesce.Failed)
 		wait(flight + flight/2)
 		leave2()
 		synctest.Wait()
-		b.want("who left his write", onItsWay, gather.Failed)
+		b.want("who left his write", onItsWay, coalesce.Failed)
 		if !errors.Is(onItsWay.Err, context.Canceled) {
 			t.Errorf("who left: got %v, want context.Canceled", onItsWay.Err)
 		}
 		b.callers.Wait()
 		b.workers.Wait()
-		b.want("who stays", stays, gather.Applied)
+		b.want("who stays", stays, coalesce.Applied)
 		b.wantWrites(3)
 		if got := b.left(key("a"), "n"); got != 91 {
 			t.Errorf("left: got %d, want 91: 1 and 8 are taken", got)
 		}
-		if got := b.engine.batches[2]; got.Kind != gather.Undo || got.Events != -1 {
+		if got := b.engine.batches[2]; got.Kind != coalesce.Undo || got.Events != -1 {
 			t.Errorf("the last write: got kind %d with %d events, want an undo of one", got.Kind, got.Events)
 		}
 		b.wantGivenBack(1, 0)
@@ -259,17 +259,17 @@ func TestLeavingAlone(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := setup(t, flight, apart)
 			d := slow(100)
-			b.want("the first", b.take(key("a"), charge("n", d, 1)), gather.Applied)
-			for _, m := range []*gather.Member{
+			b.want("the first", b.take(key("a"), charge("n", d, 1)), coalesce.Applied)
+			for _, m := range []*coalesce.Op{
 				taking(charge("n", d, 8)), taking(charge("n", d, 200)),
-				{Kind: gather.Adjust, Charges: []zael.Charge{charge("n", d, 2)}, At: instant()},
-				{Kind: gather.Look, At: instant()},
+				{Kind: coalesce.Adjust, Charges: []zael.Charge{charge("n", d, 2)}, At: instant()},
+				{Kind: coalesce.Read, At: instant()},
 			} {
 				ctx, leave := context.WithTimeout(t.Context(), flight/2)
 				begun := time.Now()
 				b.Do(ctx, key("a"), m)
 				leave()
-				if took := time.Since(begun); took != flight/2 || m.Verdict != gather.Failed || !errors.Is(m.Err, context.DeadlineExceeded) {
+				if took := time.Since(begun); took != flight/2 || m.Verdict != coalesce.Failed || !errors.Is(m.Err, context.DeadlineExceeded) {
 					t.Errorf("kind %d: got verdict %d (%v) after %v, want its deadline, exceeded at once", m.Kind, m.Verdict, m.Err, took)
 				}
 				b.workers.Wait()
@@ -286,12 +286,12 @@ func TestLeavingAlone(t *testing.T) {
 // What cannot be given back is reported.
 func TestGivingBackFails(t *testing.T) {
 	t.Parallel()
-	for name, a := range map[string]gather.Answer{
-		"engine out of order": {Verdict: gather.Failed, Err: errEngine}, "throttled": {Verdict: gather.Throttled, Err: errEngine},
+	for name, a := range map[string]coalesce.Answer{
+		"engine out of order": {Verdict: coalesce.Failed, Err: errEngine}, "throttled": {Verdict: coalesce.Throttled, Err: errEngine},
 	} {
 		bubble(t, flight, func(b *bench) {
-			b.engine.fault = func(_ int, batch *gather.Batch) *gather.Answer {
-				if batch.Kind != gather.Undo {
+			b.engine.fault = func(_ int, batch *coalesce.Batch) *coalesce.Answer {
+				if batch.Kind != coalesce.Undo {
 					return nil
 				}
 				return &a
@@ -306,7 +306,7 @@ func TestGivingBackFails(t *testing.T) {
 	}
 }
 
-// A batch shows in the trace of the first of its members, also if that has left,
+// A batch shows in the trace of the first of its ops, also if that has left,
 // and so does what is given back.
 func TestBatchHasValuesOfItsFirst(t *testing.T) {
 	t.Parallel()
@@ -345,7 +345,7 @@ func TestAllLeave(t *testing.T) {
 		late, end := context.WithTimeout(t.Context(), 4*time.Second)
 		defer end()
 		late = slowContext{late, time.Now().Add(3800 * time.Millisecond)}
-		line := []*gather.Member{taking(charge("n", d, 2)), taking(charge("n", d, 4))}
+		line := []*coalesce.Op{taking(charge("n", d, 2)), taking(charge("n", d, 4))}
 		b.begin(cancelled, key("a"), line[0])
 		b.begin(late, key("a"), line[1])
 		wait(3500 * time.Millisecond) // their write is in flight
@@ -370,11 +370,11 @@ func TestAllLeave(t *testing.T) {
 		b.callers.Wait()
 		b.workers.Wait()
 		for i, want := range []error{context.Canceled, context.DeadlineExceeded} {
-			if b.want("who left", line[i], gather.Failed); !errors.Is(line[i].Err, want) {
+			if b.want("who left", line[i], coalesce.Failed); !errors.Is(line[i].Err, want) {
 				t.Errorf("who left: got %v, want %v", line[i].Err, want)
 			}
 		}
-		b.want("who stays", stays, gather.Applied)
+		b.want("who stays", stays, coalesce.Applied)
 		b.wantWrites(4) // one for two who left, and one that gives back
 		b.wantGivenBack(2, 0)
 		if got := b.left(key("a"), "n"); got != 91 {
@@ -390,7 +390,7 @@ func TestRefusedBatch(t *testing.T) {
 	bubble(t, flight, func(b *bench) {
 		t := b.t
 		d := slow(100)
-		b.engine.after = func(n int, _ *gather.Batch, _ *gather.Answer) {
+		b.engine.after = func(n int, _ *coalesce.Batch, _ *coalesce.Answer) {
 			if n == 0 { // another process takes after the answer was made
 				b.engine.mu.Lock()
 				is := b.engine.buckets[key("a")]["n"]
@@ -400,12 +400,12 @@ func TestRefusedBatch(t *testing.T) {
 			}
 		}
 		b.begin(t.Context(), key("a"), taking(charge("n", d, 1)))
-		line := []*gather.Member{taking(charge("n", d, 50)), taking(charge("n", d, 5)), taking(charge("n", d, 10)), taking(charge("n", d, 4))}
+		line := []*coalesce.Op{taking(charge("n", d, 50)), taking(charge("n", d, 5)), taking(charge("n", d, 10)), taking(charge("n", d, 4))}
 		for _, m := range line {
 			b.begin(t.Context(), key("a"), m)
 		}
 		b.callers.Wait()
-		for i, want := range []gather.Verdict{gather.Refused, gather.Applied, gather.Refused, gather.Applied} {
+		for i, want := range []coalesce.Verdict{coalesce.Refused, coalesce.Applied, coalesce.Refused, coalesce.Applied} {
 			b.want("member", line[i], want)
 		}
 		b.wantWrites(3)
@@ -422,14 +422,14 @@ func TestFailedBatch(t *testing.T) {
 	bubble(t, flight, func(b *bench) {
 		t := b.t
 		d := slow(100)
-		b.engine.fault = func(n int, _ *gather.Batch) *gather.Answer {
+		b.engine.fault = func(n int, _ *coalesce.Batch) *coalesce.Answer {
 			if n == 1 {
-				return &gather.Answer{Verdict: gather.Failed, Err: errEngine}
+				return &coalesce.Answer{Verdict: coalesce.Failed, Err: errEngine}
 			}
 			return nil
 		}
 		b.begin(t.Context(), key("a"), taking(charge("n", d, 1)))
-		line := []*gather.Member{taking(charge("n", d, 1)), taking(charge("n", d, 2))}
+		line := []*coalesce.Op{taking(charge("n", d, 1)), taking(charge("n", d, 2))}
 		for _, m := range line {
 			b.begin(t.Context(), key("a"), m)
 		}
@@ -438,11 +438,11 @@ func TestFailedBatch(t *testing.T) {
 		b.begin(t.Context(), key("a"), late)
 		b.callers.Wait()
 		for _, m := range line {
-			if b.want("member", m, gather.Failed); !errors.Is(m.Err, errEngine) {
+			if b.want("member", m, coalesce.Failed); !errors.Is(m.Err, errEngine) {
 				t.Errorf("member: got %v, want the engine's error", m.Err)
 			}
 		}
-		b.want("behind", late, gather.Applied)
+		b.want("behind", late, coalesce.Applied)
 		b.wantWrites(3)
 	})
 }
@@ -455,16 +455,16 @@ func TestAdjustsMeet(t *testing.T) {
 		t := b.t
 		d := slow(100)
 		taken := b.take(key("a"), charge("n", d, 50))
-		give := func(n int64) *gather.Member {
+		give := func(n int64) *coalesce.Op {
 			c := charge("n", d, -n)
-			c.Receipt = gather.Receipt(&c, taken.Bucket, nil, 0)
-			return &gather.Member{Kind: gather.Adjust, Charges: []zael.Charge{c}, At: instant()}
+			c.Receipt = coalesce.Receipt(&c, taken.Bucket, nil, 0)
+			return &coalesce.Op{Kind: coalesce.Adjust, Charges: []zael.Charge{c}, At: instant()}
 		}
-		more := &gather.Member{Kind: gather.Adjust, Charges: []zael.Charge{charge("m", d, 3), charge("n", d, 1)}, At: instant()}
-		convert := &gather.Member{Kind: gather.Adjust, Charges: []zael.Charge{charge("n", slow(300), 0)}, At: instant()}
-		look1, look2 := &gather.Member{Kind: gather.Look, At: instant()}, &gather.Member{Kind: gather.Look, At: instant()}
+		more := &coalesce.Op{Kind: coalesce.Adjust, Charges: []zael.Charge{charge("m", d, 3), charge("n", d, 1)}, At: instant()}
+		convert := &coalesce.Op{Kind: coalesce.Adjust, Charges: []zael.Charge{charge("n", slow(300), 0)}, At: instant()}
+		look1, look2 := &coalesce.Op{Kind: coalesce.Read, At: instant()}, &coalesce.Op{Kind: coalesce.Read, At: instant()}
 		b.begin(t.Context(), key("a"), taking(charge("n", d, 1)))
-		for _, m := range []*gather.Member{give(10), more, convert, give(5), look1, look2} {
+		for _, m := range []*coalesce.Op{give(10), more, convert, give(5), look1, look2} {
 			b.begin(t.Context(), key("a"), m)
 		}
 		b.callers.Wait()
@@ -486,17 +486,17 @@ func TestTakeBehindGive(t *testing.T) {
 		d := slow(10)
 		taken := b.take(key("a"), charge("n", d, 9))
 		give := charge("n", d, -5)
-		give.Receipt = gather.Receipt(&give, taken.Bucket, nil, 0)
+		give.Receipt = coalesce.Receipt(&give, taken.Bucket, nil, 0)
 		b.begin(t.Context(), key("a"), taking(charge("n", d, 1)))
 		early, late, more := taking(charge("n", d, 2)), taking(charge("n", d, 4)), taking(charge("n", d, 4))
 		b.begin(t.Context(), key("a"), early)
-		b.begin(t.Context(), key("a"), &gather.Member{Kind: gather.Adjust, Charges: []zael.Charge{give}, At: instant()})
+		b.begin(t.Context(), key("a"), &coalesce.Op{Kind: coalesce.Adjust, Charges: []zael.Charge{give}, At: instant()})
 		b.begin(t.Context(), key("a"), late)
 		b.begin(t.Context(), key("a"), more)
 		b.callers.Wait()
-		b.want("before it", early, gather.Refused)
-		b.want("behind it", late, gather.Applied)
-		b.want("behind that", more, gather.Refused)
+		b.want("before it", early, coalesce.Refused)
+		b.want("behind it", late, coalesce.Applied)
+		b.want("behind that", more, coalesce.Refused)
 	})
 }
 
@@ -507,17 +507,17 @@ func TestApart(t *testing.T) {
 		t := b.t
 		d, was := slow(100), slow(50)
 		full := bucket.State{}.Under(was, instant(), birth)
-		b.engine.fault = func(n int, _ *gather.Batch) *gather.Answer {
+		b.engine.fault = func(n int, _ *coalesce.Batch) *coalesce.Answer {
 			if n == 0 {
 				b.engine.mu.Lock()
 				b.engine.buckets[key("a")] = limits{"n": full} // another process changes it
 				b.engine.mu.Unlock()
-				return &gather.Answer{Verdict: gather.Failed, Err: errEngine}
+				return &coalesce.Answer{Verdict: coalesce.Failed, Err: errEngine}
 			}
 			return nil
 		}
 		b.begin(t.Context(), key("a"), taking(charge("n", d, 1)))
-		var line []*gather.Member
+		var line []*coalesce.Op
 		for range 5 {
 			m := taking(charge("n", d, 2))
 			line = append(line, m)
@@ -525,7 +525,7 @@ func TestApart(t *testing.T) {
 		}
 		b.callers.Wait()
 		for _, m := range line {
-			b.want("take", m, gather.Applied)
+			b.want("take", m, coalesce.Applied)
 		}
 		b.wantWrites(4) // the one that failed, the one of all, the first of them, the others
 		if got := b.left(key("a"), "n"); got != 90 {

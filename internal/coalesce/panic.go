@@ -1,4 +1,4 @@
-package gather
+package coalesce
 
 import (
 	"context"
@@ -28,7 +28,7 @@ func (p *panicked) again() {
 }
 
 // write is Engine.Write; a panic of it is an answer.
-func (g *Gatherer) write(ctx context.Context, b *Batch) (a Answer) {
+func (g *Coalescer) write(ctx context.Context, b *Batch) (a Answer) {
 	defer func() {
 		if v := recover(); v != nil {
 			a = Answer{Verdict: Failed, panicked: &panicked{v, debug.Stack()}}

@@ -1,4 +1,4 @@
-package gather_test
+package coalesce_test
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/gather"
+	"github.com/zeroae/zael/internal/coalesce"
 	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
@@ -23,20 +23,20 @@ func TestRefusalsAreRemembered(t *testing.T) {
 		t := b.t
 		d := define(10, 10, time.Second)
 		b.take(key("a"), charge("n", d, 9))
-		b.want("more than there is", b.take(key("a"), charge("n", d, 5)), gather.Refused)
+		b.want("more than there is", b.take(key("a"), charge("n", d, 5)), coalesce.Refused)
 		b.wantWrites(2)
 		again := b.take(key("a"), charge("n", d, 5))
-		if b.want("again", again, gather.Refused); !again.Local {
+		if b.want("again", again, coalesce.Refused); !again.Local {
 			t.Error("again: got an answer of the engine, want one from memory")
 		}
 		b.wantWrites(2)
-		b.want("less", b.take(key("a"), charge("n", d, 1)), gather.Applied)
+		b.want("less", b.take(key("a"), charge("n", d, 1)), coalesce.Applied)
 		b.wantWrites(3)
-		if m := b.take(key("a"), charge("n", d, 1)); m.Verdict != gather.Refused || !m.Local {
+		if m := b.take(key("a"), charge("n", d, 1)); m.Verdict != coalesce.Refused || !m.Local {
 			t.Errorf("after the last: got verdict %d, local %v, want it refused by what the last take left", m.Verdict, m.Local)
 		}
 		wait(100 * time.Millisecond)
-		b.want("refilled", b.take(key("a"), charge("n", d, 1)), gather.Applied)
+		b.want("refilled", b.take(key("a"), charge("n", d, 1)), coalesce.Applied)
 		b.wantWrites(4)
 		wait(999 * time.Millisecond)
 		if _, _, ok := b.Recall(key("a")); !ok {
@@ -58,7 +58,7 @@ func TestRefusalExpiresBeforeItIsSwept(t *testing.T) {
 		wait(500 * time.Millisecond)
 		b.take(key("a"), charge("n", d, 11))
 		wait(1200 * time.Millisecond)
-		b.want("a second later", b.take(key("a"), charge("n", d, 11)), gather.Refused)
+		b.want("a second later", b.take(key("a"), charge("n", d, 11)), coalesce.Refused)
 		b.wantWrites(3)
 	})
 }
@@ -70,20 +70,20 @@ func TestUnknownGiveClearsRefusal(t *testing.T) {
 		t := b.t
 		d := slow(10)
 		taken := b.take(key("a"), charge("n", d, 10))
-		b.want("take", b.take(key("a"), charge("n", d, 1)), gather.Refused)
-		b.engine.fault = func(n int, batch *gather.Batch) *gather.Answer {
+		b.want("take", b.take(key("a"), charge("n", d, 1)), coalesce.Refused)
+		b.engine.fault = func(n int, batch *coalesce.Batch) *coalesce.Answer {
 			if n != 2 {
 				return nil
 			}
 			b.engine.mu.Lock()
 			defer b.engine.mu.Unlock()
 			b.engine.apply(batch)
-			return &gather.Answer{Verdict: gather.Failed, Err: errEngine}
+			return &coalesce.Answer{Verdict: coalesce.Failed, Err: errEngine}
 		}
 		give := charge("n", d, -3)
-		give.Receipt = gather.Receipt(&give, taken.Bucket, nil, 0)
-		b.Do(t.Context(), key("a"), &gather.Member{Kind: gather.Adjust, Charges: []zael.Charge{give}, At: instant()})
-		b.want("after it", b.take(key("a"), charge("n", d, 3)), gather.Applied)
+		give.Receipt = coalesce.Receipt(&give, taken.Bucket, nil, 0)
+		b.Do(t.Context(), key("a"), &coalesce.Op{Kind: coalesce.Adjust, Charges: []zael.Charge{give}, At: instant()})
+		b.want("after it", b.take(key("a"), charge("n", d, 3)), coalesce.Applied)
 	})
 }
 
@@ -94,17 +94,17 @@ func TestGiveClearsRefusal(t *testing.T) {
 		t := b.t
 		d := slow(10)
 		taken := b.take(key("a"), charge("n", d, 10))
-		b.want("take", b.take(key("a"), charge("n", d, 1)), gather.Refused)
+		b.want("take", b.take(key("a"), charge("n", d, 1)), coalesce.Refused)
 		give := charge("n", d, -3)
-		give.Receipt = gather.Receipt(&give, taken.Bucket, nil, 0)
-		b.Do(t.Context(), key("a"), &gather.Member{Kind: gather.Adjust, Charges: []zael.Charge{give}, At: instant()})
-		b.want("after the give", b.take(key("a"), charge("n", d, 3)), gather.Applied)
-		b.want("and no more", b.take(key("a"), charge("n", d, 1)), gather.Refused)
+		give.Receipt = coalesce.Receipt(&give, taken.Bucket, nil, 0)
+		b.Do(t.Context(), key("a"), &coalesce.Op{Kind: coalesce.Adjust, Charges: []zael.Charge{give}, At: instant()})
+		b.want("after the give", b.take(key("a"), charge("n", d, 3)), coalesce.Applied)
+		b.want("and no more", b.take(key("a"), charge("n", d, 1)), coalesce.Refused)
 		b.engine.mu.Lock()
 		delete(b.engine.buckets, key("a")) // deleted
 		b.engine.mu.Unlock()
 		b.Forget(key("a"))
-		b.want("after Forget", b.take(key("a"), charge("n", d, 10)), gather.Applied)
+		b.want("after Forget", b.take(key("a"), charge("n", d, 10)), coalesce.Applied)
 	})
 }
 
@@ -117,13 +117,13 @@ func TestRefusalIsOfItsDefinition(t *testing.T) {
 		raised := slow(20)
 		raised.Rev = 6
 		b.take(key("a"), charge("n", d, 10))
-		b.want("take", b.take(key("a"), charge("n", d, 1)), gather.Refused)
-		b.want("raised", b.take(key("a"), charge("n", raised, 1)), gather.Applied)
-		b.want("the old one", b.take(key("a"), charge("n", d, 1)), gather.Stale)
+		b.want("take", b.take(key("a"), charge("n", d, 1)), coalesce.Refused)
+		b.want("raised", b.take(key("a"), charge("n", raised, 1)), coalesce.Applied)
+		b.want("the old one", b.take(key("a"), charge("n", d, 1)), coalesce.Stale)
 		named := slow(20) // by a call: as the bucket's
-		b.want("named by a call", b.take(key("a"), charge("n", named, 10)), gather.Refused)
+		b.want("named by a call", b.take(key("a"), charge("n", named, 10)), coalesce.Refused)
 		writes := b.engine.writes()
-		b.want("again", b.take(key("a"), charge("n", named, 10)), gather.Refused)
+		b.want("again", b.take(key("a"), charge("n", named, 10)), coalesce.Refused)
 		b.wantWrites(writes)
 	})
 }
@@ -140,7 +140,7 @@ func TestLateRefusalIsNotRemembered(t *testing.T) {
 		b.begin(t.Context(), key("a"), m)
 		b.Forget(key("a"))
 		b.callers.Wait()
-		b.want("take", m, gather.Refused)
+		b.want("take", m, coalesce.Refused)
 		if _, _, ok := b.Recall(key("a")); ok {
 			t.Error("got the refusal, want it forgotten")
 		}
@@ -155,22 +155,22 @@ func TestThrottledWritesAreSpaced(t *testing.T) {
 		t := b.t
 		d := slow(1_000_000)
 		throttled := 12
-		b.engine.fault = func(n int, _ *gather.Batch) *gather.Answer {
+		b.engine.fault = func(n int, _ *coalesce.Batch) *coalesce.Answer {
 			if n < throttled {
-				return &gather.Answer{Verdict: gather.Throttled, Err: errEngine}
+				return &coalesce.Answer{Verdict: coalesce.Throttled, Err: errEngine}
 			}
 			return nil
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		line := make([]*gather.Member, 10)
+		line := make([]*coalesce.Op, 10)
 		for i := range line {
 			line[i] = taking(charge("n", d, 1))
 			b.begin(ctx, key("a"), line[i])
 		}
 		b.callers.Wait()
 		for _, m := range line {
-			b.want("take", m, gather.Applied)
+			b.want("take", m, coalesce.Applied)
 		}
 		gap := float64(20 * time.Millisecond)
 		for i := 1; i <= throttled; i++ {
@@ -200,9 +200,9 @@ func TestThrottledLastTry(t *testing.T) {
 		t := b.t
 		d := slow(100)
 		throttled := 12
-		b.engine.fault = func(n int, _ *gather.Batch) *gather.Answer {
+		b.engine.fault = func(n int, _ *coalesce.Batch) *coalesce.Answer {
 			if n < throttled {
-				return &gather.Answer{Verdict: gather.Throttled, Err: errEngine}
+				return &coalesce.Answer{Verdict: coalesce.Throttled, Err: errEngine}
 			}
 			return nil
 		}
@@ -219,7 +219,7 @@ func TestThrottledLastTry(t *testing.T) {
 		begin := time.Now()
 		b.begin(short, key("a"), m)
 		b.callers.Wait()
-		b.want("who has 200 ms", m, gather.Applied)
+		b.want("who has 200 ms", m, coalesce.Applied)
 		if got := time.Since(begin); got < 130*time.Millisecond || got > 150*time.Millisecond {
 			t.Errorf("answered after %v, want it 60 ms before its deadline", got)
 		}
@@ -231,14 +231,14 @@ func TestThrottledUntilTheDeadline(t *testing.T) {
 	t.Parallel()
 	bubble(t, time.Millisecond, func(b *bench) {
 		t := b.t
-		b.engine.fault = func(int, *gather.Batch) *gather.Answer {
-			return &gather.Answer{Verdict: gather.Throttled, Err: errEngine}
+		b.engine.fault = func(int, *coalesce.Batch) *coalesce.Answer {
+			return &coalesce.Answer{Verdict: coalesce.Throttled, Err: errEngine}
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
 		m := taking(charge("n", slow(10), 1))
 		b.Do(ctx, key("a"), m)
-		if m.Verdict != gather.Failed || !errors.Is(m.Err, context.DeadlineExceeded) || !errors.Is(m.Err, errEngine) {
+		if m.Verdict != coalesce.Failed || !errors.Is(m.Err, context.DeadlineExceeded) || !errors.Is(m.Err, errEngine) {
 			t.Errorf("got verdict %d, %v, want the deadline and the throttle", m.Verdict, m.Err)
 		}
 	})
@@ -248,10 +248,10 @@ func TestThrottledUntilTheDeadline(t *testing.T) {
 func TestThrottledWithoutDeadline(t *testing.T) {
 	t.Parallel()
 	bubble(t, time.Millisecond, func(b *bench) {
-		b.engine.fault = func(int, *gather.Batch) *gather.Answer {
-			return &gather.Answer{Verdict: gather.Throttled, Err: errEngine}
+		b.engine.fault = func(int, *coalesce.Batch) *coalesce.Answer {
+			return &coalesce.Answer{Verdict: coalesce.Throttled, Err: errEngine}
 		}
-		b.want("take", b.take(key("a"), charge("n", slow(10), 1)), gather.Failed)
+		b.want("take", b.take(key("a"), charge("n", slow(10), 1)), coalesce.Failed)
 		b.wantWrites(5)
 	})
 }
@@ -269,7 +269,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		d := slow(1)
 		empty := bucket.State{}.Under(d, instant(), birth)
 		empty.Mark += 1000
-		g := gather.New(blank{limits{"n": empty}}, gather.Config{MaxLimits: 1, Remembered: 10_000, Tries: 1, Go: func(f func()) { f() }})
+		g := coalesce.New(blank{limits{"n": empty}}, coalesce.Config{MaxLimits: 1, Remembered: 10_000, Tries: 1, Go: func(f func()) { f() }})
 		before := heap()
 		for i := range n {
 			k := zael.Key{Entity: strconv.Itoa(i), Resource: "r"}
@@ -294,10 +294,10 @@ func TestMemoryIsBounded(t *testing.T) {
 // blank admits 1 and refuses 2, of any bucket.
 type blank struct{ bucket limits }
 
-func (e blank) Write(_ context.Context, b *gather.Batch) gather.Answer {
-	a := gather.Answer{Bucket: e.bucket, At: b.At, Seen: b.At}
+func (e blank) Write(_ context.Context, b *coalesce.Batch) coalesce.Answer {
+	a := coalesce.Answer{Bucket: e.bucket, At: b.At, Seen: b.At}
 	if b.Charges[0].Amount > 1 {
-		a.Verdict = gather.Refused
+		a.Verdict = coalesce.Refused
 	}
 	return a
 }
@@ -317,10 +317,10 @@ func TestThrottledThenRefused(t *testing.T) {
 	bubble(t, flight, func(b *bench) {
 		t := b.t
 		d := slow(1000)
-		b.engine.fault = func(n int, _ *gather.Batch) *gather.Answer {
+		b.engine.fault = func(n int, _ *coalesce.Batch) *coalesce.Answer {
 			switch n {
 			case 1, 2, 3:
-				return &gather.Answer{Verdict: gather.Throttled, Err: errEngine}
+				return &coalesce.Answer{Verdict: coalesce.Throttled, Err: errEngine}
 			case 4: // another process was faster
 				b.engine.mu.Lock()
 				is := b.engine.buckets[key("a")]["n"]

@@ -1,4 +1,4 @@
-// Package gather makes few writes of many operations. At most one write of a
+// Package coalesce makes few writes of many operations. At most one write of a
 // bucket is on its way from this process; what is asked of the bucket meanwhile
 // becomes the next one. Refusals are remembered for a moment, and the writes of
 // a bucket that is throttled are spaced out.
@@ -26,7 +26,7 @@
 //
 // Adjusts, gives and reads of one bucket that wait at the same time are one
 // write or one read too.
-package gather
+package coalesce
 
 import (
 	"context"
@@ -44,24 +44,24 @@ import (
 // A Kind is what is done to a bucket.
 type Kind uint8
 
-// The kinds. Members of one batch are of one kind.
+// The kinds. Ops of one batch are of one kind.
 const (
 	Take   Kind = iota // all charges or none
 	Adjust             // charges and gives; never refused
 	Undo               // gives what takes took that then were none
-	Look               // reads
+	Read               // reads
 )
 
-// A Verdict is what came of a batch, or of a member of it.
+// A Verdict is what came of a batch, or of an op of it.
 type Verdict uint8
 
-// The verdicts. Of a batch alone are Apart and Throttled.
+// The verdicts. Of a batch alone are Split and Throttled.
 const (
 	Applied   Verdict = iota
 	Refused           // takes that do not fit: nothing was taken
 	Stale             // takes under limits older than the bucket's: nothing was taken
 	Failed            // Answer.Err says why; what was asked for may have been done
-	Apart             // nothing was done: it has to be done one by one
+	Split             // nothing was done: it has to be done one by one
 	Throttled         // nothing was done, and later it may be: Answer.Err
 )
 
@@ -79,13 +79,13 @@ type Answer struct {
 	Birth   uint64         // of the bucket
 	At      bucket.Instant // that counted
 	Seen    bucket.Instant // the latest known of the bucket, At or later
-	Note    any            // from the Engine to the only member of a batch
+	Note    any            // from the Engine to the only op of a batch
 
 	panicked *panicked // instead of all that
 }
 
 // An Engine does what a batch says to one bucket, in one write. Of a batch of
-// one member it may do more than that, and of a larger one answer Apart. It is
+// one op it may do more than that, and of a larger one answer Split. It is
 // not called for a bucket while it is at work on it.
 //
 // When ctx is done nobody waits any more. The Engine then begins nothing new, but
@@ -94,11 +94,11 @@ type Engine interface {
 	Write(ctx context.Context, b *Batch) Answer
 }
 
-// A Member is one caller's part of a batch. The caller fills the first fields in and
+// A Op is one caller's part of a batch. The caller fills the first fields in and
 // changes nothing until Do returns; then he reads Answer and what follows it.
-type Member struct {
+type Op struct {
 	Kind    Kind
-	Charges []zael.Charge // a copy of the member's own. Of a Take each name is there once
+	Charges []zael.Charge // a copy of the op's own. Of a Take each name is there once
 	At      bucket.Instant
 	MaxWait time.Duration // of a Take
 	Birth   uint64        // of an Undo: the bucket's
@@ -114,7 +114,7 @@ type Member struct {
 	since  time.Time // when At was, if it goes on with the clock
 	ctx    context.Context
 	shard  *shard
-	place  place
+	place  opState
 	flight *flight
 	done   chan struct{} // closed with the answer; nil if that came from memory
 	alone  bool          // the next batch has no other
@@ -124,19 +124,19 @@ type Member struct {
 	cause  error         // of the last throttle
 }
 
-// at is the member's instant by now.
-func (m *Member) at(now time.Time) bucket.Instant {
+// at is the op's instant by now.
+func (m *Op) at(now time.Time) bucket.Instant {
 	if m.since.IsZero() {
 		return m.At
 	}
 	return m.At.Add(max(0, now.Sub(m.since)))
 }
 
-// A place is where a member is.
-type place uint8
+// An opState says where an op is.
+type opState uint8
 
 const (
-	inLine place = iota
+	inLine opState = iota
 	inFlight
 	answered
 	left
@@ -153,7 +153,7 @@ type Batch struct {
 	Birth   uint64
 	Events  int64
 	Members int
-	Exact   bool // the only member's
+	Exact   bool // the only op's
 }
 
 // A Stage says how far a batch of takes may go: the first Sum tokens of it have
@@ -169,12 +169,12 @@ type Config struct {
 	MaxLimits int
 	// Remembered is how many buckets' refusals are remembered.
 	Remembered int
-	// Tries is how often a member without deadline is throttled before that is
+	// Tries is how often an op without deadline is throttled before that is
 	// its answer.
 	Tries int
-	// Ages says that instants go on with the clock while members wait: else the
+	// AdvanceWhileQueued moves an op's instant on by the time that it waits: else the
 	// engine would be told what was a moment ago.
-	Ages bool
+	AdvanceWhileQueued bool
 	// Apart makes each operation a write of its own: none waits for another,
 	// and no refusal is remembered.
 	Apart bool
@@ -186,17 +186,17 @@ type Config struct {
 	GaveBack func(takes int64, ok bool)
 }
 
-// A Gatherer gathers the operations on the buckets of one Engine. It may be used
+// A Coalescer joins the operations on the buckets of one Engine. It may be used
 // concurrently. It keeps something of a bucket only while a write is on its way,
 // for a second after a refusal, and for a moment after it was throttled.
-type Gatherer struct {
+type Coalescer struct {
 	engine Engine
 	config Config
 	seed   maphash.Seed
-	spare  sync.Pool // of *slot
+	spare  sync.Pool // of *bucketQueue
 	shards [shards]shard
 
-	sweeping atomic.Bool // timer runs, as there are slots that rest
+	sweeping atomic.Bool // timer runs, as there are queues that rest
 	mu       sync.Mutex
 	timer    *time.Timer
 	closed   bool
@@ -206,21 +206,21 @@ const shards = 64 // a power of two
 
 type shard struct {
 	mu    sync.Mutex
-	slots map[zael.Key]*slot
+	slots map[zael.Key]*bucketQueue
 	_     [48]byte // keeps the locks of two shards apart in the processor's cache
 }
 
 // New makes a Gatherer. All fields of config but Ages are required.
-func New(engine Engine, config Config) *Gatherer {
-	g := &Gatherer{engine: engine, config: config, seed: maphash.MakeSeed(), spare: sync.Pool{New: func() any { return new(slot) }}}
+func New(engine Engine, config Config) *Coalescer {
+	g := &Coalescer{engine: engine, config: config, seed: maphash.MakeSeed(), spare: sync.Pool{New: func() any { return new(bucketQueue) }}}
 	for i := range g.shards {
-		g.shards[i].slots = map[zael.Key]*slot{}
+		g.shards[i].slots = map[zael.Key]*bucketQueue{}
 	}
 	return g
 }
 
 // Close forgets what is remembered. Operations that are on their way go on.
-func (g *Gatherer) Close() {
+func (g *Coalescer) Close() {
 	g.mu.Lock()
 	g.closed = true
 	if g.timer != nil {
@@ -231,7 +231,7 @@ func (g *Gatherer) Close() {
 }
 
 // Len is the number of buckets of which something is kept.
-func (g *Gatherer) Len() int {
+func (g *Coalescer) Len() int {
 	n := 0
 	for i := range g.shards {
 		sh := &g.shards[i]
@@ -242,7 +242,7 @@ func (g *Gatherer) Len() int {
 	return n
 }
 
-func (g *Gatherer) shard(key zael.Key) *shard {
+func (g *Coalescer) shard(key zael.Key) *shard {
 	return &g.shards[maphash.Comparable(g.seed, key)%shards]
 }
 
@@ -250,17 +250,17 @@ func (g *Gatherer) shard(key zael.Key) *shard {
 // answer in m. When ctx is done first it returns at once; the answer is then
 // Failed with ctx's error, and with that of the last throttle if it was the time
 // that ended.
-func (g *Gatherer) Do(ctx context.Context, key zael.Key, m *Member) {
+func (g *Coalescer) Do(ctx context.Context, key zael.Key, m *Op) {
 	g.Start(ctx, key, m)
 	g.Wait(m)
 }
 
 // Start begins what Do does and does not wait. The caller then calls Wait.
-func (g *Gatherer) Start(ctx context.Context, key zael.Key, m *Member) {
+func (g *Coalescer) Start(ctx context.Context, key zael.Key, m *Op) {
 	sh := g.shard(key)
 	m.ctx, m.shard = ctx, sh
 	now := time.Now()
-	if g.config.Ages {
+	if g.config.AdvanceWhileQueued {
 		m.since = now
 	}
 	sh.mu.Lock()
@@ -282,14 +282,14 @@ func (g *Gatherer) Start(ctx context.Context, key zael.Key, m *Member) {
 		m.place = inLine
 		s.line = append(s.line, m)
 	} else {
-		f = s.lone(m)
+		f = s.single(m)
 	}
 	sh.mu.Unlock()
 	g.config.Go(func() { g.run(sh, s, f) })
 }
 
 // Wait returns when m, which was started, has its answer or its caller leaves.
-func (g *Gatherer) Wait(m *Member) {
+func (g *Coalescer) Wait(m *Op) {
 	if m.done == nil {
 		return
 	}
@@ -301,8 +301,8 @@ func (g *Gatherer) Wait(m *Member) {
 	m.panicked.again()
 }
 
-// leave takes a member out whose caller has left, unless it was answered just now.
-func (g *Gatherer) leave(m *Member) {
+// leave takes an op out whose caller has left, unless it was answered just now.
+func (g *Coalescer) leave(m *Op) {
 	m.shard.mu.Lock()
 	defer m.shard.mu.Unlock()
 	if m.place == answered {
@@ -319,9 +319,9 @@ func (g *Gatherer) leave(m *Member) {
 	m.Answer = Answer{Verdict: Failed, Err: err}
 }
 
-// wake tells members that they are answered. It returns how many callers wait for
+// wake tells ops that they are answered. It returns how many callers wait for
 // that.
-func (g *Gatherer) wake(woken []*Member) (callers int) {
+func (g *Coalescer) wake(woken []*Op) (callers int) {
 	for _, m := range woken {
 		if m.ours {
 			g.config.GaveBack(-m.Events, m.Verdict == Applied)

@@ -1,4 +1,4 @@
-package gather_test
+package coalesce_test
 
 import (
 	"errors"
@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zeroae/zael/internal/gather"
+	"github.com/zeroae/zael/internal/coalesce"
 )
 
 // An engine that panics does so to all callers of the write, and to nobody else:
@@ -15,7 +15,7 @@ func TestEnginePanics(t *testing.T) {
 	t.Parallel()
 	bubble(t, time.Second, func(b *bench) {
 		bug := errors.New("a bug")
-		b.engine.fault = func(n int, _ *gather.Batch) *gather.Answer {
+		b.engine.fault = func(n int, _ *coalesce.Batch) *coalesce.Answer {
 			if n < 2 {
 				panic(bug)
 			}
@@ -23,7 +23,7 @@ func TestEnginePanics(t *testing.T) {
 		}
 		d, k := slow(100), key("e")
 		var panicked atomic.Int64
-		do := func(m *gather.Member) {
+		do := func(m *coalesce.Op) {
 			defer func() {
 				if err, ok := recover().(error); ok && errors.Is(err, bug) {
 					panicked.Add(1)
@@ -43,8 +43,8 @@ func TestEnginePanics(t *testing.T) {
 		if got := panicked.Load(); got != 4 {
 			t.Errorf("got %d panics, want 4", got)
 		}
-		b.want("who waited for the batch", m, gather.Applied)
-		b.want("who comes later", b.take(k, charge("n", d, 5)), gather.Applied)
+		b.want("who waited for the batch", m, coalesce.Applied)
+		b.want("who comes later", b.take(k, charge("n", d, 5)), coalesce.Applied)
 		if got := b.left(k, "n"); got != 90 {
 			t.Errorf("got %d left, want 90", got)
 		}
