@@ -9,10 +9,10 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// A Outcome is what a known bucket says to a take.
+// An Outcome is what a known bucket says to a take.
 type Outcome uint8
 
-// The standings.
+// The outcomes.
 const (
 	Fits              Outcome = iota
 	Exceeds                   // a limit, for certain
