@@ -100,7 +100,7 @@ func (l *Limiter) eachLimit(ctx context.Context, q Query, amounts Amounts, show 
 			if state.Stale(ch.Definition) {
 				ch.Definition = state.Definition
 			}
-			ch.State = state.Under(ch.Definition, instant, 0)
+			ch.State = state.Redefine(ch.Definition, instant, 0)
 			show(ch, instant)
 		}
 	}

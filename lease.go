@@ -459,7 +459,7 @@ func mergeCharges(charges []Charge, limits int, at time.Time) []Charge {
 // or one is empty. It reports whether it did.
 func mergeCharge(c, later *Charge, now bucket.Instant) bool {
 	d, a, b := &later.Definition, c.Receipt, later.Receipt
-	if a.Axis != b.Axis || c.Amount > bucket.MaxAmount-later.Amount {
+	if a.Generation != b.Generation || c.Amount > bucket.MaxAmount-later.Amount {
 		return false
 	}
 	adjoin := b.Mark-later.Amount*d.Unit() == a.Mark

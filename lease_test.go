@@ -297,7 +297,7 @@ func TestGiveBackIsSeenAtOnce(t *testing.T) {
 }
 
 // Another call site has changed the numbers of the limit since: the charge
-// stands on another axis and is not given back, and nothing is made.
+// stands of another generation and is not given back, and nothing is made.
 func TestGiveBackAfterAChangedDefinition(t *testing.T) {
 	t.Parallel()
 	for _, again := range []bool{false, true} {

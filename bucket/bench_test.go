@@ -105,7 +105,7 @@ func BenchmarkUnder(b *testing.B) {
 	other := perSecond(100, 20_000)
 	b.ReportAllocs()
 	for b.Loop() {
-		if s.Under(other, at, 0).Mark == s.Mark {
+		if s.Redefine(other, at, 0).Mark == s.Mark {
 			b.Fatal("got the same mark, want another")
 		}
 	}

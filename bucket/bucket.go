@@ -180,7 +180,7 @@ func (d Definition) reaches(target, unit int64) Instant {
 	return -Instant(q)
 }
 
-// SameRefill tells whether marks under d and other stand on one axis and fit
+// SameRefill tells whether marks under d and other stand in one generation and fit
 // alike: equal rates and bursts, whatever the capacity and the revision.
 func (d Definition) SameRefill(other Definition) bool {
 	return d.Burst == other.Burst && d.Amount == other.Amount && d.Period == other.Period

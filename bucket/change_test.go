@@ -28,11 +28,11 @@ func TestUnder(t *testing.T) {
 	t.Parallel()
 	const rate, fast = 10, 2_000_000 // below and above the rates that count whole tokens
 	for _, c := range []struct {
-		name     string
-		old, d   bucket.Definition
-		taken    int64
-		want     int64 // available under d
-		sameAxis bool
+		name           string
+		old, d         bucket.Definition
+		taken          int64
+		want           int64 // available under d
+		sameGeneration bool
 	}{
 		{"unused", perSecond(rate, 100), perSecond(rate, 50), 0, 50, false},
 		{"raised", perSecond(rate, 100), perSecond(rate, 200), 60, 140, false},
@@ -67,17 +67,17 @@ func TestUnder(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, want := s.Under(c.d, at, 99), c.d
+			got, want := s.Redefine(c.d, at, 99), c.d
 			if want.Rev == 0 {
 				want.Rev = c.old.Rev // named by a call: keeps the revision
 			}
 			if got.Available(at) != c.want || got.Definition != want {
 				t.Errorf("%s, at %d: got %d left, %+v, want %d, %+v", c.name, at, got.Available(at), got.Definition, c.want, want)
 			}
-			if c.sameAxis != (got.Axis == s.Axis) || got.Axis == 99 {
-				t.Errorf("%s: got axis %d after %d, want the same: %v", c.name, got.Axis, s.Axis, c.sameAxis)
+			if c.sameGeneration != (got.Generation == s.Generation) || got.Generation == 99 {
+				t.Errorf("%s: got generation %d after %d, want the same: %v", c.name, got.Generation, s.Generation, c.sameGeneration)
 			}
-			if again := got.Under(c.d, at+1, 99); again != got {
+			if again := got.Redefine(c.d, at+1, 99); again != got {
 				t.Errorf("%s, again: got %+v, want %+v", c.name, again, got)
 			}
 		}
@@ -99,7 +99,7 @@ func TestUnderRoundsUpToWholeTokens(t *testing.T) {
 		{2_999_000_000, 9},
 		{3_000_000_000, 10},
 	} {
-		if got := s.Under(coarse, c.at, 0).Available(c.at); got != c.want {
+		if got := s.Redefine(coarse, c.at, 0).Available(c.at); got != c.want {
 			t.Errorf("available at %d: got %d, want %d", c.at, got, c.want)
 		}
 	}
@@ -109,9 +109,9 @@ func TestUnderAbsent(t *testing.T) {
 	t.Parallel()
 	d := perSecond(10, 7)
 	for _, at := range []bucket.Instant{0, t9, -t9, bucket.MaxInstant, -bucket.MaxInstant} {
-		s := bucket.State{}.Under(d, at, 42)
-		if s.Absent() || s.Definition != d || s.Axis != 42 || s.Available(at) != 7 || !s.Full(at) {
-			t.Errorf("at %d: got %+v, %d left, want it full under %+v, on axis 42", at, s, s.Available(at), d)
+		s := bucket.State{}.Redefine(d, at, 42)
+		if s.Absent() || s.Definition != d || s.Generation != 42 || s.Available(at) != 7 || !s.Full(at) {
+			t.Errorf("at %d: got %+v, %d left, want it full under %+v, in generation 42", at, s, s.Available(at), d)
 		}
 	}
 	if !(bucket.State{}).Absent() {
@@ -125,11 +125,11 @@ func TestUnderStaysAtInt64End(t *testing.T) {
 	coarse, fine := perSecond(9e9, 1e15), perSecond(1, 1)
 	s := full(coarse, first)
 	s.Mark = math.MaxInt64
-	got := s.Under(fine, first, 0)
+	got := s.Redefine(fine, first, 0)
 	if got.Mark != math.MaxInt64 || got.Wait(first, 1) != bucket.Never {
 		t.Errorf("a level beyond int64: got %+v, wait %v, want the mark at its end, Never", got, got.Wait(first, 1))
 	}
-	if back := got.Under(coarse, first, 0); back.Available(first) > 0 {
+	if back := got.Redefine(coarse, first, 0); back.Available(first) > 0 {
 		t.Errorf("available after the way back: got %d, want none", back.Available(first))
 	}
 }
@@ -149,7 +149,7 @@ func TestStale(t *testing.T) {
 		}
 	}
 	// A limit named by a call keeps the revision before it.
-	if s := full(stored(d, 6), 0).Under(d, 0, 0); !s.Stale(stored(d, 5)) || s.Stale(stored(d, 6)) {
+	if s := full(stored(d, 6), 0).Redefine(d, 0, 0); !s.Stale(stored(d, 5)) || s.Stale(stored(d, 6)) {
 		t.Error("asked after a limit named by a call: stale: want revision 5 to be, and 6 not")
 	}
 	if (bucket.State{}).Stale(stored(d, 5)) {
@@ -186,7 +186,7 @@ func TestFlipping(t *testing.T) {
 					if s.Stale(d) {
 						continue
 					}
-					s = s.Under(d, at, 1)
+					s = s.Redefine(d, at, 1)
 					if n := s.Available(at); n > 0 {
 						s = take(t, s, at, n)
 						total += n
@@ -211,7 +211,7 @@ func TestEachSuccessorCapsOnce(t *testing.T) {
 		if s.Stale(d) {
 			return
 		}
-		s = s.Under(d, 0, 1)
+		s = s.Redefine(d, 0, 1)
 		if n := s.Available(0); n > 0 {
 			s = take(t, s, 0, n)
 			total += n
@@ -260,8 +260,8 @@ func TestFlippingThroughTime(t *testing.T) {
 			seen = max(seen, at)
 			if d := rapid.SampledFrom(pool).Draw(t, "definition"); s.Definition != d && !s.Stale(d) {
 				before := s
-				s = s.Under(d, seen, 0)
-				if s.Axis != before.Axis { // the drip was rounded
+				s = s.Redefine(d, seen, 0)
+				if s.Generation != before.Generation { // the drip was rounded
 					m.count(seen, quo(whole(-1), whole(before.Definition.Unit())))
 				}
 				if forgiven := sub(levelOf(before, seen), levelOf(s, seen)); forgiven.Sign() > 0 {
@@ -307,7 +307,7 @@ func TestDebtIsKeptAndPaid(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		after := s.Under(d, at, 0)
+		after := s.Redefine(d, at, 0)
 		want := d.Burst - old.Burst - debt // tokens taken stay taken
 		if old.Rev > 0 && d.Rev > old.Rev {
 			// What was not debt fits, and fills the burst; debt is what was above both.
@@ -345,7 +345,7 @@ func TestCallSitesNameDifferentLimits(t *testing.T) {
 	call := func(at bucket.Instant, n int64, named map[string]bucket.Definition) bool {
 		next := map[string]bucket.State{}
 		for name, d := range named {
-			s, ok := limits[name].Under(d, at, 1).Take(at, n, 0)
+			s, ok := limits[name].Redefine(d, at, 1).Take(at, n, 0)
 			if !ok {
 				return false
 			}

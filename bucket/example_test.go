@@ -24,7 +24,7 @@ func Example() {
 	}
 
 	var kept bucket.State // never charged: full
-	s := kept.Under(limit, now, rand.Uint64())
+	s := kept.Redefine(limit, now, rand.Uint64())
 	s, ok := s.Take(now, 8, 0)
 	receipt := s.Receipt() // for the give
 	fmt.Println("8 fit:", ok, "and leave", s.Available(now))
@@ -83,22 +83,22 @@ func ExampleRecord() {
 }
 
 // A definition that changed keeps the tokens taken, and only those.
-func ExampleState_Under() {
+func ExampleState_Redefine() {
 	now := bucket.Instant(0)
 	large := bucket.Definition{Burst: 1000, Amount: 10, Period: time.Second, Capacity: 1000}
 	small := bucket.Definition{Burst: 10, Amount: 10, Period: time.Second, Capacity: 10}
 
-	s, _ := bucket.State{}.Under(large, now, 1).Take(now, 300, 0)
+	s, _ := bucket.State{}.Redefine(large, now, 1).Take(now, 300, 0)
 	fmt.Println("of 1000:", s.Available(now))
-	s = s.Under(small, now, 0)
+	s = s.Redefine(small, now, 0)
 	fmt.Println("of 10:", s.Available(now))
-	s = s.Under(large, now, 0)
+	s = s.Redefine(large, now, 0)
 	fmt.Println("of 1000 again:", s.Available(now))
 
 	// Stored limits carry the revision of their change. When one takes the
 	// place of another, the tokens taken are no debt.
 	large.Rev, small.Rev = 1, 2
-	s = s.Under(large, now, 0).Under(small, now, 0)
+	s = s.Redefine(large, now, 0).Redefine(small, now, 0)
 	fmt.Println("of 10, lowered in the store:", s.Available(now), "and 1 in", s.Wait(now, 1))
 	fmt.Println("the one before is stale:", s.Stale(large))
 	// Output:
@@ -113,7 +113,7 @@ func ExampleState_Under() {
 func ExampleState_Charge() {
 	now := bucket.Instant(0)
 	limit := bucket.Definition{Burst: 100, Amount: 10, Period: time.Second, Capacity: 100}
-	s, _ := bucket.State{}.Under(limit, now, 1).Take(now, 90, 0)
+	s, _ := bucket.State{}.Redefine(limit, now, 1).Take(now, 90, 0)
 
 	s, err := s.Charge(now, 60)
 	fmt.Println(s.Available(now), err)
@@ -129,7 +129,7 @@ func ExampleState_Charge() {
 func ExampleState_Take() {
 	now := bucket.Instant(0)
 	limit := bucket.Definition{Burst: 10, Amount: 10, Period: time.Second, Capacity: 10}
-	s, _ := bucket.State{}.Under(limit, now, 1).Take(now, 10, 0)
+	s, _ := bucket.State{}.Redefine(limit, now, 1).Take(now, 10, 0)
 
 	for range 3 {
 		wait := s.Wait(now, 4)
@@ -147,7 +147,7 @@ func ExampleState_Take() {
 func ExampleState_Give() {
 	now := bucket.Instant(0)
 	limit := bucket.Definition{Burst: 10, Amount: 10, Period: time.Second, Capacity: 10}
-	s, _ := bucket.State{}.Under(limit, now, 1).Take(now, 10, 0)
+	s, _ := bucket.State{}.Redefine(limit, now, 1).Take(now, 10, 0)
 	receipt := s.Receipt()
 
 	now = now.Add(700 * time.Millisecond) // 7 have refilled

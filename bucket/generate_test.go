@@ -87,7 +87,7 @@ func states(d bucket.Definition, at bucket.Instant) *rapid.Generator[bucket.Stat
 		return bucket.State{
 			Definition: d,
 			Mark:       marks(d, at).Draw(t, "mark"),
-			Axis:       rapid.SampledFrom([]uint64{0, 1, math.MaxUint64}).Draw(t, "axis"),
+			Generation: rapid.SampledFrom([]uint64{0, 1, math.MaxUint64}).Draw(t, "generation"),
 		}
 	})
 }

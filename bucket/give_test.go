@@ -267,30 +267,30 @@ func TestGivePlaceInLine(t *testing.T) {
 	}
 }
 
-// TestGiveOnAnotherAxis: after a change of the limit, or of another birth,
+// TestGiveOfAnotherGeneration: after a change of the limit, or of another birth,
 // receipts are worth nothing.
-func TestGiveOnAnotherAxis(t *testing.T) {
+func TestGiveOfAnotherGeneration(t *testing.T) {
 	t.Parallel()
 	a, b := perSecond(10, 10), perSecond(20, 20)
 	s := take(t, full(a, t0), t0, 10)
 	r := s.Receipt()
 
-	other := take(t, bucket.State{}.Under(a, t0, 2), t0, 10)
+	other := take(t, bucket.State{}.Redefine(a, t0, 2), t0, 10)
 	if got := other.Give(t0, 10, r); got != other {
 		t.Errorf("born anew: got %+v, want the state as it was, %+v", got, other)
 	}
-	changed := s.Under(b, t0, 0)
+	changed := s.Redefine(b, t0, 0)
 	if got := changed.Give(t0, 10, r); got != changed {
 		t.Errorf("another definition: got %+v, want the state as it was, %+v", got, changed)
 	}
-	back := changed.Under(a, t0, 0)
+	back := changed.Redefine(a, t0, 0)
 	if got := back.Give(t0, 10, r); got != back {
 		t.Errorf("the first definition again: got %+v, want the state as it was, %+v", got, back)
 	}
 	// Another capacity or revision is no change.
 	same := a
 	same.Rev, same.Capacity = 7, 3
-	if got := s.Under(same, t0, 0).Give(t0, 10, r).Available(t0); got != 10 {
+	if got := s.Redefine(same, t0, 0).Give(t0, 10, r).Available(t0); got != 10 {
 		t.Errorf("available after a give, only the revision changed: got %d, want 10", got)
 	}
 }
@@ -316,7 +316,7 @@ func TestGiveTwice(t *testing.T) {
 		if got := s.Available(now); got > d.Burst {
 			t.Fatalf("available: got %d, want at most the burst, %d", got, d.Burst)
 		}
-		m := modelOf(bucket.State{Definition: d, Mark: r.Mark, Axis: r.Axis})
+		m := modelOf(bucket.State{Definition: d, Mark: r.Mark, Generation: r.Generation})
 		if level := m.level(instant(now)); !atMost(given, level) {
 			t.Fatalf("given in all: got %s tokens, want at most what had not refilled, %s", given, level)
 		}

@@ -13,9 +13,9 @@ import (
 // of any size, from the formulas of the package comment. It shares no
 // arithmetic with the package.
 type model struct {
-	def  bucket.Definition
-	mark *big.Rat // in tokens; nil if the limit was never charged
-	axis uint64
+	def        bucket.Definition
+	mark       *big.Rat // in tokens; nil if the limit was never charged
+	generation uint64
 }
 
 func whole(n int64) *big.Rat     { return new(big.Rat).SetInt64(n) }
@@ -83,7 +83,7 @@ func dripOf(d bucket.Definition, at *big.Rat) *big.Rat {
 }
 
 func modelOf(s bucket.State) model {
-	m := model{def: s.Definition, axis: s.Axis}
+	m := model{def: s.Definition, generation: s.Generation}
 	if s.Definition != (bucket.Definition{}) {
 		m.mark = quo(whole(s.Mark), unitOf(s.Definition))
 	}
@@ -142,7 +142,7 @@ func (m model) charge(at bucket.Instant, n int64) (model, bool) {
 }
 
 func (m model) give(at bucket.Instant, n int64, r bucket.Receipt) model {
-	if n <= 0 || n > 1e15 || m.mark == nil || m.axis != r.Axis || m.full(at) {
+	if n <= 0 || n > 1e15 || m.mark == nil || m.generation != r.Generation || m.full(at) {
 		return m
 	}
 	drip := dripOf(m.def, whole(int64(at)))
@@ -178,7 +178,7 @@ func (m model) waited(t *rapid.T, at bucket.Instant, n, wait int64) {
 func (m model) under(d bucket.Definition, at bucket.Instant, birth uint64) model {
 	drip := dripOf(d, whole(int64(at)))
 	if m.mark == nil {
-		return model{def: d, mark: drip, axis: birth}
+		return model{def: d, mark: drip, generation: birth}
 	}
 	if d.Rev == 0 {
 		d.Rev = m.def.Rev
@@ -194,12 +194,12 @@ func (m model) under(d bucket.Definition, at bucket.Instant, birth uint64) model
 	}
 	level = quo(ceil(mul(level, unitOf(d))), unitOf(d))
 	end := quo(whole(math.MaxInt64), unitOf(d))
-	return model{def: d, mark: least(add(drip, level), end), axis: m.axis + 1}
+	return model{def: d, mark: least(add(drip, level), end), generation: m.generation + 1}
 }
 
 // same fails unless the state is what the model says.
 func (m model) same(t *rapid.T, what string, got bucket.State) {
-	want := bucket.State{Definition: m.def, Axis: m.axis}
+	want := bucket.State{Definition: m.def, Generation: m.generation}
 	if m.mark != nil {
 		mark, ok := m.markOf()
 		if !ok {

@@ -137,7 +137,7 @@ func TestGiveAgainstModel(t *testing.T) {
 		case 0:
 			r = s.Receipt()
 		case 1, 2:
-			r.Axis = s.Axis
+			r.Generation = s.Generation
 		}
 		got := s.Give(at, n, r)
 		modelOf(s).give(at, n, r).same(t, "give", got)
@@ -198,9 +198,9 @@ func TestUnderAgainstModel(t *testing.T) {
 			d.Rev, s.Definition.Rev = max(d.Rev, s.Definition.Rev, 2), 1
 		}
 		birth := rapid.Uint64().Draw(t, "birth")
-		got := s.Under(d, at, birth)
+		got := s.Redefine(d, at, birth)
 		modelOf(s).under(d, at, birth).same(t, "under", got)
-		if again := got.Under(d, at, birth+1); again != got {
+		if again := got.Redefine(d, at, birth+1); again != got {
 			t.Fatalf("under the same definition again: got %+v, want %+v", again, got)
 		}
 	})
@@ -216,7 +216,7 @@ func TestLifeAgainstModel(t *testing.T) {
 func life(t *rapid.T) {
 	at := instants().Draw(t, "at")
 	definition := definitions().Draw(t, "definition")
-	s := bucket.State{}.Under(definition, at, 1)
+	s := bucket.State{}.Redefine(definition, at, 1)
 	m := model{}.under(definition, at, 1)
 	receipts := []bucket.Receipt{{}}
 	t.Repeat(map[string]func(*rapid.T){
@@ -268,7 +268,7 @@ func life(t *rapid.T) {
 		"under": func(t *rapid.T) {
 			d := definitions().Draw(t, "new definition")
 			if !s.Stale(d) {
-				s, m = s.Under(d, at, 2), m.under(d, at, 2)
+				s, m = s.Redefine(d, at, 2), m.under(d, at, 2)
 			}
 		},
 	})

@@ -17,7 +17,7 @@ func perSecond(n, burst int64) bucket.Definition {
 
 // full is a full bucket at an instant.
 func full(d bucket.Definition, at bucket.Instant) bucket.State {
-	return bucket.State{}.Under(d, at, 1)
+	return bucket.State{}.Redefine(d, at, 1)
 }
 
 // take takes n tokens that must be there.

@@ -17,7 +17,7 @@ type Charge struct {
 
 // Taken returns the state that a take which took left, by the receipt it wrote.
 func (c *Charge) Taken() State {
-	return State{Definition: c.Definition, Mark: c.Receipt.Mark, Axis: c.Receipt.Axis}
+	return State{Definition: c.Definition, Mark: c.Receipt.Mark, Generation: c.Receipt.Generation}
 }
 
 // A LimitState is one limit of a bucket.
@@ -70,7 +70,7 @@ const (
 // Take works out a take at an instant of charges that fit by ahead later. It
 // writes into each charge the State after it and its Receipt, which hold if the
 // take is kept. The amounts are in 0 to MaxAmount, the names differ. A limit
-// that the record does not have begins full on axis birth, a random number.
+// that the record does not have begins full in generation birth, a random number.
 func (r *Record) Take(charges []Charge, at Instant, ahead time.Duration, birth uint64) Outcome {
 	outcome := Fits
 	for i := range charges {
@@ -90,7 +90,7 @@ func (r *Record) Take(charges []Charge, at Instant, ahead time.Duration, birth u
 			outcome = Exceeds
 		}
 		c.State.Mark = mark
-		c.Receipt = Receipt{mark, c.State.Axis}
+		c.Receipt = Receipt{mark, c.State.Generation}
 	}
 	return outcome
 }
@@ -236,13 +236,13 @@ func (r *Record) convert(s *State, d *Definition, at Instant) State {
 	if s.Definition == *d {
 		return *s
 	}
-	return s.Under(*d, later(at, r.Latest), 0)
+	return s.Redefine(*d, later(at, r.Latest), 0)
 }
 
 // begin returns a limit that is not there: a full one. It may have been
 // forgotten when it was full.
 func (r *Record) begin(d *Definition, at Instant, birth uint64) State {
-	return State{}.Under(*d, later(at, r.Forgotten), birth)
+	return State{}.Redefine(*d, later(at, r.Forgotten), birth)
 }
 
 // later returns the later of an instant and one that is known, if it is not 0.

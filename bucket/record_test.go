@@ -45,7 +45,7 @@ func chargesOf(r bucket.Record, repeated bool, least int64) *rapid.Generator[[]b
 			}
 			charges = append(charges, bucket.Charge{
 				Name: name, Definition: d, Amount: near(least, bucket.MaxAmount, least, 0, 1, d.Burst).Draw(t, "amount"),
-				Receipt: bucket.Receipt{Mark: kept.Mark, Axis: kept.Axis},
+				Receipt: bucket.Receipt{Mark: kept.Mark, Generation: kept.Generation},
 			})
 		}
 		return charges
@@ -68,12 +68,12 @@ func laterOf(at, known bucket.Instant) bucket.Instant {
 // under is a limit of a record under a definition.
 func under(r bucket.Record, name string, d bucket.Definition, at bucket.Instant, birth uint64) bucket.State {
 	if s := r.State(name); !s.Absent() {
-		return s.Under(d, laterOf(at, r.Latest), 0)
+		return s.Redefine(d, laterOf(at, r.Latest), 0)
 	}
-	return bucket.State{}.Under(d, laterOf(at, r.Forgotten), birth)
+	return bucket.State{}.Redefine(d, laterOf(at, r.Forgotten), birth)
 }
 
-// A take does to each limit what State.Under and State.Take do, to all of them or
+// A take does to each limit what State.Redefine and State.Take do, to all of them or
 // to none, and changes no other.
 func TestRecordTake(t *testing.T) {
 	t.Parallel()
@@ -106,7 +106,7 @@ func TestRecordTake(t *testing.T) {
 			kept, is := before.State(c.Name), r.State(c.Name)
 			switch want {
 			case bucket.Fits:
-				if c.Taken().Mark != next[i].Mark || c.Taken().Axis != next[i].Axis || c.State != next[i] {
+				if c.Taken().Mark != next[i].Mark || c.Taken().Generation != next[i].Generation || c.State != next[i] {
 					t.Fatalf("%s: got %+v and receipt %+v, want %+v", c.Name, c.State, c.Receipt, next[i])
 				}
 				if added := kept.Absent() && c.Amount == 0; added != is.Absent() || !added && is != next[i] {
@@ -138,7 +138,7 @@ func TestRecordTake(t *testing.T) {
 	})
 }
 
-// An adjust does what State.Charge, State.Give and State.Under do, in order.
+// An adjust does what State.Charge, State.Give and State.Redefine do, in order.
 func TestRecordAdjust(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -315,7 +315,7 @@ func TestForgettableByRevision(t *testing.T) {
 		{now.Add(time.Hour).UnixMicro(), false},
 	} {
 		d.Rev = c.rev
-		s := bucket.State{}.Under(d, at, 1)
+		s := bucket.State{}.Redefine(d, at, 1)
 		if got := s.Forgettable(at); got != c.want {
 			t.Errorf("a full limit of revision %d: got forgettable %v, want %v", c.rev, got, c.want)
 		}

@@ -11,24 +11,24 @@ import (
 type State struct {
 	Definition Definition // under which the mark was written
 	Mark       int64      // in units; see the package comment
-	// Axis names the stretch of history in which marks can be compared. It
+	// Generation names the stretch of history in which marks can be compared. It
 	// changes when the bucket is born anew and when its definition changes.
-	Axis uint64
+	Generation uint64
 }
 
 // A Receipt says which stretch of the axis a charge owns, (Mark − n, Mark], so
-// that it can be given back. It is the Mark and Axis of the State just after
+// that it can be given back. It is the Mark and Generation of the State just after
 // the charge.
 type Receipt struct {
-	Mark int64
-	Axis uint64
+	Mark       int64
+	Generation uint64
 }
 
 // Absent tells whether the limit was never charged.
 func (s State) Absent() bool { return s.Definition.Period == 0 }
 
 // Receipt is the receipt for the charge that led to s.
-func (s State) Receipt() Receipt { return Receipt{Mark: s.Mark, Axis: s.Axis} }
+func (s State) Receipt() Receipt { return Receipt{Mark: s.Mark, Generation: s.Generation} }
 
 // Stale tells whether d is older than the definition that s stands under: both
 // are stored limits and the revision of s is higher. A State is never brought
@@ -37,7 +37,7 @@ func (s State) Stale(d Definition) bool {
 	return d.Rev > 0 && s.Definition.Rev > d.Rev
 }
 
-// Under brings s under definition d at an instant. Tokens taken stay taken:
+// Redefine brings s under definition d at an instant. Tokens taken stay taken:
 //
 //	level' = level, written as max(mark, drip(at)) + (drip'(at) − drip(at))
 //
@@ -48,14 +48,14 @@ func (s State) Stale(d Definition) bool {
 //
 // so that a lowered burst does not turn what was rightly taken into debt.
 // Only a change of [Definition.Unit] multiplies, rounding the level up. An
-// absent state becomes full, on axis birth, which the caller makes unique
+// absent state becomes full, in generation birth, which the caller makes unique
 // (a random number). A level beyond int64 stays at its end. at must be the
 // latest instant known for the bucket: what refills at the new rate counts from
 // it. A change may gain less than a unit, as drips are rounded down.
 //
 // A definition without a revision, named by a call, keeps that of s: it stays
 // known up to which successor the cap was given.
-func (s State) Under(d Definition, at Instant, birth uint64) State {
+func (s State) Redefine(d Definition, at Instant, birth uint64) State {
 	if d.Rev == 0 {
 		d.Rev = s.Definition.Rev
 	}
@@ -63,7 +63,7 @@ func (s State) Under(d Definition, at Instant, birth uint64) State {
 		return s
 	}
 	if s.Absent() {
-		return State{Definition: d, Mark: d.Drip(at), Axis: birth}
+		return State{Definition: d, Mark: d.Drip(at), Generation: birth}
 	}
 	old := s.Definition
 	capped := old.Rev > 0 && d.Rev > old.Rev && d.Burst != old.Burst
@@ -89,7 +89,7 @@ func (s State) Under(d Definition, at Instant, birth uint64) State {
 	if level <= uint64(math.MaxInt64)-uint64(drip) { // drip < 2^63: no wrap for either sign
 		mark = drip + int64(level)
 	}
-	return State{Definition: d, Mark: mark, Axis: s.Axis + 1}
+	return State{Definition: d, Mark: mark, Generation: s.Generation + 1}
 }
 
 // level in units; a difference of two int64 fits uint64.
@@ -191,12 +191,12 @@ func (s State) Charge(at Instant, n int64) (State, error) {
 //
 // What the drip has passed has refilled and cannot be given back; giving it
 // would make tokens. (A mark that would fall below the drip stops there: both
-// are a full bucket.) Nothing is given if the state is on another axis, nor
+// are a full bucket.) Nothing is given if the state is of another generation, nor
 // from a place in line whose time has not come (r.Mark − drip > Burst) when
 // others stand behind it. at must be the latest instant known for the bucket,
 // so that a slow clock gives nothing twice.
 func (s State) Give(at Instant, n int64, r Receipt) State {
-	if n <= 0 || n > MaxAmount || s.Absent() || s.Axis != r.Axis {
+	if n <= 0 || n > MaxAmount || s.Absent() || s.Generation != r.Generation {
 		return s
 	}
 	unit := s.Definition.Unit()

@@ -106,11 +106,11 @@ func (r *record) Removals() uint64 {
 
 // Owns reports whether a receipt may be of a limit in a state.
 func (r *record) Owns(s bucket.State, receipt bucket.Receipt) bool {
-	turns, turn := s.Axis-r.birth, receipt.Axis-r.birth
+	turns, turn := s.Generation-r.birth, receipt.Generation-r.birth
 	return turn <= turns && turn>>turnBits == turns>>turnBits
 }
 
-// Joins is the axis of a limit that the record does not have.
+// Joins is the generation of a limit that the record does not have.
 func (r *record) Joins() uint64 {
 	return r.Birth() + r.Removals()<<turnBits
 }

@@ -48,7 +48,7 @@ type faultWorld struct {
 	seed     uint64
 	flavor   flavor
 	faulty   int  // of 100 requests
-	mixed    bool // every other store calls the limits by another definition, of the same axis
+	mixed    bool // every other store calls the limits by another definition, of the same generation
 	direct   bool // every write is of one operation; otherwise what meets shares one, and nobody knows whose it is
 	table    string
 	patience time.Duration // of a call

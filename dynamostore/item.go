@@ -55,16 +55,16 @@ func (r *record) born() uint64 {
 	return r.birth
 }
 
-// state is a limit as package bucket has it; absent if there is none. An axis
+// state is a limit as package bucket has it; absent if there is none. A generation
 // is the birth of the item plus the turns of the limit: a receipt of an item that
-// was deleted, or of a limit that was removed, fits no axis of the one that took
+// was deleted, or of a limit that was removed, fits no generation of the one that took
 // its place.
 func (r *record) state(name string) bucket.State {
 	l := r.find(name)
 	if l == nil {
 		return bucket.State{}
 	}
-	return bucket.State{Definition: l.def, Mark: l.mark, Axis: r.birth + l.turns}
+	return bucket.State{Definition: l.def, Mark: l.mark, Generation: r.birth + l.turns}
 }
 
 // bucket is the record as its readers get it.
@@ -127,7 +127,7 @@ func (r *record) join(d bucket.Definition, at bucket.Instant) bucket.State {
 	if r != nil {
 		turn = r.removals << turnBits
 	}
-	return bucket.State{}.Under(d, at, turn)
+	return bucket.State{}.Redefine(d, at, turn)
 }
 
 var errText = errors.New("is not a definition that this version can read")

@@ -116,7 +116,7 @@ func (p *path) charge(at bucket.Instant, n int64) error {
 	return nil
 }
 
-// give is bucket.State.Give for a receipt on the state's axis.
+// give is bucket.State.Give for a receipt of the state's generation.
 func (p *path) give(at bucket.Instant, n, receipt int64) {
 	unit, drip := p.def.Unit(), p.def.Drip(at)
 	if n <= 0 || n > bucket.MaxAmount || receipt <= drip {
@@ -148,11 +148,11 @@ func (p *path) give(at bucket.Instant, n, receipt int64) {
 	}
 }
 
-// under is bucket.State.Under for a limit that is there.
+// under is bucket.State.Redefine for a limit that is there.
 func (p *path) under(d bucket.Definition, at bucket.Instant) {
 	old := bucket.State{Definition: p.def, Mark: p.mark}
-	next := old.Under(d, at, 0)
-	if next.Axis == old.Axis {
+	next := old.Redefine(d, at, 0)
+	if next.Generation == old.Generation {
 		p.def = next.Definition
 		return
 	}

@@ -63,15 +63,15 @@ func TestPieceIsBucket(t *testing.T) {
 					receipt = p.Mark()
 				}
 				p.Give(at, n, receipt)
-				axis := p.Turns()
+				generation := p.Turns()
 				ops = append(ops, func(s bucket.State) (bucket.State, bool) {
-					return s.Give(at, n, bucket.Receipt{Mark: receipt, Axis: axis}), true
+					return s.Give(at, n, bucket.Receipt{Mark: receipt, Generation: generation}), true
 				})
 				text += fmt.Sprintf(", give %d of %d", n, receipt)
 			case 3:
 				next := definitions[rng.IntN(len(definitions))]
 				p.Under(next, at)
-				ops = append(ops, func(s bucket.State) (bucket.State, bool) { return s.Under(next, at, 0), true })
+				ops = append(ops, func(s bucket.State) (bucket.State, bool) { return s.Redefine(next, at, 0), true })
 				text += fmt.Sprintf(", under %+v", next)
 			}
 			if !fits {
@@ -103,7 +103,7 @@ func TestPieceIsBucket(t *testing.T) {
 				t.Fatalf("%d: %s at %d: of mark %d, in %d to %d: package bucket refuses", i, text, at, mark, lo, hi)
 			}
 			inside++
-			got := bucket.State{Definition: p.Definition(), Mark: p.Of(mark), Axis: p.Turns()}
+			got := bucket.State{Definition: p.Definition(), Mark: p.Of(mark), Generation: p.Turns()}
 			if got != s {
 				t.Fatalf("%d: %s at %d: of mark %d, in %d to %d: got %+v, want %+v", i, text, at, mark, lo, hi, got, s)
 			}

@@ -184,9 +184,9 @@ func shows(charges []zael.Charge, b coalesce.Bucket, at, seen bucket.Instant, ke
 		switch {
 		case kept:
 		case c.State.Absent():
-			c.State = c.State.Under(c.Definition, at, birth)
+			c.State = c.State.Redefine(c.Definition, at, birth)
 		default:
-			c.State = c.State.Under(c.Definition, seen, 0)
+			c.State = c.State.Redefine(c.Definition, seen, 0)
 		}
 	}
 }

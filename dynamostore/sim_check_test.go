@@ -53,7 +53,7 @@ func (w *world) end(r *running, v dynamostore.Verdict, err error, sum *tally) {
 		}
 		fits := true
 		for i, ch := range r.Charges() {
-			_, ok := r.takes(r.Known().State(ch.Name).Under(ch.Definition, underAt(r.Known(), ch, at, seen), 0), i)
+			_, ok := r.takes(r.Known().State(ch.Name).Redefine(ch.Definition, underAt(r.Known(), ch, at, seen), 0), i)
 			fits = fits && ok
 		}
 		if fits {
@@ -125,7 +125,7 @@ func (w *world) compare(r *running, before, after *dynamostore.Record, forgot bo
 		}
 		switch {
 		case r.Kind() == dynamostore.Keeps:
-			next := state.Under(ch.Definition, seen, 0)
+			next := state.Redefine(ch.Definition, seen, 0)
 			if after.State(ch.Name) == state { // as another write came first, or it was not sooner
 				continue
 			}
@@ -135,14 +135,14 @@ func (w *world) compare(r *running, before, after *dynamostore.Record, forgot bo
 			state = next
 			sum.kept++
 		case r.Kind() == dynamostore.Takes:
-			state = state.Under(ch.Definition, underAt(before, ch, at, seen), joins)
+			state = state.Redefine(ch.Definition, underAt(before, ch, at, seen), joins)
 			next, ok := r.takes(state, i)
 			if !ok {
 				w.failf("op %x: %q took %d of what does not fit: %+v", r.ID(), ch.Name, ch.Amount, state)
 			}
 			if got := after.State(ch.Name); ch.Amount > 0 && r.Calls() >= 2 && got.Mark > next.Mark {
 				padded[ch.Name] = true // aimed higher: it must have fit from there
-				if _, ok := r.takes(bucket.State{Definition: state.Definition, Mark: got.Mark - ch.Amount*state.Definition.Unit(), Axis: state.Axis}, i); !ok {
+				if _, ok := r.takes(bucket.State{Definition: state.Definition, Mark: got.Mark - ch.Amount*state.Definition.Unit(), Generation: state.Generation}, i); !ok {
 					w.failf("op %x: %q aimed beyond the burst: %+v", r.ID(), ch.Name, got)
 				}
 				next.Mark = got.Mark
@@ -166,7 +166,7 @@ func (w *world) compare(r *running, before, after *dynamostore.Record, forgot bo
 			state = state.Give(seen, -ch.Amount, ch.Receipt)
 		default:
 			if !state.Stale(ch.Definition) && (ch.Amount > 0 || !state.Absent()) {
-				state = state.Under(ch.Definition, underAt(before, ch, at, seen), joins)
+				state = state.Redefine(ch.Definition, underAt(before, ch, at, seen), joins)
 			}
 			next, err := state.Charge(at, ch.Amount)
 			if err != nil {
@@ -184,7 +184,7 @@ func (w *world) compare(r *running, before, after *dynamostore.Record, forgot bo
 
 // forgotten checks the limits that a write has removed, and takes them out of what
 // is wanted: by a take that does not name them, full for an hour. One that comes back
-// is on another axis than it ever was.
+// is of another generation than it ever was.
 func (w *world) forgotten(r *running, before, after *dynamostore.Record, want map[string]bucket.State, sum *tally) {
 	at, _ := r.At()
 	n := 0
@@ -198,7 +198,7 @@ func (w *world) forgotten(r *running, before, after *dynamostore.Record, want ma
 		if r.Kind() != dynamostore.Takes || named || !state.Full(at-bucket.Instant(time.Hour)) {
 			w.failf("op %x: removed %q, named %v, of %+v", r.ID(), name, named, state)
 		}
-		w.axes[name] = state.Axis - before.Birth()
+		w.generations[name] = state.Generation - before.Birth()
 		delete(want, name)
 		delete(w.counted, name)
 	}
@@ -207,12 +207,12 @@ func (w *world) forgotten(r *running, before, after *dynamostore.Record, want ma
 	}
 	sum.forgotten += n
 	for _, name := range after.Names() {
-		highest, was := w.axes[name]
+		highest, was := w.generations[name]
 		if !was || !before.State(name).Absent() {
 			continue
 		}
-		if axis := after.State(name).Axis - after.Birth(); axis <= highest {
-			w.failf("op %x: %q is back on axis %d, and was on %d", r.ID(), name, axis, highest)
+		if generation := after.State(name).Generation - after.Birth(); generation <= highest {
+			w.failf("op %x: %q is back in generation %d, and was on %d", r.ID(), name, generation, highest)
 		}
 		sum.back++
 	}
@@ -230,7 +230,7 @@ func (w *world) sameRecord(r *running, before, after *dynamostore.Record, want m
 			sum.conversions++
 		}
 		same := got == want[name]
-		if !same && got.Definition == want[name].Definition && got.Axis == want[name].Axis && got.Full(min(at, seen)) && want[name].Full(min(at, seen)) {
+		if !same && got.Definition == want[name].Definition && got.Generation == want[name].Generation && got.Full(min(at, seen)) && want[name].Full(min(at, seen)) {
 			same = true
 		}
 		if !same {

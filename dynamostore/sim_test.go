@@ -34,21 +34,21 @@ var simKey = zael.Key{Entity: "e", Resource: "r"}
 
 // A world is one schedule.
 type world struct {
-	seed    uint64
-	rng     *rand.Rand
-	table   *dynamofake.Table
-	now     bucket.Instant // true time
-	events  []event
-	clients []*client
-	takers  map[uint64]*running // by id of their write
-	current map[string]bucket.Definition
-	rev     int64
-	counted map[string]int64  // net tokens since the item was born, or the limit
-	axes    map[string]uint64 // the highest, after that of the item, of a limit that was removed
-	takes   int64             // events since
-	trace   []string
-	calm    bool // one definition, no gives, no deletions: I1 can be summed up
-	told    []admission
+	seed        uint64
+	rng         *rand.Rand
+	table       *dynamofake.Table
+	now         bucket.Instant // true time
+	events      []event
+	clients     []*client
+	takers      map[uint64]*running // by id of their write
+	current     map[string]bucket.Definition
+	rev         int64
+	counted     map[string]int64  // net tokens since the item was born, or the limit
+	generations map[string]uint64 // the highest, after that of the item, of a limit that was removed
+	takes       int64             // events since
+	trace       []string
+	calm        bool // one definition, no gives, no deletions: I1 can be summed up
+	told        []admission
 }
 
 type event struct {
@@ -129,7 +129,7 @@ type tally struct {
 func simulate(seed uint64, sum *tally) (w *world, err error) {
 	w = &world{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), table: dynamofake.New(), now: bucket.Instant(400 * 24 * time.Hour),
-		takers: map[uint64]*running{}, current: map[string]bucket.Definition{}, counted: map[string]int64{}, axes: map[string]uint64{},
+		takers: map[uint64]*running{}, current: map[string]bucket.Definition{}, counted: map[string]int64{}, generations: map[string]uint64{},
 	}
 	defer func() {
 		switch p := recover().(type) {
@@ -234,7 +234,7 @@ func (w *world) expire(sum *tally) {
 
 func (w *world) forget() {
 	clear(w.counted)
-	clear(w.axes)
+	clear(w.generations)
 	w.takes = 0
 }
 

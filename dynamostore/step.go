@@ -74,7 +74,7 @@ func (o *op) step(s *sketch, from *record, own []zael.Charge) (step, bool) {
 	default: // for a limit that is not there alone
 		st.born = true
 		st.piece = piece{lo: absent.Mark, hi: absent.Mark, set: true, n: absent.Mark}
-		st.def, st.text = absent.Definition, textOf(absent.Definition, absent.Axis)
+		st.def, st.text = absent.Definition, textOf(absent.Definition, absent.Generation)
 	}
 	return st, true
 }
@@ -93,11 +93,11 @@ func (o *op) likely(s *sketch, from *record, own []zael.Charge) (l *limit, recei
 	if from == nil && !o.fresh && o.kind != takes {
 		for i := range own {
 			if c := &own[i]; c.Amount < 0 {
-				if s.guessed && s.birth != c.Receipt.Axis {
+				if s.guessed && s.birth != c.Receipt.Generation {
 					s.blind = true // one of two receipts is of another bucket, or both are
 					return nil, false
 				}
-				s.birth, s.guessed = c.Receipt.Axis, true
+				s.birth, s.guessed = c.Receipt.Generation, true
 				return &limit{name: c.Name, text: textOf(c.Definition, 0), def: c.Definition, mark: c.Receipt.Mark}, true
 			}
 		}
@@ -105,7 +105,7 @@ func (o *op) likely(s *sketch, from *record, own []zael.Charge) (l *limit, recei
 	for i := range own {
 		if c := &own[i]; c.Amount > 0 || o.kind == takes {
 			state := from.join(c.Definition, o.at)
-			return &limit{name: c.Name, text: textOf(state.Definition, state.Axis), def: state.Definition, turns: state.Axis, mark: state.Mark}, false
+			return &limit{name: c.Name, text: textOf(state.Definition, state.Generation), def: state.Definition, turns: state.Generation, mark: state.Mark}, false
 		}
 	}
 	return nil, false
@@ -117,7 +117,7 @@ func (o *op) follow(s *sketch, p *path, st *step, own []zael.Charge, missing boo
 	o.bound(p, own)
 	for i := range own {
 		c := &own[i]
-		state := bucket.State{Definition: p.def, Mark: p.mark, Axis: s.birth + p.turns}
+		state := bucket.State{Definition: p.def, Mark: p.mark, Generation: s.birth + p.turns}
 		switch {
 		case o.kind == takes:
 			if state.Stale(c.Definition) {
@@ -139,10 +139,10 @@ func (o *op) follow(s *sketch, p *path, st *step, own []zael.Charge, missing boo
 				continue // may have been given; or there is nothing of it
 			}
 			s.gives = true
-			if turn := c.Receipt.Axis - s.birth; turn > p.turns || turn>>turnBits != p.turns>>turnBits {
+			if turn := c.Receipt.Generation - s.birth; turn > p.turns || turn>>turnBits != p.turns>>turnBits {
 				continue // of another bucket, or of a limit of that name that was removed
 			}
-			if state.Axis == c.Receipt.Axis {
+			if state.Generation == c.Receipt.Generation {
 				p.give(o.seen, -c.Amount, c.Receipt.Mark)
 			}
 		default:
@@ -223,7 +223,7 @@ func (o *op) redefine(p *path, d bucket.Definition) {
 
 // sooner tells whether a refused charge would fit sooner under its definition.
 func sooner(kept bucket.State, c *zael.Charge, at, seen bucket.Instant) bool {
-	next := kept.Under(c.Definition, seen, 0)
+	next := kept.Redefine(c.Definition, seen, 0)
 	return !kept.Stale(c.Definition) && next.Definition != kept.Definition && next.Wait(at, c.Amount) < kept.Wait(at, c.Amount)
 }
 
@@ -244,13 +244,13 @@ func (o *op) absent(into *record, own []zael.Charge) (state bucket.State, fits b
 			case state.Absent():
 				state = into.join(c.Definition, o.at)
 			case !state.Stale(c.Definition):
-				state = state.Under(c.Definition, o.at, 0)
+				state = state.Redefine(c.Definition, o.at, 0)
 			}
 			if state, err = state.Charge(o.at, c.Amount); err != nil {
 				return state, true, err
 			}
 		case c.Amount == 0 && !state.Absent() && !state.Stale(c.Definition):
-			state = state.Under(c.Definition, o.at, 0)
+			state = state.Redefine(c.Definition, o.at, 0)
 		}
 	}
 	return state, true, nil
@@ -261,5 +261,5 @@ func (s *step) does(absent bucket.State) bool {
 	if absent.Absent() {
 		return s.keeps() && s.text == s.old && s.lo <= s.hi
 	}
-	return s.set && s.n == absent.Mark && s.text == textOf(absent.Definition, absent.Axis)
+	return s.set && s.n == absent.Mark && s.text == textOf(absent.Definition, absent.Generation)
 }

@@ -73,7 +73,7 @@ func (t *taking) do(ctx context.Context) error {
 		for j := range charges {
 			c := &charges[j]
 			if state := sd.Bucket.State(c.Name); state.Absent() { // asked for 0
-				c.Receipt = state.Under(c.Definition, sd.Answer.At, sd.Answer.Birth).Receipt()
+				c.Receipt = state.Redefine(c.Definition, sd.Answer.At, sd.Answer.Birth).Receipt()
 			} else {
 				c.Receipt = coalesce.Receipt(c, sd.Bucket, sd.Behind, j)
 			}

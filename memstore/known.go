@@ -48,7 +48,7 @@ func (s *Store) takeKnown(at bucket.Instant, maxWait time.Duration, debit *zael.
 			result = refused
 		}
 		entries[i] = e
-		ch.Receipt = bucket.Receipt{Mark: mark, Axis: e.axis}
+		ch.Receipt = bucket.Receipt{Mark: mark, Generation: e.generation}
 	}
 	if result == taken {
 		for i := range charges {

@@ -122,7 +122,7 @@ func TestLimitsComeAndGo(t *testing.T) {
 		fits := true
 		var next []bucket.State
 		for _, c := range d[0].Charges {
-			state, ok := left[c.Name].Under(c.Definition, at, 1).Take(at, c.Amount, 0)
+			state, ok := left[c.Name].Redefine(c.Definition, at, 1).Take(at, c.Amount, 0)
 			next, fits = append(next, state), fits && ok
 		}
 		if fits != (err == nil) {

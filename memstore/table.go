@@ -49,9 +49,9 @@ func (r *record) entity() string {
 
 // An entry is one limit of a bucket.
 type entry struct {
-	limit *limit // shared, never changed; nil: no entry
-	mark  int64
-	axis  uint64
+	limit      *limit // shared, never changed; nil: no entry
+	mark       int64
+	generation uint64
 }
 
 type limit struct {
@@ -79,7 +79,7 @@ func (r *record) find(name string) *entry {
 }
 
 func (e *entry) state() bucket.State {
-	return bucket.State{Definition: e.limit.definition, Mark: e.mark, Axis: e.axis}
+	return bucket.State{Definition: e.limit.definition, Mark: e.mark, Generation: e.generation}
 }
 
 // set keeps a limit in an entry.
@@ -87,7 +87,7 @@ func (t *table) set(e *entry, l *bucket.LimitState) {
 	if e.limit == nil || e.limit.definition != l.State.Definition {
 		e.limit = t.intern(l.Name, &l.State.Definition)
 	}
-	e.mark, e.axis = l.State.Mark, l.State.Axis
+	e.mark, e.generation = l.State.Mark, l.State.Generation
 }
 
 // add returns a new entry. Where there is no room it first forgets limits that

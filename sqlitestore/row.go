@@ -91,9 +91,9 @@ func (r *row) scan(v []driver.Value) error {
 // The state of a bucket begins with stateForm, the version of this format. Then come
 // the latest instant in ns after 2025, the acquires of the hour, the number of limits,
 // and the limits. A limit is the length of its name, the name, a byte of flags, the
-// definition (amount, burst, period, capacity, revision), the mark, the axis, and the
+// definition (amount, burst, period, capacity, revision), the mark, the generation, and the
 // usage. The flags say which of these are left out, and the unit of the period.
-// Numbers are varints of package encoding/binary, signed ones zigzag; the axis is
+// Numbers are varints of package encoding/binary, signed ones zigzag; the generation is
 // eight bytes, little endian.
 const stateForm = 1
 
@@ -157,7 +157,7 @@ func encodeLimit(b []byte, l *bucket.LimitState, u used) []byte {
 		b = binary.AppendUvarint(b, uint64(d.Rev))
 	}
 	b = binary.AppendVarint(b, l.State.Mark)
-	b = binary.LittleEndian.AppendUint64(b, l.State.Axis)
+	b = binary.LittleEndian.AppendUint64(b, l.State.Generation)
 	if u.counted {
 		b = binary.AppendVarint(b, u.tokens)
 	}
@@ -260,8 +260,8 @@ func (d *decoder) limit(l *bucket.LimitState, u *used) {
 		def.Rev = int64(d.unsigned())
 	}
 	l.State.Mark = d.signed()
-	if axis := d.bytes(8); len(axis) == 8 {
-		l.State.Axis = binary.LittleEndian.Uint64(axis)
+	if generation := d.bytes(8); len(generation) == 8 {
+		l.State.Generation = binary.LittleEndian.Uint64(generation)
 	}
 	if flags&flagUsed != 0 {
 		u.tokens, u.counted = d.signed(), true

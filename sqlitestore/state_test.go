@@ -49,7 +49,7 @@ func drawLimit(t *rapid.T) sqlitestore.RowLimit {
 			State: bucket.State{
 				Definition: d,
 				Mark:       rapid.Int64().Draw(t, "mark"),
-				Axis:       rapid.Uint64().Draw(t, "axis"),
+				Generation: rapid.Uint64().Draw(t, "generation"),
 			},
 		},
 		Counted: rapid.Bool().Draw(t, "counted"),
@@ -64,7 +64,7 @@ func drawLimit(t *rapid.T) sqlitestore.RowLimit {
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte{1, 0, 0, 0})
 	f.Add(sqlitestore.EncodeRow(sqlitestore.Row{Limits: []sqlitestore.RowLimit{
-		{LimitState: zael.LimitState{Name: "rpm", State: bucket.State{Definition: thousand, Mark: 1, Axis: 2}}, Used: 3, Counted: true},
+		{LimitState: zael.LimitState{Name: "rpm", State: bucket.State{Definition: thousand, Mark: 1, Generation: 2}}, Used: 3, Counted: true},
 	}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := sqlitestore.DecodeRow(b)

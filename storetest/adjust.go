@@ -120,7 +120,7 @@ func staleAdjust(ctx context.Context, e *env) error {
 	s.adjust(0, debit(k, ask("rpm", older, 3)))
 	s.left(0, k, "rpm", newer, 12)
 
-	// Only the revision differs: the charge is still on the bucket's axis.
+	// Only the revision differs: the charge is still of the bucket's generation.
 	k = key("bob")
 	same := stored(older, 4)
 	taken := debit(k, ask("rpm", older, 6))
@@ -205,8 +205,8 @@ func adjustWritesStates(ctx context.Context, e *env) error {
 			if c.State.Definition != want.d || level(c.State, at) != want.units {
 				return fmt.Errorf("state of %q after Adjust: got %s, want %d units taken under %+v", c.Name, stateText(c.State, at), want.units, want.d)
 			}
-			if c.Name == "rpm" && c.State.Axis != taken.Charges[0].State.Axis {
-				return fmt.Errorf("state of %q after Adjust: got axis %d, want %d as before", c.Name, c.State.Axis, taken.Charges[0].State.Axis)
+			if c.Name == "rpm" && c.State.Generation != taken.Charges[0].State.Generation {
+				return fmt.Errorf("state of %q after Adjust: got generation %d, want %d as before", c.Name, c.State.Generation, taken.Charges[0].State.Generation)
 			}
 		}
 		return nil

@@ -25,7 +25,7 @@ func under(change underFunc) func() zael.Store {
 	return step(func(s *reference) {
 		s.under = func(st bucket.State, d bucket.Definition, at bucket.Instant, birth uint64) bucket.State {
 			if st.Absent() || st.Definition == d {
-				return st.Under(d, at, birth)
+				return st.Redefine(d, at, birth)
 			}
 			return change(st, d, at, birth)
 		}
@@ -39,7 +39,7 @@ func brokenDefinitions() []brokenStore {
 			name: "keeps the fraction of a changed limit",
 			make: under(func(s bucket.State, d bucket.Definition, at bucket.Instant, _ uint64) bucket.State {
 				level := s.Mark - s.Definition.Drip(at)
-				return bucket.State{Definition: d, Mark: d.Drip(at) + max(0, level)*d.Burst/s.Definition.Burst, Axis: s.Axis + 1}
+				return bucket.State{Definition: d, Mark: d.Drip(at) + max(0, level)*d.Burst/s.Definition.Burst, Generation: s.Generation + 1}
 			}),
 			fails: []string{
 				"BucketStore/a changed limit keeps the tokens taken", "BucketStore/flipping two definitions makes no tokens",
@@ -49,7 +49,7 @@ func brokenDefinitions() []brokenStore {
 		{
 			name: "cuts a changed limit at its burst",
 			make: under(func(s bucket.State, d bucket.Definition, at bucket.Instant, birth uint64) bucket.State {
-				next := s.Under(d, at, birth)
+				next := s.Redefine(d, at, birth)
 				next.Mark = min(next.Mark, d.Drip(at)+d.Burst*d.Unit())
 				return next
 			}),
@@ -58,14 +58,14 @@ func brokenDefinitions() []brokenStore {
 		{
 			name: "a changed limit starts full",
 			make: under(func(_ bucket.State, d bucket.Definition, at bucket.Instant, birth uint64) bucket.State {
-				return bucket.State{}.Under(d, at, birth)
+				return bucket.State{}.Redefine(d, at, birth)
 			}),
 			fails: []string{"BucketStore/a changed limit keeps the tokens taken"},
 		},
 		{
 			name: "marks move as they are",
 			make: under(func(s bucket.State, d bucket.Definition, at bucket.Instant, _ uint64) bucket.State {
-				return bucket.State{Definition: d, Mark: max(s.Mark, d.Drip(at)), Axis: s.Axis + 1}
+				return bucket.State{Definition: d, Mark: max(s.Mark, d.Drip(at)), Generation: s.Generation + 1}
 			}),
 			fails: []string{"BucketStore/a changed limit keeps the tokens taken", "BucketStore/a refusal keeps a definition that admits sooner"},
 		},
@@ -73,7 +73,7 @@ func brokenDefinitions() []brokenStore {
 			name: "a stored limit's successor never caps",
 			make: under(func(s bucket.State, d bucket.Definition, at bucket.Instant, birth uint64) bucket.State {
 				s.Definition.Rev = 0
-				return s.Under(d, at, birth)
+				return s.Redefine(d, at, birth)
 			}),
 			fails: []string{"BucketStore/a stored limit replaced caps once"},
 		},
@@ -81,26 +81,26 @@ func brokenDefinitions() []brokenStore {
 			name: "units move as they are",
 			make: under(func(s bucket.State, d bucket.Definition, at bucket.Instant, birth uint64) bucket.State {
 				if s.Definition.Unit() == d.Unit() {
-					return s.Under(d, at, birth)
+					return s.Redefine(d, at, birth)
 				}
-				return bucket.State{Definition: d, Mark: d.Drip(at) + max(0, s.Mark-s.Definition.Drip(at)), Axis: s.Axis + 1}
+				return bucket.State{Definition: d, Mark: d.Drip(at) + max(0, s.Mark-s.Definition.Drip(at)), Generation: s.Generation + 1}
 			}),
 			fails: []string{"BucketStore/a change of the unit keeps the tokens taken"},
 		},
 		{
-			name: "the axis stays when the definition changes",
+			name: "the generation stays when the definition changes",
 			make: under(func(s bucket.State, d bucket.Definition, at bucket.Instant, birth uint64) bucket.State {
-				next := s.Under(d, at, birth)
-				next.Axis = s.Axis
+				next := s.Redefine(d, at, birth)
+				next.Generation = s.Generation
 				return next
 			}),
-			fails: []string{"BucketStore/a give on another axis gives nothing", "BucketStore/random operations against a model"},
+			fails: []string{"BucketStore/a give of another generation gives nothing", "BucketStore/random operations against a model"},
 		},
 		{
-			name: "the axis moves with every revision",
+			name: "the generation moves with every revision",
 			make: under(func(s bucket.State, d bucket.Definition, at bucket.Instant, birth uint64) bucket.State {
-				next := s.Under(d, at, birth)
-				next.Axis = s.Axis + 1
+				next := s.Redefine(d, at, birth)
+				next.Generation = s.Generation + 1
 				return next
 			}),
 			fails: []string{"BucketStore/an adjust under stale limits keeps the bucket's"},
@@ -109,7 +109,7 @@ func brokenDefinitions() []brokenStore {
 			name: "an added limit starts empty",
 			make: step(func(s *reference) {
 				s.under = func(st bucket.State, d bucket.Definition, at bucket.Instant, birth uint64) bucket.State {
-					next := st.Under(d, at, birth)
+					next := st.Redefine(d, at, birth)
 					if st.Absent() && s.births > 1<<32 { // not the first limit
 						next.Mark += d.Burst * d.Unit()
 					}
@@ -307,7 +307,7 @@ func brokenAdjusts() []brokenStore {
 		{
 			name: "gives above the burst",
 			make: give(func(s bucket.State, _ bucket.Instant, n int64, r bucket.Receipt) bucket.State {
-				if !s.Absent() && s.Axis == r.Axis {
+				if !s.Absent() && s.Generation == r.Generation {
 					s.Mark -= n * s.Definition.Unit()
 				}
 				return s
@@ -320,19 +320,19 @@ func brokenAdjusts() []brokenStore {
 		{
 			name: "gives without looking at the receipt's mark",
 			make: give(func(s bucket.State, at bucket.Instant, n int64, r bucket.Receipt) bucket.State {
-				return s.Give(at, n, bucket.Receipt{Mark: s.Mark, Axis: r.Axis})
+				return s.Give(at, n, bucket.Receipt{Mark: s.Mark, Generation: r.Generation})
 			}),
 			fails: []string{"BucketStore/what has refilled is not given back", "BucketStore/a place in line is given back only at its end"},
 		},
 		{
-			name: "gives without looking at the receipt's axis",
+			name: "gives without looking at the receipt's generation",
 			make: give(func(s bucket.State, at bucket.Instant, n int64, r bucket.Receipt) bucket.State {
-				return s.Give(at, n, bucket.Receipt{Mark: r.Mark, Axis: s.Axis})
+				return s.Give(at, n, bucket.Receipt{Mark: r.Mark, Generation: s.Generation})
 			}),
-			fails: []string{"BucketStore/a give on another axis gives nothing", "BucketStore/a give after the bucket was deleted gives nothing"},
+			fails: []string{"BucketStore/a give of another generation gives nothing", "BucketStore/a give after the bucket was deleted gives nothing"},
 		},
 		{
-			name:  "every bucket is born on one axis",
+			name:  "every bucket is born in one generation",
 			make:  step(func(s *reference) { s.birth = func(*reference) uint64 { return 1 } }),
 			fails: []string{"BucketStore/a give after the bucket was deleted gives nothing", "BucketStore/a receipt of a forgotten limit gives nothing to the next"},
 		},
@@ -376,7 +376,7 @@ func brokenAdjusts() []brokenStore {
 					return at, err
 				}
 			}),
-			fails: []string{"BucketStore/a give on another axis gives nothing", "BucketStore/random operations against a model"},
+			fails: []string{"BucketStore/a give of another generation gives nothing", "BucketStore/random operations against a model"},
 		},
 		{
 			name:  "a give counts by a clock that is behind",

@@ -271,7 +271,7 @@ func brokenMethods() []brokenStore {
 		},
 		{
 			name: "writes receipts of marks alone",
-			make: written(func(_ error, c *zael.Charge) { c.Receipt.Axis = 0 }),
+			make: written(func(_ error, c *zael.Charge) { c.Receipt.Generation = 0 }),
 			fails: []string{
 				"BucketStore/receipts and states are written", "BucketStore/a give returns what was taken",
 				"BucketStore/callers who give back", "BucketStore/random operations against a model",

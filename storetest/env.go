@@ -79,8 +79,8 @@ func (e *env) ask(ctx context.Context, now time.Time, maxWait time.Duration, deb
 func (e *env) take(ctx context.Context, now time.Time, maxWait time.Duration, debits ...zael.Debit) (bucket.Instant, error) {
 	for _, d := range debits {
 		for i := range d.Charges { // what was there before must not matter
-			d.Charges[i].Receipt = bucket.Receipt{Mark: math.MinInt64, Axis: 13}
-			d.Charges[i].State = bucket.State{Mark: math.MinInt64, Axis: 13}
+			d.Charges[i].Receipt = bucket.Receipt{Mark: math.MinInt64, Generation: 13}
+			d.Charges[i].State = bucket.State{Mark: math.MinInt64, Generation: 13}
 		}
 	}
 	e.see(now)
@@ -106,7 +106,7 @@ func (e *env) take(ctx context.Context, now time.Time, maxWait time.Duration, de
 func (e *env) adjust(ctx context.Context, now time.Time, debits ...zael.Debit) (bucket.Instant, error) {
 	for _, d := range debits {
 		for i := range d.Charges {
-			d.Charges[i].State = bucket.State{Mark: math.MinInt64, Axis: 13}
+			d.Charges[i].State = bucket.State{Mark: math.MinInt64, Generation: 13}
 		}
 	}
 	e.see(now)

@@ -13,7 +13,7 @@ func giveChecks() []check {
 		{name: "a give never goes above the burst", run: givesTwice},
 		{name: "what has refilled is not given back", run: givesAfterRefill},
 		{name: "hoarded leases make no tokens", run: hoarding},
-		{name: "a give on another axis gives nothing", run: givesOnOtherAxis},
+		{name: "a give of another generation gives nothing", run: givesOfOtherGeneration},
 		{name: "a give to a missing bucket does nothing", run: givesToMissing},
 		{name: "a give after the bucket was deleted gives nothing", also: []Role{EntityStore}, run: givesToBornAnew},
 		{name: "a place in line is given back only at its end", run: givesPlace},
@@ -104,9 +104,9 @@ func hoarding(ctx context.Context, e *env) error {
 	return s.err
 }
 
-// givesOnOtherAxis: after the definition changed, and after it changed back,
+// givesOfOtherGeneration: after the definition changed, and after it changed back,
 // marks can't be compared with the receipt's.
-func givesOnOtherAxis(ctx context.Context, e *env) error {
+func givesOfOtherGeneration(ctx context.Context, e *env) error {
 	s := e.script(ctx)
 	d, fast := trickle(10), define(10, 100, time.Second)
 	take := func(entity string) (zael.Key, zael.Charge) {
@@ -131,7 +131,7 @@ func givesOnOtherAxis(ctx context.Context, e *env) error {
 
 	k, taken = take("forged")
 	forged := back(taken, 6)
-	forged.Receipt.Axis ^= 1 << 40
+	forged.Receipt.Generation ^= 1 << 40
 	s.adjust(100*time.Millisecond, debit(k, forged))
 	s.left(100*time.Millisecond, k, "rpm", d, 4)
 	return s.err

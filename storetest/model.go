@@ -23,7 +23,7 @@ type model struct {
 }
 
 type modelBucket struct {
-	limits  map[string]bucket.State // settled, with the store's axes
+	limits  map[string]bucket.State // settled, with the store's generations
 	options map[string][]option     // of what the last operation touched
 	seen    []seen                  // ever, and since each time that it may have been forgotten
 }
@@ -38,7 +38,7 @@ func nothingSeen() seen { return seen{-bucket.MaxInstant, -bucket.MaxInstant} }
 // An option is a state that would be right.
 type option struct {
 	bucket.State
-	moved bool // to another axis, whose number is the store's to choose
+	moved bool // to another generation, whose number is the store's to choose
 }
 
 func newModel() *model { return &model{buckets: map[zael.Key]*modelBucket{}} }
@@ -87,12 +87,12 @@ func (m *model) begin(b *modelBucket) {
 	b.seen = append(b.seen, nothingSeen())
 }
 
-// axis tells whether a state's axis is right for an option that came from old.
-func (o option) axis(got, old bucket.State) bool {
+// generation tells whether a state's generation is right for an option that came from old.
+func (o option) generation(got, old bucket.State) bool {
 	if o.moved {
-		return old.Absent() || got.Axis != old.Axis
+		return old.Absent() || got.Generation != old.Generation
 	}
-	return got.Axis == o.Axis
+	return got.Generation == o.Generation
 }
 
 // A step is one charge of a take, and what it may find and leave.
@@ -193,7 +193,7 @@ func (m *model) takeIf(g guess, parts []part, at bucket.Instant, maxWait time.Du
 		t.record.Finish(outcome, t.charges, at)
 		for j, s := range t.steps {
 			right := t.charges[j].State
-			if outcome == bucket.StaleLimits && right.Axis == s.kept.Axis+newAxis {
+			if outcome == bucket.StaleLimits && right.Generation == s.kept.Generation+newGeneration {
 				right = bucket.State{} // forgotten: there is nothing to show
 			}
 			if err := m.compare(s, right, at, want == nil); err != nil {
@@ -212,7 +212,7 @@ func (m *model) takeIf(g guess, parts []part, at bucket.Instant, maxWait time.Du
 
 // became is what became of the limit of a step.
 func (s step) became(state bucket.State) option {
-	return option{state, s.kept.Absent() || state.Axis != s.kept.Axis}
+	return option{state, s.kept.Absent() || state.Generation != s.kept.Generation}
 }
 
 // compare compares what a store answered to a charge with the right state.
@@ -221,9 +221,9 @@ func (m *model) compare(s step, right bucket.State, at bucket.Instant, taken boo
 	if taken && under(right, got.Definition) { // what the call named keeps a revision
 		got.Definition = right.Definition
 	}
-	if !sameState(got, right, at) || taken && !got.Full(m.latest) && !s.became(right).axis(got, s.kept) {
-		return fmt.Errorf("state of %q: got %s on axis %d, want %s from %d",
-			s.charge.Name, stateText(got, at), got.Axis, stateText(right, at), s.kept.Axis)
+	if !sameState(got, right, at) || taken && !got.Full(m.latest) && !s.became(right).generation(got, s.kept) {
+		return fmt.Errorf("state of %q: got %s in generation %d, want %s from %d",
+			s.charge.Name, stateText(got, at), got.Generation, stateText(right, at), s.kept.Generation)
 	}
 	return nil
 }
@@ -235,7 +235,7 @@ func (m *model) forgotten(s step, at bucket.Instant, taken bool) bucket.State {
 	d := s.charge.Definition
 	least, most := d.Drip(at), d.Drip(m.latest)
 	if !s.kept.Full(at) {
-		was := s.kept.Under(d, at, 0).Mark
+		was := s.kept.Redefine(d, at, 0).Mark
 		full := at.Add(s.kept.Wait(at, s.kept.Definition.Burst))
 		least, most = min(was, d.Drip(full)), max(was, most)
 	}
@@ -243,11 +243,11 @@ func (m *model) forgotten(s step, at bucket.Instant, taken bool) bucket.State {
 	if taken {
 		said -= s.charge.Amount * d.Unit()
 	}
-	return bucket.State{Definition: d, Mark: min(max(said, least), most), Axis: s.kept.Axis + newAxis}
+	return bucket.State{Definition: d, Mark: min(max(said, least), most), Generation: s.kept.Generation + newGeneration}
 }
 
-// newAxis is between the axis of a limit and that of one that takes its place.
-const newAxis = 1 << 40
+// newGeneration is between the generation of a limit and that of one that takes its place.
+const newGeneration = 1 << 40
 
 // left is what may stand of the limit of a step when the take has its answer.
 func (m *model) left(t *try, place int, outcome bucket.Outcome, at bucket.Instant) []option {
@@ -265,7 +265,7 @@ func (m *model) left(t *try, place int, outcome bucket.Outcome, at bucket.Instan
 		options = append(options, s.became(c.State)) // nothing needs to be written
 	default:
 		next := c.State
-		next.Axis = s.charge.State.Axis
+		next.Generation = s.charge.State.Generation
 		options[0] = option{next, false}
 	}
 	if s.charge.Definition.Rev == 0 && s.kept.Full(m.latest) {
@@ -285,7 +285,7 @@ func (m *model) refused(t *try, place int, at bucket.Instant) []option {
 	s, shown := t.steps[place], t.charges[place].State
 	old := option{s.kept, false}
 	if s.kept.Full(m.latest) { // and maybe forgotten, or under the definition as the charge says
-		under := s.became(s.kept.Under(s.charge.Definition, max(at, t.record.Latest), 0))
+		under := s.became(s.kept.Redefine(s.charge.Definition, max(at, t.record.Latest), 0))
 		said := shown
 		said.Definition.Rev = under.Definition.Rev
 		return []option{old, under, s.became(shown), s.became(said)}

@@ -44,7 +44,7 @@ func (m *model) adjust(now, at bucket.Instant, debits []zael.Debit) {
 // if it is full.
 func (m *model) adjusted(b *modelBucket, o option, c zael.Charge, at bucket.Instant) []option {
 	if c.Amount < 0 && o.moved {
-		return []option{o} // no receipt is on an axis that is new
+		return []option{o} // no receipt is of a new generation
 	}
 	from := []option{o}
 	var after []option
@@ -65,7 +65,7 @@ func (m *model) adjusted(b *modelBucket, o option, c zael.Charge, at bucket.Inst
 		charges := []zael.Charge{c}
 		if _, err := r.Adjust(charges, at, 0); err == nil {
 			next := charges[0].State
-			after = append(after, option{next, o.moved || o.Absent() && !next.Absent() || next.Axis != o.Axis})
+			after = append(after, option{next, o.moved || o.Absent() && !next.Absent() || next.Generation != o.Generation})
 		}
 	}
 	return after
@@ -103,8 +103,8 @@ func (m *model) settle(at bucket.Instant, got zael.Bucket) error {
 			for _, o := range options {
 				texts.WriteString("; " + stateText(o.State, at))
 			}
-			return fmt.Errorf("%q of %s read: got %s on axis %d, before it was %d, want%s",
-				name, keyText(got.Key), stateText(read, at), read.Axis, old.Axis, texts.String())
+			return fmt.Errorf("%q of %s read: got %s in generation %d, before it was %d, want%s",
+				name, keyText(got.Key), stateText(read, at), read.Generation, old.Generation, texts.String())
 		}
 		switch is := options[i].State; {
 		case !read.Absent() && is.Absent():
@@ -113,7 +113,7 @@ func (m *model) settle(at bucket.Instant, got zael.Bucket) error {
 			if read.Full(at) && (options[i].moved || read.Mark > is.Mark) {
 				is.Mark = read.Mark // written when it was full, by which instant is open
 			}
-			is.Axis = read.Axis
+			is.Generation = read.Generation
 			b.limits[name] = is
 		case is.Absent():
 			delete(b.limits, name)
@@ -126,7 +126,7 @@ func (m *model) settle(at bucket.Instant, got zael.Bucket) error {
 }
 
 // matches tells whether a limit that was read is what an option says. One that
-// is full may be on any axis, and as good as absent.
+// is full may be of any generation, and as good as absent.
 func (o option) matches(read, old bucket.State, at bucket.Instant) bool {
 	switch {
 	case read.Absent():
@@ -134,5 +134,5 @@ func (o option) matches(read, old bucket.State, at bucket.Instant) bool {
 	case o.Absent():
 		return read.Full(at)
 	}
-	return sameState(read, o.State, at) && (read.Full(at) || o.axis(read, old))
+	return sameState(read, o.State, at) && (read.Full(at) || o.generation(read, old))
 }

@@ -61,7 +61,7 @@ func goodSteps() steps {
 		instant: func(_ *reference, now bucket.Instant) bucket.Instant { return now },
 		birth:   func(s *reference) uint64 { s.births += 1 << 32; return s.births },
 		convert: func(r *record, at bucket.Instant) bucket.Instant { return max(at, r.seen) },
-		under:   bucket.State.Under,
+		under:   bucket.State.Redefine,
 		stale:   bucket.State.Stale,
 		take:    bucket.State.Take,
 		keeps: func(old, under bucket.State, at bucket.Instant, n int64) bool {

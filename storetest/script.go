@@ -151,7 +151,7 @@ func (s *script) left(after time.Duration, k zael.Key, name string, d bucket.Def
 		return
 	}
 	if st.Absent() {
-		st = st.Under(d, at, 1)
+		st = st.Redefine(d, at, 1)
 	}
 	if got := st.Available(at); got != want || !under(st, d) {
 		s.fail("%q of %s at %v: got %d left, %s; want %d left under %+v", name, keyText(k), after, got, stateText(st, at), want, d)

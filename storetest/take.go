@@ -190,7 +190,7 @@ func exactRefill(ctx context.Context, e *env) error {
 		if err != nil {
 			return err
 		}
-		next, fits := want.Under(d, at, 1).Take(at, n, 0)
+		next, fits := want.Redefine(d, at, 1).Take(at, n, 0)
 		if fits {
 			s.admit(after, debit(k, ask("rpm", d, n)))
 			want = next
@@ -276,8 +276,8 @@ func writesReceipts(ctx context.Context, e *env) error {
 			if got != want-dripped {
 				return fmt.Errorf("state of %q after the second take: got %d units taken, want %d", c.Name, got, want-dripped)
 			}
-			if a, b := first[0].Charges[i].Receipt.Axis, c.Receipt.Axis; a != b {
-				return fmt.Errorf("receipts of two takes of %q: got axes %d and %d, want the same", c.Name, a, b)
+			if a, b := first[0].Charges[i].Receipt.Generation, c.Receipt.Generation; a != b {
+				return fmt.Errorf("receipts of two takes of %q: got generations %d and %d, want the same", c.Name, a, b)
 			}
 		}
 		return nil

@@ -176,7 +176,7 @@ func TestReceipts(t *testing.T) {
 			n += int64(i) * 1000
 			m += int64(i) * 10_000
 			for j, want := range []int64{m, n} {
-				if got := coalesce.Receipt(&member.Charges[j], member.Bucket, member.Behind, j); got.Mark != want || got.Axis != birth {
+				if got := coalesce.Receipt(&member.Charges[j], member.Bucket, member.Behind, j); got.Mark != want || got.Generation != birth {
 					t.Errorf("member %d, %s: got receipt %+v, want mark %d", i, member.Charges[j].Name, got, want)
 				}
 			}
@@ -506,7 +506,7 @@ func TestApart(t *testing.T) {
 	bubble(t, flight, func(b *bench) {
 		t := b.t
 		d, was := slow(100), slow(50)
-		full := bucket.State{}.Under(was, instant(), birth)
+		full := bucket.State{}.Redefine(was, instant(), birth)
 		b.engine.fault = func(n int, _ *coalesce.Batch) *coalesce.Answer {
 			if n == 0 {
 				b.engine.mu.Lock()

@@ -104,7 +104,7 @@ func (e *engine) apply(b *coalesce.Batch) coalesce.Answer {
 			return a
 		}
 		if b.Kind != coalesce.Undo && c.Amount >= 0 {
-			next := s.Under(c.Definition, b.At, birth)
+			next := s.Redefine(c.Definition, b.At, birth)
 			if b.Members > 1 && !s.Absent() && next.Definition != s.Definition {
 				a.Verdict = coalesce.Split
 				return a

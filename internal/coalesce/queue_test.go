@@ -267,7 +267,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		d := slow(1)
-		empty := bucket.State{}.Under(d, instant(), birth)
+		empty := bucket.State{}.Redefine(d, instant(), birth)
 		empty.Mark += 1000
 		g := coalesce.New(blank{limits{"n": empty}}, coalesce.Config{MaxLimits: 1, Remembered: 10_000, Tries: 1, Go: func(f func()) { f() }})
 		before := heap()

@@ -85,7 +85,7 @@ func (p place) use(parts []Part, amounts []int64) {
 func (p place) receipts() []bucket.Receipt {
 	receipts := make([]bucket.Receipt, len(p))
 	for i := range p {
-		receipts[i] = bucket.Receipt{Mark: p[i].lo, Axis: p[i].generation}
+		receipts[i] = bucket.Receipt{Mark: p[i].lo, Generation: p[i].generation}
 	}
 	return receipts
 }
@@ -147,7 +147,7 @@ func (p place) follows(next place) bool {
 // ends reports whether nobody stands behind the place, by the states last seen.
 func (p place) ends(states []bucket.State) bool {
 	for i := range p {
-		if p[i].hi > p[i].lo && (states[i].Mark != p[i].hi || states[i].Axis != p[i].generation) {
+		if p[i].hi > p[i].lo && (states[i].Mark != p[i].hi || states[i].Generation != p[i].generation) {
 			return false
 		}
 	}
@@ -158,7 +158,7 @@ func (p place) ends(states []bucket.State) bool {
 func (p place) back(parts []Part) []Back {
 	back := make([]Back, len(p))
 	for i := range p {
-		back[i] = Back{Amount: max(0, p.tokens(parts, i)), Receipt: bucket.Receipt{Mark: p[i].hi, Axis: p[i].generation}}
+		back[i] = Back{Amount: max(0, p.tokens(parts, i)), Receipt: bucket.Receipt{Mark: p[i].hi, Generation: p[i].generation}}
 	}
 	return back
 }

@@ -287,7 +287,7 @@ func (q *queue[K]) learn(s *step, a *Answer) {
 		if s.give != nil && state.Absent() {
 			continue
 		}
-		if q.known[i].Axis != state.Axis { // the limit was changed, or is new: marks mean something else
+		if q.known[i].Generation != state.Generation { // the limit was changed, or is new: marks mean something else
 			q.places = nil
 		}
 		q.known[i] = state
@@ -298,7 +298,7 @@ func (q *queue[K]) learn(s *step, a *Answer) {
 	q.eager = min(mostEager, q.eager/refused*taken)
 	p := make(place, len(q.parts))
 	for i, state := range a.States {
-		p[i] = stretch{lo: state.Mark - s.take[i]*q.parts[i].Definition.Unit(), hi: state.Mark, generation: state.Axis}
+		p[i] = stretch{lo: state.Mark - s.take[i]*q.parts[i].Definition.Unit(), hi: state.Mark, generation: state.Generation}
 	}
 	if head := s.batch[0]; head.empty() {
 		if !head.served {

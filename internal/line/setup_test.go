@@ -68,7 +68,7 @@ func (s *store) Take(_ context.Context, _ string, parts []line.Part, now bucket.
 	next := make([]bucket.State, len(parts))
 	for i, p := range parts {
 		if s.states[i].Absent() {
-			s.states[i] = s.states[i].Under(p.Definition, now, 7)
+			s.states[i] = s.states[i].Redefine(p.Definition, now, 7)
 		}
 		var ok bool
 		next[i], ok = s.states[i].Take(now, p.Amount, ahead)
