@@ -64,7 +64,7 @@ func TestUsageErrors(t *testing.T) {
 		{`replay - -l n=1/s --delimiter "`, `is not one character`},
 		{"replay - -l n=1/s --delimiter \xff", `is not one character`},
 		{"replay - -l n=1/s --time-unit min", `--time-unit "min" is not s, ms, us or ns`},
-		{"replay - -l n=1/s --resource /", `--resource "/" is not`},
+		{"replay - -l n=1/s --resource _default_", `--resource "_default_" is reserved`},
 	} {
 		r := zaelIn(trace, strings.Fields(c.args)...)
 		if r.code != 2 || !strings.Contains(r.err, c.want) || r.out != "" {
