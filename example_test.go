@@ -126,6 +126,53 @@ func ExampleLimiter_Do_cascade() {
 	// Output: rpm=990 <nil>
 }
 
+func ExamplePolicy() {
+	// A variable of the package in a real program: mistakes come up at its start.
+	chat := zael.MustPolicy("gpt-4", zael.PerMinute("rpm", 100), zael.PerMinute("tpm", 40_000))
+	l := newLimiter()
+	ctx := context.Background()
+	fmt.Println(l.Allow(ctx, chat.For("key-1", 1, 39_900))) // rpm, tpm
+	fmt.Println(l.Allow(ctx, chat.For("key-1", 1, 200)))
+	fmt.Println(l.Allow(ctx, chat.For("key-1", 1)))
+	// Output:
+	// <nil>
+	// zael: rate limit exceeded: tpm of key-1 on gpt-4: 200 requested, 100 available, retry after 150ms
+	// zael: amounts of Policy.For 1 are not as many as the 2 limits of the policy (rpm, tpm): give one for each, or none
+}
+
+func ExampleStoredPolicy() {
+	l := newLimiter()
+	ctx := context.Background()
+	if err := l.SetLimits(ctx, zael.Scope{Resource: "gpt-4"}, gpt4); err != nil {
+		panic(err)
+	}
+	chat := zael.Must(zael.StoredPolicy("gpt-4", "tpm"))
+	fmt.Println(l.Allow(ctx, chat.For("key-1", 500))) // and 1 of rpm, which it does not name
+	left, err := l.Available(ctx, zael.Query{Entity: "key-1", Policy: chat})
+	fmt.Println(left, err)
+	// Output:
+	// <nil>
+	// rpm=99 tpm=39500 <nil>
+}
+
+func ExampleLimiter_Decide() {
+	l := newLimiter()
+	ctx := context.Background()
+	chat := zael.MustPolicy("gpt-4", zael.PerMinute("rpm", 2))
+	for range 3 {
+		d, err := l.Decide(ctx, chat.For("key-1"))
+		if err != nil {
+			panic(err)
+		}
+		s := d.Status(0)
+		fmt.Println(d.Admitted, s.Available, "left, full in", s.FullAfter, "retry after", d.RetryAfter())
+	}
+	// Output:
+	// true 1 left, full in 30s retry after 0s
+	// true 0 left, full in 1m0s retry after 0s
+	// false 0 left, full in 1m0s retry after 30s
+}
+
 func ExampleLease_Consume() {
 	l := newLimiter()
 	ctx := context.Background()
