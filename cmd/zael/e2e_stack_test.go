@@ -166,7 +166,7 @@ func TestStackUsage(t *testing.T) {
 		"deploy --no-alarms --alarm-sns-topic arn:aws:sns:us-east-1:123456789012:alarms":     "--alarm-sns-topic says nothing beside --no-alarms",
 		"deploy --no-aggregator --alarm-sns-topic arn:aws:sns:eu-west-1:123456789012:alarms": "is in eu-west-1 and the stack in us-east-1",
 		"deploy --architecture arm --code x":                                                 `--architecture "arm" is not arm64 or x86_64`,
-		"deploy --tag a=1 --tag a=2":                                                         "a is there twice",
+		"deploy --tag a=1 --tag a=2":                                                         "a is given twice",
 		"deploy --deletion-protection=yes":                                                   `"yes" for "--deletion-protection" flag: it is true or false`,
 		"deploy --deletion-protection false":                                                 "has its value behind =, as --deletion-protection=false",
 		"deploy --no-aggregator --timeout 5":                                                 `"5" for "--timeout" flag: it is a time such as 30s or 5m`,
