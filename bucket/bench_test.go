@@ -100,7 +100,7 @@ func BenchmarkWait(b *testing.B) {
 	}
 }
 
-func BenchmarkUnder(b *testing.B) {
+func BenchmarkRedefine(b *testing.B) {
 	s, at := setup(b)
 	other := perSecond(100, 20_000)
 	b.ReportAllocs()

@@ -1,10 +1,11 @@
-// Package bucket is the arithmetic of zael's token buckets: pure functions on
-// integers, without clocks, I/O or locks, for the people who write stores.
+// Package bucket implements the arithmetic of zael's token buckets for authors of
+// stores: pure functions on integers, without clocks, I/O or locks. A store keeps
+// a [Record] for each bucket, and a [State] for each of its limits.
 //
 // # Marks
 //
-// A bucket is kept as one integer, its mark, on an axis along which refill
-// drips at a constant pace (GCRA, the generic cell rate algorithm of
+// A limit is kept as one integer, its mark, on an axis along which refill drips
+// at a constant pace (GCRA, the generic cell rate algorithm of
 // ITU-T I.371, counted in tokens and not in time):
 //
 //	drip(now) = floor((now − Epoch) · Amount · unit / Period)
@@ -14,9 +15,9 @@
 //	            mark' = max(mark, drip(now)) + n·unit
 //
 // The unit is 1/1000 token ([Definition.Unit]); rates above 1,000,000 tokens a
-// second count whole tokens. Drip is counted from the epoch, never from the
-// last call, so that refill neither gains nor loses by being read often. A
-// state that was never charged is full; no number stands for it.
+// second count whole tokens. Drip is counted from the epoch and not from the last
+// call, so reading it often neither gains nor loses refill. A limit that was never
+// charged is full; no number stands for it.
 //
 // # Ranges
 //
@@ -45,7 +46,7 @@ const (
 	// 29 years of 365 days.
 	MaxInstant = Instant(29 * 365 * 24 * time.Hour)
 
-	// Never is the wait for what no time brings.
+	// Never is the wait for tokens that will never be there.
 	Never = time.Duration(math.MaxInt64)
 )
 
@@ -55,17 +56,17 @@ const (
 	epochUnix = 1735689600
 )
 
-// ErrRange is what errors about numbers out of range match.
+// ErrRange is matched by errors about numbers out of range.
 var ErrRange = errors.New("out of range")
 
-// Epoch is the instant from which drips are counted: 2025-01-01T00:00:00Z.
+// Epoch returns the time from which drips are counted: 2025-01-01T00:00:00Z.
 func Epoch() time.Time { return time.Unix(epochUnix, 0).UTC() }
 
 // An Instant is a time in nanoseconds after Epoch; negative before it.
 type Instant int64
 
-// At converts t. The error matches ErrRange if t is further than MaxInstant
-// from Epoch.
+// At returns t as an Instant. The error matches ErrRange if t is further than
+// MaxInstant from Epoch.
 func At(t time.Time) (Instant, error) {
 	s, ns := t.Unix()-epochUnix, int64(t.Nanosecond())
 	if limit := int64(MaxInstant / Instant(time.Second)); s < -limit || s > limit || s == limit && ns > 0 {
@@ -74,7 +75,7 @@ func At(t time.Time) (Instant, error) {
 	return Instant(s*int64(time.Second) + ns), nil
 }
 
-// Time converts back, to a time in UTC.
+// Time returns the instant as a time in UTC.
 func (at Instant) Time() time.Time {
 	return time.Unix(epochUnix, int64(at)).UTC()
 }
@@ -84,7 +85,7 @@ func (at Instant) micros() int64 {
 	return epochUnix*1e6 + int64(at)/1000
 }
 
-// Add returns at + d, at most MaxInstant; d must not be negative.
+// Add returns at + d, or MaxInstant if that is earlier. d must not be negative.
 func (at Instant) Add(d time.Duration) Instant {
 	if d > time.Duration(MaxInstant-at) {
 		return MaxInstant
@@ -98,10 +99,11 @@ type Definition struct {
 	Amount   int64         // tokens that refill in each Period: 1 to MaxAmount
 	Period   time.Duration // MinPeriod to MaxPeriod
 	Capacity int64         // nominal tokens, for reports only; 1 to Burst
-	Rev      int64         // revision of the stored limit, µs since 1970; 0 for a limit named by the call. In a State: the highest that came by
+	Rev      int64         // revision of the stored limit, µs since 1970; 0 for a limit named by the call. In a State: the highest seen
 }
 
-// Validate reports numbers out of range, by name. The error matches ErrRange.
+// Validate returns an error that names the first number out of range, and matches
+// ErrRange.
 func (d Definition) Validate() error {
 	switch {
 	case d.Burst < 1 || d.Burst > MaxAmount:
@@ -120,14 +122,14 @@ func (d Definition) Validate() error {
 	return nil
 }
 
-// faster tells whether the rate is above perSecond.
+// faster reports whether the rate is above perSecond.
 func (d Definition) faster(perSecond int64) bool {
 	h1, l1 := bits.Mul64(uint64(d.Amount), uint64(time.Second))
 	h2, l2 := bits.Mul64(uint64(perSecond), uint64(d.Period))
 	return h1 > h2 || h1 == h2 && l1 > l2
 }
 
-// Unit is the number of mark units in a token: 1000, or 1 if the rate is above
+// Unit returns the number of mark units in a token: 1000, or 1 if the rate is above
 // 1,000,000 tokens a second.
 func (d Definition) Unit() int64 {
 	if d.Amount > fineRate*int64(MinPeriod/time.Second) && d.faster(fineRate) {
@@ -136,8 +138,8 @@ func (d Definition) Unit() int64 {
 	return milli
 }
 
-// Drip is where on the axis refill stands at an instant, in units. It never
-// falls as at rises, and is below 0 before Epoch.
+// Drip returns the place on the axis that refill has reached at an instant, in
+// units. It does not fall as at rises, and is negative before Epoch.
 func (d Definition) Drip(at Instant) int64 {
 	return d.drip(at, d.Unit())
 }
@@ -157,8 +159,8 @@ func (d Definition) drip(at Instant, unit int64) int64 {
 	return -int64(q)
 }
 
-// reaches is the least instant at which Drip is target or more, or Never's
-// value if that is beyond int64. A target below 0 must be a drip of the range.
+// reaches returns the first instant at which Drip is target or more, or Never's
+// value if that is beyond int64. A negative target must be a drip within the range.
 func (d Definition) reaches(target, unit int64) Instant {
 	rate := uint64(d.Amount * unit)
 	if target > 0 {
@@ -180,8 +182,8 @@ func (d Definition) reaches(target, unit int64) Instant {
 	return -Instant(q)
 }
 
-// SameRefill tells whether marks under d and other stand in one generation and fit
-// alike: equal rates and bursts, whatever the capacity and the revision.
+// SameRefill reports whether d and other have the same rate and burst, so that marks
+// under them mean the same. Capacity and revision may differ.
 func (d Definition) SameRefill(other Definition) bool {
 	return d.Burst == other.Burst && d.Amount == other.Amount && d.Period == other.Period
 }

@@ -23,8 +23,8 @@ func levelOf(s bucket.State, at bucket.Instant) *big.Rat {
 	return greatest(whole(0), quo(sub(whole(s.Mark), whole(s.Definition.Drip(at))), whole(s.Definition.Unit())))
 }
 
-// TestUnder says what becomes of a level when the definition changes.
-func TestUnder(t *testing.T) {
+// TestRedefine checks what becomes of a level when the definition changes.
+func TestRedefine(t *testing.T) {
 	t.Parallel()
 	const rate, fast = 10, 2_000_000 // below and above the rates that count whole tokens
 	for _, c := range []struct {
@@ -84,7 +84,7 @@ func TestUnder(t *testing.T) {
 	}
 }
 
-func TestUnderRoundsUpToWholeTokens(t *testing.T) {
+func TestRedefineRoundsUpToWholeTokens(t *testing.T) {
 	t.Parallel()
 	fine, coarse := perSecond(1, 10), perSecond(2_000_000, 10)
 	s := take(t, full(fine, 0), 0, 3)
@@ -105,7 +105,7 @@ func TestUnderRoundsUpToWholeTokens(t *testing.T) {
 	}
 }
 
-func TestUnderAbsent(t *testing.T) {
+func TestRedefineAbsent(t *testing.T) {
 	t.Parallel()
 	d := perSecond(10, 7)
 	for _, at := range []bucket.Instant{0, t9, -t9, bucket.MaxInstant, -bucket.MaxInstant} {
@@ -119,7 +119,7 @@ func TestUnderAbsent(t *testing.T) {
 	}
 }
 
-func TestUnderStaysAtInt64End(t *testing.T) {
+func TestRedefineStaysAtInt64End(t *testing.T) {
 	t.Parallel()
 	const first = -bucket.MaxInstant
 	coarse, fine := perSecond(9e9, 1e15), perSecond(1, 1)

@@ -10,7 +10,7 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// A store keeps a State, and does this under a lock or in a transaction.
+// A store keeps a State, and changes it under a lock or in a transaction.
 func Example() {
 	limit := bucket.Definition{Burst: 10, Amount: 60, Period: time.Minute, Capacity: 10}
 	if err := limit.Validate(); err != nil {
@@ -124,8 +124,7 @@ func ExampleState_Charge() {
 	// 0 fit: false but in 5s
 }
 
-// A take may reserve what refills within a time. Those who come later stand
-// behind it.
+// A take may reserve what refills within a time. Later takes stand behind it.
 func ExampleState_Take() {
 	now := bucket.Instant(0)
 	limit := bucket.Definition{Burst: 10, Amount: 10, Period: time.Second, Capacity: 10}

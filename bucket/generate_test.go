@@ -63,7 +63,7 @@ func amounts(d bucket.Definition) *rapid.Generator[int64] {
 	return near(0, bucket.MaxAmount, 0, 1, d.Burst, bucket.MaxAmount)
 }
 
-// anyAmounts draws amounts that a caller may ask for and some that he may not.
+// anyAmounts draws amounts that a caller may ask for, and some that are out of range.
 func anyAmounts(d bucket.Definition) *rapid.Generator[int64] {
 	return rapid.OneOf(amounts(d), amounts(d), near(math.MinInt64, math.MaxInt64, math.MinInt64, -1, bucket.MaxAmount+1, math.MaxInt64))
 }

@@ -295,7 +295,7 @@ func TestGiveOfAnotherGeneration(t *testing.T) {
 	}
 }
 
-// TestGiveTwice: one receipt given again and again is the caller's mistake. All
+// TestGiveTwice: giving one receipt back several times is the caller's mistake. All
 // gives together give what has not refilled of its stretch, no more, and leave
 // at most a full bucket. (With takes in between, that for each give, until the
 // stretch has refilled.)

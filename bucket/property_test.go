@@ -180,7 +180,7 @@ func TestWaitAgainstModel(t *testing.T) {
 	})
 }
 
-func TestUnderAgainstModel(t *testing.T) {
+func TestRedefineAgainstModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		at := instants().Draw(t, "at")

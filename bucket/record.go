@@ -6,7 +6,7 @@ import (
 )
 
 // A Charge is what an operation does to one limit of a bucket. A store writes
-// Receipt and State; it keeps no reference to any of it.
+// Receipt and State, and keeps no reference to the charge.
 type Charge struct {
 	Name       string     // of the limit
 	Definition Definition // the limit as the caller knows it, valid
@@ -15,7 +15,8 @@ type Charge struct {
 	State      State      // of the limit: written by a take that took nothing, and by an adjust
 }
 
-// Taken returns the state that a take which took left, by the receipt it wrote.
+// Taken returns the state of the limit after a take that fit, by the receipt that the
+// take has written.
 func (c *Charge) Taken() State {
 	return State{Definition: c.Definition, Mark: c.Receipt.Mark, Generation: c.Receipt.Generation}
 }
@@ -29,10 +30,10 @@ type LimitState struct {
 // A Record is one bucket as a store keeps it. The zero Record is a bucket that
 // was never charged: a full one.
 //
-// With it a store is three steps, under one lock or in one transaction: it reads
-// the Record of each bucket of the operation, calls Take or Adjust on each, and
-// writes what Finish leaves. Take and Adjust change the charges and not the
-// record, so that an operation on several buckets changes all of them or none:
+// A store makes an operation in three steps, under one lock or in one transaction. It
+// reads the record of each bucket, calls Take or Adjust on each, and writes what
+// Finish leaves. Take and Adjust change the charges and not the record, so that an
+// operation on several buckets changes all of them or none:
 //
 //	outcome := bucket.Fits
 //	for i, r := range records {
@@ -44,33 +45,35 @@ type LimitState struct {
 //		}
 //	}
 //
-// A Record needs to hold only the limits that the charges name: an operation
-// does nothing to the others.
+// A Record needs to hold only the limits that the charges name: operations do not
+// change the others.
 type Record struct {
 	Limits []LimitState // each name once, in any order
-	Latest Instant      // the latest instant of a change; 0 if there was none
+	Latest Instant      // the latest instant of a change; 0 if there is none
 
-	// Forgotten is an instant by which every limit was full that the store has
-	// forgotten of this bucket, or with it; 0 if there is none. By an older
-	// clock such a limit is as full as it was then, and not fuller.
+	// Forgotten is an instant at which every limit was full that the store has
+	// forgotten, of this bucket or with a bucket; 0 if there is none. By an
+	// older clock, a limit that the record does not have is as full as it was
+	// then.
 	Forgotten Instant
 }
 
-// An Outcome is what came out of a take. Of a take from several buckets it is
-// the greatest of theirs.
+// An Outcome is the result of a take. That of a take from several buckets is the
+// greatest of theirs.
 type Outcome uint8
 
 // The outcomes of a take.
 const (
 	Fits        Outcome = iota // all charges fit
-	Exceeds                    // some do not
-	StaleLimits                // the bucket stands under a newer revision of a stored limit: see State.Stale
+	Exceeds                    // some charges do not fit
+	StaleLimits                // the bucket has a newer revision of a stored limit: see State.Stale
 )
 
-// Take works out a take at an instant of charges that fit by ahead later. It
-// writes into each charge the State after it and its Receipt, which hold if the
-// take is kept. The amounts are in 0 to MaxAmount, the names differ. A limit
-// that the record does not have begins full in generation birth, a random number.
+// Take evaluates a take of charges at an instant, of tokens that are there by ahead
+// later. It writes the State after the take and the Receipt into each charge; they
+// are valid if the outcome of all buckets is Fits. Amounts must be in 0 to MaxAmount,
+// and the names must differ. A limit that the record does not have is full, and
+// begins in generation birth, a random number.
 func (r *Record) Take(charges []Charge, at Instant, ahead time.Duration, birth uint64) Outcome {
 	outcome := Fits
 	for i := range charges {
@@ -83,7 +86,7 @@ func (r *Record) Take(charges []Charge, at Instant, ahead time.Duration, birth u
 		case l.State.Stale(c.Definition):
 			return StaleLimits
 		default:
-			c.State = r.convert(&l.State, &c.Definition, at)
+			c.State = r.redefine(&l.State, &c.Definition, at)
 		}
 		mark, fits := Take(&c.State.Definition, c.State.Mark, at, c.Amount, ahead)
 		if !fits {
@@ -95,15 +98,15 @@ func (r *Record) Take(charges []Charge, at Instant, ahead time.Duration, birth u
 	return outcome
 }
 
-// Adjust works out an adjust at an instant: it charges amounts above 0 (into
-// debt), gives back those below by their receipts, and brings a limit that the
-// record has under the charge's definition where the amount is 0. A charge is
-// made under its own definition, a stale one under the limit's; a give never
-// changes a definition. Charges may name a limit any number of times and are
-// applied in order. Adjust writes the State after each into the charge.
+// Adjust evaluates an adjust at an instant. It charges positive amounts, into debt if
+// need be, and gives back negative ones by their receipts. An amount of 0 redefines a
+// limit that the record has. A charge is made under its own definition, or under that
+// of the limit if its own is stale; giving back does not change the definition.
+// Charges may name a limit any number of times, and are applied in order. Adjust
+// writes the State after each of them into the charge.
 //
-// The error matches ErrRange and is about charges[bad]; then nothing must be
-// kept.
+// The error matches ErrRange and is about charges[bad]; the adjust must then not be
+// finished.
 func (r *Record) Adjust(charges []Charge, at Instant, birth uint64) (bad int, err error) {
 	for i := range charges {
 		c := &charges[i]
@@ -128,7 +131,7 @@ func (r *Record) Adjust(charges []Charge, at Instant, birth uint64) (bad int, er
 		case s.Stale(c.Definition):
 			c.State = *s
 		default:
-			c.State = r.convert(s, &c.Definition, at)
+			c.State = r.redefine(s, &c.Definition, at)
 		}
 		if c.State, err = c.State.Charge(at, c.Amount); err != nil {
 			return i, err
@@ -137,14 +140,14 @@ func (r *Record) Adjust(charges []Charge, at Instant, birth uint64) (bad int, er
 	return 0, nil
 }
 
-// Finish completes a take, by the outcome of all buckets of the operation, or an
-// adjust, for which that is Fits. It reports whether it has changed the record.
+// Finish completes a take with the outcome of all buckets of the operation, or an
+// adjust with Fits. It reports whether the record has changed.
 //
-// If all fit, the limits of the record become the State of their charges; a
-// charge of 0 or less adds no limit. If some do not fit, Finish writes into each
-// charge the State as it is under the charge's definition, and no Receipt; the
-// record keeps a definition under which a charge would fit sooner, and no other.
-// If limits are stale, State is as the record has it.
+// With Fits, the limits of the record get the State of their charges; a charge of 0
+// or less adds no limit. With Exceeds, Finish writes into each charge the State as it
+// is, under the charge's definition, and no Receipt; the record gets a definition only
+// if the charge would fit sooner under it. With StaleLimits, the State is that of the
+// record.
 func (r *Record) Finish(outcome Outcome, charges []Charge, at Instant) (changed bool) {
 	switch outcome {
 	case Fits:
@@ -159,10 +162,10 @@ func (r *Record) Finish(outcome Outcome, charges []Charge, at Instant) (changed 
 	return false
 }
 
-// Forget drops the limits that have been full since an instant and that no charge
-// names, see [State.Forgettable]; so limits that are named once do not add up. It
-// returns how many there were, and notes the instant in Forgotten. The instant is
-// to lie before that of the operation by as much as clocks differ.
+// Forget drops the limits that can be forgotten (see [State.Forgettable]) and that no
+// charge names, so that names that are used once do not add up. It returns how many
+// there were, and notes the instant in Forgotten. The instant should be before that
+// of the operation by as much as clocks differ.
 func (r *Record) Forget(full Instant, except []Charge) int {
 	before := len(r.Limits)
 	r.Limits = slices.DeleteFunc(r.Limits, func(l LimitState) bool {
@@ -200,7 +203,7 @@ func (r *Record) refuse(charges []Charge, at Instant) (changed bool) {
 			c.State = r.begin(&c.Definition, at, 0)
 			continue
 		}
-		c.State = r.convert(&l.State, &c.Definition, at)
+		c.State = r.redefine(&l.State, &c.Definition, at)
 		if l.State.Definition != c.State.Definition && c.State.Wait(at, c.Amount) < l.State.Wait(at, c.Amount) {
 			l.State, changed = c.State, true
 		}
@@ -208,7 +211,7 @@ func (r *Record) refuse(charges []Charge, at Instant) (changed bool) {
 	return changed
 }
 
-// State returns a limit of the record, absent if there is none.
+// State returns the state of a limit, absent if the record does not have it.
 func (r *Record) State(name string) State {
 	if l := r.find(name, 0); l != nil {
 		return l.State
@@ -216,8 +219,8 @@ func (r *Record) State(name string) State {
 	return State{}
 }
 
-// find returns a limit of the record, nil if there is none. It looks first where
-// the limit is if limits and charges have one order.
+// find returns a limit of the record, or nil. It first looks at the place that the
+// limit has if limits and charges are in the same order.
 func (r *Record) find(name string, place int) *LimitState {
 	if place < len(r.Limits) && r.Limits[place].Name == name {
 		return &r.Limits[place]
@@ -230,17 +233,17 @@ func (r *Record) find(name string, place int) *LimitState {
 	return nil
 }
 
-// convert brings a limit under a definition, at the latest instant known: at an
+// redefine returns a limit under a definition, at the latest instant known: at an
 // older one the change would count for the time between.
-func (r *Record) convert(s *State, d *Definition, at Instant) State {
+func (r *Record) redefine(s *State, d *Definition, at Instant) State {
 	if s.Definition == *d {
 		return *s
 	}
 	return s.Redefine(*d, later(at, r.Latest), 0)
 }
 
-// begin returns a limit that is not there: a full one. It may have been
-// forgotten when it was full.
+// begin returns a limit that the record does not have: a full one, which may have
+// been forgotten.
 func (r *Record) begin(d *Definition, at Instant, birth uint64) State {
 	return State{}.Redefine(*d, later(at, r.Forgotten), birth)
 }
@@ -253,9 +256,9 @@ func later(at, known Instant) Instant {
 	return max(at, known)
 }
 
-// Latest returns the later of an instant and the latest one known so far, which
-// is 0 if there was none. It is what a store keeps, and never 0: in place of
-// that instant it returns the next.
+// Latest returns the later of an instant and the latest one known so far, where 0 is
+// none. Stores keep the result; it is never 0: instead of that instant it is the
+// next.
 func Latest(known, at Instant) Instant {
 	if at = later(at, known); at == 0 {
 		return 1

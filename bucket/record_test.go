@@ -14,8 +14,7 @@ import (
 
 var recordNames = []string{"rpm", "tpm", "in-flight"}
 
-// records draws buckets with some of the limits, and with another that no
-// charge names.
+// records draws buckets with some of the limits that charges name, and another.
 func records(at bucket.Instant) *rapid.Generator[bucket.Record] {
 	return rapid.Custom(func(t *rapid.T) bucket.Record {
 		r := bucket.Record{Latest: instants().Draw(t, "latest"), Forgotten: instants().Draw(t, "forgotten")}
@@ -57,7 +56,7 @@ func copyRecord(r bucket.Record) bucket.Record {
 	return r
 }
 
-// later is the later of an instant and one that may not be known.
+// laterOf returns the later of an instant and one that is 0 if it is not known.
 func laterOf(at, known bucket.Instant) bucket.Instant {
 	if known == 0 {
 		return at
@@ -65,7 +64,7 @@ func laterOf(at, known bucket.Instant) bucket.Instant {
 	return max(at, known)
 }
 
-// under is a limit of a record under a definition.
+// under returns a limit of a record under a definition.
 func under(r bucket.Record, name string, d bucket.Definition, at bucket.Instant, birth uint64) bucket.State {
 	if s := r.State(name); !s.Absent() {
 		return s.Redefine(d, laterOf(at, r.Latest), 0)

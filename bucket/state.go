@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// A State is one limit of a bucket as a store keeps it. The zero State is a
-// limit that was never charged; it is full.
+// A State is one limit of a bucket as a store keeps it. The zero State is absent:
+// a limit that was never charged, which is full.
 type State struct {
 	Definition Definition // under which the mark was written
 	Mark       int64      // in units; see the package comment
-	// Generation names the stretch of history in which marks can be compared. It
-	// changes when the bucket is born anew and when its definition changes.
+	// Generation identifies the stretch of history in which marks can be compared.
+	// A new limit begins one, and so does a change of rate or burst.
 	Generation uint64
 }
 
@@ -24,37 +24,39 @@ type Receipt struct {
 	Generation uint64
 }
 
-// Absent tells whether the limit was never charged.
+// Absent reports whether the limit was never charged.
 func (s State) Absent() bool { return s.Definition.Period == 0 }
 
-// Receipt is the receipt for the charge that led to s.
+// Receipt returns the receipt for the charge that led to s.
 func (s State) Receipt() Receipt { return Receipt{Mark: s.Mark, Generation: s.Generation} }
 
-// Stale tells whether d is older than the definition that s stands under: both
-// are stored limits and the revision of s is higher. A State is never brought
-// under a stale definition. A limit named by a call is never stale.
+// Stale reports whether d is older than the definition of s: both are of stored
+// limits, and the revision of s is higher. A state must not be redefined by a stale
+// definition. A definition named by a call is never stale.
 func (s State) Stale(d Definition) bool {
 	return d.Rev > 0 && s.Definition.Rev > d.Rev
 }
 
-// Redefine brings s under definition d at an instant. Tokens taken stay taken:
+// Redefine returns s under definition d at an instant. Tokens taken stay taken:
 //
 //	level' = level, written as max(mark, drip(at)) + (drip'(at) − drip(at))
 //
-// so that flipping between definitions makes no tokens. One case also caps, a
-// stored limit replaced by its successor (a higher Rev, which comes only once):
+// so that flipping between definitions makes no tokens. Where a stored limit takes
+// the place of an older one (d has a higher Rev, which happens once) the level is
+// also capped:
 //
 //	level' = min(level, Burst') + max(0, level − max(Burst, Burst'))
 //
 // so that a lowered burst does not turn what was rightly taken into debt.
-// Only a change of [Definition.Unit] multiplies, rounding the level up. An
-// absent state becomes full, in generation birth, which the caller makes unique
-// (a random number). A level beyond int64 stays at its end. at must be the
-// latest instant known for the bucket: what refills at the new rate counts from
-// it. A change may gain less than a unit, as drips are rounded down.
 //
-// A definition without a revision, named by a call, keeps that of s: it stays
-// known up to which successor the cap was given.
+// An absent state becomes full, in generation birth, a number that the caller makes
+// unique, such as a random one. at must be the latest instant known for the bucket:
+// the new rate counts from it. A definition without a revision, named by a call,
+// keeps the revision of s, so that the cap is not given again.
+//
+// If [Definition.Unit] changes, the level is multiplied and rounded up. A level
+// beyond int64 stays at its end. As drips are rounded down, a change may gain less
+// than a unit.
 func (s State) Redefine(d Definition, at Instant, birth uint64) State {
 	if d.Rev == 0 {
 		d.Rev = s.Definition.Rev
@@ -92,7 +94,7 @@ func (s State) Redefine(d Definition, at Instant, birth uint64) State {
 	return State{Definition: d, Mark: mark, Generation: s.Generation + 1}
 }
 
-// level in units; a difference of two int64 fits uint64.
+// level returns the level in units. A difference of two int64 fits uint64.
 func (s State) level(at Instant, unit int64) uint64 {
 	if drip := s.Definition.drip(at, unit); s.Mark > drip {
 		return uint64(s.Mark) - uint64(drip)
@@ -100,26 +102,25 @@ func (s State) level(at Instant, unit int64) uint64 {
 	return 0
 }
 
-// Full tells whether everything has refilled at an instant.
+// Full reports whether everything has refilled at an instant.
 func (s State) Full(at Instant) bool {
 	return s.Absent() || s.Mark <= s.Definition.Drip(at)
 }
 
 // keepRev is how long a limit is kept for its revision: as long as processes may
-// remember the one before, and have to be told.
+// remember the one before.
 const keepRev = time.Hour
 
-// Forgettable reports whether a store may forget the limit by itself, without the
-// others of its bucket: if it has been full since an instant, and its revision,
-// if it has one, is more than an hour older. Until then a process that still
-// knows the limits before a change finds here that they are stale.
+// Forgettable reports whether a store may forget the limit without the others of its
+// bucket: it has been full since an instant, and its revision, if it has one, is an
+// hour older or more. Until then it tells processes that know the limits from before
+// a change that they are stale.
 func (s State) Forgettable(full Instant) bool {
 	return s.Full(full) && s.Definition.Rev <= full.micros()-keepRev.Microseconds()
 }
 
-// Available is the number of whole tokens that could be taken at an instant:
-// at most the burst, negative in debt, the least int64 if it is below. s must
-// not be absent.
+// Available returns the whole tokens that could be taken at an instant: at most the
+// burst, negative in debt, and at least the least int64. s must not be absent.
 func (s State) Available(at Instant) int64 {
 	unit := s.Definition.Unit()
 	level := s.level(at, unit)
@@ -130,21 +131,21 @@ func (s State) Available(at Instant) int64 {
 	return burst - int64(tokens) // fits int64, so that it does not matter if tokens wraps
 }
 
-// Take takes n tokens at an instant if they fit by ahead later:
+// Take returns s after n tokens are taken at an instant, if they fit by ahead later:
 //
 //	level(at + ahead) + n·unit ≤ Burst·unit
 //
-// An n of 0 takes nothing and fits unless the limit is in debt. s must not be
-// absent, n in 0 to MaxAmount, ahead not negative; otherwise, and if n does not
-// fit, it returns s and false.
+// An n of 0 takes nothing, and fits unless the limit is in debt. If n does not fit,
+// is not in 0 to MaxAmount, or ahead is negative, Take returns s and false. s must
+// not be absent.
 func (s State) Take(at Instant, n int64, ahead time.Duration) (State, bool) {
 	mark, ok := Take(&s.Definition, s.Mark, at, n, ahead)
 	s.Mark = mark
 	return s, ok
 }
 
-// Take is State.Take on a bare mark. It copies nothing, which on the path of
-// every acquire is worth a function of its own.
+// Take is [State.Take] for a mark alone: it copies no State, which makes acquires
+// in memory faster.
 func Take(d *Definition, mark int64, at Instant, n int64, ahead time.Duration) (newMark int64, ok bool) {
 	if n < 0 || n > d.Burst || ahead < 0 {
 		return mark, false
@@ -166,8 +167,8 @@ func Take(d *Definition, mark int64, at Instant, n int64, ahead time.Duration) (
 	return base + n*unit, true // no more than room + burst: within int64
 }
 
-// Charge takes n tokens whatever is available: it leaves debt where they are
-// not. s must not be absent. The error matches ErrRange if n is not in 0 to
+// Charge returns s after n tokens are taken, whatever is available: it may leave
+// debt. s must not be absent. The error matches ErrRange if n is not in 0 to
 // MaxAmount or the mark would leave int64.
 func (s State) Charge(at Instant, n int64) (State, error) {
 	if n < 0 || n > MaxAmount {
@@ -185,16 +186,15 @@ func (s State) Charge(at Instant, n int64) (State, error) {
 	return s, nil
 }
 
-// Give gives back up to n tokens of the charge with receipt r:
+// Give returns s after up to n tokens of the charge with receipt r are given back:
 //
 //	mark' = mark − min(n·unit, max(0, r.Mark − drip(at)))
 //
-// What the drip has passed has refilled and cannot be given back; giving it
-// would make tokens. (A mark that would fall below the drip stops there: both
-// are a full bucket.) Nothing is given if the state is of another generation, nor
-// from a place in line whose time has not come (r.Mark − drip > Burst) when
-// others stand behind it. at must be the latest instant known for the bucket,
-// so that a slow clock gives nothing twice.
+// What the drip has passed has refilled by itself; giving it back would make tokens.
+// A mark does not fall below the drip. Nothing is given back if s is of another
+// generation, or if the charge is a place in line whose time has not come
+// (r.Mark − drip > Burst) and another one is behind it. at must be the latest
+// instant known for the bucket, so that a clock that is behind gives nothing twice.
 func (s State) Give(at Instant, n int64, r Receipt) State {
 	if n <= 0 || n > MaxAmount || s.Absent() || s.Generation != r.Generation {
 		return s
@@ -212,9 +212,9 @@ func (s State) Give(at Instant, n int64, r Receipt) State {
 	return s
 }
 
-// Wait is the time from an instant until n tokens fit: 0 if they do, Never if
-// n is above the burst, and at most Never. s must not be absent, and n not
-// negative.
+// Wait returns the time from an instant until n tokens fit: 0 if they fit, and Never
+// if n is above the burst or the time is beyond the range. s must not be absent, and
+// n not negative.
 func (s State) Wait(at Instant, n int64) time.Duration {
 	d := s.Definition
 	if n > d.Burst {
