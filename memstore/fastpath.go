@@ -7,24 +7,15 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// fewLimits is how many limits takeKnown can do.
+// fewLimits is how many limits takeKnown takes from at most.
 const fewLimits = 4
 
-// outcome of takeKnown.
-type outcome uint8
-
-const (
-	unknown outcome = iota // nothing has changed: take has to look
-	taken
-	refused
-)
-
-// takeKnown is take for what nearly every call is: one bucket that exists, under
-// the definitions it has.
-func (s *Store) takeKnown(at bucket.Instant, maxWait time.Duration, debit *zael.Debit) outcome {
+// takeKnown is take for nearly every call: of one bucket that exists, under the
+// definitions that it has. Otherwise ok is false, and nothing has changed.
+func (s *Store) takeKnown(at bucket.Instant, maxWait time.Duration, debit *zael.Debit) (outcome bucket.Outcome, ok bool) {
 	charges := debit.Charges
 	if len(charges) > fewLimits {
-		return unknown
+		return bucket.Fits, false
 	}
 	var entries [fewLimits]*entry
 	h, index := s.hash(debit.Key)
@@ -33,24 +24,23 @@ func (s *Store) takeKnown(at bucket.Instant, maxWait time.Duration, debit *zael.
 	r := sh.table.find(h, debit.Key)
 	if r == nil {
 		sh.mu.Unlock()
-		return unknown
+		return bucket.Fits, false
 	}
-	result := taken
 	for i := range charges {
 		ch := &charges[i]
 		e := r.find(ch.Name)
 		if e == nil || e.limit.definition != ch.Definition {
 			sh.mu.Unlock()
-			return unknown
+			return bucket.Fits, false
 		}
-		mark, ok := bucket.Take(&e.limit.definition, e.mark, at, ch.Amount, maxWait)
-		if !ok {
-			result = refused
+		mark, fits := bucket.Take(&e.limit.definition, e.mark, at, ch.Amount, maxWait)
+		if !fits {
+			outcome = bucket.Exceeds
 		}
 		entries[i] = e
 		ch.Receipt = bucket.Receipt{Mark: mark, Generation: e.generation}
 	}
-	if result == taken {
+	if outcome == bucket.Fits {
 		for i := range charges {
 			entries[i].mark = charges[i].Receipt.Mark
 		}
@@ -61,12 +51,12 @@ func (s *Store) takeKnown(at bucket.Instant, maxWait time.Duration, debit *zael.
 		}
 	}
 	if r.latest > at {
-		s.see(r.latest)
+		s.noteInstant(r.latest)
 	}
-	owed := sh.owed(0, r, at)
+	owed := sh.owedSlots(0, r, at)
 	sh.mu.Unlock()
 	if owed > 0 {
 		s.sweep(owed, at)
 	}
-	return result
+	return outcome, true
 }

@@ -1,8 +1,8 @@
-// Package memstore keeps zael's buckets in the memory of one process.
+// Package memstore implements a zael.Store in the memory of one process.
 //
-// Memory follows the buckets and the limits that are in use: what has been full
-// for a second is forgotten as calls go, what is not never is. A store costs
-// about 160 bytes for a bucket of two limits.
+// A store holds the buckets and limits that are in use. What has been full for a
+// second is forgotten in the course of later calls; what is not full is never
+// forgotten. A bucket of two limits takes about 160 bytes.
 package memstore
 
 import (
@@ -20,31 +20,31 @@ import (
 
 // A Config tunes a Store. A nil Config and the zero Config are the same.
 type Config struct {
-	// MaxBuckets is how many buckets may be in use at once; beyond it a charge
-	// to a new one fails with an error matching zael.ErrUnavailable. 0 is no
-	// bound. Below 0 every charge to a new one fails with a
+	// MaxBuckets is how many buckets may be in use at once, 0 for any number. A
+	// charge to one more fails with an error matching zael.ErrUnavailable; if
+	// MaxBuckets is negative, one to any new bucket fails with a
 	// *zael.ValidationError.
 	MaxBuckets int
 
-	// Usage counts usage for the last 24 hours in which there was any. Without
-	// it reading usage gives errors.ErrUnsupported.
+	// Usage has the store count usage, and keep it for the last 24 hours in which
+	// there was any. Otherwise, reading usage returns errors.ErrUnsupported.
 	Usage bool
 }
 
 const shardBits = 8
 
-// A Store is a zael.Store with every role, in memory. Its methods may be called
-// concurrently and do no I/O. Entities and stored limits stay until they are
-// deleted; of the audit events the last 10,000 are kept.
+// A Store is a zael.Store in memory, with every role. Its methods may be called
+// concurrently and do no I/O. It keeps entities and stored limits until they are
+// deleted, and the last 10,000 audit events.
 type Store struct {
-	seed   maphash.Seed
-	max    int64
-	latest atomic.Int64 // bucket.Instant, see LatestInstant; 0 if there is none
-	count  atomic.Int64 // of buckets
-	cursor atomic.Uint32
-	usage  *usage // nil: not counted
-	book   book
-	shards [1 << shardBits]shard
+	seed     maphash.Seed
+	max      int64
+	latest   atomic.Int64 // bucket.Instant, see LatestInstant; 0 if there is none
+	count    atomic.Int64 // of buckets
+	cursor   atomic.Uint32
+	usage    *usage // nil: not counted
+	registry registry
+	shards   [1 << shardBits]shard
 }
 
 var (
@@ -60,10 +60,10 @@ var (
 	_ zael.AuditStore     = (*Store)(nil)
 )
 
-// New makes an empty store.
+// New returns an empty store.
 func New(config *Config) *Store {
 	s := &Store{seed: maphash.MakeSeed()}
-	s.book.init()
+	s.registry.init()
 	if config != nil {
 		s.max = int64(config.MaxBuckets)
 		if config.Usage {
@@ -73,13 +73,13 @@ func New(config *Config) *Store {
 	return s
 }
 
-// Close does nothing: the store is gone when nobody refers to it.
+// Close does nothing: a store holds no resources besides memory.
 func (s *Store) Close(context.Context) error { return nil }
 
-// Len is the number of buckets kept.
+// Len returns the number of buckets that the store holds.
 func (s *Store) Len() int { return int(s.count.Load()) }
 
-// A shard has the buckets of some entities: all of an entity's are in one.
+// A shard holds the buckets of some entities. All buckets of an entity are in one.
 type shard struct {
 	mu    sync.Mutex
 	table table
@@ -93,7 +93,7 @@ type shard struct {
 	_ [8]byte // keeps the locks of two shards apart in the processor's cache
 }
 
-// hash is a key's place in the table of its shard, and the shard.
+// hash returns the hash of a key and the index of its shard.
 func (s *Store) hash(key zael.Key) (h uint64, index uint8) {
 	e := maphash.String(s.seed, key.Entity)
 	return e ^ bits.RotateLeft64(maphash.String(s.seed, key.Resource), 1), uint8(e >> (64 - shardBits))
@@ -111,13 +111,13 @@ func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.De
 	if err != nil {
 		return now, true, err
 	}
-	s.pass(instant)
+	s.noteCall(instant)
 	if len(debits) == 1 && s.usage == nil {
-		switch s.takeKnown(instant, maxWait, &debits[0]) {
-		case taken:
-			return now, true, nil
-		case refused:
-			return now, true, zael.ErrExceeded
+		if outcome, ok := s.takeKnown(instant, maxWait, &debits[0]); ok {
+			if outcome == bucket.Exceeds {
+				err = zael.ErrExceeded
+			}
+			return now, true, err
 		}
 	}
 	return now, true, s.do(call{taking: true, now: now, at: instant, maxWait: maxWait}, debits)
@@ -135,7 +135,7 @@ func (s *Store) AdjustLocal(now time.Time, debits []zael.Debit) (at time.Time, a
 	if err != nil {
 		return now, true, err
 	}
-	s.pass(instant)
+	s.noteCall(instant)
 	return now, true, s.do(call{now: now, at: instant}, debits)
 }
 
@@ -147,21 +147,21 @@ type call struct {
 	maxWait time.Duration
 }
 
-// do makes the call with the shards of debits locked; again if there was no
-// room for new buckets and now is.
+// do makes the call with the shards of the debits locked. If there is no room for new
+// buckets, it forgets full ones and tries once more.
 func (s *Store) do(c call, debits []zael.Debit) error {
-	var buf [2]place
+	var buf [2]target
 	for again := true; ; again = false {
-		places := s.lock(buf[:0], debits)
-		read(places, debits)
-		fresh, err := s.apply(c, places, debits)
-		for i := range places {
-			if r := places[i].record; r != nil && r.latest > c.at {
-				s.see(r.latest)
+		targets := s.lock(buf[:0], debits)
+		read(targets, debits)
+		fresh, err := s.apply(c, targets, debits)
+		for i := range targets {
+			if r := targets[i].record; r != nil && r.latest > c.at {
+				s.noteInstant(r.latest)
 			}
 		}
-		owed := places[0].shard.owed(fresh, places[0].record, c.at)
-		s.unlock(places)
+		owed := targets[0].shard.owedSlots(fresh, targets[0].record, c.at)
+		s.unlock(targets)
 		if err != nil && again && errors.Is(err, errFull) && s.makeRoom(c.at) {
 			continue
 		}
@@ -172,14 +172,14 @@ func (s *Store) do(c call, debits []zael.Debit) error {
 	}
 }
 
-// apply makes the call, counts its usage, and tells how many buckets it made.
-func (s *Store) apply(c call, places []place, debits []zael.Debit) (fresh int, err error) {
+// apply makes the call and counts its usage. It returns how many buckets it made.
+func (s *Store) apply(c call, targets []target, debits []zael.Debit) (fresh int, err error) {
 	events := int64(0)
 	if c.taking {
-		fresh, err = s.take(places, c.at, c.maxWait, debits)
+		fresh, err = s.take(targets, c.at, c.maxWait, debits)
 		events = 1
 	} else {
-		fresh, err = s.adjust(places, c.at, debits)
+		fresh, err = s.adjust(targets, c.at, debits)
 	}
 	if err == nil && s.usage != nil {
 		s.usage.count(c.now, debits, events)
@@ -187,19 +187,19 @@ func (s *Store) apply(c call, places []place, debits []zael.Debit) (fresh int, e
 	return fresh, err
 }
 
-// passEvery is how far Store.latest may lag behind: callers of all processors
-// would otherwise write it with each call.
-const passEvery = int64(time.Millisecond)
+// noteEvery is how far Store.latest may lag behind, so that not every call on every
+// processor writes it.
+const noteEvery = int64(time.Millisecond)
 
-// pass notes the instant of a call.
-func (s *Store) pass(at bucket.Instant) {
-	if latest := s.latest.Load(); latest == 0 || int64(at)-passEvery > latest {
-		s.see(at)
+// noteCall notes the instant of a call.
+func (s *Store) noteCall(at bucket.Instant) {
+	if latest := s.latest.Load(); latest == 0 || int64(at)-noteEvery > latest {
+		s.noteInstant(at)
 	}
 }
 
-// see notes an instant, if it is the latest.
-func (s *Store) see(at bucket.Instant) {
+// noteInstant notes an instant if it is the latest.
+func (s *Store) noteInstant(at bucket.Instant) {
 	for {
 		latest := s.latest.Load()
 		next := int64(bucket.Latest(bucket.Instant(latest), at))
@@ -239,7 +239,7 @@ func (s *Store) Buckets(_ context.Context, now time.Time, keys []zael.Key) (time
 		buckets[i] = zael.Bucket{Key: key}
 		if r := sh.table.find(h, key); r != nil {
 			buckets[i].Limits = r.states()
-			s.see(r.latest)
+			s.noteInstant(r.latest)
 		}
 		sh.mu.Unlock()
 	}

@@ -12,11 +12,11 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// eventsKept is how many audit events are kept: the newest.
+// eventsKept is how many audit events are kept: the newest ones.
 const eventsKept = 10_000
 
-// A book has what is stored besides buckets and usage.
-type book struct {
+// A registry holds entities, stored limits and audit events.
+type registry struct {
 	mu       sync.RWMutex
 	entities map[string]zael.Entity
 	children map[string]map[string]bool // by parent
@@ -24,89 +24,89 @@ type book struct {
 	events   []zael.AuditEvent // oldest first
 }
 
-func (b *book) init() {
-	b.entities = map[string]zael.Entity{}
-	b.children = map[string]map[string]bool{}
-	b.limits = map[zael.Scope]zael.LimitSet{}
+func (r *registry) init() {
+	r.entities = map[string]zael.Entity{}
+	r.children = map[string]map[string]bool{}
+	r.limits = map[zael.Scope]zael.LimitSet{}
 }
 
-func (b *book) record(event zael.AuditEvent) {
+func (r *registry) record(event zael.AuditEvent) {
 	event.Details = maps.Clone(event.Details)
-	b.events = append(b.events, event)
-	if len(b.events) >= 2*eventsKept {
-		b.events = append([]zael.AuditEvent(nil), b.events[len(b.events)-eventsKept:]...)
+	r.events = append(r.events, event)
+	if len(r.events) >= 2*eventsKept {
+		r.events = append([]zael.AuditEvent(nil), r.events[len(r.events)-eventsKept:]...)
 	}
 }
 
 // CreateEntity implements zael.EntityStore.
 func (s *Store) CreateEntity(_ context.Context, e zael.Entity, event zael.AuditEvent) error {
-	b := &s.book
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if _, ok := b.entities[e.ID]; ok {
+	r := &s.registry
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.entities[e.ID]; ok {
 		return zael.ErrEntityExists
 	}
-	b.create(e, event)
+	r.create(e, event)
 	return nil
 }
 
-func (b *book) create(e zael.Entity, event zael.AuditEvent) {
+func (r *registry) create(e zael.Entity, event zael.AuditEvent) {
 	e.Metadata = maps.Clone(e.Metadata)
-	b.entities[e.ID] = e
+	r.entities[e.ID] = e
 	if e.ParentID != "" {
-		if b.children[e.ParentID] == nil {
-			b.children[e.ParentID] = map[string]bool{}
+		if r.children[e.ParentID] == nil {
+			r.children[e.ParentID] = map[string]bool{}
 		}
-		b.children[e.ParentID][e.ID] = true
+		r.children[e.ParentID][e.ID] = true
 	}
-	b.record(event)
+	r.record(event)
 }
 
 // Entities implements zael.EntityStore.
 func (s *Store) Entities(_ context.Context, ids []string) ([]zael.Entity, error) {
-	b := &s.book
-	b.mu.RLock()
-	defer b.mu.RUnlock()
+	r := &s.registry
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	found := make([]zael.Entity, len(ids))
 	for i, id := range ids {
-		found[i] = b.entity(id)
+		found[i] = r.entity(id)
 	}
 	return found, nil
 }
 
-func (b *book) entity(id string) zael.Entity {
-	e := b.entities[id]
+func (r *registry) entity(id string) zael.Entity {
+	e := r.entities[id]
 	e.Metadata = maps.Clone(e.Metadata)
 	return e
 }
 
 // Children implements zael.EntityStore.
 func (s *Store) Children(_ context.Context, parent string) iter.Seq2[zael.Entity, error] {
-	b := &s.book
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	ids := slices.Sorted(maps.Keys(b.children[parent]))
+	r := &s.registry
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	ids := slices.Sorted(maps.Keys(r.children[parent]))
 	children := make([]zael.Entity, len(ids))
 	for i, id := range ids {
-		children[i] = b.entity(id)
+		children[i] = r.entity(id)
 	}
 	return seq(children)
 }
 
 // DeleteEntity implements zael.EntityStore.
 func (s *Store) DeleteEntity(_ context.Context, id string, event zael.AuditEvent) error {
-	b := &s.book
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	e, found := b.entities[id]
-	delete(b.entities, id)
-	if siblings := b.children[e.ParentID]; siblings != nil {
+	r := &s.registry
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e, found := r.entities[id]
+	delete(r.entities, id)
+	if siblings := r.children[e.ParentID]; siblings != nil {
 		delete(siblings, id)
 		if len(siblings) == 0 {
-			delete(b.children, e.ParentID)
+			delete(r.children, e.ParentID)
 		}
 	}
-	maps.DeleteFunc(b.limits, func(scope zael.Scope, _ zael.LimitSet) bool {
+	maps.DeleteFunc(r.limits, func(scope zael.Scope, _ zael.LimitSet) bool {
 		found = found || scope.Entity == id
 		return scope.Entity == id
 	})
@@ -117,52 +117,52 @@ func (s *Store) DeleteEntity(_ context.Context, id string, event zael.AuditEvent
 	if !found {
 		return zael.ErrEntityNotFound
 	}
-	b.record(event)
+	r.record(event)
 	return nil
 }
 
 // SetLimits implements zael.LimitStore.
 func (s *Store) SetLimits(_ context.Context, scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (int64, error) {
-	b := &s.book
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.set(scope, limits, event), nil
+	r := &s.registry
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.set(scope, limits, event), nil
 }
 
-func (b *book) set(scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (rev int64) {
-	rev = max(event.Time.UnixMicro(), b.limits[scope].Rev+1)
-	b.limits[scope] = zael.LimitSet{Limits: slices.Clone(limits), Rev: rev}
-	b.record(event)
+func (r *registry) set(scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (rev int64) {
+	rev = max(event.Time.UnixMicro(), r.limits[scope].Rev+1)
+	r.limits[scope] = zael.LimitSet{Limits: slices.Clone(limits), Rev: rev}
+	r.record(event)
 	return rev
 }
 
 // DeleteLimits implements zael.LimitStore.
 func (s *Store) DeleteLimits(_ context.Context, scope zael.Scope, event zael.AuditEvent) (int64, error) {
-	b := &s.book
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.unset(scope, event), nil
+	r := &s.registry
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.unset(scope, event), nil
 }
 
-func (b *book) unset(scope zael.Scope, event zael.AuditEvent) (rev int64) {
-	set := b.limits[scope]
+func (r *registry) unset(scope zael.Scope, event zael.AuditEvent) (rev int64) {
+	set := r.limits[scope]
 	if len(set.Limits) == 0 {
 		return set.Rev
 	}
-	return b.set(scope, nil, event)
+	return r.set(scope, nil, event)
 }
 
 // Apply implements zael.Applier.
 func (s *Store) Apply(_ context.Context, edits []zael.Edit) error {
-	b := &s.book
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	r := &s.registry
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	created := map[string]bool{}
 	for _, e := range edits {
 		if e.Event.Action != zael.EntityCreated {
 			continue
 		}
-		if _, ok := b.entities[e.Entity.ID]; ok || created[e.Entity.ID] {
+		if _, ok := r.entities[e.Entity.ID]; ok || created[e.Entity.ID] {
 			return fmt.Errorf("%w: %s", zael.ErrEntityExists, e.Entity.ID)
 		}
 		created[e.Entity.ID] = true
@@ -171,11 +171,11 @@ func (s *Store) Apply(_ context.Context, edits []zael.Edit) error {
 		scope := e.Scope()
 		switch e.Event.Action {
 		case zael.EntityCreated:
-			b.create(e.Entity, e.Event)
+			r.create(e.Entity, e.Event)
 		case zael.LimitsSet:
-			b.set(scope, e.Limits, e.Event)
+			r.set(scope, e.Limits, e.Event)
 		case zael.LimitsDeleted:
-			b.unset(scope, e.Event)
+			r.unset(scope, e.Event)
 		}
 	}
 	return nil
@@ -183,12 +183,12 @@ func (s *Store) Apply(_ context.Context, edits []zael.Edit) error {
 
 // Limits implements zael.LimitStore.
 func (s *Store) Limits(_ context.Context, scopes []zael.Scope) ([]zael.LimitSet, error) {
-	b := &s.book
-	b.mu.RLock()
-	defer b.mu.RUnlock()
+	r := &s.registry
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	sets := make([]zael.LimitSet, len(scopes))
 	for i, scope := range scopes {
-		sets[i] = b.limits[scope]
+		sets[i] = r.limits[scope]
 		sets[i].Limits = slices.Clone(sets[i].Limits)
 	}
 	return sets, nil
@@ -196,12 +196,12 @@ func (s *Store) Limits(_ context.Context, scopes []zael.Scope) ([]zael.LimitSet,
 
 // Audit implements zael.AuditStore.
 func (s *Store) Audit(_ context.Context, q zael.AuditQuery) iter.Seq2[zael.AuditEvent, error] {
-	b := &s.book
-	b.mu.RLock()
-	defer b.mu.RUnlock()
+	r := &s.registry
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	var found []zael.AuditEvent
-	for i := len(b.events) - 1; i >= max(0, len(b.events)-eventsKept); i-- {
-		e := b.events[i]
+	for i := len(r.events) - 1; i >= max(0, len(r.events)-eventsKept); i-- {
+		e := r.events[i]
 		if q.Entity != "" && q.Entity != e.Entity ||
 			!q.From.IsZero() && e.Time.Before(q.From) || !q.To.IsZero() && !e.Time.Before(q.To) {
 			continue
@@ -209,13 +209,13 @@ func (s *Store) Audit(_ context.Context, q zael.AuditQuery) iter.Seq2[zael.Audit
 		e.Details = maps.Clone(e.Details)
 		found = append(found, e)
 	}
-	// Events are recorded in the order of the changes, which clocks can differ
-	// from; of equals the later change is the newer.
+	// Events are in the order of the changes, and clocks may differ. Of two at the
+	// same time, that of the later change is the newer.
 	slices.SortStableFunc(found, func(a, b zael.AuditEvent) int { return b.Time.Compare(a.Time) })
 	return seq(found[:min(len(found), cmp.Or(q.Max, 100))])
 }
 
-// deleteBuckets removes an entity's buckets and tells whether it had any.
+// deleteBuckets removes the buckets of an entity, and reports whether it had any.
 func (s *Store) deleteBuckets(id string) bool {
 	_, index := s.hash(zael.Key{Entity: id})
 	sh := &s.shards[index]
@@ -255,7 +255,7 @@ func (s *Store) ResourceBuckets(_ context.Context, resource string) iter.Seq2[za
 	}
 }
 
-// buckets are copies of the shard's buckets that match.
+// buckets returns copies of the shard's buckets that match.
 func (sh *shard) buckets(match func(*record) bool) []zael.Bucket {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()

@@ -9,72 +9,72 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// A place is where a debit's bucket is, with its shard locked.
-type place struct {
+// A target is the bucket of a debit, with its shard locked.
+type target struct {
 	hash   uint64
 	shard  *shard
 	index  uint8
 	record *record // nil if there is none
 
-	read    bucket.Record // what the debit names of it
-	entries []*entry      // where it is
-	birth   uint64        // of limits that are not there
+	read    bucket.Record // the limits that the debit names
+	entries []*entry      // of those limits
+	birth   uint64        // of limits that the record does not have
 }
 
-// lock finds the places of debits and locks their shards, always in the same
-// order and each once.
-func (s *Store) lock(places []place, debits []zael.Debit) []place {
+// lock returns the targets of debits and locks their shards, each once and always in
+// the same order.
+func (s *Store) lock(targets []target, debits []zael.Debit) []target {
 	for i := range debits {
 		h, index := s.hash(debits[i].Key)
-		places = append(places, place{hash: h, shard: &s.shards[index], index: index})
+		targets = append(targets, target{hash: h, shard: &s.shards[index], index: index})
 	}
-	for next := s.nextShard(places, -1); next >= 0; next = s.nextShard(places, next) {
+	for next := s.nextShard(targets, -1); next >= 0; next = s.nextShard(targets, next) {
 		s.shards[next].mu.Lock()
 	}
-	for i := range places {
-		p := &places[i]
+	for i := range targets {
+		p := &targets[i]
 		p.record = p.shard.table.find(p.hash, debits[i].Key)
 	}
-	return places
+	return targets
 }
 
-// nextShard is the least index above after; -1 if there is none.
-func (s *Store) nextShard(places []place, after int) int {
+// nextShard returns the least index of a shard above after, or -1.
+func (s *Store) nextShard(targets []target, after int) int {
 	next := -1
-	for i := range places {
-		if index := int(places[i].index); index > after && (next < 0 || index < next) {
+	for i := range targets {
+		if index := int(targets[i].index); index > after && (next < 0 || index < next) {
 			next = index
 		}
 	}
 	return next
 }
 
-func (s *Store) unlock(places []place) {
-	for next := s.nextShard(places, -1); next >= 0; next = s.nextShard(places, next) {
+func (s *Store) unlock(targets []target) {
+	for next := s.nextShard(targets, -1); next >= 0; next = s.nextShard(targets, next) {
 		s.shards[next].mu.Unlock()
 	}
 }
 
-// read reads the records of debits. They are in memory of the first shard, which
-// is locked.
-func read(places []place, debits []zael.Debit) {
+// read reads the records of the debits into memory of the first shard, which is
+// locked.
+func read(targets []target, debits []zael.Debit) {
 	n := 0
 	for i := range debits {
 		n += len(debits[i].Charges)
 	}
-	sh := places[0].shard
+	sh := targets[0].shard
 	if cap(sh.limits) < n {
 		sh.limits, sh.entries = make([]bucket.LimitState, n), make([]*entry, n)
 	}
 	limits, entries := sh.limits[:n], sh.entries[:n]
 	for i := range debits {
 		n = len(debits[i].Charges)
-		places[i].fill(debits[i].Charges, limits[:0:n], entries[:0:n])
+		targets[i].fill(debits[i].Charges, limits[:0:n], entries[:0:n])
 		limits, entries = limits[n:], entries[n:]
 	}
 }
 
-func (p *place) fill(charges []zael.Charge, limits []bucket.LimitState, entries []*entry) {
+func (p *target) fill(charges []zael.Charge, limits []bucket.LimitState, entries []*entry) {
 	p.read.Forgotten = p.shard.swept
 	if p.record != nil {
 		p.read.Latest = p.record.latest
@@ -92,8 +92,8 @@ func (p *place) fill(charges []zael.Charge, limits []bucket.LimitState, entries 
 	p.read.Limits, p.entries = limits, entries
 }
 
-// write keeps what an operation has made of the record that was read.
-func (p *place) write(key zael.Key, at bucket.Instant) {
+// write writes the record back as an operation has left it.
+func (p *target) write(key zael.Key, at bucket.Instant) {
 	if p.record == nil {
 		p.record = p.shard.table.insert(p.hash, key)
 	}
@@ -106,24 +106,24 @@ func (p *place) write(key zael.Key, at bucket.Instant) {
 	}
 }
 
-// finish completes an operation on all places.
-func finish(outcome bucket.Outcome, places []place, at bucket.Instant, debits []zael.Debit) {
+// finish completes an operation on all targets.
+func finish(outcome bucket.Outcome, targets []target, at bucket.Instant, debits []zael.Debit) {
 	for i := range debits {
-		if p := &places[i]; p.read.Finish(outcome, debits[i].Charges, at) {
+		if p := &targets[i]; p.read.Finish(outcome, debits[i].Charges, at) {
 			p.write(debits[i].Key, at)
 		}
 	}
 }
 
 // take is zael.BucketStore.Take between lock and unlock.
-func (s *Store) take(places []place, at bucket.Instant, maxWait time.Duration, debits []zael.Debit) (fresh int, err error) {
+func (s *Store) take(targets []target, at bucket.Instant, maxWait time.Duration, debits []zael.Debit) (fresh int, err error) {
 	outcome := bucket.Fits
 	for i := range debits {
-		outcome = max(outcome, places[i].read.Take(debits[i].Charges, at, maxWait, places[i].birth))
+		outcome = max(outcome, targets[i].read.Take(debits[i].Charges, at, maxWait, targets[i].birth))
 	}
 	switch outcome {
 	case bucket.Fits:
-		if fresh, err = s.admit(places, debits); err != nil {
+		if fresh, err = s.admit(targets, debits); err != nil {
 			outcome = bucket.Exceeds
 		}
 	case bucket.Exceeds:
@@ -131,21 +131,21 @@ func (s *Store) take(places []place, at bucket.Instant, maxWait time.Duration, d
 	case bucket.StaleLimits:
 		err = zael.ErrStaleLimits
 	}
-	finish(outcome, places, at, debits)
+	finish(outcome, targets, at, debits)
 	return fresh, err
 }
 
 // adjust is zael.BucketStore.Adjust between lock and unlock.
-func (s *Store) adjust(places []place, at bucket.Instant, debits []zael.Debit) (fresh int, err error) {
+func (s *Store) adjust(targets []target, at bucket.Instant, debits []zael.Debit) (fresh int, err error) {
 	for i := range debits {
 		charges := debits[i].Charges
-		if bad, err := places[i].read.Adjust(charges, at, places[i].birth); err != nil {
+		if bad, err := targets[i].read.Adjust(charges, at, targets[i].birth); err != nil {
 			return 0, &zael.ValidationError{Field: "amount of " + charges[bad].Name, Value: charges[bad].Amount, Reason: err.Error()}
 		}
 	}
-	if fresh, err = s.admit(places, debits); err != nil {
+	if fresh, err = s.admit(targets, debits); err != nil {
 		return 0, err
 	}
-	finish(bucket.Fits, places, at, debits)
+	finish(bucket.Fits, targets, at, debits)
 	return fresh, nil
 }

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// idle is how long a bucket must have been full to be forgotten. Callers
-	// whose instants lie no further apart never notice.
+	// idle is how long a bucket or a limit must have been full to be forgotten.
+	// Callers whose clocks differ by less do not notice.
 	idle = bucket.Instant(time.Second)
 
 	sweepEvery = 1024 // calls of a shard
@@ -20,13 +20,13 @@ const (
 	fullSlots  = 512  // looked at when there is no room
 )
 
-// errFull: see Config.MaxBuckets.
+// errFull is the error of a charge to a new bucket beyond Config.MaxBuckets.
 var errFull = errors.New("memstore: all buckets that Config.MaxBuckets allows are in use")
 
-// admit counts the buckets that debits will make, if there is room for them.
-func (s *Store) admit(places []place, debits []zael.Debit) (fresh int, err error) {
+// admit counts the buckets that the debits will make. It fails if there is no room.
+func (s *Store) admit(targets []target, debits []zael.Debit) (fresh int, err error) {
 	for i := range debits {
-		if places[i].record == nil && charges(&debits[i]) {
+		if targets[i].record == nil && takesTokens(&debits[i]) {
 			fresh++
 		}
 	}
@@ -43,8 +43,8 @@ func (s *Store) admit(places []place, debits []zael.Debit) (fresh int, err error
 	return fresh, nil
 }
 
-// charges reports whether a debit takes tokens, and so makes its bucket.
-func charges(debit *zael.Debit) bool {
+// takesTokens reports whether a debit takes tokens, and so makes its bucket.
+func takesTokens(debit *zael.Debit) bool {
 	for i := range debit.Charges {
 		if debit.Charges[i].Amount > 0 {
 			return true
@@ -53,9 +53,9 @@ func charges(debit *zael.Debit) bool {
 	return false
 }
 
-// owed is how many slots a call has to look at in return. In the record that the
+// owedSlots is how many slots a call has to look at in return. In the record that the
 // call is about it looks at once, as its shard may not have its turn for long.
-func (sh *shard) owed(fresh int, r *record, at bucket.Instant) int {
+func (sh *shard) owedSlots(fresh int, r *record, at bucket.Instant) int {
 	slots := fresh * freshSlots
 	if sh.calls++; sh.calls%sweepEvery == 0 {
 		slots += sweepSlots
@@ -66,9 +66,8 @@ func (sh *shard) owed(fresh int, r *record, at bucket.Instant) int {
 	return slots
 }
 
-// sweep looks at some slots of the shard whose turn it is, forgets the buckets
-// and limits there that have been full since idle before at, and returns how many
-// buckets.
+// sweep looks at some slots of the shard whose turn it is. It forgets the buckets and
+// limits there that have been full for idle, and returns how many buckets that were.
 func (s *Store) sweep(slots int, at bucket.Instant) (forgotten int) {
 	sh := &s.shards[s.cursor.Add(1)%uint32(len(s.shards))]
 	if !sh.mu.TryLock() {
@@ -103,7 +102,7 @@ func (sh *shard) sweep(slots int, full bucket.Instant) (forgotten int) {
 	return forgotten
 }
 
-// makeRoom looks for buckets to forget when there is no room for a new one.
+// makeRoom forgets full buckets in all shards, and reports whether there were any.
 func (s *Store) makeRoom(at bucket.Instant) bool {
 	forgotten := 0
 	for range s.shards {

@@ -26,7 +26,7 @@ const tooLong = 24
 
 func (r *record) setEntity(id string) {
 	if len(id) >= tooLong {
-		// It may be a part of a long text, which it would keep alive.
+		// A part of a long text would keep all of it alive.
 		r.size, r.long = tooLong, strings.Clone(id)
 		return
 	}
@@ -59,7 +59,7 @@ type limit struct {
 	definition bucket.Definition
 }
 
-// find is the entry of a name; nil if there is none.
+// find returns the entry of a limit, or nil.
 func (r *record) find(name string) *entry {
 	for i := range r.first {
 		e := &r.first[i]
@@ -82,7 +82,7 @@ func (e *entry) state() bucket.State {
 	return bucket.State{Definition: e.limit.definition, Mark: e.mark, Generation: e.generation}
 }
 
-// set keeps a limit in an entry.
+// set writes a limit into an entry.
 func (t *table) set(e *entry, l *bucket.LimitState) {
 	if e.limit == nil || e.limit.definition != l.State.Definition {
 		e.limit = t.intern(l.Name, &l.State.Definition)
@@ -90,8 +90,8 @@ func (t *table) set(e *entry, l *bucket.LimitState) {
 	e.mark, e.generation = l.State.Mark, l.State.Generation
 }
 
-// add returns a new entry. Where there is no room it first forgets limits that
-// have been full since an instant, so that names that are used once do not add up.
+// add returns a new entry. If there is no room, it first forgets limits that have been
+// full since an instant, so that names that are used once do not add up.
 func (sh *shard) add(r *record, full bucket.Instant) *entry {
 	if e := r.free(); e != nil {
 		return e
@@ -103,7 +103,7 @@ func (sh *shard) add(r *record, full bucket.Instant) *entry {
 	return r.free()
 }
 
-// free returns an entry for which there is room; nil if there is none.
+// free returns an unused entry, or nil if there is no room.
 func (r *record) free() *entry {
 	for i := range r.first {
 		if r.first[i].limit == nil {
@@ -151,7 +151,7 @@ func (sh *shard) forget(r *record, full bucket.Instant) {
 	}
 }
 
-// full tells whether all limits have refilled.
+// full reports whether all limits have refilled.
 func (r *record) full(at bucket.Instant) bool {
 	for i := range r.first {
 		if e := &r.first[i]; e.limit != nil && !e.state().Full(at) {
@@ -166,7 +166,7 @@ func (r *record) full(at bucket.Instant) bool {
 	return true
 }
 
-// states are all limits in order of name.
+// states returns all limits, in order of name.
 func (r *record) states() []zael.LimitState {
 	var all []zael.LimitState
 	for _, e := range slices.Concat(r.first[:], r.more) {
@@ -182,8 +182,8 @@ func (r *record) key() zael.Key {
 	return zael.Key{Entity: r.entity(), Resource: r.resource.Value()}
 }
 
-// A table finds records by key: open addressing, linear probing. Its slots stay
-// in place between changes, so that a sweep can go through them in steps.
+// A table finds records by key, by open addressing and linear probing. A slot keeps
+// its place between changes, so that a sweep can proceed in steps.
 type table struct {
 	slots  []slot // a power of two of them, or none
 	n      int
@@ -200,8 +200,8 @@ const (
 	limitsKnown = 64
 )
 
-// intern finds the one copy of a limit, or makes it. When there are many they
-// are forgotten: the records keep what they refer to.
+// intern returns the shared copy of a limit. If there are many it begins a new set of
+// copies; records keep those that they refer to.
 func (t *table) intern(name string, d *bucket.Definition) *limit {
 	l := limit{name, *d}
 	if known := t.limits[l]; known != nil {
@@ -230,7 +230,7 @@ func (t *table) find(hash uint64, key zael.Key) *record {
 	}
 }
 
-// insert adds a record for a key that the table has not.
+// insert adds a record for a key that the table does not have.
 func (t *table) insert(hash uint64, key zael.Key) *record {
 	if t.n >= len(t.slots)*7/8 {
 		t.resize(max(minSlots, 2*len(t.slots)))
@@ -261,14 +261,14 @@ func (t *table) resize(n int) {
 	}
 }
 
-// remove empties slot i and moves up those behind it that would not be found
-// any more.
+// remove empties slot i, and moves up the records behind it that would otherwise not
+// be found.
 func (t *table) remove(i int) {
 	mask := len(t.slots) - 1
 	hole := i
 	for j := (i + 1) & mask; t.slots[j].record != nil; j = (j + 1) & mask {
 		home := int(t.slots[j].hash & uint64(mask))
-		// j may fill the hole if its home is not between the hole and j.
+		// The record in j may fill the hole if its home is not between the two.
 		if (j-home)&mask >= (j-hole)&mask {
 			t.slots[hole] = t.slots[j]
 			hole = j
@@ -278,7 +278,7 @@ func (t *table) remove(i int) {
 	t.n--
 }
 
-// shrink gives back room when most of it is empty.
+// shrink halves the table if most of it is empty, and reports whether it has.
 func (t *table) shrink() bool {
 	if len(t.slots) <= minSlots || t.n > len(t.slots)/8 {
 		return false

@@ -15,10 +15,10 @@ import (
 	"github.com/zeroae/zael/internal/saturate"
 )
 
-// hoursKept is how many hours of usage are kept: the newest that had any.
+// hoursKept is how many hours of usage are kept: the newest in which there was any.
 const hoursKept = 24
 
-// A usage counts by the hour; days and months are sums.
+// A usage has counts for each hour; days and months are sums.
 type usage struct {
 	mu    sync.Mutex
 	hours map[int64]map[zael.Key]*tally // by the hour since 1970
@@ -31,7 +31,7 @@ type tally struct {
 
 func newUsage() *usage { return &usage{hours: map[int64]map[zael.Key]*tally{}} }
 
-// count adds what debits take and give, and events.
+// count adds the amounts of debits, and events.
 func (u *usage) count(now time.Time, debits []zael.Debit, events int64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -54,7 +54,7 @@ func (u *usage) count(now time.Time, debits []zael.Debit, events int64) {
 	}
 }
 
-// hour is the count of an hour; nil if it is older than all that are kept.
+// hour returns the counts of an hour, or nil if it is older than those that are kept.
 func (u *usage) hour(n int64) map[zael.Key]*tally {
 	if h := u.hours[n]; h != nil {
 		return h
@@ -107,11 +107,11 @@ func (s *Store) Usage(_ context.Context, q zael.UsageQuery) iter.Seq2[zael.Usage
 }
 
 func (u *usage) records(q zael.UsageQuery) []zael.UsageRecord {
-	type place struct {
+	type window struct {
 		key   zael.Key
 		start int64
 	}
-	sums := map[place]*zael.UsageRecord{}
+	sums := map[window]*zael.UsageRecord{}
 	u.mu.Lock()
 	for hour, rows := range u.hours {
 		start, _ := q.Window.Bounds(time.Unix(hour*3600, 0))
@@ -122,14 +122,14 @@ func (u *usage) records(q zael.UsageQuery) []zael.UsageRecord {
 			if q.Entity != "" && q.Entity != key.Entity || q.Resource != "" && q.Resource != key.Resource {
 				continue
 			}
-			p := place{key, start.Unix()}
-			sum := sums[p]
+			w := window{key, start.Unix()}
+			sum := sums[w]
 			if sum == nil {
 				sum = &zael.UsageRecord{
 					Entity: key.Entity, Resource: key.Resource, Window: cmp.Or(q.Window, zael.Hourly),
 					Start: start, Amounts: zael.Amounts{},
 				}
-				sums[p] = sum
+				sums[w] = sum
 			}
 			sum.Events = saturate.Add(sum.Events, row.events)
 			for name, n := range row.amounts {

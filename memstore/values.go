@@ -5,13 +5,12 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// TakeValues implements zael.ValueStore. A store that counts usage does not
-// answer.
+// TakeValues implements zael.ValueStore. A store that counts usage answers no call.
 func (s *Store) TakeValues(at bucket.Instant, key zael.Key, limits []bucket.Limit, amounts [fewLimits]int64) (marks [fewLimits]int64, outcome bucket.Outcome, ok bool) {
 	if s.usage != nil || len(limits) > fewLimits {
 		return marks, outcome, false
 	}
-	s.pass(at)
+	s.noteCall(at)
 	var entries [fewLimits]*entry
 	h, index := s.hash(key)
 	sh := &s.shards[index]
@@ -45,9 +44,9 @@ func (s *Store) TakeValues(at bucket.Instant, key zael.Key, limits []bucket.Limi
 		}
 	}
 	if r.latest > at {
-		s.see(r.latest)
+		s.noteInstant(r.latest)
 	}
-	owed := sh.owed(0, r, at)
+	owed := sh.owedSlots(0, r, at)
 	sh.mu.Unlock()
 	if owed > 0 {
 		s.sweep(owed, at)
