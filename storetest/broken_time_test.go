@@ -162,7 +162,7 @@ func windBack(s *reference, now time.Time, debits []zael.Debit) {
 	}
 }
 
-// forget drops the buckets that are full at an instant, and tells whether there
+// forget drops the buckets that are full at an instant, and reports whether there
 // were any.
 func forget(s *reference, at bucket.Instant) bool {
 	before := len(s.buckets)

@@ -46,7 +46,7 @@ func together(n int, call func(i int) error) error {
 	return nil
 }
 
-// try takes, again where too many others did, and tells whether the debits fit.
+// try takes, and reports whether the debits fit. It tries again after ErrContention.
 func (e *env) try(ctx context.Context, now time.Time, debits ...zael.Debit) (bool, error) {
 	for {
 		_, err := e.take(ctx, now, 0, debits...)

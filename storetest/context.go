@@ -25,8 +25,8 @@ func done(ctx context.Context) map[string]context.Context {
 	return map[string]context.Context{"cancelled": cancelled, "late": late}
 }
 
-// heeds tells whether a call under a done context was made, as a store without
-// I/O may, or was not and says why.
+// heeds reports whether a call with a done context was made, which a store without I/O
+// may do. If it was not, its error must match that of the context.
 func heeds(ctx context.Context, what string, err error) (made bool, wrong error) {
 	switch {
 	case err == nil:

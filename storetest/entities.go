@@ -300,8 +300,8 @@ func childrenOfOne(ctx context.Context, e *env) error {
 	return s.err
 }
 
-// iterations stops early, and calls the store from within, as whoever converts
-// an entity's buckets does.
+// iterations stops early, and calls the store from within an iteration, as the
+// conversion of an entity's buckets does.
 func iterations(ctx context.Context, e *env) error {
 	s := e.script(ctx)
 	d := never(10)
@@ -414,7 +414,7 @@ func deleteFinds(ctx context.Context, e *env) error {
 	s.remove("alice", nil)
 	s.remove("alice", zael.ErrEntityNotFound)
 
-	s.admit(0, debit(key("only-bucket"), ask("rpm", d, 3))) // who was never created
+	s.admit(0, debit(key("only-bucket"), ask("rpm", d, 3))) // that was never created
 	s.remove("only-bucket", nil)
 	s.left(0, key("only-bucket"), "rpm", d, 10)
 	s.create("child", "only-parent")

@@ -173,9 +173,8 @@ func limitOf(b zael.Bucket, name string) bucket.State {
 	return bucket.State{}
 }
 
-// sameState tells whether two states say the same at an instant: the same
-// definition, and as much taken to the unit. Both may be full, one of them
-// because it is absent.
+// sameState reports whether two states are equal at an instant: they have the same
+// definition and the same level, or both are full and one of them is absent.
 func sameState(a, b bucket.State, at bucket.Instant) bool {
 	if a.Absent() || b.Absent() {
 		return a.Full(at) && b.Full(at)
@@ -183,8 +182,8 @@ func sameState(a, b bucket.State, at bucket.Instant) bool {
 	return a.Definition == b.Definition && level(a, at) == level(b, at)
 }
 
-// under tells whether a state stands under a definition. One without a revision,
-// which a call names, keeps that of the state.
+// under reports whether a state is under a definition. A definition without a
+// revision, named by a call, keeps the revision of the state.
 func under(s bucket.State, d bucket.Definition) bool {
 	if d.Rev == 0 {
 		d.Rev = s.Definition.Rev

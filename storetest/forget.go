@@ -125,8 +125,8 @@ func forgottenReceipt(ctx context.Context, e *env) error {
 	return s.err
 }
 
-// keepsRevisions: who still knows the limits from before a change is told so, if
-// nothing has been taken of them since, too.
+// keepsRevisions: a process that knows the limits from before a change is told so,
+// even if the changed limit has long been full.
 func keepsRevisions(ctx context.Context, e *env) error {
 	s := e.script(ctx)
 	k := key("alice")

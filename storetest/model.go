@@ -87,7 +87,8 @@ func (m *model) begin(b *modelBucket) {
 	b.seen = append(b.seen, nothingSeen())
 }
 
-// generation tells whether a state's generation is right for an option that came from old.
+// generation reports whether a state's generation is right for an option that came
+// from old.
 func (o option) generation(got, old bucket.State) bool {
 	if o.moved {
 		return old.Absent() || got.Generation != old.Generation
@@ -246,7 +247,8 @@ func (m *model) forgotten(s step, at bucket.Instant, taken bool) bucket.State {
 	return bucket.State{Definition: d, Mark: min(max(said, least), most), Generation: s.kept.Generation + newGeneration}
 }
 
-// newGeneration is between the generation of a limit and that of one that takes its place.
+// newGeneration is the distance from the generation of a limit to that of a limit that
+// takes its place.
 const newGeneration = 1 << 40
 
 // left is what may stand of the limit of a step when the take has its answer.

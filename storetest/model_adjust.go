@@ -125,8 +125,8 @@ func (m *model) settle(at bucket.Instant, got zael.Bucket) error {
 	return nil
 }
 
-// matches tells whether a limit that was read is what an option says. One that
-// is full may be of any generation, and as good as absent.
+// matches reports whether a limit that was read is that of an option. A full one may
+// be of any generation, or absent.
 func (o option) matches(read, old bucket.State, at bucket.Instant) bool {
 	switch {
 	case read.Absent():

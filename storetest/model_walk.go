@@ -255,7 +255,7 @@ func (w *walk) adjust(ctx context.Context, after time.Duration) ([]zael.Key, err
 	return keys, nil
 }
 
-// live tells whether none of the limits can have been forgotten.
+// live reports whether none of the limits can have been forgotten.
 func (w *walk) live(debits []zael.Debit) bool {
 	for _, d := range debits {
 		for _, c := range d.Charges {

@@ -132,8 +132,8 @@ func hostileKeys() []keyed {
 		keyed{zael.Key{Entity: "3.cde", Resource: "f"}, true}, keyed{zael.Key{Entity: "3", Resource: "cde.f"}, true})
 }
 
-// refuses tells whether a store refuses a name, which it may not if the name is
-// plain, and only by a *zael.ValidationError.
+// refuses reports whether a store refuses a name. It must not refuse a plain one, and
+// others only with a *zael.ValidationError.
 func refuses(what string, plain bool, err error) (bool, error) {
 	if err == nil {
 		return false, nil

@@ -63,8 +63,8 @@ func exactStatuses(ctx context.Context, e *env) error {
 	return s.err
 }
 
-// keepsSooner: a caller who is refused under a faster definition is admitted
-// when the refusal said so, which is true only if the bucket drips by it.
+// keepsSooner: a caller that is refused under a faster definition is admitted at the
+// time that the refusal named, so the bucket must have kept that definition.
 func keepsSooner(ctx context.Context, e *env) error {
 	s := e.script(ctx)
 	slow, fast, large := trickle(10), define(10, 10, time.Second), trickle(20)
@@ -96,8 +96,8 @@ func keepsSooner(ctx context.Context, e *env) error {
 	return s.err
 }
 
-// keepsNoOther: whoever asks for too much under a slower, smaller or otherwise
-// equal definition does not impose it on others.
+// keepsNoOther: a refused take under a slower, smaller or equally fast definition does
+// not leave it behind for others.
 func keepsNoOther(ctx context.Context, e *env) error {
 	s := e.script(ctx)
 	old := define(10, 10, time.Second)

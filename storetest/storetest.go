@@ -1,6 +1,6 @@
-// Package storetest checks that a store keeps zael's contracts: what the
-// comments on zael.Store and its roles say, sentence by sentence, with package
-// bucket as the truth about tokens.
+// Package storetest implements a conformance test for stores. It checks each
+// sentence of the comments on zael.Store and its roles; what a store answers about
+// tokens it compares with package bucket.
 //
 //	var _ zael.LimitStore = (*mystore.Store)(nil)
 //
@@ -16,7 +16,7 @@
 //		}, storetest.LimitStore)
 //	}
 //
-// Time is an argument of the contracts, so no check waits for it.
+// Stores get the time as an argument, so no check waits for it to pass.
 package storetest
 
 import (
@@ -37,7 +37,7 @@ import (
 // A Role is one of the interfaces that zael finds in a store by type assertion.
 type Role string
 
-// The roles beside zael.BucketStore, which every store has.
+// The roles that a store may have besides zael.BucketStore.
 const (
 	InstantStore   Role = "InstantStore"
 	LocalStore     Role = "LocalStore"
@@ -51,20 +51,20 @@ const (
 	bucketStore Role = "BucketStore"
 )
 
-// SeedVariable is the environment variable that replays the random check: its
-// value is the seed that a failure printed.
+// SeedVariable is the environment variable that replays the random check with the
+// seed that a failure has printed.
 const SeedVariable = "ZAEL_STORETEST_SEED"
 
 // patience is how long a check may take before it counts as stuck.
 const patience = 5 * time.Minute
 
-// Run checks a store, each check in a parallel subtest of its own; it returns
-// when all have ended. factory is called for each of them, from several
-// goroutines; it returns a new, empty store and registers its cleanup with t.
+// Run runs each check in a parallel subtest, and returns when all have ended. It
+// calls factory for each of them, from several goroutines; factory returns a new,
+// empty store and registers its cleanup with t.
 //
-// The checks of a role that the store does not have, or answers with
-// errors.ErrUnsupported, are skipped; if the role is one of roles, that fails
-// instead. With -short fewer buckets are used where the number matters.
+// If the store does not have a role, or answers its methods with
+// errors.ErrUnsupported, the checks of that role are skipped, or fail if it is one of
+// roles. With -short, some checks use fewer buckets.
 func Run(t *testing.T, factory func(t *testing.T) zael.Store, roles ...Role) {
 	t.Helper()
 	seed, err := seedFromEnvironment()
@@ -97,8 +97,8 @@ func Run(t *testing.T, factory func(t *testing.T) zael.Store, roles ...Role) {
 	}
 }
 
-// A check tries one promise. It returns an error and knows no testing.T, so
-// that the checks can be tried against broken stores.
+// A check tests one sentence of a contract. It returns an error and has no testing.T,
+// so that the checks can be tested with broken stores.
 type check struct {
 	name string
 	also []Role // what the store needs beside the role of the group
@@ -156,7 +156,7 @@ func (c check) try(ctx context.Context, e *env, patience time.Duration) error {
 	}
 }
 
-// missing tells why a store does not have a role, or nil if it does.
+// missing returns nil if a store has a role, and otherwise why not.
 func missing(ctx context.Context, store zael.Store, role Role) error {
 	var has bool
 	var err error // of a first question

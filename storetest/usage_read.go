@@ -1,14 +1,78 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"slices"
 	"time"
 
 	"github.com/zeroae/zael"
 )
+
+func usageByTime(ctx context.Context, e *env) error {
+	s := e.script(ctx)
+	d := never(100)
+	for hour := range 5 {
+		s.admit(time.Duration(hour)*time.Hour+time.Minute, debit(key("alice"), ask("rpm", d, int64(hour)+1)))
+	}
+	at := func(after time.Duration) time.Time { return e.t0.Add(after) }
+	for _, tt := range []struct {
+		from, to    time.Time
+		first, last int // hours
+	}{
+		{time.Time{}, time.Time{}, 14, 18},
+		{at(time.Hour), time.Time{}, 15, 18},
+		{at(time.Hour + 1), time.Time{}, 16, 18},
+		{time.Time{}, at(3 * time.Hour), 14, 16},
+		{time.Time{}, at(3*time.Hour + 1), 14, 17},
+		{at(time.Hour), at(3 * time.Hour), 15, 16},
+		{at(time.Hour).In(time.FixedZone("UTC-3", -3*3600)), at(2*time.Hour + time.Minute).In(time.FixedZone("UTC+9", 9*3600)), 15, 16},
+		{at(2 * time.Hour), at(2 * time.Hour), 0, -1},
+		{at(9 * time.Hour), time.Time{}, 0, -1},
+	} {
+		var want []zael.UsageRecord
+		for hour := tt.first; hour <= tt.last; hour++ {
+			want = append(want, e.used(hour, 1, zael.Amounts{"rpm": int64(hour) - 13}))
+		}
+		s.usage(zael.UsageQuery{Entity: "alice", From: tt.from, To: tt.to}, want...)
+		s.usage(zael.UsageQuery{Resource: "gpt-4", Window: zael.Hourly, From: tt.from, To: tt.to}, want...)
+	}
+	return s.err
+}
+
+// usageInOrder takes in no order and reads by entity, by resource and by both.
+func usageInOrder(ctx context.Context, e *env) error {
+	s := e.script(ctx)
+	d := never(100)
+	var all []zael.UsageRecord
+	for _, hour := range []int{14, 15} {
+		for _, entity := range []string{"bob", "Zoe", "alice", "alice-2"} {
+			for _, resource := range []string{"b", "a", "B"} {
+				r := e.used(hour, 1, zael.Amounts{"rpm": int64(len(all)) + 1})
+				r.Entity, r.Resource = entity, resource
+				all = append(all, r)
+				s.admit(r.Start.Sub(e.t0), debit(zael.Key{Entity: entity, Resource: resource}, ask("rpm", d, r.Amounts["rpm"])))
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b zael.UsageRecord) int {
+		return cmp.Or(b.Start.Compare(a.Start), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
+	})
+	for _, q := range []zael.UsageQuery{
+		{Entity: "alice"}, {Resource: "b"}, {Entity: "alice", Resource: "a"}, {Entity: "Zoe"}, {Resource: "B"}, {Entity: "nobody"}, {Resource: "alice"},
+	} {
+		var want []zael.UsageRecord
+		for _, r := range all {
+			if (q.Entity == "" || q.Entity == r.Entity) && (q.Resource == "" || q.Resource == r.Resource) {
+				want = append(want, r)
+			}
+		}
+		s.usage(q, want...)
+	}
+	return s.err
+}
 
 // usageComplete has more records than engines answer in one page.
 func usageComplete(ctx context.Context, e *env) error {
@@ -23,62 +87,6 @@ func usageComplete(ctx context.Context, e *env) error {
 	}
 	s.usage(zael.UsageQuery{Resource: "gpt-4"}, want...)
 	return s.err
-}
-
-// countsForgotten names each limit once, and one of them again when it has been
-// forgotten.
-func countsForgotten(ctx context.Context, e *env) error {
-	s := e.script(ctx)
-	k := key("alice")
-	s.names(0, 20*time.Second, k)
-	s.admit(50*time.Minute, debit(k, ask("once-0", trickle(10), 5)))
-	amounts := zael.Amounts{"busy": 1}
-	for i := range once {
-		amounts[fmt.Sprintf("once-%d", i)]++
-	}
-	amounts["once-0"] += 5
-	s.usage(zael.UsageQuery{Entity: "alice"}, e.used(14, once+2, amounts))
-	return s.err
-}
-
-// countsConcurrent takes, is refused, charges and gives back at once.
-func countsConcurrent(ctx context.Context, e *env) error {
-	const callers = 200
-	k := key("alice")
-	d := never(callers)
-	var admitted atomic.Int64
-	err := together(callers, func(int) error {
-		lease := debit(k, ask("rpm", d, 3))
-		ok, err := e.try(ctx, e.t0, lease)
-		if err != nil || !ok || admitted.Add(1)%2 == 0 {
-			return err
-		}
-		_, err = e.adjust(ctx, e.t0, debit(k, back(lease.Charges[0], 1), ask("tpm", d, 2)))
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	at, got, err := e.read(ctx, e.t0, k)
-	if err != nil {
-		return err
-	}
-	records, err := collect(role[zael.UsageStore](e).Usage(ctx, zael.UsageQuery{Entity: "alice"}))
-	if err != nil {
-		return err
-	}
-	if len(records) != 1 {
-		return fmt.Errorf("Usage of one bucket in one hour: got %d records, want 1", len(records))
-	}
-	for _, name := range []string{"rpm", "tpm"} {
-		if used, taken := records[0].Amounts[name], level(limitOf(got[0], name), at)/1000; used != taken || taken == 0 {
-			return fmt.Errorf("%s after %d callers: got %d counted, want as many as were taken, %d", name, callers, used, taken)
-		}
-	}
-	if n := records[0].Events; n != admitted.Load() {
-		return fmt.Errorf("events of %d callers: got %d, want the %d admitted", callers, n, admitted.Load())
-	}
-	return nil
 }
 
 // usageApart takes another amount for each hostile key and reads it back by
