@@ -10,6 +10,8 @@ BIN   := $(CURDIR)/.bin
 LINT  := $(BIN)/golangci-lint
 
 export GOWORK  := off
+# A program built for the race detector sleeps for a second at its end otherwise.
+export GORACE  := atexit_sleep_ms=0
 export GOFLAGS := $(strip $(shell go env GOFLAGS) -mod=readonly)
 
 # $(call each,command) runs command in every module and stops at the first that fails.
@@ -53,8 +55,11 @@ lint: $(LINT) ## golangci-lint, by .golangci.yml
 deps: ## check what the root, bucket, memstore and storetest packages import
 	go test -count=1 -run '^TestDependencies' .
 
+# The packages of a module that have benchmarks: the others need not be built for them.
+BENCHED = $$(git grep -l '^func Benchmark' -- '*_test.go' ':!bench/' | xargs -r dirname | sort -u | sed 's,^,./,')
+
 bench-once: ## run every benchmark once
-	$(call each,go test -run '^$$' -bench . -benchtime 1x ./...)
+	$(call each,go test -run '^$$' -bench . -benchtime 1x $(BENCHED))
 
 # A test that needs Java or Python is left out with -short, and fails without them otherwise. The
 # timeout only ends what hangs: a slow machine may take its time.
