@@ -205,6 +205,32 @@ func TestChargedBesideIsCounted(t *testing.T) {
 	}
 }
 
+// A take that was applied twice and then failed is given back once, and the other
+// copy is counted.
+func TestFailedAfterTwoCopies(t *testing.T) {
+	t.Parallel()
+	d := define(10, 10, time.Hour)
+	table := dynamofake.New()
+	other, err := dynamostore.New(table, "fake", &dynamostore.Config{VirtualTime: true})
+	opened(t, other, err)
+	f := &flaky{Table: table}
+	s, err := dynamostore.New(f, "fake", &dynamostore.Config{VirtualTime: true})
+	opened(t, s, err)
+	take(t, s, 0, nil, debit("e", ask("rpm", d, 1)))
+	f.faults = []fault{
+		{after: errReset, during: func() { take(t, other, 0, nil, debit("e", ask("rpm", d, 1))) }},
+		{after: errReset}, {before: errDial}, {before: errDial}, {before: errDial},
+	}
+	take(t, s, 0, zael.ErrUnavailable, debit("e", ask("rpm", d, 3)))
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	left(t, other, 0, "e", "rpm", 5)
+	if got := s.Stats(); got.Undone != 1 || got.Repeated != 1 || got.Stranded != 0 {
+		t.Errorf("stats: got %+v, want one undone and one repeated", got)
+	}
+}
+
 // A give is not repeated, and a commit with both repeats its charges only.
 func TestGivesAreNotRepeated(t *testing.T) {
 	t.Parallel()

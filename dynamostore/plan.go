@@ -55,6 +55,7 @@ type op struct {
 	fresh  bool    // known is what the engine said
 	calls  int     // made so far
 	unsure bool    // an earlier call may have been applied
+	lost   int     // calls of which that is not known
 }
 
 // verdict is what is to be done next, or what came out.

@@ -35,7 +35,7 @@ func (s *Store) op(k kind, at bucket.Instant, key zael.Key, charges []zael.Charg
 //
 // When ctx is done it makes no further call.
 func (s *Store) run(ctx context.Context, o *op) (verdict, error) {
-	for unanswered, lost := 0, 0; ; {
+	for unanswered := 0; ; {
 		if ctx.Err() != nil {
 			return 0, s.translate(ctx, "writing a bucket", ctx.Err())
 		}
@@ -63,7 +63,7 @@ func (s *Store) run(ctx context.Context, o *op) (verdict, error) {
 			}
 			return v, nil
 		default:
-			if lost > 0 { // a take that came out as none, and a copy may stand
+			if o.lost > 0 { // a take that came out as none, and a copy may stand
 				s.stats.count(func(c *Stats) { c.Repeated++ })
 			}
 			return v, nil
@@ -72,7 +72,7 @@ func (s *Store) run(ctx context.Context, o *op) (verdict, error) {
 		r, ok, err := s.send(ctx, o, &w)
 		if err == nil {
 			if o.answered(r, ok) {
-				s.applied(o, lost > 1 || ok && lost > 0)
+				s.applied(o, o.lost > 1 || ok && o.lost > 0)
 				return applied, nil
 			}
 			s.cache.learn(o.key, r, o.at, nil)
@@ -92,7 +92,7 @@ func (s *Store) run(ctx context.Context, o *op) (verdict, error) {
 			return 0, s.translate(ctx, "writing a bucket", err)
 		case unknown:
 			o.unsure = true
-			lost++
+			o.lost++
 			s.stats.count(func(c *Stats) { c.Unanswered++ })
 		}
 		if unanswered >= maxRetries || o.unsure && !o.repeats() || pause.Backoff(ctx, unanswered, retryBase, retryMost) != nil {

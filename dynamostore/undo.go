@@ -60,7 +60,8 @@ func (s *Store) aged(at bucket.Instant, since time.Time) bucket.Instant {
 
 // undoUnknown undoes a take whose answer was lost, in the background, if its
 // write turns out to be the last one of the bucket. If others wrote since, or
-// it is still on its way, it may stay, and refills.
+// it is still in flight, it may stay, and refills. So may a copy of it that was
+// applied before, which Stats has as repeated.
 func (s *Store) undoUnknown(ctx context.Context, o *op, begun time.Time) {
 	if !o.unsure {
 		return
@@ -80,6 +81,9 @@ func (s *Store) undoUnknown(ctx context.Context, o *op, begun time.Time) {
 		}
 		s.ask(ctx, o.key, &u)
 		s.gaveBack(o.events, u.Verdict == coalesce.Applied)
+		if o.lost > 1 { // one copy is given back, and another may stand
+			s.stats.count(func(c *Stats) { c.Repeated++ })
+		}
 	})
 }
 
