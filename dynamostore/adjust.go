@@ -33,7 +33,7 @@ func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) 
 	}
 	for i := range debits {
 		m := &members[i]
-		if s.await(m); m.Verdict == coalesce.Failed {
+		if s.await(m); m.Outcome == coalesce.Failed {
 			err = errors.Join(err, m.Err)
 			continue
 		}

@@ -19,7 +19,7 @@ func (e engine) Write(ctx context.Context, b *coalesce.Batch) coalesce.Answer {
 	if b.Kind == coalesce.Read {
 		r, err := s.readBucket(ctx, b.Key)
 		if err != nil {
-			return coalesce.Answer{Verdict: coalesce.Failed, Err: err}
+			return coalesce.Answer{Outcome: coalesce.Failed, Err: err}
 		}
 		s.cache.learn(b.Key, r, b.At, nil)
 		a := coalesce.Answer{Bucket: r, Birth: r.born(), At: b.At, Seen: b.At}
@@ -31,26 +31,26 @@ func (e engine) Write(ctx context.Context, b *coalesce.Batch) coalesce.Answer {
 	begun := time.Now()
 	o := s.op(kindOf(b.Kind), b.At, b.Key, b.Charges)
 	o.maxWait, o.stages, o.events = b.MaxWait, b.Stages, b.Events
-	o.exact, o.birth = b.Exact, b.Birth
+	o.exact, o.birth = b.ExactState, b.Birth
 	o.several, o.spaced = b.Members > 1, !s.config.Direct
 	v, err := s.run(ctx, o)
 	a := coalesce.Answer{Bucket: o.known, Birth: o.known.born(), At: o.at, Seen: o.seen, Note: o}
 	switch {
 	case v == throttledNow:
-		return coalesce.Answer{Verdict: coalesce.Throttled, Err: err}
+		return coalesce.Answer{Outcome: coalesce.Throttled, Err: err}
 	case err != nil:
 		if o.kind == takes {
 			s.undoUnknown(ctx, o, begun)
 		}
-		return coalesce.Answer{Verdict: coalesce.Failed, Err: err}
+		return coalesce.Answer{Outcome: coalesce.Failed, Err: err}
 	case v == contended:
-		return coalesce.Answer{Verdict: coalesce.Failed, Err: fmt.Errorf("dynamostore: %d calls for one write: %w", maxCalls, zael.ErrContention)}
+		return coalesce.Answer{Outcome: coalesce.Failed, Err: fmt.Errorf("dynamostore: %d calls for one write: %w", maxCalls, zael.ErrContention)}
 	case v == apart:
-		a.Verdict = coalesce.Split
+		a.Outcome = coalesce.Split
 	case v == refused:
-		a.Verdict = coalesce.Refused
+		a.Outcome = coalesce.Refused
 	case v == stale:
-		a.Verdict = coalesce.Stale
+		a.Outcome = coalesce.Stale
 	}
 	return a
 }
@@ -131,9 +131,9 @@ func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.De
 			}
 		}
 		switch coalesce.Evaluate(all[i].bucket, debits[i].Charges, at, maxWait) {
-		case coalesce.Exceeds:
+		case coalesce.Refused:
 			refuses = true
-		case coalesce.StaleLimits, coalesce.UnknownDefinition:
+		case coalesce.Stale, coalesce.UnknownDefinition:
 			return now, false, nil
 		}
 	}

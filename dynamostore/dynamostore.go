@@ -157,7 +157,7 @@ func New(client client, table string, config *Config) (*Store, error) {
 		read: machineClock(), random: rand.Uint64,
 	}
 	s.coalescer = coalesce.New(engine{s}, coalesce.Config{
-		MaxLimits: maxLimits, Remembered: c.CachedBuckets, Tries: maxRetries, AdvanceWhileQueued: !c.VirtualTime, Apart: c.Direct,
+		MaxLimits: maxLimits, Remembered: c.CachedBuckets, Tries: maxRetries, AdvanceWhileQueued: !c.VirtualTime, Direct: c.Direct,
 		Go: s.inflight.spawn, GaveBack: s.gaveBack,
 	})
 	return s, nil

@@ -40,7 +40,7 @@ func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, 
 	t := taking{store: s, debits: debits, sides: make([]side, len(debits)), begun: time.Now()}
 	for i := range debits {
 		t.sides[i].Op = coalesce.Op{
-			Kind: coalesce.Take, Charges: slices.Clone(debits[i].Charges), At: at, MaxWait: maxWait, Events: 1, Exact: len(debits) > 1,
+			Kind: coalesce.Take, Charges: slices.Clone(debits[i].Charges), At: at, MaxWait: maxWait, Events: 1, ExactState: len(debits) > 1,
 		}
 	}
 	err = t.do(ctx)
@@ -90,8 +90,8 @@ func (t *taking) later(at bucket.Instant) time.Duration {
 	for i := range t.sides {
 		sd := &t.sides[i]
 		switch {
-		case !sd.asked || sd.Verdict == coalesce.Failed:
-		case sd.Verdict == coalesce.Refused:
+		case !sd.asked || sd.Outcome == coalesce.Failed:
+		case sd.Outcome == coalesce.Refused:
 			refused = min(refused, sd.Answer.At)
 		default:
 			last = max(last, sd.Answer.At)
@@ -128,7 +128,7 @@ func (t *taking) ask(ctx context.Context, is func(int) bool, want bool) bool {
 	took := true
 	for _, sd := range started {
 		t.store.await(&sd.Op)
-		took = took && sd.Verdict == coalesce.Applied
+		took = took && sd.Outcome == coalesce.Applied
 	}
 	return took
 }
@@ -139,7 +139,7 @@ func (t *taking) none(ctx context.Context) error {
 	var first error
 	for i := range t.sides {
 		sd := &t.sides[i]
-		if sd.asked && sd.Verdict == coalesce.Failed && first == nil {
+		if sd.asked && sd.Outcome == coalesce.Failed && first == nil {
 			first = sd.Err
 		}
 	}
@@ -158,7 +158,7 @@ func (t *taking) none(ctx context.Context) error {
 		sd := &t.sides[i]
 		if !sd.asked {
 			look := coalesce.Op{Kind: coalesce.Read, At: sd.Op.At}
-			if s.ask(ctx, t.debits[i].Key, &look); look.Verdict == coalesce.Failed {
+			if s.ask(ctx, t.debits[i].Key, &look); look.Outcome == coalesce.Failed {
 				return look.Err
 			}
 			sd.Answer = look.Answer
@@ -166,7 +166,7 @@ func (t *taking) none(ctx context.Context) error {
 	}
 	for i := range t.sides {
 		sd := &t.sides[i]
-		if coalesce.Evaluate(sd.Bucket, sd.Charges, sd.Answer.At, sd.MaxWait) == coalesce.StaleLimits {
+		if coalesce.Evaluate(sd.Bucket, sd.Charges, sd.Answer.At, sd.MaxWait) == coalesce.Stale {
 			for j := range t.sides {
 				shows(t.debits[j].Charges, t.sides[j].Bucket, 0, 0, true, 0)
 			}
@@ -188,7 +188,7 @@ func (t *taking) undo(ctx context.Context) (undone <-chan struct{}, n int) {
 	done := make(chan struct{}, len(t.sides))
 	for i := range t.sides {
 		sd := &t.sides[i]
-		if !sd.asked || sd.Verdict != coalesce.Applied {
+		if !sd.asked || sd.Outcome != coalesce.Applied {
 			continue
 		}
 		n++

@@ -32,8 +32,8 @@ func (s *Store) undoMember(ctx context.Context, key zael.Key, m *coalesce.Op, be
 		Charges: coalesce.Back(m.Charges, m.Bucket, m.Behind),
 	}
 	s.ask(ctx, key, &u)
-	s.gaveBack(m.Events, u.Verdict == coalesce.Applied)
-	if u.Verdict == coalesce.Applied {
+	s.gaveBack(m.Events, u.Outcome == coalesce.Applied)
+	if u.Outcome == coalesce.Applied {
 		m.Bucket = u.Bucket
 	}
 }
@@ -80,7 +80,7 @@ func (s *Store) undoUnknown(ctx context.Context, o *op, begun time.Time) {
 			Kind: coalesce.Undo, Birth: r.birth, At: s.aged(o.at, begun), Events: -o.events, Charges: coalesce.Back(o.charges, r, nil),
 		}
 		s.ask(ctx, o.key, &u)
-		s.gaveBack(o.events, u.Verdict == coalesce.Applied)
+		s.gaveBack(o.events, u.Outcome == coalesce.Applied)
 		if o.lost > 1 { // one copy is given back, and another may stand
 			s.stats.count(func(c *Stats) { c.Repeated++ })
 		}

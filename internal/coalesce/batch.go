@@ -9,19 +9,9 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// An Outcome is what a known bucket says to a take.
-type Outcome uint8
-
-// The outcomes.
-const (
-	Fits              Outcome = iota
-	Exceeds                   // a limit, for certain
-	StaleLimits               // a limit of the take is older than the bucket's
-	UnknownDefinition         // a limit stands under another definition: it has to be asked
-)
-
-// Evaluate returns what a known bucket says to a take. A limit that the bucket does not
-// have is full.
+// Evaluate returns the outcome of a take from a bucket in a known state: Applied,
+// Refused, Stale, or UnknownDefinition if a limit has another definition there. A limit
+// that the bucket does not have is full.
 func Evaluate(b Bucket, charges []zael.Charge, at bucket.Instant, maxWait time.Duration) Outcome {
 	refuses, differs := false, false
 	for i := range charges {
@@ -31,7 +21,7 @@ func Evaluate(b Bucket, charges []zael.Charge, at bucket.Instant, maxWait time.D
 		switch {
 		case s.Absent():
 		case s.Stale(c.Definition):
-			return StaleLimits
+			return Stale
 		case !keepsDefinition(&s.Definition, &c.Definition):
 			differs = true
 		default:
@@ -43,79 +33,72 @@ func Evaluate(b Bucket, charges []zael.Charge, at bucket.Instant, maxWait time.D
 	case differs:
 		return UnknownDefinition
 	case refuses:
-		return Exceeds
+		return Refused
 	}
-	return Fits
+	return Applied
 }
 
-// keepsDefinition tells whether a limit under kept stays as it is under d.
+// keepsDefinition reports whether a limit with definition kept keeps it in a charge under d.
 func keepsDefinition(kept, d *bucket.Definition) bool {
 	return kept.SameRefill(*d) && kept.Capacity == d.Capacity && (d.Rev == 0 || d.Rev == kept.Rev)
 }
 
-// clear takes those out of the line who have left it, or are about to.
-func (s *bucketQueue) clear() {
-	s.line = slices.DeleteFunc(s.line, func(m *Op) bool { return m.place != inLine || m.ctx.Err() != nil })
+// clear removes the operations whose callers have left, or are about to.
+func (q *bucketQueue) clear() {
+	q.ops = slices.DeleteFunc(q.ops, func(m *Op) bool { return m.state != queued || m.ctx.Err() != nil })
 }
 
-// answerFromLast answers those in line to whom the last answer says all. What it says is
-// no older than the time that they wait, or a second. Who stands behind a give may
-// fit by it: nobody is refused there.
-func (s *bucketQueue) answerFromLast(now time.Time) (woken []*Op) {
-	k := &s.known
+// answerFromLast answers queued operations that the last answer already decides; it is
+// at most a second old. Takes queued behind a give are never refused here: the give may
+// make room.
+func (q *bucketQueue) answerFromLast(now time.Time) (woken []*Op) {
+	k := &q.known
 	if k.bucket == nil || !now.Before(k.until) {
 		return nil
 	}
 	gives := false
-	for _, m := range s.line {
-		if m.place != inLine {
+	for _, m := range q.ops {
+		if m.state != queued {
 			continue
 		}
 		at := max(m.at(now), k.at)
 		a := Answer{Bucket: k.bucket, At: at, Seen: max(at, k.seen)}
 		switch m.Kind {
 		case Read:
-			a.Verdict = Applied
+			a.Outcome = Applied
 		case Take:
-			switch Evaluate(k.bucket, m.Charges, at, m.MaxWait) {
-			case Exceeds:
-				if gives {
-					continue
-				}
-				a.Verdict = Refused
-			case StaleLimits:
-				a.Verdict = Stale
-			default:
+			a.Outcome = Evaluate(k.bucket, m.Charges, at, m.MaxWait)
+			if a.Outcome != Stale && (a.Outcome != Refused || gives) {
 				continue
 			}
 		default:
 			gives = true
 			continue
 		}
-		m.Answer, m.place = a, answered
+		m.Answer, m.state = a, answered
 		woken = append(woken, m)
 	}
 	return woken
 }
 
-// A row is one limit of a batch that is being formed.
+// A row is one limit of a batch that is being put together.
 type row struct {
 	name string
 	def  bucket.Definition
 	sum  int64
 
-	known bool // there is a mark, as the ops so far leave it
-	mark  int64
+	known bool  // the mark is
+	mark  int64 // as the operations so far leave it
 }
 
 func (f *flight) row(name string) int {
 	return slices.IndexFunc(f.rows, func(r row) bool { return r.name == name })
 }
 
-// single is the flight of one op.
-func (s *bucketQueue) single(m *Op) *flight {
-	f := &flight{epoch: s.epoch, Batch: Batch{
-		Key: s.key, Kind: m.Kind, Charges: m.Charges, At: m.At, MaxWait: m.MaxWait, Birth: m.Birth, Events: m.Events, Exact: m.Exact, Members: 1,
+// single returns the flight of one operation.
+func (q *bucketQueue) single(m *Op) *flight {
+	f := &flight{epoch: q.epoch, Batch: Batch{
+		Key: q.key, Kind: m.Kind, Charges: m.Charges, At: m.At, MaxWait: m.MaxWait, Birth: m.Birth, Events: m.Events, ExactState: m.ExactState, Members: 1,
 	}}
 	f.one[0] = m
 	f.members = f.one[:]
@@ -123,19 +106,19 @@ func (s *bucketQueue) single(m *Op) *flight {
 	return f
 }
 
-// nextBatch makes the next batch: the first in line, and all that can go with it. The
-// others keep their places.
-func (s *bucketQueue) nextBatch(now time.Time, maxLimits int) *flight {
+// nextBatch removes the next batch from the queue: its first operation, and all that can
+// join it.
+func (q *bucketQueue) nextBatch(now time.Time, maxLimits int) *flight {
 	var k Bucket
-	if now.Before(s.known.until) {
-		k = s.known.bucket
+	if now.Before(q.known.until) {
+		k = q.known.bucket
 	}
-	first := s.line[0]
-	f := &flight{epoch: s.epoch}
-	f.Key, f.Kind, f.Birth, f.At = s.key, first.Kind, first.Birth, first.at(now)
+	first := q.ops[0]
+	f := &flight{epoch: q.epoch}
+	f.Key, f.Kind, f.Birth, f.At = q.key, first.Kind, first.Birth, first.at(now)
 	alone := first.alone || !f.tryJoin(first, k, now, maxLimits)
-	stay := s.line[:0]
-	for i, m := range s.line {
+	stay := q.ops[:0]
+	for i, m := range q.ops {
 		switch {
 		case i == 0:
 			f.members = append(f.members, m)
@@ -145,10 +128,10 @@ func (s *bucketQueue) nextBatch(now time.Time, maxLimits int) *flight {
 			stay = append(stay, m)
 		}
 	}
-	clear(s.line[len(stay):])
-	s.line = stay
+	clear(q.ops[len(stay):])
+	q.ops = stay
 	if len(f.members) == 1 {
-		f = s.single(first)
+		f = q.single(first)
 		f.At = first.at(now)
 		return f
 	}
@@ -157,9 +140,9 @@ func (s *bucketQueue) nextBatch(now time.Time, maxLimits int) *flight {
 	return f
 }
 
-// changes tells whether a charge would bring its limit under another definition,
-// or is too old to be taken: that is written alone. What is given back, or charged
-// under limits older than the bucket's, leaves the definition as it is.
+// changes reports whether a charge would change the definition of its limit, or is too
+// old to be taken: such an operation is written alone. A give, or a charge under limits
+// older than the bucket's, leaves the definition as it is.
 func (k Kind) changes(s bucket.State, c *zael.Charge) bool {
 	switch {
 	case k == Undo || s.Absent() || keepsDefinition(&s.Definition, &c.Definition):
@@ -170,8 +153,8 @@ func (k Kind) changes(s bucket.State, c *zael.Charge) bool {
 	return true
 }
 
-// tryJoin adds m to the rows of a batch if it can be one of several, and fits
-// behind those that are there.
+// tryJoin adds m to the rows of a batch, unless it has to be written alone or does not
+// fit behind the operations that are there.
 func (f *flight) tryJoin(m *Op, known Bucket, now time.Time, maxLimits int) bool {
 	if m.Kind != f.Kind || m.Birth != f.Birth {
 		return false
@@ -224,7 +207,7 @@ func (f *flight) tryJoin(m *Op, known Bucket, now time.Time, maxLimits int) bool
 	return true
 }
 
-// sum makes the batch of several ops.
+// sum sets the batch of several operations.
 func (f *flight) sum() {
 	f.Members = len(f.members)
 	for _, m := range f.members {
@@ -246,8 +229,8 @@ func (f *flight) sum() {
 	}
 }
 
-// stage works out how far the batch may go for ops who wait for different
-// times. A stage that a later one implies is left out.
+// stage sets the stages of takes that wait for different times. A stage that a later one
+// implies is left out.
 func (f *flight) stage() {
 	f.Stages = make([][]Stage, len(f.rows))
 	for i := range f.rows {
@@ -266,15 +249,15 @@ func (f *flight) stage() {
 	}
 }
 
-// giveBack puts at the head of the line what gives back the takes of those who
-// have left. It shows in the trace in which their write does.
-func (s *bucketQueue) giveBack(g *Coalescer, f *flight, a *Answer, begun time.Time) {
+// giveBack queues, before all others, an operation that gives back the takes whose
+// callers have left. A trace shows it where it shows their write.
+func (q *bucketQueue) giveBack(g *Coalescer, f *flight, a *Answer, begun time.Time) {
 	u := &Op{Kind: Undo, Birth: a.Birth, At: a.Seen, ours: true, ctx: context.WithoutCancel(f.ctx)}
 	if g.config.AdvanceWhileQueued {
 		u.since = begun
 	}
 	for i, m := range slices.Backward(f.members) {
-		if m.place != left {
+		if m.state != left {
 			continue
 		}
 		u.Events -= m.Events
@@ -284,11 +267,11 @@ func (s *bucketQueue) giveBack(g *Coalescer, f *flight, a *Answer, begun time.Ti
 		}
 		u.Charges = append(u.Charges, Back(m.Charges, a.Bucket, behind)...)
 	}
-	s.line = slices.Insert(s.line, 0, u)
+	q.ops = slices.Insert(q.ops, 0, u)
 }
 
-// Back are the charges that give back a take that was applied. behind is what
-// those after it took of each limit, nil if nobody.
+// Back returns the charges that give back a take that was applied. behind is what the
+// takes behind it took of each limit; nil if there were none.
 func Back(charges []zael.Charge, b Bucket, behind []int64) []zael.Charge {
 	var back []zael.Charge
 	for i, c := range charges {
@@ -302,7 +285,8 @@ func Back(charges []zael.Charge, b Bucket, behind []int64) []zael.Charge {
 	return back
 }
 
-// Receipt is that of charge number i of a take that was applied.
+// Receipt returns the receipt of a take's charge i, which was applied; b and behind are
+// as in Back.
 func Receipt(c *zael.Charge, b Bucket, behind []int64, i int) bucket.Receipt {
 	state := b.State(c.Name)
 	r := state.Receipt()

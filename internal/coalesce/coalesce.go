@@ -1,31 +1,30 @@
-// Package coalesce makes few writes of many operations. At most one write of a
-// bucket is on its way from this process; what is asked of the bucket meanwhile
-// becomes the next one. Refusals are remembered for a moment, and the writes of
-// a bucket that is throttled are spaced out.
+// Package coalesce turns many operations into few writes. At most one write of a
+// bucket is in flight from this process; the operations on the bucket that arrive
+// meanwhile become the next one. Refusals are remembered for a moment, and the
+// writes of a bucket that is throttled are spaced out.
 //
-// The path of one take, [Gatherer.Do]:
+// The route of one take, [Coalescer.Do]:
 //
-//   - If no write of its bucket is in flight, it is written at once, by itself.
-//     A goroutine of the Gatherer's owner writes it, and then what has come
-//     meanwhile, until nobody waits. (run.go)
-//   - Otherwise it waits in line. The next batch is formed from the line, in
-//     order, of each take that fits what the last answer left: one that does not
-//     fit lets those behind it pass. (form.go) After each answer those that it
-//     refuses leave the line. So a caller waits for the write that it meets and
-//     for its own; for more only if another process was faster.
-//   - If the caller leaves (its ctx is done) it returns at once. A take in line
-//     is dropped. A take in flight goes on, also if all callers of its batch have
-//     left, and is given back when the write is answered: the engine may have
-//     applied it already, and a write that is cut off cannot be undone with
-//     certainty.
-//   - If the write is refused, the answer tells how the bucket stands, and so
+//   - If no write of its bucket is in flight, the take is written at once, by itself.
+//     A goroutine writes it, and then the operations that arrived meanwhile, until the
+//     queue is empty. (run.go)
+//   - Otherwise the take is queued. The next batch consists of the queued takes, in
+//     order, that fit the state in the last answer; those behind one that does not fit
+//     may pass it. (batch.go) After each answer the takes that it refuses leave the
+//     queue. So a caller waits for the write that it meets and for its own, and for
+//     more only if another process was faster.
+//   - If the caller's context is done, it returns at once. A queued take is dropped. A
+//     take in flight goes on, even if all callers of its batch have left, and is given
+//     back when the write is answered: the engine may already have applied it, and a
+//     write that is cut off cannot be undone with certainty.
+//   - If the write is refused, the answer has the state of the bucket, and so tells
 //     which takes of the batch still fit; they are the next batch.
-//   - If the fate of the write is unknown, it is unknown for the whole batch. The
-//     Engine undoes it once.
-//   - If the Engine panics, all callers of the batch do. (panic.go)
+//   - If it is not known whether the write was applied, it is not known for the whole
+//     batch. The Engine undoes the write once.
+//   - If the Engine panics, all callers of the batch panic. (panic.go)
 //
-// Adjusts, gives and reads of one bucket that wait at the same time are one
-// write or one read too.
+// Adjusts, gives and reads of one bucket that wait at the same time become one write or
+// one read as well.
 package coalesce
 
 import (
@@ -41,90 +40,96 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// A Kind is what is done to a bucket.
+// A Kind is what an operation does to a bucket.
 type Kind uint8
 
-// The kinds. Ops of one batch are of one kind.
+// The kinds of operations. All operations of a batch are of one kind.
 const (
-	Take   Kind = iota // all charges or none
+	Take   Kind = iota // takes all charges or none
 	Adjust             // charges and gives; never refused
-	Undo               // gives what takes took that then were none
+	Undo               // gives back takes that came to nothing elsewhere
 	Read               // reads
+
+	// StoreDefinitions stores those definitions of a refused take that would admit it
+	// sooner. It is for an Engine's own use: no Op and no Batch is of this kind.
+	StoreDefinitions
 )
 
-// A Verdict is what came of a batch, or of an op of it.
-type Verdict uint8
+// An Outcome is the result of an operation or of a batch.
+type Outcome uint8
 
-// The verdicts. Of a batch alone are Split and Throttled.
+// The outcomes. UnknownDefinition is a result of Evaluate alone; Split and Throttled
+// are results of a batch alone.
 const (
-	Applied   Verdict = iota
-	Refused           // takes that do not fit: nothing was taken
-	Stale             // takes under limits older than the bucket's: nothing was taken
-	Failed            // Answer.Err says why; what was asked for may have been done
-	Split             // nothing was done: it has to be done one by one
-	Throttled         // nothing was done, and later it may be: Answer.Err
+	Applied           Outcome = iota // also if there was nothing to do
+	Refused                          // a take does not fit: nothing was taken
+	Stale                            // a take's limits are older than the bucket's: nothing was taken
+	UnknownDefinition                // a limit has another definition: only the Engine can tell
+	Failed                           // see Answer.Err; the operation may have been applied all the same
+	Split                            // nothing was done: the operations have to be written one by one
+	Throttled                        // nothing was done, but may be later: see Answer.Err
 )
 
-// A Bucket is how the engine said that a bucket stands. It does not change.
+// A Bucket is the state of a bucket in an answer. It does not change.
 type Bucket interface {
-	// State is a limit's; absent if the bucket has no such limit.
+	// State returns the state of a limit, absent if the bucket has no such limit.
 	State(name string) bucket.State
 }
 
-// An Answer is what the engine said.
+// An Answer is what the Engine answers to a batch.
 type Answer struct {
-	Verdict Verdict
+	Outcome Outcome
 	Err     error          // of Failed and Throttled
-	Bucket  Bucket         // since, or as it is if nothing was done; nil if that is not known
+	Bucket  Bucket         // after the write, or as it is if nothing was done; nil if not known
 	Birth   uint64         // of the bucket
-	At      bucket.Instant // that counted
+	At      bucket.Instant // the instant at which the operation was decided
 	Seen    bucket.Instant // the latest known of the bucket, At or later
-	Note    any            // from the Engine to the only op of a batch
+	Note    any            // from the Engine to the only operation of a batch
 
-	panicked *panicked // instead of all that
+	panicked *panicked // instead of all the other fields
 }
 
-// An Engine does what a batch says to one bucket, in one write. Of a batch of
-// one op it may do more than that, and of a larger one answer Split. It is
-// not called for a bucket while it is at work on it.
+// An Engine applies a batch to one bucket, in one write. It may do more than that for a
+// batch of one operation, and answer Split to a larger one. It is called for one batch
+// of a bucket at a time.
 //
-// When ctx is done nobody waits any more. The Engine then begins nothing new, but
-// waits for what is in flight, as what was taken is to be given back.
+// When ctx is done, all callers have left. The Engine then makes no further call, but
+// waits for the one in flight, since what was taken has to be given back.
 type Engine interface {
 	Write(ctx context.Context, b *Batch) Answer
 }
 
-// A Op is one caller's part of a batch. The caller fills the first fields in and
-// changes nothing until Do returns; then he reads Answer and what follows it.
+// An Op is one caller's operation. The caller sets the first fields and changes nothing
+// until Do returns; then it reads Answer and the fields after it.
 type Op struct {
-	Kind    Kind
-	Charges []zael.Charge // a copy of the op's own. Of a Take each name is there once
-	At      bucket.Instant
-	MaxWait time.Duration // of a Take
-	Birth   uint64        // of an Undo: the bucket's
-	Events  int64         // takes that it counts for: 1 of a Take, below 0 of an Undo
-	Exact   bool          // of a Take: passed on to the Engine when it is alone
+	Kind       Kind
+	Charges    []zael.Charge // not shared with anybody; those of a Take have different names
+	At         bucket.Instant
+	MaxWait    time.Duration // of a Take
+	Birth      uint64        // of an Undo: the birth of the bucket that was taken from
+	Events     int64         // how many takes it counts for: 1 for a Take, below 0 for an Undo
+	ExactState bool          // of a Take: see Batch.ExactState
 
 	Answer
-	Shared bool    // with others: Answer.Bucket is as all of them left it
-	Behind []int64 // of a Take that was applied and shared: tokens of each charge that those after it took
+	Shared bool    // the batch had other operations: Answer.Bucket is as all of them left it
+	Behind []int64 // of a Take that was applied and shared: how many tokens of each charge those behind it took
 	Local  bool    // refused from memory
-	Left   bool    // the caller left before there was an answer: Answer.Err is of its ctx
+	Left   bool    // the caller left before the answer: Answer.Err is the error of its context
 
-	since  time.Time // when At was, if it goes on with the clock
+	since  time.Time // when At was current, if it advances with the clock
 	ctx    context.Context
 	shard  *shard
-	place  opState
+	state  opState
 	flight *flight
 	done   chan struct{} // closed with the answer; nil if that came from memory
-	alone  bool          // the next batch has no other
-	ours   bool          // gives back for callers who have left: nobody waits for it
-	tries  int           // batches that were refused, or to be done apart
+	alone  bool          // has to be a batch by itself
+	ours   bool          // gives back for callers that have left: nobody waits for it
+	tries  int           // batches that were refused or split
 	waits  int           // batches that were throttled
 	cause  error         // of the last throttle
 }
 
-// at is the op's instant by now.
+// at returns the operation's instant as of now.
 func (m *Op) at(now time.Time) bucket.Instant {
 	if m.since.IsZero() {
 		return m.At
@@ -132,63 +137,66 @@ func (m *Op) at(now time.Time) bucket.Instant {
 	return m.At.Add(max(0, now.Sub(m.since)))
 }
 
-// An opState says where an op is.
+// An opState is where an operation is on its route.
 type opState uint8
 
 const (
-	inLine opState = iota
+	queued opState = iota
 	inFlight
 	answered
 	left
 )
 
-// A Batch is what is done to a bucket in one write.
+// A Batch is what one write does to a bucket.
 type Batch struct {
 	Key     zael.Key
 	Kind    Kind
-	Charges []zael.Charge // of takes, the sum of each limit; of others, all in order
+	Charges []zael.Charge // of takes, one a limit with the sum of its amounts; of others, all in order
 	At      bucket.Instant
 	MaxWait time.Duration // of takes, if Stages is nil
-	Stages  [][]Stage     // of takes that wait for different times, of each charge
-	Birth   uint64
-	Events  int64
-	Members int
-	Exact   bool // the only op's
+	Stages  [][]Stage     // for each charge, if takes wait for different times
+	Birth   uint64        // of an Undo: the bucket's
+	Events  int64         // how many takes the batch counts for
+	Members int           // how many operations it has
+
+	// ExactState, for one Take, lets definitions change only if the state that they
+	// change from is exactly known.
+	ExactState bool
 }
 
-// A Stage says how far a batch of takes may go: the first Sum tokens of it have
-// to be there Wait after its instant. A limit's stages all have to hold.
+// A Stage bounds a batch of takes: its first Sum tokens must be there by Wait after its
+// instant. All stages of a limit must hold.
 type Stage struct {
 	Sum  int64
 	Wait time.Duration
 }
 
-// Config tunes a Gatherer.
+// Config tunes a Coalescer. All fields but the flags are required.
 type Config struct {
-	// MaxLimits is how many names a batch may have.
+	// MaxLimits is how many limits a batch may name.
 	MaxLimits int
-	// Remembered is how many buckets' refusals are remembered.
+	// Remembered is for how many buckets refusals are remembered.
 	Remembered int
-	// Tries is how often an op without deadline is throttled before that is
-	// its answer.
+	// Tries is how often an operation without a deadline may be throttled before it
+	// fails.
 	Tries int
-	// AdvanceWhileQueued moves an op's instant on by the time that it waits: else the
-	// engine would be told what was a moment ago.
+	// AdvanceWhileQueued moves an operation's instant forward by the time it spent in
+	// the queue.
 	AdvanceWhileQueued bool
-	// Apart makes each operation a write of its own: none waits for another,
-	// and no refusal is remembered.
-	Apart bool
-	// Go runs a function in a goroutine. The function ends by itself; who closes
-	// the Gatherer waits for that.
+	// Direct makes each operation a write of its own: none waits for another, and no
+	// refusal is remembered.
+	Direct bool
+	// Go runs a function in a goroutine. The function ends by itself; Close does
+	// not wait for it.
 	Go func(func())
-	// GaveBack reports what came of giving back takes whose callers had left:
-	// how many there were, and whether that worked.
+	// GaveBack is told when takes whose callers had left were given back: how many, and
+	// whether that succeeded.
 	GaveBack func(takes int64, ok bool)
 }
 
-// A Coalescer joins the operations on the buckets of one Engine. It may be used
-// concurrently. It keeps something of a bucket only while a write is on its way,
-// for a second after a refusal, and for a moment after it was throttled.
+// A Coalescer coalesces the operations on the buckets of one Engine. It may be used
+// concurrently. It remembers a bucket only while a write is in flight, for a second
+// after a refusal, and for a moment after a throttle.
 type Coalescer struct {
 	engine Engine
 	config Config
@@ -196,7 +204,7 @@ type Coalescer struct {
 	spare  sync.Pool // of *bucketQueue
 	shards [shards]shard
 
-	sweeping atomic.Bool // timer runs, as there are queues that rest
+	sweeping atomic.Bool // timer runs, since there are idle queues
 	mu       sync.Mutex
 	timer    *time.Timer
 	closed   bool
@@ -205,21 +213,21 @@ type Coalescer struct {
 const shards = 64 // a power of two
 
 type shard struct {
-	mu    sync.Mutex
-	slots map[zael.Key]*bucketQueue
-	_     [48]byte // keeps the locks of two shards apart in the processor's cache
+	mu     sync.Mutex
+	queues map[zael.Key]*bucketQueue
+	_      [48]byte // keeps the locks of two shards apart in the processor's cache
 }
 
-// New makes a Gatherer. All fields of config but Ages are required.
+// New returns a Coalescer.
 func New(engine Engine, config Config) *Coalescer {
 	g := &Coalescer{engine: engine, config: config, seed: maphash.MakeSeed(), spare: sync.Pool{New: func() any { return new(bucketQueue) }}}
 	for i := range g.shards {
-		g.shards[i].slots = map[zael.Key]*bucketQueue{}
+		g.shards[i].queues = map[zael.Key]*bucketQueue{}
 	}
 	return g
 }
 
-// Close forgets what is remembered. Operations that are on their way go on.
+// Close drops what is remembered. Operations in flight go on.
 func (g *Coalescer) Close() {
 	g.mu.Lock()
 	g.closed = true
@@ -230,13 +238,13 @@ func (g *Coalescer) Close() {
 	g.tidy(time.Now().Add(time.Hour))
 }
 
-// Len is the number of buckets of which something is kept.
+// Len returns how many buckets something is kept for.
 func (g *Coalescer) Len() int {
 	n := 0
 	for i := range g.shards {
 		sh := &g.shards[i]
 		sh.mu.Lock()
-		n += len(sh.slots)
+		n += len(sh.queues)
 		sh.mu.Unlock()
 	}
 	return n
@@ -246,16 +254,15 @@ func (g *Coalescer) shard(key zael.Key) *shard {
 	return &g.shards[maphash.Comparable(g.seed, key)%shards]
 }
 
-// Do does what m says to the bucket, alone or with others, and leaves the
-// answer in m. When ctx is done first it returns at once; the answer is then
-// Failed with ctx's error, and with that of the last throttle if it was the time
-// that ended.
+// Do makes the operation m on a bucket, alone or with others, and sets m's answer. If
+// ctx is done first it returns at once; the answer is then Failed with ctx's error,
+// and the last throttle's too if ctx's deadline has passed.
 func (g *Coalescer) Do(ctx context.Context, key zael.Key, m *Op) {
 	g.Start(ctx, key, m)
 	g.Wait(m)
 }
 
-// Start begins what Do does and does not wait. The caller then calls Wait.
+// Start starts the operation m without waiting for it. The caller then calls Wait.
 func (g *Coalescer) Start(ctx context.Context, key zael.Key, m *Op) {
 	sh := g.shard(key)
 	m.ctx, m.shard = ctx, sh
@@ -264,31 +271,31 @@ func (g *Coalescer) Start(ctx context.Context, key zael.Key, m *Op) {
 		m.since = now
 	}
 	sh.mu.Lock()
-	s := g.slot(sh, key)
-	if m.Kind == Take && s.recalls(m, now) {
+	q := g.queue(sh, key)
+	if m.Kind == Take && q.recalls(m, now) {
 		sh.mu.Unlock()
 		return
 	}
 	m.done = make(chan struct{})
-	if s.busy {
-		m.place = inLine
-		s.line = append(s.line, m)
+	if q.busy {
+		m.state = queued
+		q.ops = append(q.ops, m)
 		sh.mu.Unlock()
 		return
 	}
-	s.busy = true
+	q.busy = true
 	var f *flight
-	if s.due(now) > 0 {
-		m.place = inLine
-		s.line = append(s.line, m)
+	if q.due(now) > 0 {
+		m.state = queued
+		q.ops = append(q.ops, m)
 	} else {
-		f = s.single(m)
+		f = q.single(m)
 	}
 	sh.mu.Unlock()
-	g.config.Go(func() { g.run(sh, s, f) })
+	g.config.Go(func() { g.run(sh, q, f) })
 }
 
-// Wait returns when m, which was started, has its answer or its caller leaves.
+// Wait returns when m, which was started, has its answer or its context is done.
 func (g *Coalescer) Wait(m *Op) {
 	if m.done == nil {
 		return
@@ -298,33 +305,33 @@ func (g *Coalescer) Wait(m *Op) {
 	case <-m.ctx.Done():
 		g.leave(m)
 	}
-	m.panicked.again()
+	m.panicked.raise()
 }
 
-// leave takes an op out whose caller has left, unless it was answered just now.
+// leave removes an operation whose caller has left, unless it was answered just now.
 func (g *Coalescer) leave(m *Op) {
 	m.shard.mu.Lock()
 	defer m.shard.mu.Unlock()
-	if m.place == answered {
+	if m.state == answered {
 		return
 	}
-	if m.place == inFlight {
+	if m.state == inFlight {
 		m.flight.leave()
 	}
-	m.place, m.Left = left, true
+	m.state, m.Left = left, true
 	err := m.ctx.Err()
 	if m.cause != nil && errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w, after %w", err, m.cause)
 	}
-	m.Answer = Answer{Verdict: Failed, Err: err}
+	m.Answer = Answer{Outcome: Failed, Err: err}
 }
 
-// wake tells ops that they are answered. It returns how many callers wait for
-// that.
+// wake wakes the callers of operations that have their answers. It returns how many
+// callers there are.
 func (g *Coalescer) wake(woken []*Op) (callers int) {
 	for _, m := range woken {
 		if m.ours {
-			g.config.GaveBack(-m.Events, m.Verdict == Applied)
+			g.config.GaveBack(-m.Events, m.Outcome == Applied)
 			continue
 		}
 		close(m.done)

@@ -31,8 +31,8 @@ func TestAlone(t *testing.T) {
 	})
 }
 
-// Those who come meanwhile are one write, in order, each that fits: a large one
-// does not keep small ones behind it from what there is.
+// Takes that arrive meanwhile are one write, in order, each that fits: a large one does
+// not keep small ones behind it from what is left.
 func TestInOrderEachThatFits(t *testing.T) {
 	t.Parallel()
 	bubble(t, flight, func(b *bench) {
@@ -48,7 +48,7 @@ func TestInOrderEachThatFits(t *testing.T) {
 		}
 		b.callers.Wait()
 		b.want("first", first, coalesce.Applied)
-		for i, want := range []coalesce.Verdict{
+		for i, want := range []coalesce.Outcome{
 			coalesce.Applied, coalesce.Applied, coalesce.Applied, coalesce.Applied, coalesce.Applied, coalesce.Applied, coalesce.Refused,
 		} {
 			if i == 1 || i == 4 {
@@ -64,7 +64,7 @@ func TestInOrderEachThatFits(t *testing.T) {
 }
 
 // Where nothing is known of the bucket a batch has at most a burst of each limit;
-// those who are over it go with the next.
+// takes beyond it are in the next.
 func TestBatchNeverAboveBurst(t *testing.T) {
 	t.Parallel()
 	bubble(t, flight, func(b *bench) {
@@ -72,7 +72,7 @@ func TestBatchNeverAboveBurst(t *testing.T) {
 		d, e := slow(10), slow(1000)
 		b.engine.fault = func(n int, _ *coalesce.Batch) *coalesce.Answer {
 			if n == 0 {
-				return &coalesce.Answer{Verdict: coalesce.Failed, Err: errEngine}
+				return &coalesce.Answer{Outcome: coalesce.Failed, Err: errEngine}
 			}
 			return nil
 		}
@@ -88,7 +88,7 @@ func TestBatchNeverAboveBurst(t *testing.T) {
 		b.callers.Wait()
 		b.want("the one that failed", failed, coalesce.Failed)
 		for _, m := range line {
-			if m.Verdict == coalesce.Applied {
+			if m.Outcome == coalesce.Applied {
 				applied++
 			}
 		}
@@ -190,7 +190,7 @@ func TestDifferentWaits(t *testing.T) {
 		d := define(10, 10, 10*time.Second) // one a second
 		b.begin(t.Context(), key("a"), taking(charge("n", d, 10)))
 		waits := []time.Duration{0, 3 * time.Second, 2 * time.Second, 5 * time.Second, 4 * time.Second}
-		want := []coalesce.Verdict{coalesce.Refused, coalesce.Applied, coalesce.Refused, coalesce.Applied, coalesce.Refused}
+		want := []coalesce.Outcome{coalesce.Refused, coalesce.Applied, coalesce.Refused, coalesce.Applied, coalesce.Refused}
 		var line []*coalesce.Op
 		for i, n := range []int64{1, 2, 1, 2, 1} {
 			m := taking(charge("n", d, n))
@@ -210,8 +210,8 @@ func TestDifferentWaits(t *testing.T) {
 	})
 }
 
-// A refused batch says who fits: they are the next, the rest is refused with
-// what the answer said.
+// The answer to a refused batch tells which takes fit: they are the next batch, and the
+// others are refused with its states.
 func TestRefusedBatch(t *testing.T) {
 	t.Parallel()
 	bubble(t, flight, func(b *bench) {
@@ -232,7 +232,7 @@ func TestRefusedBatch(t *testing.T) {
 			b.begin(t.Context(), key("a"), m)
 		}
 		b.callers.Wait()
-		for i, want := range []coalesce.Verdict{coalesce.Refused, coalesce.Applied, coalesce.Refused, coalesce.Applied} {
+		for i, want := range []coalesce.Outcome{coalesce.Refused, coalesce.Applied, coalesce.Refused, coalesce.Applied} {
 			b.want("member", line[i], want)
 		}
 		b.wantWrites(3)
@@ -251,7 +251,7 @@ func TestFailedBatch(t *testing.T) {
 		d := slow(100)
 		b.engine.fault = func(n int, _ *coalesce.Batch) *coalesce.Answer {
 			if n == 1 {
-				return &coalesce.Answer{Verdict: coalesce.Failed, Err: errEngine}
+				return &coalesce.Answer{Outcome: coalesce.Failed, Err: errEngine}
 			}
 			return nil
 		}
@@ -305,7 +305,7 @@ func TestAdjustsMeet(t *testing.T) {
 	})
 }
 
-// Who stands behind a give has what it gives.
+// A take behind a give gets what it gives.
 func TestTakeBehindGive(t *testing.T) {
 	t.Parallel()
 	bubble(t, flight, func(b *bench) {
@@ -339,7 +339,7 @@ func TestApart(t *testing.T) {
 				b.engine.mu.Lock()
 				b.engine.buckets[key("a")] = limits{"n": full} // another process changes it
 				b.engine.mu.Unlock()
-				return &coalesce.Answer{Verdict: coalesce.Failed, Err: errEngine}
+				return &coalesce.Answer{Outcome: coalesce.Failed, Err: errEngine}
 			}
 			return nil
 		}

@@ -42,7 +42,7 @@ type engine struct {
 	latest  bucket.Instant
 }
 
-// A caller is the key of a context's value that names him.
+// A caller is the key of a context's value, the caller's name.
 type caller struct{}
 
 var errEngine = errors.New("the engine is out of order")
@@ -100,13 +100,13 @@ func (e *engine) apply(b *coalesce.Batch) coalesce.Answer {
 	for i, c := range b.Charges {
 		s := is[c.Name]
 		if b.Kind == coalesce.Take && s.Stale(c.Definition) {
-			a.Verdict = coalesce.Stale
+			a.Outcome = coalesce.Stale
 			return a
 		}
 		if b.Kind != coalesce.Undo && c.Amount >= 0 {
 			next := s.Redefine(c.Definition, b.At, birth)
 			if b.Members > 1 && !s.Absent() && next.Definition != s.Definition {
-				a.Verdict = coalesce.Split
+				a.Outcome = coalesce.Split
 				return a
 			}
 			s = next
@@ -115,7 +115,7 @@ func (e *engine) apply(b *coalesce.Batch) coalesce.Answer {
 			if c.Amount < 0 {
 				s = s.Give(e.latest, -c.Amount, c.Receipt)
 			} else if s, _ = s.Charge(b.At, c.Amount); c.Amount > bucket.MaxAmount {
-				a.Verdict, a.Err = coalesce.Failed, errEngine
+				a.Outcome, a.Err = coalesce.Failed, errEngine
 				return a
 			}
 			is[c.Name] = s
@@ -130,7 +130,7 @@ func (e *engine) apply(b *coalesce.Batch) coalesce.Answer {
 		}
 		for _, st := range stages {
 			if _, fits := s.Take(b.At, st.Sum, st.Wait); !fits {
-				a.Verdict = coalesce.Refused
+				a.Outcome = coalesce.Refused
 				return a
 			}
 		}
@@ -150,16 +150,16 @@ func (e *engine) writes() int {
 	return len(e.batches)
 }
 
-// A bench has a Gatherer on an engine, in a bubble.
+// A bench has a Coalescer on an engine, in a bubble.
 type bench struct {
 	*coalesce.Coalescer
 	t       *testing.T
 	engine  *engine
-	workers sync.WaitGroup // of the Gatherer
+	workers sync.WaitGroup // of the Coalescer
 	callers sync.WaitGroup
 
 	mu        sync.Mutex
-	gaveBack  int64 // takes of callers who had left
+	gaveBack  int64 // takes whose callers had left
 	forgotten int64 // of those, what could not be given back
 }
 
@@ -167,7 +167,7 @@ func setup(t *testing.T, latency time.Duration, apart bool) *bench {
 	t.Helper()
 	b := &bench{t: t, engine: &engine{tb: t, latency: latency, buckets: map[zael.Key]limits{}, flying: map[zael.Key]bool{}}}
 	b.Coalescer = coalesce.New(b.engine, coalesce.Config{
-		MaxLimits: 40, Remembered: 10_000, Tries: 4, Apart: apart, Go: b.workers.Go,
+		MaxLimits: 40, Remembered: 10_000, Tries: 4, Direct: apart, Go: b.workers.Go,
 		GaveBack: func(takes int64, ok bool) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -222,7 +222,7 @@ func taking(charges ...zael.Charge) *coalesce.Op {
 	return &coalesce.Op{Kind: coalesce.Take, Charges: charges, At: instant(), Events: 1}
 }
 
-// begin lets a caller do m, and returns when he waits.
+// begin lets a caller do m, and returns when the caller waits.
 func (b *bench) begin(ctx context.Context, k zael.Key, m *coalesce.Op) {
 	b.callers.Go(func() { b.Do(ctx, k, m) })
 	synctest.Wait()
@@ -245,10 +245,10 @@ func (b *bench) wantGivenBack(takes, forgotten int64) {
 	}
 }
 
-func (b *bench) want(what string, m *coalesce.Op, v coalesce.Verdict) {
+func (b *bench) want(what string, m *coalesce.Op, v coalesce.Outcome) {
 	b.t.Helper()
-	if m.Verdict != v {
-		b.t.Errorf("%s: got verdict %d (%v), want %d", what, m.Verdict, m.Err, v)
+	if m.Outcome != v {
+		b.t.Errorf("%s: got outcome %d (%v), want %d", what, m.Outcome, m.Err, v)
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/zeroae/zael/internal/coalesce"
 )
 
-// Who leaves the line has taken nothing; who leaves his write on its way has it
-// given back, while the others keep theirs.
+// A caller that leaves the queue has taken nothing; what a caller took that leaves a write
+// in flight is given back, while the others keep theirs.
 func TestLeaving(t *testing.T) {
 	t.Parallel()
 	bubble(t, flight, func(b *bench) {
@@ -22,23 +22,23 @@ func TestLeaving(t *testing.T) {
 		ctx1, leave1 := context.WithCancel(t.Context())
 		ctx2, leave2 := context.WithCancel(t.Context())
 		b.begin(t.Context(), key("a"), taking(charge("n", d, 1)))
-		inLine, onItsWay, stays := taking(charge("n", d, 2)), taking(charge("n", d, 4)), taking(charge("n", d, 8))
-		b.begin(ctx1, key("a"), inLine)
+		queued, onItsWay, stays := taking(charge("n", d, 2)), taking(charge("n", d, 4)), taking(charge("n", d, 8))
+		b.begin(ctx1, key("a"), queued)
 		b.begin(ctx2, key("a"), onItsWay)
 		b.begin(t.Context(), key("a"), stays)
 		leave1()
 		synctest.Wait()
-		b.want("who left the line", inLine, coalesce.Failed)
+		b.want("left the queue", queued, coalesce.Failed)
 		wait(flight + flight/2)
 		leave2()
 		synctest.Wait()
-		b.want("who left his write", onItsWay, coalesce.Failed)
+		b.want("left its write", onItsWay, coalesce.Failed)
 		if !errors.Is(onItsWay.Err, context.Canceled) {
-			t.Errorf("who left: got %v, want context.Canceled", onItsWay.Err)
+			t.Errorf("left: got %v, want context.Canceled", onItsWay.Err)
 		}
 		b.callers.Wait()
 		b.workers.Wait()
-		b.want("who stays", stays, coalesce.Applied)
+		b.want("stays", stays, coalesce.Applied)
 		b.wantWrites(3)
 		if got := b.left(key("a"), "n"); got != 91 {
 			t.Errorf("left: got %d, want 91: 1 and 8 are taken", got)
@@ -50,7 +50,7 @@ func TestLeaving(t *testing.T) {
 	})
 }
 
-// A caller who leaves returns at once, also one whose take is the only one of its
+// A caller that leaves returns at once, also one whose take is the only one of its
 // write. The write goes on to its answer, and what it took is given back; with
 // gives and reads there is nothing to give back.
 func TestLeavingAlone(t *testing.T) {
@@ -69,8 +69,8 @@ func TestLeavingAlone(t *testing.T) {
 				begun := time.Now()
 				b.Do(ctx, key("a"), m)
 				leave()
-				if took := time.Since(begun); took != flight/2 || m.Verdict != coalesce.Failed || !errors.Is(m.Err, context.DeadlineExceeded) {
-					t.Errorf("kind %d: got verdict %d (%v) after %v, want its deadline, exceeded at once", m.Kind, m.Verdict, m.Err, took)
+				if took := time.Since(begun); took != flight/2 || m.Outcome != coalesce.Failed || !errors.Is(m.Err, context.DeadlineExceeded) {
+					t.Errorf("kind %d: got outcome %d (%v) after %v, want its deadline, exceeded at once", m.Kind, m.Outcome, m.Err, took)
 				}
 				b.workers.Wait()
 			}
@@ -87,7 +87,7 @@ func TestLeavingAlone(t *testing.T) {
 func TestGivingBackFails(t *testing.T) {
 	t.Parallel()
 	for name, a := range map[string]coalesce.Answer{
-		"engine out of order": {Verdict: coalesce.Failed, Err: errEngine}, "throttled": {Verdict: coalesce.Throttled, Err: errEngine},
+		"engine out of order": {Outcome: coalesce.Failed, Err: errEngine}, "throttled": {Outcome: coalesce.Throttled, Err: errEngine},
 	} {
 		bubble(t, flight, func(b *bench) {
 			b.engine.fault = func(_ int, batch *coalesce.Batch) *coalesce.Answer {
@@ -170,12 +170,12 @@ func TestAllLeave(t *testing.T) {
 		b.callers.Wait()
 		b.workers.Wait()
 		for i, want := range []error{context.Canceled, context.DeadlineExceeded} {
-			if b.want("who left", line[i], coalesce.Failed); !errors.Is(line[i].Err, want) {
-				t.Errorf("who left: got %v, want %v", line[i].Err, want)
+			if b.want("left", line[i], coalesce.Failed); !errors.Is(line[i].Err, want) {
+				t.Errorf("left: got %v, want %v", line[i].Err, want)
 			}
 		}
-		b.want("who stays", stays, coalesce.Applied)
-		b.wantWrites(4) // one for two who left, and one that gives back
+		b.want("stays", stays, coalesce.Applied)
+		b.wantWrites(4) // one for two that left, and one that gives back
 		b.wantGivenBack(2, 0)
 		if got := b.left(key("a"), "n"); got != 91 {
 			t.Errorf("left: got %d, want 91: 1 and 8 are taken", got)

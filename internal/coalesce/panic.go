@@ -6,8 +6,8 @@ import (
 	"runtime/debug"
 )
 
-// panicked is a panic of the Engine, with its stack: it goes on to callers who
-// wait elsewhere.
+// A panicked is a panic of the Engine, with its stack. It is raised again in the callers'
+// goroutines.
 type panicked struct {
 	value any
 	stack []byte
@@ -20,18 +20,18 @@ func (p *panicked) Unwrap() error {
 	return err
 }
 
-// again panics, if there is a panic.
-func (p *panicked) again() {
+// raise panics, if there is a panic.
+func (p *panicked) raise() {
 	if p != nil {
 		panic(p)
 	}
 }
 
-// write is Engine.Write; a panic of it is an answer.
+// write calls Engine.Write, and returns its panic as an answer.
 func (g *Coalescer) write(ctx context.Context, b *Batch) (a Answer) {
 	defer func() {
 		if v := recover(); v != nil {
-			a = Answer{Verdict: Failed, panicked: &panicked{v, debug.Stack()}}
+			a = Answer{Outcome: Failed, panicked: &panicked{v, debug.Stack()}}
 		}
 	}()
 	return g.engine.Write(ctx, b)

@@ -10,7 +10,7 @@ import (
 )
 
 // An engine that panics does so to all callers of the write, and to nobody else:
-// who waits in line, and who comes later, is served.
+// takes that are queued, and later ones, are served.
 func TestEnginePanics(t *testing.T) {
 	t.Parallel()
 	bubble(t, time.Second, func(b *bench) {
@@ -43,8 +43,8 @@ func TestEnginePanics(t *testing.T) {
 		if got := panicked.Load(); got != 4 {
 			t.Errorf("got %d panics, want 4", got)
 		}
-		b.want("who waited for the batch", m, coalesce.Applied)
-		b.want("who comes later", b.take(k, charge("n", d, 5)), coalesce.Applied)
+		b.want("waited for the batch", m, coalesce.Applied)
+		b.want("comes later", b.take(k, charge("n", d, 5)), coalesce.Applied)
 		if got := b.left(k, "n"); got != 90 {
 			t.Errorf("got %d left, want 90", got)
 		}

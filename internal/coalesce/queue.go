@@ -8,94 +8,95 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// remembered is how long a refusal counts, by the monotonic clock.
+// remembered is how long a refusal is remembered, by the monotonic clock.
 const remembered = time.Second
 
-// The gap between the writes of a bucket that is throttled grows with each
-// throttle and shrinks with each answer. Long ones shrink more, so that those of
-// many processes come near to each other: where all shrink alike a few processes
-// keep most of the writes, and the others' callers run out of time.
+// The gap between the writes of a throttled bucket grows with each throttle and shrinks
+// with each answer. Long gaps shrink more, so that the gaps of many processes approach
+// each other: if all shrink alike, a few processes get most of the writes, and the
+// callers of the others run out of time.
 const (
 	firstGap = 20 * time.Millisecond
-	leastGap = time.Millisecond // a shorter one is none
+	leastGap = time.Millisecond // shorter gaps are dropped
 	mostGap  = 500 * time.Millisecond
-	wider    = 1.5         // a throttle
-	closer   = 0.01        // of an answer, the share
-	fairer   = 0.5         // likewise, of a gap of a second
+	wider    = 1.5         // factor of a throttle
+	closer   = 0.01        // share by which an answer shrinks a short gap
+	fairer   = 0.5         // and, in addition, a gap of a second
 	gapKept  = time.Second // after the bucket may be written again
 
-	lastTry = 60 * time.Millisecond // before the deadline of one in line
+	lastTry = 60 * time.Millisecond // before the deadline of a queued operation
 )
 
-// A bucketQueue is what is kept of one bucket. Its shard's lock guards it.
+// A bucketQueue has the operations that wait for one bucket, and what is remembered of
+// the bucket. Its shard's lock guards it.
 type bucketQueue struct {
 	key   zael.Key
-	busy  bool // a write is on its way, or run serves the line
-	line  []*Op
+	busy  bool // a write is in flight, or run serves the queue
+	ops   []*Op
 	known known
-	epoch uint64 // of Forget
+	epoch uint64 // counts calls of Forget
 
 	gap   time.Duration
-	begun time.Time // the last write was
-	next  time.Time // not before this is the bucket written again
+	begun time.Time // when the last write began
+	next  time.Time // when the bucket may be written again
 }
 
-// known is what the last answer said, if that is no longer than a second ago.
+// known is the last answer, if it is at most a second old.
 type known struct {
 	bucket  Bucket
 	at      bucket.Instant
 	seen    bucket.Instant
 	until   time.Time
-	refuses bool // by an answer that refused: who comes does not ask again
+	refuses bool // a take was refused: others that do not fit need not ask
 }
 
-// slot returns the queue of a key, new if need be.
-func (g *Coalescer) slot(sh *shard, key zael.Key) *bucketQueue {
-	if g.config.Apart {
+// queue returns the queue of a bucket, new if there is none.
+func (g *Coalescer) queue(sh *shard, key zael.Key) *bucketQueue {
+	if g.config.Direct {
 		return &bucketQueue{key: key}
 	}
-	s := sh.slots[key]
-	if s == nil {
-		s = g.spare.Get().(*bucketQueue) //nolint:forcetypeassert // the pool holds nothing else
-		s.key = key
-		sh.slots[key] = s
+	q := sh.queues[key]
+	if q == nil {
+		q = g.spare.Get().(*bucketQueue) //nolint:forcetypeassert // the pool holds nothing else
+		q.key = key
+		sh.queues[key] = q
 	}
-	return s
+	return q
 }
 
-// rest lets go of a queue, or leaves it to the sweep. A busy one stays.
-func (g *Coalescer) rest(sh *shard, s *bucketQueue) {
+// rest drops an idle queue, or leaves it to the sweep. A busy one stays.
+func (g *Coalescer) rest(sh *shard, q *bucketQueue) {
 	switch {
-	case s.busy || g.config.Apart:
-	case !s.counts(time.Now()):
-		g.drop(sh, s)
+	case q.busy || g.config.Direct:
+	case !q.counts(time.Now()):
+		g.drop(sh, q)
 	default:
-		if len(sh.slots) > g.config.Remembered/shards {
-			g.evict(sh, s)
+		if len(sh.queues) > g.config.Remembered/shards {
+			g.evict(sh, q)
 		}
 		g.sweepLater()
 	}
 }
 
-// counts tells whether there is something to be kept of a queue that rests.
-func (s *bucketQueue) counts(now time.Time) bool {
-	return s.known.refuses && now.Before(s.known.until) || s.gap > 0 && now.Before(s.next.Add(gapKept))
+// counts reports whether an idle queue has anything to remember.
+func (q *bucketQueue) counts(now time.Time) bool {
+	return q.known.refuses && now.Before(q.known.until) || q.gap > 0 && now.Before(q.next.Add(gapKept))
 }
 
-func (g *Coalescer) drop(sh *shard, s *bucketQueue) {
-	delete(sh.slots, s.key)
-	clear(s.line[:cap(s.line)])
-	*s = bucketQueue{line: s.line[:0]}
-	if cap(s.line) <= 16 {
-		g.spare.Put(s)
+func (g *Coalescer) drop(sh *shard, q *bucketQueue) {
+	delete(sh.queues, q.key)
+	clear(q.ops[:cap(q.ops)])
+	*q = bucketQueue{ops: q.ops[:0]}
+	if cap(q.ops) <= 16 {
+		g.spare.Put(q)
 	}
 }
 
-// evict makes room for a queue that rests: any other one's, among a few.
-func (g *Coalescer) evict(sh *shard, s *bucketQueue) {
+// evict makes room for an idle queue: it drops another one, any of a few.
+func (g *Coalescer) evict(sh *shard, q *bucketQueue) {
 	looked := 0
-	for _, other := range sh.slots {
-		if other != s && !other.busy && other.gap == 0 {
+	for _, other := range sh.queues {
+		if other != q && !other.busy && other.gap == 0 {
 			g.drop(sh, other)
 			return
 		}
@@ -103,12 +104,12 @@ func (g *Coalescer) evict(sh *shard, s *bucketQueue) {
 			break
 		}
 	}
-	if s.gap == 0 {
-		g.drop(sh, s)
+	if q.gap == 0 {
+		g.drop(sh, q)
 	}
 }
 
-// sweepLater has the queues that rest looked at in a second.
+// sweepLater has the idle queues looked at in a second.
 func (g *Coalescer) sweepLater() {
 	if !g.sweeping.CompareAndSwap(false, true) {
 		return
@@ -125,34 +126,34 @@ func (g *Coalescer) sweepLater() {
 	}
 }
 
-// tidy drops what no longer counts, and tells how many queues rest still.
-func (g *Coalescer) tidy(now time.Time) (rest int) {
+// tidy drops what no longer counts, and returns how many idle queues are left.
+func (g *Coalescer) tidy(now time.Time) (idle int) {
 	for i := range g.shards {
 		sh := &g.shards[i]
 		sh.mu.Lock()
-		for _, s := range sh.slots {
+		for _, q := range sh.queues {
 			switch {
-			case s.busy:
-			case s.counts(now):
-				rest++
+			case q.busy:
+			case q.counts(now):
+				idle++
 			default:
-				g.drop(sh, s)
+				g.drop(sh, q)
 			}
 		}
 		sh.mu.Unlock()
 	}
-	return rest
+	return idle
 }
 
-// due is how long the next write has to wait.
-func (s *bucketQueue) due(now time.Time) time.Duration {
-	if s.gap == 0 {
+// due returns how long the next write has to wait.
+func (q *bucketQueue) due(now time.Time) time.Duration {
+	if q.gap == 0 {
 		return 0
 	}
-	next := s.next
-	for _, m := range s.line { // whose time is nearly up gets one more try
+	next := q.next
+	for _, m := range q.ops { // one whose time is nearly up gets another try
 		if d, ok := m.ctx.Deadline(); ok {
-			if d = d.Add(-lastTry); d.Before(next) && s.begun.Add(lastTry).Before(d) {
+			if d = d.Add(-lastTry); d.Before(next) && q.begun.Add(lastTry).Before(d) {
 				next = d
 			}
 		}
@@ -160,76 +161,75 @@ func (s *bucketQueue) due(now time.Time) time.Duration {
 	return next.Sub(now)
 }
 
-// space sets the gap after a write that was begun at an instant.
-func (s *bucketQueue) space(v Verdict, begun time.Time) {
-	seconds := s.gap.Seconds()
+// space sets the gap after a write that began at a time.
+func (q *bucketQueue) space(v Outcome, begun time.Time) {
+	seconds := q.gap.Seconds()
 	switch {
-	case v == Throttled && s.gap == 0:
-		s.gap = firstGap
+	case v == Throttled && q.gap == 0:
+		q.gap = firstGap
 	case v == Throttled:
-		s.gap = min(time.Duration(float64(s.gap)*wider), mostGap)
-	case s.gap == 0:
+		q.gap = min(time.Duration(float64(q.gap)*wider), mostGap)
+	case q.gap == 0:
 		return
 	case v != Failed:
-		if s.gap = time.Duration(float64(s.gap) / (1 + closer + fairer*seconds*seconds)); s.gap < leastGap {
-			s.gap = 0
+		if q.gap = time.Duration(float64(q.gap) / (1 + closer + fairer*seconds*seconds)); q.gap < leastGap {
+			q.gap = 0
 		}
 	}
-	s.begun = begun
-	s.next = begun.Add(s.gap - s.gap/4 + rand.N(s.gap/2+1)) // so that processes do not write in step
+	q.begun = begun
+	q.next = begun.Add(q.gap - q.gap/4 + rand.N(q.gap/2+1)) // so that processes do not write in step
 }
 
-// learn notes what a flight's answer says of the bucket.
-func (s *bucketQueue) learn(f *flight, a *Answer, now time.Time) {
+// learn remembers the answer to a flight.
+func (q *bucketQueue) learn(f *flight, a *Answer, now time.Time) {
 	switch {
-	case f.epoch != s.epoch:
-		s.known = known{} // it may be older than what was forgotten
-	case a.Verdict == Failed || a.Verdict == Throttled:
-		if a.Verdict == Failed && f.Kind != Take {
-			s.known = known{} // what was given back may be there
+	case f.epoch != q.epoch:
+		q.known = known{} // the answer may be older than the last Forget
+	case a.Outcome == Failed || a.Outcome == Throttled:
+		if a.Outcome == Failed && f.Kind != Take {
+			q.known = known{} // what was given back may be there
 		}
 	case a.Bucket != nil:
-		refuses := a.Verdict == Refused || f.Kind == Read || s.known.refuses && now.Before(s.known.until)
-		s.known = known{bucket: a.Bucket, at: a.At, seen: a.Seen, until: now.Add(remembered), refuses: refuses}
+		refuses := a.Outcome == Refused || f.Kind == Read || q.known.refuses && now.Before(q.known.until)
+		q.known = known{bucket: a.Bucket, at: a.At, seen: a.Seen, until: now.Add(remembered), refuses: refuses}
 	}
 }
 
-// Forget drops what is remembered of a bucket: it has changed in a way of which
-// Do was not told.
+// Forget drops what is remembered of a bucket, which was changed by other means than Do.
 func (g *Coalescer) Forget(key zael.Key) {
 	sh := g.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if s := sh.slots[key]; s != nil {
-		s.epoch++
-		s.known = known{}
-		g.rest(sh, s)
+	if q := sh.queues[key]; q != nil {
+		q.epoch++
+		q.known = known{}
+		g.rest(sh, q)
 	}
 }
 
-// Recall is how a bucket stood less than a second ago, if that is remembered:
-// since a take was refused, and with all that was done since through Do.
+// Recall returns the state of a bucket less than a second ago, if it is remembered: since
+// a take was refused, and with all that was done since through Do.
 func (g *Coalescer) Recall(key zael.Key) (b Bucket, seen bucket.Instant, ok bool) {
 	sh := g.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	s := sh.slots[key]
-	if s == nil || !s.known.refuses || !time.Now().Before(s.known.until) {
+	q := sh.queues[key]
+	if q == nil || !q.known.refuses || !time.Now().Before(q.known.until) {
 		return nil, 0, false
 	}
-	return s.known.bucket, s.known.seen, true
+	return q.known.bucket, q.known.seen, true
 }
 
-// recalls answers a take that is refused by what is remembered.
-func (s *bucketQueue) recalls(m *Op, now time.Time) bool {
-	k := &s.known
+// recalls answers a take that what is remembered refuses. It reports whether it did.
+func (q *bucketQueue) recalls(m *Op, now time.Time) bool {
+	k := &q.known
 	if !k.refuses || !now.Before(k.until) {
 		return false
 	}
-	if Evaluate(k.bucket, m.Charges, m.At, m.MaxWait) != Exceeds {
+	if Evaluate(k.bucket, m.Charges, m.At, m.MaxWait) != Refused {
 		return false
 	}
-	m.Answer = Answer{Verdict: Refused, Bucket: k.bucket, At: m.At, Seen: max(m.At, k.seen)}
-	m.Local, m.place = true, answered
+	m.Answer = Answer{Outcome: Refused, Bucket: k.bucket, At: m.At, Seen: max(m.At, k.seen)}
+	m.Local, m.state = true, answered
 	return true
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
-// A refusal is remembered for a second, as a mark: who asks for less asks the
-// engine, and so does who comes when enough has refilled.
+// A refusal is remembered for a second, as a mark: a take of less asks the engine, and so
+// does one that comes when enough has refilled.
 func TestRefusalsAreRemembered(t *testing.T) {
 	t.Parallel()
 	bubble(t, 0, func(b *bench) {
@@ -32,8 +32,8 @@ func TestRefusalsAreRemembered(t *testing.T) {
 		b.wantWrites(2)
 		b.want("less", b.take(key("a"), charge("n", d, 1)), coalesce.Applied)
 		b.wantWrites(3)
-		if m := b.take(key("a"), charge("n", d, 1)); m.Verdict != coalesce.Refused || !m.Local {
-			t.Errorf("after the last: got verdict %d, local %v, want it refused by what the last take left", m.Verdict, m.Local)
+		if m := b.take(key("a"), charge("n", d, 1)); m.Outcome != coalesce.Refused || !m.Local {
+			t.Errorf("after the last: got outcome %d, local %v, want it refused by what the last take left", m.Outcome, m.Local)
 		}
 		wait(100 * time.Millisecond)
 		b.want("refilled", b.take(key("a"), charge("n", d, 1)), coalesce.Applied)
@@ -78,7 +78,7 @@ func TestUnknownGiveClearsRefusal(t *testing.T) {
 			b.engine.mu.Lock()
 			defer b.engine.mu.Unlock()
 			b.engine.apply(batch)
-			return &coalesce.Answer{Verdict: coalesce.Failed, Err: errEngine}
+			return &coalesce.Answer{Outcome: coalesce.Failed, Err: errEngine}
 		}
 		give := charge("n", d, -3)
 		give.Receipt = coalesce.Receipt(&give, taken.Bucket, nil, 0)
@@ -157,7 +157,7 @@ func TestThrottledWritesAreSpaced(t *testing.T) {
 		throttled := 12
 		b.engine.fault = func(n int, _ *coalesce.Batch) *coalesce.Answer {
 			if n < throttled {
-				return &coalesce.Answer{Verdict: coalesce.Throttled, Err: errEngine}
+				return &coalesce.Answer{Outcome: coalesce.Throttled, Err: errEngine}
 			}
 			return nil
 		}
@@ -202,7 +202,7 @@ func TestThrottledLastTry(t *testing.T) {
 		throttled := 12
 		b.engine.fault = func(n int, _ *coalesce.Batch) *coalesce.Answer {
 			if n < throttled {
-				return &coalesce.Answer{Verdict: coalesce.Throttled, Err: errEngine}
+				return &coalesce.Answer{Outcome: coalesce.Throttled, Err: errEngine}
 			}
 			return nil
 		}
@@ -219,7 +219,7 @@ func TestThrottledLastTry(t *testing.T) {
 		begin := time.Now()
 		b.begin(short, key("a"), m)
 		b.callers.Wait()
-		b.want("who has 200 ms", m, coalesce.Applied)
+		b.want("has 200 ms", m, coalesce.Applied)
 		if got := time.Since(begin); got < 130*time.Millisecond || got > 150*time.Millisecond {
 			t.Errorf("answered after %v, want it 60 ms before its deadline", got)
 		}
@@ -232,24 +232,24 @@ func TestThrottledUntilTheDeadline(t *testing.T) {
 	bubble(t, time.Millisecond, func(b *bench) {
 		t := b.t
 		b.engine.fault = func(int, *coalesce.Batch) *coalesce.Answer {
-			return &coalesce.Answer{Verdict: coalesce.Throttled, Err: errEngine}
+			return &coalesce.Answer{Outcome: coalesce.Throttled, Err: errEngine}
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
 		m := taking(charge("n", slow(10), 1))
 		b.Do(ctx, key("a"), m)
-		if m.Verdict != coalesce.Failed || !errors.Is(m.Err, context.DeadlineExceeded) || !errors.Is(m.Err, errEngine) {
-			t.Errorf("got verdict %d, %v, want the deadline and the throttle", m.Verdict, m.Err)
+		if m.Outcome != coalesce.Failed || !errors.Is(m.Err, context.DeadlineExceeded) || !errors.Is(m.Err, errEngine) {
+			t.Errorf("got outcome %d, %v, want the deadline and the throttle", m.Outcome, m.Err)
 		}
 	})
 }
 
-// Who has no deadline is told after some throttles.
+// A take without a deadline fails after some throttles.
 func TestThrottledWithoutDeadline(t *testing.T) {
 	t.Parallel()
 	bubble(t, time.Millisecond, func(b *bench) {
 		b.engine.fault = func(int, *coalesce.Batch) *coalesce.Answer {
-			return &coalesce.Answer{Verdict: coalesce.Throttled, Err: errEngine}
+			return &coalesce.Answer{Outcome: coalesce.Throttled, Err: errEngine}
 		}
 		b.want("take", b.take(key("a"), charge("n", slow(10), 1)), coalesce.Failed)
 		b.wantWrites(5)
@@ -297,7 +297,7 @@ type blank struct{ bucket limits }
 func (e blank) Write(_ context.Context, b *coalesce.Batch) coalesce.Answer {
 	a := coalesce.Answer{Bucket: e.bucket, At: b.At, Seen: b.At}
 	if b.Charges[0].Amount > 1 {
-		a.Verdict = coalesce.Refused
+		a.Outcome = coalesce.Refused
 	}
 	return a
 }
@@ -310,8 +310,8 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// Who was throttled before his batch is refused stays with the others who fit: a
-// throttled bucket is not for one write each.
+// A take that was throttled before its batch is refused stays with the others that fit: a
+// throttled bucket does not get one write for each.
 func TestThrottledThenRefused(t *testing.T) {
 	t.Parallel()
 	bubble(t, flight, func(b *bench) {
@@ -320,7 +320,7 @@ func TestThrottledThenRefused(t *testing.T) {
 		b.engine.fault = func(n int, _ *coalesce.Batch) *coalesce.Answer {
 			switch n {
 			case 1, 2, 3:
-				return &coalesce.Answer{Verdict: coalesce.Throttled, Err: errEngine}
+				return &coalesce.Answer{Outcome: coalesce.Throttled, Err: errEngine}
 			case 4: // another process was faster
 				b.engine.mu.Lock()
 				is := b.engine.buckets[key("a")]["n"]
@@ -335,7 +335,7 @@ func TestThrottledThenRefused(t *testing.T) {
 			b.begin(t.Context(), key("a"), taking(charge("n", d, 3)))
 		}
 		b.callers.Wait()
-		b.wantWrites(6) // the first; three that were throttled, one that was refused; those who fit
+		b.wantWrites(6) // the first; three that were throttled, one that was refused; the takes that fit
 		if got := b.left(key("a"), "n"); got != 1 {
 			t.Errorf("left: got %d, want 1 of 49: 16 fit", got)
 		}

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// run writes f, if that is not nil, and then serves the line until nobody is in it.
-func (g *Coalescer) run(sh *shard, s *bucketQueue, f *flight) {
+// run writes f, unless it is nil, and then serves the queue until it is empty.
+func (g *Coalescer) run(sh *shard, q *bucketQueue, f *flight) {
 	for {
 		if f == nil {
-			if f = g.next(sh, s); f == nil {
+			if f = g.next(sh, q); f == nil {
 				return
 			}
 		}
@@ -20,15 +20,15 @@ func (g *Coalescer) run(sh *shard, s *bucketQueue, f *flight) {
 		}
 
 		sh.mu.Lock()
-		woken := s.finish(g, f, &a, begun)
-		ends := len(s.line) == 0
+		woken := q.finish(g, f, &a, begun)
+		ends := len(q.ops) == 0
 		if ends {
-			s.busy = false
-			g.rest(sh, s)
+			q.busy = false
+			g.rest(sh, q)
 		}
 		sh.mu.Unlock()
 		if g.wake(woken) == 0 {
-			a.panicked.again() // there is no caller to whom it could go on
+			a.panicked.raise() // there is no caller that could panic instead
 		}
 		if ends {
 			return
@@ -37,20 +37,20 @@ func (g *Coalescer) run(sh *shard, s *bucketQueue, f *flight) {
 	}
 }
 
-// next returns the next batch of a line, when it may be written; nil if nobody
-// waits any more.
-func (g *Coalescer) next(sh *shard, s *bucketQueue) *flight {
+// next returns the next batch of a queue, when it may be written; nil if the queue is
+// empty.
+func (g *Coalescer) next(sh *shard, q *bucketQueue) *flight {
 	for {
 		sh.mu.Lock()
 		now := time.Now()
-		woken := s.answerFromLast(now)
+		woken := q.answerFromLast(now)
 		var f *flight
 		var wait time.Duration
-		if s.clear(); len(s.line) == 0 {
-			s.busy = false
-			g.rest(sh, s)
-		} else if wait = s.due(now); wait <= 0 {
-			f = s.nextBatch(now, g.config.MaxLimits)
+		if q.clear(); len(q.ops) == 0 {
+			q.busy = false
+			g.rest(sh, q)
+		} else if wait = q.due(now); wait <= 0 {
+			f = q.nextBatch(now, g.config.MaxLimits)
 		}
 		sh.mu.Unlock()
 		g.wake(woken)
@@ -70,37 +70,37 @@ func nap(d time.Duration) {
 // A flight is a batch in flight.
 type flight struct {
 	Batch
-	ctx     context.Context    // done when nobody waits for the batch
-	cancel  context.CancelFunc // nil if ctx is that of the only op
+	ctx     context.Context    // done when all callers of the batch have left
+	cancel  context.CancelFunc // nil if ctx is that of the only operation
 	members []*Op
-	one     [1]*Op // for ops
+	one     [1]*Op // members, if there is one
 	rows    []row
-	behind  [][]int64 // of each op of a batch of takes that was applied: see Op.Behind
-	here    int       // ops that have not left
-	epoch   uint64
+	behind  [][]int64 // of takes that were applied: Op.Behind of each
+	present int       // operations whose callers have not left
+	epoch   uint64    // of the queue, when the batch was put together
 }
 
-// leave notes that an op has left.
+// leave notes that a caller has left.
 func (f *flight) leave() {
-	if f.here--; f.here == 0 && f.cancel != nil {
+	if f.present--; f.present == 0 && f.cancel != nil {
 		f.cancel()
 	}
 }
 
-// begin gives a flight its context, which is done when all its ops have left.
-// Its values are those of the first op's, in whose trace the write shows.
+// begin sets the flight's context, which is done when all callers have left. It has the
+// values of the first caller's context: a trace shows the write there.
 func (f *flight) begin() {
-	f.here = len(f.members)
-	if f.here == 1 {
+	f.present = len(f.members)
+	if f.present == 1 {
 		m := f.members[0]
-		m.place, m.flight = inFlight, f
+		m.state, m.flight = inFlight, f
 		f.ctx = m.ctx
 		return
 	}
 	var ctx batchContext
 	endless := false
 	for _, m := range f.members {
-		m.place, m.flight = inFlight, f
+		m.state, m.flight = inFlight, f
 		d, ok := m.ctx.Deadline()
 		endless = endless || !ok
 		if d.After(ctx.deadline) {
@@ -114,91 +114,91 @@ func (f *flight) begin() {
 	f.ctx = ctx
 }
 
-// A batchContext is that of several ops: it has the last of their deadlines,
-// and is cancelled when the last of them leaves. A timer of its own could be a
-// moment earlier than theirs, and their write would have failed though they wait.
+// A batchContext is the context of several operations. It has the last of their deadlines,
+// and is cancelled when the last caller leaves. It has no timer: one could fire a moment
+// before theirs, and fail the write while they wait.
 type batchContext struct {
 	context.Context
-	deadline time.Time // zero if one of them has none
+	deadline time.Time // zero if an operation has none
 }
 
 // Deadline implements context.Context.
 func (c batchContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
 
-// finish tells a flight's ops what came of it, or puts them in line again.
-// It returns those to be woken.
-func (s *bucketQueue) finish(g *Coalescer, f *flight, a *Answer, begun time.Time) (woken []*Op) {
+// finish answers a flight's operations, or queues them again. It returns the operations
+// whose callers are to be woken.
+func (q *bucketQueue) finish(g *Coalescer, f *flight, a *Answer, begun time.Time) (woken []*Op) {
 	now := time.Now()
-	s.space(a.Verdict, begun)
-	s.learn(f, a, now)
+	q.space(a.Outcome, begun)
+	q.learn(f, a, now)
 	switch {
-	case a.Verdict == Throttled:
-		return s.throttled(g, f, a)
-	case a.Verdict == Split, a.Verdict == Refused && len(f.members) > 1, a.Verdict == Stale && len(f.members) > 1:
+	case a.Outcome == Throttled:
+		return q.throttled(g, f, a)
+	case a.Outcome == Split, a.Outcome == Refused && len(f.members) > 1, a.Outcome == Stale && len(f.members) > 1:
 		first := true
 		for _, m := range f.members {
-			if m.place == left {
+			if m.state == left {
 				continue
 			}
-			if m.tries++; first && a.Verdict == Split || m.tries > 3 {
+			if m.tries++; first && a.Outcome == Split || m.tries > 3 {
 				m.alone = true
 			}
 			first = false
 		}
-		s.again(f)
+		q.requeue(f)
 		return nil
 	}
-	if a.Verdict == Applied && f.Kind == Take && len(f.members) > 1 {
+	if a.Outcome == Applied && f.Kind == Take && len(f.members) > 1 {
 		f.share()
 	}
 	for i, m := range f.members {
-		if m.place == left {
+		if m.state == left {
 			continue
 		}
-		m.Answer, m.Shared, m.place = *a, len(f.members) > 1, answered
+		m.Answer, m.Shared, m.state = *a, len(f.members) > 1, answered
 		if f.behind != nil {
 			m.Behind = f.behind[i]
 		}
 		woken = append(woken, m)
 	}
-	if a.Verdict == Applied && f.Kind == Take && f.here < len(f.members) {
-		s.giveBack(g, f, a, begun)
+	if a.Outcome == Applied && f.Kind == Take && f.present < len(f.members) {
+		q.giveBack(g, f, a, begun)
 	}
 	return woken
 }
 
-// throttled puts those in line again who can wait.
-func (s *bucketQueue) throttled(g *Coalescer, f *flight, a *Answer) (woken []*Op) {
+// throttled queues a flight's operations again, except those that have waited too often.
+func (q *bucketQueue) throttled(g *Coalescer, f *flight, a *Answer) (woken []*Op) {
 	stay := f.members[:0]
 	for _, m := range f.members {
-		if m.waits++; m.place != left {
+		if m.waits++; m.state != left {
 			m.cause = a.Err
 		}
-		if _, ok := m.ctx.Deadline(); m.place != left && !ok && m.waits > g.config.Tries {
-			m.Answer, m.place = Answer{Verdict: Failed, Err: a.Err}, answered
+		if _, ok := m.ctx.Deadline(); m.state != left && !ok && m.waits > g.config.Tries {
+			m.Answer, m.state = Answer{Outcome: Failed, Err: a.Err}, answered
 			woken = append(woken, m)
 			continue
 		}
 		stay = append(stay, m)
 	}
 	f.members = stay
-	s.again(f)
+	q.requeue(f)
 	return woken
 }
 
-// again puts a flight's ops at the head of the line.
-func (s *bucketQueue) again(f *flight) {
-	line := make([]*Op, 0, len(f.members)+len(s.line))
+// requeue puts a flight's operations at the head of the queue.
+func (q *bucketQueue) requeue(f *flight) {
+	line := make([]*Op, 0, len(f.members)+len(q.ops))
 	for _, m := range f.members {
-		if m.place != left {
-			m.place, m.flight = inLine, nil
+		if m.state != left {
+			m.state, m.flight = queued, nil
 			line = append(line, m)
 		}
 	}
-	s.line = append(line, s.line...)
+	q.ops = append(line, q.ops...)
 }
 
-// share works out what each op's successors took.
+// share sets what the takes behind each operation took.
 func (f *flight) share() {
 	total := 0
 	for _, m := range f.members {
