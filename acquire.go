@@ -13,12 +13,20 @@ import (
 // from memory, Allow does not allocate when req is admitted, and once when it is
 // refused.
 func (l *Limiter) Allow(ctx context.Context, req Request) error {
-	if d, ok := l.quick(ctx, &req); ok {
-		return d.Err()
+	var q quick
+	if l.quick(ctx, &req, &q) {
+		if q.fits {
+			return nil
+		}
+		return q.exceeded(&req)
 	}
+	return l.allow(ctx, &req)
+}
+
+func (l *Limiter) allow(ctx context.Context, req *Request) error {
 	a := l.attempt()
 	defer l.recycle(a)
-	_, err := l.take(ctx, &req, 0, a)
+	_, err := l.take(ctx, req, 0, a)
 	if err != nil && l.admitsUnavailable(req.FailureMode, err) {
 		return nil
 	}
@@ -30,13 +38,19 @@ func (l *Limiter) Allow(ctx context.Context, req Request) error {
 // Decision.Admitted, as a refusal is not an error. Errors are those of
 // [Limiter.Reserve] except ErrExceeded. If the store answers from memory, a decision
 // on up to four limits does not allocate.
-func (l *Limiter) Decide(ctx context.Context, req Request) (Decision, error) {
-	if d, ok := l.quick(ctx, &req); ok {
+func (l *Limiter) Decide(ctx context.Context, req Request) (d Decision, err error) {
+	var q quick
+	if l.quick(ctx, &req, &q) {
+		q.decide(&req, &d)
 		return d, nil
 	}
+	return l.decide(ctx, &req)
+}
+
+func (l *Limiter) decide(ctx context.Context, req *Request) (Decision, error) {
 	a := l.attempt()
 	defer l.recycle(a)
-	at, err := l.take(ctx, &req, 0, a)
+	at, err := l.take(ctx, req, 0, a)
 	if err == nil {
 		return a.decision(at, false, 0)
 	}
@@ -64,13 +78,24 @@ func (l *Limiter) Decide(ctx context.Context, req Request) (Decision, error) {
 //   - [errors.ErrUnsupported] if the store lacks a role that req needs,
 //   - any other error of the store, such as denied access.
 func (l *Limiter) Reserve(ctx context.Context, req Request) (*Lease, error) {
+	var q quick
+	if req.MaxWait == 0 && l.quick(ctx, &req, &q) {
+		if q.fits {
+			return q.lease(l, &req), nil
+		}
+		return nil, q.exceeded(&req)
+	}
+	return l.reserve(ctx, &req)
+}
+
+func (l *Limiter) reserve(ctx context.Context, req *Request) (*Lease, error) {
 	a := l.attempt()
 	defer l.recycle(a)
-	at, err := l.take(ctx, &req, req.maxWait(ctx), a)
+	at, err := l.take(ctx, req, req.maxWait(ctx), a)
 	if err != nil {
-		return l.unlessOpen(&req, err)
+		return l.unlessOpen(req, err)
 	}
-	return l.newLease(&req, a, at), nil
+	return l.newLease(req, a, at), nil
 }
 
 func (l *Limiter) attempt() *attempt {
@@ -91,21 +116,34 @@ func (l *Limiter) recycle(a *attempt) {
 // error matches the context's. A request that cannot be served in time is refused as
 // soon as that is certain; its RetryAfter counts everybody ahead in the line.
 func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
-	if req.MaxWait <= 0 {
-		return l.Reserve(ctx, req)
+	var q quick
+	if l.quick(ctx, &req, &q) {
+		if q.fits {
+			return q.lease(l, &req), nil
+		}
+		if req.MaxWait == 0 {
+			return nil, q.exceeded(&req)
+		}
 	}
+	if req.MaxWait <= 0 {
+		return l.reserve(ctx, &req)
+	}
+	return l.acquire(ctx, &req)
+}
+
+func (l *Limiter) acquire(ctx context.Context, req *Request) (*Lease, error) {
 	maxWait := req.maxWait(ctx)
 	a := l.attempt()
 	defer l.recycle(a)
-	if _, err := l.begin(ctx, &req, a); err != nil {
-		return l.unlessOpen(&req, err)
+	if _, err := l.begin(ctx, req, a); err != nil {
+		return l.unlessOpen(req, err)
 	}
 	begun := time.Now()
-	at, err := l.wait(ctx, a, &req, maxWait)
+	at, err := l.wait(ctx, a, req, maxWait)
 	if err != nil {
-		return l.unlessOpen(&req, err)
+		return l.unlessOpen(req, err)
 	}
-	lease := l.newLease(&req, a, at)
+	lease := l.newLease(req, a, at)
 	lease.delay = time.Since(begun)
 	return lease, nil
 }

@@ -24,13 +24,14 @@ type attempt struct {
 	unknown bool            // an amount is for a limit that is not stored
 	newer   []Debit         // while limits are read again: the states that showed them to be stale
 	literal literal
+	policy  *PolicyLimits     // that the limits are, if they are not stored and there is one bucket
 	parts   [2][]bucket.Limit // the limits that the charges of each bucket were made of
 }
 
 // reset clears everything except what the next request is likely to share.
 func (a *attempt) reset() {
 	a.debits, a.charges, a.limits, a.own = a.debits[:0], a.charges[:0], a.limits[:0], 0
-	a.unknown, a.parts = false, [2][]bucket.Limit{}
+	a.unknown, a.parts, a.policy = false, [2][]bucket.Limit{}, nil
 }
 
 // take charges what req asks for, at once or not at all. The receipts are in a. The
@@ -154,7 +155,7 @@ func (l *Limiter) localError(key Key, err error) error {
 
 // adoptNewer replaces stale definitions by those of the buckets.
 func (a *attempt) adoptNewer() {
-	a.parts = [2][]bucket.Limit{}
+	a.parts, a.policy = [2][]bucket.Limit{}, nil
 	for i := range a.charges {
 		if ch := &a.charges[i]; ch.State.Stale(ch.Definition) {
 			ch.Definition = ch.State.Definition
@@ -169,23 +170,31 @@ func (a *attempt) decision(at time.Time, refused bool, maxWait time.Duration) (d
 	if d.at, err = bucket.At(at); err != nil {
 		return d, err
 	}
-	d.Admitted, d.own = !refused, a.own
-	d.resource = a.debits[0].Key.Resource
-	for i := range a.debits {
-		d.entities[i] = a.debits[i].Key.Entity
-	}
-	for i, s := range d.set(len(a.charges)) {
-		ch := &a.charges[i]
-		s.limit, s.amount, s.mark = a.limits[i], ch.Amount, ch.Receipt.Mark
-		if refused {
-			s.mark = ch.State.Mark
-			_, fits := bucket.Take(&ch.State.Definition, s.mark, d.at, ch.Amount, maxWait)
-			s.exceeded = !fits
+	d.Admitted = !refused
+	n, marks, amounts := len(a.charges), d.marks[:], d.amounts[:]
+	if a.plain() && maxWait == 0 {
+		d.n, d.entity, d.policy = uint8(n), a.debits[0].Key.Entity, a.policy
+	} else {
+		numbers := make([]int64, 2*n)
+		marks, amounts = numbers[:n], numbers[n:]
+		m := &standings{resource: a.debits[0].Key.Resource, own: a.own, ahead: maxWait, limits: slices.Clone(a.limits), marks: marks, amounts: amounts}
+		for i := range a.debits {
+			m.entities[i] = a.debits[i].Key.Entity
 		}
-		d.all()[i] = s
+		d.more = m
+	}
+	for i := range a.charges {
+		ch := &a.charges[i]
+		amounts[i], marks[i] = ch.Amount, ch.Receipt.Mark
+		if refused {
+			marks[i] = ch.State.Mark
+		}
 	}
 	return d, nil
 }
+
+// plain reports whether a is on one bucket, with few limits that are those of a policy.
+func (a *attempt) plain() bool { return a.policy != nil && len(a.charges) <= few }
 
 // exceededError returns the refusal, with the status of every limit.
 func (a *attempt) exceededError(at time.Time, maxWait time.Duration) error {

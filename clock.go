@@ -61,6 +61,9 @@ type reading struct {
 	wall time.Time
 	mono time.Duration
 	lead time.Duration // of the clock over the wall clock, at least 0
+
+	at      bucket.Instant // wall, for the arithmetic
+	inRange bool           // at is there
 }
 
 // after returns the clock's time d after the reading.
@@ -93,10 +96,25 @@ func (c *clock) now() time.Time {
 	}
 }
 
+// instant returns the time for the arithmetic; ok is false if it is out of range.
+func (c *clock) instant() (at bucket.Instant, ok bool) {
+	r := c.last.Load()
+	d := c.source.Mono() - r.mono
+	if d >= resync {
+		at, err := bucket.At(c.now())
+		return at, err == nil
+	}
+	at = r.at + bucket.Instant(d+max(0, r.lead-d/catchUp))
+	return at, r.inRange && at <= bucket.MaxInstant
+}
+
 // read reads the wall clock. old is the reading before, nil if there is none.
 func (c *clock) read(old *reading) *reading {
 	r := new(reading)
 	r.wall, r.mono = c.source.Read()
+	if at, err := bucket.At(r.wall); err == nil {
+		r.at, r.inRange = at, true
+	}
 	if old != nil {
 		r.lead = max(0, old.after(r.mono-old.mono).Sub(r.wall))
 	}

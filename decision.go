@@ -1,8 +1,8 @@
 package zael
 
 import (
+	"fmt"
 	"iter"
-	"slices"
 	"time"
 
 	"github.com/zeroae/zael/bucket"
@@ -31,67 +31,70 @@ type Decision struct {
 	Admitted bool // everything was taken; if false, nothing was
 	Degraded bool // admitted without a charge, as the store is unavailable and the failure mode open; there are no statuses
 
-	resource string
-	entities [2]string // the entity and its parent
-	own      int       // how many limits are the entity's
-	n        int       // how many limits there are
-	at       bucket.Instant
-	few      [few]standing
-	more     []standing // all of them, if they are more than few
-	given    []Status   // used instead by NewExceededError
+	// The usual decision is on one bucket, by a policy of few limits. Any other has
+	// standings instead.
+	n       uint8          // of limits
+	at      bucket.Instant // of the take
+	entity  string
+	policy  *PolicyLimits
+	marks   [few]int64 // after an admitted request including it
+	amounts [few]int64
+	more    *standings
 }
 
-// A standing is one limit in a decision. After an admitted request mark includes it.
-type standing struct {
-	limit    *bucket.Limit
-	mark     int64
-	amount   int64
-	exceeded bool
+// standings are how the limits of a decision stand. They are never changed.
+type standings struct {
+	resource       string
+	entities       [2]string     // the entity and its parent
+	own            int           // how many limits are the entity's
+	ahead          time.Duration // a limit refused unless the tokens were there by then
+	limits         []*bucket.Limit
+	marks, amounts []int64
+	given          []Status // of NewExceededError
 }
 
-// all returns the limits.
-func (d *Decision) all() []standing {
-	if d.n > few {
-		return d.more
+// standing returns limit number i, how it stands, and what was asked for.
+func (d *Decision) standing(i int) (s bucket.State, name string, amount int64) {
+	if m := d.more; m != nil {
+		return bucket.State{Definition: m.limits[i].Definition, Mark: m.marks[i]}, m.limits[i].Name, m.amounts[i]
 	}
-	return d.few[:d.n]
-}
-
-// set makes room for n limits.
-func (d *Decision) set(n int) []standing {
-	if d.n = n; n > few {
-		d.more = make([]standing, n)
-	}
-	return d.all()
+	limit := &d.policy.Limits[i]
+	return bucket.State{Definition: limit.Definition, Mark: d.marks[i]}, limit.Name, d.amounts[i]
 }
 
 // Len returns the number of statuses.
-func (d *Decision) Len() int { return max(d.n, len(d.given)) }
+func (d *Decision) Len() int {
+	if m := d.more; m != nil {
+		return max(len(m.limits), len(m.given))
+	}
+	return int(d.n)
+}
 
 // Status returns number i of the statuses. It panics if there is none.
 func (d *Decision) Status(i int) Status {
-	if d.given != nil {
-		return d.given[i]
+	if i < 0 || i >= d.Len() {
+		panic(fmt.Sprintf("zael: status %d of a decision that has %d", i, d.Len()))
 	}
-	s := &d.all()[i]
-	entity := d.entities[0]
-	if i >= d.own {
-		entity = d.entities[1]
+	if d.more != nil && d.more.given != nil {
+		return d.more.given[i]
 	}
-	state := s.state()
+	state, name, amount := d.standing(i)
 	status := Status{
-		Entity: entity, Resource: d.resource, Limit: limitOf(s.limit.Name, s.limit.Definition),
-		Available: state.Available(d.at), Requested: s.amount, Exceeded: s.exceeded,
-		FullAfter: state.Wait(d.at, s.limit.Definition.Burst),
+		Limit: limitOf(name, state.Definition), Requested: amount,
+		Available: state.Available(d.at), FullAfter: state.Wait(d.at, state.Definition.Burst),
+	}
+	ahead := time.Duration(0)
+	if m := d.more; m != nil {
+		status.Entity, status.Resource, ahead = m.entities[btoi(i >= m.own)], m.resource, m.ahead
+	} else {
+		status.Entity, status.Resource = d.entity, d.policy.Resource
 	}
 	if !d.Admitted {
-		status.RetryAfter = state.Wait(d.at, s.amount)
+		status.RetryAfter = state.Wait(d.at, amount)
+		_, fits := state.Take(d.at, amount, ahead)
+		status.Exceeded = !fits
 	}
 	return status
-}
-
-func (s *standing) state() bucket.State {
-	return bucket.State{Definition: s.limit.Definition, Mark: s.mark}
 }
 
 // All iterates over the statuses in order.
@@ -112,12 +115,13 @@ func (d *Decision) RetryAfter() time.Duration {
 	if d.Admitted {
 		return 0
 	}
-	for i := range d.given {
-		wait = max(wait, d.given[i].RetryAfter)
-	}
-	for i := range d.all() {
-		s := &d.all()[i]
-		wait = max(wait, s.state().Wait(d.at, s.amount))
+	for i := range d.Len() {
+		if d.more != nil && d.more.given != nil {
+			wait = max(wait, d.more.given[i].RetryAfter)
+			continue
+		}
+		state, _, amount := d.standing(i)
+		wait = max(wait, state.Wait(d.at, amount))
 	}
 	return wait
 }
@@ -129,11 +133,4 @@ func (d *Decision) Err() error {
 		return nil
 	}
 	return &ExceededError{*d}
-}
-
-// clone returns the decision with memory of its own.
-func (d *Decision) clone() Decision {
-	c := *d
-	c.more = slices.Clone(d.more)
-	return c
 }

@@ -68,11 +68,11 @@ type ExceededError struct {
 // NewExceededError returns a refusal with the given statuses, for tests of programs that
 // handle refusals and for clients of a limiter in another process.
 func NewExceededError(statuses ...Status) *ExceededError {
-	return &ExceededError{Decision{given: slices.Clone(statuses)}}
+	return &ExceededError{Decision{more: &standings{given: append([]Status{}, statuses...)}}}
 }
 
 // Decision returns the refusal as a value.
-func (e *ExceededError) Decision() Decision { return e.decision.clone() }
+func (e *ExceededError) Decision() Decision { return e.decision }
 
 // Statuses returns how each limit stood: the entity's, then the parent's, each in the
 // order of its limits.

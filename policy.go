@@ -18,17 +18,16 @@ import (
 //
 // A request can have Limits instead of a Policy, if they are known only at run time.
 type Policy struct {
-	resource string
-	names    []string       // in the order of amounts by position
-	limits   []bucket.Limit // the entity's; none if they are stored
-	parent   []bucket.Limit // the parent's; nil means limits
-	stored   bool           // stored limits come before these
+	bound  PolicyLimits   // of the entity; none if they are stored
+	names  []string       // in the order of amounts by position
+	parent []bucket.Limit // the parent's; nil means the entity's
+	stored bool           // stored limits come before these
 }
 
 // NewPolicy compiles 1 to 100 limits, with different names, on a resource. The error is a
 // [*ValidationError].
 func NewPolicy(resource string, limits ...Limit) (*Policy, error) {
-	p := &Policy{resource: resource}
+	p := &Policy{bound: PolicyLimits{Resource: resource}}
 	if err := checkResource("Policy.Resource", resource); err != nil {
 		return nil, err
 	}
@@ -36,10 +35,10 @@ func NewPolicy(resource string, limits ...Limit) (*Policy, error) {
 		return nil, invalid("Policy.Limits", nil, "has no limit: name at least one, or use StoredPolicy")
 	}
 	var err error
-	if p.limits, err = compile("Policy.Limits", limits); err != nil {
+	if p.bound.Limits, err = compile("Policy.Limits", limits); err != nil {
 		return nil, err
 	}
-	p.names = namesOf(p.limits)
+	p.names = namesOf(p.bound.Limits)
 	return p, nil
 }
 
@@ -70,7 +69,7 @@ func StoredPolicy(resource string, names ...string) (*Policy, error) {
 			return nil, namedTwice("Policy.Names", name)
 		}
 	}
-	return &Policy{resource: resource, names: slices.Clone(names), stored: true}, nil
+	return &Policy{bound: PolicyLimits{Resource: resource}, names: slices.Clone(names), stored: true}, nil
 }
 
 // Must returns p and panics if err is not nil. It is for package variables.
@@ -103,7 +102,7 @@ func (p *Policy) WithParentLimits(limits ...Limit) (*Policy, error) {
 }
 
 // Resource returns the resource that the policy is for.
-func (p *Policy) Resource() string { return p.resource }
+func (p *Policy) Resource() string { return p.bound.Resource }
 
 // Names returns the names of the limits, in the order in which For takes amounts.
 func (p *Policy) Names() []string { return slices.Clone(p.names) }
@@ -128,7 +127,7 @@ func (p *Policy) check() error {
 	if p == nil {
 		return invalid("Policy", nil, "is nil: make one with NewPolicy or StoredPolicy")
 	}
-	if p.resource == "" {
+	if p.bound.Resource == "" {
 		return invalid("Policy", nil, "is the zero value: make one with NewPolicy or StoredPolicy")
 	}
 	return nil
@@ -177,25 +176,27 @@ const few = 4
 
 // positional are amounts by position.
 type positional struct {
-	given bool
-	n     int
-	few   [few]int64
-	more  []int64 // all of them if there are more than few
+	few  [few]int64
+	n    int
+	more *[]int64 // all of them if there are more than few
 }
 
 func (a *positional) set(amounts []int64) {
-	a.given, a.n = len(amounts) > 0, len(amounts)
-	if a.n > few {
-		a.more = slices.Clone(amounts)
+	if a.n = len(amounts); a.n > few {
+		more := slices.Clone(amounts)
+		a.more = &more
 		return
 	}
 	copy(a.few[:], amounts)
 }
 
+// given reports whether there are any.
+func (a *positional) given() bool { return a.n > 0 }
+
 // all returns the amounts.
 func (a *positional) all() []int64 {
 	if a.n > few {
-		return a.more
+		return *a.more
 	}
 	return a.few[:a.n]
 }

@@ -139,12 +139,12 @@ type literal struct {
 	limits, parents []Limit
 }
 
-// policy returns the policy of req, or one compiled from its limits.
-func (a *attempt) policy(req *Request) (*Policy, error) {
+// policyOf returns the policy of req, or one compiled from its limits.
+func (a *attempt) policyOf(req *Request) (*Policy, error) {
 	if p := req.Policy; p != nil {
 		switch {
-		case req.Resource != "" && req.Resource != p.resource:
-			return nil, invalid("Request.Resource", req.Resource, fmt.Sprintf("is not the policy's, %q: leave it out", p.resource))
+		case req.Resource != "" && req.Resource != p.bound.Resource:
+			return nil, invalid("Request.Resource", req.Resource, fmt.Sprintf("is not the policy's, %q: leave it out", p.bound.Resource))
 		case req.Limits != nil:
 			return nil, invalid("Request.Limits", nil, "are given beside a Policy: use one of them")
 		case req.ParentLimits != nil:
@@ -153,13 +153,13 @@ func (a *attempt) policy(req *Request) (*Policy, error) {
 		return p, p.check()
 	}
 	last := &a.literal
-	if p := last.policy; p != nil && p.resource == req.Resource && slices.Equal(last.limits, req.Limits) && slices.Equal(last.parents, req.ParentLimits) {
+	if p := last.policy; p != nil && p.bound.Resource == req.Resource && slices.Equal(last.limits, req.Limits) && slices.Equal(last.parents, req.ParentLimits) {
 		return p, nil
 	}
-	p := &Policy{resource: req.Resource}
+	p := &Policy{bound: PolicyLimits{Resource: req.Resource}}
 	err := checkResource("Request.Resource", req.Resource)
 	if err == nil {
-		p.limits, err = compile("Request.Limits", req.Limits)
+		p.bound.Limits, err = compile("Request.Limits", req.Limits)
 	}
 	if err == nil && req.ParentLimits != nil {
 		p.parent, err = compile("Request.ParentLimits", req.ParentLimits)
@@ -167,7 +167,7 @@ func (a *attempt) policy(req *Request) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.names = namesOf(p.limits)
+	p.names = namesOf(p.bound.Limits)
 	*last = literal{p, slices.Clone(req.Limits), slices.Clone(req.ParentLimits)}
 	return p, nil
 }
@@ -186,19 +186,19 @@ func (req *Request) check(p *Policy) error {
 	if err := req.checkAmounts(p); err != nil {
 		return err
 	}
-	if len(p.limits) == 0 && !req.stored(p) {
-		return noLimitsError(req.Entity, p.resource)
+	if len(p.bound.Limits) == 0 && !req.stored(p) {
+		return noLimitsError(req.Entity, p.bound.Resource)
 	}
 	return nil
 }
 
 func (req *Request) checkAmounts(p *Policy) error {
-	if !req.positional.given {
+	if !req.positional.given() {
 		for name, amount := range req.Consume {
 			if err := checkAmount("Request.Consume", name, amount, 0); err != nil {
 				return err
 			}
-			if !req.stored(p) && len(p.limits) > 0 && !req.names(p, name) {
+			if !req.stored(p) && len(p.bound.Limits) > 0 && !req.names(p, name) {
 				return invalid("Request.Consume", name, "is not the name of a limit of the request")
 			}
 		}
@@ -234,12 +234,12 @@ func (req *Request) stored(p *Policy) bool { return p.stored || req.UseStoredLim
 // names reports whether name is that of a limit which the request itself has.
 func (req *Request) names(p *Policy, name string) bool {
 	is := func(l bucket.Limit) bool { return l.Name == name }
-	return slices.ContainsFunc(p.limits, is) || req.Cascade && slices.ContainsFunc(p.parent, is)
+	return slices.ContainsFunc(p.bound.Limits, is) || req.Cascade && slices.ContainsFunc(p.parent, is)
 }
 
 // amount returns what to take of limit number i of a bucket.
 func (req *Request) amount(p *Policy, i int, name string) int64 {
-	if !req.positional.given {
+	if !req.positional.given() {
 		if n, ok := req.Consume[name]; ok {
 			return n
 		}

@@ -13,7 +13,7 @@ import (
 // prepare checks req and makes its debits. known says how old cached limits and
 // entities may be.
 func (l *Limiter) prepare(ctx context.Context, req *Request, known age, a *attempt) error {
-	p, err := a.policy(req)
+	p, err := a.policyOf(req)
 	if err != nil {
 		return err
 	}
@@ -26,12 +26,12 @@ func (l *Limiter) prepare(ctx context.Context, req *Request, known age, a *attem
 			return err
 		}
 	}
-	limits, revs := [2][]bucket.Limit{p.limits}, [2]int64{}
-	keys := [2]Key{{req.Entity, p.resource}, {parent, p.resource}}
+	limits, revs := [2][]bucket.Limit{p.bound.Limits}, [2]int64{}
+	keys := [2]Key{{req.Entity, p.bound.Resource}, {parent, p.bound.Resource}}
 	if parent != "" {
 		limits[1] = p.parent
 		if p.parent == nil {
-			limits[1] = p.limits
+			limits[1] = p.bound.Limits
 		}
 	}
 	for i := range keys {
@@ -47,9 +47,12 @@ func (l *Limiter) prepare(ctx context.Context, req *Request, known age, a *attem
 		}
 	}
 	if len(limits[0]) == 0 {
-		return noLimitsError(req.Entity, p.resource)
+		return noLimitsError(req.Entity, p.bound.Resource)
 	}
 	a.bind(req, p, keys, limits, revs)
+	if a.policy = nil; parent == "" && sameLimits(limits[0], p.bound.Limits) && revs == [2]int64{} {
+		a.policy = &p.bound
+	}
 	return a.checkNames(req, p)
 }
 

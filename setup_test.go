@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -46,6 +47,16 @@ func (f *fake) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.Deb
 
 func (f *fake) AdjustLocal(now time.Time, _ []zael.Debit) (time.Time, bool, error) {
 	return now, false, nil
+}
+
+func (f *fake) TakeValues(bucket.Instant, string, *zael.PolicyLimits, zael.Four[int64]) (
+	marks zael.Four[int64], generations zael.Four[uint64], outcome bucket.Outcome, ok bool,
+) {
+	return marks, generations, outcome, false
+}
+
+func (f *fake) AdjustValues(bucket.Instant, string, *zael.PolicyLimits, zael.Four[int64], zael.Four[int64], zael.Four[uint64]) bool {
+	return false
 }
 
 func (f *fake) Take(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {

@@ -103,15 +103,36 @@ type LocalStore interface {
 	AdjustLocal(now time.Time, debits []Debit) (at time.Time, answered bool, err error)
 }
 
-// A ValueStore answers the commonest take from the memory of this process, by
-// value. It is asked before a [LocalStore].
+// A ValueStore answers the commonest calls from the memory of this process, by
+// value. It is asked before a [LocalStore]. The limits that it is given never change.
 type ValueStore interface {
-	// TakeValues is Take of amounts[i] of limits[i], one to four of them, from one
-	// bucket, at an instant. It returns the marks after it, or, if a limit
-	// refuses, as they are. It answers only if the bucket has each limit under
-	// that very definition; otherwise ok is false and nothing has changed. The amounts are in 0 to bucket.MaxAmount.
-	TakeValues(at bucket.Instant, key Key, limits []bucket.Limit, amounts [4]int64) (marks [4]int64, outcome bucket.Outcome, ok bool)
+	// TakeValues is Take of amounts, 0 to bucket.MaxAmount, of one to four limits
+	// from one bucket at an instant. It returns their marks and generations after it
+	// or, if a limit refuses, as they are. It answers only if the bucket has each
+	// limit under that very definition; otherwise ok is false and nothing has changed.
+	TakeValues(at bucket.Instant, entity string, p *PolicyLimits, amounts Four[int64]) (
+		marks Four[int64], generations Four[uint64], outcome bucket.Outcome, ok bool)
+
+	// AdjustValues is Adjust in the same way: it charges amounts above 0, and gives back
+	// those below of the charges that had these marks and generations as receipts.
+	AdjustValues(at bucket.Instant, entity string, p *PolicyLimits, amounts, marks Four[int64], generations Four[uint64]) (ok bool)
 }
+
+// PolicyLimits are the limits of a Policy for a ValueStore.
+type PolicyLimits struct {
+	Resource string
+	Limits   []bucket.Limit
+}
+
+// Four has a number for each of up to four limits, in their order. It is no array, as
+// only a struct is passed in registers.
+type Four[T int64 | uint64] struct{ A, B, C, D T }
+
+// FourOf returns the numbers of an array.
+func FourOf[T int64 | uint64](n *[4]T) Four[T] { return Four[T]{n[0], n[1], n[2], n[3]} }
+
+// Array returns the numbers.
+func (f Four[T]) Array() [4]T { return [4]T{f.A, f.B, f.C, f.D} }
 
 // An InstantStore counts by its callers' clocks and remembers how late it is by
 // them. A Limiter without a Config.Clock goes on from there where the wall clock

@@ -50,13 +50,6 @@ func (s *Store) takeKnown(at bucket.Instant, maxWait time.Duration, debit *zael.
 			charges[i].State, charges[i].Receipt = entries[i].state(), bucket.Receipt{}
 		}
 	}
-	if r.latest > at {
-		s.noteInstant(r.latest)
-	}
-	owed := sh.owedSlots(0, r, at)
-	sh.mu.Unlock()
-	if owed > 0 {
-		s.sweep(owed, at)
-	}
+	s.leave(sh, r, at)
 	return outcome, true
 }

@@ -26,7 +26,8 @@ func TestLatestInstantOfTakeValues(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, outcome, ok := s.TakeValues(at, key, []bucket.Limit{{Name: "rps", Definition: d}}, [4]int64{1})
+	limits := &zael.PolicyLimits{Resource: key.Resource, Limits: []bucket.Limit{{Name: "rps", Definition: d}}}
+	_, _, outcome, ok := s.TakeValues(at, key.Entity, limits, zael.Four[int64]{A: 1})
 	if !ok || outcome != bucket.Fits {
 		t.Fatalf("TakeValues: got %v and %v, want it answered and to fit", outcome, ok)
 	}

@@ -49,14 +49,32 @@ func (r *record) entity() string {
 
 // An entry is one limit of a bucket.
 type entry struct {
-	limit      *limit // shared, never changed; nil: no entry
+	limit      *limit // shared by the shard; nil: no entry
 	mark       int64
 	generation uint64
 }
 
 type limit struct {
+	limitID
+	seen *bucket.Limit // one equal to this, of the caller that was here last
+}
+
+type limitID struct {
 	name       string
 	definition bucket.Definition
+}
+
+// is reports whether a caller's limit, which never changes, is this one. Nearly always
+// it is the one of the call before.
+func (l *limit) is(other *bucket.Limit) bool {
+	if l.seen == other {
+		return true
+	}
+	if l.name != other.Name || l.definition != other.Definition {
+		return false
+	}
+	l.seen = other
+	return true
 }
 
 // find returns the entry of a limit, or nil.
@@ -74,6 +92,20 @@ func (r *record) find(name string) *entry {
 		if r.more[i].limit.name == name {
 			return &r.more[i]
 		}
+	}
+	return nil
+}
+
+// findLimit returns the entry of a limit if that has the very same definition, or nil.
+// It looks first at place i, which the limit has if it came in this order.
+func (r *record) findLimit(i int, l *bucket.Limit) *entry {
+	if i < len(r.first) {
+		if e := &r.first[i]; e.limit != nil && e.limit.is(l) {
+			return e
+		}
+	}
+	if e := r.find(l.Name); e != nil && e.limit.is(l) {
+		return e
 	}
 	return nil
 }
@@ -187,7 +219,7 @@ func (r *record) key() zael.Key {
 type table struct {
 	slots  []slot // a power of two of them, or none
 	n      int
-	limits map[limit]*limit // which repeat from bucket to bucket; not all
+	limits map[limitID]*limit // which repeat from bucket to bucket; not all
 }
 
 type slot struct {
@@ -203,15 +235,16 @@ const (
 // intern returns the shared copy of a limit. If there are many it begins a new set of
 // copies; records keep those that they refer to.
 func (t *table) intern(name string, d *bucket.Definition) *limit {
-	l := limit{name, *d}
-	if known := t.limits[l]; known != nil {
+	id := limitID{name, *d}
+	if known := t.limits[id]; known != nil {
 		return known
 	}
 	if t.limits == nil || len(t.limits) >= limitsKnown {
-		t.limits = map[limit]*limit{}
+		t.limits = map[limitID]*limit{}
 	}
-	t.limits[l] = &l
-	return &l
+	l := &limit{limitID: id}
+	t.limits[id] = l
+	return l
 }
 
 func (t *table) find(hash uint64, key zael.Key) *record {

@@ -1,0 +1,179 @@
+package zael
+
+import (
+	"time"
+
+	"github.com/zeroae/zael/bucket"
+)
+
+// A ledger is what a lease took and used if it has several buckets or many limits, or
+// took more than once.
+type ledger struct {
+	accounts []account
+	debits   []Debit // the charges so far, merged, with receipts; each bucket's limits come first
+	limits   [2]int  // how many limits each of the debits has
+	own      int     // accounts of the entity's limits; the others are only the parent's
+}
+
+// An account is what was taken and used of one limit.
+type account struct {
+	name  string
+	taken int64 // charged so far
+	used  int64 // to be charged in the end
+}
+
+// newLedger returns a ledger of what was taken. It copies the debits.
+func newLedger(debits []Debit) *ledger {
+	g := new(ledger)
+	for i, d := range debits {
+		charges := append([]Charge(nil), d.Charges...)
+		g.limits[i] = len(charges)
+		g.debits = append(g.debits, Debit{Key: d.Key, Charges: charges})
+		for j := range charges {
+			if i == 0 || g.account(charges[j].Name) == nil {
+				g.open(charges[j].Name, charges[j].Amount)
+			}
+		}
+		if i == 0 {
+			g.own = len(g.accounts)
+		}
+	}
+	return g
+}
+
+// open begins the account of a limit with what was taken of it.
+func (g *ledger) open(name string, taken int64) {
+	g.accounts = append(g.accounts, account{name, taken, taken})
+}
+
+func (g *ledger) account(name string) *account {
+	for i := range g.accounts {
+		if g.accounts[i].name == name {
+			return &g.accounts[i]
+		}
+	}
+	return nil
+}
+
+// add adds what a took of amounts; nothing if it has no debits.
+func (g *ledger) add(a *attempt, amounts Amounts, at time.Time) {
+	for i := range a.debits {
+		g.debits[i].Charges = mergeCharges(append(g.debits[i].Charges, a.debits[i].Charges...), g.limits[i], at)
+	}
+	for name, n := range amounts {
+		acc := g.account(name)
+		if acc == nil {
+			continue
+		}
+		if len(a.debits) > 0 {
+			acc.taken += n
+		}
+		acc.used = min(acc.used+n, bucket.MaxAmount) // others may have added meanwhile
+	}
+}
+
+// attempt returns one that takes amounts under the limits of the lease.
+func (g *ledger) attempt(amounts Amounts) *attempt {
+	a := &attempt{own: g.limits[0]}
+	for i, d := range g.debits {
+		for _, ch := range d.Charges[:g.limits[i]] {
+			a.charges = append(a.charges, Charge{Name: ch.Name, Definition: ch.Definition, Amount: amounts[ch.Name]})
+			a.limits = append(a.limits, &bucket.Limit{Name: ch.Name, Definition: ch.Definition})
+		}
+	}
+	first := 0
+	for i, d := range g.debits {
+		end := first + g.limits[i]
+		a.debits = append(a.debits, Debit{Key: d.Key, Charges: a.charges[first:end:end]})
+		first = end
+	}
+	return a
+}
+
+// undoDebits returns the debits that give back what a took.
+func (a *attempt) undoDebits() []Debit {
+	var debits []Debit
+	for _, d := range a.debits {
+		var charges []Charge
+		for _, ch := range d.Charges {
+			if ch.Amount > 0 {
+				charges = append(charges, Charge{Name: ch.Name, Definition: ch.Definition, Amount: -ch.Amount, Receipt: ch.Receipt})
+			}
+		}
+		if len(charges) > 0 {
+			debits = append(debits, Debit{Key: d.Key, Charges: charges})
+		}
+	}
+	return debits
+}
+
+// finalDebits returns what brings the buckets from what was taken to what was used. It
+// gives back the newest charges first.
+func (g *ledger) finalDebits() []Debit {
+	var debits []Debit
+	for i, d := range g.debits {
+		var charges []Charge
+		for _, ch := range d.Charges[:g.limits[i]] {
+			acc := g.account(ch.Name)
+			diff := acc.used - acc.taken
+			if diff > 0 {
+				charges = append(charges, Charge{Name: ch.Name, Definition: ch.Definition, Amount: diff})
+			}
+			for j := len(d.Charges) - 1; j >= 0 && diff < 0; j-- {
+				taken := &d.Charges[j]
+				if n := min(-diff, taken.Amount); taken.Name == ch.Name && n > 0 {
+					charges = append(charges, Charge{
+						Name: ch.Name, Definition: ch.Definition, Amount: -n, Receipt: taken.Receipt,
+					})
+					diff += n
+				}
+			}
+		}
+		if len(charges) > 0 {
+			debits = append(debits, Debit{Key: d.Key, Charges: charges})
+		}
+	}
+	return debits
+}
+
+// mergeCharges returns charges as fewer that give back the same, so that a lease which
+// takes more very often keeps few. Charges are in order of time; the first name the
+// limits.
+func mergeCharges(charges []Charge, limits int, at time.Time) []Charge {
+	now, err := bucket.At(at)
+	if err != nil {
+		return charges
+	}
+	kept := charges[:limits]
+	for _, ch := range charges[limits:] {
+		last := len(kept) - 1
+		for kept[last].Name != ch.Name {
+			last--
+		}
+		if !mergeCharge(&kept[last], &ch, now) {
+			kept = append(kept, ch)
+		}
+	}
+	clear(charges[len(kept):])
+	return kept
+}
+
+// mergeCharge makes c one charge of both if that gives back the same: if their
+// stretches (Mark − n, Mark] adjoin, or both have refilled and only count as usage,
+// or one is empty. It reports whether it did.
+func mergeCharge(c, later *Charge, now bucket.Instant) bool {
+	d, a, b := &later.Definition, c.Receipt, later.Receipt
+	if a.Generation != b.Generation || c.Amount > bucket.MaxAmount-later.Amount {
+		return false
+	}
+	adjoin := b.Mark-later.Amount*d.Unit() == a.Mark
+	refilled := a.Mark <= d.Drip(now) && b.Mark <= d.Drip(now)
+	if c.Amount > 0 && later.Amount > 0 && !adjoin && !refilled {
+		return false
+	}
+	if later.Amount > 0 {
+		c.Receipt = b
+	}
+	c.Amount += later.Amount
+	return true
+}
