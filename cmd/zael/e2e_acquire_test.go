@@ -230,20 +230,21 @@ func TestIgnoredSignals(t *testing.T) {
 	}
 }
 
-// TestInterruptedInLine checks that the place in line is given back.
+// TestInterruptedInLine checks that the place in line is given back. There is one as
+// soon as the wait for a limit in debt is most of what the caller has time for.
 func TestInterruptedInLine(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	request := []string{"acquire", "--entity", "e", "--resource", "r", "--limit", "n=10/d", "--consume", "n=10"}
-	s.run(0, request...)
+	s.run(0, append(slices.Clip(request), "--", "sh", "-c", `echo n=25 >>"$ZAEL_SETTLE"`)...)
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGHUP} {
-		cmd := s.command(append(slices.Clip(request), "--max-wait", "48h", "--", "echo", "run")...)
+		cmd := s.command(append(slices.Clip(request), "--max-wait", "61h", "--", "echo", "run")...)
 		var out, errs bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &errs
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		s.until("-10") // it stands in line
+		s.until("-25") // it stands in line
 		if err := cmd.Process.Signal(signal); err != nil {
 			t.Fatal(err)
 		}
@@ -251,7 +252,7 @@ func TestInterruptedInLine(t *testing.T) {
 		if code := cmd.ProcessState.ExitCode(); code != 128+int(signal) || out.Len() > 0 || errs.String() != "zael: interrupted\n" {
 			t.Errorf("%v: got %d, %q and %q, want %d", signal, code, out.String(), errs.String(), 128+int(signal))
 		}
-		s.left("0")
+		s.left("-15")
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,8 +44,10 @@ tokens that it used beyond those taken are charged, into debt if necessary. If a
 command fails, by an exit code other than 0 or a signal, and has written no such line,
 all tokens are given back.
 
-With --max-wait, acquire waits in line for tokens that refill within that time:
-first come, first served, across all processes.
+With --max-wait, acquire waits in line for tokens that refill within that time; it is
+refused as soon as it is certain that they will not. Across processes those who came
+first are served first, nearly always. If it is interrupted while it waits, it has
+taken nothing.
 
 The signals TERM, HUP, INT, QUIT, USR1 and USR2 are passed on to the command, except
 INT and QUIT in the foreground of a terminal, which sends them to the command
@@ -162,7 +165,9 @@ func (a *app) runAcquire(ctx context.Context, c *acquireCommand, args []string) 
 	if err != nil {
 		return err
 	}
-	lease, err := l.Reserve(ctx, zael.Request{
+	// This gives back the places in line that nobody is left for.
+	defer func() { _ = l.Close(context.WithoutCancel(ctx)) }()
+	lease, err := a.inLine(ctx, l, zael.Request{
 		Entity: c.entity, Resource: c.resource, Limits: *c.limits, ParentLimits: c.parents(), Consume: amounts,
 		Cascade: c.cascade, UseStoredLimits: c.stored, MaxWait: c.maxWait,
 	})
@@ -174,9 +179,6 @@ func (a *app) runAcquire(ctx context.Context, c *acquireCommand, args []string) 
 	}
 	defer lease.Rollback(ctx)
 	a.warn(c, l, lease)
-	if err := a.standInLine(ctx, lease.Delay()); err != nil {
-		return err
-	}
 	if child != nil {
 		return a.runUnder(ctx, lease, child)
 	}
@@ -203,28 +205,31 @@ func (a *app) warn(c *acquireCommand, l *zael.Limiter, lease *zael.Lease) {
 	}
 }
 
-// standInLine waits for delay, and shows the rest of it on a terminal.
-func (a *app) standInLine(ctx context.Context, delay time.Duration) error {
-	if delay == 0 {
-		return ctx.Err()
+// inLine acquires, and shows on a terminal how long it has waited.
+func (a *app) inLine(ctx context.Context, l *zael.Limiter, req zael.Request) (*zael.Lease, error) {
+	if req.MaxWait == 0 {
+		return l.Acquire(ctx, req)
 	}
-	end := time.NewTimer(delay)
-	defer end.Stop()
-	begin := time.Now()
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
 	line := a.newLine()
 	defer line.clear()
-	for {
-		select {
-		case <-end.C:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-ticker.C:
-			line.write(fmt.Sprintf("waiting in line, %v left", (delay - time.Since(begin)).Round(time.Second)))
+	begin := time.Now()
+	ended := make(chan struct{})
+	var shown sync.WaitGroup
+	shown.Go(func() {
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ended:
+				return
+			case <-ticker.C:
+				line.write(fmt.Sprintf("waiting in line for %v of up to %v", time.Since(begin).Round(time.Second), req.MaxWait))
+			}
 		}
-	}
+	})
+	defer shown.Wait()
+	defer close(ended)
+	return l.Acquire(ctx, req)
 }
 
 // A leaseReport is an admitted acquire as JSON.
