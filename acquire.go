@@ -27,7 +27,7 @@ func (l *Limiter) allow(ctx context.Context, req *Request) error {
 	a := l.attempt()
 	defer l.recycle(a)
 	_, err := l.take(ctx, req, 0, a)
-	if err != nil && l.admitsUnavailable(req.FailureMode, err) {
+	if err != nil && l.admitsUnavailable(a.failureMode(req), err) {
 		return nil
 	}
 	return err
@@ -57,7 +57,7 @@ func (l *Limiter) decide(ctx context.Context, req *Request) (Decision, error) {
 	if exceeded, ok := errors.AsType[*ExceededError](err); ok {
 		return exceeded.decision, nil
 	}
-	if l.admitsUnavailable(req.FailureMode, err) {
+	if l.admitsUnavailable(a.failureMode(req), err) {
 		return Decision{Admitted: true, Degraded: true}, nil
 	}
 	return Decision{}, err
@@ -93,7 +93,7 @@ func (l *Limiter) reserve(ctx context.Context, req *Request) (*Lease, error) {
 	defer l.recycle(a)
 	at, err := l.take(ctx, req, req.maxWait(ctx), a)
 	if err != nil {
-		return l.unlessOpen(req, err)
+		return l.unlessOpen(req, a, err)
 	}
 	return l.newLease(req, a, at), nil
 }
@@ -136,12 +136,12 @@ func (l *Limiter) acquire(ctx context.Context, req *Request) (*Lease, error) {
 	a := l.attempt()
 	defer l.recycle(a)
 	if _, err := l.begin(ctx, req, a); err != nil {
-		return l.unlessOpen(req, err)
+		return l.unlessOpen(req, a, err)
 	}
 	begun := time.Now()
 	at, err := l.wait(ctx, a, req, maxWait)
 	if err != nil {
-		return l.unlessOpen(req, err)
+		return l.unlessOpen(req, a, err)
 	}
 	lease := l.newLease(req, a, at)
 	lease.delay = time.Since(begun)
@@ -150,9 +150,9 @@ func (l *Limiter) acquire(ctx context.Context, req *Request) (*Lease, error) {
 
 // unlessOpen returns err, or a lease that charges nothing if the store is unavailable
 // and the failure mode is open.
-func (l *Limiter) unlessOpen(req *Request, err error) (*Lease, error) {
-	if l.admitsUnavailable(req.FailureMode, err) {
-		return l.degradedLease(req), nil
+func (l *Limiter) unlessOpen(req *Request, a *attempt, err error) (*Lease, error) {
+	if l.admitsUnavailable(a.failureMode(req), err) {
+		return l.degradedLease(req, a), nil
 	}
 	return nil, err
 }

@@ -1,6 +1,7 @@
 package zael
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,12 +27,20 @@ type attempt struct {
 	literal literal
 	policy  *PolicyLimits     // that the limits are, if they are not stored and there is one bucket
 	parts   [2][]bucket.Limit // the limits that the charges of each bucket were made of
+
+	settings [2]effectiveSettings // of each bucket
 }
 
 // reset clears everything except what the next request is likely to share.
 func (a *attempt) reset() {
 	a.debits, a.charges, a.limits, a.own = a.debits[:0], a.charges[:0], a.limits[:0], 0
 	a.unknown, a.parts, a.policy = false, [2][]bucket.Limit{}, nil
+}
+
+// failureMode returns the failure mode of a request: its own, or else the stored one; 0
+// is the Limiter's.
+func (a *attempt) failureMode(req *Request) FailureMode {
+	return cmp.Or(req.FailureMode, a.settings[0].mode)
 }
 
 // take charges what req asks for, at once or not at all. The receipts are in a. The
@@ -78,10 +87,11 @@ func (l *Limiter) takeMore(ctx context.Context, a *attempt) (at time.Time, err e
 }
 
 // charge has the store take the debits of a. If a bucket has seen newer limits than
-// this process, charge reads the limits of req again. If req is nil or reading them
-// did not help, it adopts those of the bucket.
+// this process, charge reads the limits of req again. If req is nil, as a lease takes
+// more, or reading them did not help, it adopts those of the bucket.
 func (l *Limiter) charge(ctx context.Context, a *attempt, now time.Time, maxWait time.Duration, req *Request) (at time.Time, err error) {
-	behind := false // the clock was behind the store's latest instant, and has caught up
+	more := req == nil // of a lease
+	behind := false    // the clock was behind the store's latest instant, and has caught up
 	for range 4 {
 		at, err = l.askStore(ctx, a, now, maxWait)
 		if err == nil && maxWait > 0 { // the delay is counted from the clock
@@ -97,6 +107,12 @@ func (l *Limiter) charge(ctx context.Context, a *attempt, now time.Time, maxWait
 				}
 			}
 			return at, a.exceededError(at, maxWait)
+		}
+		if errors.Is(err, ErrStaleSettings) {
+			if err := l.refreshSettings(ctx, a, more); err != nil {
+				return at, err
+			}
+			continue
 		}
 		if !errors.Is(err, ErrStaleLimits) {
 			return at, err
@@ -170,7 +186,7 @@ func (a *attempt) decision(at time.Time, refused bool, maxWait time.Duration) (d
 	if d.at, err = bucket.At(at); err != nil {
 		return d, err
 	}
-	d.Admitted = !refused
+	d.Admitted, d.Bypassed = !refused, a.bypassed()
 	n, marks, amounts := len(a.charges), d.marks[:], d.amounts[:]
 	if a.plain() && maxWait == 0 {
 		d.n, d.entity, d.policy = uint8(n), a.debits[0].Key.Entity, a.policy
@@ -194,7 +210,7 @@ func (a *attempt) decision(at time.Time, refused bool, maxWait time.Duration) (d
 }
 
 // plain reports whether a is on one bucket, with few limits that are those of a policy.
-func (a *attempt) plain() bool { return a.policy != nil && len(a.charges) <= few }
+func (a *attempt) plain() bool { return a.policy != nil && len(a.charges) <= few && !a.bypassed() }
 
 // exceededError returns the refusal, with the status of every limit.
 func (a *attempt) exceededError(at time.Time, maxWait time.Duration) error {
@@ -212,8 +228,12 @@ func (a *attempt) delay(at time.Time) time.Duration {
 		return 0
 	}
 	var wait time.Duration
-	for i := range a.charges {
-		wait = max(wait, a.charges[i].Taken().Wait(now, 0))
+	for i := range a.debits {
+		for j := range a.debits[i].Charges {
+			if ch := &a.debits[i].Charges[j]; !a.debits[i].Bypass {
+				wait = max(wait, ch.Taken().Wait(now, 0))
+			}
+		}
 	}
 	return wait
 }

@@ -31,12 +31,16 @@ func newCache[K comparable, V any](size int) *cache[K, V] {
 	return &cache[K, V]{entries: recent.New[K, *cacheEntry[V]](size)}
 }
 
+func newCacheEntry[V any]() *cacheEntry[V] {
+	return &cacheEntry[V]{reading: make(chan struct{}, 1)}
+}
+
 func (c *cache[K, V]) entry(key K) *cacheEntry[V] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e, ok := c.entries.Get(key)
 	if !ok {
-		e = &cacheEntry[V]{reading: make(chan struct{}, 1)}
+		e = newCacheEntry[V]()
 		c.entries.Put(key, e)
 	}
 	return e
@@ -54,7 +58,19 @@ func (c *cache[K, V]) lookup(key K, now time.Time, maxAge time.Duration) (v V, o
 // get returns what lookup finds, or else reads. While another caller reads the key
 // it waits, until ctx is done; the error then is ctx's own.
 func (c *cache[K, V]) get(ctx context.Context, key K, now time.Time, maxAge time.Duration, read func() (V, error)) (V, error) {
-	e := c.entry(key)
+	return c.entry(key).get(ctx, now, maxAge, read)
+}
+
+// last returns what was read last, however old; zero if nothing is known.
+func (c *cache[K, V]) last(key K) (v V) {
+	if last := c.entry(key).last.Load(); last != nil {
+		return last.value
+	}
+	return v
+}
+
+// get is cache.get for one key.
+func (e *cacheEntry[V]) get(ctx context.Context, now time.Time, maxAge time.Duration, read func() (V, error)) (V, error) {
 	select {
 	case e.reading <- struct{}{}:
 		defer func() { <-e.reading }()

@@ -31,6 +31,10 @@ type Decision struct {
 	Admitted bool // everything was taken; if false, nothing was
 	Degraded bool // admitted without a charge, as the store is unavailable and the failure mode open; there are no statuses
 
+	// Bypassed says that a switch of the entity, or of its parent, makes its limits not
+	// bind: nothing was charged to them. See Limiter.SetSwitch.
+	Bypassed bool
+
 	// The usual decision is on one bucket, by a policy of few limits. Any other has
 	// standings instead.
 	n       uint8          // of limits

@@ -26,6 +26,16 @@ var (
 	// ErrStaleLimits means that a bucket stands under newer stored limits than a charge.
 	// Stores return it; a Limiter then reads the limits and asks again.
 	ErrStaleLimits = errors.New("zael: stored limits are newer")
+	// ErrStaleSettings means that newer settings hold for a bucket than those under which
+	// a take was made. Stores return it; a Limiter then reads them and asks again.
+	ErrStaleSettings = errors.New("zael: stored settings are newer")
+	// ErrDisabled means that a switch turns the entity or the resource off. The error is
+	// a *DisabledError.
+	ErrDisabled = errors.New("zael: disabled")
+	// ErrKeyUsed means that an idempotency key was used for another change.
+	ErrKeyUsed = errors.New("zael: idempotency key was used for another change")
+	// ErrParentCycle means that an entity would be its own ancestor.
+	ErrParentCycle = errors.New("zael: the entity would be its own ancestor")
 	// ErrEntityExists means that there is an entity with the ID already.
 	ErrEntityExists = errors.New("zael: entity exists")
 	// ErrEntityNotFound means that there is no entity with the ID.
@@ -156,6 +166,21 @@ func waitText(d time.Duration) string {
 	}
 	return r.String()
 }
+
+// A DisabledError means that a switch turns off what was asked for. No wait helps; nothing
+// was taken, whatever the failure mode. See [Limiter.SetSwitch].
+type DisabledError struct {
+	Entity, Resource string
+	Level            Scope // whose switch it is
+}
+
+// Error returns the bucket and the scope of the switch.
+func (e *DisabledError) Error() string {
+	return fmt.Sprintf("%s: %s on %s, by the switch of %s: no wait helps, somebody has to enable it", ErrDisabled, e.Entity, e.Resource, e.Level)
+}
+
+// Is makes the error match [ErrDisabled].
+func (e *DisabledError) Is(target error) bool { return target == ErrDisabled }
 
 // An UnavailableError means that the store could not answer in time, or was not asked,
 // as the breaker is open after repeated failures.

@@ -52,6 +52,21 @@ func (e *ExceededError) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
+type disabledJSON struct {
+	Error         string `json:"error"`
+	Message       string `json:"message"`
+	Entity        string `json:"entity_id"`
+	Resource      string `json:"resource"`
+	LevelEntity   string `json:"level_entity_id,omitempty"`
+	LevelResource string `json:"level_resource,omitempty"`
+}
+
+// MarshalJSON returns a body for an HTTP response with status 403: error, message, the
+// bucket, and the scope of the switch.
+func (e *DisabledError) MarshalJSON() ([]byte, error) {
+	return json.Marshal(disabledJSON{"disabled", e.Error(), e.Entity, e.Resource, e.Level.Entity, e.Level.Resource})
+}
+
 func seconds(d time.Duration) *float64 {
 	if d == Never {
 		return nil

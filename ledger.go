@@ -28,7 +28,8 @@ func newLedger(debits []Debit) *ledger {
 	for i, d := range debits {
 		charges := append([]Charge(nil), d.Charges...)
 		g.limits[i] = len(charges)
-		g.debits = append(g.debits, Debit{Key: d.Key, Charges: charges})
+		d.Charges = charges
+		g.debits = append(g.debits, d)
 		for j := range charges {
 			if i == 0 || g.account(charges[j].Name) == nil {
 				g.open(charges[j].Name, charges[j].Amount)
@@ -84,7 +85,8 @@ func (g *ledger) attempt(amounts Amounts) *attempt {
 	first := 0
 	for i, d := range g.debits {
 		end := first + g.limits[i]
-		a.debits = append(a.debits, Debit{Key: d.Key, Charges: a.charges[first:end:end]})
+		d.Charges = a.charges[first:end:end]
+		a.debits = append(a.debits, d)
 		first = end
 	}
 	return a
@@ -101,7 +103,7 @@ func (a *attempt) undoDebits() []Debit {
 			}
 		}
 		if len(charges) > 0 {
-			debits = append(debits, Debit{Key: d.Key, Charges: charges})
+			debits = append(debits, Debit{Key: d.Key, Charges: charges, Bypass: d.Bypass})
 		}
 	}
 	return debits
@@ -130,7 +132,7 @@ func (g *ledger) finalDebits() []Debit {
 			}
 		}
 		if len(charges) > 0 {
-			debits = append(debits, Debit{Key: d.Key, Charges: charges})
+			debits = append(debits, Debit{Key: d.Key, Charges: charges, Bypass: d.Bypass})
 		}
 	}
 	return debits

@@ -113,6 +113,7 @@ type Limiter struct {
 	valueStore  ValueStore  // nil if the store lacks the role
 	entityStore EntityStore // nil if the store lacks the role
 	limitStore  LimitStore  // nil if the store lacks the role
+	adminStore  AdminStore  // nil if the store lacks the role
 
 	mode      FailureMode
 	timeout   time.Duration
@@ -131,6 +132,9 @@ type Limiter struct {
 	limitCache  *cache[Key, effectiveLimits]
 	entityCache *cache[string, Entity]
 	stats       counters
+
+	settingsCache *cache[Key, effectiveSettings]
+	state         atomic.Pointer[cacheEntry[StoreState]]
 }
 
 // A closer is a store that can be closed.
@@ -167,6 +171,8 @@ func newLimiter(store Store, config *Config, source timeSource) (*Limiter, error
 		attempts:    sync.Pool{New: func() any { return new(attempt) }},
 		limitCache:  newCache[Key, effectiveLimits](cachedConfigs),
 		entityCache: newCache[string, Entity](cachedConfigs),
+
+		settingsCache: newCache[Key, effectiveSettings](cachedConfigs),
 	}
 	if l.now == nil {
 		l.now = time.Now
@@ -182,6 +188,8 @@ func newLimiter(store Store, config *Config, source timeSource) (*Limiter, error
 	l.valueStore, _ = store.(ValueStore)
 	l.entityStore, _ = store.(EntityStore)
 	l.limitStore, _ = store.(LimitStore)
+	l.adminStore, _ = store.(AdminStore)
+	l.state.Store(newCacheEntry[StoreState]())
 	if c.CloseStore {
 		l.closer, _ = store.(closer)
 	}

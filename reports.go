@@ -308,7 +308,28 @@ const (
 	EntityDeleted AuditAction = "entity_deleted"
 	LimitsSet     AuditAction = "limits_set"
 	LimitsDeleted AuditAction = "limits_deleted"
+
+	SwitchEnabled      AuditAction = "switch_enabled"
+	SwitchDisabled     AuditAction = "switch_disabled"
+	SwitchBypass       AuditAction = "switch_bypass"
+	SwitchRemoved      AuditAction = "switch_removed"
+	FailureModeSet     AuditAction = "failure_mode_set"
+	FailureModeRemoved AuditAction = "failure_mode_removed"
+	ParentSet          AuditAction = "parent_set"
 )
+
+// Switch returns what a change with this action makes of the switch.
+func (a AuditAction) Switch() Switch {
+	switch a {
+	case SwitchEnabled:
+		return Enabled
+	case SwitchDisabled:
+		return Disabled
+	case SwitchBypass:
+		return Bypass
+	}
+	return Inherit
+}
 
 // An AuditEvent records a change of entities or limits.
 type AuditEvent struct {

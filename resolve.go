@@ -13,11 +13,15 @@ import (
 // prepare checks req and makes its debits. known says how old cached limits and
 // entities may be.
 func (l *Limiter) prepare(ctx context.Context, req *Request, known age, a *attempt) error {
+	a.settings = [2]effectiveSettings{}
 	p, err := a.policyOf(req)
 	if err != nil {
 		return err
 	}
 	if err := req.check(p); err != nil {
+		return err
+	}
+	if err := l.bindSettings(ctx, a, 0, Key{req.Entity, p.bound.Resource}, known); err != nil {
 		return err
 	}
 	parent := ""
@@ -28,6 +32,9 @@ func (l *Limiter) prepare(ctx context.Context, req *Request, known age, a *attem
 	}
 	limits, revs := [2][]bucket.Limit{p.bound.Limits}, [2]int64{}
 	keys := [2]Key{{req.Entity, p.bound.Resource}, {parent, p.bound.Resource}}
+	if err := l.bindSettings(ctx, a, 1, keys[1], known); err != nil {
+		return err
+	}
 	if parent != "" {
 		limits[1] = p.parent
 		if p.parent == nil {
@@ -68,6 +75,7 @@ func (a *attempt) bind(req *Request, p *Policy, keys [2]Key, limits [2][]bucket.
 	}
 	a.own, a.unknown = len(limits[0]), false
 	a.debits = a.debits[:0]
+	defer a.applySettings()
 	first := 0
 	for b, bound := range limits {
 		if len(bound) == 0 {

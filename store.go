@@ -9,7 +9,7 @@ import (
 )
 
 // A Store keeps buckets, and by further roles found by type assertion
-// ([EntityStore], [LimitStore], [Applier], [CapacityReader], [UsageStore], [AuditStore],
+// ([EntityStore], [LimitStore], [AdminStore], [Applier], [CapacityReader], [UsageStore], [AuditStore],
 // [InstantStore], [LocalStore], [ValueStore]) what else a Limiter can work with. Package storetest checks
 // every sentence of their comments.
 //
@@ -35,6 +35,12 @@ type Key struct {
 type Debit struct {
 	Key     Key
 	Charges []Charge
+
+	// SettingsRev is the revision of the settings under which a take is made: the greatest
+	// of those that hold for the key.
+	SettingsRev int64
+	// Bypass has the operation count its charges as usage and change nothing else.
+	Bypass bool
 }
 
 // A Charge is one limit's part of a Debit. A store keeps no reference to it.
@@ -72,6 +78,11 @@ type BucketStore interface {
 	// (bucket.State.Stale), nothing changes, State is as kept, and the error
 	// matches ErrStaleLimits.
 	//
+	// Of a debit with Bypass nothing is taken and nothing refuses; State and Receipt
+	// show the limits as they are. If the store is an AdminStore and knows of
+	// settings of the key that are newer than a debit's SettingsRev, nothing changes
+	// and the error matches ErrStaleSettings.
+	//
 	// A caller whose ctx ends before Take has answered holds nothing. Take then
 	// returns at once; what is taken for the caller all the same is given back,
 	// to all buckets and from what is counted, as soon as the store knows of it.
@@ -79,7 +90,8 @@ type BucketStore interface {
 	// A now older than one already seen never gives tokens.
 	Take(ctx context.Context, now time.Time, maxWait time.Duration, debits []Debit) (at time.Time, err error)
 
-	// Adjust charges amounts above 0, gives back those below, and brings limits
+	// Adjust counts the charges of a debit with Bypass and does nothing else with it.
+	// Otherwise it charges amounts above 0, gives back those below, and brings limits
 	// under definitions, as bucket.Record.Adjust says; of a bucket that is gone
 	// or was recreated it gives nothing back. It never refuses; all debits or none
 	// are applied where the store can. A give counts by the later of now and
@@ -109,7 +121,8 @@ type ValueStore interface {
 	// TakeValues is Take of amounts, 0 to bucket.MaxAmount, of one to four limits
 	// from one bucket at an instant. It returns their marks and generations after it
 	// or, if a limit refuses, as they are. It answers only if the bucket has each
-	// limit under that very definition; otherwise ok is false and nothing has changed.
+	// limit under that very definition, and nobody has stored settings; otherwise ok
+	// is false and nothing has changed.
 	TakeValues(at bucket.Instant, entity string, p *PolicyLimits, amounts Four[int64]) (
 		marks Four[int64], generations Four[uint64], outcome bucket.Outcome, ok bool)
 
@@ -187,21 +200,83 @@ type LimitStore interface {
 	EntityBuckets(ctx context.Context, entity string) iter.Seq2[Bucket, error]
 }
 
-// An Edit is one change of what is stored besides buckets.
+// An Edit is one change of what is stored, other than by a request. Its event says
+// which: of the entity, scope or bucket that the event names.
 type Edit struct {
-	Event  AuditEvent // its Action says which change: EntityCreated, LimitsSet or LimitsDeleted, the latter two of the scope that it names
-	Entity Entity     // of EntityCreated
-	Limits []Limit    // of LimitsSet
+	Event       AuditEvent
+	Entity      Entity      // of EntityCreated; of ParentSet its ID and ParentID
+	Limits      []Limit     // of LimitsSet
+	FailureMode FailureMode // of FailureModeSet
+	Amounts     Amounts     // of BucketToppedUp
+	Names       []string    // of BucketReset: the limits, all if there are none
 }
 
-// Scope returns the scope of an edit of limits.
+// Scope returns the scope that an edit is about.
 func (e *Edit) Scope() Scope { return Scope{e.Event.Entity, e.Event.Resource} }
+
+// Applies reports whether an Applier makes the edit: it is one of entities, limits or
+// settings.
+func (e *Edit) Applies() bool {
+	switch e.Event.Action {
+	case EntityCreated, LimitsSet, LimitsDeleted, SwitchEnabled, SwitchDisabled, SwitchBypass, SwitchRemoved,
+		FailureModeSet, FailureModeRemoved:
+		return true
+	}
+	return false
+}
+
+// A Once makes a change at most once. The zero Once makes it always.
+type Once struct {
+	Key   string    // of the change
+	Hash  string    // of what is to be changed
+	Until time.Time // when the key may be forgotten
+}
+
+// An EditResult is what came of an edit.
+type EditResult struct {
+	// Repeated says that by its key the edit had been made before: nothing was changed.
+	Repeated bool `json:"-"`
+	// Available is, after BucketReset and BucketToppedUp, how many tokens are there.
+	Available Amounts `json:"available,omitempty"`
+}
+
+// A StoreState is what binds all requests to a store.
+type StoreState struct {
+	// SettingsRev is the greatest revision of any settings, 0 if none were ever stored.
+	SettingsRev int64
+}
+
+// An AdminStore keeps the settings of scopes, and makes changes of administration.
+type AdminStore interface {
+	// Administer makes an edit as its event's action says:
+	//   - SwitchEnabled, SwitchDisabled, SwitchBypass store the switch of a scope,
+	//     SwitchRemoved removes it;
+	//   - FailureModeSet and FailureModeRemoved do that with its failure mode;
+	//   - ParentSet gives an entity another parent or none. ErrEntityNotFound means that
+	//     the entity or the parent was not created, ErrParentCycle that the entity is
+	//     the parent or one of its ancestors.
+	//
+	// The change, its event and the once-key are one step. A key that is known with
+	// the same Hash gives the first result again, with Repeated, and changes nothing; one
+	// that is known with another Hash ErrKeyUsed. A key of a change that failed is
+	// free. Removing what is not there changes nothing and records no event.
+	//
+	// Settings get a revision that is greater than each that their scope had and, where
+	// the store can tell, than any: the event's time in µs, or more. When Administer
+	// returns, Take knows them for all live buckets of an entity that they bind.
+	Administer(ctx context.Context, now time.Time, edit Edit, once Once) (EditResult, error)
+	// Settings reads in the order of scopes; it sees every change that was finished
+	// before.
+	Settings(ctx context.Context, scopes []Scope) ([]Settings, error)
+	// State reads what binds all requests, in the same way.
+	State(ctx context.Context) (StoreState, error)
+}
 
 // An Applier makes several changes of an EntityStore and LimitStore in one step.
 type Applier interface {
 	// Apply makes all edits, in order and with their events, or none. Each is
-	// as CreateEntity, SetLimits and DeleteLimits say; if one fails, that is
-	// the error.
+	// as CreateEntity, SetLimits, DeleteLimits and, of an AdminStore, Administer
+	// say; if one fails, that is the error.
 	Apply(ctx context.Context, edits []Edit) error
 }
 

@@ -15,13 +15,17 @@ import (
 // A waitKey identifies a line: its callers wait for the same limits of the same buckets.
 type waitKey struct {
 	entity, parent, resource string
-	own                      int    // how many limits are the entity's; the others are the parent's
+	own                      int // how many limits are the entity's; the others are the parent's
+	settings                 [2]int64
 	limits                   string // their names and definitions
 }
 
 // wait takes what a asks for as soon as it is there, at once or in line, within maxWait.
 // The receipts are in a. at is the instant of the take.
 func (l *Limiter) wait(ctx context.Context, a *attempt, req *Request, maxWait time.Duration) (at time.Time, err error) {
+	if a.bypassed() { // it need not wait, nor can it stand in line: a place is a charge
+		return l.charge(ctx, a, l.now(), 0, req)
+	}
 	until := time.Now().Add(maxWait)
 	for range 4 {
 		key, parts := a.waitKey()
@@ -52,6 +56,13 @@ func (l *Limiter) wait(ctx context.Context, a *attempt, req *Request, maxWait ti
 			if err := l.prepare(ctx, req, age{l.now(), refreshAfter}, a); err != nil {
 				return at, err
 			}
+		case errors.Is(err, ErrStaleSettings):
+			if err := l.refreshSettings(ctx, a, false); err != nil {
+				return at, err
+			}
+			if a.bypassed() {
+				return l.charge(ctx, a, l.now(), 0, req)
+			}
 		case errors.Is(err, line.ErrClosed):
 			return at, ErrClosed
 		case ctx.Err() != nil:
@@ -66,6 +77,9 @@ func (l *Limiter) wait(ctx context.Context, a *attempt, req *Request, maxWait ti
 // waitKey returns the line for what a asks for, and its parts.
 func (a *attempt) waitKey() (waitKey, []line.Part) {
 	key := waitKey{entity: a.debits[0].Key.Entity, resource: a.debits[0].Key.Resource, own: a.own}
+	for i := range a.debits {
+		key.settings[i] = a.debits[i].SettingsRev
+	}
 	if len(a.debits) > 1 {
 		key.parent = a.debits[1].Key.Entity
 	}
@@ -195,9 +209,9 @@ func (s lineStore) Give(ctx context.Context, key waitKey, parts []line.Part, str
 
 // debits divides charges between the entity and its parent.
 func (k *waitKey) debits(charges []Charge) []Debit {
-	debits := []Debit{{Key: Key{k.entity, k.resource}, Charges: charges[:k.own:k.own]}}
+	debits := []Debit{{Key: Key{k.entity, k.resource}, Charges: charges[:k.own:k.own], SettingsRev: k.settings[0]}}
 	if k.own < len(charges) {
-		debits = append(debits, Debit{Key: Key{k.parent, k.resource}, Charges: charges[k.own:]})
+		debits = append(debits, Debit{Key: Key{k.parent, k.resource}, Charges: charges[k.own:], SettingsRev: k.settings[1]})
 	}
 	return debits
 }

@@ -44,6 +44,7 @@ type Store struct {
 	cursor   atomic.Uint32
 	usage    *usage // nil: not counted
 	registry registry
+	settings settings
 	shards   [1 << shardBits]shard
 }
 
@@ -54,6 +55,7 @@ var (
 	_ zael.ValueStore     = (*Store)(nil)
 	_ zael.EntityStore    = (*Store)(nil)
 	_ zael.LimitStore     = (*Store)(nil)
+	_ zael.AdminStore     = (*Store)(nil)
 	_ zael.Applier        = (*Store)(nil)
 	_ zael.CapacityReader = (*Store)(nil)
 	_ zael.UsageStore     = (*Store)(nil)
@@ -112,7 +114,10 @@ func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.De
 		return now, true, err
 	}
 	s.noteCall(instant)
-	if len(debits) == 1 && s.usage == nil {
+	if err := s.settings.check(debits); err != nil {
+		return now, true, err
+	}
+	if len(debits) == 1 && s.usage == nil && !debits[0].Bypass {
 		if outcome, ok := s.takeKnown(instant, maxWait, &debits[0]); ok {
 			if outcome == bucket.Exceeds {
 				err = zael.ErrExceeded

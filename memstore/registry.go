@@ -22,12 +22,16 @@ type registry struct {
 	children map[string]map[string]bool // by parent
 	limits   map[zael.Scope]zael.LimitSet
 	events   []zael.AuditEvent // oldest first
+
+	once      map[string]onceRecord
+	purgeOnce int // the number at which old ones are dropped
 }
 
 func (r *registry) init() {
 	r.entities = map[string]zael.Entity{}
 	r.children = map[string]map[string]bool{}
 	r.limits = map[zael.Scope]zael.LimitSet{}
+	r.once, r.purgeOnce = map[string]onceRecord{}, onceKept
 }
 
 func (r *registry) record(event zael.AuditEvent) {
@@ -52,14 +56,30 @@ func (s *Store) CreateEntity(_ context.Context, e zael.Entity, event zael.AuditE
 
 func (r *registry) create(e zael.Entity, event zael.AuditEvent) {
 	e.Metadata = maps.Clone(e.Metadata)
-	r.entities[e.ID] = e
+	r.link(&e)
+	r.record(event)
+}
+
+// link keeps e, and it as a child of its parent.
+func (r *registry) link(e *zael.Entity) {
+	r.entities[e.ID] = *e
 	if e.ParentID != "" {
 		if r.children[e.ParentID] == nil {
 			r.children[e.ParentID] = map[string]bool{}
 		}
 		r.children[e.ParentID][e.ID] = true
 	}
-	r.record(event)
+}
+
+// unlink drops e, also as a child of its parent.
+func (r *registry) unlink(e *zael.Entity) {
+	delete(r.entities, e.ID)
+	if siblings := r.children[e.ParentID]; siblings != nil {
+		delete(siblings, e.ID)
+		if len(siblings) == 0 {
+			delete(r.children, e.ParentID)
+		}
+	}
 }
 
 // Entities implements zael.EntityStore.
@@ -99,17 +119,12 @@ func (s *Store) DeleteEntity(_ context.Context, id string, event zael.AuditEvent
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e, found := r.entities[id]
-	delete(r.entities, id)
-	if siblings := r.children[e.ParentID]; siblings != nil {
-		delete(siblings, id)
-		if len(siblings) == 0 {
-			delete(r.children, e.ParentID)
-		}
-	}
+	r.unlink(&zael.Entity{ID: id, ParentID: e.ParentID})
 	maps.DeleteFunc(r.limits, func(scope zael.Scope, _ zael.LimitSet) bool {
 		found = found || scope.Entity == id
 		return scope.Entity == id
 	})
+	found = s.settings.deleteEntity(id) || found
 	found = s.deleteBuckets(id) || found
 	if s.usage != nil {
 		found = s.usage.deleteEntity(id) || found
@@ -159,6 +174,9 @@ func (s *Store) Apply(_ context.Context, edits []zael.Edit) error {
 	defer r.mu.Unlock()
 	created := map[string]bool{}
 	for _, e := range edits {
+		if !e.Applies() {
+			return notApplied(&e)
+		}
 		if e.Event.Action != zael.EntityCreated {
 			continue
 		}
@@ -176,6 +194,8 @@ func (s *Store) Apply(_ context.Context, edits []zael.Edit) error {
 			r.set(scope, e.Limits, e.Event)
 		case zael.LimitsDeleted:
 			r.unset(scope, e.Event)
+		default:
+			_, _ = s.administer(&e) // checked above
 		}
 	}
 	return nil

@@ -109,6 +109,10 @@ func (p *target) write(key zael.Key, at bucket.Instant) {
 // finish completes an operation on all targets.
 func finish(outcome bucket.Outcome, targets []target, at bucket.Instant, debits []zael.Debit) {
 	for i := range debits {
+		if debits[i].Bypass {
+			targets[i].read.Pass(debits[i].Charges, at)
+			continue
+		}
 		if p := &targets[i]; p.read.Finish(outcome, debits[i].Charges, at) {
 			p.write(debits[i].Key, at)
 		}
@@ -119,6 +123,9 @@ func finish(outcome bucket.Outcome, targets []target, at bucket.Instant, debits 
 func (s *Store) take(targets []target, at bucket.Instant, maxWait time.Duration, debits []zael.Debit) (fresh int, err error) {
 	outcome := bucket.Fits
 	for i := range debits {
+		if debits[i].Bypass {
+			continue
+		}
 		outcome = max(outcome, targets[i].read.Take(debits[i].Charges, at, maxWait, targets[i].birth))
 	}
 	switch outcome {
@@ -139,6 +146,9 @@ func (s *Store) take(targets []target, at bucket.Instant, maxWait time.Duration,
 func (s *Store) adjust(targets []target, at bucket.Instant, debits []zael.Debit) (fresh int, err error) {
 	for i := range debits {
 		charges := debits[i].Charges
+		if debits[i].Bypass {
+			continue
+		}
 		if bad, err := targets[i].read.Adjust(charges, at, targets[i].birth); err != nil {
 			return 0, &zael.ValidationError{Field: "amount of " + charges[bad].Name, Value: charges[bad].Amount, Reason: err.Error()}
 		}

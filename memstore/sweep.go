@@ -26,7 +26,7 @@ var errFull = errors.New("memstore: all buckets that Config.MaxBuckets allows ar
 // admit counts the buckets that the debits will make. It fails if there is no room.
 func (s *Store) admit(targets []target, debits []zael.Debit) (fresh int, err error) {
 	for i := range debits {
-		if targets[i].record == nil && takesTokens(&debits[i]) {
+		if targets[i].record == nil && !debits[i].Bypass && takesTokens(&debits[i]) {
 			fresh++
 		}
 	}

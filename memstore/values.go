@@ -13,7 +13,7 @@ func (s *Store) TakeValues(at bucket.Instant, entity string, p *zael.PolicyLimit
 	var entries [fewLimits]*entry
 	var marks [fewLimits]int64
 	var generations [fewLimits]uint64
-	if s.usage != nil || len(limits) > fewLimits {
+	if s.usage != nil || len(limits) > fewLimits || s.settings.latest.Load() != 0 {
 		return zael.Four[int64]{}, zael.Four[uint64]{}, outcome, false
 	}
 	s.noteCall(at)

@@ -172,6 +172,7 @@ func (s *Store) DeleteEntity(ctx context.Context, id string, event zael.AuditEve
 		for _, query := range []string{
 			"DELETE FROM entities WHERE id = ?",
 			"DELETE FROM limits WHERE entity = ?",
+			"DELETE FROM settings WHERE entity = ?",
 			"DELETE FROM buckets WHERE entity = ?",
 			"DELETE FROM usage WHERE entity = ?",
 		} {
@@ -186,6 +187,9 @@ func (s *Store) DeleteEntity(ctx context.Context, id string, event zael.AuditEve
 			found += n
 		}
 		t.dropCache()
+		if err := t.readSettings(); err != nil {
+			return err
+		}
 		if found == 0 {
 			return zael.ErrEntityNotFound
 		}

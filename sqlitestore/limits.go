@@ -116,14 +116,19 @@ func (s *Store) Apply(ctx context.Context, edits []zael.Edit) error {
 	for _, e := range edits {
 		var change func(*txn) error
 		var err error
-		if e.Event.Action == zael.EntityCreated {
+		switch {
+		case !e.Applies():
+			err = notAnEdit(&e)
+		case e.Event.Action == zael.EntityCreated:
 			if slices.Contains(ids, e.Entity.ID) {
 				return fmt.Errorf("%w: %s", zael.ErrEntityExists, e.Entity.ID)
 			}
 			ids = append(ids, e.Entity.ID)
 			change, err = entityChange(e.Entity, e.Event)
-		} else {
+		case e.Event.Action == zael.LimitsSet || e.Event.Action == zael.LimitsDeleted:
 			change, err = limitsChange(e.Scope(), e.Limits, e.Event, new(int64))
+		default:
+			change, err = adminChange(&e, new(adminResult))
 		}
 		if err != nil {
 			return err

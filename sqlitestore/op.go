@@ -81,7 +81,9 @@ func (o *op) copyArguments(now time.Time, debits []zael.Debit) error {
 	rest := o.charges
 	for i := range debits {
 		n := len(debits[i].Charges)
-		o.debits = append(o.debits, zael.Debit{Key: debits[i].Key, Charges: rest[:n:n]})
+		d := debits[i]
+		d.Charges = rest[:n:n]
+		o.debits = append(o.debits, d)
 		rest = rest[n:]
 	}
 	return nil

@@ -24,6 +24,8 @@ type row struct {
 	hour   int64  // of the usage, since 1970; noHour if there is none
 	events int64
 
+	settingsRev int64 // the greatest revision of the settings that hold for the bucket
+
 	fileHour int64 // hour in the file
 	dirty    bool  // to be written
 	damaged  bool  // the state in the file cannot be read

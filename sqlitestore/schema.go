@@ -5,18 +5,52 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 const (
 	// applicationID is "zael", in the header of the file.
 	applicationID = 0x7a61656c
 
-	// schemaVersion is the version of the tables below. A program opens only
-	// files of its own version.
-	schemaVersion = 2
+	// schemaVersion is the version of the tables below. A program opens files of its
+	// own version, and brings those from oldestVersion on up to it.
+	schemaVersion = 3
+	oldestVersion = 2
 )
 
-// schema is the statements that make a new file.
+// administration is what version 3 adds.
+//
+//nolint:gochecknoglobals // a constant table
+var administration = []string{
+	// The settings of a scope beside limits; for entity, resource and rev see the table
+	// limits. switch is a zael.Switch, failure_mode a zael.FailureMode.
+	`CREATE TABLE settings (
+		entity       TEXT NOT NULL,
+		resource     TEXT NOT NULL,
+		rev          INTEGER NOT NULL,
+		switch       INTEGER NOT NULL,
+		failure_mode INTEGER NOT NULL,
+		PRIMARY KEY (entity, resource)
+	) STRICT, WITHOUT ROWID`,
+	`CREATE INDEX settings_rev ON settings (rev)`,
+
+	// Keys of changes that are made once; hash is of what was to be changed, result a
+	// zael.EditResult as JSON.
+	`CREATE TABLE once (
+		key    TEXT PRIMARY KEY,
+		hash   TEXT NOT NULL,
+		until  TEXT NOT NULL,
+		result TEXT NOT NULL
+	) STRICT, WITHOUT ROWID`,
+	`CREATE INDEX once_until ON once (until)`,
+}
+
+// upgrades has the statements that lead from a version of the tables to the next.
+//
+//nolint:gochecknoglobals // a constant table
+var upgrades = map[int64][]string{2: administration}
+
+// schema is the statements that make a new file, before those of administration.
 //
 // Hours are counted from 1970 in UTC. Times are text, see timeLayout. Limits, amounts,
 // metadata and details are JSON.
@@ -115,9 +149,9 @@ func (c *conn) prepareFile(ctx context.Context, sync Synchronous) (file instants
 	if err := c.script("PRAGMA busy_timeout = 0"); err != nil {
 		return file, err
 	}
-	isNew := false
+	version := int64(0)
 	err = retry(ctx, func() (err error) {
-		isNew, err = recognize(c) // before anything is written to a file of another program
+		version, err = recognize(c) // before anything is written to a file of another program
 		return err
 	})
 	if err != nil {
@@ -126,7 +160,7 @@ func (c *conn) prepareFile(ctx context.Context, sync Synchronous) (file instants
 	if err := configure(ctx, c, sync); err != nil {
 		return file, err
 	}
-	if isNew {
+	if version != schemaVersion {
 		if err := retry(ctx, func() error { return createTables(c) }); err != nil {
 			return file, err
 		}
@@ -138,33 +172,33 @@ func (c *conn) prepareFile(ctx context.Context, sync Synchronous) (file instants
 	return file, err
 }
 
-// recognize reports whether the file is new. It returns an error for a file of another
-// program or version.
-func recognize(c *conn) (isNew bool, err error) {
+// recognize returns the version of the tables, 0 if the file is new. It returns an error
+// for a file of another program, or of a version that this one does not know.
+func recognize(c *conn) (version int64, err error) {
 	tables, err := c.queryInt("SELECT count(*) FROM sqlite_schema")
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	id, err := c.queryInt("PRAGMA application_id")
 	if err != nil {
-		return false, err
+		return 0, err
 	}
-	version, err := c.queryInt("PRAGMA user_version")
+	version, err = c.queryInt("PRAGMA user_version")
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	switch {
 	case tables == 0 && id == 0 && version == 0:
-		return true, nil
+		return 0, nil
 	case id != applicationID:
-		return false, errors.New("it is a SQLite file of another program, not zael's: name another one")
+		return 0, errors.New("it is a SQLite file of another program, not zael's: name another one")
 	case version > schemaVersion:
-		return false, fmt.Errorf("it was made by a newer zael (version %d of the tables, this one knows %d): update this program, or name another file",
+		return 0, fmt.Errorf("it was made by a newer zael (version %d of the tables, this one knows %d): update this program, or name another file",
 			version, schemaVersion)
-	case version < schemaVersion:
-		return false, fmt.Errorf("it has version %d of the tables, which this zael does not know: name another file", version)
+	case version < oldestVersion:
+		return 0, fmt.Errorf("it has version %d of the tables, which this zael does not know: name another file", version)
 	}
-	return false, nil
+	return version, nil
 }
 
 // pragmas are the settings of the connection that writes; the page size is of a new
@@ -199,14 +233,22 @@ func configure(ctx context.Context, c *conn, sync Synchronous) error {
 	})
 }
 
-// createTables makes the tables, unless another process has made them meanwhile.
+// createTables makes the tables, or brings them up to date, unless another process has
+// done so meanwhile.
 func createTables(c *conn) error {
 	return transaction(c, func() error {
-		isNew, err := recognize(c)
-		if err != nil || !isNew {
+		version, err := recognize(c)
+		if err != nil || version == schemaVersion {
 			return err
 		}
-		for _, statement := range schema {
+		var statements []string
+		if version == 0 {
+			statements, version = slices.Clone(schema), oldestVersion
+		}
+		for ; version < schemaVersion; version++ {
+			statements = append(statements, upgrades[version]...)
+		}
+		for _, statement := range statements {
 			if err := c.script(statement); err != nil {
 				return err
 			}

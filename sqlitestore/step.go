@@ -34,6 +34,14 @@ func (t *txn) take(o *op) (err, fatal error) {
 	}
 	outcome := bucket.Fits
 	for i, r := range rows {
+		if r.settingsRev > o.debits[i].SettingsRev {
+			return zael.ErrStaleSettings, nil
+		}
+	}
+	for i, r := range rows {
+		if o.debits[i].Bypass {
+			continue
+		}
 		outcome = max(outcome, r.Take(o.debits[i].Charges, o.at, o.maxWait, rand.Uint64()))
 	}
 	t.finish(outcome, rows, o, 1)
@@ -55,6 +63,9 @@ func (t *txn) adjust(o *op) (err, fatal error) {
 	}
 	for i, r := range rows {
 		charges := o.debits[i].Charges
+		if o.debits[i].Bypass {
+			continue
+		}
 		if bad, err := r.Adjust(charges, o.at, rand.Uint64()); err != nil {
 			return &zael.ValidationError{Field: "amount of " + charges[bad].Name, Value: charges[bad].Amount, Reason: err.Error()}, nil
 		}
@@ -71,6 +82,16 @@ func (t *txn) adjust(o *op) (err, fatal error) {
 func (t *txn) finish(outcome bucket.Outcome, rows []*row, o *op, events int64) {
 	for i, r := range rows {
 		charges, fresh := o.debits[i].Charges, len(r.Limits) == 0
+		if o.debits[i].Bypass {
+			r.Pass(charges, o.at)
+			if outcome == bucket.Fits {
+				t.count(r, charges, o.hour, events)
+				if !fresh {
+					t.touch(r)
+				}
+			}
+			continue
+		}
 		t.forgetLimits(r, charges, o.at-idle)
 		if r.Finish(outcome, charges, o.at) {
 			t.touch(r)

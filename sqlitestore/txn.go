@@ -23,9 +23,11 @@ type txn struct {
 	dirty        []*row
 	pendingUsage map[usageKey]*hourUsage // usage to be added to its table
 	file         instants
-	forgets      bool           // file.forgotten is to be written
-	latest       *latestInstant // of the Store
-	buf          []byte
+
+	latestSettings int64          // the greatest revision of settings; 0: there are none
+	forgets        bool           // file.forgotten is to be written
+	latest         *latestInstant // of the Store
+	buf            []byte
 
 	calls int // since the last sweep
 	owed  int // rows that sweeps have to look at
@@ -62,6 +64,9 @@ func (t *txn) refresh() (foreign bool, err error) {
 	if t.file, err = readInstants(t.conn); err != nil {
 		return foreign, err
 	}
+	if err := t.readSettings(); err != nil {
+		return foreign, err
+	}
 	t.latest.note(t.file.latest)
 	t.version = version
 	return foreign, nil
@@ -96,6 +101,9 @@ func (t *txn) row(key zael.Key) (*row, error) {
 		r = &row{key: key, hour: noHour, fileHour: noHour}
 		err := t.conn.query("SELECT id, hour, state FROM buckets WHERE entity = ? AND resource = ?", r.scan, key.Entity, key.Resource)
 		if err != nil {
+			return nil, err
+		}
+		if r.settingsRev, err = t.settingsRev(key); err != nil {
 			return nil, err
 		}
 	}

@@ -1,12 +1,10 @@
 package sqlitestore
 
 import (
-	"errors"
 	"math/rand/v2"
 	"runtime"
 	"time"
 
-	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 )
 
@@ -185,7 +183,7 @@ func (w *writer) perform() error {
 // changed performs an op of kind changeOp.
 func (w *writer) changed(o *op) (err, fatal error) {
 	err = o.change(&w.txn)
-	if err == nil || errors.Is(err, zael.ErrEntityExists) || errors.Is(err, zael.ErrEntityNotFound) {
+	if err == nil || isAnswer(err) {
 		return err, nil
 	}
 	return nil, err // perhaps half performed

@@ -15,6 +15,7 @@ func applyChecks() []check {
 		{name: "edits are made in order", also: also, run: editsInOrder},
 		{name: "all edits are made or none", also: also, run: allEditsOrNone},
 		{name: "each edit records its event", also: append(also, AuditStore), run: editsRecorded},
+		{name: "edits of settings are made with the others", also: append(also, AdminStore), run: settingsApplied},
 		{name: "a done context: all or nothing", also: also, run: applyDone},
 	}
 }
@@ -125,4 +126,22 @@ func applyDone(ctx context.Context, e *env) error {
 		}
 	}
 	return nil
+}
+
+func settingsApplied(ctx context.Context, e *env) error {
+	s := e.script(ctx)
+	limit, scope := zael.PerMinute("rpm", 1), zael.Scope{Entity: "alice", Resource: "gpt-4"}
+	s.create("taken", "")
+	s.apply(zael.ErrEntityExists, e.switches(0, scope, zael.Disabled), e.fails(0, zael.Scope{}, zael.FailOpen), e.creates("taken", ""))
+	s.settings(scope, zael.Inherit, 0)
+	s.settings(zael.Scope{}, zael.Inherit, 0)
+	s.apply(nil, e.switches(0, scope, zael.Disabled), e.sets(0, scope, limit), e.fails(0, scope, zael.FailOpen),
+		e.creates("alice", ""), e.switches(0, zael.Scope{Resource: "gpt-4"}, zael.Bypass), e.switches(0, zael.Scope{Entity: "bob"}, zael.Inherit))
+	s.settings(scope, zael.Disabled, zael.FailOpen)
+	s.settings(zael.Scope{Resource: "gpt-4"}, zael.Bypass, 0)
+	s.limits(scope, e.micros(0), limit)
+	s.has(e.creates("alice", "").Entity)
+	s.apply(nil, e.switches(0, scope, zael.Inherit), e.fails(0, scope, 0))
+	s.settings(scope, zael.Inherit, 0)
+	return s.err
 }

@@ -17,18 +17,20 @@ func (s *reference) Apply(ctx context.Context, edits []zael.Edit) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	copied := &reference{
-		entities: maps.Clone(s.entities), limits: maps.Clone(s.limits), events: slices.Clone(s.events),
+		entities: maps.Clone(s.entities), limits: maps.Clone(s.limits), events: slices.Clone(s.events), admin: s.admin,
 	}
+	copied.admin.settings = maps.Clone(s.admin.settings)
 	if err := applyEach(ctx, copied, edits); err != nil {
 		return err
 	}
-	s.entities, s.limits, s.events = copied.entities, copied.limits, copied.events
+	s.entities, s.limits, s.events, s.admin = copied.entities, copied.limits, copied.events, copied.admin
 	return nil
 }
 
 func applyEach(ctx context.Context, s interface {
 	zael.EntityStore
 	zael.LimitStore
+	zael.AdminStore
 }, edits []zael.Edit,
 ) error {
 	for _, e := range edits {
@@ -41,6 +43,8 @@ func applyEach(ctx context.Context, s interface {
 			_, err = s.SetLimits(ctx, scope, e.Limits, e.Event)
 		case zael.LimitsDeleted:
 			_, err = s.DeleteLimits(ctx, scope, e.Event)
+		default:
+			_, err = s.Administer(ctx, e.Event.Time, e, zael.Once{})
 		}
 		if err != nil {
 			return err

@@ -29,6 +29,9 @@ type override struct {
 	ofEntity    func(ctx context.Context, entity string) iter.Seq2[zael.Bucket, error]
 	ofResource  func(ctx context.Context, resource string) iter.Seq2[zael.Bucket, error]
 	usage       func(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error]
+	administer  func(ctx context.Context, now time.Time, edit zael.Edit, once zael.Once) (zael.EditResult, error)
+	settings    func(ctx context.Context, scopes []zael.Scope) ([]zael.Settings, error)
+	state       func(ctx context.Context) (zael.StoreState, error)
 	audit       func(ctx context.Context, q zael.AuditQuery) iter.Seq2[zael.AuditEvent, error]
 }
 
@@ -44,6 +47,7 @@ func overridden(change func(o *override, good *reference)) *override {
 		create:      good.CreateEntity, entities: good.Entities, remove: good.DeleteEntity, children: good.Children,
 		apply: good.Apply, set: good.SetLimits, unset: good.DeleteLimits, limits: good.Limits,
 		ofEntity: good.EntityBuckets, ofResource: good.ResourceBuckets, usage: good.Usage, audit: good.Audit,
+		administer: good.Administer, settings: good.Settings, state: good.State,
 	}
 	change(o, good)
 	return o
@@ -116,3 +120,13 @@ func (o *override) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.
 func (o *override) Audit(ctx context.Context, q zael.AuditQuery) iter.Seq2[zael.AuditEvent, error] {
 	return o.audit(ctx, q)
 }
+
+func (o *override) Administer(ctx context.Context, now time.Time, edit zael.Edit, once zael.Once) (zael.EditResult, error) {
+	return o.administer(ctx, now, edit, once)
+}
+
+func (o *override) Settings(ctx context.Context, scopes []zael.Scope) ([]zael.Settings, error) {
+	return o.settings(ctx, scopes)
+}
+
+func (o *override) State(ctx context.Context) (zael.StoreState, error) { return o.state(ctx) }

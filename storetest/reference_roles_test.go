@@ -17,6 +17,7 @@ var (
 	_ zael.LocalStore     = (*reference)(nil)
 	_ zael.EntityStore    = (*reference)(nil)
 	_ zael.LimitStore     = (*reference)(nil)
+	_ zael.AdminStore     = (*reference)(nil)
 	_ zael.CapacityReader = (*reference)(nil)
 	_ zael.UsageStore     = (*reference)(nil)
 	_ zael.AuditStore     = (*reference)(nil)
@@ -68,6 +69,9 @@ func (s *reference) DeleteEntity(ctx context.Context, id string, event zael.Audi
 	maps.DeleteFunc(s.buckets, func(k zael.Key, _ *record) bool { return k.Entity == id })
 	maps.DeleteFunc(s.limits, func(scope zael.Scope, _ zael.LimitSet) bool { return scope.Entity == id })
 	maps.DeleteFunc(s.usage, func(k usageKey, _ zael.UsageRecord) bool { return k.key.Entity == id })
+	if s.deleteSettings(id) {
+		before++
+	}
 	if before == len(s.entities)+len(s.buckets)+len(s.limits)+len(s.usage) {
 		return zael.ErrEntityNotFound
 	}

@@ -27,6 +27,7 @@ type reference struct {
 	entities map[string]zael.Entity
 	limits   map[zael.Scope]zael.LimitSet
 	events   []zael.AuditEvent
+	admin    admin
 }
 
 // A record is one bucket.
@@ -84,7 +85,7 @@ func newReference() *reference {
 	return &reference{
 		steps: goodSteps(), latest: -bucket.MaxInstant, swept: -bucket.MaxInstant,
 		buckets: map[zael.Key]*record{}, usage: map[usageKey]zael.UsageRecord{},
-		entities: map[string]zael.Entity{}, limits: map[zael.Scope]zael.LimitSet{},
+		entities: map[string]zael.Entity{}, limits: map[zael.Scope]zael.LimitSet{}, admin: newAdmin(),
 	}
 }
 
@@ -156,9 +157,15 @@ func (s *reference) Take(ctx context.Context, now time.Time, maxWait time.Durati
 		return now, err
 	}
 	s.note(now)
+	if s.staleSettings(debits) {
+		return at.Time(), zael.ErrStaleSettings
+	}
 	for _, d := range debits {
 		r := s.record(d.Key)
 		for _, c := range d.Charges {
+			if d.Bypass {
+				continue
+			}
 			if c.Amount < 0 {
 				return now, &zael.ValidationError{Field: "amount", Value: c.Amount, Reason: "is negative"}
 			}
@@ -174,6 +181,10 @@ func (s *reference) Take(ctx context.Context, now time.Time, maxWait time.Durati
 		for i := range d.Charges {
 			c := &d.Charges[i]
 			c.State = s.brought(r, *c, at)
+			if d.Bypass {
+				c.Receipt = c.State.Receipt()
+				continue
+			}
 			_, ok := s.take(c.State, at, c.Amount, maxWait)
 			fits = fits && ok
 		}
@@ -184,6 +195,10 @@ func (s *reference) Take(ctx context.Context, now time.Time, maxWait time.Durati
 	}
 	for _, d := range debits {
 		r := s.record(d.Key)
+		if d.Bypass {
+			s.count(at, d, 1)
+			continue
+		}
 		for i := range d.Charges {
 			c := &d.Charges[i]
 			c.State, _ = s.take(c.State, at, c.Amount, maxWait)
@@ -213,6 +228,9 @@ func (s *reference) refuse(at bucket.Instant, debits []zael.Debit) {
 	for _, d := range debits {
 		r := s.record(d.Key)
 		for _, c := range d.Charges {
+			if d.Bypass {
+				continue
+			}
 			name := s.limit(c.Name)
 			if old := r.limits[name]; !old.Absent() && old.Definition != c.Definition && s.keeps(old, c.State, at, c.Amount) {
 				r.limits[name] = c.State
@@ -238,13 +256,16 @@ func (s *reference) Adjust(ctx context.Context, now time.Time, debits []zael.Deb
 		r := &record{limits: maps.Clone(old.limits), seen: old.seen}
 		changed[i] = r
 		for j := range d.Charges {
+			if d.Bypass {
+				break
+			}
 			if err := s.adjustOne(r, &d.Charges[j], at); err != nil {
 				return now, &zael.ValidationError{Field: "amount", Value: d.Charges[j].Amount, Reason: err.Error()}
 			}
 		}
 	}
 	for i, d := range debits {
-		if len(changed[i].limits) > 0 {
+		if len(changed[i].limits) > 0 && !d.Bypass {
 			s.keep(d.Key, changed[i], at)
 		}
 		s.count(at, d, 0)

@@ -43,6 +43,7 @@ const (
 	LocalStore     Role = "LocalStore"
 	EntityStore    Role = "EntityStore"
 	LimitStore     Role = "LimitStore"
+	AdminStore     Role = "AdminStore"
 	Applier        Role = "Applier"
 	CapacityReader Role = "CapacityReader"
 	UsageStore     Role = "UsageStore"
@@ -118,6 +119,7 @@ func groups() []group {
 		{LocalStore, localChecks()},
 		{EntityStore, entityChecks()},
 		{LimitStore, limitChecks()},
+		{AdminStore, adminChecks()},
 		{Applier, applyChecks()},
 		{CapacityReader, capacityChecks()},
 		{UsageStore, usageChecks()},
@@ -174,6 +176,11 @@ func missing(ctx context.Context, store zael.Store, role Role) error {
 		var s zael.LimitStore
 		if s, has = store.(zael.LimitStore); has {
 			_, err = s.Limits(ctx, []zael.Scope{{}})
+		}
+	case AdminStore:
+		var s zael.AdminStore
+		if s, has = store.(zael.AdminStore); has {
+			_, err = s.State(ctx)
 		}
 	case Applier:
 		_, has = store.(zael.Applier)

@@ -16,7 +16,7 @@ import (
 
 func allRoles() []storetest.Role {
 	return []storetest.Role{
-		storetest.InstantStore, storetest.LocalStore, storetest.EntityStore, storetest.LimitStore, storetest.Applier,
+		storetest.InstantStore, storetest.LocalStore, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.Applier,
 		storetest.CapacityReader, storetest.UsageStore, storetest.AuditStore,
 	}
 }

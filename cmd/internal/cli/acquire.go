@@ -55,12 +55,13 @@ itself. If zael is killed with KILL, the tokens stay taken.
 
 Exit codes: that of the command; 128+N if signal N ended it; 127 if the command is
 not found and 126 if it cannot be run, before anything is taken. If the command was
-not run: 3 refused by a limit, 4 the store is unavailable, 1 failed, 2 wrong usage;
+not run: 3 refused by a limit or a switch, 4 the store is unavailable, 1 failed, 2 wrong usage;
 zael then writes a line that begins with "zael: " to standard error. For commands
 that use 3 or 4 themselves, choose other codes with --refused-exit-code and
 --unavailable-exit-code.
 
-The JSON of a refusal is the body of an HTTP response with status 429. With a
+The JSON of a refusal is the body of an HTTP response with status 429, or 403 if a
+switch refuses ('zael disable'). With a
 command, JSON is printed only for a refusal.`,
 		Example: `  zael acquire --entity key-1 --resource gpt-4 \
     --limit rpm=100/min --limit tpm=10000/min --consume rpm=1 --consume tpm=500
@@ -130,6 +131,8 @@ func (c *acquireCommand) code(err error) error {
 		return err
 	case errors.As(err, &exceeded):
 		return &exitError{code: c.refused, cause: err, detail: statuses(exceeded)}
+	case errors.Is(err, zael.ErrDisabled):
+		return &exitError{code: c.refused, cause: err}
 	case errors.Is(err, zael.ErrUnavailable):
 		return &exitError{code: c.unavailable, cause: err}
 	}
@@ -174,6 +177,9 @@ func (a *app) runAcquire(ctx context.Context, c *acquireCommand, args []string) 
 	if err != nil {
 		if exceeded := (*zael.ExceededError)(nil); *c.json && errors.As(err, &exceeded) {
 			return errors.Join(a.printJSON(exceeded), err)
+		}
+		if off := (*zael.DisabledError)(nil); *c.json && errors.As(err, &off) {
+			return errors.Join(a.printJSON(off), err)
 		}
 		return c.ofRequest(err)
 	}

@@ -63,8 +63,8 @@ func (a *app) root() *cobra.Command {
 Buckets, limits and entities are in a store. It is a SQLite file in your data
 directory unless --store or the environment variable ZAEL_STORE says otherwise.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a limit,
-4 the store or AWS is unavailable, 128+N ended by signal N (130: Ctrl-C).`,
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a limit or
+a switch, 4 the store or AWS is unavailable, 128+N ended by signal N (130: Ctrl-C).`,
 		Version:       thisVersion().Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -76,6 +76,9 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a limit,
 		commands  []*cobra.Command
 	}{
 		{"limits", "Limits:", []*cobra.Command{a.acquire(), a.available(), a.entity(), a.limits()}},
+		{"administration", "Administration:", []*cobra.Command{
+			a.disable(), a.enable(), a.bypass(), a.failureMode(), a.settings(), a.ping(),
+		}},
 		{"reports", "Reports:", []*cobra.Command{a.audit(), a.capacity(), a.usage()}},
 		{"dynamodb", "DynamoDB and its stack:", []*cobra.Command{
 			a.table(), a.deploy(), a.status(), a.check(), a.upgrade(), a.delete(), a.list(),

@@ -16,13 +16,13 @@ import (
 func (a *app) entity() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "entity",
-		Short: "Create, show and delete entities",
+		Short: "Create, show, move and delete entities",
 		Long: `An entity is what is limited: a user, a key, a project. It need not be created to be
 limited; creating it gives it a name, a parent and metadata.`,
 		Args: cobra.NoArgs,
 		RunE: help,
 	}
-	cmd.AddCommand(a.entityCreate(), a.entityShow(), a.entityChildren(), a.entityDelete())
+	cmd.AddCommand(a.entityCreate(), a.entityShow(), a.entityChildren(), a.entitySetParent(), a.entityDelete())
 	return cmd
 }
 
@@ -159,6 +159,55 @@ func (a *app) entityChildren() *cobra.Command {
 				t.add(e.ID, printable(e.Name), yesNo(e.Cascade), e.CreatedAt.Format(time.RFC3339))
 			}
 			t.write(a.out, "")
+			return nil
+		})
+	})
+	return cmd
+}
+
+// A parentReport is an entity with its new parent as JSON.
+type parentReport struct {
+	Entity string `json:"entity_id"`
+	Parent string `json:"parent_id"` // empty: none
+}
+
+func (a *app) entitySetParent() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "set-parent ID {--parent ID | --none}",
+		Short: "Give an entity another parent",
+		Long: `Set-parent gives an entity another parent, or none. Both have to exist, and the
+entity must not be an ancestor of the parent. Acquires that cascade take from the new
+parent within a minute. What was charged to the old one stays there.`,
+		Example: `  zael entity set-parent key-1 --parent project-2
+  zael entity set-parent key-1 --none`,
+		Args:              oneID,
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	store := addStore(cmd, storeTimeout)
+	a.addPrincipal(cmd, store)
+	options := addAdmin(cmd)
+	asJSON := addJSON(cmd)
+	parent := cmd.Flags().String("parent", "", "entity `ID` of the new parent")
+	none := cmd.Flags().Bool("none", false, "remove the parent")
+	_ = cmd.RegisterFlagCompletionFunc("parent", cobra.NoFileCompletions)
+	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
+		switch {
+		case *parent == "" && !*none:
+			return usagef("name the new parent with --parent, or use --none")
+		case *parent != "" && *none:
+			return usagef("--parent does not go with --none")
+		}
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+			switch err := l.SetParent(ctx, args[0], *parent, *options); {
+			case err != nil:
+				return err
+			case *asJSON:
+				return a.printJSON(parentReport{args[0], *parent})
+			case *none:
+				fmt.Fprintf(a.out, "entity %s has no parent\n", args[0])
+			default:
+				fmt.Fprintf(a.out, "parent of entity %s is %s\n", args[0], *parent)
+			}
 			return nil
 		})
 	})

@@ -17,7 +17,7 @@ const (
 	exitDone        = 0
 	exitFailed      = 1
 	exitUsage       = 2
-	exitRefused     = 3   // by a limit
+	exitRefused     = 3   // by a limit or a switch
 	exitUnavailable = 4   // the store
 	exitCannotRun   = 126 // a command was found and cannot be run, as in shells and env
 	exitNotFound    = 127 // a command was not found, as in shells and env
@@ -66,7 +66,7 @@ func exitCode(ctx context.Context, err error) int {
 		return own.code
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.Is(err, zael.ErrExceeded):
+	case errors.Is(err, zael.ErrExceeded), errors.Is(err, zael.ErrDisabled):
 		return exitRefused
 	case errors.Is(err, zael.ErrUnavailable):
 		return exitUnavailable

@@ -187,7 +187,8 @@ func ofFlags(err error) error {
 		"Request.Limits": "--limit", "Query.Limits": "--limit", "limits": "--limit",
 		"Request.ParentLimits": "--parent-limit", "Query.ParentLimits": "--parent-limit",
 		"Request.Consume": "--consume", "amounts": "--consume",
-		"UsageQuery.To": "--to", "AuditQuery.To": "--to",
+		"AdminOptions.IdempotencyKey": "--idempotency-key",
+		"UsageQuery.To":               "--to", "AuditQuery.To": "--to",
 	}[v.Field]
 	if !ok {
 		return &usageError{err}

@@ -1,0 +1,120 @@
+package memstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/zeroae/zael"
+)
+
+// onceKept is how many once-keys are kept beyond their time, until some are dropped.
+const onceKept = 1024
+
+// A onceRecord is a once-key that was used.
+type onceRecord struct {
+	zael.Once
+	result zael.EditResult
+}
+
+// Administer implements zael.AdminStore.
+func (s *Store) Administer(_ context.Context, now time.Time, edit zael.Edit, once zael.Once) (zael.EditResult, error) {
+	r := &s.registry
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if once.Key != "" {
+		if known, ok := r.once[once.Key]; ok && known.Until.After(now) {
+			if known.Hash != once.Hash {
+				return zael.EditResult{}, zael.ErrKeyUsed
+			}
+			known.result.Repeated = true
+			return known.result, nil
+		}
+	}
+	result, err := s.administer(&edit)
+	if err != nil || once.Key == "" {
+		return result, err
+	}
+	if len(r.once) >= r.purgeOnce {
+		for key, known := range r.once {
+			if !known.Until.After(now) {
+				delete(r.once, key)
+			}
+		}
+		r.purgeOnce = max(onceKept, 2*len(r.once))
+	}
+	r.once[once.Key] = onceRecord{once, result}
+	return result, nil
+}
+
+// administer makes an edit, with the registry locked.
+func (s *Store) administer(edit *zael.Edit) (result zael.EditResult, err error) {
+	r, scope, micros := &s.registry, edit.Scope(), edit.Event.Time.UnixMicro()
+	have, _ := s.settings.of(scope)
+	switch edit.Event.Action {
+	case zael.SwitchEnabled, zael.SwitchDisabled, zael.SwitchBypass, zael.SwitchRemoved:
+		to := edit.Event.Action.Switch()
+		if to == zael.Inherit && have.Switch == zael.Inherit {
+			return result, nil
+		}
+		s.settings.change(scope, micros, func(s *zael.Settings) { s.Switch = to })
+	case zael.FailureModeSet, zael.FailureModeRemoved:
+		if edit.FailureMode == 0 && have.FailureMode == 0 {
+			return result, nil
+		}
+		s.settings.change(scope, micros, func(s *zael.Settings) { s.FailureMode = edit.FailureMode })
+	case zael.ParentSet:
+		if err := r.setParent(edit.Entity.ID, edit.Entity.ParentID); err != nil {
+			return result, err
+		}
+	default:
+		return result, &zael.ValidationError{Field: "Edit.Event.Action", Value: string(edit.Event.Action), Reason: "is no change of administration"}
+	}
+	r.record(edit.Event)
+	return result, nil
+}
+
+// setParent changes the parent of an entity.
+func (r *registry) setParent(id, parent string) error {
+	e, ok := r.entities[id]
+	if !ok {
+		return fmt.Errorf("%w: %s", zael.ErrEntityNotFound, id)
+	}
+	if parent != "" {
+		if _, ok := r.entities[parent]; !ok {
+			return fmt.Errorf("%w: %s", zael.ErrEntityNotFound, parent)
+		}
+		seen := map[string]bool{}
+		for above := parent; above != "" && !seen[above]; above = r.entities[above].ParentID {
+			if above == id {
+				return zael.ErrParentCycle
+			}
+			seen[above] = true
+		}
+	}
+	r.unlink(&e)
+	e.ParentID = parent
+	r.link(&e)
+	return nil
+}
+
+// Settings implements zael.AdminStore.
+func (s *Store) Settings(_ context.Context, scopes []zael.Scope) ([]zael.Settings, error) {
+	s.registry.mu.RLock()
+	defer s.registry.mu.RUnlock()
+	all := make([]zael.Settings, len(scopes))
+	for i, scope := range scopes {
+		all[i], _ = s.settings.of(scope)
+	}
+	return all, nil
+}
+
+// State implements zael.AdminStore.
+func (s *Store) State(context.Context) (zael.StoreState, error) {
+	return zael.StoreState{SettingsRev: s.settings.latest.Load()}, nil
+}
+
+// notApplied is the error of an edit that Apply does not make.
+func notApplied(e *zael.Edit) error {
+	return &zael.ValidationError{Field: "Edit.Event.Action", Value: string(e.Event.Action), Reason: "is no change of entities, limits or settings"}
+}
