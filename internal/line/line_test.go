@@ -321,6 +321,41 @@ func TestTwoLimits(t *testing.T) {
 	})
 }
 
+// Timers are late, and with a burst of one token a place can be used for a moment only.
+// In real time each caller is served by its first place all the same, at the instant
+// at which it was ready.
+func TestTimersAreLate(t *testing.T) {
+	t.Parallel()
+	now := func() bucket.Instant {
+		at, err := bucket.At(time.Now())
+		if err != nil {
+			panic(err)
+		}
+		return at
+	}
+	const callers = 25
+	d := perSecond(1000, 1)
+	s := &store{table: &table{states: make([]bucket.State, 1)}}
+	l := line.New(s, line.Config{Now: now})
+	defer l.Close()
+	part := []line.Part{{Name: "rps", Definition: d, Amount: 1}}
+	first := s.Take(t.Context(), "key", part, now(), 0)
+	last := first.At
+	for range callers {
+		g, err := l.Wait(t.Context(), "key", part, time.Hour, line.Answer{At: now(), States: slices.Clone(s.states)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after := time.Duration(g.At - last); after < time.Millisecond-time.Microsecond { // a unit less, at the most
+			t.Errorf("served %v after the one before, want 1 ms at least", after)
+		}
+		last = g.At
+	}
+	if takes, _ := s.counts(); takes != 1+callers {
+		t.Errorf("takes for %d callers: got %d, want one for each", callers, takes-1)
+	}
+}
+
 // The faster of two limits refills before a place of the slower one is ready; the
 // place can be used all the same.
 func TestFasterLimitDoesNotVoidPlaces(t *testing.T) {

@@ -15,14 +15,17 @@ type stretch struct {
 }
 
 // A place has a stretch of each part.
-type place []stretch
+type place struct {
+	stretches []stretch
+	since     bucket.Instant // until then it was handed out: nobody gets it at an earlier instant
+}
 
 // clone copies a place, for what is only tried.
-func (p place) clone() place { return slices.Clone(p) }
+func (p place) clone() place { return place{slices.Clone(p.stretches), p.since} }
 
 // fits reports whether amounts are in the place.
 func (p place) fits(parts []Part, amounts []int64) bool {
-	for i := range p {
+	for i := range p.stretches {
 		if amounts[i] > 0 && amounts[i] > p.tokens(parts, i) {
 			return false
 		}
@@ -32,16 +35,16 @@ func (p place) fits(parts []Part, amounts []int64) bool {
 
 // tokens is the number of whole tokens of a part.
 func (p place) tokens(parts []Part, i int) int64 {
-	return (p[i].hi - p[i].lo) / parts[i].Definition.Unit()
+	return (p.stretches[i].hi - p.stretches[i].lo) / parts[i].Definition.Unit()
 }
 
 // ready returns the time from an instant until amounts at the front of the place
 // may be used.
 func (p place) ready(parts []Part, amounts []int64, at bucket.Instant) time.Duration {
 	var wait time.Duration
-	for i := range p {
+	for i := range p.stretches {
 		if amounts[i] > 0 {
-			wait = max(wait, untilReady(&parts[i].Definition, p[i].lo+amounts[i]*parts[i].Definition.Unit(), at))
+			wait = max(wait, untilReady(&parts[i].Definition, p.stretches[i].lo+amounts[i]*parts[i].Definition.Unit(), at))
 		}
 	}
 	return wait
@@ -50,9 +53,9 @@ func (p place) ready(parts []Part, amounts []int64, at bucket.Instant) time.Dura
 // end returns the time from an instant until the whole place may be used.
 func (p place) end(parts []Part, at bucket.Instant) time.Duration {
 	var wait time.Duration
-	for i := range p {
-		if p[i].hi > p[i].lo {
-			wait = max(wait, untilReady(&parts[i].Definition, p[i].hi, at))
+	for i := range p.stretches {
+		if p.stretches[i].hi > p.stretches[i].lo {
+			wait = max(wait, untilReady(&parts[i].Definition, p.stretches[i].hi, at))
 		}
 	}
 	return wait
@@ -60,8 +63,8 @@ func (p place) end(parts []Part, at bucket.Instant) time.Duration {
 
 // any reports whether anything is left.
 func (p place) any() bool {
-	for i := range p {
-		if p[i].hi > p[i].lo {
+	for i := range p.stretches {
+		if p.stretches[i].hi > p.stretches[i].lo {
 			return true
 		}
 	}
@@ -76,16 +79,16 @@ func untilReady(d *bucket.Definition, mark int64, at bucket.Instant) time.Durati
 
 // use takes amounts off the front.
 func (p place) use(parts []Part, amounts []int64) {
-	for i := range p {
-		p[i].lo += amounts[i] * parts[i].Definition.Unit()
+	for i := range p.stretches {
+		p.stretches[i].lo += amounts[i] * parts[i].Definition.Unit()
 	}
 }
 
 // receipts returns those of the amounts that were just taken off the front.
 func (p place) receipts() []bucket.Receipt {
-	receipts := make([]bucket.Receipt, len(p))
-	for i := range p {
-		receipts[i] = bucket.Receipt{Mark: p[i].lo, Generation: p[i].generation}
+	receipts := make([]bucket.Receipt, len(p.stretches))
+	for i := range p.stretches {
+		receipts[i] = bucket.Receipt{Mark: p.stretches[i].lo, Generation: p.stretches[i].generation}
 	}
 	return receipts
 }
@@ -95,12 +98,12 @@ func (p place) receipts() []bucket.Receipt {
 // of the other parts were charged before they are used.
 func (p place) last(parts []Part) int {
 	last, longest := -1, time.Duration(-1)
-	for i := range p {
-		if p[i].hi <= p[i].lo {
+	for i := range p.stretches {
+		if p.stretches[i].hi <= p.stretches[i].lo {
 			continue
 		}
 		// From the first of all instants on, as both may be ready by now.
-		if wait := untilReady(&parts[i].Definition, p[i].hi, -bucket.MaxInstant); wait > longest {
+		if wait := untilReady(&parts[i].Definition, p.stretches[i].hi, -bucket.MaxInstant); wait > longest {
 			last, longest = i, wait
 		}
 	}
@@ -114,7 +117,7 @@ func (p place) trim(parts []Part, at bucket.Instant) bool {
 	if i < 0 {
 		return false
 	}
-	p[i].lo = max(p[i].lo, parts[i].Definition.Drip(at))
+	p.stretches[i].lo = max(p.stretches[i].lo, parts[i].Definition.Drip(at))
 	return p.tokens(parts, i) > 0
 }
 
@@ -126,7 +129,7 @@ func (p place) void(parts []Part, at bucket.Instant) time.Duration {
 		return 0
 	}
 	d := &parts[i].Definition
-	past := p[i].hi - d.Unit() + 1 // for the drip
+	past := p.stretches[i].hi - d.Unit() + 1 // for the drip
 	burst := d.Burst * d.Unit()
 	if past > math.MaxInt64-burst {
 		return bucket.Never
@@ -136,8 +139,8 @@ func (p place) void(parts []Part, at bucket.Instant) time.Duration {
 
 // follows reports whether next begins where p ends, so that both are one place.
 func (p place) follows(next place) bool {
-	for i := range p {
-		if p[i].hi != next[i].lo || p[i].generation != next[i].generation {
+	for i := range p.stretches {
+		if p.stretches[i].hi != next.stretches[i].lo || p.stretches[i].generation != next.stretches[i].generation {
 			return false
 		}
 	}
@@ -146,8 +149,8 @@ func (p place) follows(next place) bool {
 
 // ends reports whether nobody stands behind the place, by the states last seen.
 func (p place) ends(states []bucket.State) bool {
-	for i := range p {
-		if p[i].hi > p[i].lo && (states[i].Mark != p[i].hi || states[i].Generation != p[i].generation) {
+	for i := range p.stretches {
+		if p.stretches[i].hi > p.stretches[i].lo && (states[i].Mark != p.stretches[i].hi || states[i].Generation != p.stretches[i].generation) {
 			return false
 		}
 	}
@@ -156,9 +159,9 @@ func (p place) ends(states []bucket.State) bool {
 
 // back is what gives the place back.
 func (p place) back(parts []Part) []Back {
-	back := make([]Back, len(p))
-	for i := range p {
-		back[i] = Back{Amount: max(0, p.tokens(parts, i)), Receipt: bucket.Receipt{Mark: p[i].hi, Generation: p[i].generation}}
+	back := make([]Back, len(p.stretches))
+	for i := range p.stretches {
+		back[i] = Back{Amount: max(0, p.tokens(parts, i)), Receipt: bucket.Receipt{Mark: p.stretches[i].hi, Generation: p.stretches[i].generation}}
 	}
 	return back
 }
@@ -167,8 +170,8 @@ func (p place) back(parts []Part) []Back {
 // states, was more than nothing: the store gives nothing of a place that is not
 // ready if others stand behind it.
 func (p place) given(parts []Part, states []bucket.State, at bucket.Instant) bool {
-	for i := range p {
-		if p[i].hi > p[i].lo && (states[i].Mark < p[i].hi || untilReady(&parts[i].Definition, p[i].hi, at) == 0) {
+	for i := range p.stretches {
+		if p.stretches[i].hi > p.stretches[i].lo && (states[i].Mark < p.stretches[i].hi || untilReady(&parts[i].Definition, p.stretches[i].hi, at) == 0) {
 			return true
 		}
 	}

@@ -84,7 +84,7 @@ func (q *queue[K]) run() {
 		switch {
 		case s.theEnd:
 			return
-		case s.take != nil || s.give != nil:
+		case s.take != nil || s.give.stretches != nil:
 			q.line.loops.Go(func() { q.call(&s) })
 		}
 		timer.Reset(s.sleep)
@@ -107,7 +107,7 @@ func (q *queue[K]) next() step {
 	if !q.asking && q.waiting() == 0 && s.take == nil { // plan may have refused the last
 		q.windUp(&s)
 	}
-	if s.take != nil || s.give != nil {
+	if s.take != nil || s.give.stretches != nil {
 		q.asking = true
 		q.base, q.since = q.line.config.Now(), time.Now()
 		s.instant = q.base
@@ -122,8 +122,8 @@ func (q *queue[K]) next() step {
 func (q *queue[K]) nextReady() time.Duration {
 	sleep, at, now := forever, q.now(), time.Now()
 	for _, p := range q.places {
-		if w := q.heir(p, at, now); w != nil {
-			sleep = min(sleep, p.ready(q.parts, w.amounts, at))
+		if w, ready := q.heir(p, at, now); w != nil {
+			sleep = min(sleep, time.Duration(ready-at))
 		}
 		sleep = min(sleep, p.void(q.parts, at))
 	}
@@ -268,9 +268,9 @@ func (q *queue[K]) learn(s *step, a *Answer) {
 		return
 	case a.Err != nil: // the place may be given back: it is not used any more
 		return
-	case s.give != nil && !s.give.given(q.parts, a.States, q.now()):
+	case s.give.stretches != nil && !s.give.given(q.parts, a.States, q.now()):
 		q.places = append(q.places, s.give)
-		slices.SortFunc(q.places, func(a, b place) int { return cmp.Compare(a[0].hi, b[0].hi) })
+		slices.SortFunc(q.places, func(a, b place) int { return cmp.Compare(a.stretches[0].hi, b.stretches[0].hi) })
 	}
 	if s.take != nil {
 		// An answer may be for an instant that went on while the store let it
@@ -284,7 +284,7 @@ func (q *queue[K]) learn(s *step, a *Answer) {
 		q.eager = max(leastEager, q.eager*refused)
 	}
 	for i, state := range a.States {
-		if s.give != nil && state.Absent() {
+		if s.give.stretches != nil && state.Absent() {
 			continue
 		}
 		if q.known[i].Generation != state.Generation { // the limit was changed, or is new: marks mean something else
@@ -296,9 +296,10 @@ func (q *queue[K]) learn(s *step, a *Answer) {
 		return
 	}
 	q.eager = min(mostEager, q.eager/refused*taken)
-	p := make(place, len(q.parts))
+	q.serve() // what is there, up to now, as the new place may become a part of it
+	p := place{make([]stretch, len(q.parts)), a.At}
 	for i, state := range a.States {
-		p[i] = stretch{lo: state.Mark - s.take[i]*q.parts[i].Definition.Unit(), hi: state.Mark, generation: state.Generation}
+		p.stretches[i] = stretch{lo: state.Mark - s.take[i]*q.parts[i].Definition.Unit(), hi: state.Mark, generation: state.Generation}
 	}
 	if head := s.batch[0]; head.empty() {
 		if !head.served {
@@ -307,8 +308,8 @@ func (q *queue[K]) learn(s *step, a *Answer) {
 		return
 	}
 	if n := len(q.places); n > 0 && q.places[n-1].follows(p) {
-		for i := range p {
-			q.places[n-1][i].hi = p[i].hi
+		for i := range p.stretches {
+			q.places[n-1].stretches[i].hi = p.stretches[i].hi
 		}
 		return
 	}

@@ -207,20 +207,25 @@ func (q *queue[K]) close() {
 	q.stir()
 }
 
-// serve hands out what is ready: each place to the first caller that can use it
-// in its time.
+// serve hands out what is ready: each place to the first caller that can use it in
+// its time. It may run a little late, as timers do, and a place can be usable for one
+// instant only: with a burst of one token, each is. So a caller that was there
+// counts at the instant at which the place was ready for it.
 func (q *queue[K]) serve() {
 	at, now := q.now(), time.Now()
 	for i := 0; i < len(q.places); {
-		p := q.places[i]
-		for p.trim(q.parts, at) {
-			w := q.heir(p, at, now)
-			if w == nil || p.ready(q.parts, w.amounts, at) > 0 {
+		p := &q.places[i]
+		for {
+			w, ready := q.heir(*p, at, now)
+			if w == nil || ready > at {
 				break
 			}
+			p.trim(q.parts, ready)
 			p.use(q.parts, w.amounts)
-			q.finish(w, Grant{At: at, Receipts: p.receipts()}, nil)
+			p.since = ready
+			q.finish(w, Grant{At: ready, Receipts: p.receipts()}, nil)
 		}
+		p.since = max(p.since, at)
 		if p.trim(q.parts, at) {
 			i++
 		} else {
@@ -229,14 +234,29 @@ func (q *queue[K]) serve() {
 	}
 }
 
-// heir is the first caller that can use the front of a place in its time.
-func (q *queue[K]) heir(p place, at bucket.Instant, now time.Time) *waiter {
+// heir returns the first caller that can use the front of a place in its time, and the
+// instant from which it can, which may be past.
+func (q *queue[K]) heir(p place, at bucket.Instant, now time.Time) (w *waiter, ready bucket.Instant) {
+	var buf [4]stretch
 	for _, w := range q.waiters {
-		if !w.served && !w.empty() && p.fits(q.parts, w.amounts) && p.ready(q.parts, w.amounts, at) <= w.until.Sub(now) {
-			return w
+		if w.served || w.empty() {
+			continue
+		}
+		then := p
+		from := max(p.since, at-bucket.Instant(now.Sub(w.came)))
+		if from > p.since {
+			then.stretches = append(buf[:0], p.stretches...)
+			then.trim(q.parts, from)
+		}
+		if !then.fits(q.parts, w.amounts) {
+			continue
+		}
+		ready := from.Add(then.ready(q.parts, w.amounts, from))
+		if time.Duration(ready-at) <= w.until.Sub(now) {
+			return w, ready
 		}
 	}
-	return nil
+	return nil, 0
 }
 
 // empty reports whether a caller asks for no token, only that no limit is in debt.
