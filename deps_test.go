@@ -17,6 +17,7 @@ func TestDependencies(t *testing.T) {
 	for pkg, allowed := range map[string][]string{
 		"":           {"/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", breaker},
 		"/bucket":    {},
+		"/httplimit": {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", breaker},
 		"/memstore":  {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", breaker},
 		"/storetest": {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", breaker},
 	} {

@@ -143,6 +143,14 @@ func (le *Lease) Consumed() Amounts {
 	return a
 }
 
+// Recorded reports whether something was recorded with Settle, Adjust, Release or
+// Consume.
+func (le *Lease) Recorded() bool {
+	le.mu.Lock()
+	defer le.mu.Unlock()
+	return le.recorded
+}
+
 // Adjust adds amounts to what was used. Negative amounts reduce it, to no less than 0.
 // Errors: a [*ValidationError] for an amount out of range and, unless the limits are
 // stored ones, for a name that the lease does not have; [ErrLeaseClosed].

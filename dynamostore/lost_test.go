@@ -219,7 +219,10 @@ func TestFailedAfterTwoCopies(t *testing.T) {
 	take(t, s, 0, nil, debit("e", ask("rpm", d, 1)))
 	f.faults = []fault{
 		{after: errReset, during: func() { take(t, other, 0, nil, debit("e", ask("rpm", d, 1))) }},
-		{after: errReset}, {before: errDial}, {before: errDial}, {before: errDial},
+		{after: errReset},
+		{before: errDial},
+		{before: errDial},
+		{before: errDial},
 	}
 	take(t, s, 0, zael.ErrUnavailable, debit("e", ask("rpm", d, 3)))
 	if err := s.Close(t.Context()); err != nil {

@@ -6,13 +6,12 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"log"
-	"net"
 	"net/http"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/httplimit"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -32,25 +31,9 @@ func limited(next http.Handler, policy *zael.Policy) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		client, _, err := net.SplitHostPort(r.RemoteAddr)
-		if err != nil {
-			http.Error(w, "no client address", http.StatusInternalServerError)
-			return
-		}
-		d, err := limiter.Decide(r.Context(), policy.For(client))
-		if err != nil {
-			http.Error(w, "no limits now", http.StatusServiceUnavailable)
-			return
-		}
-		w.Header().Set("X-RateLimit-Remaining", fmt.Sprint(max(0, d.Status(0).Available)))
-		if exceeded, ok := errors.AsType[*zael.ExceededError](d.Err()); ok {
-			if seconds, ok := exceeded.RetryAfterHeader(); ok {
-				w.Header().Set("Retry-After", seconds)
-			}
-			http.Error(w, exceeded.Error(), http.StatusTooManyRequests)
-			return
-		}
-		next.ServeHTTP(w, r)
-	}), nil
+	limit, err := httplimit.New(limiter, policy, httplimit.Address(nil), nil)
+	if err != nil {
+		return nil, err
+	}
+	return limit.Handler(next), nil
 }

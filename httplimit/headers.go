@@ -1,0 +1,228 @@
+package httplimit
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/zeroae/zael"
+)
+
+// Headers are the response headers that tell what is left, besides Retry-After, which
+// every refusal has that a wait helps.
+type Headers uint8
+
+const (
+	// XRateLimit is X-RateLimit-Limit, X-RateLimit-Remaining and X-RateLimit-Reset, of
+	// the limit that is the closest to being exhausted: its burst, the whole tokens
+	// left, and the seconds until it is full.
+	XRateLimit Headers = iota
+	// RateLimitDraft11 is RateLimit-Policy and RateLimit of
+	// draft-ietf-httpapi-ratelimit-headers-11 (the same since -08), with each limit.
+	RateLimitDraft11
+	// OpenAI is x-ratelimit-limit-requests and so on, as clients of OpenAI's API read
+	// them: limit, remaining and reset of requests and tokens. The limits count
+	// requests if they are named rpm, rps, rpd or requests, tokens if they are named
+	// tpm, tps, tpd or tokens, input tokens (itpm, input_tokens or input-tokens) or
+	// output tokens (otpm, output_tokens or output-tokens). Others have no headers.
+	OpenAI
+	// Anthropic is anthropic-ratelimit-requests-limit and so on, as clients of
+	// Anthropic's API read them, for the same names of limits.
+	Anthropic
+	// NoHeaders sets none besides Retry-After.
+	NoHeaders
+
+	headersEnd
+)
+
+// set sets the headers of a decision that has statuses. values is memory for them.
+func (h Headers) set(to http.Header, d *zael.Decision, values *[3]string) {
+	if d.Len() == 0 {
+		return
+	}
+	switch h {
+	case XRateLimit:
+		setXRateLimit(to, d, values)
+	case RateLimitDraft11:
+		setDraft11(to, d)
+	case OpenAI:
+		setByKind(to, d, func(kind, what string) string { return "X-Ratelimit-" + what + "-" + kind }, goDuration)
+	case Anthropic:
+		setByKind(to, d, func(kind, what string) string { return "Anthropic-Ratelimit-" + kind + "-" + what }, resetTime)
+	}
+}
+
+// tightest returns the status of which the least share of the burst is left: after a
+// refusal, of those that refused.
+func tightest(d *zael.Decision) zael.Status {
+	best := d.Status(0)
+	for i := 1; i < d.Len(); i++ {
+		s := d.Status(i)
+		switch {
+		case s.Exceeded != best.Exceeded:
+			if s.Exceeded {
+				best = s
+			}
+		case float64(s.Available)*float64(best.Limit.Burst) < float64(best.Available)*float64(s.Limit.Burst):
+			best = s
+		}
+	}
+	return best
+}
+
+// setXRateLimit makes one string for the three values.
+func setXRateLimit(to http.Header, d *zael.Decision, values *[3]string) {
+	s := tightest(d)
+	var buf [64]byte
+	b := strconv.AppendInt(buf[:0], s.Limit.Burst, 10)
+	one := len(b)
+	b = strconv.AppendInt(b, max(0, s.Available), 10)
+	two := len(b)
+	b = strconv.AppendInt(b, wholeSeconds(s.FullAfter), 10)
+	text := string(b)
+	*values = [3]string{text[:one], text[one:two], text[two:]}
+	to["X-Ratelimit-Limit"] = values[0:1:1]
+	to["X-Ratelimit-Remaining"] = values[1:2:2]
+	to["X-Ratelimit-Reset"] = values[2:3:3]
+}
+
+// setDraft11 writes structured fields (RFC 9651): lists of strings with parameters.
+// Names of limits need no escapes in a string.
+func setDraft11(to http.Header, d *zael.Decision) {
+	var policy, limit strings.Builder
+	for i := range d.Len() {
+		s := d.Status(i)
+		name := s.Limit.Name
+		if i > 0 {
+			policy.WriteString(", ")
+			limit.WriteString(", ")
+			if s.Entity != d.Status(0).Entity {
+				name = "parent/" + name
+			}
+		}
+		window := refillTime(s.Limit, s.Limit.Burst)
+		policy.WriteString(`"` + name + `";q=` + fieldInteger(s.Limit.Burst) + `;w=` + fieldInteger(wholeSeconds(window)))
+		limit.WriteString(`"` + name + `";r=` + fieldInteger(max(0, s.Available)) + `;t=` + fieldInteger(wholeSeconds(s.FullAfter)))
+	}
+	to["Ratelimit-Policy"] = []string{policy.String()}
+	to["Ratelimit"] = []string{limit.String()}
+}
+
+// fieldInteger writes an integer as structured fields can have it: 15 digits.
+func fieldInteger(n int64) string { return strconv.FormatInt(min(n, 999_999_999_999_999), 10) }
+
+// refillTime returns how long n tokens take to refill.
+func refillTime(l zael.Limit, n int64) time.Duration {
+	f := float64(l.RefillPeriod) * float64(n) / float64(l.RefillAmount)
+	if f >= float64(zael.Never) {
+		return zael.Never
+	}
+	return time.Duration(f)
+}
+
+// kinds are what the names of limits count, for the headers of LLM providers.
+var kinds = map[string]string{ //nolint:gochecknoglobals // a constant table
+	"rpm": "Requests", "rps": "Requests", "rpd": "Requests", "requests": "Requests",
+	"tpm": "Tokens", "tps": "Tokens", "tpd": "Tokens", "tokens": "Tokens",
+	"itpm": "Input-Tokens", "input_tokens": "Input-Tokens", "input-tokens": "Input-Tokens",
+	"otpm": "Output-Tokens", "output_tokens": "Output-Tokens", "output-tokens": "Output-Tokens",
+}
+
+// setByKind sets three headers for each kind that a limit counts: of the limits of one
+// kind, those of the one with the least left.
+func setByKind(to http.Header, d *zael.Decision, name func(kind, what string) string, reset func(time.Duration) string) {
+	for i := range d.Len() {
+		s := d.Status(i)
+		kind, ok := kinds[s.Limit.Name]
+		if !ok {
+			continue
+		}
+		least := true
+		for j := range d.Len() {
+			if o := d.Status(j); kinds[o.Limit.Name] == kind && (o.Available < s.Available || o.Available == s.Available && j < i) {
+				least = false
+			}
+		}
+		if !least {
+			continue
+		}
+		to.Set(name(kind, "Limit"), strconv.FormatInt(s.Limit.Burst, 10))
+		to.Set(name(kind, "Remaining"), strconv.FormatInt(max(0, s.Available), 10))
+		to.Set(name(kind, "Reset"), reset(s.FullAfter))
+	}
+}
+
+// goDuration writes a wait as OpenAI does, such as 12ms or 6m0s.
+func goDuration(d time.Duration) string {
+	if d > time.Second {
+		return time.Duration(wholeSeconds(d) * int64(time.Second)).String()
+	}
+	return d.Round(time.Millisecond).String()
+}
+
+// resetTime writes the end of a wait as Anthropic does, in RFC 3339.
+func resetTime(d time.Duration) string {
+	if d > 100*365*24*time.Hour {
+		d = 100 * 365 * 24 * time.Hour
+	}
+	return time.Now().Add(d).UTC().Truncate(time.Second).Add(time.Second).Format(time.RFC3339)
+}
+
+// setRetryAfter sets Retry-After, unless no wait helps.
+func setRetryAfter(to http.Header, err *zael.ExceededError) {
+	if value, ok := err.RetryAfterHeader(); ok {
+		to["Retry-After"] = []string{value}
+	}
+}
+
+// wholeSeconds rounds up.
+func wholeSeconds(d time.Duration) int64 {
+	if d > zael.Never-time.Second {
+		return int64(zael.Never / time.Second)
+	}
+	return int64((d + time.Second - 1) / time.Second)
+}
+
+// A problem is a body of problem details (RFC 9457).
+type problem struct {
+	Type     string   `json:"type,omitempty"` // empty: about:blank
+	Title    string   `json:"title"`
+	Status   int      `json:"status"`
+	Detail   string   `json:"detail,omitempty"`
+	Violated []string `json:"violated-policies,omitempty"` // as in draft-ietf-httpapi-ratelimit-headers
+}
+
+// quotaExceeded returns the details of a refusal. They name the limits and not the
+// entity, which may be a secret of the server's.
+func quotaExceeded(err *zael.ExceededError) problem {
+	p := problem{
+		Type:  "https://iana.org/assignments/http-problem-types#quota-exceeded",
+		Title: "Too many requests", Status: http.StatusTooManyRequests,
+	}
+	if seconds, ok := err.RetryAfterHeader(); ok {
+		p.Detail = "Try again in " + seconds + " s."
+	} else {
+		p.Detail = "The request asks for more than the limit ever admits at once: make it smaller."
+	}
+	for _, s := range err.Violations() {
+		p.Violated = append(p.Violated, s.Limit.Name)
+	}
+	return p
+}
+
+func (p problem) write(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Del("Content-Length")
+	h.Del("Content-Encoding")
+	w.WriteHeader(p.Status)
+	body, err := json.Marshal(p)
+	if err != nil {
+		return // strings and a number: it does not happen
+	}
+	_, _ = w.Write(append(body, '\n')) // the client may have left
+}
