@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/dynamostore/internal/protocol"
 	"github.com/zeroae/zael/internal/schema"
 )
 
@@ -28,7 +29,7 @@ func (s *Store) auditPut(event zael.AuditEvent) (types.TransactWriteItem, error)
 		return none, err
 	}
 	now := s.read().wall
-	it := schema.ItemKey(s.keys.audit(event.Entity), fmt.Sprintf("%s#%016x-%s", at, now.UnixNano(), idText(s.random())))
+	it := schema.ItemKey(s.keys.audit(event.Entity), fmt.Sprintf("%s#%016x-%s", at, now.UnixNano(), protocol.IDText(s.random())))
 	it["GSI1PK"], it["GSI1SK"] = schema.Text(s.keys.events()), it["SK"]
 	for name, text := range map[string]string{"action": string(event.Action), "principal": event.Principal, "resource": event.Resource} {
 		if !utf8.ValidString(text) {
@@ -66,7 +67,7 @@ const defaultEvents = 100
 // index, which may be a moment behind.
 func (s *Store) Audit(ctx context.Context, q zael.AuditQuery) iter.Seq2[zael.AuditEvent, error] {
 	if err := checkText("AuditQuery.Entity", q.Entity); err != nil {
-		return failed[zael.AuditEvent](err)
+		return failing[zael.AuditEvent](err)
 	}
 	most := cmp.Or(q.Max, defaultEvents)
 	what := "reading audit events"
@@ -87,7 +88,7 @@ func (s *Store) Audit(ctx context.Context, q zael.AuditQuery) iter.Seq2[zael.Aud
 		left := most
 		for page, err := range s.pages(ctx, what, ask) {
 			if err == nil && ask.index {
-				page, err = s.followed(ctx, what, page)
+				page, err = s.readByIndex(ctx, what, page)
 			}
 			if err != nil {
 				yield(zael.AuditEvent{}, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/dynamostore/internal/protocol"
 	"github.com/zeroae/zael/internal/pause"
 	"github.com/zeroae/zael/internal/schema"
 )
@@ -58,7 +59,7 @@ func (s *Store) getAll(ctx context.Context, what string, keys []item) (map[[2]st
 				n = 0
 			}
 			if chunk = left; len(chunk) > 0 {
-				if err := s.later(ctx, what, n); err != nil {
+				if err := s.waitUnprocessed(ctx, what, n); err != nil {
 					return nil, err
 				}
 			}
@@ -67,8 +68,8 @@ func (s *Store) getAll(ctx context.Context, what string, keys []item) (map[[2]st
 	return found, nil
 }
 
-// later waits before what the engine left undone is asked for again.
-func (s *Store) later(ctx context.Context, what string, n int) error {
+// waitUnprocessed waits before what the engine left undone is asked for again.
+func (s *Store) waitUnprocessed(ctx context.Context, what string, n int) error {
 	if n > maxRetries {
 		return fmt.Errorf("dynamostore: %s: the table is overloaded: %w", what, zael.ErrUnavailable)
 	}
@@ -95,7 +96,7 @@ func (s *Store) deleteAll(ctx context.Context, what string, keys []item) error {
 				n = 0
 			}
 			if requests = left; len(requests) > 0 {
-				if err := s.later(ctx, what, n); err != nil {
+				if err := s.waitUnprocessed(ctx, what, n); err != nil {
 					return err
 				}
 			}
@@ -188,8 +189,8 @@ func (s *Store) pages(ctx context.Context, what string, q query) iter.Seq2[[]ite
 	}
 }
 
-// followed reads the items that a page of the index names, in its order.
-func (s *Store) followed(ctx context.Context, what string, page []item) ([]item, error) {
+// readByIndex reads the items that a page of the index names, in its order.
+func (s *Store) readByIndex(ctx context.Context, what string, page []item) ([]item, error) {
 	keys := make([]item, len(page))
 	for i, it := range page {
 		keys[i] = schema.ItemKey(schema.TextIn(it, "PK"), schema.TextIn(it, "SK"))
@@ -207,16 +208,16 @@ func (s *Store) followed(ctx context.Context, what string, page []item) ([]item,
 	return items, nil
 }
 
-// together writes all or none. failed is the place of the write whose condition
+// transact writes all or none. failed is the place of the write whose condition
 // did not hold, -1 if there is none.
-func (s *Store) together(ctx context.Context, what string, writes ...types.TransactWriteItem) (failed int, err error) {
+func (s *Store) transact(ctx context.Context, what string, writes ...types.TransactWriteItem) (failed int, err error) {
 	if s.closed.Load() {
 		return -1, errClosed
 	}
 	if ctx.Err() != nil {
 		return -1, s.translate(ctx, what, ctx.Err())
 	}
-	token := idText(s.random()) + idText(s.random())
+	token := protocol.IDText(s.random()) + protocol.IDText(s.random())
 	for n := 0; ; n++ {
 		_, err := s.client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{
 			TransactItems: writes, ClientRequestToken: aws.String(token), // by which the engine knows a repetition
@@ -249,8 +250,8 @@ func (s *Store) together(ctx context.Context, what string, writes ...types.Trans
 	}
 }
 
-// failed iterates nothing but an error.
-func failed[T any](err error) iter.Seq2[T, error] {
+// failing iterates nothing but an error.
+func failing[T any](err error) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
 		yield(none, err)

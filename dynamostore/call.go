@@ -14,6 +14,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/dynamostore/internal/protocol"
 	"github.com/zeroae/zael/internal/pause"
 	"github.com/zeroae/zael/internal/schema"
 )
@@ -25,12 +26,12 @@ const (
 
 	retryBase = 10 * time.Millisecond
 	retryMost = 160 * time.Millisecond
-	againBase = time.Millisecond // after a wrong guess
-	againMost = 16 * time.Millisecond
+	raceBase  = time.Millisecond // after another writer came first
+	raceMost  = 16 * time.Millisecond
 )
 
-// once has the library try once: what to repeat is decided here.
-func once(o *dynamodb.Options) { o.Retryer = aws.NopRetryer{} }
+// noRetries turns the SDK's retries off: what to repeat is decided here.
+func noRetries(o *dynamodb.Options) { o.Retryer = aws.NopRetryer{} }
 
 // callTime returns how long one call may take, so that there is time for another
 // before ctx's deadline. If there is none the call may take as long as any: it is
@@ -45,19 +46,19 @@ func (s *Store) callTime(ctx context.Context) time.Duration {
 	return d
 }
 
-// update sends a write. ok tells whether it was applied; r is the item since, or,
-// if its condition failed, the item as it is.
-func (s *Store) update(ctx context.Context, w *write) (r *record, ok bool, err error) {
+// updateItem makes one call. It reports whether the update was applied; r is the item after
+// it, or, if its condition failed, the item as it is.
+func (s *Store) updateItem(ctx context.Context, u *protocol.Update) (r *protocol.Record, ok bool, err error) {
 	sent := s.read()
-	out, err := s.client.UpdateItem(ctx, w.input(s), once)
+	out, err := s.client.UpdateItem(ctx, s.updateInput(u), noRetries)
 	s.stats.count(func(c *Stats) { c.Writes++ })
 	if err == nil {
-		s.dated(out.ResultMetadata, sent)
+		s.learnTime(out.ResultMetadata, sent)
 		s.units(out.ConsumedCapacity, false)
 		r, err = recordOf(out.Attributes)
 		return r, true, err
 	}
-	s.datedBy(err, sent)
+	s.learnTimeOf(err, sent)
 	if failed, is := errors.AsType[*types.ConditionalCheckFailedException](err); is {
 		s.stats.count(func(c *Stats) {
 			c.Failed++
@@ -71,20 +72,20 @@ func (s *Store) update(ctx context.Context, w *write) (r *record, ok bool, err e
 	return nil, false, err
 }
 
-// get reads an item, and sees every write before.
-func (s *Store) get(ctx context.Context, key item) (item, error) {
+// getItem reads an item, and sees every write before.
+func (s *Store) getItem(ctx context.Context, key item) (item, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.callTime(ctx))
 	defer cancel()
 	sent := s.read()
 	out, err := s.client.GetItem(ctx, &dynamodb.GetItemInput{
 		TableName: aws.String(s.table), Key: key, ConsistentRead: aws.Bool(true), ReturnConsumedCapacity: s.capacity(),
-	}, once)
+	}, noRetries)
 	s.stats.count(func(c *Stats) { c.Reads++ })
 	if err != nil {
-		s.datedBy(err, sent)
+		s.learnTimeOf(err, sent)
 		return nil, err
 	}
-	s.dated(out.ResultMetadata, sent)
+	s.learnTime(out.ResultMetadata, sent)
 	s.units(out.ConsumedCapacity, true)
 	return out.Item, nil
 }
@@ -104,14 +105,15 @@ func (s *Store) units(c *types.ConsumedCapacity, reading bool) {
 	})
 }
 
-// dated tells the clock of an answer.
-func (s *Store) dated(metadata middleware.Metadata, sent reading) {
+// learnTime notes the time in an answer.
+func (s *Store) learnTime(metadata middleware.Metadata, sent reading) {
 	if date, ok := awsmiddleware.GetServerTime(metadata); ok && !date.IsZero() {
 		s.clock.answer(date, sent, s.read())
 	}
 }
 
-func (s *Store) datedBy(err error, sent reading) {
+// learnTimeOf notes the time in an answer that is an error.
+func (s *Store) learnTimeOf(err error, sent reading) {
 	e, ok := errors.AsType[*awshttp.ResponseError](err)
 	if !ok || e.Response == nil {
 		return
@@ -158,8 +160,8 @@ func (s *Store) askTime(ctx context.Context) error {
 			return nil
 		}
 		if mine {
-			a.err = s.again(ctx, "asking the table's clock", func() error {
-				_, err := s.get(ctx, schema.ItemKey(s.keys.System(), schema.VersionKey))
+			a.err = s.retryRead(ctx, "asking the table's clock", func() error {
+				_, err := s.getItem(ctx, schema.ItemKey(s.keys.System(), schema.VersionKey))
 				return err
 			})
 			if a.err == nil {
@@ -196,24 +198,24 @@ func (s *Store) askFirst() (a *asking, mine bool) {
 	}
 }
 
-// again makes a call that changes nothing until it is answered.
-func (s *Store) again(ctx context.Context, what string, call func() error) error {
+// retryRead makes a call that changes nothing until it is answered.
+func (s *Store) retryRead(ctx context.Context, what string, call func() error) error {
 	for i := 0; ; i++ {
 		err := call()
 		if err == nil {
 			return nil
 		}
-		if fateOf(err) == answeredNo || i >= maxRetries || pause.Backoff(ctx, i, retryBase, retryMost) != nil {
+		if fateOf(err) == rejected || i >= maxRetries || pause.Backoff(ctx, i, retryBase, retryMost) != nil {
 			return s.translate(ctx, what, err)
 		}
 	}
 }
 
 // readBucket reads a bucket's item.
-func (s *Store) readBucket(ctx context.Context, key zael.Key) (*record, error) {
+func (s *Store) readBucket(ctx context.Context, key zael.Key) (*protocol.Record, error) {
 	var it item
-	err := s.again(ctx, "reading a bucket", func() (err error) {
-		it, err = s.get(ctx, s.itemKey(key))
+	err := s.retryRead(ctx, "reading a bucket", func() (err error) {
+		it, err = s.getItem(ctx, s.itemKey(key))
 		return err
 	})
 	if err != nil {

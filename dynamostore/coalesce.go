@@ -10,47 +10,37 @@ import (
 	"github.com/zeroae/zael/internal/coalesce"
 )
 
-// The acquires of one bucket that come while a write of it is on its way are
-// coalesced into the next: package coalesce says how. Here is what it asks for.
+// Package coalesce joins the operations on one bucket that arrive while a write of it is in
+// flight into the next write. This file is what it needs of a Store.
 
-// Write implements coalesce.Engine: it makes one op of the batch, and runs it.
+// Write implements coalesce.Engine.
 func (e engine) Write(ctx context.Context, b *coalesce.Batch) coalesce.Answer {
 	s := e.Store
 	if b.Kind == coalesce.Read {
-		r, err := s.readBucket(ctx, b.Key)
-		if err != nil {
-			return coalesce.Answer{Outcome: coalesce.Failed, Err: err}
-		}
-		s.cache.learn(b.Key, r, b.At, nil)
-		a := coalesce.Answer{Bucket: r, Birth: r.born(), At: b.At, Seen: b.At}
-		if e := s.cache.get(b.Key); e != nil {
-			a.Seen = max(a.Seen, e.latest)
-		}
-		return a
+		return s.readAnswer(ctx, b)
 	}
 	begun := time.Now()
-	o := s.op(kindOf(b.Kind), b.At, b.Key, b.Charges)
-	o.maxWait, o.stages, o.events = b.MaxWait, b.Stages, b.Events
-	o.exact, o.birth = b.ExactState, b.Birth
-	o.several, o.spaced = b.Members > 1, !s.config.Direct
-	v, err := s.run(ctx, o)
-	a := coalesce.Answer{Bucket: o.known, Birth: o.known.born(), At: o.at, Seen: o.seen, Note: o}
-	switch {
-	case v == throttledNow:
-		return coalesce.Answer{Outcome: coalesce.Throttled, Err: err}
-	case err != nil:
-		if o.kind == takes {
-			s.undoUnknown(ctx, o, begun)
+	w := s.newWrite(*b)
+	outcome, err := s.run(ctx, w)
+	if err != nil {
+		if outcome == coalesce.Failed && b.Kind == coalesce.Take {
+			s.undoUnknown(ctx, w, begun)
 		}
+		return coalesce.Answer{Outcome: outcome, Err: err}
+	}
+	return coalesce.Answer{Outcome: outcome, Bucket: w.Known(), Birth: w.Known().Birth(), At: w.At, Seen: w.Seen, Note: w}
+}
+
+// readAnswer reads a bucket.
+func (s *Store) readAnswer(ctx context.Context, b *coalesce.Batch) coalesce.Answer {
+	r, err := s.readBucket(ctx, b.Key)
+	if err != nil {
 		return coalesce.Answer{Outcome: coalesce.Failed, Err: err}
-	case v == contended:
-		return coalesce.Answer{Outcome: coalesce.Failed, Err: fmt.Errorf("dynamostore: %d calls for one write: %w", maxCalls, zael.ErrContention)}
-	case v == apart:
-		a.Outcome = coalesce.Split
-	case v == refused:
-		a.Outcome = coalesce.Refused
-	case v == stale:
-		a.Outcome = coalesce.Stale
+	}
+	s.cache.observe(b.Key, r, b.At, nil)
+	a := coalesce.Answer{Bucket: r, Birth: r.Birth(), At: b.At, Seen: b.At}
+	if o := s.cache.last(b.Key); o != nil {
+		a.Seen = max(a.Seen, o.Latest)
 	}
 	return a
 }
@@ -60,23 +50,13 @@ type engine struct{ *Store }
 
 var _ coalesce.Engine = engine{}
 
-func kindOf(k coalesce.Kind) kind {
-	switch k {
-	case coalesce.Adjust:
-		return adjusts
-	case coalesce.Undo:
-		return undoes
-	}
-	return takes
-}
-
-// ask does what m says to one bucket, alone or with others.
-func (s *Store) ask(ctx context.Context, key zael.Key, m *coalesce.Op) {
+// do makes an operation on one bucket, alone or with others.
+func (s *Store) do(ctx context.Context, key zael.Key, m *coalesce.Op) {
 	s.coalescer.Start(ctx, key, m)
 	s.await(m)
 }
 
-// await waits for the answer to what was started.
+// await waits for the answer to an operation that was started.
 func (s *Store) await(m *coalesce.Op) {
 	s.coalescer.Wait(m)
 	if m.Left {
@@ -93,9 +73,9 @@ func (s *Store) await(m *coalesce.Op) {
 	}
 }
 
-// TakeLocal implements zael.LocalStore: it refuses what it knows to be refused.
-// A refusal by the engine counts for a second, with all that this process has
-// done to the bucket since.
+// TakeLocal implements zael.LocalStore: it refuses what a remembered refusal decides. A
+// refusal by the engine is remembered for a second, with all that this process has done to
+// the bucket since.
 func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, bool, error) {
 	if s.config.Direct || len(debits) > 2 || s.closed.Load() {
 		return now, false, nil
@@ -121,13 +101,13 @@ func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.De
 	}
 	at, err := bucket.At(now)
 	if err != nil {
-		return now, false, nil //nolint:nilerr // Take says it
+		return now, false, nil //nolint:nilerr // Take returns it
 	}
 	refuses := false
 	for i := range debits {
 		for _, c := range debits[i].Charges {
 			if c.Amount < 0 || c.Amount > bucket.MaxAmount {
-				return now, false, nil // likewise
+				return now, false, nil // an error of Take
 			}
 		}
 		switch coalesce.Evaluate(all[i].bucket, debits[i].Charges, at, maxWait) {
@@ -141,7 +121,8 @@ func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.De
 		return now, false, nil
 	}
 	for i := range debits {
-		shows(debits[i].Charges, all[i].bucket, at, max(at, all[i].seen), false, s.random())
+		fillStates(debits[i].Charges, all[i].bucket)
+		redefineStates(debits[i].Charges, at, max(at, all[i].seen), s.random())
 	}
 	s.stats.remembered.Add(1)
 	return now, true, zael.ErrExceeded

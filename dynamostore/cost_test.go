@@ -13,6 +13,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/dynamostore/internal/protocol"
 )
 
 // What each operation costs, by the engine's own account of table and index and
@@ -149,7 +150,7 @@ func TestMostLimits(t *testing.T) {
 	opened(t, s, err)
 	d := define(1000, 1000, time.Hour)
 	many := debit("many")
-	for i := range dynamostore.MaxLimits {
+	for i := range protocol.MaxLimits {
 		many.Charges = append(many.Charges, ask(fmt.Sprintf("limit-%d", i), d, 1))
 	}
 	now := time.Now()

@@ -4,10 +4,9 @@
 // An acquire is one conditional UpdateItem: no read, one write unit. It writes
 // what it guesses to be right from the last state that this process has seen,
 // under the condition that the guess holds; the answer carries the item either
-// way, so that a wrong guess costs a call and never a token. The protocol is
-// told in docs/dynamodb.md, from piece.go (what an operation makes of a mark) over
-// step.go and plan.go (one write) to run.go (the calls), take.go and undo.go
-// (several buckets).
+// way, so that a wrong guess costs a call and never a token. docs/dynamodb.md
+// describes the protocol; package internal/protocol has the writes, without the SDK,
+// run.go the calls, take.go and undo.go takes from several buckets.
 //
 // Marks are computed with the server's clock: see clock.go.
 package dynamostore
@@ -25,6 +24,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/dynamostore/internal/protocol"
 	"github.com/zeroae/zael/internal/coalesce"
 )
 
@@ -157,7 +157,7 @@ func New(client client, table string, config *Config) (*Store, error) {
 		read: machineClock(), random: rand.Uint64,
 	}
 	s.coalescer = coalesce.New(engine{s}, coalesce.Config{
-		MaxLimits: maxLimits, Remembered: c.CachedBuckets, Tries: maxRetries, AdvanceWhileQueued: !c.VirtualTime, Direct: c.Direct,
+		MaxLimits: protocol.MaxLimits, Remembered: c.CachedBuckets, Tries: maxRetries, AdvanceWhileQueued: !c.VirtualTime, Direct: c.Direct,
 		Go: s.inflight.spawn, GaveBack: s.gaveBack,
 	})
 	return s, nil

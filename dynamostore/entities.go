@@ -97,7 +97,7 @@ func (s *Store) CreateEntity(ctx context.Context, e zael.Entity, event zael.Audi
 		set("gp", "GSI1PK", schema.Text(s.keys.children(e.ParentID)))
 		set("gs", "GSI1SK", schema.Text(e.ID))
 	}
-	failed, err := s.together(ctx, "creating an entity", types.TransactWriteItem{Update: &types.Update{
+	failed, err := s.transact(ctx, "creating an entity", types.TransactWriteItem{Update: &types.Update{
 		TableName: aws.String(s.table), Key: schema.ItemKey(s.keys.Entity(e.ID), meta),
 		ConditionExpression:       aws.String("attribute_not_exists(#created)"), // limits may be there already
 		UpdateExpression:          aws.String("SET " + strings.Join(sets, ", ")),
@@ -157,7 +157,7 @@ func (s *Store) Entities(ctx context.Context, ids []string) ([]zael.Entity, erro
 // moment behind, and then the entities themselves.
 func (s *Store) Children(ctx context.Context, parent string) iter.Seq2[zael.Entity, error] {
 	if err := checkText("parent", parent); err != nil {
-		return failed[zael.Entity](err)
+		return failing[zael.Entity](err)
 	}
 	const what = "reading children"
 	q := query{index: true, pk: s.keys.children(parent)}
@@ -168,7 +168,7 @@ func (s *Store) Children(ctx context.Context, parent string) iter.Seq2[zael.Enti
 		for page, err := range s.pages(ctx, what, q) {
 			var items []item
 			if err == nil {
-				items, err = s.followed(ctx, what, page)
+				items, err = s.readByIndex(ctx, what, page)
 			}
 			if err != nil {
 				yield(zael.Entity{}, err)
@@ -227,7 +227,7 @@ func (s *Store) DeleteEntity(ctx context.Context, id string, event zael.AuditEve
 	if own {
 		last.ConditionExpression = aws.String("attribute_exists(PK)")
 	}
-	failed, err := s.together(ctx, what, types.TransactWriteItem{Delete: last}, audit)
+	failed, err := s.transact(ctx, what, types.TransactWriteItem{Delete: last}, audit)
 	if err == nil && failed >= 0 {
 		return zael.ErrEntityNotFound // somebody else has just deleted it
 	}
@@ -239,7 +239,7 @@ func (s *Store) dropBuckets(id string, keys []item) {
 	for _, k := range keys {
 		if resource, ok := strings.CutPrefix(schema.TextIn(k, "SK"), bucketKey); ok {
 			key := zael.Key{Entity: id, Resource: resource}
-			s.cache.drop(key)
+			s.cache.forget(key)
 			s.coalescer.Forget(key)
 		}
 	}

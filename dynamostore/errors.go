@@ -27,7 +27,7 @@ var errClosed = fmt.Errorf("dynamostore: %w", zael.ErrClosed)
 type fate uint8
 
 const (
-	answeredNo fate = iota // the engine understood and refused: again would be no use
+	rejected   fate = iota // the engine understood and refused: again would be no use
 	notApplied             // surely not applied, and may work again
 	unknown                // may have been applied
 )
@@ -38,14 +38,14 @@ func fateOf(err error) fate {
 	case throttled(err):
 		return notApplied
 	case awsquirks.CredentialsMissing(err):
-		return answeredNo // although what the SDK says last is that a service is away
+		return rejected // although what the SDK says last is that a service is away
 	}
 	if e, ok := errors.AsType[*awshttp.ResponseError](err); ok && e.Response != nil {
 		if status := e.HTTPStatusCode(); status >= 400 && status < 500 {
 			if _, ok := errors.AsType[*smithy.DeserializationError](err); ok {
 				return notApplied // cut off before it said why
 			}
-			return answeredNo
+			return rejected
 		}
 		return unknown // 5xx, or an answer that cannot be read
 	}
@@ -62,7 +62,7 @@ func fateOf(err error) fate {
 		return unknown
 	}
 	if e, ok := errors.AsType[smithy.APIError](err); ok && e.ErrorFault() == smithy.FaultClient {
-		return answeredNo
+		return rejected
 	}
 	if _, ok := errors.AsType[*smithy.DeserializationError](err); ok {
 		return unknown
@@ -70,7 +70,7 @@ func fateOf(err error) fate {
 	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
 		return unknown
 	}
-	return answeredNo // made before anything was sent: a wrong argument, no credentials
+	return rejected // made before anything was sent: a wrong argument, no credentials
 }
 
 func throttled(err error) bool {
@@ -99,7 +99,7 @@ func translate(ctx context.Context, where, what string, err error) error {
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("dynamostore: %s: %w", what, ctx.Err())
-	case fateOf(err) != answeredNo:
+	case fateOf(err) != rejected:
 		return &callError{what: what, kind: zael.ErrUnavailable, cause: err}
 	}
 	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {

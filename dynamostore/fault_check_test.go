@@ -13,6 +13,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/dynamostore/internal/protocol"
 )
 
 // check compares what clients were told, what was applied and what is there.
@@ -266,7 +267,7 @@ func (w *faultWorld) exact(p place, d bucket.Definition, state bucket.State) err
 		level = state.Mark - d.Drip(at)
 	}
 	const few = 20
-	if off := level - applied*d.Unit(); off > few+dynamostore.PadFor(d, 0) || off < -few {
+	if off := level - applied*d.Unit(); off > few+protocol.PadFor(d, 0) || off < -few {
 		return fmt.Errorf("%d units are missing from the bucket, and %d tokens were applied", level, applied)
 	}
 	if level < told*d.Unit()-few {

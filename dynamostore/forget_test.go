@@ -10,6 +10,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/dynamostore/internal/protocol"
 )
 
 // Names of limits that are used once do not add up in an item, at one call and one
@@ -126,13 +127,13 @@ func TestForgetsInTheLargestWrites(t *testing.T) {
 		}
 		return all
 	}
-	for _, n := range []int{dynamostore.MaxLimits, dynamostore.MostNamed, dynamostore.MostNamed + 1} {
+	for _, n := range []int{protocol.MaxLimits, protocol.MaxNamedToForget, protocol.MaxNamedToForget + 1} {
 		entity := fmt.Sprint("e", n)
-		take(t, s, 0, nil, debit(entity, charges("old-", dynamostore.MostForgets+1)...))
+		take(t, s, 0, nil, debit(entity, charges("old-", protocol.MaxForgotten+1)...))
 		take(t, s, 0, nil, debit(entity, charges("limit-", n)...))
 		take(t, s, 2*time.Hour, nil, debit(entity, charges("limit-", n)...))
-		want := n + dynamostore.MostForgets + 1
-		if n <= dynamostore.MostNamed {
+		want := n + protocol.MaxForgotten + 1
+		if n <= protocol.MaxNamedToForget {
 			want = n + 1
 		}
 		if got := limitNames(t, s, entity); len(got) != want {

@@ -2,7 +2,6 @@ package dynamostore_test
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -11,7 +10,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
-	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/dynamofake"
 )
@@ -78,58 +76,5 @@ func TestUndoBesideALateCopy(t *testing.T) {
 			// 1, 2 by the repetition, 3 by the other and 2 by the late copy, less 2.
 			left(t, other, 0, "parent", "rpm", 4)
 		})
-	}
-}
-
-// A client whose last word of a bucket is of one that has been deleted since gives
-// to the one that took its place what was taken from that, also beside a charge.
-func TestGiveToTheBucketBornSince(t *testing.T) {
-	t.Parallel()
-	table := dynamofake.New()
-	d := define(10, 1, time.Hour)
-	id := uint64(0)
-	do := func(known *dynamostore.Record, k dynamostore.Kind, charges ...zael.Charge) *dynamostore.Record {
-		t.Helper()
-		id += 1 << 32 // births are far apart
-		o := dynamostore.NewOp(k, zael.Key{Entity: "e", Resource: "gpt-4"}, charges, must(bucket.At(t0)), 0, 0, id)
-		o.Knows(known)
-		for range 3 {
-			w, v, err := o.Plan()
-			if v != dynamostore.Send {
-				t.Fatalf("plan: got verdict %d (%v), want a write", v, err)
-			}
-			out, err := table.UpdateItem(t.Context(), w.Input())
-			failed, is := errors.AsType[*types.ConditionalCheckFailedException](err)
-			if err != nil && !is {
-				t.Fatal(err)
-			}
-			item := table.Get("E#e", "B#gpt-4")
-			if !is {
-				item = out.Attributes
-			} else if failed.Item == nil {
-				item = nil
-			}
-			r, err := dynamostore.RecordOf(item)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if o.Answered(r, !is) {
-				return r
-			}
-		}
-		t.Fatal("got three writes, want two at most")
-		return nil
-	}
-	old := do(nil, dynamostore.Takes, ask("rpm", d, 10))
-	table.Delete("E#e", "B#gpt-4")
-	is := do(old, dynamostore.Takes, ask("rpm", d, 5))
-	give := back(ask("rpm", d, 5), 5)
-	give.Receipt = is.State("rpm").Receipt()
-	is = do(old, dynamostore.Adjusts, give, ask("tpm", d, 1))
-	if got := is.State("rpm").Available(must(bucket.At(t0))); got != 10 {
-		t.Errorf("left: got %d, want 10: all 5 were given back", got)
-	}
-	if got := counter(t, table, "e", "c_rpm"); got != 0 {
-		t.Errorf("counted: got %d net, want 0", got)
 	}
 }

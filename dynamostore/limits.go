@@ -72,14 +72,14 @@ func (s *Store) setLimits(ctx context.Context, scope zael.Scope, list *types.Att
 			update.ConditionExpression = aws.String("#l = :old")
 			update.ExpressionAttributeValues[":old"] = kept
 		}
-		failed, err := s.together(ctx, what, types.TransactWriteItem{Update: update}, audit)
+		failed, err := s.transact(ctx, what, types.TransactWriteItem{Update: update}, audit)
 		if err != nil || failed < 0 {
 			return rev, err
 		}
 		if n >= 10*maxRetries {
 			return 0, fmt.Errorf("dynamostore: %s: %w", what, zael.ErrContention)
 		}
-		if err := pause.Backoff(ctx, n, againBase, retryMost); err != nil {
+		if err := pause.Backoff(ctx, n, raceBase, retryMost); err != nil {
 			return 0, s.translate(ctx, what, err)
 		}
 	}

@@ -39,29 +39,29 @@ func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 		if err != nil {
 			return now, nil, err
 		}
-		s.cache.learn(k, r, at, nil)
-		buckets[i] = r.bucket(k)
+		s.cache.observe(k, r, at, nil)
+		buckets[i] = r.Bucket(k)
 	}
 	return now, buckets, nil
 }
 
-// bucketOf is the bucket in an item; ok if it has any limits.
+// bucketOf returns the bucket in an item; ok reports whether it has any limits.
 func (s *Store) bucketOf(it item) (b zael.Bucket, ok bool, err error) {
 	r, err := recordOf(it)
-	if err != nil || r == nil || len(r.limits) == 0 {
+	if err != nil {
 		return b, false, err
 	}
-	key := zael.Key{
+	b = r.Bucket(zael.Key{
 		Entity:   strings.TrimPrefix(schema.TextIn(it, "PK"), s.keys.Entity("")),
 		Resource: strings.TrimPrefix(schema.TextIn(it, "SK"), bucketKey),
-	}
-	return r.bucket(key), true, nil
+	})
+	return b, len(b.Limits) > 0, nil
 }
 
 // EntityBuckets implements zael.LimitStore.
 func (s *Store) EntityBuckets(ctx context.Context, entity string) iter.Seq2[zael.Bucket, error] {
 	if err := checkName("entity", entity); err != nil {
-		return failed[zael.Bucket](err)
+		return failing[zael.Bucket](err)
 	}
 	q := query{pk: s.keys.Entity(entity)}.prefixed(bucketKey)
 	return func(yield func(zael.Bucket, error) bool) {
@@ -91,7 +91,7 @@ func (s *Store) yieldBuckets(items []item, yield func(zael.Bucket, error) bool) 
 // be a moment behind, and then the buckets themselves.
 func (s *Store) ResourceBuckets(ctx context.Context, resource string) iter.Seq2[zael.Bucket, error] {
 	if err := checkName("resource", resource); err != nil {
-		return failed[zael.Bucket](err)
+		return failing[zael.Bucket](err)
 	}
 	const what = "reading a resource's buckets"
 	return func(yield func(zael.Bucket, error) bool) {
@@ -100,7 +100,7 @@ func (s *Store) ResourceBuckets(ctx context.Context, resource string) iter.Seq2[
 			for page, err := range s.pages(ctx, what, q) {
 				var items []item
 				if err == nil {
-					items, err = s.followed(ctx, what, page)
+					items, err = s.readByIndex(ctx, what, page)
 				}
 				if err != nil {
 					yield(zael.Bucket{}, err)

@@ -9,15 +9,16 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/dynamostore/internal/protocol"
 	"github.com/zeroae/zael/internal/coalesce"
 )
 
-// Take implements zael.BucketStore. Several debits are taken at the same time;
-// if one does not fit, what the others took is given back. Two callers after
-// the last tokens may then both be refused.
+// Take implements zael.BucketStore. Several debits are taken at the same time; if one does
+// not fit, what the others took is given back. Two callers after the last tokens may then
+// both be refused.
 //
-// If the answer to a write is lost it is repeated; it then counts once, or, if
-// another write came between, perhaps twice: never less (Stats.Repeated).
+// A write whose answer is lost is repeated. It then counts once, or, if another write came
+// between, perhaps twice, and never less (Stats.Repeated).
 func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
 	if !s.inflight.begin() {
 		return now, errClosed
@@ -37,36 +38,38 @@ func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, 
 	if err != nil {
 		return now, err
 	}
-	t := taking{store: s, debits: debits, sides: make([]side, len(debits)), begun: time.Now()}
+	t := multiTake{store: s, debits: debits, sides: make([]sideTake, len(debits)), begun: time.Now()}
 	for i := range debits {
 		t.sides[i].Op = coalesce.Op{
 			Kind: coalesce.Take, Charges: slices.Clone(debits[i].Charges), At: at, MaxWait: maxWait, Events: 1, ExactState: len(debits) > 1,
 		}
 	}
-	err = t.do(ctx)
-	return now.Add(t.later(at)), err
+	err = t.run(ctx)
+	return now.Add(t.countedOffset(at)), err
 }
 
-// A taking is a take of one or more buckets.
-type taking struct {
+// A multiTake is a take from one or more buckets.
+type multiTake struct {
 	store  *Store
 	debits []zael.Debit
-	sides  []side
+	sides  []sideTake // of each debit
 	begun  time.Time
 }
 
-// A side is what came out for one bucket.
-type side struct {
+// A sideTake is the take from one of the buckets.
+type sideTake struct {
 	coalesce.Op
-	asked bool
+	started bool
 }
 
-func (t *taking) do(ctx context.Context) error {
-	// A side that refuses by what is known of it is asked first: it saves the
-	// others a charge and its return.
-	if !t.ask(ctx, func(i int) bool { return len(t.sides) == 1 || t.likely(i) }, false) ||
-		!t.ask(ctx, func(int) bool { return true }, true) {
-		return t.none(ctx)
+// run takes from all buckets or from none.
+func (t *multiTake) run(ctx context.Context) error {
+	// A side that is likely to refuse is taken first: if it does, the others need not be
+	// taken and given back.
+	alone := len(t.sides) == 1
+	if !t.takeSides(ctx, func(i int) bool { return !alone && !t.likelyFits(i) }) ||
+		!t.takeSides(ctx, func(int) bool { return true }) {
+		return t.refuseAll(ctx)
 	}
 	for i := range t.sides {
 		sd, charges := &t.sides[i], t.debits[i].Charges
@@ -82,15 +85,15 @@ func (t *taking) do(ctx context.Context) error {
 	return nil
 }
 
-// later is how long after an instant the sides counted, as takes of one write
-// count at the latest of their instants, which go on while they wait: the last
-// of them, or, of a refusal, the first that refused.
-func (t *taking) later(at bucket.Instant) time.Duration {
+// countedOffset returns how long after an instant the take was decided, since takes of one
+// write are decided at the latest of their instants, and these advance in the queue: at the
+// last side, or, if refused, at the first side that refused.
+func (t *multiTake) countedOffset(at bucket.Instant) time.Duration {
 	last, refused := at, bucket.MaxInstant
 	for i := range t.sides {
 		sd := &t.sides[i]
 		switch {
-		case !sd.asked || sd.Outcome == coalesce.Failed:
+		case !sd.started || sd.Outcome == coalesce.Failed:
 		case sd.Outcome == coalesce.Refused:
 			refused = min(refused, sd.Answer.At)
 		default:
@@ -103,25 +106,26 @@ func (t *taking) later(at bucket.Instant) time.Duration {
 	return time.Duration(last - at)
 }
 
-// likely tells whether a side fits by what is known of it.
-func (t *taking) likely(i int) bool {
-	sd := &t.sides[i]
-	o := t.store.op(takes, sd.Op.At, t.debits[i].Key, sd.Charges)
-	o.maxWait = sd.MaxWait
-	return o.sketch().fits
+// likelyFits reports whether a side fits by what was last seen of its bucket.
+func (t *multiTake) likelyFits(i int) bool {
+	op := &t.sides[i].Op
+	w := t.store.newWrite(coalesce.Batch{
+		Key: t.debits[i].Key, Kind: coalesce.Take, Charges: op.Charges, At: op.At, MaxWait: op.MaxWait,
+	})
+	return w.Fits()
 }
 
-// ask asks those sides that were not asked and for which is says what is
-// wanted, at the same time. It reports whether all of them took.
-func (t *taking) ask(ctx context.Context, is func(int) bool, want bool) bool {
-	var buf [2]*side
+// takeSides starts, at the same time, the sides that were not started and for which pick
+// returns true. It reports whether all of them took.
+func (t *multiTake) takeSides(ctx context.Context, pick func(int) bool) bool {
+	var buf [2]*sideTake
 	started := buf[:0]
 	for i := range t.sides {
 		sd := &t.sides[i]
-		if sd.asked || is(i) != want {
+		if sd.started || !pick(i) {
 			continue
 		}
-		sd.asked = true
+		sd.started = true
 		t.store.coalescer.Start(ctx, t.debits[i].Key, &sd.Op)
 		started = append(started, sd)
 	}
@@ -133,20 +137,20 @@ func (t *taking) ask(ctx context.Context, is func(int) bool, want bool) bool {
 	return took
 }
 
-// none undoes what was taken, and says why.
-func (t *taking) none(ctx context.Context) error {
+// refuseAll gives back what was taken, and returns why the take came to nothing.
+func (t *multiTake) refuseAll(ctx context.Context) error {
 	s := t.store
 	var first error
 	for i := range t.sides {
 		sd := &t.sides[i]
-		if sd.asked && sd.Outcome == coalesce.Failed && first == nil {
+		if sd.started && sd.Outcome == coalesce.Failed && first == nil {
 			first = sd.Err
 		}
 	}
 	undone, n := t.undo(ctx)
 	for range n {
 		select {
-		case <-undone: // and the side has its bucket since
+		case <-undone: // and the side has the state of its bucket since
 		case <-ctx.Done():
 			return cmp.Or(first, s.translate(ctx, "giving back", ctx.Err()))
 		}
@@ -154,41 +158,50 @@ func (t *taking) none(ctx context.Context) error {
 	if first != nil {
 		return first
 	}
-	for i := range t.sides {
-		sd := &t.sides[i]
-		if !sd.asked {
-			look := coalesce.Op{Kind: coalesce.Read, At: sd.Op.At}
-			if s.ask(ctx, t.debits[i].Key, &look); look.Outcome == coalesce.Failed {
-				return look.Err
-			}
-			sd.Answer = look.Answer
-		}
+	if err := t.readRest(ctx); err != nil {
+		return err
 	}
 	for i := range t.sides {
 		sd := &t.sides[i]
 		if coalesce.Evaluate(sd.Bucket, sd.Charges, sd.Answer.At, sd.MaxWait) == coalesce.Stale {
 			for j := range t.sides {
-				shows(t.debits[j].Charges, t.sides[j].Bucket, 0, 0, true, 0)
+				fillStates(t.debits[j].Charges, t.sides[j].Bucket)
 			}
 			return zael.ErrStaleLimits
 		}
 	}
 	for i := range t.sides {
 		sd := &t.sides[i]
-		b := s.keep(ctx, t.debits[i].Key, &sd.Op)
-		shows(t.debits[i].Charges, b, sd.Answer.At, sd.Seen, false, s.random())
+		fillStates(t.debits[i].Charges, s.storeDefinitions(ctx, t.debits[i].Key, &sd.Op))
+		redefineStates(t.debits[i].Charges, sd.Answer.At, sd.Seen, s.random())
 	}
 	return zael.ErrExceeded
 }
 
-// undo gives back what the sides took, also when the caller has left. The
-// channel receives once for each of the n sides that it gives back.
-func (t *taking) undo(ctx context.Context) (undone <-chan struct{}, n int) {
+// readRest reads the buckets of the sides that were not started.
+func (t *multiTake) readRest(ctx context.Context) error {
+	for i := range t.sides {
+		sd := &t.sides[i]
+		if sd.started {
+			continue
+		}
+		read := coalesce.Op{Kind: coalesce.Read, At: sd.Op.At}
+		if t.store.do(ctx, t.debits[i].Key, &read); read.Outcome == coalesce.Failed {
+			return read.Err
+		}
+		sd.Answer = read.Answer
+	}
+	return nil
+}
+
+// undo gives back what the sides took, also when the caller has left. The channel receives
+// once for each of the n sides that are given back.
+func (t *multiTake) undo(ctx context.Context) (undone <-chan struct{}, n int) {
 	s := t.store
 	done := make(chan struct{}, len(t.sides))
 	for i := range t.sides {
 		sd := &t.sides[i]
-		if !sd.asked || sd.Outcome != coalesce.Applied {
+		if !sd.started || sd.Outcome != coalesce.Applied {
 			continue
 		}
 		n++
@@ -201,26 +214,44 @@ func (t *taking) undo(ctx context.Context) (undone <-chan struct{}, n int) {
 	return done, n
 }
 
-// keep writes those definitions of a refused take that would admit it sooner,
-// and returns the bucket since. A caller who is told to come back in a second
-// finds then what was said.
-func (s *Store) keep(ctx context.Context, key zael.Key, m *coalesce.Op) coalesce.Bucket {
-	if coalesce.Evaluate(m.Bucket, m.Charges, m.Answer.At, m.MaxWait) != coalesce.UnknownDefinition {
-		return m.Bucket
+// storeDefinitions writes those definitions of a refused take that would admit it sooner,
+// and returns the bucket since. A caller that is told to come back in a second finds then
+// what it was told.
+func (s *Store) storeDefinitions(ctx context.Context, key zael.Key, op *coalesce.Op) coalesce.Bucket {
+	if coalesce.Evaluate(op.Bucket, op.Charges, op.Answer.At, op.MaxWait) != coalesce.UnknownDefinition {
+		return op.Bucket
 	}
-	o := s.op(keeps, m.Answer.At, key, m.Charges)
-	o.seen, o.maxWait = max(o.seen, m.Seen), m.MaxWait
-	o.known, o.guess, o.fresh = recordIn(m.Bucket), nil, true
-	v, err := s.run(ctx, o)
+	w := s.newWrite(coalesce.Batch{
+		Key: key, Kind: coalesce.StoreDefinitions, Charges: op.Charges, At: op.Answer.At, MaxWait: op.MaxWait,
+	})
+	w.Seen = max(w.Seen, op.Seen)
+	known, _ := op.Bucket.(*protocol.Record)
+	w.Know(known)
+	outcome, err := s.run(ctx, w)
 	s.coalescer.Forget(key)
-	if err == nil && (v == applied || v == nothing) {
-		return o.known
+	if err == nil && outcome == coalesce.Applied {
+		return w.Known()
 	}
-	return m.Bucket // the next caller tries again
+	return op.Bucket // the next caller tries again
 }
 
-// recordIn is the record in an answer.
-func recordIn(b coalesce.Bucket) *record {
-	r, _ := b.(*record)
-	return r
+// fillStates writes the states of its limits into the charges of a take that took nothing.
+func fillStates(charges []zael.Charge, b coalesce.Bucket) {
+	for i := range charges {
+		c := &charges[i]
+		c.State, c.Receipt = b.State(c.Name), bucket.Receipt{}
+	}
+}
+
+// redefineStates brings the states in charges under the definitions of the charges, at the
+// latest instant seen. A limit that is not there would begin at birth, now.
+func redefineStates(charges []zael.Charge, at, seen bucket.Instant, birth uint64) {
+	for i := range charges {
+		c := &charges[i]
+		if c.State.Absent() {
+			c.State = c.State.Redefine(c.Definition, at, birth)
+		} else {
+			c.State = c.State.Redefine(c.Definition, seen, 0)
+		}
+	}
 }

@@ -33,14 +33,14 @@ const usageReads = 16
 // zael.UsageQuery.WithDefaults says.
 func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error] {
 	if !s.config.UsageCounted {
-		return failed[zael.UsageRecord](fmt.Errorf("dynamostore: usage is not counted: run an aggregator, and set Config.UsageCounted: %w", errors.ErrUnsupported))
+		return failing[zael.UsageRecord](fmt.Errorf("dynamostore: usage is not counted: run an aggregator, and set Config.UsageCounted: %w", errors.ErrUnsupported))
 	}
 	q = q.WithDefaults(s.read().wall)
 	if q.Entity == "" && q.Resource == "" {
-		return failed[zael.UsageRecord](invalid("UsageQuery", nil, "names neither Entity nor Resource"))
+		return failing[zael.UsageRecord](invalid("UsageQuery", nil, "names neither Entity nor Resource"))
 	}
 	if err := errors.Join(checkText("UsageQuery.Entity", q.Entity), checkText("UsageQuery.Resource", q.Resource)); err != nil {
-		return failed[zael.UsageRecord](err)
+		return failing[zael.UsageRecord](err)
 	}
 	if q.Entity == "" {
 		return s.usageOfResource(ctx, q)
@@ -168,7 +168,7 @@ func (s *Store) usageOfWindow(ctx context.Context, q zael.UsageQuery, start time
 		if err != nil {
 			return all, err
 		}
-		items, err := s.followed(ctx, readingUsage, page)
+		items, err := s.readByIndex(ctx, readingUsage, page)
 		if err != nil {
 			return all, err
 		}

@@ -1,4 +1,4 @@
-package dynamostore_test
+package protocol_test
 
 import (
 	"time"
@@ -16,7 +16,7 @@ type part struct {
 // coalesce makes a take one for several callers: what it asks for is parted among
 // them, who wait for different times.
 func (w *world) coalesce(r *running) {
-	charges := r.Charges()
+	charges := r.Charges
 	left := make([]int64, len(charges))
 	for i := range charges {
 		charges[i].Amount = min(charges[i].Amount, charges[i].Definition.Burst)
@@ -45,14 +45,14 @@ func (w *world) coalesce(r *running) {
 		}
 		r.parts = append(r.parts, p)
 	}
-	r.Several(stages, int64(n))
+	r.Stages, r.Events, r.Members = stages, int64(n), n
 }
 
 // takes is what the op makes of one charge, each part behind the other.
 func (r *running) takes(s bucket.State, charge int) (after bucket.State, fits bool) {
-	at, _ := r.At()
+	at := r.At
 	if r.parts == nil {
-		return s.Take(at, r.Charges()[charge].Amount, r.MaxWait())
+		return s.Take(at, r.Charges[charge].Amount, r.MaxWait)
 	}
 	for _, p := range r.parts {
 		if n := p.amounts[charge]; n >= 0 {

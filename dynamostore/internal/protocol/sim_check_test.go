@@ -1,4 +1,4 @@
-package dynamostore_test
+package protocol_test
 
 import (
 	"context"
@@ -13,26 +13,27 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/dynamostore/internal/protocol"
+	"github.com/zeroae/zael/internal/coalesce"
 )
 
 // end compares what a client is told with what was applied.
-func (w *world) end(r *running, v dynamostore.Verdict, err error, sum *tally) {
-	w.logf("op %x ends with verdict %d after %d calls", r.ID(), v, r.Calls())
+func (w *world) end(r *running, v coalesce.Outcome, err error, sum *tally) {
+	w.logf("op %x ends with outcome %d after %d calls", r.ID, v, r.Calls())
 	c := r.client
-	at, seen := r.At()
-	if k := r.Known(); v != dynamostore.Applied && k != nil && k.Last() == r.ID() {
-		w.failf("op %x: was applied, and ends with verdict %d", r.ID(), v)
+	at, seen := r.At, r.Seen
+	if k := r.Known(); v != coalesce.Applied && k != nil && k.LastWrite() == r.ID {
+		w.failf("op %x: was applied, and ends with outcome %d", r.ID, v)
 	}
 	switch v {
-	case dynamostore.Applied:
+	case coalesce.Applied:
 		if r.applied == 0 {
-			w.failf("op %x: told that it was applied, and it never was", r.ID())
+			w.failf("op %x: told that it was applied, and it never was", r.ID)
 		}
-		if r.Kind() != dynamostore.Takes {
+		if r.Kind != coalesce.Take {
 			return
 		}
-		for _, ch := range r.Charges() {
+		for _, ch := range r.Charges {
 			if state := r.Known().State(ch.Name); ch.Amount > 0 {
 				ch.Receipt = state.Receipt()
 				c.leases = append(c.leases, ch)
@@ -40,51 +41,78 @@ func (w *world) end(r *running, v dynamostore.Verdict, err error, sum *tally) {
 			}
 		}
 		if w.rng.IntN(8) == 0 && !w.calm { // the other side of a cascade refused
-			u := &running{Op: r.Undo(w.id()), client: c}
-			w.takers[u.ID()] = u
-			w.logf("client %d: undoes %x by %s", c.name, r.ID(), opText(u.Op))
+			u := &running{BucketWrite: undoOf(r.BucketWrite, w.id()), client: c}
+			w.takers[u.ID] = u
+			w.logf("client %d: undoes %x by %s", c.name, r.ID, opText(u.BucketWrite))
 			sum.undone++
 			w.step(u, sum)
 		}
-	case dynamostore.Refused:
+	case coalesce.Refused:
 		sum.refused++
 		if r.Calls() == 0 {
-			w.failf("op %x: refused by what the client remembers", r.ID())
+			w.failf("op %x: refused by what the client remembers", r.ID)
 		}
 		fits := true
-		for i, ch := range r.Charges() {
+		for i, ch := range r.Charges {
 			_, ok := r.takes(r.Known().State(ch.Name).Redefine(ch.Definition, underAt(r.Known(), ch, at, seen), 0), i)
 			fits = fits && ok
 		}
 		if fits {
-			w.failf("op %x: refused, and what it knows says that it fits", r.ID())
+			w.failf("op %x: refused, and what it knows says that it fits", r.ID)
 		}
-		k := &running{Op: r.Keep(w.id()), client: c}
-		w.takers[k.ID()] = k
+		k := &running{BucketWrite: definitionsOf(r.BucketWrite, w.id()), client: c}
+		w.takers[k.ID] = k
 		w.step(k, sum)
-	case dynamostore.Stale:
+	case coalesce.Stale:
 		sum.stale++
-		if !slices.ContainsFunc(r.Charges(), func(ch zael.Charge) bool { return r.Known().State(ch.Name).Stale(ch.Definition) }) {
-			w.failf("op %x: called stale, and none is", r.ID())
+		if !slices.ContainsFunc(r.Charges, func(ch zael.Charge) bool { return r.Known().State(ch.Name).Stale(ch.Definition) }) {
+			w.failf("op %x: called stale, and none is", r.ID)
 		}
-	case dynamostore.Apart:
+	case coalesce.Split:
 		sum.apart++
 		if r.parts == nil || r.applied > 0 {
-			w.failf("op %x: to be done apart, after it was applied %d times to %d callers", r.ID(), r.applied, len(r.parts))
+			w.failf("op %x: to be done apart, after it was applied %d times to %d callers", r.ID, r.applied, len(r.parts))
 		}
-	case dynamostore.Contended:
-		sum.contended++
-		if r.Calls() < dynamostore.MaxCalls {
-			w.failf("op %x: contended after %d calls, want %d", r.ID(), r.Calls(), dynamostore.MaxCalls)
+	case coalesce.Failed:
+		switch {
+		case !errors.Is(err, zael.ErrContention):
+			if _, ok := errors.AsType[*zael.ValidationError](err); !ok {
+				w.failf("op %x: failed with %v, want the amount that is out of range", r.ID, err)
+			}
+		case r.Calls() < protocol.MaxCalls:
+			w.failf("op %x: contended after %d calls, want %d", r.ID, r.Calls(), protocol.MaxCalls)
+		default:
+			sum.contended++
 		}
-	case dynamostore.Outside:
-		if err == nil {
-			w.failf("op %x: out of range, and no error", r.ID())
-		}
+	default:
+		w.failf("op %x: ends with outcome %d", r.ID, v)
 	}
 }
 
-func underAt(r *dynamostore.Record, ch zael.Charge, at, seen bucket.Instant) bucket.Instant {
+// undoOf returns the write that gives back a take that was applied.
+func undoOf(take *protocol.BucketWrite, id uint64) *protocol.BucketWrite {
+	u := &protocol.BucketWrite{
+		Batch: coalesce.Batch{
+			Key: take.Key, Kind: coalesce.Undo, Charges: coalesce.Back(take.Charges, take.Known(), nil), At: take.At,
+			Birth: take.Known().Birth(), Events: -take.Events, Members: 1,
+		},
+		ID: id, Index: take.Index, Seen: take.Seen,
+	}
+	u.Know(take.Known())
+	return u
+}
+
+// definitionsOf returns the write that stores definitions of a take that was refused.
+func definitionsOf(take *protocol.BucketWrite, id uint64) *protocol.BucketWrite {
+	d := &protocol.BucketWrite{
+		Batch: coalesce.Batch{Key: take.Key, Kind: coalesce.StoreDefinitions, Charges: take.Charges, At: take.At, MaxWait: take.MaxWait},
+		ID:    id, Index: take.Index, Seen: take.Seen,
+	}
+	d.Know(take.Known())
+	return d
+}
+
+func underAt(r *protocol.Record, ch zael.Charge, at, seen bucket.Instant) bucket.Instant {
 	if r.State(ch.Name).Absent() {
 		return at
 	}
@@ -92,16 +120,16 @@ func underAt(r *dynamostore.Record, ch zael.Charge, at, seen bucket.Instant) buc
 }
 
 // compare checks that an applied write is what package bucket says.
-func (w *world) compare(r *running, before, after *dynamostore.Record, forgot bool, sum *tally) {
+func (w *world) compare(r *running, before, after *protocol.Record, forgot bool, sum *tally) {
 	r.applied++
 	sum.applied++
-	if before != nil && before.Last() == r.ID() {
-		w.failf("op %x: applied twice, and nobody wrote between", r.ID())
+	if before != nil && before.LastWrite() == r.ID {
+		w.failf("op %x: applied twice, and nobody wrote between", r.ID)
 	}
-	at, seen := r.At()
+	at, seen := r.At, r.Seen
 	if before == nil || before.Birth() != after.Birth() {
 		if before != nil {
-			w.failf("op %x: birth changed from %x to %x", r.ID(), before.Birth(), after.Birth())
+			w.failf("op %x: birth changed from %x to %x", r.ID, before.Birth(), after.Birth())
 		}
 		w.forget()
 	}
@@ -112,38 +140,38 @@ func (w *world) compare(r *running, before, after *dynamostore.Record, forgot bo
 	w.forgotten(r, before, after, want, sum)
 	joins := after.Birth()
 	if before != nil {
-		joins = before.Joins()
+		joins = before.Begins()
 	}
 	padded := map[string]bool{}
-	for i, ch := range r.Charges() {
+	for i, ch := range r.Charges {
 		state := want[ch.Name]
 		if old := before.State(ch.Name); r.parts != nil && !forgot && !old.Absent() && after.State(ch.Name).Definition != old.Definition {
-			w.failf("op %x: a batch of several changed %q from %+v", r.ID(), ch.Name, old.Definition)
+			w.failf("op %x: a batch of several changed %q from %+v", r.ID, ch.Name, old.Definition)
 		}
-		if state.Stale(ch.Definition) && r.Kind() == dynamostore.Takes {
-			w.failf("op %x: took under stale limits", r.ID())
+		if state.Stale(ch.Definition) && r.Kind == coalesce.Take {
+			w.failf("op %x: took under stale limits", r.ID)
 		}
 		switch {
-		case r.Kind() == dynamostore.Keeps:
+		case r.Kind == coalesce.StoreDefinitions:
 			next := state.Redefine(ch.Definition, seen, 0)
 			if after.State(ch.Name) == state { // as another write came first, or it was not sooner
 				continue
 			}
 			if state.Absent() || state.Stale(ch.Definition) {
-				w.failf("op %x: %q brought under %+v from %+v", r.ID(), ch.Name, ch.Definition, state)
+				w.failf("op %x: %q brought under %+v from %+v", r.ID, ch.Name, ch.Definition, state)
 			}
 			state = next
 			sum.kept++
-		case r.Kind() == dynamostore.Takes:
+		case r.Kind == coalesce.Take:
 			state = state.Redefine(ch.Definition, underAt(before, ch, at, seen), joins)
 			next, ok := r.takes(state, i)
 			if !ok {
-				w.failf("op %x: %q took %d of what does not fit: %+v", r.ID(), ch.Name, ch.Amount, state)
+				w.failf("op %x: %q took %d of what does not fit: %+v", r.ID, ch.Name, ch.Amount, state)
 			}
 			if got := after.State(ch.Name); ch.Amount > 0 && r.Calls() >= 2 && got.Mark > next.Mark {
 				padded[ch.Name] = true // aimed higher: it must have fit from there
 				if _, ok := r.takes(bucket.State{Definition: state.Definition, Mark: got.Mark - ch.Amount*state.Definition.Unit(), Generation: state.Generation}, i); !ok {
-					w.failf("op %x: %q aimed beyond the burst: %+v", r.ID(), ch.Name, got)
+					w.failf("op %x: %q aimed beyond the burst: %+v", r.ID, ch.Name, got)
 				}
 				next.Mark = got.Mark
 			}
@@ -170,7 +198,7 @@ func (w *world) compare(r *running, before, after *dynamostore.Record, forgot bo
 			}
 			next, err := state.Charge(at, ch.Amount)
 			if err != nil {
-				w.failf("op %x: charged out of range: %w", r.ID(), err)
+				w.failf("op %x: charged out of range: %w", r.ID, err)
 			}
 			state = next
 			w.counted[ch.Name] += ch.Amount
@@ -185,8 +213,8 @@ func (w *world) compare(r *running, before, after *dynamostore.Record, forgot bo
 // forgotten checks the limits that a write has removed, and takes them out of what
 // is wanted: by a take that does not name them, full for an hour. One that comes back
 // is of another generation than it ever was.
-func (w *world) forgotten(r *running, before, after *dynamostore.Record, want map[string]bucket.State, sum *tally) {
-	at, _ := r.At()
+func (w *world) forgotten(r *running, before, after *protocol.Record, want map[string]bucket.State, sum *tally) {
+	at := r.At
 	n := 0
 	for _, name := range before.Names() {
 		if !after.State(name).Absent() {
@@ -194,16 +222,16 @@ func (w *world) forgotten(r *running, before, after *dynamostore.Record, want ma
 		}
 		n++
 		state := before.State(name)
-		named := slices.ContainsFunc(r.Charges(), func(ch zael.Charge) bool { return ch.Name == name })
-		if r.Kind() != dynamostore.Takes || named || !state.Full(at-bucket.Instant(time.Hour)) {
-			w.failf("op %x: removed %q, named %v, of %+v", r.ID(), name, named, state)
+		named := slices.ContainsFunc(r.Charges, func(ch zael.Charge) bool { return ch.Name == name })
+		if r.Kind != coalesce.Take || named || !state.Full(at-bucket.Instant(time.Hour)) {
+			w.failf("op %x: removed %q, named %v, of %+v", r.ID, name, named, state)
 		}
 		w.generations[name] = state.Generation - before.Birth()
 		delete(want, name)
 		delete(w.counted, name)
 	}
 	if n > 0 && after.Removals() != before.Removals()+1 {
-		w.failf("op %x: removed %d limits, and there were %d removals before and %d after", r.ID(), n, before.Removals(), after.Removals())
+		w.failf("op %x: removed %d limits, and there were %d removals before and %d after", r.ID, n, before.Removals(), after.Removals())
 	}
 	sum.forgotten += n
 	for _, name := range after.Names() {
@@ -212,17 +240,17 @@ func (w *world) forgotten(r *running, before, after *dynamostore.Record, want ma
 			continue
 		}
 		if generation := after.State(name).Generation - after.Birth(); generation <= highest {
-			w.failf("op %x: %q is back in generation %d, and was on %d", r.ID(), name, generation, highest)
+			w.failf("op %x: %q is back in generation %d, and was on %d", r.ID, name, generation, highest)
 		}
 		sum.back++
 	}
 }
 
-func (w *world) sameRecord(r *running, before, after *dynamostore.Record, want map[string]bucket.State, sum *tally) {
-	at, seen := r.At()
+func (w *world) sameRecord(r *running, before, after *protocol.Record, want map[string]bucket.State, sum *tally) {
+	at, seen := r.At, r.Seen
 	names := slices.Sorted(maps.Keys(want))
 	if !slices.Equal(names, after.Names()) {
-		w.failf("op %x: limits %q afterwards, want %q", r.ID(), after.Names(), names)
+		w.failf("op %x: limits %q afterwards, want %q", r.ID, after.Names(), names)
 	}
 	for _, name := range names {
 		got := after.State(name)
@@ -234,32 +262,32 @@ func (w *world) sameRecord(r *running, before, after *dynamostore.Record, want m
 			same = true
 		}
 		if !same {
-			w.failf("op %x: %q went from %+v to %+v, want %+v", r.ID(), name, before.State(name), got, want[name])
+			w.failf("op %x: %q went from %+v to %+v, want %+v", r.ID, name, before.State(name), got, want[name])
 		}
 		wait := got.Wait(0, got.Definition.Burst)
-		if full := bucket.Instant(0).Add(wait); wait != bucket.Never && full < bucket.MaxInstant && full.Time().Unix()+3600 > after.TTL() {
-			w.failf("op %x: %q is full at %v, and the item expires at %v", r.ID(), name, full.Time(), time.Unix(after.TTL(), 0).UTC())
+		if full := bucket.Instant(0).Add(wait); wait != bucket.Never && full < bucket.MaxInstant && full.Time().Unix()+3600 > after.Expiry() {
+			w.failf("op %x: %q is full at %v, and the item expires at %v", r.ID, name, full.Time(), time.Unix(after.Expiry(), 0).UTC())
 		}
 	}
 	item := w.table.Get("E#e", "B#r")
 	for attribute := range item {
 		prefix, name, ok := strings.Cut(attribute, "_")
 		if ok && len(prefix) == 1 && !slices.Contains(names, name) {
-			w.failf("op %x: attribute %q is there, and the limits are %q", r.ID(), attribute, names)
+			w.failf("op %x: attribute %q is there, and the limits are %q", r.ID, attribute, names)
 		}
 	}
-	w.takes += r.Events()
+	w.takes += r.Events
 	for name, n := range w.counted {
 		got := int64(0)
 		if c, ok := item["c_"+name].(*types.AttributeValueMemberN); ok {
 			got, _ = strconv.ParseInt(c.Value, 10, 64)
 		}
 		if got != n {
-			w.failf("op %x: %q counted %d in all, want %d", r.ID(), name, got, n)
+			w.failf("op %x: %q counted %d in all, want %d", r.ID, name, got, n)
 		}
 	}
 	if e, ok := item["e"].(*types.AttributeValueMemberN); ok && e.Value != strconv.FormatInt(w.takes, 10) {
-		w.failf("op %x: counted %s takes, want %d", r.ID(), e.Value, w.takes)
+		w.failf("op %x: counted %s takes, want %d", r.ID, e.Value, w.takes)
 	}
 }
 
@@ -301,20 +329,20 @@ func (w *world) notStuck() {
 				continue
 			}
 			w.now += bucket.Instant(wait)
-			o := dynamostore.NewOp(dynamostore.Takes, simKey, []zael.Charge{{Name: name, Definition: d, Amount: d.Burst}}, w.now, 0, 0, w.id())
-			o.Knows(c.known)
+			o := newWrite(coalesce.Take, []zael.Charge{{Name: name, Definition: d, Amount: d.Burst}}, w.now, w.id())
+			o.Begin(observed(c.known, w.now))
 			for calls := 0; ; calls++ {
-				write, v, err := o.Plan()
-				if v == dynamostore.Read {
+				plan := o.Plan()
+				if plan.Action == protocol.Read {
 					o.Learn(w.record())
 					continue
 				}
-				if v != dynamostore.Send || calls > 3 {
-					w.failf("%q is stuck: a take of its burst when it is full ends with verdict %d (%v) after %d calls: %+v", name, v, err, calls, w.record().State(name))
+				if plan.Action != protocol.Send || calls > 3 {
+					w.failf("%q is stuck: a take of its burst when it is full ends with outcome %d (%v) after %d calls: %+v", name, plan.Outcome, plan.Err, calls, w.record().State(name))
 				}
-				out, err := w.table.UpdateItem(context.Background(), write.Input())
+				out, err := w.table.UpdateItem(context.Background(), updateInput(&plan.Update))
 				if err == nil {
-					is, _ := dynamostore.RecordOf(out.Attributes)
+					is, _ := recordOf(out.Attributes)
 					c.known = is
 					break
 				}
@@ -322,7 +350,7 @@ func (w *world) notStuck() {
 				if !ok {
 					w.failf("%q: %w", name, err)
 				}
-				is, _ := dynamostore.RecordOf(failed.Item)
+				is, _ := recordOf(failed.Item)
 				o.Answered(is, false)
 			}
 		}

@@ -1,4 +1,4 @@
-package dynamostore_test
+package protocol_test
 
 import (
 	"context"
@@ -14,7 +14,8 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/dynamostore/internal/protocol"
+	"github.com/zeroae/zael/internal/coalesce"
 	"github.com/zeroae/zael/internal/dynamofake"
 	"github.com/zeroae/zael/internal/testrig/schedules"
 )
@@ -60,14 +61,14 @@ type event struct {
 type client struct {
 	name   int
 	skew   bucket.Instant
-	known  *dynamostore.Record
+	known  *protocol.Record
 	latest bucket.Instant
 	leases []zael.Charge
 }
 
 // A running is an operation of a client.
 type running struct {
-	*dynamostore.Op
+	*protocol.BucketWrite
 	client  *client
 	applied int // times
 	tries   int
@@ -207,18 +208,18 @@ func (w *world) act(sum *tally) {
 	case n == 3:
 		c.known = nil // the cache is bounded
 	case n < 9 && len(c.leases) > 0 && !w.calm:
-		w.begin(c, dynamostore.Adjusts, w.settlement(c), sum)
+		w.begin(c, coalesce.Adjust, w.settlement(c), sum)
 	case n < 11 && !w.calm:
-		w.begin(c, dynamostore.Adjusts, w.charges(func(d bucket.Definition) int64 { return w.amount(d) }), sum)
+		w.begin(c, coalesce.Adjust, w.charges(func(d bucket.Definition) int64 { return w.amount(d) }), sum)
 	default:
-		w.begin(c, dynamostore.Takes, w.charges(w.amount), sum)
+		w.begin(c, coalesce.Take, w.charges(w.amount), sum)
 	}
 }
 
 // expire deletes the item if it may be.
 func (w *world) expire(sum *tally) {
 	r := w.record()
-	if r == nil || w.now.Time().Unix() < r.TTL() {
+	if r == nil || w.now.Time().Unix() < r.Expiry() {
 		return
 	}
 	for _, name := range r.Names() {
@@ -238,8 +239,8 @@ func (w *world) forget() {
 	w.takes = 0
 }
 
-func (w *world) record() *dynamostore.Record {
-	r, err := dynamostore.RecordOf(w.table.Get("E#e", "B#r"))
+func (w *world) record() *protocol.Record {
+	r, err := recordOf(w.table.Get("E#e", "B#r"))
 	if err != nil {
 		w.failf("the item: %w", err)
 	}
@@ -305,31 +306,50 @@ func (w *world) settlement(c *client) []zael.Charge {
 	return all
 }
 
-func (w *world) begin(c *client, kind dynamostore.Kind, charges []zael.Charge, sum *tally) {
+func (w *world) begin(c *client, kind coalesce.Kind, charges []zael.Charge, sum *tally) {
 	wait := time.Duration(0)
 	if w.rng.IntN(4) == 0 {
 		wait = time.Duration(w.rng.Int64N(int64(10 * time.Second)))
 	}
-	o := dynamostore.NewOp(kind, simKey, charges, w.clock(c), c.latest, wait, w.id())
-	o.Knows(c.known)
-	r := &running{Op: o, client: c}
-	if kind == dynamostore.Takes && w.rng.IntN(3) == 0 {
+	o := newWrite(kind, charges, w.clock(c), w.id())
+	o.MaxWait = wait
+	o.Begin(observed(c.known, o.At))
+	o.Seen = max(o.At, c.latest)
+	r := &running{BucketWrite: o, client: c}
+	if kind == coalesce.Take && w.rng.IntN(3) == 0 {
 		w.coalesce(r)
 		sum.batches++
 	}
-	w.takers[o.ID()] = r
+	w.takers[o.ID] = r
 	sum.ops++
 	w.logf("client %d: %s", c.name, opText(o))
 	w.step(r, sum)
 }
 
-func opText(o *dynamostore.Op) string {
-	at, seen := o.At()
-	s := fmt.Sprintf("op %x kind %d at %v seen %v within %v:", o.ID(), o.Kind(), time.Duration(at), time.Duration(seen-at), o.MaxWait())
-	for _, c := range o.Charges() {
+func opText(o *protocol.BucketWrite) string {
+	at, seen := o.At, o.Seen
+	s := fmt.Sprintf("op %x kind %d at %v seen %v within %v:", o.ID, o.Kind, time.Duration(at), time.Duration(seen-at), o.MaxWait)
+	for _, c := range o.Charges {
 		s += fmt.Sprintf(" %q %+d of %d at %d/%v rev %d", c.Name, c.Amount, c.Definition.Burst, c.Definition.Amount, c.Definition.Period, c.Definition.Rev)
 	}
 	return s
+}
+
+// newWrite returns a write of the only bucket.
+func newWrite(kind coalesce.Kind, charges []zael.Charge, at bucket.Instant, id uint64) *protocol.BucketWrite {
+	w := &protocol.BucketWrite{Batch: coalesce.Batch{Key: simKey, Kind: kind, Charges: charges, At: at, Members: 1}, ID: id, Index: "R#r#0"}
+	if kind == coalesce.Take {
+		w.Events = 1
+	}
+	return w
+}
+
+// observed returns what a client remembers, nil if that is nothing.
+func observed(r *protocol.Record, at bucket.Instant) *protocol.Observation {
+	if r == nil {
+		return nil
+	}
+	return &protocol.Observation{Record: r, At: at, Latest: at}
 }
 
 func (w *world) delay() bucket.Instant {
@@ -341,11 +361,11 @@ func (w *world) delay() bucket.Instant {
 
 // step does what the op's plan says.
 func (w *world) step(r *running, sum *tally) {
-	write, verdict, err := r.Plan()
+	plan := r.Plan()
 	r.round++
 	round := r.round
-	switch verdict {
-	case dynamostore.Read:
+	switch plan.Action {
+	case protocol.Read:
 		w.schedule(w.now+w.delay(), func() {
 			got := w.record()
 			w.schedule(w.now+w.delay(), func() {
@@ -358,10 +378,10 @@ func (w *world) step(r *running, sum *tally) {
 				w.step(r, sum)
 			})
 		})
-	case dynamostore.Send:
-		in := write.Input()
-		forgot := r.Unsure() // to give
-		gives := !forgot && slices.ContainsFunc(r.Charges(), func(c zael.Charge) bool { return c.Amount < 0 })
+	case protocol.Send:
+		in := updateInput(&plan.Update)
+		forgot := r.LostAnswers() > 0 // to give
+		gives := !forgot && slices.ContainsFunc(r.Charges, func(c zael.Charge) bool { return c.Amount < 0 })
 		copies := 1
 		switch n := w.rng.IntN(20); {
 		case n == 0:
@@ -376,18 +396,18 @@ func (w *world) step(r *running, sum *tally) {
 				out, err := w.table.UpdateItem(context.Background(), in)
 				failed, isFailed := errors.AsType[*types.ConditionalCheckFailedException](err)
 				if err != nil && !isFailed {
-					w.failf("op %x: %w\n%s\n%s", r.ID(), err, *in.ConditionExpression, *in.UpdateExpression)
+					w.failf("op %x: %w\n%s\n%s", r.ID, err, *in.ConditionExpression, *in.UpdateExpression)
 				}
-				var is *dynamostore.Record
+				var is *protocol.Record
 				if isFailed {
-					is, err = dynamostore.RecordOf(failed.Item)
+					is, err = recordOf(failed.Item)
 				} else {
-					is, err = dynamostore.RecordOf(out.Attributes)
-					w.logf("op %x applied", r.ID())
+					is, err = recordOf(out.Attributes)
+					w.logf("op %x applied", r.ID)
 					w.compare(r, before, is, forgot, sum)
 				}
 				if err != nil {
-					w.failf("op %x: %w", r.ID(), err)
+					w.failf("op %x: %w", r.ID, err)
 				}
 				if w.rng.IntN(15) == 0 {
 					return // the answer is lost
@@ -396,29 +416,33 @@ func (w *world) step(r *running, sum *tally) {
 			})
 		}
 		w.schedule(w.now+bucket.Instant(500*time.Millisecond), func() { w.timeout(r, round, sum) })
-	default:
+	case protocol.Finish:
 		r.done = true
-		w.end(r, verdict, err, sum)
+		if plan.Outcome != coalesce.Applied {
+			w.end(r, plan.Outcome, plan.Err, sum)
+		} else if k := r.Known(); k != nil && k.LastWrite() == r.ID {
+			w.failf("op %x: was applied, and ends with nothing to do", r.ID)
+		}
 	}
 }
 
-func (w *world) learn(c *client, r *dynamostore.Record, o *running) {
-	at, _ := o.At()
+func (w *world) learn(c *client, r *protocol.Record, o *running) {
+	at := o.At
 	c.known = r
 	c.latest = max(c.latest, at)
 }
 
-func (w *world) answer(r *running, round int, is *dynamostore.Record, ok bool, sum *tally) {
+func (w *world) answer(r *running, round int, is *protocol.Record, ok bool, sum *tally) {
 	if r.done || r.round != round {
 		return
 	}
 	w.learn(r.client, is, r)
 	if r.Answered(is, ok) {
 		r.done = true
-		if ok && r.Unsure() {
+		if ok && r.LostAnswers() > 0 {
 			sum.repeated++
 		}
-		w.end(r, dynamostore.Applied, nil, sum)
+		w.end(r, coalesce.Applied, nil, sum)
 		return
 	}
 	w.step(r, sum)
@@ -431,7 +455,7 @@ func (w *world) timeout(r *running, round int, sum *tally) {
 	}
 	r.Lost()
 	sum.lost++
-	w.logf("op %x: no answer", r.ID())
+	w.logf("op %x: no answer", r.ID)
 	if r.tries++; r.tries > 4 || !r.Repeats() {
 		r.done = true
 		return

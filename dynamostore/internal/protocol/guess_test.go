@@ -1,4 +1,4 @@
-package dynamostore_test
+package protocol_test
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/dynamostore/internal/protocol"
 )
 
 var definitions = []bucket.Definition{
@@ -33,7 +33,7 @@ func TestPieceIsBucket(t *testing.T) {
 		d := definitions[rng.IntN(len(definitions))]
 		at := bucket.Instant(rng.Int64N(int64(2*365*24*time.Hour))) - bucket.Instant(30*24*time.Hour)
 		guess := markNear(rng, d, at)
-		p := dynamostore.NewPath(bucket.State{Definition: d, Mark: guess})
+		p := protocol.NewGuess(bucket.State{Definition: d, Mark: guess})
 		type apply func(bucket.State) (bucket.State, bool)
 		var ops []apply
 		text := fmt.Sprintf("from %+v, mark %d", d, guess)
@@ -70,7 +70,7 @@ func TestPieceIsBucket(t *testing.T) {
 				text += fmt.Sprintf(", give %d of %d", n, receipt)
 			case 3:
 				next := definitions[rng.IntN(len(definitions))]
-				p.Under(next, at)
+				p.Redefine(next, at)
 				ops = append(ops, func(s bucket.State) (bucket.State, bool) { return s.Redefine(next, at, 0), true })
 				text += fmt.Sprintf(", under %+v", next)
 			}
@@ -151,12 +151,12 @@ func TestPadNeverAdmitsMore(t *testing.T) {
 		d := definitions[rng.IntN(len(definitions))]
 		at := bucket.Instant(rng.Int64N(int64(365 * 24 * time.Hour)))
 		n := amount(rng, d)
-		pad := dynamostore.PadFor(d, n)
+		pad := protocol.PadFor(d, n)
 		if n > d.Burst {
 			continue
 		}
 		guess := d.Drip(at) + rng.Int64N(2*pad+2) - pad // at most pad above it, and refused beyond
-		p := dynamostore.NewPath(bucket.State{Definition: d, Mark: guess})
+		p := protocol.NewGuess(bucket.State{Definition: d, Mark: guess})
 		if !p.Take(at, n, 0, pad) {
 			continue
 		}

@@ -1,0 +1,139 @@
+package protocol
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/coalesce"
+)
+
+// A BucketWrite is the operation of a batch on its bucket, until it is finished. Its owner
+// asks Plan what to do, does it, and reports the answer.
+type BucketWrite struct {
+	coalesce.Batch // what to do; At is now
+
+	ID       uint64         // of the write, also when it is repeated
+	Index    string         // the bucket's key in the index
+	NoExpiry bool           // the item does not get a time when it expires
+	Seen     bucket.Instant // the latest known of the bucket, At or later
+
+	known    *Record // the bucket as last seen; nil if missing, or not known
+	expected *Record // the bucket as expected now; nil: as known
+	planned  *Record // what was known when the last Update was planned
+	fresh    bool    // known is an answer to this write
+	calls    int     // that were answered
+	lost     int     // calls that may have been applied, as their answers were lost
+}
+
+// An Action is what the owner of a BucketWrite has to do next.
+type Action uint8
+
+// The actions.
+const (
+	Send   Action = iota // the Update, and report the answer by Answered or Lost
+	Read                 // the item, and report it by Learn
+	Finish               // with the Outcome
+)
+
+// A Plan is what is to be done next.
+type Plan struct {
+	Action  Action
+	Update  Update           // to send
+	Outcome coalesce.Outcome // of the write: see Finish
+	Err     error            // of the outcome Failed: matches zael.ErrContention, or is a *zael.ValidationError of an amount
+}
+
+// Begin starts a write from what was last seen of its bucket; o is nil if nothing was.
+func (w *BucketWrite) Begin(o *Observation) {
+	w.Seen = w.At
+	if o != nil {
+		w.known, w.expected, w.Seen = o.Record, o.expected(w.At), max(w.At, o.Latest)
+	}
+}
+
+// Plan returns what to do next.
+func (w *BucketWrite) Plan() Plan {
+	if w.calls >= MaxCalls {
+		err := fmt.Errorf("dynamostore: %d calls for one write: %w", MaxCalls, zael.ErrContention)
+		return Plan{Action: Finish, Outcome: coalesce.Failed, Err: err}
+	}
+	d := w.draft()
+	final := Plan{Action: Finish, Outcome: coalesce.Applied}
+	switch {
+	case d.limitUnknown:
+	case d.outOfRange != nil && w.shared() && w.lost == 0: // the amount of one of them
+		final.Outcome = coalesce.Split
+	case d.outOfRange != nil:
+		final.Outcome, final.Err = coalesce.Failed, d.outOfRange
+	case d.stale:
+		final.Outcome = coalesce.Stale
+	case !d.fits && w.fresh:
+		final.Outcome = coalesce.Refused
+	case w.shared() && w.lost == 0 && d.redefines(): // after a lost answer it may stand for all of them
+		return Plan{Action: Finish, Outcome: coalesce.Split}
+	case w.Kind == coalesce.Take || w.Kind == coalesce.Undo && d.gives || d.writes():
+		w.planned = w.known
+		return Plan{Action: Send, Update: w.update(&d)}
+	}
+	if !w.fresh {
+		return Plan{Action: Read} // the bucket may have changed since
+	}
+	return final
+}
+
+// Answered reports the answer to an Update: r is the item after it if ok, and otherwise
+// the item whose condition failed. It returns whether the write is applied.
+func (w *BucketWrite) Answered(r *Record, ok bool) (applied bool) {
+	w.Learn(r)
+	// Its own id says that an earlier copy of the write was applied, and that no other
+	// write has come since.
+	return ok || r != nil && r.last == w.ID
+}
+
+// Learn reports the item as it was read.
+func (w *BucketWrite) Learn(r *Record) {
+	w.calls++
+	w.Know(r)
+}
+
+// Know sets what is known of the bucket, as of now.
+func (w *BucketWrite) Know(r *Record) { w.known, w.expected, w.fresh = r, nil, true }
+
+// Lost reports that an Update was not answered, and may have been applied.
+func (w *BucketWrite) Lost() { w.lost++ }
+
+// LostAnswers returns how many Updates were not answered, and may have been applied.
+func (w *BucketWrite) LostAnswers() int { return w.lost }
+
+// Calls returns how many calls were answered.
+func (w *BucketWrite) Calls() int { return w.calls }
+
+// Known returns the bucket as it was last seen; nil if it is missing.
+func (w *BucketWrite) Known() *Record { return w.known }
+
+// Fits reports whether the charges of a take fit by what is known, which decides nothing.
+func (w *BucketWrite) Fits() bool { return w.draft().fits }
+
+// Repeats reports whether the write may be sent again when it is not known whether a first
+// copy was applied. Gives may not: given twice they would make tokens, and lost ones
+// refill.
+func (w *BucketWrite) Repeats() bool {
+	return w.Kind == coalesce.Take ||
+		w.Kind == coalesce.Adjust && slices.ContainsFunc(w.Charges, func(c zael.Charge) bool { return c.Amount > 0 })
+}
+
+// Redefined reports whether a write that was applied has changed the definition of a limit.
+func (w *BucketWrite) Redefined() bool {
+	for i := range w.Charges {
+		was, is := w.planned.find(w.Charges[i].Name), w.known.find(w.Charges[i].Name)
+		if was != nil && is != nil && was.text != is.text {
+			return true
+		}
+	}
+	return false
+}
+
+// shared reports whether the write is one of several operations: it changes no definition.
+func (w *BucketWrite) shared() bool { return w.Members > 1 }

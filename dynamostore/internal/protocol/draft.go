@@ -1,0 +1,126 @@
+package protocol
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/coalesce"
+	"github.com/zeroae/zael/internal/schema"
+)
+
+// A draft is a write of a bucket before it is written down.
+type draft struct {
+	limits       []limitUpdate
+	birth        uint64 // of the bucket
+	birthGuessed bool   // from a receipt
+	gives        bool   // right only for the bucket of this birth
+	fits         bool   // all charges of a take
+	stale        bool   // a take's definition
+	limitUnknown bool   // whether a limit is there is not known, and matters
+	outOfRange   error  // an amount takes a mark out of its range
+}
+
+// writes reports whether there is anything to write.
+func (d *draft) writes() bool {
+	return slices.ContainsFunc(d.limits, func(u limitUpdate) bool { return u.changes || u.tokens != 0 })
+}
+
+// redefines reports whether the definition of a limit that is there changes.
+func (d *draft) redefines() bool {
+	return slices.ContainsFunc(d.limits, func(u limitUpdate) bool { return u.ifPresent && u.text != u.oldText })
+}
+
+// draft drafts the write from what is known, or expected, of the bucket.
+func (w *BucketWrite) draft() draft {
+	from := w.known
+	if w.expected != nil && !w.ExactState {
+		from = w.expected
+	}
+	d := draft{fits: true, birth: from.Birth()}
+	if w.Kind == coalesce.Undo {
+		if from == nil || from.birth != w.Birth {
+			return d // the bucket that was taken from is gone
+		}
+		d.gives = true
+	}
+	var buf [1]zael.Charge
+	for i := range w.Charges {
+		name := w.Charges[i].Name
+		if contains(w.Charges[:i], name) {
+			continue // drafted with the first charge of that name
+		}
+		own := buf[:0]
+		for _, c := range w.Charges[i:] {
+			if c.Name == name {
+				own = append(own, c)
+			}
+		}
+		if u, ok := w.limitUpdate(&d, from, own); ok {
+			d.limits = append(d.limits, u)
+		}
+		if d.outOfRange != nil || d.stale {
+			break
+		}
+	}
+	return d
+}
+
+func contains(charges []zael.Charge, name string) bool {
+	return slices.ContainsFunc(charges, func(c zael.Charge) bool { return c.Name == name })
+}
+
+// update writes a draft down.
+func (w *BucketWrite) update(d *draft) Update {
+	b := newExpression(w.Key)
+	creates, joins, raises := !d.gives, false, w.Kind == coalesce.Take
+	full := w.At
+	for i := range d.limits {
+		u := &d.limits[i]
+		u.write(b, strconv.Itoa(i))
+		creates = creates && u.ifAbsent
+		joins = joins || u.ifAbsent && u.joins && u.changes
+		raises = raises || u.raises
+		if u.raises {
+			full = max(full, u.full())
+		}
+	}
+	id := b.text(":id", IDText(w.ID))
+	b.where("(attribute_not_exists(", b.name("#o", lastWriteAttribute), ") OR #o <> ", id, ")") // no late copy
+	b.set("#o = ", id)
+	b.nextVersion()
+	if d.gives {
+		b.where(b.name("#b", schema.Birth), " = ", b.text(":b", IDText(d.birth)))
+	}
+	b.events(w.Events)
+	if creates {
+		b.set(b.name("#b", schema.Birth), " = if_not_exists(#b, ", id, ")")
+		b.set(b.name("#gp", "GSI1PK"), " = ", b.text(":gp", w.Index))
+		b.set(b.name("#gs", "GSI1SK"), " = ", b.text(":gs", w.Key.Entity))
+	}
+	if joins {
+		b.sameRemovals(w.known.Removals())
+	}
+	if w.Kind == coalesce.Take {
+		w.forget(b, len(d.limits))
+	}
+	if raises && !w.NoExpiry {
+		ttl := b.number(":ttl", w.expiry(full))
+		b.where("(attribute_not_exists(", b.name("#ttl", expiryAttribute), ") OR #ttl <= ", ttl, ")")
+		b.set("#ttl = ", ttl)
+	}
+	return b.done()
+}
+
+// expiry returns when the item may be deleted, in seconds since 1970: an hour after all its
+// limits are full, in steps of a quarter of an hour. It never falls, so that it holds for
+// the limits that the write does not name.
+func (w *BucketWrite) expiry(full bucket.Instant) int64 {
+	const step, margin = 900, 3600
+	t := full.Time().Unix()/step*step + step + margin
+	if w.known != nil {
+		t = max(t, w.known.ttl)
+	}
+	return t
+}

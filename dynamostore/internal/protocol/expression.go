@@ -1,0 +1,160 @@
+package protocol
+
+import (
+	"math"
+	"strconv"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/schema"
+)
+
+// A Value is the value of an attribute: a text, or a number in decimal digits.
+type Value struct {
+	Text     string
+	IsNumber bool
+}
+
+// number returns a number, 0 if the value is none. For a number beyond int64 it returns the
+// nearest int64 and an error that matches strconv.ErrRange.
+func (v Value) number() (int64, error) {
+	if !v.IsNumber {
+		return 0, nil
+	}
+	return strconv.ParseInt(v.Text, 10, 64)
+}
+
+// An Update is one conditional update of a bucket's item. The expressions refer to
+// attributes and values by placeholders only.
+type Update struct {
+	Key       zael.Key
+	Condition string
+	Update    string
+	Names     map[string]string // attributes by placeholder
+	Values    []Binding
+}
+
+// A Binding is the value of a placeholder.
+type Binding struct {
+	Placeholder string
+	Value       Value
+}
+
+// An expressionBuilder puts an Update together.
+type expressionBuilder struct {
+	Update
+	conditions, sets, adds, removes clause
+}
+
+// A clause is the text of a part of an expression.
+type clause []byte
+
+func (c *clause) add(separator string, parts []string) {
+	if len(*c) > 0 {
+		*c = append(*c, separator...)
+	}
+	for _, p := range parts {
+		*c = append(*c, p...)
+	}
+}
+
+func newExpression(key zael.Key) *expressionBuilder {
+	b := &expressionBuilder{Update: Update{Key: key, Names: make(map[string]string, 12), Values: make([]Binding, 0, 12)}}
+	b.conditions, b.sets, b.adds = make(clause, 0, 256), make(clause, 0, 128), make(clause, 0, 64)
+	return b
+}
+
+// name makes a placeholder stand for an attribute, and returns it.
+func (b *expressionBuilder) name(placeholder, attribute string) string {
+	b.Names[placeholder] = attribute
+	return placeholder
+}
+
+// number makes a placeholder stand for a number, and returns it.
+func (b *expressionBuilder) number(placeholder string, n int64) string {
+	b.Values = append(b.Values, Binding{placeholder, Value{strconv.FormatInt(n, 10), true}})
+	return placeholder
+}
+
+// text makes a placeholder stand for a text, and returns it.
+func (b *expressionBuilder) text(placeholder, s string) string {
+	b.Values = append(b.Values, Binding{placeholder, Value{s, false}})
+	return placeholder
+}
+
+func (b *expressionBuilder) where(parts ...string)  { b.conditions.add(" AND ", parts) }
+func (b *expressionBuilder) set(parts ...string)    { b.sets.add(", ", parts) }
+func (b *expressionBuilder) add(parts ...string)    { b.adds.add(", ", parts) }
+func (b *expressionBuilder) remove(parts ...string) { b.removes.add(", ", parts) }
+
+// done returns the Update.
+func (b *expressionBuilder) done() Update {
+	b.Condition = string(b.conditions)
+	if len(b.sets) > 0 {
+		b.Update.Update = "SET " + string(b.sets)
+	}
+	if len(b.adds) > 0 {
+		b.Update.Update += " ADD " + string(b.adds)
+	}
+	if len(b.removes) > 0 {
+		b.Update.Update += " REMOVE " + string(b.removes)
+	}
+	return b.Update
+}
+
+// onPiece returns the condition, to be joined to another, that a number lies on the piece;
+// "" if every number does. n tells the limit from the others of the write.
+func (b *expressionBuilder) onPiece(placeholder, n string, p *piece) string {
+	if p.lo == p.hi {
+		return " AND " + placeholder + " = " + b.number(":l"+n, p.lo)
+	}
+	condition := ""
+	if p.lo != math.MinInt64 {
+		condition += " AND " + placeholder + " >= " + b.number(":l"+n, p.lo)
+	}
+	if p.hi != math.MaxInt64 {
+		condition += " AND " + placeholder + " <= " + b.number(":h"+n, p.hi)
+	}
+	return condition
+}
+
+// apply makes of a number what the piece makes of it.
+func (b *expressionBuilder) apply(placeholder, n string, p *piece) {
+	switch {
+	case p.set:
+		b.set(placeholder, " = ", b.number(":v"+n, p.n))
+	case p.n != 0:
+		b.set(placeholder, " = ", placeholder, " + ", b.number(":v"+n, p.n))
+	}
+}
+
+// nextVersion adds 1 to the item's version, by which usage knows the order of writes.
+func (b *expressionBuilder) nextVersion() {
+	b.add(b.name("#v", schema.ItemVersion), " ", b.number(":one", 1))
+}
+
+// events adds to the number of takes that the item counts.
+func (b *expressionBuilder) events(n int64) {
+	if n != 0 {
+		b.add(b.name("#e", schema.BucketEvents), " ", b.number(":e", n))
+	}
+}
+
+// forget removes a limit and its counter if it is as it was seen, or gone; n tells it
+// from the others of the write.
+func (b *expressionBuilder) forget(n string, l *limit) {
+	mark, def, count := b.name("#fm"+n, markAttribute+l.name), b.name("#fd"+n, definitionAttribute+l.name), b.name("#fc"+n, schema.Counter+l.name)
+	b.where("(attribute_not_exists(", mark, ") OR (", mark, " = ", b.number(":fm"+n, l.mark),
+		" AND ", def, " = ", b.text(":fd"+n, l.text), " AND ", count, " = ", b.number(":fc"+n, l.count), "))")
+	b.remove(mark, ", ", def, ", ", count)
+}
+
+// sameRemovals requires that limits were removed from the item as often as is known: only then
+// it is known at which turn a limit begins that the item does not have.
+func (b *expressionBuilder) sameRemovals(removals uint64) {
+	r := b.name("#r", schema.Removals)
+	if removals == 0 {
+		b.where("attribute_not_exists(", r, ")")
+		return
+	}
+	b.where(r, " = ", b.number(":r", int64(removals)))
+}
