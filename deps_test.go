@@ -15,11 +15,11 @@ func TestDependencies(t *testing.T) {
 	const module = "github.com/zeroae/zael"
 	breaker := "github.com/sony/gobreaker/v2"
 	for pkg, allowed := range map[string][]string{
-		"":           {"/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", breaker},
-		"/bucket":    {},
-		"/httplimit": {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", breaker},
-		"/memstore":  {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", breaker},
-		"/storetest": {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", breaker},
+		"":           {"/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/zoneinfo", breaker},
+		"/bucket":    {"/internal/zoneinfo"},
+		"/httplimit": {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/zoneinfo", breaker},
+		"/memstore":  {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/zoneinfo", breaker},
+		"/storetest": {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/zoneinfo", breaker},
 	} {
 		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+pkg).Output()
 		if err != nil {

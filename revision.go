@@ -102,7 +102,7 @@ func (a *attempt) reviveRevision(key Key, set *effectiveLimits, fallback []bucke
 	set.rev = rev
 	for _, b := range limits {
 		k, shown := kept[b.Name]
-		if absent := shown && k.Period == 0; !absent && (!k.SameRefill(b.Definition) || k.Capacity != b.Definition.Capacity) {
+		if absent := shown && k.Burst == 0; !absent && (!k.SameRefill(b.Definition) || k.Capacity != b.Definition.Capacity) {
 			set.rev = rev + 1 // else somebody has brought the bucket under it
 		}
 	}

@@ -19,6 +19,13 @@
 // call, so reading it often neither gains nor loses refill. A limit that was never
 // charged is full; no number stands for it.
 //
+// # Other kinds
+//
+// A quota is a pair: the instant from which is counted, and the tokens used since. Its
+// amount comes back as a whole when the next period begins: at instants of a [Calendar],
+// or a time after the first use. Slots are taken by holders and come back when these
+// release them, or have not renewed their hold in time. See period.go and holder.go.
+//
 // # Ranges
 //
 // Bursts and amounts are at most [MaxAmount], periods from [MinPeriod] to
@@ -31,7 +38,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/bits"
 	"time"
 )
 
@@ -91,99 +97,4 @@ func (at Instant) Add(d time.Duration) Instant {
 		return MaxInstant
 	}
 	return at + Instant(d)
-}
-
-// A Definition is one limit in numbers. Two definitions are compared with ==.
-type Definition struct {
-	Burst    int64         // tokens that a full bucket holds: 1 to MaxAmount
-	Amount   int64         // tokens that refill in each Period: 1 to MaxAmount
-	Period   time.Duration // MinPeriod to MaxPeriod
-	Capacity int64         // nominal tokens, for reports only; 1 to Burst
-	Rev      int64         // revision of the stored limit, µs since 1970; 0 for a limit named by the call. In a State: the highest seen
-}
-
-// Validate returns an error that names the first number out of range, and matches
-// ErrRange.
-func (d Definition) Validate() error {
-	switch {
-	case d.Burst < 1 || d.Burst > MaxAmount:
-		return fmt.Errorf("burst %d is not in 1 to %d: %w", d.Burst, MaxAmount, ErrRange)
-	case d.Amount < 1 || d.Amount > MaxAmount:
-		return fmt.Errorf("refill amount %d is not in 1 to %d: %w", d.Amount, MaxAmount, ErrRange)
-	case d.Period < MinPeriod || d.Period > MaxPeriod:
-		return fmt.Errorf("refill period %v is not in %v to %v: %w", d.Period, MinPeriod, MaxPeriod, ErrRange)
-	case d.faster(MaxRate):
-		return fmt.Errorf("rate %d per %v is above %d tokens a second: %w", d.Amount, d.Period, MaxRate, ErrRange)
-	case d.Capacity < 1 || d.Capacity > d.Burst:
-		return fmt.Errorf("capacity %d is not in 1 to the burst, %d: %w", d.Capacity, d.Burst, ErrRange)
-	case d.Rev < 0:
-		return fmt.Errorf("revision %d is negative: %w", d.Rev, ErrRange)
-	}
-	return nil
-}
-
-// faster reports whether the rate is above perSecond.
-func (d Definition) faster(perSecond int64) bool {
-	h1, l1 := bits.Mul64(uint64(d.Amount), uint64(time.Second))
-	h2, l2 := bits.Mul64(uint64(perSecond), uint64(d.Period))
-	return h1 > h2 || h1 == h2 && l1 > l2
-}
-
-// Unit returns the number of mark units in a token: 1000, or 1 if the rate is above
-// 1,000,000 tokens a second.
-func (d Definition) Unit() int64 {
-	if d.Amount > fineRate*int64(MinPeriod/time.Second) && d.faster(fineRate) {
-		return 1
-	}
-	return milli
-}
-
-// Drip returns the place on the axis that refill has reached at an instant, in
-// units. It does not fall as at rises, and is negative before Epoch.
-func (d Definition) Drip(at Instant) int64 {
-	return d.drip(at, d.Unit())
-}
-
-func (d Definition) drip(at Instant, unit int64) int64 {
-	rate := uint64(d.Amount * unit)
-	if at >= 0 {
-		hi, lo := bits.Mul64(uint64(at), rate)
-		q, _ := bits.Div64(hi, lo, uint64(d.Period))
-		return int64(q)
-	}
-	hi, lo := bits.Mul64(uint64(-at), rate)
-	q, r := bits.Div64(hi, lo, uint64(d.Period))
-	if r > 0 {
-		q++
-	}
-	return -int64(q)
-}
-
-// reaches returns the first instant at which Drip is target or more, or Never's
-// value if that is beyond int64. A negative target must be a drip within the range.
-func (d Definition) reaches(target, unit int64) Instant {
-	rate := uint64(d.Amount * unit)
-	if target > 0 {
-		hi, lo := bits.Mul64(uint64(target), uint64(d.Period))
-		if hi >= rate {
-			return math.MaxInt64
-		}
-		q, r := bits.Div64(hi, lo, rate)
-		if r > 0 {
-			q++
-		}
-		if q > math.MaxInt64 {
-			return math.MaxInt64
-		}
-		return Instant(q)
-	}
-	hi, lo := bits.Mul64(uint64(-target), uint64(d.Period))
-	q, _ := bits.Div64(hi, lo, rate)
-	return -Instant(q)
-}
-
-// SameRefill reports whether d and other have the same rate and burst, so that marks
-// under them mean the same. Capacity and revision may differ.
-func (d Definition) SameRefill(other Definition) bool {
-	return d.Burst == other.Burst && d.Amount == other.Amount && d.Period == other.Period
 }

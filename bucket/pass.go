@@ -6,9 +6,12 @@ package bucket
 func (r *Record) Pass(charges []Charge, at Instant) {
 	for i := range charges {
 		c := &charges[i]
-		if l := r.find(c.Name, i); l != nil {
+		switch l := r.find(c.Name, c.Definition.Kind == Slots, i); {
+		case c.Definition.Kind == Slots:
+			c.State = r.slots(l, c, at)
+		case l != nil:
 			c.State = r.redefine(&l.State, &c.Definition, at)
-		} else {
+		default:
 			c.State = r.begin(&c.Definition, at, 0)
 		}
 		c.Receipt = c.State.Receipt()

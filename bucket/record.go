@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -12,16 +13,21 @@ type Charge struct {
 	Definition Definition // the limit as the caller knows it, valid
 	Amount     int64      // tokens; below 0 only in an adjust, to give back
 	Receipt    Receipt    // of the charge: written by a take, read by an adjust to give back
-	State      State      // of the limit: written by a take that took nothing, and by an adjust
+	State      State      // of the limit: written by a take that took nothing or is of another kind than a plain rate, and by an adjust
 }
 
-// Taken returns the state of the limit after a take that fit, by the receipt that the
-// take has written.
+// Taken returns the state of the limit after a take that fit, by what the take has
+// written.
 func (c *Charge) Taken() State {
-	return State{Definition: c.Definition, Mark: c.Receipt.Mark, Generation: c.Receipt.Generation}
+	s := State{Definition: c.Definition, Mark: c.Receipt.Mark, Generation: c.Receipt.Generation}
+	if !c.Definition.Plain() {
+		s.Used = c.State.Used
+	}
+	return s
 }
 
-// A LimitState is one limit of a bucket.
+// A LimitState is one limit of a bucket. Slots of a name are another limit than what else
+// has the name.
 type LimitState struct {
 	Name  string
 	State State
@@ -46,10 +52,13 @@ type LimitState struct {
 //	}
 //
 // A Record needs to hold only the limits that the charges name: operations do not
-// change the others.
+// change the others. It needs all Holders if a charge is of slots.
 type Record struct {
-	Limits []LimitState // each name once, in any order
+	Limits []LimitState // each name once, or twice if one is of slots; in any order
 	Latest Instant      // the latest instant of a change; 0 if there is none
+
+	Holders []Holder // of slots; each ID once, in any order
+	Own     string   // the ID of the holder whose slots the operation takes or releases
 
 	// Forgotten is an instant at which every limit was full that the store has
 	// forgotten, of this bucket or with a bucket; 0 if there is none. By an
@@ -78,7 +87,13 @@ func (r *Record) Take(charges []Charge, at Instant, ahead time.Duration, birth u
 	outcome := Fits
 	for i := range charges {
 		c := &charges[i]
-		switch l := r.find(c.Name, i); {
+		switch l := r.find(c.Name, c.Definition.Kind == Slots, i); {
+		case c.Definition.Kind == Slots:
+			if l != nil && l.State.Stale(c.Definition) {
+				return StaleLimits
+			}
+			c.State = r.slots(l, c, at)
+			c.State.Generation = r.generation(birth)
 		case l != nil && l.State.Definition == c.Definition: // nearly always
 			c.State = l.State
 		case l == nil:
@@ -88,20 +103,36 @@ func (r *Record) Take(charges []Charge, at Instant, ahead time.Duration, birth u
 		default:
 			c.State = r.redefine(&l.State, &c.Definition, at)
 		}
-		mark, fits := Take(&c.State.Definition, c.State.Mark, at, c.Amount, ahead)
+		var fits bool
+		if c.State.Definition.Plain() {
+			c.State.Mark, fits = Take(&c.State.Definition, c.State.Mark, at, c.Amount, ahead)
+		} else {
+			c.State, fits = c.State.Take(at, c.Amount, ahead)
+		}
 		if !fits {
 			outcome = Exceeds
 		}
-		c.State.Mark = mark
-		c.Receipt = Receipt{mark, c.State.Generation}
+		c.Receipt = c.State.Receipt()
+		if c.Definition.Kind == Slots {
+			c.Receipt.Mark = 0
+		}
 	}
 	return outcome
+}
+
+// generation returns that of the operation's holder, or birth if there is none yet.
+func (r *Record) generation(birth uint64) uint64 {
+	if own := r.own(); own != nil {
+		return own.Generation
+	}
+	return birth
 }
 
 // Adjust evaluates an adjust at an instant. It charges positive amounts, into debt if
 // need be, and gives back negative ones by their receipts. An amount of 0 redefines a
 // limit that the record has. A charge is made under its own definition, or under that
-// of the limit if its own is stale; giving back does not change the definition.
+// of the limit if its own is stale; giving back does not change the definition. Slots can
+// only be given back: to those that the record's Own holder has under their receipt.
 // Charges may name a limit any number of times, and are applied in order. Adjust
 // writes the State after each of them into the charge.
 //
@@ -111,15 +142,26 @@ func (r *Record) Adjust(charges []Charge, at Instant, birth uint64) (bad int, er
 	for i := range charges {
 		c := &charges[i]
 		var s *State // as the charges before have left it; nil: absent
-		if l := r.find(c.Name, i); l != nil {
+		if l := r.find(c.Name, c.Definition.Kind == Slots, i); l != nil {
 			s = &l.State
 		}
 		for j := range i {
-			if charges[j].Name == c.Name && !charges[j].State.Absent() {
+			if charges[j].names(c) && !charges[j].State.Absent() {
 				s = &charges[j].State
 			}
 		}
 		switch {
+		case c.Definition.Kind == Slots && c.Amount > 0:
+			return i, fmt.Errorf("slots cannot be charged, only taken: %w", ErrRange)
+		case c.Definition.Kind == Slots:
+			c.State = State{}
+			if s != nil {
+				c.State = *s
+				if own := r.own(); own != nil && own.Generation == c.Receipt.Generation {
+					c.State.Used = max(0, c.State.Used+max(c.Amount, -own.Count(c.Name)))
+				}
+			}
+			continue
 		case s == nil && c.Amount <= 0:
 			c.State = State{}
 			continue
@@ -156,7 +198,11 @@ func (r *Record) Finish(outcome Outcome, charges []Charge, at Instant) (changed 
 		return r.refuse(charges, at)
 	case StaleLimits:
 		for i := range charges {
-			charges[i].State, charges[i].Receipt = r.State(charges[i].Name), Receipt{}
+			c := &charges[i]
+			c.State, c.Receipt = State{}, Receipt{}
+			if l := r.find(c.Name, c.Definition.Kind == Slots, 0); l != nil {
+				c.State = l.State
+			}
 		}
 	}
 	return false
@@ -172,6 +218,9 @@ func (r *Record) Forget(full Instant, except []Charge) int {
 		return l.State.Forgettable(full) && !slices.ContainsFunc(except, func(c Charge) bool { return c.Name == l.Name })
 	})
 	if n := before - len(r.Limits); n > 0 {
+		r.Holders = slices.DeleteFunc(r.Holders, func(h Holder) bool {
+			return !h.Live(full) && !slices.ContainsFunc(r.Limits, func(l LimitState) bool { return h.Count(l.Name) > 0 })
+		})
 		r.Forgotten = Latest(r.Forgotten, full)
 		return n
 	}
@@ -179,9 +228,11 @@ func (r *Record) Forget(full Instant, except []Charge) int {
 }
 
 func (r *Record) keep(charges []Charge, at Instant) (changed bool) {
+	slots := false
 	for i := range charges {
 		c := &charges[i]
-		if l := r.find(c.Name, i); l != nil {
+		slots = slots || c.Definition.Kind == Slots
+		if l := r.find(c.Name, c.Definition.Kind == Slots, i); l != nil {
 			l.State = c.State
 		} else if c.Amount > 0 {
 			r.Limits = append(r.Limits, LimitState{c.Name, c.State})
@@ -189,6 +240,9 @@ func (r *Record) keep(charges []Charge, at Instant) (changed bool) {
 	}
 	if len(r.Limits) == 0 {
 		return false
+	}
+	if slots {
+		r.keepSlots(charges, at)
 	}
 	r.Latest = Latest(r.Latest, at)
 	return true
@@ -198,8 +252,12 @@ func (r *Record) refuse(charges []Charge, at Instant) (changed bool) {
 	for i := range charges {
 		c := &charges[i]
 		c.Receipt = Receipt{}
-		l := r.find(c.Name, i)
-		if l == nil {
+		l := r.find(c.Name, c.Definition.Kind == Slots, i)
+		switch {
+		case c.Definition.Kind == Slots:
+			c.State = r.slots(l, c, at)
+			continue
+		case l == nil:
 			c.State = r.begin(&c.Definition, at, 0)
 			continue
 		}
@@ -211,26 +269,38 @@ func (r *Record) refuse(charges []Charge, at Instant) (changed bool) {
 	return changed
 }
 
-// State returns the state of a limit, absent if the record does not have it.
+// State returns the state of a limit, absent if the record does not have it. If slots have
+// the same name, it is that of the other one.
 func (r *Record) State(name string) State {
-	if l := r.find(name, 0); l != nil {
-		return l.State
+	for _, slots := range []bool{false, true} {
+		if l := r.find(name, slots, 0); l != nil {
+			return l.State
+		}
 	}
 	return State{}
 }
 
+// names reports whether c and other are about one limit.
+func (c *Charge) names(other *Charge) bool {
+	return c.Name == other.Name && (c.Definition.Kind == Slots) == (other.Definition.Kind == Slots)
+}
+
 // find returns a limit of the record, or nil. It first looks at the place that the
 // limit has if limits and charges are in the same order.
-func (r *Record) find(name string, place int) *LimitState {
-	if place < len(r.Limits) && r.Limits[place].Name == name {
+func (r *Record) find(name string, slots bool, place int) *LimitState {
+	if place < len(r.Limits) && r.Limits[place].is(name, slots) {
 		return &r.Limits[place]
 	}
 	for i := range r.Limits {
-		if r.Limits[i].Name == name {
+		if r.Limits[i].is(name, slots) {
 			return &r.Limits[i]
 		}
 	}
 	return nil
+}
+
+func (l *LimitState) is(name string, slots bool) bool {
+	return l.Name == name && (l.State.Definition.Kind == Slots) == slots
 }
 
 // redefine returns a limit under a definition, at the latest instant known: at an
@@ -245,7 +315,7 @@ func (r *Record) redefine(s *State, d *Definition, at Instant) State {
 // begin returns a limit that the record does not have: a full one, which may have
 // been forgotten.
 func (r *Record) begin(d *Definition, at Instant, birth uint64) State {
-	return State{}.Redefine(*d, later(at, r.Forgotten), birth)
+	return newState(*d, at, r.Forgotten, birth)
 }
 
 // later returns the later of an instant and one that is known, if it is not 0.

@@ -9,23 +9,32 @@ import (
 // A State is one limit of a bucket as a store keeps it. The zero State is absent:
 // a limit that was never charged, which is full.
 type State struct {
-	Definition Definition // under which the mark was written
-	Mark       int64      // in units; see the package comment
+	Definition Definition // under which the other fields were written
+
+	// Mark is, of a rate, in units: see the package comment. Of a quota or session it is
+	// the Instant from which is counted: the start of the period, or of the session;
+	// before any instant if none was begun. Of slots it is the Instant by which as many
+	// are free as were asked for, in a record all, if nobody renews.
+	Mark int64
+	// Used is, of a quota or session, the tokens used since Mark, less than 0 after a
+	// top-up; of slots, those that are held. Of a rate it is 0.
+	Used int64
 	// Generation identifies the stretch of history in which marks can be compared.
-	// A new limit begins one, and so does a change of rate or burst.
+	// A new limit begins one, and so do a reset and a change of kind, rate, burst, calendar
+	// or length.
 	Generation uint64
 }
 
-// A Receipt says which stretch of the axis a charge owns, (Mark − n, Mark], so
-// that it can be given back. It is the Mark and Generation of the State just after
-// the charge.
+// A Receipt says which stretch of the axis a charge owns, (Mark − n, Mark], or in
+// which period it counts, so that it can be given back. It is the Mark and Generation of
+// the State just after the charge. Of slots, Generation is that of their holder.
 type Receipt struct {
 	Mark       int64
 	Generation uint64
 }
 
 // Absent reports whether the limit was never charged.
-func (s State) Absent() bool { return s.Definition.Period == 0 }
+func (s State) Absent() bool { return s.Definition.Burst == 0 }
 
 // Receipt returns the receipt for the charge that led to s.
 func (s State) Receipt() Receipt { return Receipt{Mark: s.Mark, Generation: s.Generation} }
@@ -35,76 +44,6 @@ func (s State) Receipt() Receipt { return Receipt{Mark: s.Mark, Generation: s.Ge
 // definition. A definition named by a call is never stale.
 func (s State) Stale(d Definition) bool {
 	return d.Rev > 0 && s.Definition.Rev > d.Rev
-}
-
-// Redefine returns s under definition d at an instant. Tokens taken stay taken:
-//
-//	level' = level, written as max(mark, drip(at)) + (drip'(at) − drip(at))
-//
-// so that flipping between definitions makes no tokens. Where a stored limit takes
-// the place of an older one (d has a higher Rev, which happens once) the level is
-// also capped:
-//
-//	level' = min(level, Burst') + max(0, level − max(Burst, Burst'))
-//
-// so that a lowered burst does not turn what was rightly taken into debt.
-//
-// An absent state becomes full, in generation birth, a number that the caller makes
-// unique, such as a random one. at must be the latest instant known for the bucket:
-// the new rate counts from it. A definition without a revision, named by a call,
-// keeps the revision of s, so that the cap is not given again.
-//
-// If [Definition.Unit] changes, the level is multiplied and rounded up. A level
-// beyond int64 stays at its end. As drips are rounded down, a change may gain less
-// than a unit.
-func (s State) Redefine(d Definition, at Instant, birth uint64) State {
-	if d.Rev == 0 {
-		d.Rev = s.Definition.Rev
-	}
-	if s.Definition == d {
-		return s
-	}
-	if s.Absent() {
-		return State{Definition: d, Mark: d.Drip(at), Generation: birth}
-	}
-	old := s.Definition
-	capped := old.Rev > 0 && d.Rev > old.Rev && d.Burst != old.Burst
-	if old.SameRefill(d) {
-		s.Definition = d
-		return s
-	}
-	unit, unit2 := old.Unit(), d.Unit()
-	level := s.level(at, unit)
-	switch {
-	case unit > unit2: // down to whole tokens
-		level = ceilDiv(level, unit/unit2)
-	case unit < unit2:
-		level = satMul(level, uint64(unit2/unit))
-	}
-	if capped {
-		burst, burst2 := uint64(old.Burst*unit2), uint64(d.Burst*unit2)
-		debt := level - min(level, max(burst, burst2))
-		level = min(level, burst2) + debt
-	}
-	drip := d.drip(at, unit2)
-	mark := int64(math.MaxInt64)
-	if level <= uint64(math.MaxInt64)-uint64(drip) { // drip < 2^63: no wrap for either sign
-		mark = drip + int64(level)
-	}
-	return State{Definition: d, Mark: mark, Generation: s.Generation + 1}
-}
-
-// level returns the level in units. A difference of two int64 fits uint64.
-func (s State) level(at Instant, unit int64) uint64 {
-	if drip := s.Definition.drip(at, unit); s.Mark > drip {
-		return uint64(s.Mark) - uint64(drip)
-	}
-	return 0
-}
-
-// Full reports whether everything has refilled at an instant.
-func (s State) Full(at Instant) bool {
-	return s.Absent() || s.Mark <= s.Definition.Drip(at)
 }
 
 // keepRev is how long a limit is kept for its revision: as long as processes may
@@ -119,132 +58,226 @@ func (s State) Forgettable(full Instant) bool {
 	return s.Full(full) && s.Definition.Rev <= full.micros()-keepRev.Microseconds()
 }
 
+// Full reports whether everything is there again at an instant, and nothing more. Slots
+// are full when nobody holds one.
+func (s State) Full(at Instant) bool {
+	switch d := &s.Definition; {
+	case s.Absent():
+		return true
+	case d.Kind == Slots:
+		return s.Used == 0 || Instant(s.Mark) <= at
+	case d.periodic():
+		return s.UsedAt(at) == 0
+	case d.Schedule != nil:
+		return s.Mark <= d.Schedule.floor(at)
+	default:
+		return s.Mark <= d.Drip(at)
+	}
+}
+
 // Available returns the whole tokens that could be taken at an instant: at most the
-// burst, negative in debt, and at least the least int64. s must not be absent.
+// burst and what was topped up, negative in debt, and at least the least int64. Of a
+// limit that blocks it is 0, of an unlimited one MaxAmount. s must not be absent.
 func (s State) Available(at Instant) int64 {
-	unit := s.Definition.Unit()
-	level := s.level(at, unit)
-	tokens, burst := ceilDiv(level, unit), s.Definition.Burst // floor(burst − level/unit)
-	if tokens > uint64(burst) && tokens-uint64(burst) > math.MaxInt64 {
-		return math.MinInt64
+	switch d := &s.Definition; {
+	case d.Flags&(Block|Unlimited) != 0:
+		if d.Flags&Block != 0 {
+			return 0
+		}
+		return MaxAmount
+	case d.Kind == Slots:
+		return d.Burst - s.Used
+	case d.periodic():
+		used := s.UsedAt(at)
+		if used < d.Burst-math.MaxInt64 {
+			return math.MaxInt64
+		}
+		return d.Burst - used // Burst > 0: within int64 for every used above
+	case d.Schedule != nil:
+		return d.Schedule.available(s.Mark, at)
+	default:
+		return s.availableRate(at)
 	}
-	return burst - int64(tokens) // fits int64, so that it does not matter if tokens wraps
 }
 
-// Take returns s after n tokens are taken at an instant, if they fit by ahead later:
-//
-//	level(at + ahead) + n·unit ≤ Burst·unit
-//
-// An n of 0 takes nothing, and fits unless the limit is in debt. If n does not fit,
-// is not in 0 to MaxAmount, or ahead is negative, Take returns s and false. s must
-// not be absent.
+// Take returns s after n tokens are taken at an instant, if they fit: of a rate by ahead
+// later, of other kinds at once. An n of 0 takes nothing, and fits unless the limit is
+// in debt. What is soft or unlimited fits always. If n does not fit, is not in 0 to
+// MaxAmount, or ahead is negative, Take returns s and false. s must not be absent.
 func (s State) Take(at Instant, n int64, ahead time.Duration) (State, bool) {
-	mark, ok := Take(&s.Definition, s.Mark, at, n, ahead)
-	s.Mark = mark
-	return s, ok
-}
-
-// Take is [State.Take] for a mark alone: it copies no State, which makes acquires
-// in memory faster.
-func Take(d *Definition, mark int64, at Instant, n int64, ahead time.Duration) (newMark int64, ok bool) {
-	if n < 0 || n > d.Burst || ahead < 0 {
-		return mark, false
+	switch d := &s.Definition; {
+	case d.Plain():
+		mark, ok := Take(d, s.Mark, at, n, ahead)
+		s.Mark = mark
+		return s, ok
+	case n < 0 || n > MaxAmount || ahead < 0:
+		return s, false
+	case d.Flags&(Block|Unlimited) != 0:
+		return s, d.Flags&Unlimited != 0 || n == 0
+	case d.Flags&Soft != 0:
+		next, err := s.Charge(at, n)
+		return next, err == nil
+	case d.Kind == Slots:
+		if n > 0 && s.Used > d.Burst-n { // 0 never refuses
+			return s, false
+		}
+		s.Used += n
+		return s, true
+	case d.periodic():
+		return s.takePeriod(at, n)
+	default:
+		mark, ok := d.Schedule.take(s.Mark, at, n, ahead)
+		s.Mark = mark
+		return s, ok
 	}
-	unit := d.Unit()
-	drip := d.drip(at, unit)
-	base := max(mark, drip)
-	room := drip
-	if ahead > 0 {
-		room = d.drip(at.Add(ahead), unit)
-	}
-	// base ≤ room + (burst − n)·unit, without leaving int64.
-	if base > room && uint64(base)-uint64(room) > uint64((d.Burst-n)*unit) {
-		return mark, false
-	}
-	if n == 0 {
-		return mark, true
-	}
-	return base + n*unit, true // no more than room + burst: within int64
 }
 
 // Charge returns s after n tokens are taken, whatever is available: it may leave
 // debt. s must not be absent. The error matches ErrRange if n is not in 0 to
-// MaxAmount or the mark would leave int64.
+// MaxAmount or the state would leave int64.
 func (s State) Charge(at Instant, n int64) (State, error) {
 	if n < 0 || n > MaxAmount {
 		return s, fmt.Errorf("amount %d is not in 0 to %d: %w", n, MaxAmount, ErrRange)
 	}
-	if n == 0 {
+	switch d := &s.Definition; {
+	case n == 0 || d.Flags&Unlimited != 0:
 		return s, nil
+	case d.Kind == Slots:
+		if s.Used > math.MaxInt64-n {
+			return s, errTooMuch(n)
+		}
+		s.Used += n
+		return s, nil
+	case d.periodic():
+		return s.chargePeriod(at, n)
+	default:
+		return s.chargeRate(at, n)
 	}
-	unit := s.Definition.Unit()
-	mark := max(s.Mark, s.Definition.drip(at, unit))
-	if mark > math.MaxInt64-n*unit {
-		return s, fmt.Errorf("a charge of %d on top of what is owed is more than can be counted: %w", n, ErrRange)
-	}
-	s.Mark = mark + n*unit
-	return s, nil
 }
 
-// Give returns s after up to n tokens of the charge with receipt r are given back:
+func errTooMuch(n int64) error {
+	return fmt.Errorf("a charge of %d on top of what is owed is more than can be counted: %w", n, ErrRange)
+}
+
+// Give returns s after up to n tokens of the charge with receipt r are given back. Of a
+// rate that is
 //
 //	mark' = mark − min(n·unit, max(0, r.Mark − drip(at)))
 //
 // What the drip has passed has refilled by itself; giving it back would make tokens.
 // A mark does not fall below the drip. Nothing is given back if s is of another
 // generation, or if the charge is a place in line whose time has not come
-// (r.Mark − drip > Burst) and another one is behind it. at must be the latest
+// (r.Mark − drip > Burst) and another one is behind it. A quota or session gets all of
+// n back if the charge was in the period that is on, and nothing otherwise. Slots are
+// released by their holder: see [Record.Adjust]. at must be the latest
 // instant known for the bucket, so that a clock that is behind gives nothing twice.
 func (s State) Give(at Instant, n int64, r Receipt) State {
-	if n <= 0 || n > MaxAmount || s.Absent() || s.Generation != r.Generation {
+	switch d := &s.Definition; {
+	case n <= 0 || n > MaxAmount || s.Absent() || s.Generation != r.Generation:
 		return s
-	}
-	unit := s.Definition.Unit()
-	drip := s.Definition.drip(at, unit)
-	if r.Mark <= drip || s.Mark <= drip {
+	case d.Flags&Unlimited != 0 || d.Kind == Slots:
 		return s
+	case d.periodic():
+		return s.givePeriod(at, n, r)
+	default:
+		return s.giveRate(at, n, r)
 	}
-	left := uint64(r.Mark) - uint64(drip)
-	if left > uint64(s.Definition.Burst*unit) && r.Mark != s.Mark {
-		return s
-	}
-	s.Mark = max(drip, s.Mark-int64(min(uint64(n*unit), left)))
-	return s
 }
 
 // Wait returns the time from an instant until n tokens fit: 0 if they fit, and Never
-// if n is above the burst or the time is beyond the range. s must not be absent, and
-// n not negative.
+// if they are more than will ever be there or the time is beyond the range. s must not
+// be absent, and n not negative.
 func (s State) Wait(at Instant, n int64) time.Duration {
-	d := s.Definition
-	if n > d.Burst {
-		return Never
+	switch d := &s.Definition; {
+	case d.Flags&Block != 0:
+		if n > 0 {
+			return Never
+		}
+		return 0
+	case d.Flags&(Unlimited|Soft) != 0:
+		return 0
+	case d.Kind == Slots:
+		return s.waitSlots(at, n)
+	case d.periodic():
+		return s.waitPeriod(at, n)
+	case d.Schedule != nil:
+		return d.Schedule.wait(s.Mark, at, n)
+	default:
+		return s.waitRate(at, n)
 	}
-	unit := d.Unit()
-	drip := d.drip(at, unit)
-	room := (d.Burst - n) * unit
-	if s.Mark <= drip || uint64(s.Mark)-uint64(drip) <= uint64(room) {
+}
+
+// WaitFull returns the time from an instant until everything is there again if nobody
+// takes anything: see [State.Full]. What is above the amount of a quota by a top-up is
+// gone then too. It is Never beyond the range. s must not be absent.
+func (s State) WaitFull(at Instant) time.Duration {
+	switch d := &s.Definition; {
+	case d.Kind == Slots:
+		if s.Used == 0 {
+			return 0
+		}
+		return time.Duration(max(0, Instant(s.Mark)-at))
+	case d.periodic():
+		return s.waitEnd(at)
+	case d.Schedule != nil:
+		return d.Schedule.waitFull(s.Mark, at)
+	default:
+		return s.waitRate(at, d.Burst)
+	}
+}
+
+func (s State) waitSlots(at Instant, n int64) time.Duration {
+	switch d := &s.Definition; {
+	case n > d.Burst:
+		return Never
+	case n == 0 || s.Used <= d.Burst-n:
 		return 0
 	}
-	then := d.reaches(s.Mark-room, unit)
-	if then == math.MaxInt64 || at < 0 && then > math.MaxInt64+at {
-		return Never
-	}
-	return time.Duration(then - at)
+	return time.Duration(max(0, Instant(s.Mark)-at))
 }
 
-func ceilDiv(x uint64, unit int64) uint64 {
-	u := uint64(unit)
-	q := x / u
-	if x%u > 0 {
-		q++
+// TopUp returns s with n tokens more. A quota or session has them on top of its amount
+// until its period ends; one that has none on begins. A rate has them up to its burst.
+// The error matches ErrRange if n is not in 1 to MaxAmount, if more than MaxAmount
+// would be on top, or if the limit is of a kind that cannot be topped up: slots, and what
+// is blocked or unlimited. s must not be absent, and at as for [State.Give].
+func (s State) TopUp(at Instant, n int64) (State, error) {
+	switch d := &s.Definition; {
+	case n < 1 || n > MaxAmount:
+		return s, fmt.Errorf("amount %d is not in 1 to %d: %w", n, MaxAmount, ErrRange)
+	case d.Flags&Block != 0:
+		return s, fmt.Errorf("a limit that blocks cannot be topped up: %w", ErrRange)
+	case d.Flags&Unlimited != 0:
+		return s, fmt.Errorf("an unlimited limit cannot be topped up: %w", ErrRange)
+	case d.Kind == Slots:
+		return s, fmt.Errorf("slots cannot be topped up: %w", ErrRange)
+	case d.periodic():
+		next, err := s.chargePeriod(at, -n)
+		if err != nil || next.Used < -MaxAmount {
+			return s, fmt.Errorf("a top-up of %d leaves more than %d on top of the amount: %w", n, MaxAmount, ErrRange)
+		}
+		return next, nil
+	default:
+		floor := d.floor(at)
+		if s.Mark > floor {
+			s.Mark -= int64(min(uint64(s.Mark)-uint64(floor), uint64(n*d.Unit())))
+		}
+		return s, nil
 	}
-	return q
 }
 
-func satMul(x, factor uint64) uint64 {
-	if x > math.MaxUint64/factor {
-		return math.MaxUint64
+// Reset returns s as full: a rate has its burst, the period of a quota begins again, and
+// a session has ended. Receipts from before give nothing back. Slots stay as they are.
+// s must not be absent.
+func (s State) Reset(at Instant) State {
+	switch d := &s.Definition; {
+	case d.Kind == Slots:
+		return s
+	case d.periodic():
+		s.Mark, s.Used = int64(d.fresh(at, 0)), 0
+	default:
+		s.Mark = d.floor(at)
 	}
-	return x * factor
+	s.Generation++
+	return s
 }

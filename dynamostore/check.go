@@ -25,6 +25,9 @@ func (s *Store) check(ctx context.Context, debits []zael.Debit) error {
 			if err := checkLimitName(charges[j].Name); err != nil {
 				return err
 			}
+			if d := &charges[j].Definition; !d.Plain() {
+				return invalid("limit "+charges[j].Name, d.Kind.String(), "is of a kind that this store does not have yet: use a rate without soft, block and unlimited")
+			}
 		}
 	}
 	return nil
