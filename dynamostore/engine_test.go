@@ -17,8 +17,8 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
-	"github.com/zeroae/zael/internal/dynamofake"
-	"github.com/zeroae/zael/internal/dynamolocal/dynamotest"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/dynamotest"
 	"github.com/zeroae/zael/storetest"
 )
 

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zeroae/zael/internal/faultproxy"
+	"github.com/zeroae/zael/internal/testrig/faultproxy"
 	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 

@@ -22,7 +22,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
-	"github.com/zeroae/zael/internal/faultproxy"
+	"github.com/zeroae/zael/internal/testrig/faultproxy"
 )
 
 const (

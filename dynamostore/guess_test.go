@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
-	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
 )
 
 // A pace is a load on one bucket.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
-	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
 )
 
 // The goroutines in which a store writes are as many as it needs at a time. They

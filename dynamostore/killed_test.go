@@ -19,7 +19,7 @@ import (
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/dynamolocal"
-	"github.com/zeroae/zael/internal/dynamolocal/dynamotest"
+	"github.com/zeroae/zael/internal/testrig/dynamotest"
 )
 
 // limiterAt is a process whose table is at an endpoint.

@@ -22,7 +22,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
-	"github.com/zeroae/zael/internal/faultproxy"
+	"github.com/zeroae/zael/internal/testrig/faultproxy"
 )
 
 // leavingSeed is the environment variable that replays the tests of callers who

@@ -18,7 +18,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
-	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
 )
 
 // A flaky table does to each update what is next in its list, and then none.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
-	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
 )
 
 // A herd is many callers at once, in a bubble where time is exact.

@@ -13,7 +13,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
-	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
 	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 

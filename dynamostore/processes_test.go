@@ -17,7 +17,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
-	"github.com/zeroae/zael/internal/dynamolocal/dynamotest"
+	"github.com/zeroae/zael/internal/testrig/dynamotest"
 )
 
 // workVariable makes the test binary a process that acquires: it has the work as

@@ -12,7 +12,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
-	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
 )
 
 // line has several takes wait for one, and become one write.

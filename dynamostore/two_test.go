@@ -10,7 +10,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
-	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
 )
 
 // pair is two processes on one table.

@@ -15,8 +15,8 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
-	"github.com/zeroae/zael/internal/dynamofake"
 	"github.com/zeroae/zael/internal/schema"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
 )
 
 // Usage is read as an aggregator writes it, however long ago, in order. The lives of a

@@ -18,8 +18,8 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/zeroae/zael"
-	"github.com/zeroae/zael/internal/dynamofake"
-	"github.com/zeroae/zael/internal/ministack"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/ministack"
 	"github.com/zeroae/zael/stack"
 )
 

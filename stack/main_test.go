@@ -17,8 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
-	"github.com/zeroae/zael/internal/dynamolocal/dynamotest"
-	"github.com/zeroae/zael/internal/ministack"
+	"github.com/zeroae/zael/internal/testrig/dynamotest"
+	"github.com/zeroae/zael/internal/testrig/ministack"
 	"github.com/zeroae/zael/stack"
 )
 

@@ -15,7 +15,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
-	"github.com/zeroae/zael/internal/ministack"
+	"github.com/zeroae/zael/internal/testrig/ministack"
 	"github.com/zeroae/zael/stack"
 )
 

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/zeroae/zael/internal/dynamolocal/dynamotest"
+	"github.com/zeroae/zael/internal/testrig/dynamotest"
 )
 
 var engine dynamotest.Engine

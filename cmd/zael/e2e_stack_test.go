@@ -15,7 +15,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/zeroae/zael/internal/ministack"
+	"github.com/zeroae/zael/internal/testrig/ministack"
 )
 
 var emulator ministack.Engine

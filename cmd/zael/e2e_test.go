@@ -21,7 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/zeroae/zael/cmd/internal/cli"
-	"github.com/zeroae/zael/internal/dynamolocal/dynamotest"
+	"github.com/zeroae/zael/internal/testrig/dynamotest"
 )
 
 // root is the checkout.

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael/internal/dynamolocal"
-	"github.com/zeroae/zael/internal/dynamolocal/dynamotest"
+	"github.com/zeroae/zael/internal/testrig/dynamotest"
 )
 
 // holderVariable makes the test binary a process that runs an engine until it is

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael/internal/dynamolocal"
-	"github.com/zeroae/zael/internal/dynamolocal/dynamotest"
+	"github.com/zeroae/zael/internal/testrig/dynamotest"
 )
 
 func TestServer(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/zeroae/zael"
-	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
 	"github.com/zeroae/zael/internal/testrig/schedules"
 	"github.com/zeroae/zael/internal/usage"
 )

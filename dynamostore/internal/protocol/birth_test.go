@@ -11,7 +11,7 @@ import (
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
 	"github.com/zeroae/zael/internal/coalesce"
-	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
 )
 
 // What was taken from a bucket that has taken the place of a deleted one is given back to it

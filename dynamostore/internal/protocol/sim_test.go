@@ -16,7 +16,7 @@ import (
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
 	"github.com/zeroae/zael/internal/coalesce"
-	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
 	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 

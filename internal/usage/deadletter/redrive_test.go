@@ -18,11 +18,11 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
-	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/streamfake"
 	"github.com/zeroae/zael/internal/usage"
 	"github.com/zeroae/zael/internal/usage/deadletter"
 	"github.com/zeroae/zael/internal/usage/stream"
-	"github.com/zeroae/zael/internal/usage/streamfake"
 )
 
 // A queue is an SQS queue in memory. A message that is received stays hidden until it is

@@ -11,9 +11,9 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/schema"
+	"github.com/zeroae/zael/internal/testrig/streamfake"
 	"github.com/zeroae/zael/internal/usage"
 	"github.com/zeroae/zael/internal/usage/deadletter"
-	"github.com/zeroae/zael/internal/usage/streamfake"
 )
 
 // A letter is counted by the rules of the program that gave it up, or not at all: other

@@ -15,10 +15,10 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
-	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/streamfake"
 	"github.com/zeroae/zael/internal/usage"
 	"github.com/zeroae/zael/internal/usage/stream"
-	"github.com/zeroae/zael/internal/usage/streamfake"
 	"github.com/zeroae/zael/internal/usage/worker"
 )
 

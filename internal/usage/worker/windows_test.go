@@ -10,11 +10,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
 
 	"github.com/zeroae/zael"
-	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/streamfake"
 	"github.com/zeroae/zael/internal/usage"
 	"github.com/zeroae/zael/internal/usage/deadletter"
 	"github.com/zeroae/zael/internal/usage/stream"
-	"github.com/zeroae/zael/internal/usage/streamfake"
 	"github.com/zeroae/zael/internal/usage/worker"
 )
 

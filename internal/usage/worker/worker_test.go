@@ -17,12 +17,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
 	"github.com/aws/smithy-go"
 
-	"github.com/zeroae/zael/internal/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
 	"github.com/zeroae/zael/internal/testrig/schedules"
+	"github.com/zeroae/zael/internal/testrig/streamfake"
 	"github.com/zeroae/zael/internal/usage"
 	"github.com/zeroae/zael/internal/usage/deadletter"
 	"github.com/zeroae/zael/internal/usage/stream"
-	"github.com/zeroae/zael/internal/usage/streamfake"
 )
 
 // wait lets time pass in a synctest bubble.

@@ -23,7 +23,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/zeroae/zael/internal/dynamolocal/dynamotest"
+	"github.com/zeroae/zael/internal/testrig/dynamotest"
 )
 
 // EndpointVariable is the environment variable with the URL of a ministack that

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zeroae/zael/internal/dynamolocal/dynamotest"
-	"github.com/zeroae/zael/internal/ministack"
+	"github.com/zeroae/zael/internal/testrig/dynamotest"
+	"github.com/zeroae/zael/internal/testrig/ministack"
 )
 
 // endVariable says how TestEndpoint ends in a process of its own: "fail" or "panic".

@@ -16,7 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/zeroae/zael/internal/faultproxy"
+	"github.com/zeroae/zael/internal/testrig/faultproxy"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael/internal/dynamolocal"
-	"github.com/zeroae/zael/internal/dynamolocal/dynamotest"
+	"github.com/zeroae/zael/internal/testrig/dynamotest"
 )
 
 // endVariable says how TestEndpoint ends in a process of its own: "fail" or "panic".
