@@ -28,6 +28,15 @@ type benchReport struct {
 	Ideal           int64            `json:"ideal"`
 	AdmittedAmounts map[string]int64 `json:"admitted_amounts"`
 	IdealAmounts    map[string]int64 `json:"ideal_amounts"`
+	Left            int64            `json:"left"`
+	Seconds         []benchSecond    `json:"seconds"`
+}
+
+type benchSecond struct {
+	Came    int64 `json:"came"`
+	Served  int64 `json:"served"`
+	Refused int64 `json:"refused"`
+	Left    int64 `json:"left"`
 }
 
 func (s shop) bench(args ...string) (r benchReport) {

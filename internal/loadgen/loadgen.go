@@ -1,6 +1,7 @@
 // Package loadgen puts load on a store: many callers, in one process or several,
-// acquire from a few keys for a while. It counts what was admitted, how long each
-// call took, and the most that the limits allow in that time.
+// acquire from a few keys for a while, each without waiting, or each once and in line.
+// It counts what was admitted, how long each call took, and the most that the limits
+// allow in that time.
 package loadgen
 
 import (
@@ -27,6 +28,10 @@ type Job struct {
 	Duration     time.Duration
 	Rate         float64       // acquires a second in each process, spread evenly over its callers; 0: without pause
 	Timeout      time.Duration // of one acquire; 0: the limiter's default
+
+	// With a MaxWait each caller comes once, at the Rate, and waits in line; Callers
+	// has no effect. It leaves after GiveUp, if that is not 0.
+	MaxWait, GiveUp time.Duration
 }
 
 // Entity returns the entity of key i.
@@ -35,17 +40,27 @@ func (j *Job) Entity(i int) string { return j.Prefix + "-" + strconv.Itoa(i) }
 // Parent returns the parent of all keys with Cascade.
 func (j *Job) Parent() string { return j.Prefix + "-parent" }
 
+// request returns the request of a call.
+func (j *Job) request(entity string) zael.Request {
+	return zael.Request{
+		Entity: entity, Resource: j.Resource, Limits: j.Limits, ParentLimits: j.ParentLimits,
+		Consume: j.Consume, Cascade: j.Cascade,
+	}
+}
+
 // Counts has the calls so far.
 type Counts struct {
 	Admitted int64 `json:"admitted"`
 	Refused  int64 `json:"refused"`
 	Failed   int64 `json:"failed"`
+	Left     int64 `json:"left,omitempty"` // the line
 }
 
 func (c *Counts) add(d Counts) {
 	c.Admitted += d.Admitted
 	c.Refused += d.Refused
 	c.Failed += d.Failed
+	c.Left += d.Left
 }
 
 const (
@@ -86,19 +101,32 @@ func run(ctx context.Context, store zael.Store, job *Job, progress func(Counts))
 	for i := range entities {
 		entities[i] = job.Entity(i)
 	}
-	recorders := make([]recorder, min(maxRecorders, job.Callers))
+	callersAtATime := job.Callers
+	if job.MaxWait > 0 {
+		callersAtATime = 1 // who makes the others come
+	}
+	recorders := make([]recorder, min(maxRecorders, callersAtATime))
 	for i := range recorders {
 		recorders[i].tally = newTally()
 	}
 	before := costOf(store)
 	defer context.AfterFunc(ctx, func() { clock.stopAt(time.Now()) })()
-	due := schedule{job.Rate, job.Callers, begin, end}
+	due := schedule{job.Rate, callersAtATime, begin, end}
 	var callers sync.WaitGroup
-	for i := range job.Callers {
-		c := caller{limiter, job, entities, clock, due.forCaller(i), &recorders[i%len(recorders)]}
+	for i := range callersAtATime {
+		rng := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+		c := caller{limiter, job, entities, clock, due.forCaller(i), rng.IntN, &recorders[i%len(recorders)]}
+		if job.MaxWait > 0 {
+			q := &queueing{caller: c, begin: begin, end: end}
+			callers.Go(func() { q.run(ctx) })
+			continue
+		}
 		callers.Go(func() { c.run(ctx) })
 	}
 	await(&callers, recorders, progress)
+	if err := limiter.Close(context.WithoutCancel(ctx)); err != nil { // gives back places in line
+		return nil, err
+	}
 	sum := newTally()
 	for i := range recorders {
 		sum.Add(recorders[i].tally)
@@ -115,22 +143,19 @@ type caller struct {
 	entities []string
 	clock    *runClock
 	next     nextCall
+	pick     func(n int) int // at random
 	recorder *recorder
 }
 
 func (c *caller) run(ctx context.Context) {
-	req := zael.Request{
-		Resource: c.job.Resource, Limits: c.job.Limits, ParentLimits: c.job.ParentLimits,
-		Consume: c.job.Consume, Cascade: c.job.Cascade,
-	}
-	rng := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+	req := c.job.request("")
 	uncancelled := context.WithoutCancel(ctx)
 	for now := time.Now(); ; {
 		due, ok := c.next(ctx, now)
 		if !ok {
 			return
 		}
-		req.Entity = c.entities[rng.IntN(len(c.entities))]
+		req.Entity = c.entities[c.pick(len(c.entities))]
 		err := c.limiter.Allow(uncancelled, req)
 		now = time.Now()
 		c.recorder.add(err, now.Sub(due))

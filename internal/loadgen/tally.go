@@ -20,6 +20,7 @@ type Tally struct {
 	Errors      map[string]int64 // failed calls by kind
 	First, Last int64            // instants of the first and last decision, in ns since 1970; 0 if there is none
 	Cost        *Cost            // nil if the store does not count it
+	Seconds     []Second         // of a load whose callers wait in line
 	admitted    histogram        // latencies
 	refused     histogram
 }
@@ -39,6 +40,9 @@ func (t *Tally) Add(other *Tally) {
 	}
 	t.Last = max(t.Last, other.Last)
 	t.Cost = t.Cost.plus(other.Cost)
+	for i, s := range other.Seconds {
+		t.second(i).add(s)
+	}
 	t.admitted.Merge(other.admitted.Histogram)
 	t.refused.Merge(other.refused.Histogram)
 }
@@ -110,11 +114,12 @@ type tallyJSON struct {
 	Admitted []byte           `json:"admitted"` // encoded histograms
 	Refused  []byte           `json:"refused"`
 	Cost     *Cost            `json:"cost,omitempty"`
+	Seconds  []Second         `json:"seconds,omitempty"`
 }
 
 // MarshalJSON implements json.Marshaler.
 func (t *Tally) MarshalJSON() ([]byte, error) {
-	w := tallyJSON{Counts: t.Counts, Errors: t.Errors, First: t.First, Last: t.Last, Cost: t.Cost}
+	w := tallyJSON{Counts: t.Counts, Errors: t.Errors, First: t.First, Last: t.Last, Cost: t.Cost, Seconds: t.Seconds}
 	var err error
 	if w.Admitted, err = t.admitted.Encode(hdrhistogram.V2CompressedEncodingCookieBase); err != nil {
 		return nil, err
@@ -132,7 +137,7 @@ func (t *Tally) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	*t = *newTally()
-	t.Counts, t.First, t.Last, t.Cost = w.Counts, w.First, w.Last, w.Cost
+	t.Counts, t.First, t.Last, t.Cost, t.Seconds = w.Counts, w.First, w.Last, w.Cost, w.Seconds
 	for kind, n := range w.Errors {
 		t.addErrors(kind, n)
 	}

@@ -59,6 +59,10 @@ if every key is asked for more than its limits allow, except for what refills at
 very end. On DynamoDB, bench also prints what all calls cost for each admitted
 acquire; a refusal by the table counts as one write unit, the least that AWS bills.
 
+With --max-wait, --rate callers come a second, each for one acquire, and wait in line
+as long as that, or leave after --give-up. Bench then prints for each second how many
+were served. A process serves as many as its limits allow although others leave.
+
 The default limit never refuses, so that the store itself is measured. With --cascade,
 all keys have one parent and take from it too.
 
@@ -69,6 +73,7 @@ far and exits with 130.`,
 		Example: `  zael bench --store memory: --duration 1s
   zael bench --processes 4 --limit n=1000/s --duration 2s
   zael bench --processes 4 --rate 3000 --limit n=1000/s --duration 2s
+  zael bench --processes 4 --rate 100 --limit n=50/s --max-wait 30s --give-up 500ms --duration 3s
   zael bench --processes 2 --callers 8 --keys 10 --cascade --limit n=100/s --duration 2s --json`,
 		Args: cobra.NoArgs,
 	}
@@ -88,10 +93,14 @@ far and exits with 130.`,
 	f.DurationVarP(&c.Duration, "duration", "d", 10*time.Second, "run for this long")
 	f.BoolVar(&c.Cascade, "cascade", false, "also take from one parent of all keys")
 	f.Float64VarP(&c.rate, "rate", "r", 0, "make `N` acquires a second in all (default: as fast as the store answers)")
-	for _, flag := range []string{"parent-limit", "processes", "callers", "keys", "duration", "rate"} {
+	c.addLine(f)
+	for _, flag := range []string{"parent-limit", "processes", "callers", "keys", "duration", "rate", "max-wait", "give-up"} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
 	}
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		if err := c.checkLine(cmd.Flags()); err != nil {
+			return err
+		}
 		url, err := c.prepare(a)
 		if err != nil {
 			return err
@@ -143,6 +152,9 @@ func (c *benchCommand) prepare(a *app) (url string, err error) {
 	c.Prefix = "bench-" + strings.ToLower(rand.Text()[:8])
 	c.Timeout = c.store.timeout
 	c.Rate = c.rate / float64(c.processes)
+	if c.MaxWait > 0 {
+		c.Callers = 0 // who makes one call after the other
+	}
 	if url, err = a.storeURL(c.store); err != nil {
 		return "", err
 	}
@@ -270,7 +282,7 @@ func rate(n int64, d time.Duration) float64 {
 type benchReport struct {
 	Store           string           `json:"store"`
 	Processes       int              `json:"processes"`
-	Callers         int              `json:"callers"` // in each process
+	Callers         int              `json:"callers,omitempty"` // in each process
 	Keys            int              `json:"keys"`
 	DurationSeconds float64          `json:"duration_seconds"`     // from the first decision to the last
 	Rate            float64          `json:"rate_per_s,omitempty"` // asked for; 0: as fast as the store answers
@@ -292,6 +304,7 @@ type benchReport struct {
 	AdmittedAmounts zael.Amounts     `json:"admitted_amounts"` // tokens by limit
 	IdealAmounts    zael.Amounts     `json:"ideal_amounts"`
 	*benchCost                       // nil if the store does not count
+	*benchLine                       // nil without --max-wait
 	elapsed         time.Duration
 	latency, denial loadgen.Latency
 }
@@ -325,8 +338,8 @@ func (c *benchCommand) report(t *loadgen.Tally, url string) (*benchReport, error
 		Errors: t.Failed, ErrorsByKind: t.Errors,
 		Admitted: t.Admitted, Ideal: ideal.Acquires, Refused: t.Refused,
 		AdmittedAmounts: zael.Amounts{}, IdealAmounts: ideal.Tokens,
-		benchCost: costOf(t),
-		elapsed:   t.Elapsed(), latency: t.Latency(), denial: t.RefusedLatency(),
+		benchCost: costOf(t), benchLine: c.lineReport(t),
+		elapsed: t.Elapsed(), latency: t.Latency(), denial: t.RefusedLatency(),
 	}
 	for name := range ideal.Tokens {
 		r.AdmittedAmounts[name] = t.Admitted * c.Consume[name]
@@ -339,22 +352,30 @@ func (c *benchCommand) report(t *loadgen.Tally, url string) (*benchReport, error
 func ms(d time.Duration) float64 { return decimal.Milliseconds(d) }
 
 func (a *app) printBench(c *benchCommand, r *benchReport) {
-	fmt.Fprintf(a.out, "%s, %s with %s, %s, ", r.Store,
-		count(r.Processes, "process", "processes"), count(r.Callers, "caller", "callers"), count(r.Keys, "key", "keys"))
-	if r.Rate > 0 {
+	fmt.Fprintf(a.out, "%s, %s", r.Store, count(r.Processes, "process", "processes"))
+	if r.Callers > 0 {
+		fmt.Fprintf(a.out, " with %s", count(r.Callers, "caller", "callers"))
+	}
+	fmt.Fprintf(a.out, ", %s, ", count(r.Keys, "key", "keys"))
+	if r.benchLine != nil {
+		fmt.Fprintf(a.out, "%g callers a second, %s, ", r.Rate, r.patience())
+	} else if r.Rate > 0 {
 		fmt.Fprintf(a.out, "%g asked a second, ", r.Rate)
 	}
 	fmt.Fprintf(a.out, "%.1f s\n\n", r.DurationSeconds)
 	t := newTable("", ">a second", ">p50", ">p99", ">p99.9", ">max")
 	row := func(name string, n int64, l loadgen.Latency) {
 		cells := []string{name, perSecond(n, r.elapsed), "", "", "", ""}
-		if n > 0 {
+		if l.Max > 0 {
 			cells = []string{name, perSecond(n, r.elapsed), short(l.P50), short(l.P99), short(l.P999), short(l.Max)}
 		}
 		t.add(cells...)
 	}
 	row("acquires", r.Admitted, r.latency)
 	row("refused", r.Refused, r.denial)
+	if r.benchLine != nil {
+		row("left", r.Left, loadgen.Latency{})
+	}
 	t.write(a.out, "")
 	fmt.Fprintf(a.out, "errors    %s", number(r.Errors))
 	separator := ": "
@@ -367,6 +388,7 @@ func (a *app) printBench(c *benchCommand, r *benchReport) {
 		fmt.Fprintf(a.out, "for each acquire %.3f calls of DynamoDB, %.3f write units, %.3f read units\n",
 			r.CallsPerAcquire, r.WriteUnitsPerAcquire, r.ReadUnitsPerAcquire)
 	}
+	a.printSeconds(r.benchLine)
 	if c.unlimited {
 		return
 	}
