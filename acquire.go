@@ -24,6 +24,9 @@ func (l *Limiter) Allow(ctx context.Context, req Request) error {
 }
 
 func (l *Limiter) allow(ctx context.Context, req *Request) error {
+	if err := l.checkOpen(); err != nil {
+		return err
+	}
 	a := l.attempt()
 	defer l.recycle(a)
 	_, err := l.take(ctx, req, 0, a)
@@ -48,6 +51,9 @@ func (l *Limiter) Decide(ctx context.Context, req Request) (d Decision, err erro
 }
 
 func (l *Limiter) decide(ctx context.Context, req *Request) (Decision, error) {
+	if err := l.checkOpen(); err != nil {
+		return Decision{}, err
+	}
 	a := l.attempt()
 	defer l.recycle(a)
 	at, err := l.take(ctx, req, 0, a)
@@ -89,6 +95,9 @@ func (l *Limiter) Reserve(ctx context.Context, req Request) (*Lease, error) {
 }
 
 func (l *Limiter) reserve(ctx context.Context, req *Request) (*Lease, error) {
+	if err := l.checkOpen(); err != nil {
+		return nil, err
+	}
 	a := l.attempt()
 	defer l.recycle(a)
 	at, err := l.take(ctx, req, req.maxWait(ctx), a)
@@ -132,6 +141,9 @@ func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
 }
 
 func (l *Limiter) acquire(ctx context.Context, req *Request) (*Lease, error) {
+	if err := l.checkOpen(); err != nil {
+		return nil, err
+	}
 	maxWait := req.maxWait(ctx)
 	a := l.attempt()
 	defer l.recycle(a)

@@ -43,7 +43,8 @@ var (
 	// ErrNoLimits means that neither the request nor the store has a limit, which is
 	// never taken for "unlimited".
 	ErrNoLimits = errors.New("zael: no limits")
-	// ErrLeaseClosed means that the lease was committed or rolled back before.
+	// ErrLeaseClosed means that the lease was committed or rolled back before, or that no
+	// Limiter has given it.
 	ErrLeaseClosed = errors.New("zael: lease is closed")
 	// ErrClosed means that the Limiter was closed.
 	ErrClosed = errors.New("zael: limiter is closed")

@@ -19,6 +19,7 @@ import (
 //
 // After a cascade everything applies to the parent's bucket as well. The methods of a
 // Lease may be called concurrently, and none waits for another's call of the store.
+// A nil Lease and the zero Lease are closed: nothing was taken.
 type Lease struct {
 	limiter  *Limiter
 	decision Decision
@@ -116,19 +117,38 @@ func (le *Lease) limit(i int) (name string, used *int64) {
 
 // Delay returns the time from the acquire until all its tokens are there: 0 without
 // Request.MaxWait. [Limiter.Acquire] has waited for it.
-func (le *Lease) Delay() time.Duration { return le.delay }
+func (le *Lease) Delay() time.Duration {
+	if le == nil {
+		return 0
+	}
+	return le.delay
+}
 
 // Degraded reports whether the lease was given although the store was unavailable, as
 // the failure mode is open. Then nothing was charged, and nothing will be.
-func (le *Lease) Degraded() bool { return le.degraded }
+func (le *Lease) Degraded() bool { return le != nil && le.degraded }
 
 // Decision returns how the limits stood just after the acquire. What the lease
 // has taken or given back since is not in it.
-func (le *Lease) Decision() Decision { return le.decision }
+func (le *Lease) Decision() Decision {
+	if le == nil {
+		return Decision{}
+	}
+	return le.decision
+}
+
+// none reports whether no Limiter has given the lease.
+func (le *Lease) none() bool { return le == nil || le.limiter == nil }
+
+// errNoLease is the error of such a lease.
+var errNoLease = fmt.Errorf("%w: it is nil or the zero value: use one that Acquire returned", ErrLeaseClosed)
 
 // Consumed returns the tokens used so far, by limit of the entity: what Commit would
 // leave charged.
 func (le *Lease) Consumed() Amounts {
+	if le.none() {
+		return Amounts{}
+	}
 	le.mu.Lock()
 	defer le.mu.Unlock()
 	n := le.limitCount()
@@ -146,6 +166,9 @@ func (le *Lease) Consumed() Amounts {
 // Recorded reports whether something was recorded with Settle, Adjust, Release or
 // Consume.
 func (le *Lease) Recorded() bool {
+	if le.none() {
+		return false
+	}
 	le.mu.Lock()
 	defer le.mu.Unlock()
 	return le.recorded
@@ -172,6 +195,9 @@ func (le *Lease) Settle(amounts Amounts) error {
 
 // updateUsed changes what was used of all limits named in amounts, or of none.
 func (le *Lease) updateUsed(verb string, amounts Amounts, rule amountRule, use func(used, n int64) int64) error {
+	if le.none() {
+		return errNoLease
+	}
 	le.mu.Lock()
 	defer le.mu.Unlock()
 	if le.closed {
@@ -281,6 +307,9 @@ func (le *Lease) Consume(ctx context.Context, amounts Amounts) error {
 
 // beginConsume returns the attempt that takes amounts.
 func (le *Lease) beginConsume(amounts Amounts) (*attempt, error) {
+	if le.none() {
+		return nil, errNoLease
+	}
 	le.mu.Lock()
 	defer le.mu.Unlock()
 	if le.closed {
@@ -340,6 +369,9 @@ func (le *Lease) fail(ctx context.Context) error {
 
 // end ends the lease and brings the buckets to what was used, or to nothing.
 func (le *Lease) end(ctx context.Context, undo bool) error {
+	if le.none() {
+		return errNoLease
+	}
 	le.mu.Lock()
 	if le.closed {
 		le.mu.Unlock()

@@ -106,7 +106,7 @@ func (c *Config) validate() error {
 }
 
 // A Limiter takes tokens from the buckets of a [Store]. Its methods may be called
-// concurrently.
+// concurrently. Those of a nil Limiter, and of one that New has not made, fail.
 type Limiter struct {
 	store       Store
 	localStore  LocalStore  // nil if the store lacks the role
@@ -210,6 +210,9 @@ func newLimiter(store Store, config *Config, source timeSource) (*Limiter, error
 // the store as well. Close returns the store's error, or ErrClosed if the Limiter was
 // closed before.
 func (l *Limiter) Close(ctx context.Context) error {
+	if err := l.checkOpen(); err != nil {
+		return err
+	}
 	if l.closed.Swap(true) {
 		return ErrClosed
 	}
@@ -233,8 +236,11 @@ type counters struct {
 	degraded, unknownNames, staleLimits, lostGives, breaks atomic.Uint64
 }
 
-// Stats returns the counters.
+// Stats returns the counters; all are 0 if New has not made the Limiter.
 func (l *Limiter) Stats() Stats {
+	if l == nil {
+		return Stats{}
+	}
 	return Stats{
 		Degraded:     l.stats.degraded.Load(),
 		UnknownNames: l.stats.unknownNames.Load(),
@@ -244,7 +250,11 @@ func (l *Limiter) Stats() Stats {
 	}
 }
 
+// checkOpen returns an error if the Limiter is closed, or was not made by New.
 func (l *Limiter) checkOpen() error {
+	if l == nil || l.store == nil {
+		return invalid("Limiter", nil, "is nil or the zero value: make one with New")
+	}
 	if l.closed.Load() {
 		return ErrClosed
 	}

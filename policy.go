@@ -101,11 +101,22 @@ func (p *Policy) WithParentLimits(limits ...Limit) (*Policy, error) {
 	return &next, nil
 }
 
-// Resource returns the resource that the policy is for.
-func (p *Policy) Resource() string { return p.bound.Resource }
+// Resource returns the resource that the policy is for; "" if the policy is nil.
+func (p *Policy) Resource() string {
+	if p == nil {
+		return ""
+	}
+	return p.bound.Resource
+}
 
-// Names returns the names of the limits, in the order in which For takes amounts.
-func (p *Policy) Names() []string { return slices.Clone(p.names) }
+// Names returns the names of the limits, in the order in which For takes amounts; none
+// if the policy is nil.
+func (p *Policy) Names() []string {
+	if p == nil {
+		return nil
+	}
+	return slices.Clone(p.names)
+}
 
 // For returns a request of an entity with the policy. It takes amounts, 0 to 10¹⁵
 // tokens, of the limits in the order of Names; without amounts it takes 1 of each. If

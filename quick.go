@@ -20,7 +20,7 @@ type quick struct {
 // nothing was done.
 func (l *Limiter) quick(ctx context.Context, req *Request, q *quick) bool {
 	p := req.Policy
-	if l.valueStore == nil || p == nil || !req.plain(p) || l.line.Len() > 0 || l.closed.Load() || ctx.Err() != nil {
+	if l == nil || l.valueStore == nil || p == nil || !req.plain(p) || l.line.Len() > 0 || l.closed.Load() || ctx.Err() != nil {
 		return false
 	}
 	at, ok := l.quickInstant()
