@@ -42,7 +42,7 @@ func (s *Store) auditPut(event zael.AuditEvent) (types.TransactWriteItem, error)
 			return none, err
 		}
 	}
-	if !s.config.VirtualTime {
+	if !s.trial.VirtualTime {
 		it["ttl"] = schema.Number(now.Add(s.config.Retention).Unix())
 	}
 	return types.TransactWriteItem{Put: &types.Put{TableName: aws.String(s.table), Item: it}}, nil

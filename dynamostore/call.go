@@ -62,7 +62,7 @@ func (s *Store) updateItem(ctx context.Context, u *protocol.Update) (r *protocol
 	if failed, is := errors.AsType[*types.ConditionalCheckFailedException](err); is {
 		s.stats.count(func(c *Stats) {
 			c.Failed++
-			if s.config.CountUnits {
+			if s.trial.CountUnits {
 				c.WriteUnits++ // which AWS bills at least, and no answer tells
 			}
 		})
@@ -127,7 +127,7 @@ func (s *Store) learnTimeOf(err error, sent reading) {
 // clock, by the engine's clock. If the offset between the two is not known it asks
 // the engine first.
 func (s *Store) instant(ctx context.Context, now time.Time) (time.Time, bucket.Instant, error) {
-	if !s.config.VirtualTime {
+	if !s.trial.VirtualTime {
 		entered := s.read()
 		offset, known := s.clock.offset(entered)
 		if !known && !s.timeless.Load() {

@@ -13,6 +13,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/testrig/dynamofake"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 // Stored limits that change while two processes use the bucket: each order of
@@ -32,15 +33,12 @@ type changing struct {
 	level    map[string]int64 // taken of each limit there ever was
 }
 
-func newChanging(t *testing.T, open func(*dynamostore.Config) (*dynamostore.Store, error), scope zael.Scope) *changing {
+func newChanging(t *testing.T, open func(namespace string) (*dynamostore.Store, error), scope zael.Scope) *changing {
 	t.Helper()
 	_, namespace, _ := strings.Cut(t.Name(), "/")
 	w := &changing{T: t, scope: scope, burst: map[string]int64{"rpd": 10, "tpd": 10}, level: map[string]int64{}}
 	for i := range w.limiters {
-		s, err := open(&dynamostore.Config{
-			Namespace: namespace, VirtualTime: true, CallTimeout: time.Minute,
-			Direct: true, // a refusal that is remembered hides a change for up to a second
-		})
+		s, err := open(namespace)
 		opened(t, s, err)
 		w.limiters[i], err = zael.New(s, &zael.Config{Timeout: time.Minute, ConfigTTL: changesTTL, Clock: func() time.Time { return t0.Add(time.Duration(w.ns.Load())) }})
 		if err != nil {
@@ -124,19 +122,25 @@ func TestOrdersOfChange(t *testing.T) {
 	t.Parallel()
 	c, _ := newClient(t)
 	table := newTable(t, c)
-	ordersOfChange(t, 7, func(config *dynamostore.Config) (*dynamostore.Store, error) { return dynamostore.New(c, table, config) })
+	ordersOfChange(t, 7, func(namespace string) (*dynamostore.Store, error) {
+		return dynamostore.NewTrial(c, table, &dynamostore.Config{Namespace: namespace, CallTimeout: time.Minute}, changesTrial())
+	})
 }
 
 func TestOrdersOfChangeOnFake(t *testing.T) {
 	t.Parallel()
 	table := dynamofake.New()
-	ordersOfChange(t, 1, func(config *dynamostore.Config) (*dynamostore.Store, error) {
-		return dynamostore.New(table, "fake", config)
+	ordersOfChange(t, 1, func(namespace string) (*dynamostore.Store, error) {
+		return dynamostore.NewTrial(table, "fake", &dynamostore.Config{Namespace: namespace}, changesTrial())
 	})
 }
 
+// changesTrial has virtual time, and remembers no refusal, which would hide a change for up
+// to a second.
+func changesTrial() trial.Options { return trial.Options{VirtualTime: true, Direct: true} }
+
 // ordersOfChange tries one in so many of the orders.
-func ordersOfChange(t *testing.T, oneIn int, open func(*dynamostore.Config) (*dynamostore.Store, error)) {
+func ordersOfChange(t *testing.T, oneIn int, open func(namespace string) (*dynamostore.Store, error)) {
 	t.Helper()
 	changes := []struct {
 		name string

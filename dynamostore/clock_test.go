@@ -15,6 +15,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 // The offset is within what the answers allow, and soon near the truth.
@@ -185,7 +186,7 @@ func TestVirtualTime(t *testing.T) {
 	t.Parallel()
 	c, wire := newClient(t)
 	table := newTable(t, c)
-	s, err := dynamostore.New(c, table, &dynamostore.Config{VirtualTime: true, CallTimeout: time.Minute})
+	s, err := dynamostore.NewTrial(c, table, &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 	opened(t, s, err)
 	sent := wire.requests.Load()
 	past := bucket.Epoch().Add(-20 * 365 * 24 * time.Hour)

@@ -77,7 +77,7 @@ func (s *Store) await(m *coalesce.Op) {
 // refusal by the engine is remembered for a second, with all that this process has done to
 // the bucket since.
 func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, bool, error) {
-	if s.config.Direct || len(debits) > 2 || s.closed.Load() {
+	if s.trial.Direct || len(debits) > 2 || s.closed.Load() {
 		return now, false, nil
 	}
 	type known struct {
@@ -92,7 +92,7 @@ func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.De
 		}
 		all[i] = known{b, seen}
 	}
-	if !s.config.VirtualTime {
+	if !s.trial.VirtualTime {
 		offset, known := s.clock.offset(s.read())
 		if !known && !s.timeless.Load() {
 			return now, false, nil

@@ -14,6 +14,7 @@ import (
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 // What each operation costs, by the engine's own account of table and index and
@@ -22,7 +23,7 @@ func TestCost(t *testing.T) {
 	t.Parallel()
 	c, wire := newClient(t)
 	table := newTable(t, c)
-	s, err := dynamostore.New(c, table, &dynamostore.Config{CallTimeout: time.Minute, CountUnits: true, VirtualTime: true})
+	s, err := dynamostore.NewTrial(c, table, &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{CountUnits: true, VirtualTime: true})
 	opened(t, s, err)
 	d := define(10, 10, time.Hour)
 	four := func(n int64) []zael.Charge {
@@ -72,7 +73,7 @@ func TestCost(t *testing.T) {
 		take(t, s, 0, zael.ErrExceeded, debit("child", ask("rpm", d, 1)), debit("parent", ask("rpm", d, 1)))
 	})
 
-	other, err := dynamostore.New(c, table, &dynamostore.Config{CallTimeout: time.Minute, VirtualTime: true})
+	other, err := dynamostore.NewTrial(c, table, &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 	opened(t, other, err)
 	if err := other.DeleteEntity(t.Context(), "c", zael.AuditEvent{Time: t0, Action: zael.EntityDeleted, Entity: "c"}); err != nil {
 		t.Fatal(err)
@@ -82,7 +83,7 @@ func TestCost(t *testing.T) {
 	changed := define(20, 10, time.Hour)
 	cost("changed limit", 1, 1, 0, func() { take(t, s, 0, nil, debit("b", ask("rpm", changed, 1))) })
 	// Another process has no memory of the bucket: it guesses, and is told.
-	s2, err := dynamostore.New(c, table, &dynamostore.Config{CallTimeout: time.Minute, VirtualTime: true})
+	s2, err := dynamostore.NewTrial(c, table, &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 	opened(t, s2, err)
 	sent := wire.requests.Load()
 	take(t, s2, 0, nil, debit("b", ask("tpm", d, 1)))
@@ -98,7 +99,7 @@ func TestItemStaysSmall(t *testing.T) {
 	t.Parallel()
 	c, _ := newClient(t)
 	table := newTable(t, c)
-	s, err := dynamostore.New(c, table, &dynamostore.Config{CallTimeout: time.Minute, CountUnits: true})
+	s, err := dynamostore.NewTrial(c, table, &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{CountUnits: true})
 	opened(t, s, err)
 	wall := time.Now()
 	key := zael.Key{Entity: strings.Repeat("e", 64), Resource: strings.Repeat("r", 30)}

@@ -26,6 +26,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
 	"github.com/zeroae/zael/internal/coalesce"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 // client is what a Store uses of *dynamodb.Client.
@@ -59,21 +60,9 @@ type Config struct {
 	// Retention is how long audit events are kept. 0 is 90 days.
 	Retention time.Duration
 
-	// VirtualTime is for replays: instants are the caller's, neither corrected
-	// by the server's clock nor turned into the time at which the table deletes
-	// a bucket. Everything stays in the table.
-	VirtualTime bool
-
 	// UsageCounted says that an aggregator turns the table's changes into
 	// usage. Without it reading usage gives errors.ErrUnsupported.
 	UsageCounted bool
-
-	// Direct makes each operation a write of its own: nothing is coalesced, and no
-	// refusal remembered. It is for comparisons.
-	Direct bool
-
-	// CountUnits asks the table what each call costs; see Stats.
-	CountUnits bool
 }
 
 const (
@@ -106,6 +95,7 @@ type Store struct {
 	where  string // the table is, for errors
 	keys   keys
 	config Config
+	trial  trial.Options
 	cache  *cache
 	clock  *clock
 	stats  counters
@@ -135,6 +125,12 @@ var (
 // client, a *dynamodb.Client, stays the caller's; its retries are not used for
 // buckets. Errors are *zael.ValidationErrors: nothing is asked of the table.
 func New(client client, table string, config *Config) (*Store, error) {
+	return NewTrial(client, table, config, trial.Options{})
+}
+
+// NewTrial is New with options for benchmarks, replays and tests of this module. Others
+// cannot use it.
+func NewTrial(client client, table string, config *Config, options trial.Options) (*Store, error) {
 	var c Config
 	if config != nil {
 		c = *config
@@ -152,12 +148,12 @@ func New(client client, table string, config *Config) (*Store, error) {
 	c.CachedBuckets = cmp.Or(c.CachedBuckets, defaultCachedBuckets)
 	c.Retention = cmp.Or(c.Retention, defaultRetention)
 	s := &Store{
-		client: client, table: table, where: located(client, table), config: c, keys: newKeys(c.Namespace),
+		client: client, table: table, where: located(client, table), config: c, trial: options, keys: newKeys(c.Namespace),
 		cache: newCache(c.CachedBuckets), clock: new(clock),
 		read: machineClock(), random: rand.Uint64,
 	}
 	s.coalescer = coalesce.New(engine{s}, coalesce.Config{
-		MaxLimits: protocol.MaxLimits, Remembered: c.CachedBuckets, Tries: maxRetries, AdvanceWhileQueued: !c.VirtualTime, Direct: c.Direct,
+		MaxLimits: protocol.MaxLimits, Remembered: c.CachedBuckets, Tries: maxRetries, AdvanceWhileQueued: !options.VirtualTime, Direct: options.Direct,
 		Go: s.inflight.spawn, GaveBack: s.gaveBack,
 	})
 	return s, nil
@@ -189,7 +185,7 @@ type Stats struct {
 	Shared      uint64 // operations that were one write with others
 	Remembered  uint64 // refusals from memory, without a call
 
-	WriteUnits, ReadUnits float64 // of table and index, of all calls for buckets; with Config.CountUnits
+	WriteUnits, ReadUnits float64 // of table and index, of all calls for buckets; if the store's URL says count_units=true
 }
 
 type counters struct {

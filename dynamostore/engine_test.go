@@ -19,6 +19,7 @@ import (
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/testrig/dynamofake"
 	"github.com/zeroae/zael/internal/testrig/dynamotest"
+	"github.com/zeroae/zael/internal/trial"
 	"github.com/zeroae/zael/storetest"
 )
 
@@ -93,7 +94,7 @@ func TestStoreOnFake(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) zael.Store {
 		t.Helper()
-		s, err := dynamostore.New(dynamofake.New(), "fake", &dynamostore.Config{VirtualTime: true})
+		s, err := dynamostore.NewTrial(dynamofake.New(), "fake", nil, trial.Options{VirtualTime: true})
 		return opened(t, s, err)
 	}, storetest.LocalStore, storetest.EntityStore, storetest.LimitStore, storetest.CapacityReader, storetest.AuditStore)
 }
@@ -107,7 +108,7 @@ func TestStore(t *testing.T) {
 	var n atomic.Int64
 	storetest.Run(t, func(t *testing.T) zael.Store {
 		t.Helper()
-		s, err := dynamostore.New(c, table, &dynamostore.Config{Namespace: fmt.Sprintf("ns%d", n.Add(1)), VirtualTime: true, CallTimeout: time.Minute})
+		s, err := dynamostore.NewTrial(c, table, &dynamostore.Config{Namespace: fmt.Sprintf("ns%d", n.Add(1)), CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 		opened(t, s, err)
 		return localFirst{s, s, s, s, s}
 	}, storetest.EntityStore, storetest.LimitStore, storetest.CapacityReader, storetest.AuditStore)

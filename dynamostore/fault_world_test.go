@@ -23,6 +23,7 @@ import (
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/testrig/faultproxy"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 const (
@@ -139,7 +140,7 @@ func newFaultWorld(tb testing.TB, table string, seed uint64, patience time.Durat
 			Region: "us-east-1", BaseEndpoint: aws.String(w.proxy.URL()), HTTPClient: &http.Client{Transport: wire},
 			Credentials: credentials.NewStaticCredentialsProvider("zael", "zael", ""),
 		})
-		s, err := dynamostore.New(c, table, &dynamostore.Config{CallTimeout: patience, VirtualTime: w.flavor != walled, Direct: w.direct})
+		s, err := dynamostore.NewTrial(c, table, &dynamostore.Config{CallTimeout: patience}, trial.Options{VirtualTime: w.flavor != walled, Direct: w.direct})
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -154,7 +155,7 @@ func newFaultWorld(tb testing.TB, table string, seed uint64, patience time.Durat
 // prepare fills the buckets with limits that have been full for long, some of which
 // callers name: takes of others remove them.
 func (w *faultWorld) prepare(ctx context.Context, c *dynamodb.Client) error {
-	s, err := dynamostore.New(c, w.table, &dynamostore.Config{CallTimeout: time.Minute, VirtualTime: true})
+	s, err := dynamostore.NewTrial(c, w.table, &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 	if err != nil {
 		return err
 	}

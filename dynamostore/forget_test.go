@@ -11,6 +11,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 // Names of limits that are used once do not add up in an item, at one call and one
@@ -18,7 +19,7 @@ import (
 func TestNamesUsedOnceAreForgotten(t *testing.T) {
 	t.Parallel()
 	c, wire := newClient(t)
-	s, err := dynamostore.New(c, newTable(t, c), &dynamostore.Config{CallTimeout: time.Minute, CountUnits: true, VirtualTime: true})
+	s, err := dynamostore.NewTrial(c, newTable(t, c), &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{CountUnits: true, VirtualTime: true})
 	opened(t, s, err)
 	busy, once := define(1000, 1, time.Hour), define(10, 10, time.Minute)
 	take(t, s, 0, nil, debit("e", ask("busy", busy, 900)))
@@ -118,7 +119,7 @@ func TestForgottenByAnother(t *testing.T) {
 func TestForgetsInTheLargestWrites(t *testing.T) {
 	t.Parallel()
 	c, _ := newClient(t)
-	s, err := dynamostore.New(c, newTable(t, c), &dynamostore.Config{CallTimeout: time.Minute, VirtualTime: true})
+	s, err := dynamostore.NewTrial(c, newTable(t, c), &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 	opened(t, s, err)
 	d := define(1000, 1000, time.Minute)
 	charges := func(what string, n int) (all []zael.Charge) {

@@ -68,7 +68,7 @@ func (s *Store) itemKey(key zael.Key) item {
 
 // capacity returns whether a call is to tell its price.
 func (s *Store) capacity() types.ReturnConsumedCapacity {
-	if s.config.CountUnits {
+	if s.trial.CountUnits {
 		return types.ReturnConsumedCapacityIndexes
 	}
 	return types.ReturnConsumedCapacityNone

@@ -11,6 +11,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/testrig/dynamofake"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 // Limit names may be anything: words of the engine, what separates names, and
@@ -19,9 +20,9 @@ func TestHostileLimitNames(t *testing.T) {
 	t.Parallel()
 	c, _ := newClient(t)
 	table := newTable(t, c)
-	local, err := dynamostore.New(c, table, &dynamostore.Config{VirtualTime: true, CallTimeout: time.Minute})
+	local, err := dynamostore.NewTrial(c, table, &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 	opened(t, local, err)
-	fake, err := dynamostore.New(dynamofake.New(), "fake", &dynamostore.Config{VirtualTime: true})
+	fake, err := dynamostore.NewTrial(dynamofake.New(), "fake", nil, trial.Options{VirtualTime: true})
 	opened(t, fake, err)
 	names := []string{
 		"size", "SET", "ADD", "AND", "BETWEEN", "attribute_not_exists", "#m0", ":v0", "m_", "d_", "c_", "m_m_", "a-b", "a.b", "a b", "a,b", "(a)", "a[0]",
@@ -55,7 +56,7 @@ func TestNamespacesApart(t *testing.T) {
 	table := dynamofake.New()
 	d := define(10, 10, time.Hour)
 	for i, namespace := range []string{"", "a", "A", "a.b", "E", "SYSTEM", "_default_"} {
-		s, err := dynamostore.New(table, "fake", &dynamostore.Config{Namespace: namespace, VirtualTime: true})
+		s, err := dynamostore.NewTrial(table, "fake", &dynamostore.Config{Namespace: namespace}, trial.Options{VirtualTime: true})
 		opened(t, s, err)
 		take(t, s, 0, nil, debit("e", ask("rpm", d, int64(i)+1)))
 		left(t, s, 0, "e", "rpm", 10-(int64(i)+1))

@@ -12,6 +12,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/testrig/dynamofake"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 // A lagging table loses the first write of the parent, has it come late, when
@@ -61,9 +62,9 @@ func TestUndoBesideALateCopy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			table := &lagging{Table: dynamofake.New(), repeated: make(chan struct{})}
-			other, err := dynamostore.New(table.Table, "fake", &dynamostore.Config{VirtualTime: true})
+			other, err := dynamostore.NewTrial(table.Table, "fake", nil, trial.Options{VirtualTime: true})
 			opened(t, other, err)
-			s, err := dynamostore.New(table, "fake", &dynamostore.Config{VirtualTime: true})
+			s, err := dynamostore.NewTrial(table, "fake", nil, trial.Options{VirtualTime: true})
 			opened(t, s, err)
 			take(t, s, 0, nil, debit("child", ask("rpm", d, 1)), debit("parent", ask("rpm", d, 1)))
 			if now.Definition == d {

@@ -19,6 +19,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/testrig/dynamofake"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 // A flaky table does to each update what is next in its list, and then none.
@@ -74,7 +75,7 @@ func status(code int, err error) error {
 func newFlaky(t *testing.T, faults ...fault) (*dynamostore.Store, *flaky) {
 	t.Helper()
 	f := &flaky{Table: dynamofake.New(), faults: faults}
-	s, err := dynamostore.New(f, "fake", &dynamostore.Config{VirtualTime: true})
+	s, err := dynamostore.NewTrial(f, "fake", nil, trial.Options{VirtualTime: true})
 	return opened(t, s, err), f
 }
 
@@ -121,7 +122,7 @@ func TestLostAnswers(t *testing.T) {
 			if f.calls != tt.calls {
 				t.Errorf("calls: got %d, want %d", f.calls, tt.calls)
 			}
-			again, err := dynamostore.New(f.Table, "fake", &dynamostore.Config{VirtualTime: true})
+			again, err := dynamostore.NewTrial(f.Table, "fake", nil, trial.Options{VirtualTime: true})
 			opened(t, again, err)
 			take(t, again, 0, nil, debit("e", ask("rpm", d, tt.left)))
 			take(t, again, 0, zael.ErrExceeded, debit("e", ask("rpm", d, 1)))
@@ -142,7 +143,7 @@ func TestUnknownTakeIsUndone(t *testing.T) {
 	if err := s.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	again, err := dynamostore.New(f.Table, "fake", &dynamostore.Config{VirtualTime: true})
+	again, err := dynamostore.NewTrial(f.Table, "fake", nil, trial.Options{VirtualTime: true})
 	opened(t, again, err)
 	left(t, again, 0, "e", "rpm", 9)
 	if got := s.Stats(); got.Undone != 1 || got.Unanswered != 1 {
@@ -159,10 +160,10 @@ func TestChargedTwiceIsCounted(t *testing.T) {
 	t.Parallel()
 	d := define(10, 10, time.Hour)
 	table := dynamofake.New()
-	other, err := dynamostore.New(table, "fake", &dynamostore.Config{VirtualTime: true})
+	other, err := dynamostore.NewTrial(table, "fake", nil, trial.Options{VirtualTime: true})
 	opened(t, other, err)
 	f := &flaky{Table: table, faults: []fault{{after: errReset, during: func() { take(t, other, 0, nil, debit("e", ask("rpm", d, 1))) }}}}
-	s, err := dynamostore.New(f, "fake", &dynamostore.Config{VirtualTime: true})
+	s, err := dynamostore.NewTrial(f, "fake", nil, trial.Options{VirtualTime: true})
 	opened(t, s, err)
 	take(t, s, 0, nil, debit("e", ask("rpm", d, 3)))
 	left(t, s, 0, "e", "rpm", 3)
@@ -177,11 +178,11 @@ func TestChargedBesideIsCounted(t *testing.T) {
 	t.Parallel()
 	d := define(10, 10, time.Hour)
 	table := dynamofake.New()
-	other, err := dynamostore.New(table, "fake", &dynamostore.Config{VirtualTime: true})
+	other, err := dynamostore.NewTrial(table, "fake", nil, trial.Options{VirtualTime: true})
 	opened(t, other, err)
 	by := func(n int64) func() { return func() { take(t, other, 0, nil, debit("e", ask("rpm", d, n))) } }
 	f := &flaky{Table: table}
-	s, err := dynamostore.New(f, "fake", &dynamostore.Config{VirtualTime: true})
+	s, err := dynamostore.NewTrial(f, "fake", nil, trial.Options{VirtualTime: true})
 	opened(t, s, err)
 	take(t, s, 0, nil, debit("e", ask("rpm", d, 1)))
 
@@ -211,10 +212,10 @@ func TestFailedAfterTwoCopies(t *testing.T) {
 	t.Parallel()
 	d := define(10, 10, time.Hour)
 	table := dynamofake.New()
-	other, err := dynamostore.New(table, "fake", &dynamostore.Config{VirtualTime: true})
+	other, err := dynamostore.NewTrial(table, "fake", nil, trial.Options{VirtualTime: true})
 	opened(t, other, err)
 	f := &flaky{Table: table}
-	s, err := dynamostore.New(f, "fake", &dynamostore.Config{VirtualTime: true})
+	s, err := dynamostore.NewTrial(f, "fake", nil, trial.Options{VirtualTime: true})
 	opened(t, s, err)
 	take(t, s, 0, nil, debit("e", ask("rpm", d, 1)))
 	f.faults = []fault{

@@ -10,6 +10,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 // I5: many callers of many processes on one bucket, some with a parent, admit
@@ -22,7 +23,7 @@ func TestManyProcesses(t *testing.T) {
 	d := define(burst, 1, 366*24*time.Hour)
 	var stores []*dynamostore.Store
 	for range processes {
-		s, err := dynamostore.New(c, table, &dynamostore.Config{VirtualTime: true, CallTimeout: time.Minute})
+		s, err := dynamostore.NewTrial(c, table, &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 		stores = append(stores, opened(t, s, err))
 	}
 	var admitted, contended atomic.Int64
@@ -74,7 +75,7 @@ func TestManyProcessesWithOneParent(t *testing.T) {
 	var wg sync.WaitGroup
 	var stores []*dynamostore.Store
 	for p := range processes {
-		s, err := dynamostore.New(c, table, &dynamostore.Config{VirtualTime: true, CallTimeout: time.Minute})
+		s, err := dynamostore.NewTrial(c, table, &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 		stores = append(stores, opened(t, s, err))
 		for range callers {
 			wg.Go(func() {
@@ -103,7 +104,7 @@ func TestManyProcessesWithOneParent(t *testing.T) {
 	}
 	const asked = processes * callers * each
 	t.Logf("%d takes: %d admitted, %d contended, %.2f writes each", asked, admitted.Load(), failed.Load(), float64(calls)/asked)
-	reader, err := dynamostore.New(c, table, &dynamostore.Config{VirtualTime: true, CallTimeout: time.Minute})
+	reader, err := dynamostore.NewTrial(c, table, &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 	opened(t, reader, err)
 	left(t, reader, 0, "parent", "rpm", burst-admitted.Load())
 	if got := admitted.Load(); got > burst || got < burst*9/10 {

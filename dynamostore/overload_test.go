@@ -14,6 +14,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 // Overload: 20 s at three times a limit of 50 a second admit what has refilled and
@@ -42,7 +43,7 @@ func TestOverload(t *testing.T) {
 			var stores []*dynamostore.Store
 			var skews []time.Duration
 			for range tt.processes {
-				s, err := dynamostore.New(c, table, &dynamostore.Config{VirtualTime: true, CallTimeout: time.Minute})
+				s, err := dynamostore.NewTrial(c, table, &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 				stores = append(stores, opened(t, s, err))
 				skews = append(skews, time.Duration(rng.Int64N(int64(tt.skew)+1)))
 			}

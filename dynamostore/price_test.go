@@ -18,6 +18,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 // A price is what requests cost by what the engine says in its answers. Of a
@@ -95,7 +96,7 @@ func TestPrices(t *testing.T) {
 		Region: "us-east-1", BaseEndpoint: aws.String(engine.Endpoint(t)), HTTPClient: &http.Client{Transport: wire},
 		Credentials: credentials.NewStaticCredentialsProvider("zael", "zael", ""),
 	})
-	s, err := dynamostore.New(c, table, &dynamostore.Config{CallTimeout: time.Minute, CountUnits: true})
+	s, err := dynamostore.NewTrial(c, table, &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{CountUnits: true})
 	opened(t, s, err)
 	l, err := zael.New(s, &zael.Config{Timeout: time.Minute, ConfigTTL: time.Hour})
 	if err != nil {
@@ -175,7 +176,7 @@ func TestPrices(t *testing.T) {
 	}
 
 	// A process's first call asks for the time, once.
-	other, err := dynamostore.New(c, table, &dynamostore.Config{CallTimeout: time.Minute, CountUnits: true})
+	other, err := dynamostore.NewTrial(c, table, &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{CountUnits: true})
 	opened(t, other, err)
 	for i, want := range []price{{2, 0, 1, 1, 1}, {1, 0, 1, 0, 0}} {
 		if _, err := other.Take(ctx, time.Now(), 0, []zael.Debit{debit("e", ask("rpd", define(10, 10, time.Hour), 1))}); err != nil {

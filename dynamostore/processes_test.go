@@ -18,6 +18,7 @@ import (
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/testrig/dynamotest"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 // workVariable makes the test binary a process that acquires: it has the work as
@@ -47,7 +48,7 @@ func working(ctx context.Context, text string) error {
 	}
 	c, wire := clientOf(os.Getenv(dynamotest.EndpointVariable))
 	defer wire.CloseIdleConnections()
-	s, err := dynamostore.New(c, job.Table, &dynamostore.Config{CallTimeout: time.Minute, CountUnits: true})
+	s, err := dynamostore.NewTrial(c, job.Table, &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{CountUnits: true})
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ const writingBucket = "writing a bucket"
 
 // newWrite returns the write of a batch, from what was last seen of its bucket.
 func (s *Store) newWrite(b coalesce.Batch) *protocol.BucketWrite {
-	w := &protocol.BucketWrite{Batch: b, ID: s.random(), Index: s.keys.bucketIndex(b.Key), NoExpiry: s.config.VirtualTime}
+	w := &protocol.BucketWrite{Batch: b, ID: s.random(), Index: s.keys.bucketIndex(b.Key), NoExpiry: s.trial.VirtualTime}
 	w.Begin(s.cache.last(b.Key))
 	return w
 }
@@ -133,7 +133,7 @@ func (s *Store) countApplied(w *protocol.BucketWrite, r *protocol.Record, ok boo
 func (s *Store) callFailed(ctx context.Context, w *protocol.BucketWrite, err error) (outcome coalesce.Outcome, retry bool) {
 	if throttled(err) {
 		s.stats.count(func(c *Stats) { c.Throttled++ })
-		callerBacksOff := !s.config.Direct && w.Kind != coalesce.StoreDefinitions
+		callerBacksOff := !s.trial.Direct && w.Kind != coalesce.StoreDefinitions
 		if callerBacksOff && w.LostAnswers() == 0 && ctx.Err() == nil {
 			return coalesce.Throttled, false
 		}

@@ -11,20 +11,21 @@ import (
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/testrig/dynamofake"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 // pair is two processes on one table.
 func pair(t *testing.T) (a, b *dynamostore.Store, table *dynamofake.Table) {
 	t.Helper()
-	return pairOf(t, &dynamostore.Config{VirtualTime: true})
+	return pairOf(t, trial.Options{VirtualTime: true})
 }
 
-func pairOf(t *testing.T, config *dynamostore.Config) (a, b *dynamostore.Store, table *dynamofake.Table) {
+func pairOf(t *testing.T, options trial.Options) (a, b *dynamostore.Store, table *dynamofake.Table) {
 	t.Helper()
 	table = dynamofake.New()
-	s1, err := dynamostore.New(table, "fake", config)
+	s1, err := dynamostore.NewTrial(table, "fake", nil, options)
 	opened(t, s1, err)
-	s2, err := dynamostore.New(table, "fake", config)
+	s2, err := dynamostore.NewTrial(table, "fake", nil, options)
 	opened(t, s2, err)
 	return s1, s2, table
 }
@@ -38,7 +39,7 @@ func stored(d bucket.Definition, rev int64) bucket.Definition {
 // another has given back, if refusals are not remembered.
 func TestNothingIsRefusedFromMemory(t *testing.T) {
 	t.Parallel()
-	a, b, _ := pairOf(t, &dynamostore.Config{VirtualTime: true, Direct: true})
+	a, b, _ := pairOf(t, trial.Options{VirtualTime: true, Direct: true})
 	d := define(10, 10, time.Hour)
 	lease := debit("e", ask("rpm", d, 10))
 	take(t, a, 0, nil, lease)

@@ -52,7 +52,7 @@ func (s *Store) gaveBack(takes int64, ok bool) {
 // aged returns an instant moved forward by the time since: what has refilled meanwhile is
 // not to be given back.
 func (s *Store) aged(at bucket.Instant, since time.Time) bucket.Instant {
-	if s.config.VirtualTime {
+	if s.trial.VirtualTime {
 		return at
 	}
 	return at.Add(max(0, time.Since(since)))

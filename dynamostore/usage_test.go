@@ -17,6 +17,7 @@ import (
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/schema"
 	"github.com/zeroae/zael/internal/testrig/dynamofake"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 // Usage is read as an aggregator writes it, however long ago, in order. The lives of a
@@ -53,7 +54,7 @@ func TestUsageIsRead(t *testing.T) {
 		want += int64(i) + 1
 	}
 	add("e00", "gpt-4#hour", now, 1000) // another resource, whose name looks like a key
-	s, err := dynamostore.New(table, "fake", &dynamostore.Config{UsageCounted: true, VirtualTime: true})
+	s, err := dynamostore.NewTrial(table, "fake", &dynamostore.Config{UsageCounted: true}, trial.Options{VirtualTime: true})
 	opened(t, s, err)
 	read := func(q zael.UsageQuery) (sum int64, n int) {
 		t.Helper()
@@ -138,7 +139,7 @@ func TestUsageIsRead(t *testing.T) {
 func TestUsageOfAResourceReadsFewWindows(t *testing.T) {
 	t.Parallel()
 	table := &countedQueries{Table: dynamofake.New()}
-	s, err := dynamostore.New(table, "fake", &dynamostore.Config{UsageCounted: true, VirtualTime: true})
+	s, err := dynamostore.NewTrial(table, "fake", &dynamostore.Config{UsageCounted: true}, trial.Options{VirtualTime: true})
 	s = opened(t, s, err)
 	for window, most := range map[zael.Window]int64{zael.Hourly: 26, zael.Daily: 32, zael.Monthly: 13} {
 		table.n.Store(0)

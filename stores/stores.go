@@ -30,10 +30,11 @@ type Store interface {
 //	dynamodb://NAME                           the table ZAEL-NAME, for any number of processes
 //	dynamodb://NAME?region=eu-central-1&namespace=team-a&endpoint=http://127.0.0.1:8000
 //
-// Further settings of dynamodb: are usage=true (an aggregator counts usage), and
-// virtual_time and count_units as in dynamostore.Config. Region and credentials
-// are the user's, as all programs that use AWS find them; at an endpoint of this
-// machine they may be missing. Opening asks nothing of the table.
+// Further settings of dynamodb: are usage=true (an aggregator counts usage),
+// count_units=true (the table is asked what each call costs) and virtual_time=true
+// (instants are the caller's, and nothing expires). Region and credentials are the
+// user's, as all programs that use AWS find them; at an endpoint of this machine they
+// may be missing. Opening asks nothing of the table.
 //
 // The error of a URL that is wrong is a *zael.ValidationError; others are those
 // of opening the store, see sqlitestore.Open.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 // A bench has a table, and what its rows have in common.
@@ -69,7 +70,7 @@ type process struct {
 
 func (b *bench) process(ids, units bool) (*process, error) {
 	c, w := client(b.endpoint, ids)
-	s, err := dynamostore.New(c, b.table, &dynamostore.Config{CountUnits: units, CallTimeout: 10 * time.Second})
+	s, err := dynamostore.NewTrial(c, b.table, &dynamostore.Config{CallTimeout: 10 * time.Second}, trial.Options{CountUnits: units})
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 // Scheme is what URLs of stores in DynamoDB begin with.
@@ -25,6 +26,7 @@ type Address struct {
 	Region   string // empty: as the user's configuration says
 	Endpoint string // empty: of AWS
 	Store    dynamostore.Config
+	Trial    trial.Options
 }
 
 // Parse reads dynamodb://NAME with its settings. The error is a
@@ -78,9 +80,9 @@ func (a *Address) set(key, value string) (err error) {
 	case "usage":
 		return flag(&a.Store.UsageCounted)
 	case "virtual_time":
-		return flag(&a.Store.VirtualTime)
+		return flag(&a.Trial.VirtualTime)
 	case "count_units":
-		return flag(&a.Store.CountUnits)
+		return flag(&a.Trial.CountUnits)
 	default:
 		return bad(a.URL, fmt.Sprintf("has an unknown setting, %q: there are region, endpoint, namespace, usage, virtual_time and count_units", key))
 	}
@@ -113,7 +115,7 @@ func (a *Address) Open(ctx context.Context) (*dynamostore.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return dynamostore.New(client, a.Table, &a.Store)
+	return dynamostore.NewTrial(client, a.Table, &a.Store, a.Trial)
 }
 
 func bad(address, reason string) error {

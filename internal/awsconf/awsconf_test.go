@@ -9,6 +9,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/awsconf"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 func TestParse(t *testing.T) {
@@ -20,7 +21,7 @@ func TestParse(t *testing.T) {
 			Table: "ZAEL-app", Endpoint: "http://localhost:8000", Store: dynamostore.Config{Namespace: "team-a", UsageCounted: true},
 		},
 		"dynamodb://app?virtual_time=1&count_units=t&endpoint=http%3A%2F%2F%5B%3A%3A1%5D": {
-			Table: "ZAEL-app", Endpoint: "http://[::1]", Store: dynamostore.Config{VirtualTime: true, CountUnits: true},
+			Table: "ZAEL-app", Endpoint: "http://[::1]", Trial: trial.Options{VirtualTime: true, CountUnits: true},
 		},
 	} {
 		want.URL = address

@@ -21,6 +21,7 @@ import (
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/testrig/dynamofake"
 	"github.com/zeroae/zael/internal/testrig/schedules"
+	"github.com/zeroae/zael/internal/trial"
 	"github.com/zeroae/zael/internal/usage"
 )
 
@@ -324,7 +325,7 @@ func runStored(t *testing.T, seed uint64) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 3))
 	table := &streamed{Table: dynamofake.New(), now: t0.Add(-30 * time.Hour), r: r, sequence: 950, truth: map[string]int64{}}
-	store, err := dynamostore.New(table, "fake", &dynamostore.Config{VirtualTime: true, Direct: true})
+	store, err := dynamostore.NewTrial(table, "fake", nil, trial.Options{VirtualTime: true, Direct: true})
 	if err != nil {
 		t.Fatal(err)
 	}

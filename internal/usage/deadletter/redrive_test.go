@@ -20,6 +20,7 @@ import (
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/testrig/dynamofake"
 	"github.com/zeroae/zael/internal/testrig/streamfake"
+	"github.com/zeroae/zael/internal/trial"
 	"github.com/zeroae/zael/internal/usage"
 	"github.com/zeroae/zael/internal/usage/deadletter"
 	"github.com/zeroae/zael/internal/usage/stream"
@@ -177,7 +178,7 @@ func (b *bench) redrive(most int, dry bool) []deadletter.Outcome {
 
 func (b *bench) used() map[string]int64 {
 	b.t.Helper()
-	s, err := dynamostore.New(b.table, "fake", &dynamostore.Config{UsageCounted: true, VirtualTime: true})
+	s, err := dynamostore.NewTrial(b.table, "fake", &dynamostore.Config{UsageCounted: true}, trial.Options{VirtualTime: true})
 	if err != nil {
 		b.t.Fatal(err)
 	}

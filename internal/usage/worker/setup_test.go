@@ -17,6 +17,7 @@ import (
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/testrig/dynamofake"
 	"github.com/zeroae/zael/internal/testrig/streamfake"
+	"github.com/zeroae/zael/internal/trial"
 	"github.com/zeroae/zael/internal/usage"
 	"github.com/zeroae/zael/internal/usage/stream"
 	"github.com/zeroae/zael/internal/usage/worker"
@@ -142,7 +143,7 @@ func once(t *testing.T, s *streamfake.Stream, p *process) {
 // used returns the hourly usage of some entities, added up.
 func used(t *testing.T, table *dynamofake.Table, entities ...string) map[string]int64 {
 	t.Helper()
-	s, err := dynamostore.New(table, "fake", &dynamostore.Config{UsageCounted: true, VirtualTime: true})
+	s, err := dynamostore.NewTrial(table, "fake", &dynamostore.Config{UsageCounted: true}, trial.Options{VirtualTime: true})
 	if err != nil {
 		t.Fatal(err)
 	}
