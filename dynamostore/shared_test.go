@@ -52,7 +52,7 @@ type chaos struct {
 
 // Whatever gets lost, whoever leaves: nobody is admitted whom the table did not
 // charge, and the table never charges more than the limit and its refill.
-func TestGatheredNeverOversells(t *testing.T) {
+func TestCoalescedNeverOversells(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]chaos{
 		"calm":            {},

@@ -4,18 +4,23 @@ import (
 	"math"
 
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/saturate"
 )
 
 // A guess follows the guessed mark of a limit through the operations of one write. Its piece
 // leads from the mark in the item to the mark after the last operation. Each operation is
-// one of package bucket; it narrows the piece to the marks for which it does the same as
-// for the guessed one.
+// one of package bucket. It chooses the row by the guessed mark, and narrows the piece to the
+// marks for which this row is right.
 type guess struct {
 	piece
 	mark  int64 // as guessed, after the last operation
 	def   bucket.Definition
 	turns uint64 // changes of rate or burst: see definitionText
+}
+
+// then follows the guess through one more row.
+func (g *guess) then(row piece) {
+	g.piece.then(row)
+	g.mark = row.of(g.mark)
 }
 
 // take is bucket.Take: n tokens fit up to room. If the guessed mark does not fit, the piece
@@ -28,16 +33,18 @@ func (g *guess) take(at bucket.Instant, n, room, pad int64) (fits bool) {
 		g.nowhere()
 		return false
 	case n == 0:
-		return g.upTo(math.MinInt64, room)
+		fits = g.mark <= room
+		g.then(nothingRow(room))
 	case pad > 0 && g.mark < drip+pad/2:
-		g.idle(drip+pad, units)
-		return true
+		fits = true
+		g.then(idleRow(drip+pad, units))
 	case g.mark <= drip:
-		g.idle(drip, units)
-		return true
+		fits = true
+		g.then(idleRow(drip, units))
+	default:
+		fits = g.mark <= room
+		g.then(busyRow(drip, room, units))
 	}
-	fits = g.upTo(drip, room)
-	g.add(units)
 	return fits
 }
 
@@ -48,11 +55,10 @@ func (g *guess) charge(at bucket.Instant, n int64) error {
 	}
 	units, drip := n*g.def.Unit(), g.def.Drip(at)
 	if g.mark <= drip {
-		g.idle(drip, units)
-		return nil
+		g.then(idleRow(drip, units))
+	} else {
+		g.then(chargeRow(drip, units))
 	}
-	g.within(drip, math.MaxInt64-units)
-	g.add(units)
 	return nil
 }
 
@@ -64,30 +70,20 @@ func (g *guess) give(at bucket.Instant, n, receipt int64) {
 	}
 	left := uint64(receipt) - uint64(drip)
 	units := int64(min(uint64(n*unit), left, math.MaxInt64))
+	place := left > uint64(g.def.Burst*unit) // in line
 	switch {
-	case left > uint64(g.def.Burst*unit):
-		g.leaveLine(drip, units, receipt)
+	case place && g.mark < receipt:
+		g.then(beforeRow(receipt))
+	case place && g.mark > receipt:
+		g.then(behindRow(receipt))
+	case place:
+		g.then(placeRow(receipt, units, drip))
 	case g.mark <= drip:
-		g.within(math.MinInt64, drip)
+		g.then(refilledRow(drip))
 	case g.mark-drip < units:
-		g.within(drip+1, drip+units)
-		g.put(drip)
+		g.then(giveDownRow(drip, units))
 	default:
-		g.within(drip+units, math.MaxInt64)
-		g.add(-units)
-	}
-}
-
-// leaveLine gives back a place in line, unless others stand behind it.
-func (g *guess) leaveLine(drip, units, receipt int64) {
-	switch {
-	case g.mark < receipt:
-		g.within(math.MinInt64, receipt-1)
-	case g.mark > receipt:
-		g.within(receipt+1, math.MaxInt64)
-	default:
-		g.within(receipt, receipt)
-		g.put(max(drip, receipt-units))
+		g.then(giveRow(drip, units))
 	}
 }
 
@@ -100,61 +96,22 @@ func (g *guess) redefine(d bucket.Definition, at bucket.Instant) {
 		return
 	}
 	drip, drip2 := g.def.Drip(at), next.Definition.Drip(at)
-	unit, shift := g.def.Unit(), drip2-drip
+	unit := g.def.Unit()
 	capped := g.def.Rev > 0 && next.Definition.Rev > g.def.Rev && next.Definition.Burst < g.def.Burst
 	switch top, cut := drip+g.def.Burst*unit, drip+next.Definition.Burst*unit; {
 	case unit != next.Definition.Unit() || next.Mark == math.MaxInt64:
-		g.within(g.mark, g.mark) // the level is multiplied, or at its end: this mark only
-		g.put(next.Mark)
+		g.then(exactRow(g.mark, next.Mark))
 	case g.mark <= drip:
-		g.within(math.MinInt64, drip)
-		g.put(drip2)
-	case capped && g.mark > top:
-		g.shift(top, next.Mark-g.mark)
+		g.then(emptyRow(drip, drip2))
+	case capped && g.mark > top: // the debt stays
+		g.then(shiftRow(top, next.Mark-g.mark))
 	case capped && g.mark > cut:
-		g.within(cut, top)
-		g.put(next.Mark)
+		g.then(capRow(cut, top, next.Mark))
 	case capped:
-		g.within(drip, cut)
-		g.add(shift)
+		g.then(belowCapRow(drip, cut, drip2-drip))
 	default:
-		g.shift(drip, shift)
+		g.then(shiftRow(drip, drip2-drip))
 	}
 	g.def = next.Definition
 	g.turns++
-}
-
-// idle is for marks that the drip has passed: everything has refilled.
-func (g *guess) idle(drip, units int64) {
-	g.within(math.MinInt64, drip)
-	g.put(drip + units)
-}
-
-// upTo is for marks from lo up to room. It reports whether the guessed one is at most room.
-func (g *guess) upTo(lo, room int64) (fits bool) {
-	fits = g.mark <= room
-	g.within(lo, room)
-	if g.set && !fits {
-		g.nowhere()
-	}
-	return fits
-}
-
-// shift is for marks from lo on that stay within int64: by is added to them.
-func (g *guess) shift(lo, by int64) {
-	hi := int64(math.MaxInt64)
-	if by > 0 {
-		hi -= by + 1
-	}
-	g.within(lo, hi)
-	g.add(by)
-}
-
-func (g *guess) add(n int64) {
-	g.n += n
-	g.mark = saturate.Add(g.mark, n)
-}
-
-func (g *guess) put(mark int64) {
-	g.set, g.n, g.mark = true, mark, mark
 }

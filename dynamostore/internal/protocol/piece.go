@@ -39,16 +39,32 @@ func (p *piece) of(number int64) int64 {
 	return saturate.Add(number, p.n)
 }
 
-// within narrows the piece to the numbers of which it makes one from lo to hi.
+// within narrows the piece to the numbers of which it makes one from lo to hi. A piece that
+// makes one number of all numbers stays as it is.
 func (p *piece) within(lo, hi int64) {
 	if p.set {
-		return // it makes one number, which the caller has compared
+		return
 	}
 	if lo != math.MinInt64 {
 		p.lo = max(p.lo, saturate.Sub(lo, p.n))
 	}
 	if hi != math.MaxInt64 {
 		p.hi = min(p.hi, saturate.Sub(hi, p.n))
+	}
+}
+
+// then makes p the piece that is p and, after it, next.
+func (p *piece) then(next piece) {
+	switch {
+	case !p.set:
+		p.within(next.lo, next.hi)
+	case p.n < next.lo || p.n > next.hi:
+		p.nowhere()
+	}
+	if next.set {
+		p.set, p.n = true, next.n
+	} else {
+		p.n += next.n
 	}
 }
 

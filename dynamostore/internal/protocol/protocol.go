@@ -16,8 +16,9 @@
 // Plan drafts a write of the whole bucket (draft.go), limit by limit:
 //
 //   - A guess (guess.go) starts from the state last seen of the limit, and follows it
-//     through the charges on it. Each step is linear in pieces, and the guess chooses the
-//     piece (piece.go). These are the rows of the table in docs/dynamodb.md.
+//     through the charges on it. What a charge does to a mark is linear in pieces
+//     (piece.go); the guess chooses the piece: a row of the table in docs/dynamodb.md
+//     (rows.go).
 //   - What comes out is a limitUpdate (limitupdate.go): the condition under which the guess
 //     is right, and the update of the limit.
 //   - An expressionBuilder (expression.go) writes the conditions and updates of all limits
@@ -29,10 +30,10 @@
 //
 // # Kinds of limits
 //
-// All limits are rates so far. What belongs to the kind of a limit is the guess, whose
-// methods are one row of the table each, and the functions condition and update of
-// limitUpdate, which write a row down. The rest goes by the names of limits, the texts of
-// their definitions and their counters.
+// All limits are rates so far. What depends on the kind of a limit is: its rows, which are
+// one small function each; the guess that chooses them; room.go, how far they reach; and
+// the methods condition, update and full of limitUpdate. The rest goes by the names of
+// limits, the texts of their definitions and their counters.
 package protocol
 
 // Bounds of a write.
