@@ -20,6 +20,7 @@ func auditChecks() []check {
 		{name: "events are read newest first", also: []Role{EntityStore, LimitStore}, run: auditNewestFirst},
 		{name: "events are selected by time and number", also: []Role{EntityStore}, run: auditSelects},
 		{name: "events are selected by entity", also: []Role{EntityStore, LimitStore}, run: auditByEntity},
+		{name: "names that differ have events apart", also: []Role{EntityStore}, run: eventsApart},
 		{name: "events outlive their entity", also: []Role{EntityStore, LimitStore}, run: auditOutlives},
 		{name: "an event is kept as it was", also: []Role{EntityStore}, run: auditKeepsNoReference},
 		{name: "a done context: all or nothing", also: []Role{EntityStore}, run: auditDone},
@@ -208,6 +209,27 @@ func auditByEntity(ctx context.Context, e *env) error {
 		s.audit(zael.AuditQuery{Entity: id, From: want[id][3].Time, To: want[id][1].Time}, want[id][2:4]...)
 	}
 	s.audit(zael.AuditQuery{Entity: "nobody"})
+	return s.err
+}
+
+// eventsApart creates an entity for each hostile name and reads the events of each.
+func eventsApart(ctx context.Context, e *env) error {
+	s := e.script(ctx)
+	var events []zael.AuditEvent
+	for i, n := range hostileEntities() {
+		event := e.event(time.Duration(i)*time.Second, zael.EntityCreated, n.text, "")
+		err := role[zael.EntityStore](e).CreateEntity(ctx, zael.Entity{ID: n.text, Name: "one", CreatedAt: e.t0}, event)
+		refused, err := refuses("CreateEntity "+quote(n.text), n.plain, err)
+		if err != nil {
+			return err
+		}
+		if !refused && n.text != "" { // an empty one selects all
+			events = append(events, event)
+		}
+	}
+	for _, event := range events {
+		s.audit(zael.AuditQuery{Entity: event.Entity}, event)
+	}
 	return s.err
 }
 

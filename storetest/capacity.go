@@ -65,32 +65,41 @@ func resourceBuckets(ctx context.Context, e *env) error {
 	return s.err
 }
 
-// resourcesApart takes on each hostile resource and lists each.
+// resourcesApart takes from each hostile key and lists each resource.
 func resourcesApart(ctx context.Context, e *env) error {
 	d := never(1000)
-	var kept []string
-	var amounts []int64
-	for i, n := range names() {
+	kept := map[string]map[string]int64{} // amounts by resource and entity
+	for i, k := range hostileKeys() {
 		amount := int64(i) + 1
-		_, err := e.take(ctx, e.t0, 0, debit(zael.Key{Entity: "robin", Resource: n.text}, ask("rpm", d, amount)))
-		refused, err := refuses("Take on "+quote(n.text), passes(n.text), err)
+		_, err := e.take(ctx, e.t0, 0, debit(k.Key, ask("rpm", d, amount)))
+		refused, err := refuses("Take of "+keyText(k.Key), k.plain, err)
 		if err != nil {
 			return err
 		}
-		if !refused {
-			kept, amounts = append(kept, n.text), append(amounts, amount)
+		if refused {
+			continue
 		}
+		if kept[k.Resource] == nil {
+			kept[k.Resource] = map[string]int64{}
+		}
+		kept[k.Resource][k.Entity] = amount
 	}
-	for i, resource := range kept {
-		got, err := collect(role[zael.CapacityReader](e).ResourceBuckets(ctx, resource))
+	for resource, amounts := range kept {
+		list, err := collect(role[zael.CapacityReader](e).ResourceBuckets(ctx, resource))
 		if err != nil {
 			return err
 		}
-		if len(got) != 1 || got[0].Key != (zael.Key{Entity: "robin", Resource: resource}) {
-			return fmt.Errorf("ResourceBuckets of %s: got %d buckets, want robin's alone", quote(resource), len(got))
+		if len(list) != len(amounts) {
+			return fmt.Errorf("ResourceBuckets of %s: got %d buckets, want %d", quote(resource), len(list), len(amounts))
 		}
-		if units := level(limitOf(got[0], "rpm"), mustAt(e.t0)); units != amounts[i]*1000 {
-			return fmt.Errorf("ResourceBuckets of %s: got %d units taken, want %d", quote(resource), units, amounts[i]*1000)
+		for _, b := range list {
+			amount, known := amounts[b.Key.Entity]
+			if !known || b.Key.Resource != resource {
+				return fmt.Errorf("ResourceBuckets of %s: got %s, which is another bucket", quote(resource), keyText(b.Key))
+			}
+			if units := level(limitOf(b, "rpm"), mustAt(e.t0)); units != amount*1000 {
+				return fmt.Errorf("ResourceBuckets of %s: got %d units taken by %s, want %d", quote(resource), units, quote(b.Key.Entity), amount*1000)
+			}
 		}
 	}
 	got, err := collect(role[zael.CapacityReader](e).ResourceBuckets(ctx, "alic"))

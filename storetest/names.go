@@ -106,6 +106,13 @@ type keyed struct {
 	plain bool
 }
 
+// partsOfKeys are names that look like what the keys of engines are made of.
+func partsOfKeys() []string {
+	return []string{
+		"a", "a#", "a#hour#b", "a#hour#2026-01-13T14Z", "a#hour#2026-01-13T14Z#1", "a#0", "a#15", "a/", "E#a", "ns/E#a", "ns/", "#META", "B#a", "l_", "%", "%23", "a%23hour%23b",
+	}
+}
+
 // hostileKeys are pairwise different.
 func hostileKeys() []keyed {
 	var keys []keyed
@@ -118,10 +125,7 @@ func hostileKeys() []keyed {
 			keyed{zael.Key{Entity: "b", Resource: "c" + sep + "d"}, passes("c" + sep + "d")},
 			keyed{zael.Key{Entity: "b" + sep + "c", Resource: "d"}, passes("b" + sep + "c")})
 	}
-	// What keys of engines are made of.
-	for _, text := range []string{
-		"a", "a#", "a#hour#b", "a#hour#2026-01-13T14Z", "a#hour#2026-01-13T14Z#1", "a#0", "a#15", "a/", "E#a", "ns/E#a", "ns/", "#META", "B#a", "l_", "%", "%23", "a%23hour%23b",
-	} {
+	for _, text := range partsOfKeys() {
 		keys = append(keys, keyed{zael.Key{Entity: text, Resource: "of"}, true}, keyed{zael.Key{Entity: "of", Resource: text}, true})
 	}
 	return append(keys,
@@ -130,6 +134,18 @@ func hostileKeys() []keyed {
 		keyed{zael.Key{Entity: "gpt-4", Resource: "robin"}, true}, keyed{zael.Key{}, false},
 		keyed{zael.Key{Entity: "1:b", Resource: "c"}, true}, keyed{zael.Key{Entity: "1", Resource: "b:c"}, true},
 		keyed{zael.Key{Entity: "3.cde", Resource: "f"}, true}, keyed{zael.Key{Entity: "3", Resource: "cde.f"}, true})
+}
+
+// hostileEntities are the entities of hostileKeys, each once.
+func hostileEntities() []name {
+	var list []name
+	for _, k := range hostileKeys() {
+		n := name{k.Entity, passes(k.Entity)}
+		if !slices.Contains(list, n) {
+			list = append(list, n)
+		}
+	}
+	return list
 }
 
 // refuses reports whether a store refuses a name. It must not refuse a plain one, and

@@ -111,7 +111,26 @@ func usageApart(ctx context.Context, e *env) error {
 	for _, r := range want {
 		s.usage(zael.UsageQuery{Entity: r.Entity, Resource: r.Resource}, r)
 	}
+	for _, text := range append(partsOfKeys(), "of", "b", "alice", "Alice", "ali\u00e9", "alie\u0301") {
+		ofEntity, ofResource := zael.UsageQuery{Entity: text}, zael.UsageQuery{Resource: text}
+		s.usage(ofEntity, chosen(ofEntity, want)...)
+		s.usage(ofResource, chosen(ofResource, want)...)
+	}
 	return s.err
+}
+
+// chosen returns the records that a query by names selects, in order.
+func chosen(q zael.UsageQuery, all []zael.UsageRecord) []zael.UsageRecord {
+	var list []zael.UsageRecord
+	for _, r := range all {
+		if (q.Entity == "" || q.Entity == r.Entity) && (q.Resource == "" || q.Resource == r.Resource) {
+			list = append(list, r)
+		}
+	}
+	slices.SortFunc(list, func(a, b zael.UsageRecord) int {
+		return cmp.Or(cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
+	})
+	return list
 }
 
 func deletesUsage(ctx context.Context, e *env) error {
