@@ -16,9 +16,9 @@ import (
 	"github.com/zeroae/zael/internal/schema"
 )
 
-// auditPut is the write of an event, which goes with that of its change. Its
-// sort key is the event's time, then that of the write, which tells the order
-// of changes at one time.
+// auditPut returns the write of an event, which is made together with the write of its
+// change. The sort key is the event's time, then the time of the write, which orders changes
+// at one time.
 func (s *Store) auditPut(event zael.AuditEvent) (types.TransactWriteItem, error) {
 	none := types.TransactWriteItem{}
 	if err := checkText("AuditEvent.Entity", event.Entity); err != nil {

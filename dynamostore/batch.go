@@ -25,8 +25,8 @@ const (
 
 func keyOf(it item) [2]string { return [2]string{schema.TextIn(it, "PK"), schema.TextIn(it, "SK")} }
 
-// getAll reads items, each seeing every write before, by their keys. Missing
-// ones are missing.
+// getAll reads items by their keys, each seeing every write before. Items that do not exist
+// are not in the map.
 func (s *Store) getAll(ctx context.Context, what string, keys []item) (map[[2]string]item, error) {
 	if s.closed.Load() {
 		return nil, errClosed
@@ -156,8 +156,8 @@ func (q query) input(table string) *dynamodb.QueryInput {
 	return in
 }
 
-// prefixed are the sort keys that begin with p, which does not end in the
-// greatest of all characters.
+// prefixed returns q for the sort keys that begin with p, which does not end in the greatest
+// of all characters.
 func (q query) prefixed(p string) query {
 	q.from, q.to = p, p+"\U0010ffff"
 	return q

@@ -145,7 +145,7 @@ func (s *Store) instant(ctx context.Context, now time.Time) (time.Time, bucket.I
 	return now, at, nil
 }
 
-// asking is a call for the engine's time. Callers that come meanwhile wait for it.
+// An asking is a call for the engine's time. Callers that come meanwhile wait for it.
 type asking struct {
 	done chan struct{}
 	err  error // once done is closed

@@ -71,7 +71,7 @@ const (
 	defaultRetention     = 90 * 24 * time.Hour
 )
 
-// Validate is an error, a *zael.ValidationError, of a Config that New would refuse.
+// Validate returns an error, a *zael.ValidationError, for a Config that New would refuse.
 func (c *Config) Validate() error {
 	switch {
 	case !regexp.MustCompile(`^[A-Za-z0-9_.-]{0,64}$`).MatchString(c.Namespace):
@@ -103,7 +103,7 @@ type Store struct {
 	coalescer *coalesce.Coalescer
 	inflight  inflight
 
-	asked  atomic.Pointer[asking] // who asks for the engine's time
+	asked  atomic.Pointer[asking] // a call for the engine's time, under way
 	read   func() reading         // this machine's clocks
 	random func() uint64
 	closed atomic.Bool

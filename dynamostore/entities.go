@@ -19,7 +19,7 @@ const stampLayout = "2006-01-02T15:04:05.000000000Z"
 
 func stampText(t time.Time) string { return t.UTC().Format(stampLayout) }
 
-// stamp is stampText of a time that can be kept.
+// stamp returns stampText of a time, or an error if the time cannot be kept.
 func stamp(field string, t time.Time) (string, error) {
 	if y := t.UTC().Year(); y < 0 || y > 9999 {
 		return "", invalid(field, t, "is not in the years 0 to 9999")
@@ -32,7 +32,7 @@ func parseStamp(s string) (time.Time, error) {
 	return t.UTC(), err
 }
 
-// mapValue is a map of texts as an item has it.
+// mapValue returns a map of texts as an item has it.
 func mapValue(field string, m map[string]string) (types.AttributeValue, error) {
 	v := &types.AttributeValueMemberM{Value: make(item, len(m))}
 	for k, text := range m {
@@ -110,8 +110,8 @@ func (s *Store) CreateEntity(ctx context.Context, e zael.Entity, event zael.Audi
 	return err
 }
 
-// entityOf is the entity in an item; zero if there is none, as of one that has
-// limits and was not created.
+// entityOf returns the entity in an item; the zero Entity if there is none, as in an item that
+// has limits but was not created.
 func (s *Store) entityOf(it item) (zael.Entity, error) {
 	created := schema.TextIn(it, "created_at")
 	if created == "" {
@@ -177,7 +177,7 @@ func (s *Store) Children(ctx context.Context, parent string) iter.Seq2[zael.Enti
 			for _, it := range items {
 				e, err := s.entityOf(it)
 				if err == nil && e.ParentID != parent {
-					continue // made anew since
+					continue // created again since
 				}
 				if !yield(e, err) || err != nil {
 					return

@@ -23,7 +23,7 @@ var ErrNoTable = errors.New("there is no such table")
 
 var errClosed = fmt.Errorf("dynamostore: %w", zael.ErrClosed)
 
-// fate is what an error says of the call.
+// A fate is what an error tells of the fate of its call.
 type fate uint8
 
 const (
@@ -32,7 +32,7 @@ const (
 	unknown                // may have been applied
 )
 
-// fateOf sorts errors of calls. A condition that failed is not among them.
+// fateOf returns the fate of a call by its error, which is not that of a failed condition.
 func fateOf(err error) fate {
 	switch {
 	case throttled(err):

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// parkedFor is how long a goroutine without work stays for more; at most twice
-// as long.
+// parkedFor is how long a goroutine without work waits for more; it waits at most twice as
+// long.
 const parkedFor = time.Second
 
 // An inflight has what a Store is doing, so that Close can wait for it: the calls

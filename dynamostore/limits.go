@@ -34,8 +34,8 @@ func (s *Store) DeleteLimits(ctx context.Context, scope zael.Scope, event zael.A
 	return s.setLimits(ctx, scope, &types.AttributeValueMemberL{Value: []types.AttributeValue{}}, event)
 }
 
-// setLimits replaces a scope's limits if nobody has since they were read, and
-// begins anew if somebody has.
+// setLimits replaces a scope's limits unless another writer has since they were read; then it
+// reads them again.
 func (s *Store) setLimits(ctx context.Context, scope zael.Scope, list *types.AttributeValueMemberL, event zael.AuditEvent) (int64, error) {
 	if err := checkScope(scope); err != nil {
 		return 0, err

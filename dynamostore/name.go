@@ -13,7 +13,7 @@ const (
 	longestTable = 38
 )
 
-// TableName is the table of the limiter with a name, ZAEL-name: a letter and
+// TableName returns the table of the limiter with a name, ZAEL-name: a letter and
 // then letters, digits and -, up to 33 characters. The prefix may be given. The
 // error is a *zael.ValidationError.
 func TableName(name string) (string, error) {

@@ -52,7 +52,7 @@ func (k keys) bucketIndex(key zael.Key) string {
 	return k.shard(key.Resource, h.Sum32()%shards)
 }
 
-// scope is where the limits of a scope are: an item, and its attribute.
+// scope returns where the limits of a scope are: an item, and its attribute.
 func (k keys) scope(s zael.Scope) (pk, attribute string) {
 	switch {
 	case s.Entity != "":
@@ -108,7 +108,7 @@ type creator interface {
 // ErrTableExists is what CreateTable returns if there is a table of the name.
 var ErrTableExists = errors.New("dynamostore: table exists")
 
-// TableInput is the bare table as CreateTable makes it: paid by request, with a
+// TableInput returns the bare table as CreateTable makes it: paid by request, with a
 // stream of old and new images and the index.
 func TableInput(table string) *dynamodb.CreateTableInput {
 	attribute := func(name string) types.AttributeDefinition {

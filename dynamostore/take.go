@@ -44,7 +44,7 @@ func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, 
 			Kind: coalesce.Take, Charges: slices.Clone(debits[i].Charges), At: at, MaxWait: maxWait, Events: 1, ExactState: len(debits) > 1,
 		}
 	}
-	err = t.run(ctx)
+	err = t.takeAll(ctx)
 	return now.Add(t.countedOffset(at)), err
 }
 
@@ -62,8 +62,8 @@ type sideTake struct {
 	started bool
 }
 
-// run takes from all buckets or from none.
-func (t *multiTake) run(ctx context.Context) error {
+// takeAll takes from all buckets or from none.
+func (t *multiTake) takeAll(ctx context.Context) error {
 	// A side that is likely to refuse is taken first: if it does, the others need not be
 	// taken and given back.
 	alone := len(t.sides) == 1

@@ -57,7 +57,7 @@ func (w *BucketWrite) draft() draft {
 				own = append(own, c)
 			}
 		}
-		if u, ok := w.limitUpdate(&d, from, own); ok {
+		if u, ok := w.draftLimit(&d, from, own); ok {
 			d.limits = append(d.limits, u)
 		}
 		if d.outOfRange != nil || d.stale {

@@ -85,9 +85,9 @@ func (u *limitUpdate) leaves(absent bucket.State) bool {
 	return u.mark.set && u.mark.n == absent.Mark && u.text == definitionText(absent.Definition, absent.Generation)
 }
 
-// limitUpdate drafts what own, all charges of one limit, make of it. It returns false if
+// draftLimit drafts what own, all charges of one limit, make of it. It returns false if
 // nothing is to be done or required.
-func (w *BucketWrite) limitUpdate(d *draft, from *Record, own []zael.Charge) (u limitUpdate, ok bool) {
+func (w *BucketWrite) draftLimit(d *draft, from *Record, own []zael.Charge) (u limitUpdate, ok bool) {
 	have := from.find(own[0].Name)
 	missing, byReceipt := have == nil, false
 	gives := hasAmount(own, func(n int64) bool { return n < 0 })
@@ -117,18 +117,25 @@ func (w *BucketWrite) limitUpdate(d *draft, from *Record, own []zael.Charge) (u 
 		into = nil // the limit begins with the item
 	}
 	absent, fits, err := w.begun(into, own)
-	alike := fits && err == nil && u.leaves(absent)
+	u.cover(absent, fits && err == nil, missing && !byReceipt, gives)
+	return u, true
+}
+
+// cover sets whether the update is for a limit that is there, for one that is not, or for
+// both: that is if it leaves both in the same state. absent is the state in which the charges
+// leave a limit that is not there, if they can. An update that gives is not for both.
+func (u *limitUpdate) cover(absent bucket.State, can, missing, gives bool) {
+	alike := can && u.leaves(absent)
 	switch {
-	case !missing || byReceipt || !fits || err != nil:
+	case !missing || !can:
 		u.ifPresent, u.ifAbsent = true, alike && !gives
 	case alike:
 		u.ifPresent, u.ifAbsent = !gives, true
-	default: // for a limit that is not there alone
+	default:
 		u.ifAbsent = true
-		u.mark = constant(absent.Mark)
+		u.mark = exactRow(absent.Mark, absent.Mark)
 		u.def, u.text = absent.Definition, definitionText(absent.Definition, absent.Generation)
 	}
-	return u, true
 }
 
 func hasAmount(charges []zael.Charge, is func(amount int64) bool) bool {

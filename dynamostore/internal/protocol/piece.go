@@ -19,9 +19,6 @@ type piece struct {
 // identity returns the piece that leaves every number as it is.
 func identity() piece { return piece{lo: math.MinInt64, hi: math.MaxInt64} }
 
-// constant returns the piece that makes one number of every other.
-func constant(n int64) piece { return piece{lo: n, hi: n, set: true, n: n} }
-
 // keeps reports whether the piece leaves numbers as they are.
 func (p *piece) keeps() bool { return !p.set && p.n == 0 }
 
