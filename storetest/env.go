@@ -19,6 +19,7 @@ import (
 type env struct {
 	store  zael.Store      // new and empty
 	local  zael.LocalStore // asked before store.Take, if not nil
+	values zael.ValueStore // asked before both, if not nil
 	t0     time.Time       // when the check begins: a full hour
 	seed   uint64
 	short  bool
@@ -64,8 +65,13 @@ func (e *env) counted(method string, now, counted time.Time) (bucket.Instant, er
 	return at, nil
 }
 
-// ask is Store.Take, or what a Limiter does with a LocalStore.
+// ask is Store.Take, or what a Limiter does with a LocalStore or a ValueStore.
 func (e *env) ask(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
+	if e.values != nil {
+		if answered, err := e.takeValues(now, maxWait, debits); answered {
+			return now, err
+		}
+	}
 	if e.local != nil {
 		if at, answered, err := e.local.TakeLocal(now, maxWait, debits); answered {
 			return at, err
@@ -117,8 +123,13 @@ func (e *env) adjust(ctx context.Context, now time.Time, debits ...zael.Debit) (
 	return e.counted("Adjust", now, counted)
 }
 
-// askAdjust is Store.Adjust, or what a Limiter does with a LocalStore.
+// askAdjust is Store.Adjust, or what a Limiter does with a LocalStore or a ValueStore.
 func (e *env) askAdjust(ctx context.Context, now time.Time, debits []zael.Debit) (time.Time, error) {
+	if e.values != nil {
+		if answered, err := e.adjustValues(ctx, now, debits); answered {
+			return now, err
+		}
+	}
 	if e.local != nil {
 		if at, answered, err := e.local.AdjustLocal(now, debits); answered {
 			return at, err

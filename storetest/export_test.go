@@ -15,7 +15,7 @@ func CheckNames() []string {
 	for _, g := range groups() {
 		for _, c := range g.checks {
 			name := string(g.role) + "/" + c.name
-			if g.role != LocalStore || !slices.Contains(names, string(bucketStore)+"/"+c.name) {
+			if g.role != LocalStore && g.role != ValueStore || !slices.Contains(names, string(bucketStore)+"/"+c.name) {
 				names = append(names, name)
 			}
 		}

@@ -41,6 +41,7 @@ type Role string
 const (
 	InstantStore   Role = "InstantStore"
 	LocalStore     Role = "LocalStore"
+	ValueStore     Role = "ValueStore"
 	EntityStore    Role = "EntityStore"
 	LimitStore     Role = "LimitStore"
 	AdminStore     Role = "AdminStore"
@@ -117,6 +118,7 @@ func groups() []group {
 		{bucketStore, bucketChecks()},
 		{InstantStore, instantChecks()},
 		{LocalStore, localChecks()},
+		{ValueStore, valueChecks()},
 		{EntityStore, entityChecks()},
 		{LimitStore, limitChecks()},
 		{AdminStore, adminChecks()},
@@ -167,6 +169,8 @@ func missing(ctx context.Context, store zael.Store, role Role) error {
 		_, has = store.(zael.InstantStore)
 	case LocalStore:
 		_, has = store.(zael.LocalStore)
+	case ValueStore:
+		_, has = store.(zael.ValueStore)
 	case EntityStore:
 		var s zael.EntityStore
 		if s, has = store.(zael.EntityStore); has {

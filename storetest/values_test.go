@@ -1,0 +1,110 @@
+package storetest_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/storetest"
+)
+
+// valued is a reference that is a ValueStore too.
+type valued struct {
+	*reference
+
+	// What broken ones do.
+	answersAll bool // also under other definitions
+	charges    bool // although it does not answer
+	sets       bool // an adjust writes marks, and does not give back
+}
+
+var _ zael.ValueStore = (*valued)(nil)
+
+// has reports whether a bucket has each limit under that definition.
+func (v *valued) has(entity string, p *zael.PolicyLimits) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	r := v.record(zael.Key{Entity: entity, Resource: p.Resource})
+	for _, l := range p.Limits {
+		if r.limits[v.limit(l.Name)].Definition != l.Definition {
+			return false
+		}
+	}
+	return true
+}
+
+func debitOf(entity string, p *zael.PolicyLimits, amounts [4]int64) []zael.Debit {
+	d := zael.Debit{Key: zael.Key{Entity: entity, Resource: p.Resource}}
+	for i, l := range p.Limits {
+		d.Charges = append(d.Charges, zael.Charge{Name: l.Name, Definition: l.Definition, Amount: amounts[i]})
+	}
+	return []zael.Debit{d}
+}
+
+func (v *valued) TakeValues(at bucket.Instant, entity string, p *zael.PolicyLimits, amounts zael.Four[int64]) (
+	_ zael.Four[int64], _ zael.Four[uint64], outcome bucket.Outcome, ok bool,
+) {
+	var marks [4]int64
+	var generations [4]uint64
+	debits := debitOf(entity, p, amounts.Array())
+	if ok = v.answersAll || v.has(entity, p); ok || v.charges {
+		if _, err := v.Take(context.Background(), at.Time(), 0, debits); err != nil {
+			outcome = bucket.Exceeds
+		}
+	}
+	for i, c := range debits[0].Charges {
+		if marks[i], generations[i] = c.Receipt.Mark, c.Receipt.Generation; outcome == bucket.Exceeds {
+			marks[i], generations[i] = c.State.Mark, c.State.Generation
+		}
+	}
+	return zael.FourOf(&marks), zael.FourOf(&generations), outcome, ok
+}
+
+func (v *valued) AdjustValues(
+	at bucket.Instant, entity string, p *zael.PolicyLimits, amounts, marks zael.Four[int64], generations zael.Four[uint64],
+) bool {
+	if !v.has(entity, p) {
+		if v.charges {
+			_, _ = v.Adjust(context.Background(), at.Time(), debitOf(entity, p, amounts.Array()))
+		}
+		return false
+	}
+	debits, mark, generation := debitOf(entity, p, amounts.Array()), marks.Array(), generations.Array()
+	for i := range debits[0].Charges {
+		c := &debits[0].Charges[i]
+		if c.Receipt = (bucket.Receipt{Mark: mark[i], Generation: generation[i]}); v.sets && c.Amount < 0 {
+			c.Receipt.Mark += 1_000_000
+		}
+	}
+	_, err := v.Adjust(context.Background(), at.Time(), debits)
+	return err == nil
+}
+
+func TestValueStore(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(*testing.T) zael.Store { return &valued{reference: newReference()} }, storetest.ValueStore)
+}
+
+// brokenValues have a defect as ValueStore.
+func brokenValues() []brokenStore {
+	return []brokenStore{
+		{
+			name: "calls by value that are not answered have charged",
+			make: func() zael.Store { return &valued{reference: newReference(), charges: true} },
+			fails: []string{
+				"ValueStore/an unanswered call by value changes nothing", "ValueStore/a take charges every limit",
+			},
+		},
+		{
+			name:  "stale limits by value exceed",
+			make:  func() zael.Store { return &valued{reference: newReference(), answersAll: true} },
+			fails: []string{"ValueStore/stale limits change nothing"},
+		},
+		{
+			name:  "gives by value pay no heed to the receipt",
+			make:  func() zael.Store { return &valued{reference: newReference(), sets: true} },
+			fails: []string{"ValueStore/what has refilled is not given back"},
+		},
+	}
+}
