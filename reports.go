@@ -316,6 +316,8 @@ const (
 	FailureModeSet     AuditAction = "failure_mode_set"
 	FailureModeRemoved AuditAction = "failure_mode_removed"
 	ParentSet          AuditAction = "parent_set"
+	BucketReset        AuditAction = "bucket_reset"
+	BucketToppedUp     AuditAction = "bucket_topped_up"
 )
 
 // Switch returns what a change with this action makes of the switch.

@@ -202,16 +202,17 @@ func (l *Limiter) storedLimits(ctx context.Context, a *attempt, key Key, fallbac
 		a.reviveRevision(key, &set, fallback)
 		return set, nil
 	})
-	return set, l.cacheError(ctx, key, err)
+	return set, l.cacheError(ctx, b, key, err)
 }
 
 // cacheError returns an error of cache.get in the caller's terms: if the deadline
-// passed while another caller was reading, the store is unavailable.
-func (l *Limiter) cacheError(ctx context.Context, key Key, err error) error {
+// passed while another caller was reading, the store is unavailable. The breaker counts
+// it as if this caller had read.
+func (l *Limiter) cacheError(ctx context.Context, b *budget, key Key, err error) error {
 	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrUnavailable) {
 		return err
 	}
-	return l.unavailable(key, err)
+	return l.throughBreaker(ctx, b, key, func(context.Context) error { return err })
 }
 
 // effectiveOf returns the limits that hold if sets are stored for the scopes of a key.
@@ -250,7 +251,7 @@ func (l *Limiter) parentOf(ctx context.Context, b *budget, id string, asked bool
 			return l.readEntity(ctx, b, id)
 		})
 		if err != nil {
-			return "", l.cacheError(ctx, Key{Entity: id}, err)
+			return "", l.cacheError(ctx, b, Key{Entity: id}, err)
 		}
 	}
 	if !asked && !e.Cascade {

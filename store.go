@@ -209,6 +209,10 @@ type Edit struct {
 	FailureMode FailureMode // of FailureModeSet
 	Amounts     Amounts     // of BucketToppedUp
 	Names       []string    // of BucketReset: the limits, all if there are none
+
+	// Stored are, of BucketReset and BucketToppedUp, the stored limits that hold for the
+	// bucket.
+	Stored []bucket.Limit
 }
 
 // Scope returns the scope that an edit is about.
@@ -254,7 +258,9 @@ type AdminStore interface {
 	//   - FailureModeSet and FailureModeRemoved do that with its failure mode;
 	//   - ParentSet gives an entity another parent or none. ErrEntityNotFound means that
 	//     the entity or the parent was not created, ErrParentCycle that the entity is
-	//     the parent or one of its ancestors.
+	//     the parent or one of its ancestors;
+	//   - BucketReset and BucketToppedUp refill limits of a bucket, as Edit.Refill says.
+	//     They count as no usage.
 	//
 	// The change, its event and the once-key are one step. A key that is known with
 	// the same Hash gives the first result again, with Repeated, and changes nothing; one

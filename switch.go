@@ -101,7 +101,7 @@ func (l *Limiter) settings(ctx context.Context, b *budget, key Key, known age) (
 		return e, err
 	})
 	if err != nil {
-		return l.settingsCache.last(key), l.cacheError(ctx, key, err)
+		return l.settingsCache.last(key), l.cacheError(ctx, b, key, err)
 	}
 	return e, nil
 }
@@ -120,7 +120,7 @@ func (l *Limiter) storeState(ctx context.Context, b *budget, key Key, known age)
 		})
 		return state, err
 	})
-	return state, l.cacheError(ctx, key, err)
+	return state, l.cacheError(ctx, b, key, err)
 }
 
 // forgetSettings drops what is remembered of settings. Results of reads in flight are not

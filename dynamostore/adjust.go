@@ -15,6 +15,9 @@ import (
 // write is lost its charges are repeated, as those of Take, and its gives are
 // forgotten: they refill by themselves.
 func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) (time.Time, error) {
+	if bypasses(debits) {
+		return s.adjustBypassing(ctx, now, debits)
+	}
 	if !s.inflight.begin() {
 		return now, errClosed
 	}

@@ -77,7 +77,7 @@ func (s *Store) await(m *coalesce.Op) {
 // refusal by the engine is remembered for a second, with all that this process has done to
 // the bucket since.
 func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, bool, error) {
-	if s.trial.Direct || len(debits) > 2 || s.closed.Load() {
+	if s.trial.Direct || len(debits) > 2 || s.closed.Load() || bypasses(debits) {
 		return now, false, nil
 	}
 	type known struct {

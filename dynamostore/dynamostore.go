@@ -116,6 +116,7 @@ var (
 	_ zael.LocalStore     = (*Store)(nil)
 	_ zael.EntityStore    = (*Store)(nil)
 	_ zael.LimitStore     = (*Store)(nil)
+	_ zael.AdminStore     = (*Store)(nil)
 	_ zael.CapacityReader = (*Store)(nil)
 	_ zael.UsageStore     = (*Store)(nil)
 	_ zael.AuditStore     = (*Store)(nil)

@@ -144,7 +144,8 @@ func TestPrices(t *testing.T) {
 		want error
 		cost price
 	}{
-		{"first use", request("a", 1, 1), done, nil, price{1, 0, 1, 1, 0}},
+		// A Limiter reads once in ConfigTTL whether there are settings.
+		{"first use, and of the limiter", request("a", 1, 1), done, nil, price{2, 0, 1, 1, 0}},
 		{"hit", request("a", 1, 1), done, nil, price{1, 0, 1, 0, 0}},
 		{"settle to what was taken", request("a", 1, 2), settles(2), nil, price{1, 0, 1, 0, 0}},
 		{"settle to more", request("a", 1, 2), settles(5), nil, price{2, 0, 2, 0, 0}},

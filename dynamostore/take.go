@@ -20,6 +20,9 @@ import (
 // A write whose answer is lost is repeated. It then counts once, or, if another write came
 // between, perhaps twice, and never less (Stats.Repeated).
 func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
+	if bypasses(debits) {
+		return s.takeBypassing(ctx, now, maxWait, debits)
+	}
 	if !s.inflight.begin() {
 		return now, errClosed
 	}
@@ -41,7 +44,7 @@ func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, 
 	t := multiTake{store: s, debits: debits, sides: make([]sideTake, len(debits)), begun: time.Now()}
 	for i := range debits {
 		t.sides[i].Op = coalesce.Op{
-			Kind: coalesce.Take, Charges: slices.Clone(debits[i].Charges), At: at, MaxWait: maxWait, Events: 1, ExactState: len(debits) > 1,
+			Kind: coalesce.Take, Charges: slices.Clone(debits[i].Charges), At: at, MaxWait: maxWait, Settings: debits[i].SettingsRev, Events: 1, ExactState: len(debits) > 1,
 		}
 	}
 	err = t.takeAll(ctx)
@@ -110,7 +113,7 @@ func (t *multiTake) countedOffset(at bucket.Instant) time.Duration {
 func (t *multiTake) likelyFits(i int) bool {
 	op := &t.sides[i].Op
 	w := t.store.newWrite(coalesce.Batch{
-		Key: t.debits[i].Key, Kind: coalesce.Take, Charges: op.Charges, At: op.At, MaxWait: op.MaxWait,
+		Key: t.debits[i].Key, Kind: coalesce.Take, Charges: op.Charges, At: op.At, MaxWait: op.MaxWait, Settings: op.Settings,
 	})
 	return w.Fits()
 }
@@ -160,6 +163,9 @@ func (t *multiTake) refuseAll(ctx context.Context) error {
 	}
 	if err := t.readRest(ctx); err != nil {
 		return err
+	}
+	if t.staleSettings() {
+		return zael.ErrStaleSettings
 	}
 	for i := range t.sides {
 		sd := &t.sides[i]

@@ -3,6 +3,7 @@ package memstore
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/zeroae/zael"
@@ -31,7 +32,7 @@ func (s *Store) Administer(_ context.Context, now time.Time, edit zael.Edit, onc
 			return known.result, nil
 		}
 	}
-	result, err := s.administer(&edit)
+	result, err := s.administer(now, &edit)
 	if err != nil || once.Key == "" {
 		return result, err
 	}
@@ -48,7 +49,7 @@ func (s *Store) Administer(_ context.Context, now time.Time, edit zael.Edit, onc
 }
 
 // administer makes an edit, with the registry locked.
-func (s *Store) administer(edit *zael.Edit) (result zael.EditResult, err error) {
+func (s *Store) administer(now time.Time, edit *zael.Edit) (result zael.EditResult, err error) {
 	r, scope, micros := &s.registry, edit.Scope(), edit.Event.Time.UnixMicro()
 	have, _ := s.settings.of(scope)
 	switch edit.Event.Action {
@@ -63,6 +64,10 @@ func (s *Store) administer(edit *zael.Edit) (result zael.EditResult, err error) 
 			return result, nil
 		}
 		s.settings.change(scope, micros, func(s *zael.Settings) { s.FailureMode = edit.FailureMode })
+	case zael.BucketReset, zael.BucketToppedUp:
+		if result.Available, err = s.refill(now, edit); err != nil {
+			return result, err
+		}
 	case zael.ParentSet:
 		if err := r.setParent(edit.Entity.ID, edit.Entity.ParentID); err != nil {
 			return result, err
@@ -117,4 +122,30 @@ func (s *Store) State(context.Context) (zael.StoreState, error) {
 // notApplied is the error of an edit that Apply does not make.
 func notApplied(e *zael.Edit) error {
 	return &zael.ValidationError{Field: "Edit.Event.Action", Value: string(e.Event.Action), Reason: "is no change of entities, limits or settings"}
+}
+
+// refill makes an edit of a bucket.
+func (s *Store) refill(now time.Time, edit *zael.Edit) (zael.Amounts, error) {
+	at, err := instantOf(now)
+	if err != nil {
+		return nil, err
+	}
+	s.noteCall(at)
+	debits := []zael.Debit{{Key: zael.Key(edit.Scope())}}
+	targets := s.lock(nil, debits)
+	defer s.unlock(targets)
+	p := &targets[0]
+	p.read.Forgotten = p.shard.swept
+	if p.record != nil {
+		p.read.Latest = p.record.latest
+		p.read.Limits = p.record.states()
+		for i := range p.read.Limits {
+			p.entries = append(p.entries, p.record.find(p.read.Limits[i].Name))
+		}
+	}
+	available, err := edit.Refill(&p.read, at, rand.Uint64())
+	if err == nil && p.record != nil {
+		p.write(debits[0].Key, at)
+	}
+	return available, err
 }

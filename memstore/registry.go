@@ -195,7 +195,7 @@ func (s *Store) Apply(_ context.Context, edits []zael.Edit) error {
 		case zael.LimitsDeleted:
 			r.unset(scope, e.Event)
 		default:
-			_, _ = s.administer(&e) // checked above
+			_, _ = s.administer(e.Event.Time, &e) // checked above
 		}
 	}
 	return nil

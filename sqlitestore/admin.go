@@ -7,9 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
 )
 
 // An adminResult is what Administer has answered. The writer may set it after the call has
@@ -26,7 +28,7 @@ func (s *Store) Administer(ctx context.Context, now time.Time, edit zael.Edit, o
 		return zael.EditResult{}, err
 	}
 	result := new(adminResult)
-	change, err := adminChange(&edit, result)
+	change, err := adminChange(now, &edit, result)
 	if err != nil {
 		return zael.EditResult{}, err
 	}
@@ -91,7 +93,7 @@ func (t *txn) keepOnce(once zael.Once, now string, result *adminResult) error {
 }
 
 // adminChange returns the change that makes an edit of administration.
-func adminChange(edit *zael.Edit, _ *adminResult) (func(*txn) error, error) {
+func adminChange(now time.Time, edit *zael.Edit, result *adminResult) (func(*txn) error, error) {
 	scope := edit.Scope()
 	if err := checkKey(zael.Key(scope)); err != nil {
 		return nil, err
@@ -122,6 +124,17 @@ func adminChange(edit *zael.Edit, _ *adminResult) (func(*txn) error, error) {
 		}
 		return func(t *txn) error {
 			if err := setParent(t, id, parent); err != nil {
+				return err
+			}
+			return audit(t)
+		}, nil
+	case zael.BucketReset, zael.BucketToppedUp:
+		at, err := instantOf(now)
+		if err != nil {
+			return nil, err
+		}
+		return func(t *txn) error {
+			if err := t.refill(edit, at, result); err != nil {
 				return err
 			}
 			return audit(t)
@@ -233,14 +246,28 @@ func checkAncestors(t *txn, id, parent string) error {
 	return nil
 }
 
+// refill makes an edit of a bucket.
+func (t *txn) refill(edit *zael.Edit, at bucket.Instant, result *adminResult) error {
+	r, err := t.row(zael.Key(edit.Scope()))
+	if err != nil {
+		return err
+	}
+	r.Forgotten = t.file.forgotten
+	if result.Available, err = edit.Refill(&r.Record, at, rand.Uint64()); err == nil && len(r.Limits) > 0 {
+		t.touch(r)
+	}
+	return err
+}
+
 // isAnswer reports whether err is what a change answers, having changed nothing.
 func isAnswer(err error) bool {
-	for _, answer := range []error{zael.ErrEntityExists, zael.ErrEntityNotFound, zael.ErrKeyUsed, zael.ErrParentCycle} {
+	for _, answer := range []error{zael.ErrEntityExists, zael.ErrEntityNotFound, zael.ErrKeyUsed, zael.ErrParentCycle, zael.ErrNoLimits} {
 		if errors.Is(err, answer) {
 			return true
 		}
 	}
-	return false
+	_, invalid := errors.AsType[*zael.ValidationError](err) // of an amount
+	return invalid
 }
 
 // Settings implements zael.AdminStore.

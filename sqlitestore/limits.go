@@ -128,7 +128,7 @@ func (s *Store) Apply(ctx context.Context, edits []zael.Edit) error {
 		case e.Event.Action == zael.LimitsSet || e.Event.Action == zael.LimitsDeleted:
 			change, err = limitsChange(e.Scope(), e.Limits, e.Event, new(int64))
 		default:
-			change, err = adminChange(&e, new(adminResult))
+			change, err = adminChange(e.Event.Time, &e, new(adminResult))
 		}
 		if err != nil {
 			return err

@@ -31,6 +31,13 @@ func adminChecks() []check {
 		{name: "keys that differ are different keys", run: keysOfChangesApart},
 		{name: "one of many changes with a key is made", also: []Role{AuditStore}, run: keyTogether},
 		{name: "each change of administration records its event", also: []Role{EntityStore, AuditStore}, run: adminRecorded},
+		{name: "a reset fills limits", run: resetFills},
+		{name: "receipts from before a reset give nothing", run: resetEndsReceipts},
+		{name: "a top-up gives tokens, up to the burst of a rate", run: topUpGives},
+		{name: "a refill needs a definition", run: refillNeedsDefinition},
+		{name: "a refill with a key is made once", run: refillOnce},
+		{name: "a refill is no usage", also: []Role{UsageStore}, run: refillIsNoUsage},
+		{name: "concurrent top-ups and takes all count", run: refillTogether},
 		{name: "deleting an entity removes its settings", also: []Role{EntityStore, LimitStore}, run: deletesSettings},
 		{name: "a done context: all or nothing", run: adminDone},
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
 )
 
 // administering is a store that makes changes of administration in its own way.
@@ -54,6 +55,16 @@ func takingDebits(change func(good *reference, debits []zael.Debit)) func() zael
 			change(good, changed)
 			return good.Take(ctx, now, maxWait, changed)
 		}
+	})
+}
+
+// refilling is a store that changes edits of buckets before it makes them.
+func refilling(change func(edit *zael.Edit)) func() zael.Store {
+	return administering(func(ctx context.Context, good *reference, now time.Time, edit zael.Edit, once zael.Once) (zael.EditResult, error) {
+		if edit.Event.Action == zael.BucketReset || edit.Event.Action == zael.BucketToppedUp {
+			change(&edit)
+		}
+		return good.Administer(ctx, now, edit, once)
 	})
 }
 
@@ -306,6 +317,85 @@ func brokenAdmins() []brokenStore {
 			}),
 			fails:    []string{"AdminStore/each change of administration records its event", "AdminStore/one of many changes with a key is made"},
 			patience: time.Minute,
+		},
+		{
+			name:  "a reset resets all limits",
+			make:  refilling(func(edit *zael.Edit) { edit.Names = nil }),
+			fails: []string{"AdminStore/a reset fills limits", "AdminStore/a refill needs a definition"},
+		},
+		{
+			name: "a reset keeps the generation",
+			make: administering(func(ctx context.Context, good *reference, now time.Time, edit zael.Edit, once zael.Once) (zael.EditResult, error) {
+				result, err := good.Administer(ctx, now, edit, once)
+				if r := good.buckets[zael.Key(edit.Scope())]; edit.Event.Action == zael.BucketReset && r != nil {
+					for name, state := range r.limits {
+						state.Generation--
+						r.limits[name] = state
+					}
+				}
+				return result, err
+			}),
+			fails: []string{"AdminStore/receipts from before a reset give nothing"},
+		},
+		{
+			name: "a top-up is of one limit",
+			make: refilling(func(edit *zael.Edit) {
+				maps.DeleteFunc(edit.Amounts, func(name string, _ int64) bool { return name == "tpm" })
+			}),
+			fails: []string{"AdminStore/a top-up gives tokens, up to the burst of a rate"},
+		},
+		{
+			name: "a refill takes stored definitions only",
+			make: refilling(func(edit *zael.Edit) {
+				if edit.Stored == nil {
+					edit.Stored = []bucket.Limit{{Name: "rpm", Definition: bucket.Definition{Burst: 1, Amount: 1, Period: time.Second, Capacity: 1}}}
+				}
+			}),
+			fails: []string{"AdminStore/a refill needs a definition"},
+		},
+		{
+			name: "a repetition has a result of its own",
+			make: administering(func(ctx context.Context, good *reference, now time.Time, edit zael.Edit, once zael.Once) (zael.EditResult, error) {
+				result, err := good.Administer(ctx, now, edit, once)
+				if result.Repeated {
+					result.Available = nil
+				}
+				return result, err
+			}),
+			fails: []string{"AdminStore/a refill with a key is made once"},
+		},
+		{
+			name: "a refill is a give",
+			make: administering(func(ctx context.Context, good *reference, now time.Time, edit zael.Edit, once zael.Once) (zael.EditResult, error) {
+				for name, n := range edit.Amounts {
+					good.count(0, zael.Debit{Key: zael.Key(edit.Scope()), Charges: []zael.Charge{{Name: name, Amount: -n}}}, 0)
+				}
+				return good.Administer(ctx, now, edit, once)
+			}),
+			fails: []string{"AdminStore/a refill is no usage"},
+		},
+		{
+			name: "a top-up is written over what was taken meanwhile",
+			make: method(func(o *override, good *reference) {
+				var m meeting
+				o.administer = func(ctx context.Context, now time.Time, edit zael.Edit, once zael.Once) (zael.EditResult, error) {
+					good.mu.Lock()
+					before := maps.Clone(good.record(zael.Key(edit.Scope())).limits)
+					good.mu.Unlock()
+					m.wait()
+					good.mu.Lock()
+					if r := good.buckets[zael.Key(edit.Scope())]; r != nil {
+						r.limits = before
+					}
+					good.mu.Unlock()
+					return good.Administer(ctx, now, edit, once)
+				}
+				o.take = func(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
+					defer m.arrived.Add(1)
+					return good.Take(ctx, now, maxWait, debits)
+				}
+			}),
+			fails: []string{"AdminStore/concurrent top-ups and takes all count"},
 		},
 		{
 			name: "an entity's settings stay",

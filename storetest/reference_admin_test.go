@@ -3,9 +3,11 @@ package storetest_test
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
 )
 
 // admin is what a reference keeps for the role AdminStore.
@@ -52,16 +54,20 @@ func (s *reference) Administer(ctx context.Context, now time.Time, edit zael.Edi
 		result.Repeated = true
 		return result, nil
 	}
-	result, err := s.administer(&edit)
+	result, err := s.administer(now, &edit)
 	if err == nil && once.Key != "" {
 		s.admin.once[once.Key], s.admin.results[once.Key] = once, result
 	}
 	return result, err
 }
 
-func (s *reference) administer(edit *zael.Edit) (result zael.EditResult, err error) {
+func (s *reference) administer(now time.Time, edit *zael.Edit) (result zael.EditResult, err error) {
 	event := edit.Event
 	switch event.Action {
+	case zael.BucketReset, zael.BucketToppedUp:
+		if result.Available, err = s.refill(now, edit); err != nil {
+			return result, err
+		}
 	case zael.ParentSet:
 		if err := s.setParent(edit.Entity.ID, edit.Entity.ParentID); err != nil {
 			return result, err
@@ -137,4 +143,21 @@ func (s *reference) deleteSettings(id string) bool {
 	before := len(s.admin.settings)
 	maps.DeleteFunc(s.admin.settings, func(scope zael.Scope, _ zael.Settings) bool { return scope.Entity == id })
 	return len(s.admin.settings) < before
+}
+
+func (s *reference) refill(now time.Time, edit *zael.Edit) (zael.Amounts, error) {
+	at, err := s.at(now)
+	if err != nil {
+		return nil, err
+	}
+	kept := s.record(zael.Key(edit.Scope()))
+	r := bucket.Record{Latest: max(kept.seen, 0)}
+	for _, name := range slices.Sorted(maps.Keys(kept.limits)) {
+		r.Limits = append(r.Limits, zael.LimitState{Name: name, State: kept.limits[name]})
+	}
+	available, err := edit.Refill(&r, at, s.birth(s))
+	for _, l := range r.Limits {
+		kept.limits[l.Name] = l.State
+	}
+	return available, err
 }

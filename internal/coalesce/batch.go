@@ -98,7 +98,7 @@ func (f *flight) row(name string) int {
 // single returns the flight of one operation.
 func (q *bucketQueue) single(m *Op) *flight {
 	f := &flight{epoch: q.epoch, Batch: Batch{
-		Key: q.key, Kind: m.Kind, Charges: m.Charges, At: m.At, MaxWait: m.MaxWait, Birth: m.Birth, Events: m.Events, ExactState: m.ExactState, Members: 1,
+		Key: q.key, Kind: m.Kind, Charges: m.Charges, At: m.At, MaxWait: m.MaxWait, Settings: m.Settings, Birth: m.Birth, Events: m.Events, ExactState: m.ExactState, Members: 1,
 	}}
 	f.one[0] = m
 	f.members = f.one[:]
@@ -115,7 +115,7 @@ func (q *bucketQueue) nextBatch(now time.Time, maxLimits int) *flight {
 	}
 	first := q.ops[0]
 	f := &flight{epoch: q.epoch}
-	f.Key, f.Kind, f.Birth, f.At = q.key, first.Kind, first.Birth, first.at(now)
+	f.Key, f.Kind, f.Birth, f.At, f.Settings = q.key, first.Kind, first.Birth, first.at(now), first.Settings
 	alone := first.alone || !f.tryJoin(first, k, now, maxLimits)
 	stay := q.ops[:0]
 	for i, m := range q.ops {
@@ -156,7 +156,7 @@ func (k Kind) changes(s bucket.State, c *zael.Charge) bool {
 // tryJoin adds m to the rows of a batch, unless it has to be written alone or does not
 // fit behind the operations that are there.
 func (f *flight) tryJoin(m *Op, known Bucket, now time.Time, maxLimits int) bool {
-	if m.Kind != f.Kind || m.Birth != f.Birth {
+	if m.Kind != f.Kind || m.Birth != f.Birth || m.Settings != f.Settings {
 		return false
 	}
 	at := max(f.At, m.at(now))

@@ -106,6 +106,7 @@ type Op struct {
 	Charges    []zael.Charge // not shared with anybody; those of a Take have different names
 	At         bucket.Instant
 	MaxWait    time.Duration // of a Take
+	Settings   int64         // of a Take: see Batch.Settings
 	Birth      uint64        // of an Undo: the birth of the bucket that was taken from
 	Events     int64         // how many takes it counts for: 1 for a Take, below 0 for an Undo
 	ExactState bool          // of a Take: see Batch.ExactState
@@ -154,10 +155,13 @@ type Batch struct {
 	Charges []zael.Charge // of takes, one a limit with the sum of its amounts; of others, all in order
 	At      bucket.Instant
 	MaxWait time.Duration // of takes, if Stages is nil
-	Stages  [][]Stage     // for each charge, if takes wait for different times
-	Birth   uint64        // of an Undo: the bucket's
-	Events  int64         // how many takes the batch counts for
-	Members int           // how many operations it has
+	// Settings is the revision of the settings under which all takes of the batch are
+	// made. If the bucket has a greater one, the outcome is Stale.
+	Settings int64
+	Stages   [][]Stage // for each charge, if takes wait for different times
+	Birth    uint64    // of an Undo: the bucket's
+	Events   int64     // how many takes the batch counts for
+	Members  int       // how many operations it has
 
 	// ExactState, for one Take, lets definitions change only if the state that they
 	// change from is exactly known.

@@ -37,7 +37,10 @@ const (
 	Counter      = "c_" // before a limit's name: net tokens ever taken
 	BucketEvents = "e"  // acquires ever
 	Birth        = "b"  // id of the write that made the item
-	ItemVersion  = "v"  // how many writes have changed the item; each adds 1
+	// SettingsRev is the revision of the settings that hold for the bucket: no take under
+	// older ones is applied.
+	SettingsRev = "x"
+	ItemVersion = "v" // how many writes have changed the item; each adds 1
 	// Removals is how many writes have removed counters, with limits that were full and
 	// not named any more; missing if none has. Each write that removes any adds 1 to it:
 	// without it nobody could tell that a counter began again.

@@ -112,3 +112,39 @@ func TestAdminUsageErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestRefillCommands(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.fails("reset --entity key-1 --resource gpt-4", 1, "no limits for key-1 on gpt-4")
+	m.ok("acquire --entity key-1 --resource gpt-4 --limit rpd=10/d --limit tpd=100/d --consume rpd=9 --consume tpd=90")
+	if out := m.ok("top-up --entity key-1 --resource gpt-4 --amount rpd=2 --idempotency-key t1"); out != "rpd: 3 available\n" {
+		t.Errorf("got %q", out)
+	}
+	if out := m.ok("top-up --entity key-1 --resource gpt-4 --amount rpd=2 --idempotency-key t1"); out != "rpd: 3 available\n" {
+		t.Errorf("a repetition: got %q", out)
+	}
+	m.fails("top-up --entity key-1 --resource gpt-4 --amount rpd=3 --idempotency-key t1", 1, "idempotency key was used")
+	m.fails("top-up --entity key-1 --resource gpt-4 --amount rph=3", 1, "has no limit rph")
+	var report struct {
+		Available map[string]int64 `json:"available"`
+	}
+	m.json("reset --entity key-1 --resource gpt-4 --limit-name tpd --json", &report)
+	if report.Available["tpd"] != 100 || len(report.Available) != 1 {
+		t.Errorf("got %+v, want 100 of tpd", report)
+	}
+	if out := m.ok("reset --entity key-1 --resource gpt-4"); out != "rpd: 10 available\ntpd: 100 available\n" {
+		t.Errorf("got %q", out)
+	}
+	for _, c := range []struct{ args, want string }{
+		{"reset --entity e", "resource"},
+		{"top-up --entity e --resource r", "--amount"},
+		{"top-up --entity e --resource r --amount n=0", "n 0 is not in 1 to"},
+		{"reset --entity e --resource r --limit-name |a b|", `--limit-name "a b" is not`},
+	} {
+		r := m.zaelIn("", c.args)
+		if r.code != 2 || !strings.Contains(r.err, c.want) {
+			t.Errorf("zael %s: got exit code %d and %q, want 2 and %q", c.args, r.code, r.err, c.want)
+		}
+	}
+}

@@ -17,7 +17,7 @@ type draft struct {
 	birthGuessed bool   // from a receipt
 	gives        bool   // right only for the bucket of this birth
 	fits         bool   // all charges of a take
-	stale        bool   // a take's definition
+	stale        bool   // a take's definition, or its settings
 	limitUnknown bool   // whether a limit is there is not known, and matters
 	outOfRange   error  // an amount takes a mark out of its range
 }
@@ -45,6 +45,7 @@ func (w *BucketWrite) draft() draft {
 		}
 		d.gives = true
 	}
+	d.stale = w.Kind == coalesce.Take && w.known.SettingsRev() > w.Settings
 	var buf [1]zael.Charge
 	for i := range w.Charges {
 		name := w.Charges[i].Name
@@ -103,6 +104,7 @@ func (w *BucketWrite) update(d *draft) Update {
 		b.sameRemovals(w.known.Removals())
 	}
 	if w.Kind == coalesce.Take {
+		b.sameSettings(w.Settings)
 		w.forget(b, len(d.limits))
 	}
 	if raises && !w.NoExpiry {

@@ -27,6 +27,7 @@ type Record struct {
 	last     uint64  // id of the last write
 	ttl      int64   // seconds since 1970; 0 if there is none
 	removals uint64  // how many writes have removed limits
+	settings int64   // see SettingsRev
 	limits   []limit // in order of name
 }
 
@@ -76,6 +77,9 @@ func ReadRecord[V any](item map[string]V, value func(V) Value) (*Record, error) 
 		return nil, err
 	}
 	r.removals = uint64(removals)
+	if r.settings, err = number(schema.SettingsRev); err != nil {
+		return nil, err
+	}
 	for attribute := range item {
 		name, ok := strings.CutPrefix(attribute, markAttribute)
 		if !ok {

@@ -220,6 +220,11 @@ func (t *Table) TransactWriteItems(ctx context.Context, in *dynamodb.TransactWri
 			case w.Put != nil:
 				k, after = key(w.Put.Item), maps.Clone(w.Put.Item)
 				_, _, ok = t.change(w.Put.Item, w.Put.ConditionExpression, nil, w.Put.ExpressionAttributeNames, w.Put.ExpressionAttributeValues)
+			case w.ConditionCheck != nil:
+				c := w.ConditionCheck
+				k = key(c.Key)
+				_, _, ok = t.change(c.Key, c.ConditionExpression, nil, c.ExpressionAttributeNames, c.ExpressionAttributeValues)
+				after = t.items[k]
 			case w.Delete != nil:
 				d := w.Delete
 				k = key(d.Key)

@@ -1,0 +1,41 @@
+package dynamostore
+
+import (
+	"context"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+)
+
+// refillChange is the change of a bucket by a reset or a top-up. It is written for exactly
+// the limits that were read. An acquire that meets the transaction is surely not
+// applied, and is sent again.
+func (s *Store) refillChange(ctx context.Context, now time.Time, edit *zael.Edit) (c change, err error) {
+	key := zael.Key(edit.Scope())
+	if err := checkKey(key); err != nil {
+		return c, err
+	}
+	_, at, err := s.instant(ctx, now)
+	if err != nil {
+		return c, err
+	}
+	r, err := s.readBucket(ctx, key)
+	if err != nil {
+		return c, err
+	}
+	after := bucket.Record{Limits: r.Bucket(key).Limits}
+	if c.result.Available, err = edit.Refill(&after, at, s.random()); err != nil {
+		return c, err
+	}
+	if u, changes := r.Refill(key, after.Limits); changes {
+		in := s.updateInput(&u)
+		c.writes = []types.TransactWriteItem{{Update: &types.Update{
+			TableName: in.TableName, Key: in.Key, ConditionExpression: in.ConditionExpression, UpdateExpression: in.UpdateExpression,
+			ExpressionAttributeNames: in.ExpressionAttributeNames, ExpressionAttributeValues: in.ExpressionAttributeValues,
+		}}}
+	}
+	return c, nil
+}
