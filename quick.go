@@ -32,11 +32,6 @@ func (l *Limiter) quick(ctx context.Context, req *Request, q *quick) bool {
 		return false
 	}
 	q.at, q.fits, q.marks, q.generations = at, outcome == bucket.Fits, marks, generations
-	if !q.fits {
-		if _, behind := l.caughtUp(at.Time()); behind {
-			return false
-		}
-	}
 	return true
 }
 

@@ -121,8 +121,9 @@ type ValueStore interface {
 	// TakeValues is Take of amounts, 0 to bucket.MaxAmount, of one to four limits
 	// from one bucket at an instant. It returns their marks and generations after it
 	// or, if a limit refuses, as they are. It answers only if the bucket has each
-	// limit under that very definition, and nobody has stored settings; otherwise ok
-	// is false and nothing has changed.
+	// limit under that very definition, and nobody has stored settings, and refuses
+	// only by an instant that is not before the bucket's last change; otherwise ok is
+	// false and nothing has changed.
 	TakeValues(at bucket.Instant, entity string, p *PolicyLimits, amounts Four[int64]) (
 		marks Four[int64], generations Four[uint64], outcome bucket.Outcome, ok bool)
 

@@ -38,12 +38,16 @@ func (s *Store) TakeValues(at bucket.Instant, entity string, p *zael.PolicyLimit
 		}
 		entries[i], marks[i], generations[i] = e, mark, e.generation
 	}
-	if outcome == bucket.Fits {
+	switch {
+	case outcome == bucket.Fits:
 		for i := range limits {
 			entries[i].mark = marks[i]
 		}
 		r.latest = bucket.Latest(r.latest, at)
-	} else {
+	case r.latest > at: // by a later instant it may fit: the Limiter sees to its clock
+		sh.mu.Unlock()
+		return zael.Four[int64]{}, zael.Four[uint64]{}, outcome, false
+	default:
 		for i := range limits {
 			marks[i] = entries[i].mark
 		}
