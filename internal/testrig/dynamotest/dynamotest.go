@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -25,10 +26,12 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/zeroae/zael/internal/dynamolocal"
+	"github.com/zeroae/zael/internal/testrig/relay"
 )
 
 // EndpointVariable is the environment variable with the URL of a DynamoDB Local
-// that runs already, on this machine: tests use it and start none.
+// that runs already, on this machine: tests use it, through a relay that ends with them, and
+// start none. Command internal/testrig/engines sets it.
 const EndpointVariable = "ZAEL_DYNAMODB_ENDPOINT"
 
 // An Engine is the one of a test process: a variable of the test package, whose
@@ -38,7 +41,7 @@ type Engine struct {
 
 	isolated bool
 	once     sync.Once
-	server   *dynamolocal.Server // nil: EndpointVariable's
+	engine   io.Closer // an engine of this process, or the relay to EndpointVariable's
 	endpoint string
 	err      error
 }
@@ -69,8 +72,8 @@ func (t tests) Run() int {
 
 func (e *Engine) stop() {
 	e.once.Do(func() {}) // nobody starts it any more
-	if e.server != nil {
-		_ = e.server.Close()
+	if e.engine != nil {
+		_ = e.engine.Close()
 	}
 }
 
@@ -90,15 +93,22 @@ func (e *Engine) Endpoint(tb testing.TB) string {
 func (e *Engine) start() {
 	ctx := context.Background() // not that of the test which is the first
 	if endpoint := os.Getenv(EndpointVariable); endpoint != "" {
-		e.endpoint, e.err = endpoint, Loopback(EndpointVariable, endpoint)
+		if e.err = Loopback(EndpointVariable, endpoint); e.err != nil {
+			return
+		}
+		var r *relay.Relay
+		if r, e.err = relay.Start(endpoint); e.err == nil {
+			e.engine, e.endpoint = r, r.Endpoint()
+		}
 		return
 	}
 	o := e.Options
 	if o.Progress == nil {
 		o.Progress = os.Stderr
 	}
-	if e.server, e.err = dynamolocal.Start(ctx, o); e.err == nil {
-		e.endpoint = e.server.Endpoint()
+	var s *dynamolocal.Server
+	if s, e.err = dynamolocal.Start(ctx, o); e.err == nil {
+		e.engine, e.endpoint = s, s.Endpoint()
 	}
 }
 
@@ -140,7 +150,7 @@ func Loopback(variable, endpoint string) error {
 		return fmt.Errorf("%s: %w", variable, err)
 	}
 	ip := net.ParseIP(u.Hostname())
-	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() != "localhost" && !ip.IsLoopback() {
+	if u.Scheme != "http" || u.Hostname() != "localhost" && !ip.IsLoopback() {
 		return fmt.Errorf("%s=%s: want http://127.0.0.1:PORT or another address of this machine: tests never leave it", variable, endpoint)
 	}
 	return nil

@@ -24,10 +24,12 @@ import (
 	"testing"
 
 	"github.com/zeroae/zael/internal/testrig/dynamotest"
+	"github.com/zeroae/zael/internal/testrig/relay"
 )
 
 // EndpointVariable is the environment variable with the URL of a ministack that
-// runs already, on this machine: tests use it and start none.
+// runs already, on this machine: tests use it, through a relay that ends with them, and start
+// none.
 const EndpointVariable = "ZAEL_MINISTACK_ENDPOINT"
 
 // An Engine is the one of a test process: a variable of the test package, whose
@@ -35,7 +37,8 @@ const EndpointVariable = "ZAEL_MINISTACK_ENDPOINT"
 type Engine struct {
 	run      bool
 	once     sync.Once
-	server   *Server // nil: EndpointVariable's
+	server   *Server      // nil: EndpointVariable's
+	relay    *relay.Relay // to it
 	endpoint string
 	err      error
 }
@@ -63,6 +66,9 @@ func (e *Engine) stop() {
 	e.once.Do(func() {}) // nobody starts it any more
 	if e.server != nil {
 		_ = e.server.Close()
+	}
+	if e.relay != nil {
+		_ = e.relay.Close()
 	}
 }
 
@@ -94,7 +100,12 @@ func (e *Engine) Log() string {
 func (e *Engine) start() {
 	ctx := context.Background() // not that of the test which is the first
 	if endpoint := os.Getenv(EndpointVariable); endpoint != "" {
-		e.endpoint, e.err = endpoint, dynamotest.Loopback(EndpointVariable, endpoint)
+		if e.err = dynamotest.Loopback(EndpointVariable, endpoint); e.err != nil {
+			return
+		}
+		if e.relay, e.err = relay.Start(endpoint); e.err == nil {
+			e.endpoint = e.relay.Endpoint()
+		}
 		return
 	}
 	if e.server, e.err = Start(ctx, os.Stderr); e.err == nil {
