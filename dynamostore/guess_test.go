@@ -10,6 +10,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/testrig/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
 // A pace is a load on one bucket.
@@ -88,7 +89,7 @@ func TestGuesses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for seed := range uint64(2) {
+			for seed := range uint64(schedules.Count(t, 2)) {
 				got := tt.callsOf(t, seed)
 				t.Logf("seed %d: %.4f calls an acquire", seed, got)
 				if got > tt.most {

@@ -24,8 +24,11 @@ import (
 func TestManyProcessesOnOneParent(t *testing.T) {
 	t.Parallel()
 	processes, seconds := 100, 3
-	if schedules.Long(t) {
+	switch {
+	case schedules.Long(t):
 		processes, seconds = 200, 5
+	case testing.Short():
+		processes, seconds = 40, 2
 	}
 	synctest.Test(t, func(t *testing.T) {
 		const callers, limit = 12, 1000

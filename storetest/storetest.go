@@ -57,8 +57,16 @@ const (
 // seed that a failure has printed.
 const SeedVariable = "ZAEL_STORETEST_SEED"
 
-// patience is how long a check may take before it counts as stuck.
-const patience = 5 * time.Minute
+// patienceOf returns how long a check may take before it counts as stuck: half of what go test
+// leaves its tests, so that a slow machine may take its time and a stuck check is still named.
+func patienceOf(t *testing.T) time.Duration {
+	t.Helper()
+	deadline, ok := t.Deadline()
+	if !ok {
+		return 24 * time.Hour // go test -timeout 0 waits for ever too
+	}
+	return time.Until(deadline) / 2
+}
 
 // Run runs each check in a parallel subtest, and returns when all have ended. It
 // calls factory for each of them, from several goroutines; factory returns a new,
@@ -90,7 +98,7 @@ func Run(t *testing.T, factory func(t *testing.T) zael.Store, roles ...Role) {
 							t.Skip(err)
 						}
 					}
-					if err := c.try(t.Context(), newEnv(store, seed), patience); err != nil {
+					if err := c.try(t.Context(), newEnv(store, seed), patienceOf(t)); err != nil {
 						t.Error(err)
 					}
 				})

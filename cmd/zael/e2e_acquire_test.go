@@ -45,7 +45,12 @@ func newShop(t *testing.T) shop {
 	return shop{t: t, store: "sqlite:" + filepath.Join(t.TempDir(), "zael.db")}
 }
 
+// command is the program with arguments. acquire and available give a store a second by default,
+// in which a machine with other work may not answer.
 func (s shop) command(args ...string) *exec.Cmd {
+	if len(args) > 0 && (args[0] == "acquire" || args[0] == "available") {
+		args = slices.Insert(slices.Clone(args), 1, "--timeout", "1m")
+	}
 	cmd := exec.CommandContext(s.t.Context(), program, args...)
 	cmd.Env = append(os.Environ(), "ZAEL_STORE="+s.store)
 	if s.cache != "" {
