@@ -55,15 +55,11 @@ type Count struct {
 // full bucket still.
 func (c *Count) Update() Update {
 	b := newExpression(c.Key)
-	id := b.text(":id", IDText(c.ID))
-	b.where("(attribute_not_exists(", b.name("#o", lastWriteAttribute), ") OR #o <> ", id, ")")
+	id := b.once(c.ID)
 	if c.Events > 0 {
 		b.sameSettings(c.Settings)
 	}
-	b.set("#o = ", id)
-	b.set(b.name("#b", schema.Birth), " = if_not_exists(#b, ", id, ")")
-	b.set(b.name("#gp", "GSI1PK"), " = ", b.text(":gp", c.Index))
-	b.set(b.name("#gs", "GSI1SK"), " = ", b.text(":gs", c.Key.Entity))
+	b.create(id, c.Index)
 	if c.Expiry != 0 {
 		b.set(b.name("#ttl", expiryAttribute), " = if_not_exists(#ttl, ", b.number(":ttl", c.Expiry), ")")
 	}

@@ -87,18 +87,14 @@ func (w *BucketWrite) update(d *draft) Update {
 			full = max(full, u.full())
 		}
 	}
-	id := b.text(":id", IDText(w.ID))
-	b.where("(attribute_not_exists(", b.name("#o", lastWriteAttribute), ") OR #o <> ", id, ")") // no late copy
-	b.set("#o = ", id)
+	id := b.once(w.ID)
 	b.nextVersion()
 	if d.gives {
 		b.where(b.name("#b", schema.Birth), " = ", b.text(":b", IDText(d.birth)))
 	}
 	b.events(w.Events)
 	if creates {
-		b.set(b.name("#b", schema.Birth), " = if_not_exists(#b, ", id, ")")
-		b.set(b.name("#gp", "GSI1PK"), " = ", b.text(":gp", w.Index))
-		b.set(b.name("#gs", "GSI1SK"), " = ", b.text(":gs", w.Key.Entity))
+		b.create(id, w.Index)
 	}
 	if joins {
 		b.sameRemovals(w.known.Removals())

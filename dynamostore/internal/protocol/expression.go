@@ -127,6 +127,22 @@ func (b *expressionBuilder) apply(placeholder, n string, p *piece) {
 	}
 }
 
+// once makes id the id of the item's last write, unless it is: a late copy does nothing. It
+// returns the placeholder of the id.
+func (b *expressionBuilder) once(id uint64) string {
+	text := b.text(":id", IDText(id))
+	b.where("(attribute_not_exists(", b.name("#o", lastWriteAttribute), ") OR #o <> ", text, ")")
+	b.set("#o = ", text)
+	return text
+}
+
+// create makes the item if it is missing: the write's id, in placeholder id, is its birth.
+func (b *expressionBuilder) create(id, index string) {
+	b.set(b.name("#b", schema.Birth), " = if_not_exists(#b, ", id, ")")
+	b.set(b.name("#gp", "GSI1PK"), " = ", b.text(":gp", index))
+	b.set(b.name("#gs", "GSI1SK"), " = ", b.text(":gs", b.Key.Entity))
+}
+
 // nextVersion adds 1 to the item's version, by which usage knows the order of writes.
 func (b *expressionBuilder) nextVersion() {
 	b.add(b.name("#v", schema.ItemVersion), " ", b.number(":one", 1))

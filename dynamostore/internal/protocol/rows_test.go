@@ -183,7 +183,7 @@ func readable(u *protocol.Update, drip int64) (condition, update string) {
 	}
 	replace := strings.NewReplacer(pairs...).Replace
 	same := strings.NewReplacer( // in all writes, or in all that make the item
-		" AND (attribute_not_exists(o) OR o <> 0000000000000002)", "",
+		" AND (attribute_not_exists(o) OR o <> 0000000000000002)", "", " AND attribute_not_exists(x)", "",
 		", o = 0000000000000002", "", "SET o = 0000000000000002", "",
 		", b = if_not_exists(b, 0000000000000002), GSI1PK = R#r#0, GSI1SK = e", "",
 		"ADD v 1", "", ", v 1", "", ", e 1", "",
