@@ -1,14 +1,14 @@
 package httplimit
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/zeroae/zael/internal/clientkey"
 )
 
 // Fixed returns a KeyFunc that returns the same key for all requests, so that they
@@ -24,8 +24,7 @@ func Fixed(key string) KeyFunc {
 // is hashed as [Secret] does; use Secret for others that hold credentials.
 func Header(name string) KeyFunc {
 	key := header(name)
-	switch http.CanonicalHeaderKey(name) {
-	case "Authorization", "Proxy-Authorization", "Cookie", "Api-Key", "X-Api-Key":
+	if clientkey.Holds(strings.ToLower(name)) {
 		return Secret(key)
 	}
 	return key
@@ -51,8 +50,7 @@ func Secret(key KeyFunc) KeyFunc {
 		if err != nil || value == "" {
 			return value, err
 		}
-		sum := sha256.Sum256([]byte(value))
-		return hex.EncodeToString(sum[:16]), nil
+		return clientkey.Hash(value), nil
 	}
 }
 
@@ -86,25 +84,16 @@ func Pattern() KeyFunc {
 func Join(keys ...KeyFunc) KeyFunc {
 	keys = slices.Clone(keys)
 	return func(r *http.Request) (string, error) {
-		var all strings.Builder
+		parts := make([]string, len(keys))
 		for i, key := range keys {
-			k, err := key(r)
-			if err != nil {
+			var err error
+			if parts[i], err = key(r); err != nil {
 				return "", err
 			}
-			if k == "" {
-				return "", errors.New("a part of the key is empty")
-			}
-			if i > 0 {
-				all.WriteByte('|')
-			}
-			all.WriteString(joined.Replace(k))
 		}
-		return all.String(), nil
+		return clientkey.Join(parts)
 	}
 }
-
-var joined = strings.NewReplacer("%", "%25", "|", "%7C") //nolint:gochecknoglobals // a constant
 
 // Addresses say which address is a client's. A nil *Addresses is the same as the zero
 // Addresses: the address of the connection.
@@ -122,89 +111,14 @@ type Addresses struct {
 // proxy, it is the last address of X-Forwarded-For that is not a trusted proxy.
 // Address panics if a length is out of range.
 func Address(a *Addresses) KeyFunc {
-	c := clientAddress{bits4: 32, bits6: 64}
-	if a != nil {
-		c.trusted = slices.Clone(a.TrustedProxies)
-		if a.IPv4Bits != 0 {
-			c.bits4 = a.IPv4Bits
-		}
-		if a.IPv6Bits != 0 {
-			c.bits6 = a.IPv6Bits
-		}
+	if a == nil {
+		a = new(Addresses)
 	}
-	if c.bits4 < 1 || c.bits4 > 32 || c.bits6 < 1 || c.bits6 > 128 {
-		panic(fmt.Sprintf("httplimit: a prefix of %d bits of IPv4 or %d of IPv6 is out of range", c.bits4, c.bits6))
-	}
-	return c.key
-}
-
-type clientAddress struct {
-	trusted      []netip.Prefix
-	bits4, bits6 int
-}
-
-func (c *clientAddress) key(r *http.Request) (string, error) {
-	addr, err := parseAddress(r.RemoteAddr)
+	networks, err := clientkey.NewNetworks(a.TrustedProxies, a.IPv4Bits, a.IPv6Bits)
 	if err != nil {
-		return "", errors.New("the connection has no client address")
+		panic("httplimit: " + err.Error())
 	}
-	if len(c.trusted) == 0 && c.bits4 == 32 && addr.Is4() {
-		if host, _, ok := strings.Cut(r.RemoteAddr, ":"); ok && host[0] != '[' { // as it is: without an allocation
-			return host, nil
-		}
+	return func(r *http.Request) (string, error) {
+		return networks.Client(r.RemoteAddr, func() []string { return r.Header.Values("X-Forwarded-For") })
 	}
-	if c.trusts(addr) {
-		if addr, err = c.forwarded(addr, r.Header.Values("X-Forwarded-For")); err != nil {
-			return "", err
-		}
-	}
-	bits := c.bits6
-	if addr.Is4() {
-		if bits = c.bits4; bits == 32 {
-			return addr.String(), nil
-		}
-	}
-	p, err := addr.WithZone("").Prefix(bits)
-	if err != nil {
-		return "", err
-	}
-	return p.String(), nil
-}
-
-func (c *clientAddress) trusts(addr netip.Addr) bool {
-	return slices.ContainsFunc(c.trusted, func(p netip.Prefix) bool { return p.Contains(addr.WithZone("")) })
-}
-
-// forwarded goes back from the proxy that made the connection, as long as those who
-// added an address are trusted.
-func (c *clientAddress) forwarded(proxy netip.Addr, headers []string) (netip.Addr, error) {
-	client := proxy
-	for _, line := range slices.Backward(headers) {
-		for line != "" {
-			last := strings.LastIndexByte(line, ',')
-			text := strings.TrimSpace(line[last+1:])
-			line = line[:max(last, 0)]
-			if text == "" {
-				continue
-			}
-			addr, err := parseAddress(text)
-			if err != nil {
-				return addr, errors.New("X-Forwarded-For has an entry that is not an address")
-			}
-			if client = addr; !c.trusts(addr) {
-				return client, nil
-			}
-		}
-	}
-	return client, nil
-}
-
-// parseAddress reads an address with or without a port. An IPv4 address in IPv6 is the
-// IPv4 address.
-func parseAddress(s string) (netip.Addr, error) {
-	if p, err := netip.ParseAddrPort(s); err == nil {
-		return p.Addr().Unmap(), nil
-	}
-	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
-	return addr.Unmap(), err
 }
