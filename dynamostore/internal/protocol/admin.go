@@ -94,10 +94,10 @@ func (r *Record) Refill(key zael.Key, after []bucket.LimitState) (u Update, chan
 		}
 		n := strconv.Itoa(i)
 		mark, def := b.name("#m"+n, markAttribute+is.Name), b.name("#d"+n, definitionAttribute+is.Name)
-		b.where(mark, " = ", b.number(":o"+n, was.mark), " AND ", def, " = ", b.text(":d"+n, was.text))
+		b.where(mark, " = ", b.number(":o"+n, was.state.Mark), " AND ", def, " = ", b.text(":d"+n, was.text))
 		b.set(mark, " = ", b.number(":m"+n, is.State.Mark))
-		if turns := is.State.Generation - r.birth; turns != was.turns {
-			b.set(def, " = ", b.text(":t"+n, definitionText(was.def, turns)))
+		if turns := is.State.Generation - r.birth; turns != was.state.Generation {
+			b.set(def, " = ", b.text(":t"+n, definitionText(was.state.Definition, turns)))
 		}
 		changes = true
 	}

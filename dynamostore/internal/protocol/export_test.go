@@ -15,20 +15,20 @@ func ParseDefinition(s string) (bucket.Definition, uint64, error) { return parse
 type Guess struct{ guess }
 
 func NewGuess(s bucket.State) *Guess {
-	return &Guess{guess{piece: identity(), mark: s.Mark, def: s.Definition}}
+	return &Guess{guess{state: s, mark: identity()}}
 }
 
 func (g *Guess) Take(at bucket.Instant, n int64, ahead time.Duration, pad int64) bool {
-	return g.take(at, n, room(g.def, at, n, ahead), pad)
+	return g.take(at, n, room(g.state.Definition, at, n, ahead), pad)
 }
 func (g *Guess) Charge(at bucket.Instant, n int64) error         { return g.charge(at, n) }
 func (g *Guess) Give(at bucket.Instant, n, receipt int64)        { g.give(at, n, receipt) }
 func (g *Guess) Redefine(d bucket.Definition, at bucket.Instant) { g.redefine(d, at) }
-func (g *Guess) Range() (lo, hi int64)                           { return g.lo, g.hi }
-func (g *Guess) Mark() int64                                     { return g.mark }
-func (g *Guess) Of(mark int64) int64                             { return g.of(mark) }
-func (g *Guess) Turns() uint64                                   { return g.turns }
-func (g *Guess) Definition() bucket.Definition                   { return g.def }
+func (g *Guess) Range() (lo, hi int64)                           { return g.mark.lo, g.mark.hi }
+func (g *Guess) Mark() int64                                     { return g.state.Mark }
+func (g *Guess) Of(mark int64) int64                             { return g.mark.of(mark) }
+func (g *Guess) Turns() uint64                                   { return g.state.Generation }
+func (g *Guess) Definition() bucket.Definition                   { return g.state.Definition }
 
 // Owns reports whether a receipt may be of a limit in a state.
 func (r *Record) Owns(s bucket.State, receipt bucket.Receipt) bool {

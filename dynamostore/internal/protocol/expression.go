@@ -159,7 +159,7 @@ func (b *expressionBuilder) events(n int64) {
 // from the others of the write.
 func (b *expressionBuilder) forget(n string, l *limit) {
 	mark, def, count := b.name("#fm"+n, markAttribute+l.name), b.name("#fd"+n, definitionAttribute+l.name), b.name("#fc"+n, schema.Counter+l.name)
-	b.where("(attribute_not_exists(", mark, ") OR (", mark, " = ", b.number(":fm"+n, l.mark),
+	b.where("(attribute_not_exists(", mark, ") OR (", mark, " = ", b.number(":fm"+n, l.state.Mark),
 		" AND ", def, " = ", b.text(":fd"+n, l.text), " AND ", count, " = ", b.number(":fc"+n, l.count), "))")
 	b.remove(mark, ", ", def, ", ", count)
 }

@@ -98,7 +98,7 @@ func (w *BucketWrite) draftLimit(d *draft, from *Record, own []zael.Charge) (u l
 			return limitUpdate{name: own[0].Name, ifAbsent: true}, w.Kind == coalesce.Adjust && hasAmount(own, func(n int64) bool { return n == 0 })
 		}
 	}
-	g := guess{piece: identity(), mark: have.mark, def: have.def, turns: have.turns}
+	g := guess{state: have.state, mark: identity()}
 	tokens, ok := w.follow(d, &g, own, missing && !byReceipt)
 	if !ok {
 		return limitUpdate{}, false
@@ -106,7 +106,7 @@ func (w *BucketWrite) draftLimit(d *draft, from *Record, own []zael.Charge) (u l
 	gives = gives && w.lost == 0
 	d.limitUnknown = d.limitUnknown || gives && missing && !byReceipt && !w.fresh // it may be there, and be given nothing
 	u = limitUpdate{
-		name: have.name, mark: g.piece, oldText: have.text, text: definitionText(g.def, g.turns), def: g.def, tokens: tokens,
+		name: have.name, mark: g.mark, oldText: have.text, text: definitionText(g.state.Definition, g.state.Generation), def: g.state.Definition, tokens: tokens,
 		joins: missing && from != nil,
 	}
 	u.changes = !u.mark.keeps() || u.text != u.oldText
@@ -156,14 +156,14 @@ func (w *BucketWrite) assumed(d *draft, from *Record, own []zael.Charge) (l *lim
 					return nil, false
 				}
 				d.birth, d.birthGuessed = c.Receipt.Generation, true
-				return &limit{name: c.Name, text: definitionText(c.Definition, 0), def: c.Definition, mark: c.Receipt.Mark}, true
+				return &limit{name: c.Name, text: definitionText(c.Definition, 0), state: bucket.State{Definition: c.Definition, Mark: c.Receipt.Mark}}, true
 			}
 		}
 	}
 	for i := range own {
 		if c := &own[i]; c.Amount > 0 || w.Kind == coalesce.Take {
 			s := from.begin(c.Definition, w.At)
-			return &limit{name: c.Name, text: definitionText(s.Definition, s.Generation), def: s.Definition, turns: s.Generation, mark: s.Mark}, false
+			return &limit{name: c.Name, text: definitionText(s.Definition, s.Generation), state: s}, false
 		}
 	}
 	return nil, false
@@ -176,7 +176,8 @@ func (w *BucketWrite) follow(d *draft, g *guess, own []zael.Charge, missing bool
 	w.boundCharges(g, own)
 	for i := range own {
 		c := &own[i]
-		state := bucket.State{Definition: g.def, Mark: g.mark, Generation: d.birth + g.turns}
+		state := g.state
+		state.Generation += d.birth
 		switch {
 		case w.Kind == coalesce.Take:
 			if state.Stale(c.Definition) {
@@ -184,7 +185,7 @@ func (w *BucketWrite) follow(d *draft, g *guess, own []zael.Charge, missing bool
 				return 0, false
 			}
 			w.redefine(g, c.Definition)
-			if !g.take(w.At, c.Amount, w.room(g.def, c), w.pad(g.def, c.Amount)) {
+			if !g.take(w.At, c.Amount, w.room(g.state.Definition, c), w.pad(g.state.Definition, c.Amount)) {
 				d.fits = false
 			}
 		case w.Kind == coalesce.StoreDefinitions:
@@ -198,7 +199,7 @@ func (w *BucketWrite) follow(d *draft, g *guess, own []zael.Charge, missing bool
 				continue // it may have been given; or there is nothing to give to
 			}
 			d.gives = true
-			if turn := c.Receipt.Generation - d.birth; turn > g.turns || turn>>turnBits != g.turns>>turnBits {
+			if turn := c.Receipt.Generation - d.birth; turn > g.state.Generation || turn>>turnBits != g.state.Generation>>turnBits {
 				continue // of another bucket, or of a limit of that name that was removed
 			}
 			if state.Generation == c.Receipt.Generation {
@@ -220,10 +221,10 @@ func (w *BucketWrite) follow(d *draft, g *guess, own []zael.Charge, missing bool
 
 // redefine brings a guess under a definition, at the latest instant known.
 func (w *BucketWrite) redefine(g *guess, d bucket.Definition) {
-	turns, mark := g.turns, g.mark
+	was := g.state
 	g.redefine(d, w.Seen)
-	if w.ExactState && g.turns != turns {
-		g.lo, g.hi = mark, mark
+	if w.ExactState && g.state.Generation != was.Generation {
+		g.mark.lo, g.mark.hi = was.Mark, was.Mark
 	}
 }
 

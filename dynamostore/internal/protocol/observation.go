@@ -61,17 +61,17 @@ func (o *Observation) nextTrends(r *Record, at bucket.Instant, own []zael.Charge
 		if o.trends != nil {
 			all[i] = o.trends[i]
 		}
-		mark, drip := now.mark, now.def.Drip(at)
+		mark, drip := now.state.Mark, now.state.Definition.Drip(at)
 		for j := range own {
 			if own[j].Name == now.name {
-				mark -= own[j].Amount * now.def.Unit()
+				mark -= own[j].Amount * now.state.Definition.Unit()
 			}
 		}
-		if was.mark <= drip {
+		if was.state.Mark <= drip {
 			share := &all[i].above[index(o.expectedMark(i, at) > drip)]
 			*share += (float64(index(mark > drip)) - *share) * shareWeight
 		}
-		others := max(0, mark-max(was.mark, drip)) // what has drained meanwhile is not seen
+		others := max(0, mark-max(was.state.Mark, drip)) // what has drained meanwhile is not seen
 		all[i].flow = (all[i].flow + float64(others)/float64(at-o.At)) / 2
 		some = some || all[i] != alone()
 	}
@@ -97,15 +97,15 @@ func (o *Observation) expected(now bucket.Instant) *Record {
 	r.limits = append([]limit(nil), r.limits...)
 	for i := range r.limits {
 		l := &r.limits[i]
-		mark, drip := o.expectedMark(i, now), l.def.Drip(now)
+		mark, drip := o.expectedMark(i, now), l.state.Definition.Drip(now)
 		switch {
-		case l.mark > drip: // and it has not fallen
+		case l.state.Mark > drip: // and it has not fallen
 		case o.trends[i].above[index(mark > drip)] > 0.5:
 			mark = max(mark, drip+1)
 		default:
 			mark = min(mark, drip)
 		}
-		l.mark = mark
+		l.state.Mark = mark
 	}
 	return &r
 }
@@ -114,11 +114,11 @@ func (o *Observation) expected(now bucket.Instant) *Record {
 // burst above the drip, unless it was seen higher.
 func (o *Observation) expectedMark(i int, now bucket.Instant) int64 {
 	l := &o.Record.limits[i]
-	burst := l.def.Burst * l.def.Unit()
-	top := saturate.Add(l.def.Drip(now), burst)
-	if o.trends == nil || now <= o.At || l.mark >= top {
-		return l.mark
+	burst := l.state.Definition.Burst * l.state.Definition.Unit()
+	top := saturate.Add(l.state.Definition.Drip(now), burst)
+	if o.trends == nil || now <= o.At || l.state.Mark >= top {
+		return l.state.Mark
 	}
 	more := min(o.trends[i].flow*float64(now-o.At), float64(burst))
-	return min(saturate.Add(max(l.mark, l.def.Drip(o.At)), int64(more)), top)
+	return min(saturate.Add(max(l.state.Mark, l.state.Definition.Drip(o.At)), int64(more)), top)
 }

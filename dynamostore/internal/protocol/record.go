@@ -34,12 +34,10 @@ type Record struct {
 // A limit is one limit of a Record.
 type limit struct {
 	name    string
-	text    string // its definition as the item has it
-	def     bucket.Definition
-	turns   uint64 // see definitionText
-	mark    int64
-	count   int64 // net tokens ever
-	counted bool  // count is within int64
+	text    string       // its definition as the item has it
+	state   bucket.State // its Generation is the turns alone: see definitionText
+	count   int64        // net tokens ever
+	counted bool         // count is within int64
 }
 
 // ReadRecord reads a bucket's item, of which a client has attributes in a form of its own,
@@ -86,10 +84,10 @@ func ReadRecord[V any](item map[string]V, value func(V) Value) (*Record, error) 
 			continue
 		}
 		l := limit{name: name, text: value(item[definitionAttribute+name]).Text}
-		if l.mark, err = number(attribute); err != nil {
+		if l.state.Mark, err = number(attribute); err != nil {
 			return nil, err
 		}
-		if l.def, l.turns, err = parseDefinition(l.text); err != nil {
+		if l.state.Definition, l.state.Generation, err = parseDefinition(l.text); err != nil {
 			return nil, fmt.Errorf("attribute %s%s: %w", definitionAttribute, name, err)
 		}
 		// A counter beyond int64 counts on, and its limit is not forgotten.
@@ -122,7 +120,9 @@ func (r *Record) State(name string) bucket.State {
 	if l == nil {
 		return bucket.State{}
 	}
-	return bucket.State{Definition: l.def, Mark: l.mark, Generation: r.birth + l.turns}
+	s := l.state
+	s.Generation += r.birth
+	return s
 }
 
 // Birth returns the id of the write that made the item; 0 if there is no item.

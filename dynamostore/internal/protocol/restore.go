@@ -40,8 +40,8 @@ func (w *BucketWrite) Restore(id uint64) Update {
 		mark, text := state.Give(w.At, c.Amount, state.Receipt()).Mark, is.text
 		if was != nil && was.text != is.text {
 			text = was.text
-			if was.turns != is.turns { // the write was made from this very mark: see ExactState
-				mark = was.mark
+			if was.state.Generation != is.state.Generation { // the write was made from this very mark: see ExactState
+				mark = was.state.Mark
 			}
 		}
 		b.set(b.name("#m"+n, markAttribute+c.Name), " = ", b.number(":v"+n, mark))

@@ -34,14 +34,15 @@ func (w *BucketWrite) boundCharges(g *guess, own []zael.Charge) {
 	if w.Kind == coalesce.Take {
 		return
 	}
-	top, charges := g.def.Burst*g.def.Unit(), w.Kind == coalesce.StoreDefinitions
+	unit := g.state.Definition.Unit()
+	top, charges := g.state.Definition.Burst*unit, w.Kind == coalesce.StoreDefinitions
 	for i := range own {
 		if c := &own[i]; c.Amount >= 0 {
-			top, charges = saturate.Add(top, c.Amount*g.def.Unit()), true
+			top, charges = saturate.Add(top, c.Amount*unit), true
 		}
 	}
 	if charges {
-		g.within(math.MinInt64, saturate.Add(g.mark, top))
+		g.mark.within(math.MinInt64, saturate.Add(g.state.Mark, top))
 	}
 }
 
