@@ -13,12 +13,13 @@ import (
 // from memory, Allow does not allocate when req is admitted, and once when it is
 // refused.
 func (l *Limiter) Allow(ctx context.Context, req Request) error {
-	var q quick
-	if l.quick(ctx, &req, &q) {
-		if q.fits {
+	var d Decision
+	var generations Four[uint64]
+	if l.quick(ctx, &req, &d, &generations) {
+		if d.Admitted {
 			return nil
 		}
-		return q.exceeded(&req)
+		return &ExceededError{d}
 	}
 	return l.allow(ctx, &req)
 }
@@ -42,9 +43,8 @@ func (l *Limiter) allow(ctx context.Context, req *Request) error {
 // [Limiter.Reserve] except ErrExceeded. If the store answers from memory, a decision
 // on up to four limits does not allocate.
 func (l *Limiter) Decide(ctx context.Context, req Request) (d Decision, err error) {
-	var q quick
-	if l.quick(ctx, &req, &q) {
-		q.decide(&req, &d)
+	var generations Four[uint64]
+	if l.quick(ctx, &req, &d, &generations) {
 		return d, nil
 	}
 	return l.decide(ctx, &req)
@@ -84,12 +84,13 @@ func (l *Limiter) decide(ctx context.Context, req *Request) (Decision, error) {
 //   - [errors.ErrUnsupported] if the store lacks a role that req needs,
 //   - any other error of the store, such as denied access.
 func (l *Limiter) Reserve(ctx context.Context, req Request) (*Lease, error) {
-	var q quick
-	if req.MaxWait == 0 && l.quick(ctx, &req, &q) {
-		if q.fits {
-			return q.lease(l, &req), nil
+	var d Decision
+	var generations Four[uint64]
+	if req.MaxWait == 0 && l.quick(ctx, &req, &d, &generations) {
+		if d.Admitted {
+			return l.quickLease(&req, &d, &generations), nil
 		}
-		return nil, q.exceeded(&req)
+		return nil, &ExceededError{d}
 	}
 	return l.reserve(ctx, &req)
 }
@@ -125,13 +126,14 @@ func (l *Limiter) recycle(a *attempt) {
 // error matches the context's. A request that cannot be served in time is refused as
 // soon as that is certain; its RetryAfter counts everybody ahead in the line.
 func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
-	var q quick
-	if l.quick(ctx, &req, &q) {
-		if q.fits {
-			return q.lease(l, &req), nil
+	var d Decision
+	var generations Four[uint64]
+	if l.quick(ctx, &req, &d, &generations) {
+		if d.Admitted {
+			return l.quickLease(&req, &d, &generations), nil
 		}
 		if req.MaxWait == 0 {
-			return nil, q.exceeded(&req)
+			return nil, &ExceededError{d}
 		}
 	}
 	if req.MaxWait <= 0 {

@@ -187,7 +187,8 @@ func (a *attempt) decision(at time.Time, refused bool, maxWait time.Duration) (d
 		return d, err
 	}
 	d.Admitted, d.Bypassed = !refused, a.bypassed()
-	n, marks, amounts := len(a.charges), d.marks[:], d.amounts[:]
+	var fewMarks, fewAmounts [few]int64
+	n, marks, amounts := len(a.charges), fewMarks[:], fewAmounts[:]
 	if a.plain() && maxWait == 0 {
 		d.n, d.entity, d.policy = uint8(n), a.debits[0].Key.Entity, a.policy
 	} else {
@@ -206,6 +207,7 @@ func (a *attempt) decision(at time.Time, refused bool, maxWait time.Duration) (d
 			marks[i] = ch.State.Mark
 		}
 	}
+	d.marks, d.amounts = FourOf(&fewMarks), FourOf(&fewAmounts)
 	return d, nil
 }
 

@@ -41,8 +41,8 @@ type Decision struct {
 	at      bucket.Instant // of the take
 	entity  string
 	policy  *PolicyLimits
-	marks   [few]int64 // after an admitted request including it
-	amounts [few]int64
+	marks   Four[int64] // after an admitted request including it
+	amounts Four[int64]
 	more    *standings
 }
 
@@ -63,7 +63,7 @@ func (d *Decision) standing(i int) (s bucket.State, name string, amount int64) {
 		return bucket.State{Definition: m.limits[i].Definition, Mark: m.marks[i]}, m.limits[i].Name, m.amounts[i]
 	}
 	limit := &d.policy.Limits[i]
-	return bucket.State{Definition: limit.Definition, Mark: d.marks[i]}, limit.Name, d.amounts[i]
+	return bucket.State{Definition: limit.Definition, Mark: d.marks.Array()[i]}, limit.Name, d.amounts.Array()[i]
 }
 
 // Len returns the number of statuses.

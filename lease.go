@@ -33,8 +33,8 @@ type Lease struct {
 	recorded bool // what was used, or a part of it
 	// Nearly every lease is on one bucket, with few limits, and takes nothing more: then
 	// it is known by its decision and these. Otherwise it has a ledger instead.
-	generations [few]uint64 // of the receipts, whose marks are those of the decision
-	used        [few]int64  // to be charged in the end
+	generations Four[uint64] // of the receipts, whose marks are those of the decision
+	used        [few]int64   // to be charged in the end
 	ledger      *ledger
 }
 
@@ -47,9 +47,11 @@ func (l *Limiter) newLease(req *Request, a *attempt, at time.Time) *Lease {
 		lease.ledger = newLedger(a.debits)
 		return lease
 	}
+	var generations [few]uint64
 	for i := range a.charges {
-		lease.used[i], lease.generations[i] = a.charges[i].Amount, a.charges[i].Receipt.Generation
+		lease.used[i], generations[i] = a.charges[i].Amount, a.charges[i].Receipt.Generation
 	}
+	lease.generations = FourOf(&generations)
 	return lease
 }
 
@@ -84,11 +86,12 @@ func (le *Lease) expanded() *ledger {
 	}
 	d := &le.decision
 	charges := make([]Charge, d.n)
+	amounts, marks, generations := d.amounts.Array(), d.marks.Array(), le.generations.Array()
 	for i := range charges {
 		limit := &d.policy.Limits[i]
 		charges[i] = Charge{
-			Name: limit.Name, Definition: limit.Definition, Amount: d.amounts[i],
-			Receipt: bucket.Receipt{Mark: d.marks[i], Generation: le.generations[i]},
+			Name: limit.Name, Definition: limit.Definition, Amount: amounts[i],
+			Receipt: bucket.Receipt{Mark: marks[i], Generation: generations[i]},
 		}
 	}
 	g := newLedger([]Debit{{Key: Key{d.entity, d.policy.Resource}, Charges: charges}})

@@ -6,32 +6,25 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// A quick is the answer to a request of the most common kind, as values.
-type quick struct {
-	at             bucket.Instant
-	fits           bool
-	amounts, marks Four[int64] // marks and generations are how the limits stand then
-	generations    Four[uint64]
-}
-
 // quick decides the most common request to a store in memory: with a policy of up to
 // four limits, on one bucket that exists, without a wait. Everything is passed by value,
-// at half the cost. If the request is another one, or not valid, quick returns false and
-// nothing was done.
-func (l *Limiter) quick(ctx context.Context, req *Request, q *quick) bool {
+// at half the cost. It writes the decision, and the generations of the limits. If the
+// request is another one, or not valid, it returns false and nothing was done.
+func (l *Limiter) quick(ctx context.Context, req *Request, d *Decision, generations *Four[uint64]) bool {
 	p := req.Policy
 	if l == nil || l.valueStore == nil || p == nil || !req.plain(p) || l.line.Len() > 0 || l.closed.Load() || ctx.Err() != nil {
 		return false
 	}
 	at, ok := l.quickInstant()
-	if !ok || !req.few(p, &q.amounts) {
+	if !ok || !req.few(p, &d.amounts) {
 		return false
 	}
-	marks, generations, outcome, ok := l.valueStore.TakeValues(at, req.Entity, &p.bound, q.amounts)
+	marks, births, outcome, ok := l.valueStore.TakeValues(at, req.Entity, &p.bound, d.amounts)
 	if !ok || outcome == bucket.StaleLimits {
 		return false
 	}
-	q.at, q.fits, q.marks, q.generations = at, outcome == bucket.Fits, marks, generations
+	d.Admitted, d.n, d.at, d.entity, d.policy = outcome == bucket.Fits, uint8(len(p.bound.Limits)), at, req.Entity, &p.bound
+	d.marks, *generations = marks, births
 	return true
 }
 
@@ -44,25 +37,9 @@ func (l *Limiter) quickInstant() (at bucket.Instant, ok bool) {
 	return at, err == nil
 }
 
-// decide writes the decision on req.
-func (q *quick) decide(req *Request, d *Decision) {
-	p := &req.Policy.bound
-	d.Admitted, d.n, d.at, d.entity, d.policy = q.fits, uint8(len(p.Limits)), q.at, req.Entity, p
-	d.amounts, d.marks = q.amounts.Array(), q.marks.Array()
-}
-
-// exceeded returns the refusal of req.
-func (q *quick) exceeded(req *Request) error {
-	e := new(ExceededError)
-	q.decide(req, &e.decision)
-	return e
-}
-
-// lease returns a lease on what was taken.
-func (q *quick) lease(l *Limiter, req *Request) *Lease {
-	le := &Lease{limiter: l, mode: req.FailureMode, used: q.amounts.Array(), generations: q.generations.Array()}
-	q.decide(req, &le.decision)
-	return le
+// quickLease returns a lease on what a decision took.
+func (l *Limiter) quickLease(req *Request, d *Decision, generations *Four[uint64]) *Lease {
+	return &Lease{limiter: l, mode: req.FailureMode, decision: *d, used: d.amounts.Array(), generations: *generations}
 }
 
 // endQuick is the end of a lease without a ledger. It reports whether nothing is left
@@ -70,8 +47,9 @@ func (q *quick) lease(l *Limiter, req *Request) *Lease {
 func (le *Lease) endQuick() bool {
 	d := &le.decision
 	var amounts [few]int64
+	taken := d.amounts.Array()
 	for i := range amounts {
-		amounts[i] = le.used[i] - d.amounts[i]
+		amounts[i] = le.used[i] - taken[i]
 	}
 	if amounts == [few]int64{} {
 		return true
@@ -84,7 +62,7 @@ func (le *Lease) endQuick() bool {
 	if !ok {
 		return false
 	}
-	return l.valueStore.AdjustValues(at, d.entity, d.policy, FourOf(&amounts), FourOf(&d.marks), FourOf(&le.generations))
+	return l.valueStore.AdjustValues(at, d.entity, d.policy, FourOf(&amounts), d.marks, le.generations)
 }
 
 // plain reports whether a request by p is for one bucket and for limits that p
