@@ -25,7 +25,7 @@ import (
 	"github.com/zeroae/zael/internal/testrig/faultproxy"
 )
 
-// leavingSeed is the environment variable that replays the tests of callers who
+// leavingSeed is the environment variable that replays the tests of callers that
 // leave: the same callers leave after the same times, and meet the same faults.
 const leavingSeed = "ZAEL_DYNAMO_LEAVING_SEED"
 
@@ -59,7 +59,7 @@ func patientLimiter(t *testing.T, endpoint, table string) (*zael.Limiter, *dynam
 	return l, s
 }
 
-// leaver returns the context of a caller who leaves within most: by its deadline,
+// leaver returns the context of a caller that leaves within most: by its deadline,
 // or because somebody cancels it.
 func leaver(ctx context.Context, rng *rand.Rand, most time.Duration) (context.Context, context.CancelFunc) {
 	after := time.Duration(rng.Int64N(int64(most)))
@@ -164,8 +164,8 @@ func (p *leavingProxy) plan(header http.Header, body []byte) faultproxy.Action {
 }
 
 // Callers leave while their take is in flight, each on a bucket of its own; every
-// fifth stays. What was taken for those who left is given back, so that the tokens
-// and the takes that stay are those of callers who were told that they have them.
+// fifth stays. What was taken for those that left is given back, so that the tokens
+// and the takes that stay are those of callers that were told that they have them.
 // Where answers are lost some may stay, and Stats counts each.
 func TestLeaversLoseNothing(t *testing.T) {
 	t.Parallel()

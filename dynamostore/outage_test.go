@@ -138,12 +138,12 @@ func outage(t *testing.T, fault error, request func(int) zael.Request, warm bool
 	if l.Stats().Breaks == 0 {
 		t.Fatal("the breaker: got it closed, want it open")
 	}
-	// The breaker lets one caller try every 250 ms; after him it is shut for all.
+	// The breaker lets one caller try every 250 ms; then it is open for all again.
 	<-time.After(300 * time.Millisecond)
 	req := request(0)
 	req.FailureMode = zael.FailClosed
 	if err := l.Allow(t.Context(), req); !errors.Is(err, zael.ErrUnavailable) {
-		t.Errorf("who tries: got %v, want ErrUnavailable", err)
+		t.Errorf("the one that tries: got %v, want ErrUnavailable", err)
 	}
 	counted := n.Calls
 	if warm {

@@ -38,7 +38,7 @@ func line(t *testing.T, s *dynamostore.Store, lead zael.Debit, behind ...[]zael.
 	return errs
 }
 
-// Each caller of a shared write has the receipt of the stretch that is his.
+// Each caller of a shared write has the receipt of its own stretch.
 func TestSharedReceipts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -69,8 +69,8 @@ func TestSharedReceipts(t *testing.T) {
 	})
 }
 
-// One of a shared write's callers is refused by his other bucket. He gives back
-// his own stretch, which has refilled by then, and nothing of the one behind him.
+// One of a shared write's callers is refused by its other bucket. It gives back its own
+// stretch, which has refilled by then, and nothing of the one behind it.
 func TestSharedParentIsUndone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -91,7 +91,7 @@ func TestSharedParentIsUndone(t *testing.T) {
 			t.Fatal(err)
 		}
 		if mark, want := got[0].Limits[0].State.Mark, taken[1].Charges[0].Receipt.Mark; mark != want {
-			t.Errorf("the parent's mark: got %d, want %d: that of the last who took", mark, want)
+			t.Errorf("the parent's mark: got %d, want %d: that of the last take", mark, want)
 		}
 		if e, c := counter(t, n.Table, "parent", "e"), counter(t, n.Table, "parent", "c_rpm"); e != 2 || c != 101 {
 			t.Errorf("usage of the parent: got %d takes of %d, want 2 of 101", e, c)

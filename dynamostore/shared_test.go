@@ -230,8 +230,8 @@ func TestOldLeasesShareWrites(t *testing.T) {
 	})
 }
 
-// The wait of who stood in line for a write counts from when that was sent: he
-// never waits for longer than he said.
+// The wait of a take that was queued counts from when its write was sent: its caller never
+// waits for longer than MaxWait.
 func TestWaitCountsFromTheWrite(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -136,7 +136,7 @@ func TestChangesOfStoredLimits(t *testing.T) {
 }
 
 // A limit that one process adds starts full; one that it no longer names stays
-// for those who do.
+// for processes that do.
 func TestLimitAddedAndRemoved(t *testing.T) {
 	t.Parallel()
 	a, b, _ := pair(t)

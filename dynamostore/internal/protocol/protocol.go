@@ -31,9 +31,10 @@
 // # Kinds of limits
 //
 // All limits are rates so far. What depends on the kind of a limit is: its rows, which are
-// one small function each; the guess that chooses them; room.go, how far they reach; and
-// the methods condition, update and full of limitUpdate. The rest goes by the names of
-// limits, the texts of their definitions and their counters.
+// one small function each; the methods of guess that choose them; room.go, how far they
+// reach; the methods condition, update and full of limitUpdate; and the reading of its
+// attributes and the text of its definition. A kind that has more numbers than a mark has a
+// piece for each, beside guess.mark. All the rest is the same for all kinds.
 package protocol
 
 // Bounds of a write.

@@ -13,8 +13,8 @@ type part struct {
 	wait    time.Duration
 }
 
-// coalesce makes a take one for several callers: what it asks for is parted among
-// them, who wait for different times.
+// coalesce makes a take one for several callers: what it asks for is parted among them, and
+// they wait for different times.
 func (w *world) coalesce(r *running) {
 	charges := r.Charges
 	left := make([]int64, len(charges))
