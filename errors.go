@@ -36,6 +36,12 @@ var (
 	ErrKeyUsed = errors.New("zael: idempotency key was used for another change")
 	// ErrParentCycle means that an entity would be its own ancestor.
 	ErrParentCycle = errors.New("zael: the entity would be its own ancestor")
+	// ErrNamespaceDeleted means that the store's namespace is deleted.
+	ErrNamespaceDeleted = errors.New("zael: namespace is deleted")
+	// ErrNamespaceNotFound means that there is no registered namespace with the name.
+	ErrNamespaceNotFound = errors.New("zael: namespace not found")
+	// ErrNamespaceState means that a namespace is not in the state that a change needs.
+	ErrNamespaceState = errors.New("zael: namespace is in another state")
 	// ErrEntityExists means that there is an entity with the ID already.
 	ErrEntityExists = errors.New("zael: entity exists")
 	// ErrEntityNotFound means that there is no entity with the ID.

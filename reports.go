@@ -318,6 +318,11 @@ const (
 	ParentSet          AuditAction = "parent_set"
 	BucketReset        AuditAction = "bucket_reset"
 	BucketToppedUp     AuditAction = "bucket_topped_up"
+
+	NamespaceRegistered AuditAction = "namespace_registered"
+	NamespaceRemoved    AuditAction = "namespace_deleted"
+	NamespaceRecovered  AuditAction = "namespace_recovered"
+	NamespacePurged     AuditAction = "namespace_purged"
 )
 
 // Switch returns what a change with this action makes of the switch.

@@ -9,7 +9,7 @@ import (
 )
 
 // A Store keeps buckets, and by further roles found by type assertion
-// ([EntityStore], [LimitStore], [AdminStore], [Applier], [CapacityReader], [UsageStore], [AuditStore],
+// ([EntityStore], [LimitStore], [AdminStore], [NamespaceStore], [Applier], [CapacityReader], [UsageStore], [AuditStore],
 // [InstantStore], [LocalStore], [ValueStore]) what else a Limiter can work with. Package storetest checks
 // every sentence of their comments.
 //
@@ -249,6 +249,8 @@ type EditResult struct {
 type StoreState struct {
 	// SettingsRev is the greatest revision of any settings, 0 if none were ever stored.
 	SettingsRev int64
+	// Deleted says that the store's namespace is deleted: nothing in it may be used.
+	Deleted bool
 }
 
 // An AdminStore keeps the settings of scopes, and makes changes of administration.

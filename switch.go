@@ -79,6 +79,9 @@ func (l *Limiter) settings(ctx context.Context, b *budget, key Key, known age) (
 	if err != nil {
 		return l.settingsCache.last(key), err
 	}
+	if state.Deleted {
+		return effectiveSettings{}, ErrNamespaceDeleted
+	}
 	if state.SettingsRev == 0 {
 		return effectiveSettings{}, nil
 	}

@@ -20,6 +20,11 @@ import (
 // change. The sort key is the event's time, then the time of the write, which orders changes
 // at one time.
 func (s *Store) auditPut(event zael.AuditEvent) (types.TransactWriteItem, error) {
+	return s.auditPutIn(s.keys, event)
+}
+
+// auditPutIn is auditPut in a namespace.
+func (s *Store) auditPutIn(keys keys, event zael.AuditEvent) (types.TransactWriteItem, error) {
 	none := types.TransactWriteItem{}
 	if err := checkText("AuditEvent.Entity", event.Entity); err != nil {
 		return none, err
@@ -29,8 +34,8 @@ func (s *Store) auditPut(event zael.AuditEvent) (types.TransactWriteItem, error)
 		return none, err
 	}
 	now := s.read().wall
-	it := schema.ItemKey(s.keys.audit(event.Entity), fmt.Sprintf("%s#%016x-%s", at, now.UnixNano(), protocol.IDText(s.random())))
-	it["GSI1PK"], it["GSI1SK"] = schema.Text(s.keys.events()), it["SK"]
+	it := schema.ItemKey(keys.audit(event.Entity), fmt.Sprintf("%s#%016x-%s", at, now.UnixNano(), protocol.IDText(s.random())))
+	it["GSI1PK"], it["GSI1SK"] = schema.Text(keys.events()), it["SK"]
 	for name, text := range map[string]string{"action": string(event.Action), "principal": event.Principal, "resource": event.Resource} {
 		if !utf8.ValidString(text) {
 			return none, invalid("AuditEvent."+name, text, "is not UTF-8")

@@ -208,9 +208,9 @@ func (s *Store) readByIndex(ctx context.Context, what string, page []item) ([]it
 	return items, nil
 }
 
-// transact writes all or none. failed is the place of the write whose condition
+// transactAnywhere writes all or none, whatever the store's namespace is. failed is the place of the write whose condition
 // did not hold, -1 if there is none.
-func (s *Store) transact(ctx context.Context, what string, writes ...types.TransactWriteItem) (failed int, err error) {
+func (s *Store) transactAnywhere(ctx context.Context, what string, writes ...types.TransactWriteItem) (failed int, err error) {
 	if s.closed.Load() {
 		return -1, errClosed
 	}

@@ -108,6 +108,8 @@ type Store struct {
 	random func() uint64
 	closed atomic.Bool
 
+	registered atomic.Bool // the namespace, or that was tried
+
 	timeless atomic.Bool // the engine answers and tells no time: it is believed to have ours
 }
 
@@ -117,6 +119,7 @@ var (
 	_ zael.EntityStore    = (*Store)(nil)
 	_ zael.LimitStore     = (*Store)(nil)
 	_ zael.AdminStore     = (*Store)(nil)
+	_ zael.NamespaceStore = (*Store)(nil)
 	_ zael.CapacityReader = (*Store)(nil)
 	_ zael.UsageStore     = (*Store)(nil)
 	_ zael.AuditStore     = (*Store)(nil)

@@ -199,6 +199,9 @@ func (s *Store) DeleteEntity(ctx context.Context, id string, event zael.AuditEve
 		return err
 	}
 	const what = "deleting an entity"
+	if err := s.checkActive(ctx, what); err != nil {
+		return err
+	}
 	found, own := false, false
 	for _, pk := range []string{s.keys.Usage(id), s.keys.Entity(id)} {
 		for page, err := range s.pages(ctx, what, query{pk: pk, keysOnly: true}) {

@@ -138,9 +138,17 @@ func (s *Store) Settings(ctx context.Context, scopes []zael.Scope) ([]zael.Setti
 // State implements zael.AdminStore.
 func (s *Store) State(ctx context.Context) (state zael.StoreState, err error) {
 	key := schema.ItemKey(s.keys.System(), meta)
-	found, err := s.getAll(ctx, "reading the state", []item{key})
+	keys := []item{key}
+	if s.config.Namespace != "" {
+		keys = append(keys, namespaceItem(s.config.Namespace))
+	}
+	found, err := s.getAll(ctx, "reading the state", keys)
 	if err != nil {
 		return state, err
+	}
+	if len(keys) > 1 {
+		namespace := zael.NamespaceState(schema.TextIn(found[keyOf(keys[1])], stateAttribute))
+		state.Deleted = namespace != "" && namespace != zael.NamespaceActive
 	}
 	state.SettingsRev, err = latestIn(found[keyOf(key)])
 	return state, err

@@ -18,7 +18,10 @@ const managedPolicyType = "AWS::IAM::ManagedPolicy"
 
 // policyOutputs are the outputs with the policies that a stack has for others to use.
 func policyOutputs() []string {
-	return []string{"AcquirePolicyArn", "AdminPolicyArn", "ReadPolicyArn"}
+	return []string{
+		"AcquirePolicyArn", "AdminPolicyArn", "ReadPolicyArn",
+		"NamespaceAcquirePolicyArn", "NamespaceAdminPolicyArn", "NamespaceReadPolicyArn",
+	}
 }
 
 // refuseAttached returns an error if a policy of the stack is attached to a role, user or

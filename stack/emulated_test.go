@@ -41,7 +41,8 @@ func TestLife(t *testing.T) {
 	for _, name := range []string{
 		"TableName", "TableArn", "StreamArn", "AggregatorName", "AggregatorArn", "DeadLettersUrl", "DeadLettersArn", "DeadLettersAlarmArn",
 		"ErrorsAlarmArn", "DurationAlarmArn", "IteratorAgeAlarmArn", "ReadThrottleAlarmArn", "WriteThrottleAlarmArn", "IndexReadThrottleAlarmArn", "IndexWriteThrottleAlarmArn",
-		"AcquirePolicyArn", "AdminPolicyArn", "ReadPolicyArn", "LogGroupName", "AggregatorRoleArn",
+		"AcquirePolicyArn", "AdminPolicyArn", "ReadPolicyArn",
+		"NamespaceAcquirePolicyArn", "NamespaceAdminPolicyArn", "NamespaceReadPolicyArn", "LogGroupName", "AggregatorRoleArn",
 	} {
 		if r.Outputs[name] == "" {
 			t.Errorf("output %s: got none", name)

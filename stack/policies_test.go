@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -29,6 +30,7 @@ type recorder struct {
 	table string
 	mu    sync.Mutex
 	needs map[string]bool // "dynamodb:Action resource", in the words of grants
+	keys  map[string]bool // the same, and a leading key
 }
 
 func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -50,6 +52,8 @@ func (r *recorder) note(operation string, text []byte) {
 		TableName     string                      `json:"TableName"`
 		IndexName     string                      `json:"IndexName"`
 		RequestItems  map[string]any              `json:"RequestItems"`
+		Key           any                         `json:"Key"`
+		Values        map[string]any              `json:"ExpressionAttributeValues"`
 		TransactItems []map[string]map[string]any `json:"TransactItems"`
 	}
 	if err := json.Unmarshal(text, &in); err != nil {
@@ -57,7 +61,7 @@ func (r *recorder) note(operation string, text []byte) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	need := func(action, table string) {
+	need := func(action, table string, of any) {
 		if table != r.table {
 			r.t.Errorf("%s: got the table %q, want %q", action, table, r.table)
 		}
@@ -66,6 +70,9 @@ func (r *recorder) note(operation string, text []byte) {
 			resource += "/index/" + in.IndexName
 		}
 		r.needs["dynamodb:"+action+" "+resource] = true
+		for _, key := range leadingKeys(of) {
+			r.keys["dynamodb:"+action+" "+resource+" "+key] = true
+		}
 	}
 	switch operation {
 	case "TransactWriteItems":
@@ -76,18 +83,42 @@ func (r *recorder) note(operation string, text []byte) {
 					r.t.Errorf("a transaction: got a part %s, want a known one", kind)
 				}
 				tab, _ := w["TableName"].(string)
-				need(action, tab)
+				need(action, tab, w)
 			}
 		}
 	case "BatchGetItem", "BatchWriteItem":
-		for table := range in.RequestItems {
-			need(operation, table)
+		for table, of := range in.RequestItems {
+			need(operation, table, of)
 		}
-	case "GetItem", "UpdateItem", "Query":
-		need(operation, in.TableName)
+	case "Query":
+		need(operation, in.TableName, map[string]any{"PK": in.Values[":pk"]})
+	case "GetItem", "UpdateItem":
+		need(operation, in.TableName, in.Key)
+	case "Scan":
+		need(operation, in.TableName, nil)
 	default:
 		r.t.Errorf("got a call of %s, of which this test does not know what it needs", operation)
 	}
+}
+
+// leadingKeys returns the partition keys in a part of a request.
+func leadingKeys(of any) (all []string) {
+	switch of := of.(type) {
+	case []any:
+		for _, e := range of {
+			all = append(all, leadingKeys(e)...)
+		}
+	case map[string]any:
+		for name, v := range of {
+			if text, ok := v.(map[string]any); ok && name == "PK" {
+				key, _ := text["S"].(string)
+				all = append(all, key)
+				continue
+			}
+			all = append(all, leadingKeys(v)...)
+		}
+	}
+	return all
 }
 
 // A role is a program with a client of its own, whose calls are noted.
@@ -100,18 +131,20 @@ type role struct {
 }
 
 // newRole begins as a program does: it opens, which looks at the versions.
-func newRole(t *testing.T, tab string) *role {
+func newRole(t *testing.T, tab, namespace string) *role {
 	t.Helper()
-	rec := &recorder{t: t, table: tab, needs: map[string]bool{}}
+	rec := &recorder{t: t, table: tab, needs: map[string]bool{}, keys: map[string]bool{}}
 	t.Cleanup(rec.CloseIdleConnections)
 	c := configOf(t, table.Endpoint(t))
 	c.HTTPClient = &http.Client{Transport: rec}
 	r := &role{recorder: rec, t: t, client: dynamodb.NewFromConfig(c, func(o *dynamodb.Options) { o.DisableValidateResponseChecksum = true })}
-	if _, err := stack.NewFake(tab, standing{}, nil, nil, r.client).Prepare(t.Context(), &stack.Config{}); err != nil {
-		t.Fatal(err)
+	if namespace == "" { // others may only read the version record
+		if _, err := stack.NewFake(tab, standing{}, nil, nil, r.client).Prepare(t.Context(), &stack.Config{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	// As Open does, but with patience: the machine may be busy.
-	store, err := dynamostore.New(r.client, tab, &dynamostore.Config{UsageCounted: true, CallTimeout: time.Minute})
+	store, err := dynamostore.New(r.client, tab, &dynamostore.Config{Namespace: namespace, UsageCounted: true, CallTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,17 +198,18 @@ func TestPoliciesSuffice(t *testing.T) {
 	}
 
 	// Who acquires comes first: there is not even a version record.
-	acquire := newRole(t, tab)
+	acquire := newRole(t, tab, "")
 	acquiring(acquire)
-	managing(newRole(t, tab))
+	managing(newRole(t, tab, ""))
 	acquiring(acquire) // by stored limits, with a parent
 	acquire.is("AcquirePolicy")
 
-	admin := newRole(t, tab)
+	admin := newRole(t, tab, "")
 	managing(admin)
+	removing(admin)
 	admin.is("AdminPolicy")
 
-	read := newRole(t, tab)
+	read := newRole(t, tab, "")
 	reading(read)
 	read.is("ReadPolicy")
 }
@@ -244,6 +278,120 @@ func managing(r *role) {
 	_, err = r.l.Apply(ctx, []zael.Change{{Scope: zael.Scope{Resource: "other"}, Limits: limits}})
 	r.must(err)
 	r.must(r.l.DeleteLimits(ctx, zael.Scope{Resource: "other"}))
+	for i, s := range []zael.Switch{zael.Disabled, zael.Bypass, zael.Enabled, zael.Inherit} {
+		for _, scope := range []zael.Scope{{Entity: "key-1"}, {Entity: "key-1", Resource: "gpt-4"}, {Resource: "other"}} {
+			r.must(r.l.SetSwitch(ctx, scope, s, zael.AdminOptions{IdempotencyKey: fmt.Sprintf("k%d-%s-%s-%d", i, scope.Entity, scope.Resource, time.Now().UnixNano())}))
+		}
+	}
+	r.must(r.l.SetFailureMode(ctx, zael.Scope{}, zael.FailClosed, zael.AdminOptions{}))
+	r.must(r.l.SetParent(ctx, "key-1", "", zael.AdminOptions{}))
+	r.must(r.l.SetParent(ctx, "key-1", "project", zael.AdminOptions{}))
+	_, err = r.l.TopUp(ctx, "key-1", "gpt-4", zael.Amounts{"rpd": 1}, zael.AdminOptions{})
+	r.must(err)
+	_, err = r.l.Reset(ctx, "key-1", "gpt-4", nil, zael.AdminOptions{})
+	r.must(err)
+}
+
+// removing is all that concerns other namespaces.
+func removing(r *role) {
+	r.t.Helper()
+	ctx := r.t.Context()
+	r.must(r.l.RegisterNamespace(ctx, "old"))
+	r.must(r.l.DeleteNamespace(ctx, "old"))
+	r.must(r.l.RecoverNamespace(ctx, "old"))
+	r.must(r.l.DeleteNamespace(ctx, "old"))
+	_, err := r.l.PurgeNamespace(ctx, "old")
+	r.must(err)
+}
+
+// TestNamespacePoliciesSuffice checks that what a program in a namespace needs is granted
+// by the policies for it, and that these grant nothing in another namespace, nor to change
+// the namespace itself.
+func TestNamespacePoliciesSuffice(t *testing.T) {
+	t.Parallel()
+	maker := dynamodb.NewFromConfig(configOf(t, table.Endpoint(t)), func(o *dynamodb.Options) { o.DisableValidateResponseChecksum = true })
+	tab := "ZAEL-" + newName()
+	if err := dynamostore.CreateTable(t.Context(), maker, tab); err != nil {
+		t.Fatal(err)
+	}
+	owner := newRole(t, tab, "")
+	owner.must(owner.l.RegisterNamespace(t.Context(), "team-a"))
+
+	acquire := newRole(t, tab, "team-a")
+	acquiring(acquire)
+	admin := newRole(t, tab, "team-a")
+	managing(admin)
+	acquiring(acquire)
+	read := newRole(t, tab, "team-a")
+	reading(read)
+	for policy, r := range map[string]*role{"NamespaceAcquirePolicy": acquire, "NamespaceAdminPolicy": admin, "NamespaceReadPolicy": read} {
+		r.mu.Lock()
+		granted := grantsOfKeys(t, render(t, nil), policy, "team-a")
+		for need := range r.keys {
+			if !granted(need) {
+				t.Errorf("%s: got no %s, which the calls need", policy, need)
+			}
+		}
+		r.mu.Unlock()
+		for _, action := range []string{"UpdateItem", "PutItem", "DeleteItem", "BatchWriteItem"} {
+			for _, key := range []string{"team-a/NAMESPACE", "SYSTEM", "E#x", "team-b/E#x", "team-b/SYSTEM", "team-/E#x", "team-ab/E#x"} {
+				if granted("dynamodb:" + action + " Table.Arn " + key) {
+					t.Errorf("%s: got %s of %s, want it denied", policy, action, key)
+				}
+			}
+		}
+		for _, key := range []string{"E#x", "team-b/E#x", "team-ab/E#x", "A#x"} {
+			if granted("dynamodb:GetItem Table.Arn "+key) || granted("dynamodb:Query Table.Arn/index/GSI1 "+key) {
+				t.Errorf("%s: got %s readable, want it denied", policy, key)
+			}
+		}
+		if !granted("dynamodb:GetItem Table.Arn team-a/NAMESPACE") {
+			t.Errorf("%s: got the namespace not readable", policy)
+		}
+	}
+}
+
+// grantsOfKeys returns a function that reports whether a policy grants "dynamodb:Action
+// resource leading-key" to a principal with the tag.
+func grantsOfKeys(t *testing.T, r *rendered, resource, tag string) func(string) bool {
+	t.Helper()
+	document, _ := r.prop(resource, "PolicyDocument").(map[string]any)
+	texts := func(v any) (all []string) {
+		if list, ok := v.([]any); ok {
+			for _, e := range list {
+				all = append(all, e.(string))
+			}
+			return all
+		}
+		return []string{v.(string)}
+	}
+	var patterns []string
+	for _, s := range document["Statement"].([]any) {
+		statement := s.(map[string]any)
+		condition, ok := statement["Condition"].(map[string]any)
+		if !ok || len(condition) != 1 {
+			t.Fatalf("%s: got the condition %v, want one", resource, statement["Condition"])
+		}
+		for operator, of := range condition {
+			for _, key := range texts(of.(map[string]any)["dynamodb:LeadingKeys"]) {
+				key = strings.ReplaceAll(key, "${aws:PrincipalTag/zael-namespace}", tag)
+				if strings.Contains(key, "*") != (operator == "ForAllValues:StringLike") && !strings.HasSuffix(key, "SYSTEM") {
+					t.Errorf("%s: got %s for %q", resource, operator, key)
+				}
+				for _, action := range texts(statement["Action"]) {
+					for _, where := range texts(statement["Resource"]) {
+						patterns = append(patterns, action+" "+where+" "+key)
+					}
+				}
+			}
+		}
+	}
+	return func(need string) bool {
+		return slices.ContainsFunc(patterns, func(p string) bool {
+			prefix, open := strings.CutSuffix(p, "*")
+			return need == p || open && strings.HasPrefix(need, prefix)
+		})
+	}
 }
 
 // reading is all that looks and changes nothing.

@@ -1,4 +1,4 @@
 package stack_test
 
 // templateSum is that of template.yaml, see TestTemplateNumber.
-const templateSum = "50f083e112a37d5571f6be6734e44a6cd6ce971af384bb2486eaae2d58ed57b9"
+const templateSum = "306922058924c2135815484cb9aa27ebab9a9f5fd2f26eab9e4cc344c6f5f3e0"

@@ -148,3 +148,22 @@ func TestRefillCommands(t *testing.T) {
 		}
 	}
 }
+
+func TestNamespaceCommandsWithoutNamespaces(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	for _, args := range []string{"list", "show a", "register a", "delete a", "recover a", "purge a --yes"} {
+		m.fails("namespace "+args, 1, "the store has no namespaces: use --store dynamodb://NAME")
+	}
+	for _, c := range []struct{ args, want string }{
+		{"namespace delete", "name one namespace, not 0"},
+		{"namespace purge a", "confirm with --yes"},
+		{"namespace register |a b|", `namespace "a b" is not 1 to 64`},
+		{"namespace delete ||", "the default namespace always exists"},
+	} {
+		r := m.zaelIn("", c.args)
+		if r.code != 2 || !strings.Contains(r.err, c.want) {
+			t.Errorf("zael %s: got exit code %d and %q, want 2 and %q", c.args, r.code, r.err, c.want)
+		}
+	}
+}

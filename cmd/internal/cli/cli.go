@@ -77,7 +77,7 @@ a switch, 4 the store or AWS is unavailable, 128+N ended by signal N (130: Ctrl-
 	}{
 		{"limits", "Limits:", []*cobra.Command{a.acquire(), a.available(), a.entity(), a.limits()}},
 		{"administration", "Administration:", []*cobra.Command{
-			a.disable(), a.enable(), a.bypass(), a.reset(), a.topUp(), a.failureMode(), a.settings(), a.ping(),
+			a.disable(), a.enable(), a.bypass(), a.reset(), a.topUp(), a.failureMode(), a.settings(), a.namespace(), a.ping(),
 		}},
 		{"reports", "Reports:", []*cobra.Command{a.audit(), a.capacity(), a.usage()}},
 		{"dynamodb", "DynamoDB and its stack:", []*cobra.Command{

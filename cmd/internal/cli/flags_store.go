@@ -183,7 +183,7 @@ func ofFlags(err error) error {
 		"UsageQuery.Entity": "--entity", "AuditQuery.Entity": "--entity",
 		"Entity.ID": "entity", "Entity.Name": "--name", "Entity.ParentID": "--parent", "Entity.Metadata": "--metadata",
 		"Request.Resource": "--resource", "Query.Resource": "--resource", "Scope.Resource": "--resource",
-		"UsageQuery.Resource": "--resource", "resource": "--resource", "limit": "--limit-name", "names": "--limit-name",
+		"UsageQuery.Resource": "--resource", "resource": "--resource", "limit": "--limit-name", "names": "--limit-name", "namespace": "namespace",
 		"Request.Limits": "--limit", "Query.Limits": "--limit", "limits": "--limit",
 		"Request.ParentLimits": "--parent-limit", "Query.ParentLimits": "--parent-limit",
 		"Request.Consume": "--consume", "amounts": "--consume",

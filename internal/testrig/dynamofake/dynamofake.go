@@ -255,6 +255,30 @@ func (t *Table) TransactWriteItems(ctx context.Context, in *dynamodb.TransactWri
 	return &dynamodb.TransactWriteItemsOutput{}, nil
 }
 
+// Scan is the engine's, of keys that begin with :prefix.
+func (t *Table) Scan(ctx context.Context, in *dynamodb.ScanInput, _ ...func(*dynamodb.Options)) (*dynamodb.ScanOutput, error) {
+	out := &dynamodb.ScanOutput{}
+	err := t.locked(ctx, func() {
+		order := func(a, b Item) int {
+			return cmp.Or(strings.Compare(text(a, "PK"), text(b, "PK")), strings.Compare(text(a, "SK"), text(b, "SK")))
+		}
+		all := slices.SortedFunc(maps.Values(t.items), order)
+		if len(in.ExclusiveStartKey) > 0 {
+			all = slices.DeleteFunc(all, func(it Item) bool { return order(it, in.ExclusiveStartKey) <= 0 })
+		}
+		if len(all) > page {
+			all = all[:page]
+			out.LastEvaluatedKey = Item{"PK": all[page-1]["PK"], "SK": all[page-1]["SK"]}
+		}
+		for _, it := range all {
+			if strings.HasPrefix(text(it, "PK"), text(in.ExpressionAttributeValues, ":prefix")) {
+				out.Items = append(out.Items, Item{"PK": it["PK"], "SK": it["SK"]})
+			}
+		}
+	})
+	return out, err
+}
+
 // Query is the engine's.
 func (t *Table) Query(ctx context.Context, in *dynamodb.QueryInput, _ ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error) {
 	out := &dynamodb.QueryOutput{}
