@@ -30,6 +30,7 @@ func (l *Limiter) allow(ctx context.Context, req *Request) error {
 	}
 	a := l.attempt()
 	defer l.recycle(a)
+	a.leaseless = true
 	_, err := l.take(ctx, req, 0, a)
 	if err != nil && l.admitsUnavailable(a.failureMode(req), err) {
 		return nil
@@ -56,6 +57,7 @@ func (l *Limiter) decide(ctx context.Context, req *Request) (Decision, error) {
 	}
 	a := l.attempt()
 	defer l.recycle(a)
+	a.leaseless = true
 	at, err := l.take(ctx, req, 0, a)
 	if err == nil {
 		return a.decision(at, false, 0)
@@ -116,6 +118,7 @@ func (l *Limiter) attempt() *attempt {
 // it runs even if the store panics.
 func (l *Limiter) recycle(a *attempt) {
 	a.end()
+	a.leaseless = false
 	l.attempts.Put(a)
 }
 

@@ -23,10 +23,12 @@ type attempt struct {
 	limits  []*bucket.Limit // of each charge
 	own     int             // how many charges are of the entity's bucket; the others are of the parent's
 	unknown bool            // an amount is for a limit that is not stored
-	newer   []Debit         // while limits are read again: the states that showed them to be stale
-	literal literal
-	policy  *PolicyLimits     // that the limits are, if they are not stored and there is one bucket
-	parts   [2][]bucket.Limit // the limits that the charges of each bucket were made of
+
+	leaseless bool    // nothing will release slots
+	newer     []Debit // while limits are read again: the states that showed them to be stale
+	literal   literal
+	policy    *PolicyLimits     // that the limits are, if they are not stored and there is one bucket
+	parts     [2][]bucket.Limit // the limits that the charges of each bucket were made of
 
 	settings [2]effectiveSettings // of each bucket
 }
@@ -192,9 +194,9 @@ func (a *attempt) decision(at time.Time, refused bool, maxWait time.Duration) (d
 	if a.plain() && maxWait == 0 {
 		d.n, d.entity, d.policy = uint8(n), a.debits[0].Key.Entity, a.policy
 	} else {
-		numbers := make([]int64, 2*n)
-		marks, amounts = numbers[:n], numbers[n:]
-		m := &standings{resource: a.debits[0].Key.Resource, own: a.own, ahead: maxWait, limits: slices.Clone(a.limits), marks: marks, amounts: amounts}
+		numbers := make([]int64, 3*n)
+		marks, amounts = numbers[:n:n], numbers[n:2*n:2*n]
+		m := &standings{resource: a.debits[0].Key.Resource, own: a.own, ahead: maxWait, limits: slices.Clone(a.limits), marks: marks, amounts: amounts, used: numbers[2*n:]}
 		for i := range a.debits {
 			m.entities[i] = a.debits[i].Key.Entity
 		}
@@ -203,8 +205,11 @@ func (a *attempt) decision(at time.Time, refused bool, maxWait time.Duration) (d
 	for i := range a.charges {
 		ch := &a.charges[i]
 		amounts[i], marks[i] = ch.Amount, ch.Receipt.Mark
-		if refused {
+		if rate := ch.Definition.Plain(); refused || !rate {
 			marks[i] = ch.State.Mark
+			if d.more != nil && !rate {
+				d.more.used[i] = ch.State.Used
+			}
 		}
 	}
 	d.marks, d.amounts = FourOf(&fewMarks), FourOf(&fewAmounts)

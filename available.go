@@ -38,10 +38,15 @@ func (l *Limiter) TimeUntilAvailable(ctx context.Context, q Query, amounts Amoun
 	var wait time.Duration
 	var never error
 	err := l.eachLimit(ctx, q, amounts, func(ch *Charge, at bucket.Instant) {
-		if burst := ch.Definition.Burst; ch.Amount > burst && never == nil {
-			never = fmt.Errorf("%w: %d of %s, whose burst is %d", ErrNever, ch.Amount, ch.Name, burst)
+		w := ch.State.Wait(at, ch.Amount)
+		switch d := &ch.Definition; {
+		case w < Never || never != nil:
+		case d.Flags&bucket.Block != 0:
+			never = fmt.Errorf("%w: %s is blocked", ErrNever, ch.Name)
+		case ch.Amount > d.Burst:
+			never = fmt.Errorf("%w: %d of %s, whose burst is %d", ErrNever, ch.Amount, ch.Name, d.Burst)
 		}
-		wait = max(wait, ch.State.Wait(at, ch.Amount))
+		wait = max(wait, w)
 	})
 	if err == nil {
 		err = never
@@ -96,7 +101,7 @@ func (l *Limiter) eachLimit(ctx context.Context, q Query, amounts Amounts, show 
 	for i := range c.debits {
 		for j := range c.debits[i].Charges {
 			ch := &c.debits[i].Charges[j]
-			state := buckets[i].state(ch.Name)
+			state := buckets[i].stateOf(ch)
 			if state.Stale(ch.Definition) {
 				ch.Definition = state.Definition
 			}
@@ -120,6 +125,16 @@ func queryError(err error) error {
 		}
 	}
 	return err
+}
+
+// stateOf returns the state of a charge's limit; it is zero if the bucket has none.
+func (b *Bucket) stateOf(ch *Charge) bucket.State {
+	for _, s := range b.Limits {
+		if s.Name == ch.Name && (s.State.Definition.Kind == bucket.Slots) == (ch.Definition.Kind == bucket.Slots) {
+			return s.State
+		}
+	}
+	return bucket.State{}
 }
 
 // state returns the state of a limit; it is zero if the bucket has none of that name.

@@ -12,16 +12,21 @@ import (
 type Status struct {
 	Entity, Resource string
 	Limit            Limit
-	Available        int64 // whole tokens that are left; less than 0 is debt
+	Available        int64 // whole tokens that are left; less than 0 is debt, and 10¹⁵ of an unlimited one
 	Requested        int64 // tokens; they were taken if the request was admitted
 	Exceeded         bool  // this limit refused
+	Overdrawn        bool  // a soft limit is in debt: a hard one would have refused
 	// RetryAfter is, after a refusal, the wait until the requested tokens are there if
-	// nobody else takes any: 0 if they are there, Never if they are more than the burst
-	// or the wait is more than 292 years.
+	// nobody else takes any: 0 if they are there, Never if they are more than the burst,
+	// the limit blocks, or the wait is more than 292 years. Of slots it is the time by
+	// which they are free if their holders die: nearly always they are released before.
 	RetryAfter time.Duration
 	// FullAfter is the wait until the bucket has its whole burst again if nobody takes
 	// any tokens.
 	FullAfter time.Duration
+	// PeriodStart and ResetsAt are when the period that is on began, and when it ends, of a
+	// quota or a session. They are zero for other kinds, and while no session is on.
+	PeriodStart, ResetsAt time.Time
 }
 
 // A Decision is the outcome of a request, with a [Status] of each of its limits: the
@@ -54,13 +59,14 @@ type standings struct {
 	ahead          time.Duration // a limit refused unless the tokens were there by then
 	limits         []*bucket.Limit
 	marks, amounts []int64
+	used           []int64  // of limits that are not plain rates
 	given          []Status // of NewExceededError
 }
 
 // standing returns limit number i, how it stands, and what was asked for.
 func (d *Decision) standing(i int) (s bucket.State, name string, amount int64) {
 	if m := d.more; m != nil {
-		return bucket.State{Definition: m.limits[i].Definition, Mark: m.marks[i]}, m.limits[i].Name, m.amounts[i]
+		return bucket.State{Definition: m.limits[i].Definition, Mark: m.marks[i], Used: m.used[i]}, m.limits[i].Name, m.amounts[i]
 	}
 	limit := &d.policy.Limits[i]
 	return bucket.State{Definition: limit.Definition, Mark: d.marks.Array()[i]}, limit.Name, d.amounts.Array()[i]
@@ -85,7 +91,11 @@ func (d *Decision) Status(i int) Status {
 	state, name, amount := d.standing(i)
 	status := Status{
 		Limit: limitOf(name, state.Definition), Requested: amount,
-		Available: state.Available(d.at), FullAfter: state.Wait(d.at, state.Definition.Burst),
+		Available: state.Available(d.at), FullAfter: state.WaitFull(d.at),
+	}
+	status.Overdrawn = status.Limit.IsSoft() && status.Available < 0
+	if start, end, ok := state.Period(d.at); ok {
+		status.PeriodStart, status.ResetsAt = start.Time(), end.Time()
 	}
 	ahead := time.Duration(0)
 	if m := d.more; m != nil {

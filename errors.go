@@ -1,6 +1,7 @@
 package zael
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -137,8 +138,14 @@ func (e *ExceededError) Error() string {
 	for i, s := range e.Violations() {
 		b.WriteString([]string{"; ", ": "}[btoi(i == 0)])
 		fmt.Fprintf(&b, "%s of %s on %s: %d requested, ", s.Limit.Name, s.Entity, s.Resource, s.Requested)
+		if s.RetryAfter == Never && s.Limit.Kind() == KindBlock {
+			b.WriteString("but it is blocked: no wait helps, somebody has to lift the limit " + s.Limit.text())
+			continue
+		}
 		if s.RetryAfter == Never && s.Requested > s.Limit.Burst {
-			fmt.Fprintf(&b, "more than the burst of %d: no wait helps, ask for less or raise the burst", s.Limit.Burst)
+			word := map[Kind]string{KindRate: "burst", KindSlots: "number"}[s.Limit.Kind()]
+			word = cmp.Or(word, "amount")
+			fmt.Fprintf(&b, "more than the %s of %d: no wait helps, ask for less or raise the %s", word, s.Limit.Burst, word)
 			continue
 		}
 		fmt.Fprintf(&b, "%d available, retry after %s", s.Available, waitText(s.RetryAfter))

@@ -298,7 +298,7 @@ func ExampleParseLimit() {
 	// 100 1m0s <nil>
 	// 20000 1m0s <nil>
 	// 2 3s <nil>
-	// 0 0s zael: Limit "rpm=100" has no period: write it like "rpm=100/min" or "tpm=10000/min burst 20000"
+	// 0 0s zael: Limit "rpm=100" has no period: write it like "rpm=100/min" or "tpm=10000/min burst 20000", "q=100 each day", "q=10 per 5h from first use" or "parallel=20 at once"
 }
 
 func ExampleExceededError() {

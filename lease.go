@@ -65,12 +65,16 @@ func (l *Limiter) degradedLease(req *Request, a *attempt) *Lease {
 	}
 	lease.stored = req.stored(p)
 	for i, name := range p.names {
-		lease.ledger.open(name, req.amount(p, i, name))
+		kind := bucket.Rate
+		if i < len(p.bound.Limits) {
+			kind = p.bound.Limits[i].Definition.Kind
+		}
+		lease.ledger.open(name, req.amount(p, i, name, kind), kind)
 	}
 	lease.ledger.own = len(lease.ledger.accounts)
 	for name, amount := range req.Consume {
 		if lease.ledger.account(name) == nil {
-			lease.ledger.open(name, amount)
+			lease.ledger.open(name, amount, bucket.Rate)
 		}
 	}
 	if lease.stored { // it is not known whose limits they are

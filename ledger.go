@@ -18,6 +18,7 @@ type ledger struct {
 // An account is what was taken and used of one limit.
 type account struct {
 	name  string
+	slots bool  // the lease has them until it ends: nothing is settled
 	taken int64 // charged so far
 	used  int64 // to be charged in the end
 }
@@ -32,7 +33,7 @@ func newLedger(debits []Debit) *ledger {
 		g.debits = append(g.debits, d)
 		for j := range charges {
 			if i == 0 || g.account(charges[j].Name) == nil {
-				g.open(charges[j].Name, charges[j].Amount)
+				g.open(charges[j].Name, charges[j].Amount, charges[j].Definition.Kind)
 			}
 		}
 		if i == 0 {
@@ -43,8 +44,8 @@ func newLedger(debits []Debit) *ledger {
 }
 
 // open begins the account of a limit with what was taken of it.
-func (g *ledger) open(name string, taken int64) {
-	g.accounts = append(g.accounts, account{name, taken, taken})
+func (g *ledger) open(name string, taken int64, kind bucket.Kind) {
+	g.accounts = append(g.accounts, account{name, kind == bucket.Slots, taken, taken})
 }
 
 func (g *ledger) account(name string) *account {
@@ -168,6 +169,9 @@ func mergeCharge(c, later *Charge, now bucket.Instant) bool {
 	if a.Generation != b.Generation || c.Amount > bucket.MaxAmount-later.Amount {
 		return false
 	}
+	if !d.Plain() {
+		return mergePeriods(c, later)
+	}
 	adjoin := b.Mark-later.Amount*d.Unit() == a.Mark
 	refilled := a.Mark <= d.Drip(now) && b.Mark <= d.Drip(now)
 	if c.Amount > 0 && later.Amount > 0 && !adjoin && !refilled {
@@ -175,6 +179,19 @@ func mergeCharge(c, later *Charge, now bucket.Instant) bool {
 	}
 	if later.Amount > 0 {
 		c.Receipt = b
+	}
+	c.Amount += later.Amount
+	return true
+}
+
+// mergePeriods is mergeCharge for limits that are not plain rates. Charges of one period,
+// and slots of one holder, have one receipt.
+func mergePeriods(c, later *Charge) bool {
+	if c.Receipt != later.Receipt && c.Amount > 0 && later.Amount > 0 {
+		return false
+	}
+	if later.Amount > 0 {
+		c.Receipt = later.Receipt
 	}
 	c.Amount += later.Amount
 	return true

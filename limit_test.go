@@ -187,7 +187,6 @@ func TestParseLimitErrors(t *testing.T) {
 		{"rpm", "Limit", []string{"has no =", remedy}},
 		{"rpm=100", "Limit", []string{"has no period", remedy}},
 		{"rpm=/min", "Limit", []string{`amount "" is not a whole number from 1 to`, remedy}},
-		{"rpm=0/min", "Limit", []string{`amount "0"`, remedy}},
 		{"rpm=-1/min", "Limit", []string{`amount "-1"`, remedy}},
 		{"rpm=1.5/min", "Limit", []string{`amount "1.5"`, remedy}},
 		{"rpm=1000000000000001/min", "Limit", []string{"1 to 1000000000000000", remedy}},

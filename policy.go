@@ -19,6 +19,7 @@ import (
 // A request can have Limits instead of a Policy, if they are known only at run time.
 type Policy struct {
 	bound  PolicyLimits   // of the entity; none if they are stored
+	rates  bool           // these are plain rates
 	names  []string       // in the order of amounts by position
 	parent []bucket.Limit // the parent's; nil means the entity's
 	stored bool           // stored limits come before these
@@ -38,7 +39,7 @@ func NewPolicy(resource string, limits ...Limit) (*Policy, error) {
 	if p.bound.Limits, err = compile("Policy.Limits", limits); err != nil {
 		return nil, err
 	}
-	p.names = namesOf(p.bound.Limits)
+	p.names, p.rates = namesOf(p.bound.Limits), plainRates(p.bound.Limits)
 	return p, nil
 }
 
@@ -164,6 +165,11 @@ func compile(field string, limits []Limit) ([]bucket.Limit, error) {
 		compiled[i] = bucket.Limit{Name: limits[i].Name, Definition: d}
 	}
 	return compiled, nil
+}
+
+// plainRates reports whether a store knows each limit by its mark alone.
+func plainRates(limits []bucket.Limit) bool {
+	return !slices.ContainsFunc(limits, func(l bucket.Limit) bool { return !l.Definition.Plain() })
 }
 
 // namesOf returns the names of limits in order.

@@ -73,8 +73,8 @@ type Request struct {
 	ParentLimits []Limit
 
 	// Consume is how many tokens to take, by limit name: 0 to 10¹⁵ each. A limit that
-	// it does not name takes 1, so that a request without amounts counts as one. A
-	// limit with 0 takes nothing and refuses only while in debt. All names must be
+	// it does not name takes 1, so that a request without amounts counts as one; slots
+	// take 0 then, as they have to be released. A limit with 0 takes nothing and refuses only while in debt. All names must be
 	// those of limits of the request. A name that the stored limits lack is ignored
 	// and counted in Stats.UnknownNames, as long as they have another one. The
 	// amounts of Policy.For replace Consume.
@@ -167,7 +167,7 @@ func (a *attempt) policyOf(req *Request) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.names = namesOf(p.bound.Limits)
+	p.names, p.rates = namesOf(p.bound.Limits), plainRates(p.bound.Limits)
 	*last = literal{p, slices.Clone(req.Limits), slices.Clone(req.ParentLimits)}
 	return p, nil
 }
@@ -237,17 +237,19 @@ func (req *Request) names(p *Policy, name string) bool {
 	return slices.ContainsFunc(p.bound.Limits, is) || req.Cascade && slices.ContainsFunc(p.parent, is)
 }
 
-// amount returns what to take of limit number i of a bucket.
-func (req *Request) amount(p *Policy, i int, name string) int64 {
+// amount returns what to take of limit number i of a bucket. What is not said is 1, but
+// of slots, which only a lease can hold, 0.
+func (req *Request) amount(p *Policy, i int, name string, kind bucket.Kind) int64 {
+	unsaid := int64(btoi(kind != bucket.Slots))
 	if !req.positional.given() {
 		if n, ok := req.Consume[name]; ok {
 			return n
 		}
-		return 1
+		return unsaid
 	}
 	if i >= len(p.names) || p.names[i] != name {
 		if i = p.position(name); i < 0 {
-			return 1
+			return unsaid
 		}
 	}
 	return req.positional.all()[i]

@@ -57,10 +57,26 @@ func (l *Limiter) prepare(ctx context.Context, req *Request, known age, a *attem
 		return noLimitsError(req.Entity, p.bound.Resource)
 	}
 	a.bind(req, p, keys, limits, revs)
-	if a.policy = nil; parent == "" && sameLimits(limits[0], p.bound.Limits) && revs == [2]int64{} {
+	if a.policy = nil; p.rates && parent == "" && sameLimits(limits[0], p.bound.Limits) && revs == [2]int64{} {
 		a.policy = &p.bound
 	}
+	if err := a.checkSlots(); err != nil {
+		return err
+	}
 	return a.checkNames(req, p)
+}
+
+// checkSlots returns an error if a takes slots and there will be no lease on them.
+func (a *attempt) checkSlots() error {
+	if !a.leaseless {
+		return nil
+	}
+	for i := range a.charges {
+		if c := &a.charges[i]; c.Definition.Kind == bucket.Slots && c.Amount > 0 {
+			return invalid("Request.Consume "+c.Name, c.Amount, "are slots, which are held until they are released: use Acquire or Do, whose lease releases them")
+		}
+	}
+	return nil
 }
 
 // bind makes the debits: a charge for each limit of each bucket. A limit that the
@@ -90,7 +106,7 @@ func (a *attempt) bind(req *Request, p *Policy, keys [2]Key, limits [2][]bucket.
 				}
 				a.limits[first+i] = &bound[i]
 			}
-			charges[i].Amount = req.amount(p, i, bound[i].Name)
+			charges[i].Amount = req.amount(p, i, bound[i].Name, bound[i].Definition.Kind)
 		}
 		a.debits = append(a.debits, Debit{Key: keys[b], Charges: charges})
 		first += len(bound)

@@ -36,6 +36,11 @@ type Debit struct {
 	Key     Key
 	Charges []Charge
 
+	// Holder has the slots that the debit takes or releases: a process that shares the
+	// store, or a lease that has left its process. "" is this process, in a store that
+	// is in its memory; other stores refuse slots without a holder.
+	Holder string
+
 	// SettingsRev is the revision of the settings under which a take is made: the greatest
 	// of those that hold for the key.
 	SettingsRev int64
@@ -132,7 +137,8 @@ type ValueStore interface {
 	AdjustValues(at bucket.Instant, entity string, p *PolicyLimits, amounts, marks Four[int64], generations Four[uint64]) (ok bool)
 }
 
-// PolicyLimits are the limits of a Policy for a ValueStore.
+// PolicyLimits are the limits of a Policy for a ValueStore: plain rates
+// (bucket.Definition.Plain).
 type PolicyLimits struct {
 	Resource string
 	Limits   []bucket.Limit

@@ -26,7 +26,7 @@ func exportedTypes() []reflect.Type {
 		reflect.TypeFor[zael.Decision](), reflect.TypeFor[zael.DisabledError](), reflect.TypeFor[zael.Edit](),
 		reflect.TypeFor[zael.EditResult](), reflect.TypeFor[zael.Entity](), reflect.TypeFor[zael.EntityCapacity](),
 		reflect.TypeFor[zael.ExceededError](), reflect.TypeFor[zael.FailureMode](),
-		reflect.TypeFor[zael.Four[int64]](), reflect.TypeFor[zael.Key](), reflect.TypeFor[zael.Lease](),
+		reflect.TypeFor[zael.Four[int64]](), reflect.TypeFor[zael.Key](), reflect.TypeFor[zael.Kind](), reflect.TypeFor[zael.Lease](),
 		reflect.TypeFor[zael.Limit](), reflect.TypeFor[zael.LimitSet](), reflect.TypeFor[zael.LimitState](),
 		reflect.TypeFor[zael.Limiter](), reflect.TypeFor[zael.Namespace](), reflect.TypeFor[zael.NamespaceState](),
 		reflect.TypeFor[zael.Once](), reflect.TypeFor[zael.Policy](),
@@ -46,6 +46,8 @@ func exportedFuncs() map[string]any {
 		"NewExceededError": zael.NewExceededError, "NewPolicy": zael.NewPolicy, "ParseLimit": zael.ParseLimit, "ParseSwitch": zael.ParseSwitch,
 		"PerDay": zael.PerDay, "PerHour": zael.PerHour, "PerMinute": zael.PerMinute, "PerSecond": zael.PerSecond,
 		"StoredPolicy": zael.StoredPolicy,
+		"Each":         zael.Each, "EachDay": zael.EachDay, "EachWeek": zael.EachWeek, "EachMonth": zael.EachMonth, "EachYear": zael.EachYear,
+		"FromFirstUse": zael.FromFirstUse, "AtOnce": zael.AtOnce, "Block": zael.Block, "Unlimited": zael.Unlimited,
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
 )
 
 // onceKept is how many once-keys are kept beyond their time, until some are dropped.
@@ -138,9 +139,10 @@ func (s *Store) refill(now time.Time, edit *zael.Edit) (zael.Amounts, error) {
 	p.read.Forgotten = p.shard.swept
 	if p.record != nil {
 		p.read.Latest = p.record.latest
-		p.read.Limits = p.record.states()
+		p.read.Limits, p.read.Holders = p.record.kept(), p.record.holders()
 		for i := range p.read.Limits {
-			p.entries = append(p.entries, p.record.find(p.read.Limits[i].Name))
+			l := &p.read.Limits[i]
+			p.entries = append(p.entries, p.record.find(l.Name, l.State.Definition.Kind == bucket.Slots))
 		}
 	}
 	available, err := edit.Refill(&p.read, at, rand.Uint64())

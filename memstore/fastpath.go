@@ -28,26 +28,37 @@ func (s *Store) takeKnown(at bucket.Instant, maxWait time.Duration, debit *zael.
 	}
 	for i := range charges {
 		ch := &charges[i]
-		e := r.find(ch.Name)
+		e := r.find(ch.Name, false)
 		if e == nil || e.limit.definition != ch.Definition {
 			sh.mu.Unlock()
 			return bucket.Fits, false
 		}
-		mark, fits := bucket.Take(&e.limit.definition, e.mark, at, ch.Amount, maxWait)
+		var fits bool
+		if e.limit.plain {
+			var mark int64
+			mark, fits = bucket.Take(&e.limit.definition, e.mark, at, ch.Amount, maxWait)
+			ch.Receipt = bucket.Receipt{Mark: mark, Generation: e.generation}
+		} else {
+			ch.State, fits = r.state(e).Take(at, ch.Amount, maxWait)
+			ch.Receipt = ch.State.Receipt()
+		}
 		if !fits {
 			outcome = bucket.Exceeds
 		}
 		entries[i] = e
-		ch.Receipt = bucket.Receipt{Mark: mark, Generation: e.generation}
 	}
 	if outcome == bucket.Fits {
 		for i := range charges {
-			entries[i].mark = charges[i].Receipt.Mark
+			if entries[i].limit.plain {
+				entries[i].mark = charges[i].Receipt.Mark
+			} else {
+				r.setMark(entries[i], &charges[i].State)
+			}
 		}
 		r.latest = bucket.Latest(r.latest, at)
 	} else {
 		for i := range charges {
-			charges[i].State, charges[i].Receipt = entries[i].state(), bucket.Receipt{}
+			charges[i].State, charges[i].Receipt = r.state(entries[i]), bucket.Receipt{}
 		}
 	}
 	s.leave(sh, r, at)

@@ -233,7 +233,8 @@ func instantOf(now time.Time) (bucket.Instant, error) {
 
 // Buckets implements zael.BucketStore.
 func (s *Store) Buckets(_ context.Context, now time.Time, keys []zael.Key) (time.Time, []zael.Bucket, error) {
-	if _, err := instantOf(now); err != nil {
+	at, err := instantOf(now)
+	if err != nil {
 		return now, nil, err
 	}
 	buckets := make([]zael.Bucket, len(keys))
@@ -243,7 +244,7 @@ func (s *Store) Buckets(_ context.Context, now time.Time, keys []zael.Key) (time
 		sh.mu.Lock()
 		buckets[i] = zael.Bucket{Key: key}
 		if r := sh.table.find(h, key); r != nil {
-			buckets[i].Limits = r.states()
+			buckets[i].Limits = r.states(at)
 			s.noteInstant(r.latest)
 		}
 		sh.mu.Unlock()

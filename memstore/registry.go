@@ -282,7 +282,7 @@ func (sh *shard) buckets(match func(*record) bool) []zael.Bucket {
 	var found []zael.Bucket
 	for _, s := range sh.table.slots {
 		if s.record != nil && s.record.first[0].limit != nil && match(s.record) {
-			found = append(found, zael.Bucket{Key: s.record.key(), Limits: s.record.states()})
+			found = append(found, zael.Bucket{Key: s.record.key(), Limits: s.record.states(s.record.latest)})
 		}
 	}
 	return found

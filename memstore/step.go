@@ -69,19 +69,20 @@ func read(targets []target, debits []zael.Debit) {
 	limits, entries := sh.limits[:n], sh.entries[:n]
 	for i := range debits {
 		n = len(debits[i].Charges)
-		targets[i].fill(debits[i].Charges, limits[:0:n], entries[:0:n])
+		targets[i].fill(&debits[i], limits[:0:n], entries[:0:n])
 		limits, entries = limits[n:], entries[n:]
 	}
 }
 
-func (p *target) fill(charges []zael.Charge, limits []bucket.LimitState, entries []*entry) {
-	p.read.Forgotten = p.shard.swept
+func (p *target) fill(debit *zael.Debit, limits []bucket.LimitState, entries []*entry) {
+	charges := debit.Charges
+	p.read.Forgotten, p.read.Own = p.shard.swept, debit.Holder
 	if p.record != nil {
-		p.read.Latest = p.record.latest
+		p.read.Latest, p.read.Holders = p.record.latest, slices.Clone(p.record.holders())
 		for i := range charges {
-			e := p.record.find(charges[i].Name)
+			e := p.record.find(charges[i].Name, charges[i].Definition.Kind == bucket.Slots)
 			if e != nil && !slices.Contains(entries, e) {
-				limits = append(limits, bucket.LimitState{Name: charges[i].Name, State: e.state()})
+				limits = append(limits, bucket.LimitState{Name: charges[i].Name, State: p.record.state(e)})
 				entries = append(entries, e)
 			}
 		}
@@ -98,11 +99,12 @@ func (p *target) write(key zael.Key, at bucket.Instant) {
 		p.record = p.shard.table.insert(p.hash, key)
 	}
 	p.record.latest = p.read.Latest
+	p.record.setHolders(p.read.Holders)
 	for i, e := range p.entries {
-		p.shard.table.set(e, &p.read.Limits[i])
+		p.shard.table.set(p.record, e, &p.read.Limits[i])
 	}
 	for i := len(p.entries); i < len(p.read.Limits); i++ {
-		p.shard.table.set(p.shard.add(p.record, at-idle), &p.read.Limits[i])
+		p.shard.table.set(p.record, p.shard.add(p.record, at-idle), &p.read.Limits[i])
 	}
 }
 

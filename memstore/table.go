@@ -19,7 +19,20 @@ type record struct {
 	latest   bucket.Instant // seen for this bucket
 	first    [2]entry       // used from the left
 	more     []entry
-	long     string
+	rare     *rare
+}
+
+// rare is what few records have.
+type rare struct {
+	long    string // the entity, if it is long
+	used    []used
+	holders []bucket.Holder
+}
+
+// used is bucket.State.Used of a limit that is not a plain rate.
+type used struct {
+	limit *limit
+	n     int64
 }
 
 const tooLong = 24
@@ -27,7 +40,7 @@ const tooLong = 24
 func (r *record) setEntity(id string) {
 	if len(id) >= tooLong {
 		// A part of a long text would keep all of it alive.
-		r.size, r.long = tooLong, strings.Clone(id)
+		r.size, r.rare = tooLong, &rare{long: strings.Clone(id)}
 		return
 	}
 	r.size = uint8(copy(r.short[:], id))
@@ -35,14 +48,14 @@ func (r *record) setEntity(id string) {
 
 func (r *record) isEntity(id string) bool {
 	if r.size == tooLong {
-		return r.long == id
+		return r.rare.long == id
 	}
 	return string(r.short[:r.size]) == id
 }
 
 func (r *record) entity() string {
 	if r.size == tooLong {
-		return r.long
+		return r.rare.long
 	}
 	return string(r.short[:r.size])
 }
@@ -56,7 +69,8 @@ type entry struct {
 
 type limit struct {
 	limitID
-	seen *bucket.Limit // one equal to this, of the caller that was here last
+	plain bool          // a plain rate
+	seen  *bucket.Limit // one equal to this, of the caller that was here last
 }
 
 type limitID struct {
@@ -77,24 +91,27 @@ func (l *limit) is(other *bucket.Limit) bool {
 	return true
 }
 
-// find returns the entry of a limit, or nil.
-func (r *record) find(name string) *entry {
+// find returns the entry of a limit, or nil. Slots are another limit than what else has
+// their name.
+func (r *record) find(name string, slots bool) *entry {
 	for i := range r.first {
 		e := &r.first[i]
 		if e.limit == nil {
 			return nil
 		}
-		if e.limit.name == name {
+		if e.limit.name == name && e.limit.slots() == slots {
 			return e
 		}
 	}
 	for i := range r.more {
-		if r.more[i].limit.name == name {
-			return &r.more[i]
+		if e := &r.more[i]; e.limit.name == name && e.limit.slots() == slots {
+			return e
 		}
 	}
 	return nil
 }
+
+func (l *limit) slots() bool { return l.definition.Kind == bucket.Slots }
 
 // findLimit returns the entry of a limit if that has the very same definition, or nil.
 // It looks first at place i, which the limit has if it came in this order.
@@ -104,22 +121,82 @@ func (r *record) findLimit(i int, l *bucket.Limit) *entry {
 			return e
 		}
 	}
-	if e := r.find(l.Name); e != nil && e.limit.is(l) {
+	if e := r.find(l.Name, l.Definition.Kind == bucket.Slots); e != nil && e.limit.is(l) {
 		return e
 	}
 	return nil
 }
 
-func (e *entry) state() bucket.State {
-	return bucket.State{Definition: e.limit.definition, Mark: e.mark, Generation: e.generation}
+// state returns the state of the limit in an entry of the record.
+func (r *record) state(e *entry) bucket.State {
+	s := bucket.State{Definition: e.limit.definition, Mark: e.mark, Generation: e.generation}
+	if !e.limit.plain {
+		s.Used = r.used(e.limit)
+	}
+	return s
 }
 
-// set writes a limit into an entry.
-func (t *table) set(e *entry, l *bucket.LimitState) {
+func (r *record) used(l *limit) int64 {
+	if r.rare != nil {
+		for i := range r.rare.used {
+			if u := &r.rare.used[i]; u.limit == l {
+				return u.n
+			}
+		}
+	}
+	return 0
+}
+
+// set writes a limit into an entry of a record.
+func (t *table) set(r *record, e *entry, l *bucket.LimitState) {
 	if e.limit == nil || e.limit.definition != l.State.Definition {
+		r.dropUsed(e.limit)
 		e.limit = t.intern(l.Name, &l.State.Definition)
 	}
-	e.mark, e.generation = l.State.Mark, l.State.Generation
+	r.setMark(e, &l.State)
+}
+
+// setMark writes what a limit has beside its definition into its entry.
+func (r *record) setMark(e *entry, s *bucket.State) {
+	e.mark, e.generation = s.Mark, s.Generation
+	if e.limit.plain {
+		return
+	}
+	if r.rare == nil {
+		r.rare = new(rare)
+	}
+	for i := range r.rare.used {
+		if u := &r.rare.used[i]; u.limit == e.limit {
+			u.n = s.Used
+			return
+		}
+	}
+	r.rare.used = append(r.rare.used, used{e.limit, s.Used})
+}
+
+// dropUsed forgets what is used of a limit that the record has no more.
+func (r *record) dropUsed(l *limit) {
+	if l != nil && !l.plain && r.rare != nil {
+		r.rare.used = slices.DeleteFunc(r.rare.used, func(u used) bool { return u.limit == l })
+	}
+}
+
+// holders returns who has slots of the record.
+func (r *record) holders() []bucket.Holder {
+	if r.rare == nil {
+		return nil
+	}
+	return r.rare.holders
+}
+
+func (r *record) setHolders(holders []bucket.Holder) {
+	if r.rare == nil {
+		if len(holders) == 0 {
+			return
+		}
+		r.rare = new(rare)
+	}
+	r.rare.holders = holders
 }
 
 // add returns a new entry. If there is no room, it first forgets limits that have been
@@ -155,17 +232,21 @@ func (r *record) free() *entry {
 func (sh *shard) forget(r *record, full bucket.Instant) {
 	kept := r.more[:0]
 	for i := range r.more {
-		if e := r.more[i]; !e.state().Forgettable(full) {
-			kept = append(kept, e)
+		e := &r.more[i]
+		if !r.state(e).Forgettable(full) {
+			kept = append(kept, *e)
+		} else {
+			r.dropUsed(e.limit)
 		}
 	}
 	n := len(r.more) - len(kept)
 	for i := range r.first {
 		e := &r.first[i]
-		if e.limit == nil || !e.state().Forgettable(full) {
+		if e.limit == nil || !r.state(e).Forgettable(full) {
 			continue
 		}
 		n++
+		r.dropUsed(e.limit)
 		*e = entry{}
 		if last := len(kept) - 1; last >= 0 {
 			*e, kept = kept[last], kept[:last]
@@ -183,27 +264,38 @@ func (sh *shard) forget(r *record, full bucket.Instant) {
 	}
 }
 
-// full reports whether all limits have refilled.
+// full reports whether all limits have refilled, and nobody has slots.
 func (r *record) full(at bucket.Instant) bool {
+	for _, h := range r.holders() {
+		if h.Live(at) {
+			return false
+		}
+	}
 	for i := range r.first {
-		if e := &r.first[i]; e.limit != nil && !e.state().Full(at) {
+		if e := &r.first[i]; e.limit != nil && !r.state(e).Full(at) {
 			return false
 		}
 	}
 	for i := range r.more {
-		if !r.more[i].state().Full(at) {
+		if !r.state(&r.more[i]).Full(at) {
 			return false
 		}
 	}
 	return true
 }
 
-// states returns all limits, in order of name.
-func (r *record) states() []zael.LimitState {
+// states returns all limits as they stand at an instant, in order of name.
+func (r *record) states(at bucket.Instant) []zael.LimitState {
+	read := bucket.Record{Holders: r.holders(), Limits: r.kept()}
+	return read.View(at)
+}
+
+// kept returns all limits as the record has them, in order of name.
+func (r *record) kept() []zael.LimitState {
 	var all []zael.LimitState
 	for _, e := range slices.Concat(r.first[:], r.more) {
 		if e.limit != nil {
-			all = append(all, zael.LimitState{Name: e.limit.name, State: e.state()})
+			all = append(all, zael.LimitState{Name: e.limit.name, State: r.state(&e)})
 		}
 	}
 	slices.SortFunc(all, func(a, b zael.LimitState) int { return cmp.Compare(a.Name, b.Name) })
@@ -242,7 +334,7 @@ func (t *table) intern(name string, d *bucket.Definition) *limit {
 	if t.limits == nil || len(t.limits) >= limitsKnown {
 		t.limits = map[limitID]*limit{}
 	}
-	l := &limit{limitID: id}
+	l := &limit{limitID: id, plain: d.Plain()}
 	t.limits[id] = l
 	return l
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/saturate"
 )
 
@@ -47,7 +48,8 @@ func (u *usage) count(now time.Time, debits []zael.Debit, events int64) {
 		}
 		row.events += events
 		for _, ch := range debits[i].Charges {
-			if ch.Amount != 0 {
+			released := ch.Definition.Kind == bucket.Slots && ch.Amount < 0 // they were used
+			if ch.Amount != 0 && !released {
 				row.amounts[ch.Name] = saturate.Add(row.amounts[ch.Name], ch.Amount)
 			}
 		}

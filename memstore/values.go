@@ -28,7 +28,7 @@ func (s *Store) TakeValues(at bucket.Instant, entity string, p *zael.PolicyLimit
 	}
 	for i := range limits {
 		e := r.findLimit(i, &limits[i])
-		if e == nil {
+		if e == nil || !e.limit.plain {
 			sh.mu.Unlock()
 			return zael.Four[int64]{}, zael.Four[uint64]{}, outcome, false
 		}
@@ -78,11 +78,11 @@ func (s *Store) AdjustValues(
 	later := bucket.Latest(r.latest, at)
 	for i := range limits {
 		e := r.findLimit(i, &limits[i])
-		if e == nil {
+		if e == nil || !e.limit.plain {
 			sh.mu.Unlock()
 			return false
 		}
-		state := e.state()
+		state := r.state(e)
 		switch n := change[i]; {
 		case n > 0:
 			charged, err := state.Charge(at, n)

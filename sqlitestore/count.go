@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/saturate"
 )
 
@@ -63,6 +64,9 @@ func (t *txn) count(r *row, charges []zael.Charge, hour, events int64) {
 	}
 	for j := range charges {
 		ch := &charges[j]
+		if ch.Definition.Kind == bucket.Slots && ch.Amount < 0 && events >= 0 {
+			continue // released: they were used
+		}
 		if ch.Amount == 0 || inRow && r.count(ch.Name, ch.Amount) {
 			continue
 		}

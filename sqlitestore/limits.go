@@ -12,13 +12,15 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// A limitText is a zael.Limit as it is stored.
+// A limitText is a zael.Limit as it is stored: in numbers, or as zael.ParseLimit reads it
+// if it is of another kind than a rate, or soft.
 type limitText struct {
+	Text     string        `json:"limit,omitempty"`
 	Name     string        `json:"name"`
-	Capacity int64         `json:"capacity"`
-	Burst    int64         `json:"burst"`
-	Amount   int64         `json:"refill_amount"`
-	Period   time.Duration `json:"refill_period_ns"`
+	Capacity int64         `json:"capacity,omitempty"`
+	Burst    int64         `json:"burst,omitempty"`
+	Amount   int64         `json:"refill_amount,omitempty"`
+	Period   time.Duration `json:"refill_period_ns,omitempty"`
 }
 
 func limitsText(limits []zael.Limit) (string, error) {
@@ -27,7 +29,11 @@ func limitsText(limits []zael.Limit) (string, error) {
 		if err := checkText("limit", l.Name); err != nil {
 			return "", err
 		}
-		all[i] = limitText{l.Name, l.Capacity, l.Burst, l.RefillAmount, l.RefillPeriod}
+		if plain := (zael.Limit{Name: l.Name, Capacity: l.Capacity, Burst: l.Burst, RefillAmount: l.RefillAmount, RefillPeriod: l.RefillPeriod}); l != plain {
+			all[i] = limitText{Name: l.Name, Text: l.String()}
+			continue
+		}
+		all[i] = limitText{"", l.Name, l.Capacity, l.Burst, l.RefillAmount, l.RefillPeriod}
 	}
 	text, err := json.Marshal(all)
 	return string(text), err
@@ -40,6 +46,14 @@ func parseLimits(text string) ([]zael.Limit, error) {
 	}
 	var limits []zael.Limit
 	for _, l := range all {
+		if l.Text != "" {
+			limit, err := zael.ParseLimit(l.Text)
+			if err != nil {
+				return nil, err
+			}
+			limits = append(limits, limit)
+			continue
+		}
 		limits = append(limits, zael.Limit{Name: l.Name, Capacity: l.Capacity, Burst: l.Burst, RefillAmount: l.Amount, RefillPeriod: l.Period})
 	}
 	return limits, nil

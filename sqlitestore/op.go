@@ -72,8 +72,12 @@ func (o *op) copyArguments(now time.Time, debits []zael.Debit) error {
 			return err
 		}
 		for j := range debits[i].Charges {
-			if err := checkText("limit", debits[i].Charges[j].Name); err != nil {
+			c := &debits[i].Charges[j]
+			if err := checkText("limit", c.Name); err != nil {
 				return err
+			}
+			if c.Definition.Kind == bucket.Slots && c.Amount != 0 && debits[i].Holder == "" {
+				return &zael.ValidationError{Field: "Debit.Holder", Reason: "is empty, but slots of " + c.Name + " need a holder that this file's other processes can tell from theirs: name one"}
 			}
 		}
 		o.charges = append(o.charges, debits[i].Charges...)

@@ -83,7 +83,8 @@ func pages[T any](s *Store, ctx context.Context, page func(tx *sql.Tx, last *T) 
 
 // Buckets implements zael.BucketStore.
 func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (time.Time, []zael.Bucket, error) {
-	if _, err := instantOf(now); err != nil {
+	at, err := instantOf(now)
+	if err != nil {
 		return now, nil, err
 	}
 	for _, k := range keys {
@@ -92,14 +93,14 @@ func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 		}
 	}
 	buckets := make([]zael.Bucket, len(keys))
-	err := s.readTx(ctx, func(tx *sql.Tx) error {
+	err = s.readTx(ctx, func(tx *sql.Tx) error {
 		for i, k := range keys {
 			r := row{key: k}
 			err := queryRows(ctx, tx, r.scanState, "SELECT id, state FROM buckets WHERE entity = ? AND resource = ?", k.Entity, k.Resource)
 			if err != nil {
 				return err
 			}
-			buckets[i] = zael.Bucket{Key: k, Limits: r.states()}
+			buckets[i] = zael.Bucket{Key: k, Limits: r.states(at)}
 			if len(r.Limits) > 0 {
 				s.latest.note(r.Latest)
 			}
@@ -140,7 +141,7 @@ func (s *Store) EntityBuckets(ctx context.Context, entity string) iter.Seq2[zael
 			if err := r.decode(state); err != nil {
 				return err
 			}
-			found = append(found, zael.Bucket{Key: r.key, Limits: r.states()})
+			found = append(found, zael.Bucket{Key: r.key, Limits: r.states(r.Latest)})
 			return nil
 		}, query+" ORDER BY resource LIMIT ?", append(args, pageRows)...)
 		return found, err
@@ -169,7 +170,7 @@ func (s *Store) ResourceBuckets(ctx context.Context, resource string) iter.Seq2[
 			}, "SELECT id, state, entity FROM buckets WHERE resource = ? AND id > ? ORDER BY id LIMIT ?", resource, after, pageRows)
 			return found, err
 		}) {
-			if !yield(zael.Bucket{Key: r.key, Limits: r.states()}, err) {
+			if !yield(zael.Bucket{Key: r.key, Limits: r.states(r.Latest)}, err) {
 				return
 			}
 		}

@@ -62,19 +62,24 @@ func (r *row) count(name string, tokens int64) bool {
 	return true
 }
 
-// fullAt returns the first instant, not before at, at which all limits are full.
+// fullAt returns the first instant, not before at, at which all limits are full and the
+// holds of all slots have ended.
 func (r *row) fullAt(at bucket.Instant) bucket.Instant {
 	var wait time.Duration
 	for i := range r.Limits {
 		s := &r.Limits[i].State
-		wait = max(wait, s.Wait(at, s.Definition.Burst))
+		wait = max(wait, s.WaitFull(at))
 	}
-	return at.Add(wait)
+	full := at.Add(wait)
+	for i := range r.Holders {
+		full = max(full, r.Holders[i].Deadline)
+	}
+	return full
 }
 
-// states returns the limits, sorted by name.
-func (r *row) states() []zael.LimitState {
-	all := slices.Clone(r.Limits)
+// states returns the limits as they stand at an instant, sorted by name.
+func (r *row) states(at bucket.Instant) []zael.LimitState {
+	all := r.View(at)
 	slices.SortFunc(all, func(a, b zael.LimitState) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }
@@ -97,7 +102,17 @@ func (r *row) scan(v []driver.Value) error {
 // usage. The flags say which of these are left out, and the unit of the period.
 // Numbers are varints of package encoding/binary, signed ones zigzag; the generation is
 // eight bytes, little endian.
-const stateForm = 1
+//
+// A bucket that has another kind of limit than plain rates has kindsForm instead. Then a
+// limit that is one has, after its revision, its kind, its flags, what is used (signed),
+// and, for a quota, the cycle, day, time of day and zone of its calendar. After the limits
+// come the number of holders, and the holders: the length of the ID, the ID, the deadline
+// (signed), the generation, the number of counts, and the counts: the length of the
+// name, the name, the number.
+const (
+	stateForm = 1
+	kindsForm = 2
+)
 
 const (
 	flagUsed     = 1 << iota // there is usage
@@ -105,6 +120,7 @@ const (
 	flagCapacity             // the capacity differs from the lesser of the two
 	flagPeriod               // the period is in ns instead of s
 	flagRev                  // there is a revision
+	flagKind                 // it is not a plain rate
 )
 
 func flagsOf(l *bucket.LimitState, u used) byte {
@@ -119,6 +135,7 @@ func flagsOf(l *bucket.LimitState, u used) byte {
 		{d.Capacity != min(d.Burst, d.Amount), flagCapacity},
 		{d.Period%time.Second != 0, flagPeriod},
 		{d.Rev != 0, flagRev},
+		{!d.Plain(), flagKind},
 	} {
 		if c.is {
 			f |= c.flag
@@ -128,14 +145,31 @@ func flagsOf(l *bucket.LimitState, u used) byte {
 }
 
 func (r *row) encode(b []byte) []byte {
-	b = append(b, stateForm)
+	form := r.form()
+	b = append(b, form)
 	b = binary.AppendVarint(b, int64(r.Latest))
 	b = binary.AppendVarint(b, r.events)
 	b = binary.AppendUvarint(b, uint64(len(r.Limits)))
 	for i := range r.Limits {
 		b = encodeLimit(b, &r.Limits[i], r.usedOf(i))
 	}
+	if form == kindsForm {
+		b = encodeHolders(b, r.Holders)
+	}
 	return b
+}
+
+// form returns the least form that the bucket can be written in.
+func (r *row) form() byte {
+	if len(r.Holders) > 0 {
+		return kindsForm
+	}
+	for i := range r.Limits {
+		if !r.Limits[i].State.Definition.Plain() {
+			return kindsForm
+		}
+	}
+	return stateForm
 }
 
 func encodeLimit(b []byte, l *bucket.LimitState, u used) []byte {
@@ -158,6 +192,9 @@ func encodeLimit(b []byte, l *bucket.LimitState, u used) []byte {
 	if flags&flagRev != 0 {
 		b = binary.AppendUvarint(b, uint64(d.Rev))
 	}
+	if flags&flagKind != 0 {
+		b = encodeKind(b, &l.State)
+	}
 	b = binary.AppendVarint(b, l.State.Mark)
 	b = binary.LittleEndian.AppendUint64(b, l.State.Generation)
 	if u.counted {
@@ -170,7 +207,8 @@ var errDamaged = errors.New("the state of a bucket is damaged")
 
 func (r *row) decode(b []byte) error {
 	in := decoder{rest: b}
-	if form := in.byte(); form != stateForm {
+	form := in.byte()
+	if form != stateForm && form != kindsForm {
 		return fmt.Errorf("%w: form %d: %w", errDamaged, form, zael.ErrUnavailable)
 	}
 	r.Latest = bucket.Instant(in.signed())
@@ -190,6 +228,9 @@ func (r *row) decode(b []byte) error {
 		if err := l.State.Definition.Validate(); err != nil {
 			return fmt.Errorf("%w: %w: %w", errDamaged, err, zael.ErrUnavailable)
 		}
+	}
+	if form == kindsForm && !in.bad {
+		r.Holders = in.holders()
 	}
 	if in.bad || len(in.rest) > 0 {
 		return fmt.Errorf("%w: %w", errDamaged, zael.ErrUnavailable)
@@ -260,6 +301,9 @@ func (d *decoder) limit(l *bucket.LimitState, u *used) {
 	}
 	if flags&flagRev != 0 {
 		def.Rev = int64(d.unsigned())
+	}
+	if flags&flagKind != 0 {
+		d.kind(&l.State)
 	}
 	l.State.Mark = d.signed()
 	if generation := d.bytes(8); len(generation) == 8 {

@@ -14,7 +14,7 @@ const (
 
 	// schemaVersion is the version of the tables below. A program opens files of its
 	// own version, and brings those from oldestVersion on up to it.
-	schemaVersion = 3
+	schemaVersion = 4
 	oldestVersion = 2
 )
 
@@ -48,7 +48,10 @@ var administration = []string{
 // upgrades has the statements that lead from a version of the tables to the next.
 //
 //nolint:gochecknoglobals // a constant table
-var upgrades = map[int64][]string{2: administration}
+var upgrades = map[int64][]string{
+	2: administration,
+	3: nil, // buckets and limits may be of other kinds than rates, which older programs cannot read
+}
 
 // schema is the statements that make a new file, before those of administration.
 //

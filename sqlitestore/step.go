@@ -19,7 +19,7 @@ func (t *txn) find(debits []zael.Debit, buf []*row) (rows []*row, err, fatal err
 		if err != nil {
 			return nil, nil, err
 		}
-		r.Forgotten = t.file.forgotten
+		r.Forgotten, r.Own = t.file.forgotten, debits[i].Holder
 		buf = append(buf, r)
 	}
 	return buf, nil, nil

@@ -28,6 +28,7 @@ type reference struct {
 	limits   map[zael.Scope]zael.LimitSet
 	events   []zael.AuditEvent
 	admin    admin
+	kinds    kinds
 }
 
 // A record is one bucket.
@@ -85,7 +86,7 @@ func newReference() *reference {
 	return &reference{
 		steps: goodSteps(), latest: -bucket.MaxInstant, swept: -bucket.MaxInstant,
 		buckets: map[zael.Key]*record{}, usage: map[usageKey]zael.UsageRecord{},
-		entities: map[string]zael.Entity{}, limits: map[zael.Scope]zael.LimitSet{}, admin: newAdmin(),
+		entities: map[string]zael.Entity{}, limits: map[zael.Scope]zael.LimitSet{}, admin: newAdmin(), kinds: newKinds(),
 	}
 }
 
@@ -159,6 +160,9 @@ func (s *reference) Take(ctx context.Context, now time.Time, maxWait time.Durati
 	s.note(now)
 	if s.staleSettings(debits) {
 		return at.Time(), zael.ErrStaleSettings
+	}
+	if s.kinds.have(debits) {
+		return at.Time(), s.kinds.take(at, maxWait, s.birth(s), debits)
 	}
 	for _, d := range debits {
 		r := s.record(d.Key)
@@ -250,6 +254,9 @@ func (s *reference) Adjust(ctx context.Context, now time.Time, debits []zael.Deb
 		return now, err
 	}
 	s.note(now)
+	if s.kinds.have(debits) {
+		return at.Time(), s.kinds.adjust(at, s.birth(s), debits)
+	}
 	changed := make([]*record, len(debits))
 	for i, d := range debits {
 		old := s.record(d.Key)
@@ -307,6 +314,10 @@ func (s *reference) Buckets(ctx context.Context, now time.Time, keys []zael.Key)
 	}
 	var all []zael.Bucket
 	for _, k := range keys {
+		if r := s.kinds.records[k]; r != nil {
+			all = append(all, zael.Bucket{Key: k, Limits: r.View(at)})
+			continue
+		}
 		all = append(all, s.bucket(k))
 	}
 	return at.Time(), all, nil

@@ -34,11 +34,13 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// A Role is one of the interfaces that zael finds in a store by type assertion.
+// A Role is one of the interfaces that zael finds in a store by type assertion, or
+// something else that a store may lack.
 type Role string
 
 // The roles that a store may have besides zael.BucketStore.
 const (
+	Kinds          Role = "Kinds" // other kinds of limits than plain rates
 	InstantStore   Role = "InstantStore"
 	LocalStore     Role = "LocalStore"
 	ValueStore     Role = "ValueStore"
@@ -124,6 +126,7 @@ type group struct {
 func groups() []group {
 	return []group{
 		{bucketStore, bucketChecks()},
+		{Kinds, kindChecks()},
 		{InstantStore, instantChecks()},
 		{LocalStore, localChecks()},
 		{ValueStore, valueChecks()},
@@ -213,6 +216,8 @@ func missing(ctx context.Context, store zael.Store, role Role) error {
 		}
 	case bucketStore:
 		has = true
+	case Kinds:
+		return missingKinds(ctx, store)
 	default:
 		return fmt.Errorf("storetest knows no role %q", role)
 	}

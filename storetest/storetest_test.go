@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
@@ -16,7 +17,7 @@ import (
 
 func allRoles() []storetest.Role {
 	return []storetest.Role{
-		storetest.InstantStore, storetest.LocalStore, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.Applier,
+		storetest.Kinds, storetest.InstantStore, storetest.LocalStore, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.Applier,
 		storetest.CapacityReader, storetest.UsageStore, storetest.AuditStore,
 	}
 }
@@ -72,6 +73,18 @@ func TestOtherGoodStores(t *testing.T) {
 
 // plain is a store with no role but the one that all have.
 type plain struct{ zael.Store }
+
+// Take refuses other kinds of limits than plain rates.
+func (p plain) Take(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
+	for _, d := range debits {
+		for _, c := range d.Charges {
+			if !c.Definition.Plain() {
+				return now, &zael.ValidationError{Field: c.Name, Reason: "is no plain rate"}
+			}
+		}
+	}
+	return p.Store.Take(ctx, now, maxWait, debits)
+}
 
 func TestMissingRoles(t *testing.T) {
 	t.Parallel()

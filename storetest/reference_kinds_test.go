@@ -1,0 +1,177 @@
+package storetest_test
+
+import (
+	"slices"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+)
+
+// kinds are buckets of reference that have other limits than plain rates. They are
+// bucket.Records, as package bucket is what other stores are compared with.
+type kinds struct {
+	records map[zael.Key]*bucket.Record
+	kept    func(*bucket.Record)                // what is written
+	give    func(*bucket.Record, []zael.Charge) // before an adjust
+}
+
+func newKinds() kinds {
+	return kinds{records: map[zael.Key]*bucket.Record{}, kept: func(*bucket.Record) {}, give: func(*bucket.Record, []zael.Charge) {}}
+}
+
+// have reports whether debits are for them.
+func (k *kinds) have(debits []zael.Debit) bool {
+	return slices.ContainsFunc(debits, func(d zael.Debit) bool {
+		return k.records[d.Key] != nil || slices.ContainsFunc(d.Charges, func(c zael.Charge) bool { return !c.Definition.Plain() })
+	})
+}
+
+// read returns copies of the records of debits.
+func (k *kinds) read(debits []zael.Debit) []bucket.Record {
+	records := make([]bucket.Record, len(debits))
+	for i, d := range debits {
+		if r := k.records[d.Key]; r != nil {
+			records[i] = *r
+			records[i].Limits, records[i].Holders = slices.Clone(r.Limits), slices.Clone(r.Holders)
+		}
+		records[i].Own = d.Holder
+	}
+	return records
+}
+
+func (k *kinds) finish(outcome bucket.Outcome, records []bucket.Record, debits []zael.Debit, at bucket.Instant) {
+	for i, d := range debits {
+		if r := &records[i]; r.Finish(outcome, d.Charges, at) {
+			k.kept(r)
+			k.records[d.Key] = r
+		}
+	}
+}
+
+func (k *kinds) take(at bucket.Instant, maxWait time.Duration, birth uint64, debits []zael.Debit) error {
+	records := k.read(debits)
+	outcome := bucket.Fits
+	for i, d := range debits {
+		outcome = max(outcome, records[i].Take(d.Charges, at, maxWait, birth))
+	}
+	k.finish(outcome, records, debits, at)
+	switch outcome {
+	case bucket.Exceeds:
+		return zael.ErrExceeded
+	case bucket.StaleLimits:
+		return zael.ErrStaleLimits
+	}
+	return nil
+}
+
+func (k *kinds) adjust(at bucket.Instant, birth uint64, debits []zael.Debit) error {
+	records := k.read(debits)
+	for i, d := range debits {
+		k.give(&records[i], d.Charges)
+		if _, err := records[i].Adjust(d.Charges, at, birth); err != nil {
+			return &zael.ValidationError{Field: "amount", Reason: err.Error()}
+		}
+	}
+	k.finish(bucket.Fits, records, debits, at)
+	return nil
+}
+
+// kind is a store whose buckets of other kinds have one defect.
+func kind(kept func(*bucket.Record), give func(*bucket.Record, []zael.Charge)) func() zael.Store {
+	return func() zael.Store {
+		s := newReference()
+		if kept != nil {
+			s.kinds.kept = kept
+		}
+		if give != nil {
+			s.kinds.give = give
+		}
+		return s
+	}
+}
+
+// states changes the states of a record.
+func states(change func(*bucket.State)) func(*bucket.Record) {
+	return func(r *bucket.Record) {
+		for i := range r.Limits {
+			change(&r.Limits[i].State)
+		}
+	}
+}
+
+func brokenKinds() []brokenStore {
+	const (
+		periods = "Kinds/a store keeps a period's start and what was used in it"
+		flags   = "Kinds/a store keeps flags and calendars"
+		gives   = "Kinds/what is given back counts in its own period alone"
+		reclaim = "Kinds/slots of a holder that is silent are free for others"
+		once    = "Kinds/a receipt releases only slots of its holder's generation"
+		line    = "Kinds/timeline: "
+	)
+	return []brokenStore{
+		{
+			name: "what is used of a quota is not kept",
+			make: kind(states(func(s *bucket.State) { s.Used = 0 }), nil),
+			fails: []string{
+				periods, line + "1, a day of 23 hours", line + "2, a day of 25 hours", line + "3, a time in the gap", line + "4, months",
+				line + "5, the 31st", line + "6, from first use", line + "7, a rate and a quota", line + "a clock that is behind",
+				line + "block, unlimited and soft",
+			},
+		},
+		{
+			name:  "flags are not kept",
+			make:  kind(states(func(s *bucket.State) { s.Definition.Flags = 0 }), nil),
+			fails: []string{flags},
+		},
+		{
+			name:  "a soft limit's debt is not kept",
+			make:  kind(states(func(s *bucket.State) { s.Used = min(s.Used, s.Definition.Burst) }), nil),
+			fails: []string{line + "debt is carried"},
+		},
+		{
+			name: "calendars are kept without their zone",
+			make: kind(states(func(s *bucket.State) {
+				if s.Definition.Calendar != nil {
+					spec := s.Definition.Calendar.Spec()
+					spec.Zone = "UTC"
+					s.Definition.Calendar, _ = bucket.NewCalendar(spec)
+				}
+			}), nil),
+			fails: []string{flags},
+		},
+		{
+			name: "gives do not look at the period",
+			make: kind(nil, func(r *bucket.Record, charges []zael.Charge) {
+				for i := range charges {
+					if c := &charges[i]; c.Definition.Kind == bucket.Quota {
+						c.Receipt.Mark = r.State(c.Name).Mark
+					}
+				}
+			}),
+			fails: []string{gives},
+		},
+		{
+			name: "holders never die",
+			make: kind(func(r *bucket.Record) {
+				for i := range r.Holders {
+					r.Holders[i].Deadline = bucket.MaxInstant
+				}
+			}, nil),
+			fails: []string{reclaim},
+		},
+		{
+			name: "releases do not look at the generation",
+			make: kind(nil, func(r *bucket.Record, charges []zael.Charge) {
+				for i := range charges {
+					for _, h := range r.Holders {
+						if h.ID == r.Own {
+							charges[i].Receipt.Generation = h.Generation
+						}
+					}
+				}
+			}),
+			fails: []string{once},
+		},
+	}
+}
