@@ -21,6 +21,13 @@ func (l *Limiter) Allow(ctx context.Context, req Request) error {
 		}
 		return &ExceededError{d}
 	}
+	if l.observes() {
+		d, err := l.observedDecide(ctx, &req)
+		if err != nil {
+			return err
+		}
+		return d.Err()
+	}
 	return l.allow(ctx, &req)
 }
 
@@ -47,6 +54,9 @@ func (l *Limiter) Decide(ctx context.Context, req Request) (d Decision, err erro
 	var generations Four[uint64]
 	if l.quick(ctx, &req, &d, &generations) {
 		return d, nil
+	}
+	if l.observes() {
+		return l.observedDecide(ctx, &req)
 	}
 	return l.decide(ctx, &req)
 }
@@ -94,7 +104,11 @@ func (l *Limiter) Reserve(ctx context.Context, req Request) (*Lease, error) {
 		}
 		return nil, &ExceededError{d}
 	}
-	return l.reserve(ctx, &req)
+	lease, err := l.reserve(ctx, &req)
+	if l.observes() {
+		l.observedLease(ctx, &req, lease, err, 0)
+	}
+	return lease, err
 }
 
 func (l *Limiter) reserve(ctx context.Context, req *Request) (*Lease, error) {
@@ -138,6 +152,9 @@ func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
 		if req.MaxWait == 0 {
 			return nil, &ExceededError{d}
 		}
+	}
+	if l.observes() {
+		return l.observedAcquire(ctx, &req)
 	}
 	if req.MaxWait <= 0 {
 		return l.reserve(ctx, &req)

@@ -155,7 +155,7 @@ func (l *Limiter) askStore(ctx context.Context, a *attempt, now time.Time, maxWa
 			return at, l.localError(a.debits[0].Key, err)
 		}
 	}
-	err = l.throughBreaker(ctx, &a.budget, a.debits[0].Key, func(ctx context.Context) error {
+	err = l.throughBreaker(ctx, StoreTake, &a.budget, a.debits[0].Key, func(ctx context.Context) error {
 		var err error
 		at, err = l.store.Take(ctx, now, maxWait, a.debits)
 		return err

@@ -83,7 +83,7 @@ func (l *Limiter) eachLimit(ctx context.Context, q Query, amounts Amounts, show 
 	}
 	var at time.Time
 	var buckets []Bucket
-	err := l.throughBreaker(ctx, &c.budget, keys[0], func(ctx context.Context) error {
+	err := l.throughBreaker(ctx, StoreRead, &c.budget, keys[0], func(ctx context.Context) error {
 		var err error
 		at, buckets, err = l.store.Buckets(ctx, now, keys)
 		return err

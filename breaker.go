@@ -26,12 +26,16 @@ type callerLeftError struct{ error }
 
 func (e callerLeftError) Unwrap() error { return e.error }
 
-func newBreaker(opened func()) *gobreaker.CircuitBreaker[struct{}] {
+// newBreaker returns a breaker that calls changed when it opens, and when it closes.
+func newBreaker(changed func(open bool)) *gobreaker.CircuitBreaker[struct{}] {
 	return gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Timeout: breakFor,
 		OnStateChange: func(_ string, from, to gobreaker.State) {
-			if from == gobreaker.StateClosed && to == gobreaker.StateOpen {
-				opened()
+			switch { // half open, it keeps all callers but one away
+			case from == gobreaker.StateClosed && to == gobreaker.StateOpen:
+				changed(true)
+			case to == gobreaker.StateClosed:
+				changed(false)
 			}
 		},
 		ReadyToTrip: func(c gobreaker.Counts) bool {
@@ -71,10 +75,10 @@ func (b *budget) end() {
 	*b = budget{}
 }
 
-// throughBreaker makes one call of the store, within budget b, unless the breaker is
+// throughBreaker makes one call of the store, f, within budget b, unless the breaker is
 // open. An error that means an unavailable store becomes an *UnavailableError; the
 // caller's own cancellation is returned as it is.
-func (l *Limiter) throughBreaker(ctx context.Context, b *budget, key Key, f func(context.Context) error) error {
+func (l *Limiter) throughBreaker(ctx context.Context, op StoreOp, b *budget, key Key, f func(context.Context) error) error {
 	opCtx := b.begin(ctx, l.timeout)
 	_, err := l.breaker.Execute(func() (struct{}, error) {
 		callCtx := opCtx
@@ -84,7 +88,7 @@ func (l *Limiter) throughBreaker(ctx context.Context, b *budget, key Key, f func
 			callCtx, cancel = context.WithTimeout(opCtx, l.timeout/2)
 			defer cancel()
 		}
-		return struct{}{}, l.classify(ctx, b, key, f(callCtx))
+		return struct{}{}, l.classify(ctx, b, key, l.observeCall(callCtx, op, f))
 	})
 	switch e := err.(type) { //nolint:errorlint // classify made it
 	case nil:

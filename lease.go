@@ -58,7 +58,7 @@ func (l *Limiter) newLease(req *Request, a *attempt, at time.Time) *Lease {
 // degradedLease returns a lease that charges nothing and only keeps accounts.
 func (l *Limiter) degradedLease(req *Request, a *attempt) *Lease {
 	lease := &Lease{limiter: l, mode: a.failureMode(req), stored: req.UseStoredLimits, degraded: true, ledger: new(ledger)}
-	lease.decision = Decision{Admitted: true, Degraded: true}
+	lease.decision = Decision{Admitted: true, Degraded: true, entity: req.Entity, policy: &PolicyLimits{Resource: req.resourceName()}}
 	p, err := new(attempt).policyOf(req)
 	if err != nil {
 		return lease // the request was valid before
@@ -392,6 +392,15 @@ func (le *Lease) end(ctx context.Context, undo bool) error {
 		}
 	}
 	le.mu.Unlock()
+	err := le.settleUp(ctx)
+	if le.limiter.observer != nil {
+		le.observedEnd(ctx, undo, err)
+	}
+	return err
+}
+
+// settleUp brings the buckets to what was used.
+func (le *Lease) settleUp(ctx context.Context) error {
 	if le.ledger == nil && le.endQuick() {
 		return nil
 	}
@@ -415,7 +424,7 @@ func (l *Limiter) adjust(ctx context.Context, debits []Debit) error {
 	}
 	var b budget
 	defer b.end()
-	err := l.throughBreaker(context.WithoutCancel(ctx), &b, debits[0].Key, func(ctx context.Context) error {
+	err := l.throughBreaker(context.WithoutCancel(ctx), StoreAdjust, &b, debits[0].Key, func(ctx context.Context) error {
 		_, err := l.store.Adjust(ctx, now, debits)
 		return err
 	})

@@ -77,6 +77,9 @@ type Config struct {
 	// day at most, on stores that are an InstantStore.
 	Clock func() time.Time
 
+	// Observer is told of decisions, leases and calls of the store. Nil costs nothing.
+	Observer Observer
+
 	// CloseStore makes Limiter.Close close the store as well, if the store has a
 	// method Close(context.Context) error.
 	CloseStore bool
@@ -126,12 +129,14 @@ type Limiter struct {
 	breaker   *gobreaker.CircuitBreaker[struct{}]
 	lastCause atomic.Pointer[error] // of the last failure that the breaker counted
 
-	closed      atomic.Bool
-	closer      closer    // what Close closes; nil if the store stays open
-	attempts    sync.Pool // of *attempt
-	limitCache  *cache[Key, effectiveLimits]
-	entityCache *cache[string, Entity]
-	stats       counters
+	closed       atomic.Bool
+	closer       closer    // what Close closes; nil if the store stays open
+	attempts     sync.Pool // of *attempt
+	observer     Observer  // nil if there is none
+	observations sync.Pool // of *Observed
+	limitCache   *cache[Key, effectiveLimits]
+	entityCache  *cache[string, Entity]
+	stats        counters
 
 	settingsCache *cache[Key, effectiveSettings]
 	state         atomic.Pointer[cacheEntry[StoreState]]
@@ -162,15 +167,17 @@ func newLimiter(store Store, config *Config, source timeSource) (*Limiter, error
 		return nil, err
 	}
 	l := &Limiter{
-		store:       store,
-		mode:        cmp.Or(c.FailureMode, FailClosed),
-		timeout:     cmp.Or(c.Timeout, defaultTimeout),
-		ttl:         cmp.Or(c.ConfigTTL, defaultConfigTTL),
-		principal:   c.Principal,
-		now:         c.Clock,
-		attempts:    sync.Pool{New: func() any { return new(attempt) }},
-		limitCache:  newCache[Key, effectiveLimits](cachedConfigs),
-		entityCache: newCache[string, Entity](cachedConfigs),
+		store:        store,
+		mode:         cmp.Or(c.FailureMode, FailClosed),
+		timeout:      cmp.Or(c.Timeout, defaultTimeout),
+		ttl:          cmp.Or(c.ConfigTTL, defaultConfigTTL),
+		principal:    c.Principal,
+		now:          c.Clock,
+		attempts:     sync.Pool{New: func() any { return new(attempt) }},
+		observer:     c.Observer,
+		observations: sync.Pool{New: func() any { return new(Observed) }},
+		limitCache:   newCache[Key, effectiveLimits](cachedConfigs),
+		entityCache:  newCache[string, Entity](cachedConfigs),
 
 		settingsCache: newCache[Key, effectiveSettings](cachedConfigs),
 	}
@@ -193,7 +200,7 @@ func newLimiter(store Store, config *Config, source timeSource) (*Limiter, error
 	if c.CloseStore {
 		l.closer, _ = store.(closer)
 	}
-	l.breaker = newBreaker(func() { l.stats.breaks.Add(1) })
+	l.breaker = newBreaker(l.breakerChanged)
 	near := nearMemory
 	if l.localStore == nil {
 		near = nearElsewhere

@@ -12,7 +12,7 @@ import (
 // request is another one, or not valid, it returns false and nothing was done.
 func (l *Limiter) quick(ctx context.Context, req *Request, d *Decision, generations *Four[uint64]) bool {
 	p := req.Policy
-	if l == nil || l.valueStore == nil || p == nil || !req.plain(p) || l.line.Len() > 0 || l.closed.Load() || ctx.Err() != nil {
+	if l == nil || l.valueStore == nil || l.observer != nil || p == nil || !req.plain(p) || l.line.Len() > 0 || l.closed.Load() || ctx.Err() != nil {
 		return false
 	}
 	at, ok := l.quickInstant()

@@ -203,7 +203,7 @@ func (l *Limiter) storedLimits(ctx context.Context, a *attempt, key Key, fallbac
 	b := &a.budget
 	set, err := l.limitCache.get(b.begin(ctx, l.timeout), key, known.now, known.max, func() (effectiveLimits, error) {
 		var sets []LimitSet
-		err := l.throughBreaker(ctx, b, key, func(ctx context.Context) error {
+		err := l.throughBreaker(ctx, StoreConfig, b, key, func(ctx context.Context) error {
 			var err error
 			sets, err = l.limitStore.Limits(ctx, scopesOf(key))
 			return err
@@ -228,7 +228,7 @@ func (l *Limiter) cacheError(ctx context.Context, b *budget, key Key, err error)
 	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrUnavailable) {
 		return err
 	}
-	return l.throughBreaker(ctx, b, key, func(context.Context) error { return err })
+	return l.throughBreaker(ctx, StoreConfig, b, key, func(context.Context) error { return err })
 }
 
 // effectiveOf returns the limits that hold if sets are stored for the scopes of a key.
@@ -282,7 +282,7 @@ func (l *Limiter) parentOf(ctx context.Context, b *budget, id string, asked bool
 // readEntity reads one entity; it is zero if there is none.
 func (l *Limiter) readEntity(ctx context.Context, b *budget, id string) (Entity, error) {
 	var found []Entity
-	err := l.throughBreaker(ctx, b, Key{Entity: id}, func(ctx context.Context) error {
+	err := l.throughBreaker(ctx, StoreConfig, b, Key{Entity: id}, func(ctx context.Context) error {
 		var err error
 		found, err = l.entityStore.Entities(ctx, []string{id})
 		return err

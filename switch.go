@@ -94,7 +94,7 @@ func (l *Limiter) settings(ctx context.Context, b *budget, key Key, known age) (
 	}
 	e, err = l.settingsCache.get(b.begin(ctx, l.timeout), key, known.now, known.max, func() (e effectiveSettings, err error) {
 		scopes := scopesOf(key)
-		err = l.throughBreaker(ctx, b, key, func(ctx context.Context) error {
+		err = l.throughBreaker(ctx, StoreConfig, b, key, func(ctx context.Context) error {
 			all, err := l.adminStore.Settings(ctx, scopes)
 			if err == nil {
 				e = effectiveSettingsOf(scopes, all)
@@ -117,7 +117,7 @@ func (l *Limiter) storeState(ctx context.Context, b *budget, key Key, known age)
 		return last.value, nil
 	}
 	state, err := entry.get(b.begin(ctx, l.timeout), known.now, known.max, func() (state StoreState, err error) {
-		err = l.throughBreaker(ctx, b, key, func(ctx context.Context) error {
+		err = l.throughBreaker(ctx, StoreConfig, b, key, func(ctx context.Context) error {
 			state, err = l.adminStore.State(ctx)
 			return err
 		})

@@ -32,7 +32,7 @@ func exportedTypes() []reflect.Type {
 		reflect.TypeFor[zael.Once](), reflect.TypeFor[zael.Policy](),
 		reflect.TypeFor[zael.PolicyLimits](), reflect.TypeFor[zael.Query](), reflect.TypeFor[zael.Request](),
 		reflect.TypeFor[zael.ResourceCapacity](), reflect.TypeFor[zael.Scope](), reflect.TypeFor[zael.Settings](),
-		reflect.TypeFor[zael.Stats](), reflect.TypeFor[zael.Status](), reflect.TypeFor[zael.StoreState](),
+		reflect.TypeFor[zael.Stats](), reflect.TypeFor[zael.Status](), reflect.TypeFor[zael.StoreState](), reflect.TypeFor[zael.Observed](), reflect.TypeFor[zael.ObservedUse](), reflect.TypeFor[zael.Outcome](), reflect.TypeFor[zael.StoreOp](),
 		reflect.TypeFor[zael.Switch](), reflect.TypeFor[zael.UnavailableError](), reflect.TypeFor[zael.Usage](),
 		reflect.TypeFor[zael.UsageQuery](), reflect.TypeFor[zael.UsageRecord](), reflect.TypeFor[zael.UsageTotal](),
 		reflect.TypeFor[zael.ValidationError](), reflect.TypeFor[zael.Window](),
