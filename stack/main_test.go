@@ -54,10 +54,22 @@ func emulated(tb testing.TB, name string) *stack.Stack {
 	}
 	tb.Cleanup(func() {
 		if tb.Failed() {
-			tb.Log("the emulator says:\n", emulator.Log())
+			tb.Logf("the emulator says of it:\n%s", linesAbout(s.Name(), emulator.Log()))
 		}
 	})
 	return s.Quick()
+}
+
+// linesAbout returns the lines of a log that name a stack, at most 20: other tests have theirs in
+// it too, and their failures on purpose, and would hide what this one says.
+func linesAbout(name, log string) string {
+	var lines []string
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, name) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines[max(0, len(lines)-20):], "")
 }
 
 // program is the least that is one, for a machine, with a note to make it another.

@@ -4,16 +4,20 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 )
 
-// administering is a store that makes changes of administration in its own way.
+// administering is a store that makes changes of administration in its own way, one at a time.
 func administering(change func(ctx context.Context, good *reference, now time.Time, edit zael.Edit, once zael.Once) (zael.EditResult, error)) func() zael.Store {
 	return method(func(o *override, good *reference) {
+		var mu sync.Mutex
 		o.administer = func(ctx context.Context, now time.Time, edit zael.Edit, once zael.Once) (zael.EditResult, error) {
+			mu.Lock()
+			defer mu.Unlock()
 			return change(ctx, good, now, edit, once)
 		}
 	})
