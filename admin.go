@@ -111,19 +111,27 @@ func (l *Limiter) administer(ctx context.Context, edit Edit, options AdminOption
 // that has one decides, unless the request has one itself. As last read it also holds
 // while the store is unavailable. Errors are those of [Limiter.SetSwitch].
 func (l *Limiter) SetFailureMode(ctx context.Context, scope Scope, mode FailureMode, options AdminOptions) error {
+	edit, err := failureModeEdit(scope, mode)
+	if err == nil {
+		_, err = l.administer(ctx, edit, options)
+	}
+	return err
+}
+
+// failureModeEdit returns the checked edit that stores a failure mode.
+func failureModeEdit(scope Scope, mode FailureMode) (Edit, error) {
 	scope, err := scope.normalized()
 	if err != nil {
-		return err
+		return Edit{}, err
 	}
 	if mode > FailOpen {
-		return invalid("FailureMode", uint8(mode), "is neither FailClosed nor FailOpen: use one of them, or 0 to remove what is stored")
+		return Edit{}, invalid("FailureMode", uint8(mode), "is neither FailClosed nor FailOpen: use one of them, or 0 to remove what is stored")
 	}
 	event := AuditEvent{Action: FailureModeSet, Entity: scope.Entity, Resource: scope.Resource, Details: map[string]string{"failure_mode": mode.String()}}
 	if mode == failureInherit {
 		event.Action, event.Details = FailureModeRemoved, nil
 	}
-	_, err = l.administer(ctx, Edit{Event: event, FailureMode: mode}, options)
-	return err
+	return Edit{Event: event, FailureMode: mode}, nil
 }
 
 // SetParent gives an entity another parent, or none if parent is empty. Both must have

@@ -5,24 +5,27 @@ import (
 	"fmt"
 )
 
-// A Change is an entity to create, limits to store for a scope, or the deletion of a
-// scope's limits. The zero Change is an error. See [Limiter.Apply].
+// A Change is an entity to create, limits to store for a scope or to delete, or a setting
+// of a scope. The zero Change is an error. See [Limiter.Apply].
 type Change struct {
 	Create *Entity // the entity to create, as CreateEntity does
 
 	Scope  Scope   // whose limits to change
 	Limits []Limit // the limits to store, as SetLimits does
 	Delete bool    // delete the limits, as DeleteLimits does
+
+	Switch      *Switch      // the switch to store, as SetSwitch does
+	FailureMode *FailureMode // the failure mode to store, as SetFailureMode does
 }
 
-// check returns an error unless the change is exactly one of the three.
+// check returns an error unless the change is exactly one of them.
 func (c *Change) check() error {
-	said := btoi(c.Create != nil) + btoi(len(c.Limits) > 0) + btoi(c.Delete)
+	said := btoi(c.Create != nil) + btoi(len(c.Limits) > 0) + btoi(c.Delete) + btoi(c.Switch != nil) + btoi(c.FailureMode != nil)
 	switch {
 	case said == 0:
-		return invalid("Change", nil, "says nothing: give Create, or Limits to set, or Delete to remove those of the scope")
+		return invalid("Change", nil, "says nothing: give Create, or Limits to set, Delete to remove those of the scope, Switch or FailureMode")
 	case said > 1 || c.Create != nil && c.Scope != Scope{}:
-		return invalid("Change", nil, "says several things: give one of Create, Limits and Delete, each in a change of its own")
+		return invalid("Change", nil, "says several things: give one of Create, Limits, Delete, Switch and FailureMode, each in a change of its own")
 	}
 	return nil
 }
@@ -30,8 +33,7 @@ func (c *Change) check() error {
 // Apply makes changes in order and returns how many it made. A store that is an
 // [Applier] makes all of them or none, in one step. On other stores each is a step of
 // its own, and if one fails those before it stay. All are checked before the first is
-// made. Errors are those of [Limiter.CreateEntity], [Limiter.SetLimits] and
-// [Limiter.DeleteLimits].
+// made. Errors are those of the methods that make one change each.
 func (l *Limiter) Apply(ctx context.Context, changes []Change) (made int, err error) {
 	if err := l.checkOpen(); err != nil {
 		return 0, err
@@ -43,6 +45,10 @@ func (l *Limiter) Apply(ctx context.Context, changes []Change) (made int, err er
 		case err != nil:
 		case c.Create != nil:
 			edits[i], err = l.creationEdit(*c.Create)
+		case c.Switch != nil:
+			edits[i], err = l.settingEdit(switchEdit(c.Scope, *c.Switch))
+		case c.FailureMode != nil:
+			edits[i], err = l.settingEdit(failureModeEdit(c.Scope, *c.FailureMode))
 		default:
 			edits[i], err = l.limitEdit(c.Scope, c.Limits)
 		}
@@ -63,11 +69,12 @@ func (l *Limiter) Apply(ctx context.Context, changes []Change) (made int, err er
 	err = applier.Apply(ctx, edits)
 	l.limitCache.clear()
 	l.entityCache.clear()
+	l.forgetSettings()
 	if err != nil {
 		return 0, l.storeError(ctx, Key{}, err)
 	}
 	for i := range edits {
-		if edits[i].Event.Action == EntityCreated {
+		if !edits[i].changesLimits() {
 			continue
 		}
 		if err := l.applyToLiveBuckets(ctx, edits[i].Scope()); err != nil {
@@ -79,14 +86,35 @@ func (l *Limiter) Apply(ctx context.Context, changes []Change) (made int, err er
 
 func (l *Limiter) applyEach(ctx context.Context, edits []Edit) (made int, err error) {
 	for i := range edits {
-		if edits[i].Event.Action == EntityCreated {
-			err = l.createEntity(ctx, &edits[i])
-		} else {
-			err = l.changeLimits(ctx, &edits[i])
+		switch e := &edits[i]; {
+		case e.Event.Action == EntityCreated:
+			err = l.createEntity(ctx, e)
+		case e.changesLimits():
+			err = l.changeLimits(ctx, e)
+		default:
+			_, err = l.administer(ctx, *e, AdminOptions{})
 		}
 		if err != nil {
 			return i, err
 		}
 	}
 	return len(edits), nil
+}
+
+// changesLimits reports whether an edit is of limits.
+func (e *Edit) changesLimits() bool {
+	return e.Event.Action == LimitsSet || e.Event.Action == LimitsDeleted
+}
+
+// settingEdit completes an edit of settings for an Applier.
+func (l *Limiter) settingEdit(e Edit, err error) (Edit, error) {
+	if err != nil {
+		return e, err
+	}
+	if l.adminStore == nil {
+		return e, l.unsupported("AdminStore")
+	}
+	e.Event.Principal = l.principal
+	e.Event.Time, err = l.auditTime()
+	return e, err
 }

@@ -28,7 +28,8 @@ const (
 // maxNamespace is how many characters the name of a namespace may have.
 const maxNamespace = 64
 
-func checkNamespace(name string) error {
+// CheckNamespace returns a [*ValidationError] unless name can be that of a namespace.
+func CheckNamespace(name string) error {
 	for i := range len(name) {
 		c := name[i]
 		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
@@ -118,7 +119,7 @@ func (l *Limiter) namespaceEvent(name string, action AuditAction) (NamespaceStor
 	if err := l.checkOpen(); err != nil {
 		return nil, AuditEvent{}, err
 	}
-	if err := checkNamespace(name); err != nil {
+	if err := CheckNamespace(name); err != nil {
 		return nil, AuditEvent{}, err
 	}
 	store, ok := l.store.(NamespaceStore)

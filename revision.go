@@ -17,7 +17,7 @@ func (l *Limiter) raiseRevisions(ctx context.Context, edits []Edit) error {
 	competing := make([][]Scope, len(edits)) // none for an edit that does not change limits
 	revs := map[Scope]int64{}
 	for i := range edits {
-		if edits[i].Event.Action == EntityCreated {
+		if !edits[i].changesLimits() {
 			continue
 		}
 		if l.limitStore == nil {

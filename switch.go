@@ -193,20 +193,27 @@ func (a *attempt) bypassed() bool {
 // Errors: [*ValidationError]; those of [AdminOptions]; and those of
 // [Limiter.CreateEntity] that all methods for stored data have.
 func (l *Limiter) SetSwitch(ctx context.Context, scope Scope, s Switch, options AdminOptions) error {
+	edit, err := switchEdit(scope, s)
+	if err == nil {
+		_, err = l.administer(ctx, edit, options)
+	}
+	return err
+}
+
+// switchEdit returns the checked edit that stores a switch.
+func switchEdit(scope Scope, s Switch) (Edit, error) {
 	scope, err := scope.normalized()
 	if err != nil {
-		return err
+		return Edit{}, err
 	}
 	if scope == (Scope{}) {
-		return invalid("Scope", nil, "is the whole system, which has no switch: name an entity, a resource, or both")
+		return Edit{}, invalid("Scope", nil, "is the whole system, which has no switch: name an entity, a resource, or both")
 	}
 	action, ok := map[Switch]AuditAction{Inherit: SwitchRemoved, Enabled: SwitchEnabled, Disabled: SwitchDisabled, Bypass: SwitchBypass}[s]
 	if !ok {
-		return invalid("Switch", uint8(s), "is not Inherit, Enabled, Disabled or Bypass: use one of them")
+		return Edit{}, invalid("Switch", uint8(s), "is not Inherit, Enabled, Disabled or Bypass: use one of them")
 	}
-	edit := Edit{Event: AuditEvent{Action: action, Entity: scope.Entity, Resource: scope.Resource}}
-	_, err = l.administer(ctx, edit, options)
-	return err
+	return Edit{Event: AuditEvent{Action: action, Entity: scope.Entity, Resource: scope.Resource}}, nil
 }
 
 // Settings returns what is stored for this very scope beside limits. Errors are those of

@@ -42,7 +42,7 @@ func exportedTypes() []reflect.Type {
 // exportedFuncs are the exported functions of the package.
 func exportedFuncs() map[string]any {
 	return map[string]any{
-		"FourOf": zael.FourOf[int64], "Must": zael.Must, "MustPolicy": zael.MustPolicy, "New": zael.New,
+		"CheckNamespace": zael.CheckNamespace, "FourOf": zael.FourOf[int64], "Must": zael.Must, "MustPolicy": zael.MustPolicy, "New": zael.New,
 		"NewExceededError": zael.NewExceededError, "NewPolicy": zael.NewPolicy, "ParseLimit": zael.ParseLimit, "ParseSwitch": zael.ParseSwitch,
 		"PerDay": zael.PerDay, "PerHour": zael.PerHour, "PerMinute": zael.PerMinute, "PerSecond": zael.PerSecond,
 		"StoredPolicy": zael.StoredPolicy,

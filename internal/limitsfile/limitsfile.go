@@ -8,6 +8,9 @@
 //	resources:
 //	  gpt-4:
 //	    limits: [rpm=100/min, tpm=10000/min burst 20000]
+//	    switch: disabled                # or enabled, bypass, inherit
+//	    failure_mode: open              # or closed, inherit
+//	namespaces: [team-a]                # are registered
 //	entities:
 //	  project-1:
 //	    name: Project one
@@ -33,8 +36,32 @@ import (
 
 // A File has the contents of a file, in its order.
 type File struct {
-	Entities []Entity
-	Sets     []Set
+	Entities   []Entity
+	Sets       []Set
+	Settings   []Setting
+	Namespaces []Namespace
+}
+
+// A Setting is the switch or the failure mode that a scope should have.
+type Setting struct {
+	Scope       zael.Scope
+	Switch      *zael.Switch      // nil: it is about the failure mode
+	FailureMode *zael.FailureMode // nil: it is about the switch
+	Line        int               // from 1
+}
+
+// String returns the setting as the file has it.
+func (s *Setting) String() string {
+	if s.Switch != nil {
+		return s.Switch.String()
+	}
+	return s.FailureMode.String()
+}
+
+// A Namespace should be registered.
+type Namespace struct {
+	Name string
+	Line int // from 1
 }
 
 // An Entity is an entity that should exist. Fields that are nil are not in the file, and
@@ -101,7 +128,7 @@ func invalid(line int, what string, err error) error {
 	}
 	key := map[string]string{
 		"Entity.Name": "name ", "Entity.ParentID": "parent ", "Entity.Metadata": "metadata ",
-		"Scope.Resource": "resource ",
+		"Scope.Resource": "resource ", "Scope.Entity": "entity ", "namespace": "",
 	}[v.Field]
 	value := fmt.Sprint(v.Value)
 	if s, ok := v.Value.(string); ok {

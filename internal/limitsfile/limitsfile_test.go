@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"testing"
 
@@ -239,9 +240,9 @@ func TestParseErrors(t *testing.T) {
 		{"# nothing\n", 0, "the file is empty"},
 		{"x", 1, "the file: not a mapping"},
 		{"[]", 1, "the file: not a mapping"},
-		{"sistem: {}", 1, `unknown key "sistem"; its keys are entities, resources, system`},
+		{"sistem: {}", 1, `unknown key "sistem"; its keys are entities, namespaces, resources, system`},
 		{"system: {}\nsystem: {}", 2, `key "system" is already in line 1`},
-		{"system:\n  limit: []", 2, `system: unknown key "limit"; its keys are limits`},
+		{"system:\n  limit: []", 2, `system: unknown key "limit"; its keys are failure_mode, limits`},
 		{"system:\n", 1, "system: not a mapping"},
 		{"system:\n  limits: rpm=1/s", 2, "not a list"},
 		{"system:\n  limits:\n", 2, "not a list"},
@@ -253,7 +254,7 @@ func TestParseErrors(t *testing.T) {
 		{"resources:\n  _default_: {limits: []}", 2, "no entity is named"},
 		{"resources:\n  gpt-4: {burst: 1}", 2, `resource gpt-4: unknown key "burst"`},
 		{"entities:\n  a: {}\n  \"a \": {}", 3, `entity a : "a " is not 1 to 256`},
-		{"entities:\n  a: {parents: b}", 2, `entity a: unknown key "parents"; its keys are cascade, limits, metadata, name, parent, resources`},
+		{"entities:\n  a: {parents: b}", 2, `entity a: unknown key "parents"; its keys are cascade, failure_mode, limits, metadata, name, parent, resources, switch`},
 		{"entities:\n  a: {parent: a}", 2, `entity a: parent "a" is the entity itself`},
 		{"entities:\n  a: {parent: [b]}", 2, "parent: not text"},
 		{"entities:\n  a: {parent: }", 2, "parent: not text"},
@@ -264,6 +265,16 @@ func TestParseErrors(t *testing.T) {
 		{"entities:\n  a:\n    limits: []\n    resources:\n      _default_: {limits: []}", 5, "limits of entity a are already in line 3"},
 		{"entities:\n  <<: {a: {}}", 2, "entity <<"},
 		{"entities:\n  ? [a]\n  : {}", 2, "a key that is not text"},
+		{"system:\n  switch: disabled", 2, `system: unknown key "switch"`},
+		{"system:\n  failure_mode: maybe", 2, `failure_mode of system: "maybe" is not open, closed, inherit`},
+		{"resources:\n  gpt-4:\n    switch:\n      on", 4, `switch of resource gpt-4: "on" is not enabled, disabled`},
+		{"resources:\n  gpt-4:\n    switch: true", 3, `"true" is not enabled`},
+		{"resources:\n  gpt-4:\n    switch: [disabled]", 3, "what is there is not enabled"},
+		{"resources:\n  \"a \":\n    switch: disabled", 3, "settings of resource a : resource \"a \" is not 1 to 256"},
+		{"entities:\n  a:\n    switch: bypass\n    resources:\n      _default_: {switch: enabled}", 5, "entity a: its switch is already in line 3"},
+		{"namespaces: team-a", 1, "namespaces: not a list"},
+		{"namespaces:\n  - team-a\n  - a/b", 3, `namespaces: "a/b" is not 1 to 64`},
+		{"namespaces: [a, b, a]", 1, `namespaces: "a" is there twice`},
 		{"system: {}\n---\nsystem: {}", 2, "a second document"},
 		{"system: {}\n---\n\tx", 3, ""},
 		{"a: b: c", 0, "mapping values are not allowed"},
@@ -274,5 +285,128 @@ func TestParseErrors(t *testing.T) {
 		if !errors.As(err, &about) || about.Line != c.line || !strings.Contains(about.Reason, c.want) {
 			t.Errorf("%q: got %v, want line %d, %q", c.file, err, c.line, c.want)
 		}
+	}
+}
+
+// A tenantStore is memstore with a registry of namespaces.
+type tenantStore struct {
+	*memstore.Store
+
+	registered []zael.Namespace
+}
+
+func (s *tenantStore) EditNamespace(_ context.Context, name string, _ zael.AuditEvent) error {
+	s.registered = append(s.registered, zael.Namespace{Name: name})
+	return nil
+}
+
+func (s *tenantStore) PurgeNamespace(context.Context, string, zael.AuditEvent) (int, error) {
+	return 0, errors.ErrUnsupported
+}
+
+func (s *tenantStore) Namespace(context.Context, string) (zael.Namespace, error) {
+	return zael.Namespace{}, zael.ErrNamespaceNotFound
+}
+
+func (s *tenantStore) Namespaces(context.Context) iter.Seq2[zael.Namespace, error] {
+	return func(yield func(zael.Namespace, error) bool) {
+		for _, n := range s.registered {
+			if !yield(n, nil) {
+				return
+			}
+		}
+	}
+}
+
+const administration = `
+system:
+  failure_mode: closed
+resources:
+  gpt-4: {limits: [rpm=1/s], failure_mode: open, switch: disabled}
+  gpt-5: {switch: inherit}
+namespaces: [team-a, team-b]
+entities:
+  key-1:
+    switch: enabled
+    resources:
+      gpt-4: {switch: bypass, failure_mode: inherit}
+`
+
+// settingsText returns the changes of settings and namespaces, one a line, and what others
+// are about.
+func settingsText(changes []limitsfile.Change) string {
+	var b strings.Builder
+	for _, c := range changes {
+		switch {
+		case c.Namespace != "":
+			fmt.Fprintf(&b, "%s namespace %s\n", c.Action, c.Namespace)
+		case c.Setting != nil:
+			fmt.Fprintf(&b, "%s setting of %s: %s to %s\n", c.Action, c.Scope, c.Was, c.Setting)
+		case c.Entity != nil:
+			fmt.Fprintf(&b, "%s entity\n", c.Action)
+		default:
+			fmt.Fprintf(&b, "%s limits\n", c.Action)
+		}
+	}
+	return b.String()
+}
+
+// TestAdministration checks that switches, failure modes and namespaces of a file are
+// planned, applied with their events, and then unchanged.
+func TestAdministration(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	l, err := zael.New(&tenantStore{Store: memstore.New(nil)}, &zael.Config{Principal: "file"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{
+		l.SetSwitch(ctx, zael.Scope{Resource: "gpt-5"}, zael.Disabled, zael.AdminOptions{}),
+		l.SetFailureMode(ctx, zael.Scope{}, zael.FailOpen, zael.AdminOptions{}),
+		l.SetFailureMode(ctx, zael.Scope{Entity: "key-1", Resource: "gpt-4"}, zael.FailOpen, zael.AdminOptions{}),
+		l.RegisterNamespace(ctx, "team-a"),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := parse(t, administration)
+	plan, err := limitsfile.Compare(ctx, l, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `create namespace team-b
+create setting of resource gpt-4: inherit to disabled
+create limits
+create entity
+change setting of system: open to closed
+create setting of resource gpt-4: inherit to open
+delete setting of resource gpt-5: disabled to inherit
+create setting of entity key-1: inherit to enabled
+create setting of entity key-1 resource gpt-4: inherit to bypass
+delete setting of entity key-1 resource gpt-4: open to inherit
+`
+	if got := settingsText(plan.Changes); got != want || plan.Unchanged != 1 {
+		t.Errorf("got %d unchanged and\n%swant 1 and\n%s", plan.Unchanged, got, want)
+	}
+	if done, err := limitsfile.Apply(ctx, l, plan); err != nil || len(done) != len(plan.Changes) {
+		t.Fatalf("got %d changes made (%v), want %d", len(done), err, len(plan.Changes))
+	}
+	if plan, err := limitsfile.Compare(ctx, l, f); err != nil || len(plan.Changes) != 0 || plan.Unchanged != 11 {
+		t.Errorf("a second plan: got %+v (%v), want nothing to do", plan, err)
+	}
+	if err := l.Allow(ctx, zael.Request{Entity: "key-2", Resource: "gpt-4", UseStoredLimits: true}); !errors.Is(err, zael.ErrDisabled) {
+		t.Errorf("got %v, want the resource to be disabled", err)
+	}
+	// Trap of zae-limiter 0.17: applies write no audit events.
+	events, err := l.Audit(ctx, zael.AuditQuery{})
+	counts := map[zael.AuditAction]int{}
+	for _, e := range events {
+		if counts[e.Action]++; e.Principal != "file" {
+			t.Errorf("got %+v, want it by file", e)
+		}
+	}
+	if err != nil || counts[zael.SwitchBypass] != 1 || counts[zael.SwitchRemoved] != 1 || counts[zael.FailureModeSet] != 4 || counts[zael.FailureModeRemoved] != 1 {
+		t.Errorf("got the events %v (%v), want one of each change", counts, err)
 	}
 }

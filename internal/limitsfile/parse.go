@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,7 +20,7 @@ func Parse(r io.Reader) (*File, error) {
 	var document, second yaml.Node
 	switch err := decoder.Decode(&document); {
 	case errors.Is(err, io.EOF):
-		return nil, errorf(0, "the file is empty: name system, resources or entities")
+		return nil, errorf(0, "the file is empty: name system, resources, entities or namespaces")
 	case err != nil:
 		return nil, syntaxError(err)
 	}
@@ -59,7 +60,7 @@ type parser struct {
 func (p *parser) document(n *yaml.Node) error {
 	return readMapping(n, "the file", fields{
 		"system": func(_ string, _, n *yaml.Node) error {
-			return readMapping(n, "system", fields{"limits": p.limits(zael.Scope{})})
+			return readMapping(n, "system", fields{"limits": p.limits(zael.Scope{}), "failure_mode": p.failureMode(zael.Scope{})})
 		},
 		"resources": func(_ string, _, n *yaml.Node) error {
 			return readMapping(n, "resources", fields{anyKey: p.resource("")})
@@ -67,6 +68,7 @@ func (p *parser) document(n *yaml.Node) error {
 		"entities": func(_ string, _, n *yaml.Node) error {
 			return readMapping(n, "entities", fields{anyKey: p.entity})
 		},
+		"namespaces": p.namespaces,
 	})
 }
 
@@ -77,7 +79,9 @@ func (p *parser) resource(entity string) fieldReader {
 		if entity != "" && name == zael.DefaultResource {
 			scope.Resource = ""
 		}
-		return readMapping(n, "resource "+name, fields{"limits": p.limits(scope)})
+		return readMapping(n, "resource "+name, fields{
+			"limits": p.limits(scope), "switch": p.switchOf(scope), "failure_mode": p.failureMode(scope),
+		})
 	}
 }
 
@@ -103,7 +107,9 @@ func (p *parser) entity(id string, key, n *yaml.Node) error {
 				return err
 			}})
 		},
-		"limits": p.limits(zael.Scope{Entity: id}),
+		"limits":       p.limits(zael.Scope{Entity: id}),
+		"switch":       p.switchOf(zael.Scope{Entity: id}),
+		"failure_mode": p.failureMode(zael.Scope{Entity: id}),
 		"resources": func(_ string, _, n *yaml.Node) error {
 			return readMapping(n, "resources", fields{anyKey: p.resource(id)})
 		},
@@ -138,6 +144,76 @@ func (p *parser) limits(scope zael.Scope) fieldReader {
 	}
 }
 
+// word reads one of some words.
+func word(n *yaml.Node, what string, words ...string) (string, error) {
+	if n = resolve(n); n.Kind == yaml.ScalarNode && slices.Contains(words, n.Value) {
+		return n.Value, nil
+	}
+	given := "what is there"
+	if n.Kind == yaml.ScalarNode {
+		given = strconv.Quote(n.Value)
+	}
+	return "", errorf(n.Line, "%s: %s is not %s", what, given, strings.Join(words, ", "))
+}
+
+// switchOf reads the switch of a scope.
+func (p *parser) switchOf(scope zael.Scope) fieldReader {
+	return func(_ string, key, n *yaml.Node) error {
+		name, err := word(n, "switch of "+scope.String(), "enabled", "disabled", "bypass", "inherit")
+		if err != nil {
+			return err
+		}
+		s, err := zael.ParseSwitch(name)
+		if err != nil {
+			return invalid(n.Line, "switch of "+scope.String(), err)
+		}
+		return p.setting(Setting{Scope: scope, Switch: &s, Line: key.Line})
+	}
+}
+
+// failureMode reads the failure mode of a scope.
+func (p *parser) failureMode(scope zael.Scope) fieldReader {
+	return func(_ string, key, n *yaml.Node) error {
+		name, err := word(n, "failure_mode of "+scope.String(), "open", "closed", "inherit")
+		if err != nil {
+			return err
+		}
+		mode := map[string]zael.FailureMode{"open": zael.FailOpen, "closed": zael.FailClosed, "inherit": 0}[name]
+		return p.setting(Setting{Scope: scope, FailureMode: &mode, Line: key.Line})
+	}
+}
+
+// setting adds a setting, unless the scope has it already under its other name.
+func (p *parser) setting(s Setting) error {
+	for _, other := range p.file.Settings {
+		if other.Scope == s.Scope && (other.Switch != nil) == (s.Switch != nil) {
+			return errorf(s.Line, "%s: its %s is already in line %d", s.Scope, map[bool]string{true: "switch", false: "failure_mode"}[s.Switch != nil], other.Line)
+		}
+	}
+	p.file.Settings = append(p.file.Settings, s)
+	return nil
+}
+
+// namespaces reads the list of namespaces.
+func (p *parser) namespaces(_ string, _, n *yaml.Node) error {
+	if n = resolve(n); n.Kind != yaml.SequenceNode {
+		return errorf(n.Line, "namespaces: not a list: write it like [team-a, team-b]")
+	}
+	for _, item := range n.Content {
+		if item = resolve(item); item.Kind != yaml.ScalarNode {
+			return errorf(item.Line, "namespaces: not a name")
+		}
+		if err := zael.CheckNamespace(item.Value); err != nil {
+			return invalid(item.Line, "namespaces", err)
+		}
+		if slices.ContainsFunc(p.file.Namespaces, func(other Namespace) bool { return other.Name == item.Value }) {
+			return errorf(item.Line, "namespaces: %q is there twice", item.Value)
+		}
+		p.file.Namespaces = append(p.file.Namespaces, Namespace{item.Value, item.Line})
+	}
+	return nil
+}
+
 // check validates the file by the limiter's rules, by applying it to an empty store.
 func (f *File) check() error {
 	ctx := context.Background()
@@ -158,6 +234,11 @@ func (f *File) check() error {
 		}
 		if err := l.SetLimits(ctx, s.Scope, limits); err != nil {
 			return invalid(s.Line, "limits of "+s.Scope.String(), err)
+		}
+	}
+	for _, s := range f.Settings {
+		if _, err := l.Apply(ctx, []zael.Change{{Scope: s.Scope, Switch: s.Switch, FailureMode: s.FailureMode}}); err != nil {
+			return invalid(s.Line, "settings of "+s.Scope.String(), err)
 		}
 	}
 	return nil

@@ -15,6 +15,8 @@ import (
 type Reader interface {
 	Entity(ctx context.Context, id string) (zael.Entity, error)
 	Limits(ctx context.Context, scope zael.Scope) ([]zael.Limit, error)
+	Settings(ctx context.Context, scope zael.Scope) (zael.Settings, error)
+	Namespaces(ctx context.Context) ([]zael.Namespace, error)
 }
 
 // An Action is what a Change does.
@@ -22,9 +24,9 @@ type Action string
 
 // Actions.
 const (
-	Create  Action = "create" // an entity, or limits of a scope that has none
-	Replace Action = "change" // limits of a scope
-	Delete  Action = "delete" // limits of a scope
+	Create  Action = "create" // an entity, a namespace, or limits or a setting of a scope that has none
+	Replace Action = "change" // limits or a setting of a scope
+	Delete  Action = "delete" // limits or a setting of a scope
 )
 
 // A Change is one step from what is stored to the contents of the file.
@@ -34,13 +36,18 @@ type Change struct {
 	Scope  zael.Scope   // of the limits
 	Before []zael.Limit
 	After  []zael.Limit
+
+	Setting   *Setting // to store, or to remove if it is inherit; nil if it is about something else
+	Was       string   // the setting before
+	Namespace string   // to register; empty if it is about something else
 }
 
-// A Plan has all steps, in an order that leaves nobody without limits in between: limits
-// are set, then entities are created, parents first, then limits are deleted.
+// A Plan has all steps, in an order that leaves nobody without limits in between:
+// namespaces are registered, what is disabled is disabled, limits are set, entities are
+// created, parents first, limits are deleted, and then the other settings are stored.
 type Plan struct {
 	Changes   []Change
-	Unchanged int // entities and sets of limits that need no change
+	Unchanged int // entities, sets of limits, settings and namespaces that need no change
 }
 
 // Compare returns the plan. Entities that exist with other values cannot be changed:
@@ -87,8 +94,56 @@ func Compare(ctx context.Context, store Reader, f *File) (*Plan, error) {
 	if err := errors.Join(conflicts...); err != nil {
 		return nil, err
 	}
-	p.Changes = slices.Concat(set, parentsFirst(create), remove)
+	first, last, err := p.compareSettings(ctx, store, f)
+	if err != nil {
+		return nil, err
+	}
+	p.Changes = slices.Concat(first, set, parentsFirst(create), remove, last)
 	return p, nil
+}
+
+// compareSettings returns the changes of namespaces and settings: those that come first, and
+// those that come last.
+func (p *Plan) compareSettings(ctx context.Context, store Reader, f *File) (first, last []Change, err error) {
+	if len(f.Namespaces) > 0 {
+		have, err := store.Namespaces(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, n := range f.Namespaces {
+			if slices.ContainsFunc(have, func(h zael.Namespace) bool { return h.Name == n.Name }) {
+				p.Unchanged++
+				continue
+			}
+			first = append(first, Change{Action: Create, Namespace: n.Name})
+		}
+	}
+	for i := range f.Settings {
+		s := &f.Settings[i]
+		stored, err := store.Settings(ctx, s.Scope)
+		if err != nil {
+			return nil, nil, err
+		}
+		c := Change{Action: Replace, Setting: s, Scope: s.Scope, Was: stored.FailureMode.String()}
+		if s.Switch != nil {
+			c.Was = stored.Switch.String()
+		}
+		switch inherit := zael.Inherit.String(); {
+		case c.Was == s.String():
+			p.Unchanged++
+			continue
+		case c.Was == inherit:
+			c.Action = Create
+		case s.String() == inherit:
+			c.Action = Delete
+		}
+		if s.Switch != nil && *s.Switch == zael.Disabled {
+			first = append(first, c)
+		} else {
+			last = append(last, c)
+		}
+	}
+	return first, last, nil
 }
 
 // equal reports whether two sets have the same limits, in any order.

@@ -266,7 +266,7 @@ entities:
 		t.Errorf("got %q, want %q", r.err, want)
 	}
 	r2 := m.zaelIn("system: {limit: []}", "limits apply -f -")
-	if want := "zael: standard input:1: system: unknown key \"limit\"; its keys are limits\n"; r2.code != 1 || r2.err != want {
+	if want := "zael: standard input:1: system: unknown key \"limit\"; its keys are failure_mode, limits\n"; r2.code != 1 || r2.err != want {
 		t.Errorf("got %+v, want %q", r2, want)
 	}
 	m.fails("limits apply -f /there/is/none", 1, "no such file")

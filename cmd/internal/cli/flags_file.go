@@ -21,6 +21,9 @@ const fileHelp = `The file is YAML:
       limits:
         - rpm=100/min
         - tpm=10000/min burst 20000
+      switch: disabled          # or enabled, bypass, inherit: as 'zael disable'
+      failure_mode: open        # or closed, inherit: as 'zael failure-mode'
+  namespaces: [team-a]          # are registered
   entities:
     project-1:
       name: Project one

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -70,6 +71,14 @@ func (a *app) printChange(c limitsfile.Change) {
 		fmt.Fprintln(a.out)
 		return
 	}
+	if c.Namespace != "" {
+		fmt.Fprintf(a.out, "%s namespace %s\n", sign, c.Namespace)
+		return
+	}
+	if s := c.Setting; s != nil {
+		fmt.Fprintf(a.out, "%s %s of %s: %s, was %s\n", sign, settingKind(s), c.Scope, s, c.Was)
+		return
+	}
 	fmt.Fprintf(a.out, "%s limits of %s\n", sign, c.Scope)
 	find := func(limits []zael.Limit, name string) (zael.Limit, bool) {
 		i := slices.IndexFunc(limits, func(l zael.Limit) bool { return l.Name == name })
@@ -107,6 +116,14 @@ func (a *app) printPlan(p *limitsfile.Plan, title, create, change, remove string
 		title, n[limitsfile.Create], create, n[limitsfile.Replace], change, n[limitsfile.Delete], remove, p.Unchanged)
 }
 
+// settingKind names what a setting is.
+func settingKind(s *limitsfile.Setting) string {
+	if s.Switch != nil {
+		return "switch"
+	}
+	return "failure mode"
+}
+
 // A planReport is a plan, or the part of it that was done, as JSON.
 type planReport struct {
 	Changes   []changeReport `json:"changes"`
@@ -115,7 +132,7 @@ type planReport struct {
 
 type changeReport struct {
 	Action   limitsfile.Action `json:"action"`
-	Kind     string            `json:"kind"` // entity or limits
+	Kind     string            `json:"kind"` // entity, limits, switch, failure_mode or namespace
 	Entity   string            `json:"entity_id,omitempty"`
 	Resource string            `json:"resource,omitempty"`
 	Name     string            `json:"name,omitempty"`
@@ -124,6 +141,8 @@ type changeReport struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 	Before   []limitReport     `json:"before,omitzero"` // limits only
 	After    []limitReport     `json:"after,omitzero"`
+	Was      string            `json:"was,omitempty"` // settings only
+	Is       string            `json:"is,omitempty"`
 }
 
 func planReportOf(p *limitsfile.Plan, changes []limitsfile.Change) planReport {
@@ -138,6 +157,15 @@ func planReportOf(p *limitsfile.Plan, changes []limitsfile.Change) planReport {
 				Action: c.Action, Kind: "entity", Entity: e.ID, Name: e.Name, Parent: e.ParentID,
 				Cascade: e.Cascade, Metadata: e.Metadata,
 			}
+		}
+		if s := c.Setting; s != nil {
+			one = changeReport{
+				Action: c.Action, Kind: strings.ReplaceAll(settingKind(s), " ", "_"), Entity: c.Scope.Entity, Resource: c.Scope.Resource,
+				Was: c.Was, Is: s.String(),
+			}
+		}
+		if c.Namespace != "" {
+			one = changeReport{Action: c.Action, Kind: "namespace", Name: c.Namespace}
 		}
 		r.Changes = append(r.Changes, one)
 	}
