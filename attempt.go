@@ -24,8 +24,9 @@ type attempt struct {
 	own     int             // how many charges are of the entity's bucket; the others are of the parent's
 	unknown bool            // an amount is for a limit that is not stored
 
-	leaseless bool    // nothing will release slots
-	newer     []Debit // while limits are read again: the states that showed them to be stale
+	leaseless bool      // nothing will release slots
+	begun     time.Time // when slots were asked for
+	newer     []Debit   // while limits are read again: the states that showed them to be stale
 	literal   literal
 	policy    *PolicyLimits     // that the limits are, if they are not stored and there is one bucket
 	parts     [2][]bucket.Limit // the limits that the charges of each bucket were made of

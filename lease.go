@@ -45,6 +45,7 @@ func (l *Limiter) newLease(req *Request, a *attempt, at time.Time) *Lease {
 	lease.decision, _ = a.decision(at, false, 0) // the instant is the store's own
 	if !a.plain() {
 		lease.ledger = newLedger(a.debits)
+		lease.openSlots(a.begun)
 		return lease
 	}
 	var generations [few]uint64
@@ -185,19 +186,23 @@ func (le *Lease) Recorded() bool {
 // Errors: a [*ValidationError] for an amount out of range and, unless the limits are
 // stored ones, for a name that the lease does not have; [ErrLeaseClosed].
 func (le *Lease) Adjust(amounts Amounts) error {
-	return le.updateUsed("Adjust", amounts, addsToUsed|mayBeNegative, func(used, n int64) int64 { return used + n })
+	return le.updateUsed("Adjust", amounts, addsToUsed|mayBeNegative|settles, func(used, n int64) int64 { return used + n })
 }
 
-// Release reduces what was used by amounts, to no less than 0. Errors are those of
-// [Lease.Adjust].
+// Release reduces what was used by amounts, to no less than 0. Slots are given back at
+// once, by a call of the store within Config.Timeout. Errors are those of [Lease.Adjust] and,
+// for slots, of [Lease.Commit].
 func (le *Lease) Release(amounts Amounts) error {
-	return le.updateUsed("Release", amounts, 0, func(used, n int64) int64 { return used - n })
+	if err := le.updateUsed("Release", amounts, 0, func(used, n int64) int64 { return used - n }); err != nil {
+		return err
+	}
+	return le.releaseSlots(amounts)
 }
 
 // Settle replaces what was used of the limits named in amounts; other limits keep what
 // was recorded. Errors are those of [Lease.Adjust].
 func (le *Lease) Settle(amounts Amounts) error {
-	return le.updateUsed("Settle", amounts, 0, func(_, n int64) int64 { return n })
+	return le.updateUsed("Settle", amounts, settles, func(_, n int64) int64 { return n })
 }
 
 // updateUsed changes what was used of all limits named in amounts, or of none.
@@ -229,6 +234,7 @@ type amountRule uint8
 const (
 	addsToUsed    amountRule = 1 << iota
 	mayBeNegative            // may be negative
+	settles                  // not of slots, of which nothing is left to settle
 )
 
 // checkAmounts returns an error for names and numbers that a method cannot accept.
@@ -246,6 +252,9 @@ func (le *Lease) checkAmounts(verb string, amounts Amounts, rule amountRule) err
 		known++
 		if err := checkAmount(verb, name, n, least); err != nil {
 			return err
+		}
+		if rule&settles != 0 && le.isSlots(i) {
+			return invalid(verb+" "+name, n, "are slots, which are not settled: Release gives them back, and so does the end of the lease")
 		}
 		if rule&addsToUsed != 0 && n > bucket.MaxAmount-*used {
 			return invalid(verb+" "+name, n, fmt.Sprintf("and the %d used before are more than %d tokens", *used, bucket.MaxAmount))
@@ -278,6 +287,9 @@ func (le *Lease) checkUnknown(verb string, amounts Amounts, least int64, known i
 	return nil
 }
 
+// isSlots reports whether limit number i is of slots.
+func (le *Lease) isSlots(i int) bool { return le.ledger != nil && le.ledger.accounts[i].slots }
+
 func (le *Lease) has(name string) bool {
 	for i := range le.limitCount() {
 		if n, _ := le.limit(i); n == name {
@@ -297,6 +309,7 @@ func (le *Lease) Consume(ctx context.Context, amounts Amounts) error {
 		return err
 	}
 	var at time.Time
+	begun := time.Now()
 	if !le.degraded {
 		if at, err = le.limiter.takeMore(ctx, a); err != nil {
 			if !le.limiter.admitsUnavailable(le.mode, err) {
@@ -306,6 +319,7 @@ func (le *Lease) Consume(ctx context.Context, amounts Amounts) error {
 		}
 	}
 	if le.addConsumed(a, amounts, at) {
+		le.openSlots(begun)
 		return nil
 	}
 	_ = le.limiter.adjust(ctx, a.undoDebits()) // if that fails, the tokens refill
@@ -385,13 +399,16 @@ func (le *Lease) end(ctx context.Context, undo bool) error {
 		return ErrLeaseClosed
 	}
 	le.closed = true // from now on nothing else changes
-	if undo {
-		for i := range le.limitCount() {
-			_, used := le.limit(i)
+	for i := range le.limitCount() {
+		if _, used := le.limit(i); undo || le.isSlots(i) {
 			*used = 0
 		}
 	}
+	renewed := le.ledger != nil && le.ledger.slots != nil
 	le.mu.Unlock()
+	if renewed {
+		le.limiter.holdings.remove(le)
+	}
 	err := le.settleUp(ctx)
 	if le.limiter.observer != nil {
 		le.observedEnd(ctx, undo, err)
@@ -416,6 +433,7 @@ func (l *Limiter) adjust(ctx context.Context, debits []Debit) error {
 	if len(debits) == 0 {
 		return nil
 	}
+	defer l.turns.wake(debits)
 	now := l.now()
 	if l.localStore != nil {
 		if _, answered, err := l.localStore.AdjustLocal(now, debits); answered {

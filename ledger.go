@@ -13,6 +13,8 @@ type ledger struct {
 	debits   []Debit // the charges so far, merged, with receipts; each bucket's limits come first
 	limits   [2]int  // how many limits each of the debits has
 	own      int     // accounts of the entity's limits; the others are only the parent's
+
+	slots *slotLease // nil if none are renewed
 }
 
 // An account is what was taken and used of one limit.
@@ -104,7 +106,7 @@ func (a *attempt) undoDebits() []Debit {
 			}
 		}
 		if len(charges) > 0 {
-			debits = append(debits, Debit{Key: d.Key, Charges: charges, Bypass: d.Bypass})
+			debits = append(debits, Debit{Key: d.Key, Holder: d.Holder, Charges: charges, Bypass: d.Bypass})
 		}
 	}
 	return debits
@@ -133,7 +135,7 @@ func (g *ledger) finalDebits() []Debit {
 			}
 		}
 		if len(charges) > 0 {
-			debits = append(debits, Debit{Key: d.Key, Charges: charges, Bypass: d.Bypass})
+			debits = append(debits, Debit{Key: d.Key, Holder: d.Holder, Charges: charges, Bypass: d.Bypass})
 		}
 	}
 	return debits

@@ -117,6 +117,10 @@ type Limiter struct {
 	entityStore EntityStore // nil if the store lacks the role
 	limitStore  LimitStore  // nil if the store lacks the role
 	adminStore  AdminStore  // nil if the store lacks the role
+	slotStore   SlotStore   // nil: slots need no renewal
+	holder      string      // of slots of this process
+	holdings    holdings
+	turns       turns
 
 	mode      FailureMode
 	timeout   time.Duration
@@ -196,6 +200,9 @@ func newLimiter(store Store, config *Config, source timeSource) (*Limiter, error
 	l.entityStore, _ = store.(EntityStore)
 	l.limitStore, _ = store.(LimitStore)
 	l.adminStore, _ = store.(AdminStore)
+	if l.slotStore, _ = store.(SlotStore); l.slotStore != nil {
+		l.holder = newHolder()
+	}
 	l.state.Store(newCacheEntry[StoreState]())
 	if c.CloseStore {
 		l.closer, _ = store.(closer)
@@ -224,6 +231,8 @@ func (l *Limiter) Close(ctx context.Context) error {
 		return ErrClosed
 	}
 	l.line.Close()
+	l.turns.close()
+	l.holdings.close()
 	if l.closer != nil {
 		return l.closer.Close(ctx)
 	}

@@ -57,6 +57,7 @@ func (l *Limiter) prepare(ctx context.Context, req *Request, known age, a *attem
 		return noLimitsError(req.Entity, p.bound.Resource)
 	}
 	a.bind(req, p, keys, limits, revs)
+	l.holdSlots(a)
 	if a.policy = nil; p.rates && parent == "" && sameLimits(limits[0], p.bound.Limits) && revs == [2]int64{} {
 		a.policy = &p.bound
 	}

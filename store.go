@@ -154,6 +154,19 @@ func FourOf[T int64 | uint64](n *[4]T) Four[T] { return Four[T]{n[0], n[1], n[2]
 // Array returns the numbers.
 func (f Four[T]) Array() [4]T { return [4]T{f.A, f.B, f.C, f.D} }
 
+// A SlotStore keeps slots of holders that may die without releasing them. A Limiter names
+// itself as the holder of the slots that it takes from such a store, and renews them
+// each quarter of their hold. In a store without this role, slots are held until they
+// are released.
+type SlotStore interface {
+	// Renew moves the deadline of d.Holder, which has the slots that the charges name,
+	// in the amounts that they say, under their receipts: to now and the longest hold of
+	// its slots. If the holder was removed, as it was late, all are taken again if
+	// there is room for all, and the charges get new receipts; if there is none, held is
+	// false and nothing has changed.
+	Renew(ctx context.Context, now time.Time, d Debit) (held bool, err error)
+}
+
 // An InstantStore counts by its callers' clocks and remembers how late it is by
 // them. A Limiter without a Config.Clock goes on from there where the wall clock
 // is behind, because it was set back, so that tokens go on refilling. A store

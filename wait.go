@@ -23,6 +23,9 @@ type waitKey struct {
 // wait takes what a asks for as soon as it is there, at once or in line, within maxWait.
 // The receipts are in a. at is the instant of the take.
 func (l *Limiter) wait(ctx context.Context, a *attempt, req *Request, maxWait time.Duration) (at time.Time, err error) {
+	if !a.rates() && !a.bypassed() {
+		return l.waitTurn(ctx, a, req, maxWait)
+	}
 	if a.bypassed() { // it need not wait, nor can it stand in line: a place is a charge
 		return l.charge(ctx, a, l.now(), 0, req)
 	}
@@ -90,6 +93,9 @@ func (a *attempt) waitKey() (waitKey, []line.Part) {
 		parts[i] = line.Part{Name: ch.Name, Definition: ch.Definition, Amount: ch.Amount}
 		text.WriteString(ch.Name)
 		d := &ch.Definition
+		if !d.Plain() {
+			text.WriteString("=" + limitOf(ch.Name, *d).text())
+		}
 		for _, n := range []int64{d.Burst, d.Amount, int64(d.Period), d.Capacity, d.Rev} {
 			text.WriteByte(' ')
 			text.WriteString(strconv.FormatInt(n, 10))

@@ -110,6 +110,7 @@ type Store struct {
 var (
 	_ zael.Store          = (*Store)(nil)
 	_ zael.InstantStore   = (*Store)(nil)
+	_ zael.SlotStore      = (*Store)(nil)
 	_ zael.EntityStore    = (*Store)(nil)
 	_ zael.LimitStore     = (*Store)(nil)
 	_ zael.AdminStore     = (*Store)(nil)

@@ -1,0 +1,322 @@
+package zael
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"sync"
+	"time"
+
+	"github.com/zeroae/zael/bucket"
+)
+
+// newHolder returns an ID for the slots of this process: 8 random characters.
+func newHolder() string {
+	var id [5]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return base32.StdEncoding.EncodeToString(id[:])
+}
+
+// holdSlots notes in the debits of a whose slots they take.
+func (l *Limiter) holdSlots(a *attempt) {
+	if l.slotStore == nil {
+		return
+	}
+	for i := range a.debits {
+		if hasSlots(a.debits[i].Charges) {
+			a.debits[i].Holder, a.begun = l.holder, time.Now()
+		}
+	}
+}
+
+func hasSlots(charges []Charge) bool {
+	for i := range charges {
+		if charges[i].Definition.Kind == bucket.Slots {
+			return true
+		}
+	}
+	return false
+}
+
+// holdings are the leases of a Limiter that hold slots. While there are any, a goroutine
+// renews them.
+type holdings struct {
+	mu      sync.Mutex
+	leases  map[*Lease]bool
+	running bool // the renewer
+	closed  bool
+	changed chan struct{} // receives when there is a lease with a shorter hold, or none any more
+	stop    chan struct{} // closed by close
+	renewer sync.WaitGroup
+}
+
+// add has the slots of a lease renewed until remove.
+func (h *holdings) add(l *Limiter, lease *Lease) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return
+	}
+	if h.leases == nil {
+		h.leases, h.changed, h.stop = map[*Lease]bool{}, make(chan struct{}, 1), make(chan struct{})
+	}
+	h.leases[lease] = true
+	if !h.running {
+		h.running = true
+		h.renewer.Go(l.renewSlots)
+		return
+	}
+	h.signal()
+}
+
+func (h *holdings) signal() {
+	select {
+	case h.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (h *holdings) remove(lease *Lease) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if delete(h.leases, lease); len(h.leases) == 0 {
+		h.signal()
+	}
+}
+
+// all returns the leases. If there are none the renewer has to end, as the next lease
+// starts another one.
+func (h *holdings) all() []*Lease {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	leases := make([]*Lease, 0, len(h.leases))
+	for lease := range h.leases {
+		leases = append(leases, lease)
+	}
+	h.running = len(leases) > 0
+	return leases
+}
+
+// close ends the renewals. What is held stays held until its hold ends.
+func (h *holdings) close() {
+	h.mu.Lock()
+	if !h.closed && h.stop != nil {
+		close(h.stop)
+	}
+	h.closed = true
+	h.mu.Unlock()
+	h.renewer.Wait()
+}
+
+// A slotKey is what one call renews: the slots of a bucket that were taken since the
+// holder's entry was made.
+type slotKey struct {
+	key        Key
+	generation uint64
+}
+
+// renewSlots renews all slots each quarter of the shortest hold, until there are none.
+func (l *Limiter) renewSlots() {
+	h := &l.holdings
+	last := time.Now()
+	for {
+		leases := h.all()
+		if len(leases) == 0 {
+			return
+		}
+		hold := bucket.MaxHold
+		for _, lease := range leases {
+			hold = min(hold, lease.hold())
+		}
+		timer := time.NewTimer(time.Until(last.Add(hold / 4)))
+		select {
+		case <-h.stop:
+			timer.Stop()
+			return
+		case <-h.changed:
+			timer.Stop()
+		case <-timer.C:
+			last = time.Now()
+			l.renewOnce(leases, hold)
+		}
+	}
+}
+
+// renewOnce renews the slots of leases.
+func (l *Limiter) renewOnce(leases []*Lease, hold time.Duration) {
+	groups := map[slotKey][]*Lease{}
+	debits := map[slotKey]*Debit{}
+	for _, lease := range leases {
+		lease.eachSlot(func(key Key, c *Charge) {
+			k := slotKey{key, c.Receipt.Generation}
+			if debits[k] == nil {
+				debits[k] = &Debit{Key: key, Holder: l.holder}
+			}
+			debits[k].addSlots(c)
+			if all := groups[k]; len(all) == 0 || all[len(all)-1] != lease {
+				groups[k] = append(all, lease)
+			}
+		})
+	}
+	for k, d := range debits {
+		ctx, cancel := context.WithTimeout(context.Background(), min(l.timeout, hold/8))
+		begun := time.Now()
+		held, err := l.slotStore.Renew(ctx, l.now(), *d)
+		cancel()
+		if err != nil {
+			continue // the leases count as held for hold/2 after the last answer
+		}
+		for _, lease := range groups[k] {
+			lease.renewed(k, d, held, begun)
+		}
+	}
+}
+
+// addSlots adds a charge of slots to those of its limit.
+func (d *Debit) addSlots(c *Charge) {
+	for i := range d.Charges {
+		if d.Charges[i].Name == c.Name {
+			d.Charges[i].Amount += c.Amount
+			return
+		}
+	}
+	d.Charges = append(d.Charges, Charge{Name: c.Name, Definition: c.Definition, Amount: c.Amount, Receipt: c.Receipt})
+}
+
+// A slotLease is what a lease knows of the slots it holds.
+type slotLease struct {
+	acked time.Time // the last call of the store that was answered began then
+	hold  time.Duration
+	lost  bool // others have taken them
+}
+
+// hold returns the hold of the lease's slots.
+func (le *Lease) hold() time.Duration {
+	le.mu.Lock()
+	defer le.mu.Unlock()
+	if le.ledger == nil || le.ledger.slots == nil {
+		return bucket.MaxHold
+	}
+	return le.ledger.slots.hold
+}
+
+// eachSlot calls f for the charges of slots that the lease holds.
+func (le *Lease) eachSlot(f func(Key, *Charge)) {
+	le.mu.Lock()
+	defer le.mu.Unlock()
+	if le.closed || le.ledger == nil {
+		return
+	}
+	for i := range le.ledger.debits {
+		d := &le.ledger.debits[i]
+		for j := range d.Charges {
+			if c := &d.Charges[j]; c.Definition.Kind == bucket.Slots && c.Amount > 0 && !d.Bypass {
+				f(d.Key, c)
+			}
+		}
+	}
+}
+
+// renewed notes the answer to a renewal of slots, with the receipts in d.
+func (le *Lease) renewed(k slotKey, d *Debit, held bool, begun time.Time) {
+	le.eachSlot(func(key Key, c *Charge) {
+		if held && key == k.key && c.Receipt.Generation == k.generation {
+			c.Receipt.Generation = d.Charges[0].Receipt.Generation
+		}
+	})
+	le.mu.Lock()
+	defer le.mu.Unlock()
+	if s := le.ledger.slots; s != nil {
+		s.lost = !held
+		if held {
+			s.acked = begun
+		}
+	}
+}
+
+// openSlots has the slots of a new lease renewed, if there are any.
+func (le *Lease) openSlots(begun time.Time) {
+	hold := time.Duration(0)
+	le.eachSlot(func(_ Key, c *Charge) {
+		if hold == 0 || c.Definition.Period < hold {
+			hold = c.Definition.Period
+		}
+	})
+	if hold == 0 || le.limiter.slotStore == nil {
+		return
+	}
+	le.mu.Lock()
+	first := le.ledger.slots == nil
+	le.ledger.slots = &slotLease{acked: begun, hold: hold}
+	le.mu.Unlock()
+	if first {
+		le.limiter.holdings.add(le.limiter, le)
+	}
+}
+
+// Held reports whether the lease holds its slots: it has not been ended, others have not
+// taken its slots after a time in which this process was silent, and the last answer to
+// a renewal is less than half a hold old, so that they cannot have. A lease without slots
+// holds them until it is ended. What to do about slots that are lost is for the
+// caller to decide: the work goes on uncounted, and the slots are taken again if there is
+// room.
+func (le *Lease) Held() bool {
+	if le.none() {
+		return false
+	}
+	le.mu.Lock()
+	defer le.mu.Unlock()
+	if le.closed {
+		return false
+	}
+	if le.ledger == nil || le.ledger.slots == nil {
+		return true
+	}
+	s := le.ledger.slots
+	return !s.lost && time.Since(s.acked) < s.hold/2
+}
+
+// releaseSlots gives back at once what a lease has recorded to be released.
+func (le *Lease) releaseSlots(amounts Amounts) error {
+	le.mu.Lock()
+	var debits []Debit
+	if le.ledger != nil && !le.closed {
+		debits = le.ledger.takeReleased(amounts)
+	}
+	le.mu.Unlock()
+	err := le.limiter.adjust(context.Background(), debits)
+	if err != nil && le.limiter.admitsUnavailable(le.mode, err) {
+		return nil
+	}
+	return err
+}
+
+// takeReleased takes the slots of accounts out of the ledger that are used no more, and
+// returns the debits that release them.
+func (g *ledger) takeReleased(amounts Amounts) []Debit {
+	var debits []Debit
+	for i := range g.debits {
+		d := &g.debits[i]
+		out := Debit{Key: d.Key, Holder: d.Holder, Bypass: d.Bypass}
+		for j := range d.Charges {
+			c := &d.Charges[j]
+			acc := g.account(c.Name)
+			if _, named := amounts[c.Name]; !named || !acc.slots || c.Amount == 0 {
+				continue
+			}
+			if n := min(acc.taken-acc.used, c.Amount); n > 0 {
+				out.Charges = append(out.Charges, Charge{Name: c.Name, Definition: c.Definition, Amount: -n, Receipt: c.Receipt})
+				c.Amount -= n
+			}
+		}
+		if len(out.Charges) > 0 {
+			debits = append(debits, out)
+		}
+	}
+	for i := range g.accounts {
+		if acc := &g.accounts[i]; acc.slots {
+			acc.taken = min(acc.taken, acc.used)
+		}
+	}
+	return debits
+}
