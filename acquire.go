@@ -104,11 +104,10 @@ func (l *Limiter) Reserve(ctx context.Context, req Request) (*Lease, error) {
 		}
 		return nil, &ExceededError{d}
 	}
-	lease, err := l.reserve(ctx, &req)
 	if l.observes() {
-		l.observedLease(ctx, &req, lease, err, 0)
+		return l.observedReserve(ctx, &req)
 	}
-	return lease, err
+	return l.reserve(ctx, &req)
 }
 
 func (l *Limiter) reserve(ctx context.Context, req *Request) (*Lease, error) {

@@ -22,6 +22,10 @@ func TestDependencies(t *testing.T) {
 			"", "/bucket", "/internal/clientkey", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/zoneinfo", breaker,
 			"google.golang.org/grpc/...", "google.golang.org/protobuf/...", "google.golang.org/genproto/googleapis/rpc/...", "golang.org/x/...",
 		},
+		"/telemetry": {
+			"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/zoneinfo", breaker,
+			"go.opentelemetry.io/otel/...", "go.opentelemetry.io/auto/sdk/...", "github.com/go-logr/...", "github.com/cespare/xxhash/v2",
+		},
 		"/memstore":  {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/zoneinfo", breaker},
 		"/storetest": {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/zoneinfo", breaker},
 	} {

@@ -31,7 +31,8 @@ type Observed struct {
 	Resource string
 	Outcome  Outcome
 	Decision *Decision     // how the limits stand; nil where the store did not decide
-	Waited   time.Duration // of Acquire, in line: until its turn or its refusal
+	Took     time.Duration // from the call to its decision, a wait in line included
+	Waited   time.Duration // the same of a request with MaxWait, or else 0
 	Err      error         // that the call returned, or that it would have: a refusal too
 
 	// Of the end of a lease.
@@ -111,9 +112,11 @@ func outcomeOf(d *Decision, err error) Outcome {
 
 // observedDecide is decide with an Observer.
 func (l *Limiter) observedDecide(ctx context.Context, req *Request) (Decision, error) {
+	begun := time.Now()
 	d, err := l.decide(ctx, req)
 	o := l.observed(ctx, req.Entity, req.resourceName())
 	defer l.forget(o)
+	o.Took = time.Since(begun)
 	if o.Err = err; err == nil {
 		o.Decision, o.Err = &d, d.Err()
 	}
@@ -138,21 +141,31 @@ func (l *Limiter) breakerChanged(open bool) {
 // observedAcquire is Acquire with an Observer.
 func (l *Limiter) observedAcquire(ctx context.Context, req *Request) (lease *Lease, err error) {
 	begun := time.Now()
-	if req.MaxWait <= 0 {
+	if req.MaxWait > 0 {
+		lease, err = l.acquire(ctx, req)
+	} else {
 		lease, err = l.reserve(ctx, req)
-		l.observedLease(ctx, req, lease, err, 0)
-		return lease, err
 	}
-	lease, err = l.acquire(ctx, req)
-	l.observedLease(ctx, req, lease, err, time.Since(begun))
+	l.observedLease(ctx, req, lease, err, begun)
+	return lease, err
+}
+
+// observedReserve is Reserve with an Observer.
+func (l *Limiter) observedReserve(ctx context.Context, req *Request) (*Lease, error) {
+	begun := time.Now()
+	lease, err := l.reserve(ctx, req)
+	l.observedLease(ctx, req, lease, err, begun)
 	return lease, err
 }
 
 // observedLease tells the Observer how a request for a lease was decided.
-func (l *Limiter) observedLease(ctx context.Context, req *Request, lease *Lease, err error, waited time.Duration) {
+func (l *Limiter) observedLease(ctx context.Context, req *Request, lease *Lease, err error, begun time.Time) {
 	o := l.observed(ctx, req.Entity, req.resourceName())
 	defer l.forget(o)
-	o.Err, o.Waited = err, waited
+	o.Err, o.Took = err, time.Since(begun)
+	if req.MaxWait > 0 {
+		o.Waited = o.Took
+	}
 	switch exceeded, refused := errors.AsType[*ExceededError](err); {
 	case refused:
 		o.Decision = &exceeded.decision
