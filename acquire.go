@@ -35,6 +35,13 @@ func (l *Limiter) allow(ctx context.Context, req *Request) error {
 	if err := l.checkOpen(); err != nil {
 		return err
 	}
+	if len(req.Also) > 0 {
+		d, err := l.decideMany(ctx, req)
+		if err != nil {
+			return err
+		}
+		return d.Err()
+	}
 	a := l.attempt()
 	defer l.recycle(a)
 	a.leaseless = true
@@ -64,6 +71,9 @@ func (l *Limiter) Decide(ctx context.Context, req Request) (d Decision, err erro
 func (l *Limiter) decide(ctx context.Context, req *Request) (Decision, error) {
 	if err := l.checkOpen(); err != nil {
 		return Decision{}, err
+	}
+	if len(req.Also) > 0 {
+		return l.decideMany(ctx, req)
 	}
 	a := l.attempt()
 	defer l.recycle(a)
@@ -113,6 +123,9 @@ func (l *Limiter) Reserve(ctx context.Context, req Request) (*Lease, error) {
 func (l *Limiter) reserve(ctx context.Context, req *Request) (*Lease, error) {
 	if err := l.checkOpen(); err != nil {
 		return nil, err
+	}
+	if len(req.Also) > 0 {
+		return l.reserveMany(ctx, req)
 	}
 	a := l.attempt()
 	defer l.recycle(a)
@@ -164,6 +177,9 @@ func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
 func (l *Limiter) acquire(ctx context.Context, req *Request) (*Lease, error) {
 	if err := l.checkOpen(); err != nil {
 		return nil, err
+	}
+	if len(req.Also) > 0 {
+		return l.reserveMany(ctx, req) // which says that it cannot wait
 	}
 	maxWait := req.maxWait(ctx)
 	a := l.attempt()

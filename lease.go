@@ -137,10 +137,14 @@ func (le *Lease) Delay() time.Duration {
 func (le *Lease) Degraded() bool { return le != nil && le.degraded }
 
 // Decision returns how the limits stood just after the acquire. What the lease
-// has taken or given back since is not in it.
+// has taken or given back since is not in it. With Request.Also it has the limits of all
+// parts; that of a part (see [Lease.On]) has its own.
 func (le *Lease) Decision() Decision {
-	if le == nil {
+	if le.none() {
 		return Decision{}
+	}
+	if many := le.many(); many != nil && many.leases[0] == le {
+		return many.decision
 	}
 	return le.decision
 }
@@ -376,9 +380,13 @@ func (le *Lease) Rollback(ctx context.Context) error {
 // fail ends the lease after the work has failed: with what was recorded, or, if
 // nothing was, by giving everything back. It does nothing if the lease was ended.
 func (le *Lease) fail(ctx context.Context) error {
+	many := le.many()
 	le.mu.Lock()
 	recorded := le.recorded
 	le.mu.Unlock()
+	if many != nil {
+		recorded = many.hasRecorded()
+	}
 	if !recorded {
 		return le.Rollback(ctx)
 	}
@@ -393,10 +401,32 @@ func (le *Lease) end(ctx context.Context, undo bool) error {
 	if le.none() {
 		return errNoLease
 	}
-	le.mu.Lock()
-	if le.closed {
-		le.mu.Unlock()
+	if many := le.many(); many != nil {
+		return many.end(ctx, undo)
+	}
+	if !le.close(undo) {
 		return ErrLeaseClosed
+	}
+	err := le.settleUp(ctx)
+	if le.limiter.observer != nil {
+		le.observedEnd(ctx, undo, err)
+	}
+	return err
+}
+
+// close closes the lease with what was used, or with nothing. It returns false if that was
+// done before.
+func (le *Lease) close(undo bool) bool {
+	renewed := false
+	defer func() { // when the lease is unlocked
+		if renewed {
+			le.limiter.holdings.remove(le)
+		}
+	}()
+	le.mu.Lock()
+	defer le.mu.Unlock()
+	if le.closed {
+		return false
 	}
 	le.closed = true // from now on nothing else changes
 	for i := range le.limitCount() {
@@ -404,16 +434,8 @@ func (le *Lease) end(ctx context.Context, undo bool) error {
 			*used = 0
 		}
 	}
-	renewed := le.ledger != nil && le.ledger.slots != nil
-	le.mu.Unlock()
-	if renewed {
-		le.limiter.holdings.remove(le)
-	}
-	err := le.settleUp(ctx)
-	if le.limiter.observer != nil {
-		le.observedEnd(ctx, undo, err)
-	}
-	return err
+	renewed = le.ledger != nil && le.ledger.slots != nil
+	return true
 }
 
 // settleUp brings the buckets to what was used.

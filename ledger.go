@@ -15,6 +15,7 @@ type ledger struct {
 	own      int     // accounts of the entity's limits; the others are only the parent's
 
 	slots *slotLease // nil if none are renewed
+	many  *manyLease // that this is a part of; nil if it is a lease of its own
 }
 
 // An account is what was taken and used of one limit.

@@ -69,7 +69,7 @@ func (le *Lease) endQuick() bool {
 // has itself, few of them, with amounts by position or none.
 func (req *Request) plain(p *Policy) bool {
 	return p.rates && len(p.bound.Limits) > 0 && len(p.bound.Limits) <= few && !p.stored && !req.UseStoredLimits && !req.Cascade &&
-		req.Consume == nil && req.Resource == "" && req.Limits == nil && req.ParentLimits == nil &&
+		req.Also == nil && req.Consume == nil && req.Resource == "" && req.Limits == nil && req.ParentLimits == nil &&
 		req.MaxWait >= 0 && req.FailureMode <= FailOpen
 }
 

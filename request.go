@@ -95,6 +95,12 @@ type Request struct {
 
 	FailureMode FailureMode // zero means Config.FailureMode
 
+	// Also are further buckets, at most 15: tokens are taken from all of them and from the
+	// request's own, or from none, by one lease (see Lease.On). Cascade, UseStoredLimits and
+	// FailureMode are for all parts; if something is disabled for one, that is the error.
+	// MaxWait must be 0, and the limits of all parts stored ones, or of none.
+	Also []Part
+
 	positional positional // amounts by the position of the policy's names
 }
 

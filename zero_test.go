@@ -29,7 +29,7 @@ func exportedTypes() []reflect.Type {
 		reflect.TypeFor[zael.Four[int64]](), reflect.TypeFor[zael.Key](), reflect.TypeFor[zael.Kind](), reflect.TypeFor[zael.Lease](),
 		reflect.TypeFor[zael.Limit](), reflect.TypeFor[zael.LimitSet](), reflect.TypeFor[zael.LimitState](),
 		reflect.TypeFor[zael.Limiter](), reflect.TypeFor[zael.Namespace](), reflect.TypeFor[zael.NamespaceState](),
-		reflect.TypeFor[zael.Once](), reflect.TypeFor[zael.Policy](),
+		reflect.TypeFor[zael.Once](), reflect.TypeFor[zael.Part](), reflect.TypeFor[zael.Policy](),
 		reflect.TypeFor[zael.PolicyLimits](), reflect.TypeFor[zael.Query](), reflect.TypeFor[zael.Request](),
 		reflect.TypeFor[zael.ResourceCapacity](), reflect.TypeFor[zael.Scope](), reflect.TypeFor[zael.Settings](),
 		reflect.TypeFor[zael.Stats](), reflect.TypeFor[zael.Status](), reflect.TypeFor[zael.StoreState](), reflect.TypeFor[zael.Observed](), reflect.TypeFor[zael.ObservedUse](), reflect.TypeFor[zael.Outcome](), reflect.TypeFor[zael.StoreOp](),

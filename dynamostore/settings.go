@@ -121,7 +121,7 @@ func (s *Store) Settings(ctx context.Context, scopes []zael.Scope) ([]zael.Setti
 		pk, _ := s.keys.settings(scope)
 		keys[i] = schema.ItemKey(pk, meta)
 	}
-	found, err := s.getAll(ctx, "reading settings", keys)
+	found, err := s.readAll(ctx, "reading settings", keys)
 	if err != nil {
 		return nil, err
 	}
@@ -135,6 +135,18 @@ func (s *Store) Settings(ctx context.Context, scopes []zael.Scope) ([]zael.Setti
 	return all, nil
 }
 
+// readAll is getAll for what an acquire waits for: a call that is not answered in its time is
+// made again.
+func (s *Store) readAll(ctx context.Context, what string, keys []item) (found map[[2]string]item, err error) {
+	err = s.retryRead(ctx, what, func() (err error) {
+		ctx, cancel := context.WithTimeout(ctx, s.callTime(ctx))
+		defer cancel()
+		found, err = s.getAll(ctx, what, keys)
+		return err
+	})
+	return found, err
+}
+
 // State implements zael.AdminStore.
 func (s *Store) State(ctx context.Context) (state zael.StoreState, err error) {
 	key := schema.ItemKey(s.keys.System(), meta)
@@ -142,7 +154,7 @@ func (s *Store) State(ctx context.Context) (state zael.StoreState, err error) {
 	if s.config.Namespace != "" {
 		keys = append(keys, namespaceItem(s.config.Namespace))
 	}
-	found, err := s.getAll(ctx, "reading the state", keys)
+	found, err := s.readAll(ctx, "reading the state", keys)
 	if err != nil {
 		return state, err
 	}

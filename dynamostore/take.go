@@ -3,6 +3,7 @@ package dynamostore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -158,7 +159,7 @@ func (t *multiTake) refuseAll(ctx context.Context) error {
 			return cmp.Or(first, s.translate(ctx, "giving back", ctx.Err()))
 		}
 	}
-	if first != nil {
+	if first != nil && !t.outranked(first) {
 		return first
 	}
 	if err := t.readRest(ctx); err != nil {
@@ -182,6 +183,21 @@ func (t *multiTake) refuseAll(ctx context.Context) error {
 		redefineStates(t.debits[i].Charges, sd.Answer.At, sd.Seen, s.random())
 	}
 	return zael.ErrExceeded
+}
+
+// outranked reports whether a side refuses, so that it does not matter that another one
+// cannot be reached. Of that one nothing is known then.
+func (t *multiTake) outranked(err error) bool {
+	refused := slices.ContainsFunc(t.sides, func(sd sideTake) bool { return sd.started && sd.Outcome == coalesce.Refused })
+	if !refused || !errors.Is(err, zael.ErrUnavailable) {
+		return false
+	}
+	for i := range t.sides {
+		if sd := &t.sides[i]; sd.started && sd.Outcome == coalesce.Failed {
+			sd.Answer = coalesce.Answer{Outcome: coalesce.Failed, Bucket: (*protocol.Record)(nil), At: sd.Op.At, Seen: sd.Op.At}
+		}
+	}
+	return true
 }
 
 // readRest reads the buckets of the sides that were not started.

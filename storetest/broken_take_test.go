@@ -243,6 +243,19 @@ func brokenMethods() []brokenStore {
 			fails: []string{"BucketStore/a take charges all buckets or none", "BucketStore/children never take more than the parent has"},
 		},
 		{
+			name: "takes from two buckets, the others from the rest",
+			make: method(func(o *override, good *reference) {
+				o.take = func(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
+					at, err := good.Take(ctx, now, maxWait, debits[:min(2, len(debits))])
+					if err == nil && len(debits) > 2 {
+						at, err = good.Take(ctx, now, maxWait, debits[2:])
+					}
+					return at, err
+				}
+			}),
+			fails: []string{"BucketStore/a take from many buckets takes from all or none"},
+		},
+		{
 			name: "charges the child though the parent refuses",
 			make: method(func(o *override, good *reference) {
 				o.take = func(ctx context.Context, now time.Time, w time.Duration, debits []zael.Debit) (time.Time, error) {

@@ -11,8 +11,45 @@ import (
 func cascadeChecks() []check {
 	return []check{
 		{name: "children never take more than the parent has", run: childrenAndParent},
+		{name: "a take from many buckets takes from all or none", run: manyBuckets},
 		{name: "buckets in opposite order do not lock each other out", run: oppositeOrder},
 	}
+}
+
+// manyBuckets takes from as many buckets as a request can have, with their parents'.
+func manyBuckets(ctx context.Context, e *env) error {
+	const buckets = 32
+	s := e.script(ctx)
+	d := never(10)
+	all := func(n int64) []zael.Debit {
+		var debits []zael.Debit
+		for i := range buckets {
+			debits = append(debits, debit(key(fmt.Sprintf("many-%d", i)), ask("rpm", d, n), ask("tpm", d, 1)))
+		}
+		return debits
+	}
+	holds := func(rpm, tpm int64) {
+		for _, of := range all(0) {
+			s.left(0, of.Key, "rpm", d, rpm)
+			s.left(0, of.Key, "tpm", d, tpm)
+		}
+	}
+	taken := all(4)
+	s.admit(0, taken...)
+	holds(6, 9)
+	for _, i := range []int{0, 17, buckets - 1} { // one of them refuses
+		some := all(4)
+		some[i].Charges[0].Amount = 7
+		s.refuse(0, some...)
+		holds(6, 9)
+	}
+	var back []zael.Debit
+	for _, of := range taken {
+		back = append(back, debit(of.Key, zael.Charge{Name: "rpm", Definition: d, Amount: -4, Receipt: of.Charges[0].Receipt}))
+	}
+	s.adjust(0, back...)
+	holds(10, 9)
+	return s.err
 }
 
 // childrenAndParent: the children of one parent want more than they have, and

@@ -1,0 +1,343 @@
+package zael
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A Part is one more bucket that a request takes from: see Request.Also. The fields are
+// those of [Request].
+type Part struct {
+	Entity   string // empty: the request's
+	Policy   *Policy
+	Resource string
+	Limits   []Limit
+	Consume  Amounts
+
+	positional positional
+}
+
+// PartFor is [Policy.For] for a part of a request:
+//
+//	req := chat.For("key-1", 1, 500)
+//	req.Also = []zael.Part{tools.PartFor("key-1", 3)}
+func (p *Policy) PartFor(entity string, amounts ...int64) Part {
+	part := Part{Entity: entity, Policy: p}
+	part.positional.set(amounts)
+	return part
+}
+
+// maxParts is how many parts a request may have, its own included.
+const maxParts = 16
+
+// requests returns the parts of req as requests of their own, req's first.
+func (req *Request) requests() ([]Request, error) {
+	switch {
+	case len(req.Also) >= maxParts:
+		return nil, invalid("Request.Also", len(req.Also), fmt.Sprintf("and the request itself are more than %d parts", maxParts))
+	case req.MaxWait != 0:
+		return nil, invalid("Request.MaxWait", req.MaxWait, "is given beside Also: such a request cannot wait")
+	}
+	all := make([]Request, 0, 1+len(req.Also))
+	own := *req
+	own.Also = nil
+	all = append(all, own)
+	for i := range req.Also {
+		p := &req.Also[i]
+		r := Request{
+			Entity: cmp.Or(p.Entity, req.Entity), Policy: p.Policy, Resource: p.Resource, Limits: p.Limits, Consume: p.Consume,
+			Cascade: req.Cascade, UseStoredLimits: req.UseStoredLimits, FailureMode: req.FailureMode, positional: p.positional,
+		}
+		if stored(&r) != stored(&own) || req.UseStoredLimits && p.Limits != nil {
+			return nil, invalid("Request.Also", r.resourceName(), "mixes stored limits and others: make them requests of their own")
+		}
+		if slices.ContainsFunc(all, func(o Request) bool { return o.Entity == r.Entity && o.resourceName() == r.resourceName() }) {
+			return nil, invalid("Request.Also", r.Entity+" on "+r.resourceName(), "is there twice")
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+// stored reports whether the store is asked for the limits of a request.
+func stored(req *Request) bool {
+	return req.UseStoredLimits || req.Policy != nil && req.Policy.stored
+}
+
+// A manyTake is a request with several parts on its way.
+type manyTake struct {
+	budget
+	requests []Request
+	attempts []*attempt // of each
+	debits   []Debit    // of all, which share their charges
+	at       time.Time  // of the take
+}
+
+// takeMany takes what all parts of req ask for, or nothing. The result is never nil.
+func (l *Limiter) takeMany(ctx context.Context, req *Request, leaseless bool) (m *manyTake, err error) {
+	m = new(manyTake)
+	defer m.end()
+	if err := errors.Join(l.checkOpen(), ctx.Err()); err != nil {
+		return m, err
+	}
+	if m.requests, err = req.requests(); err != nil {
+		return m, err
+	}
+	now := l.now()
+	if err := l.prepareMany(ctx, m, now, leaseless); err != nil {
+		return m, err
+	}
+	behind, reread := false, false
+	for range 4 {
+		m.at, err = l.askStore(ctx, &attempt{budget: m.budget, debits: m.debits}, now, 0)
+		switch {
+		case err == nil:
+			return m, nil
+		case errors.Is(err, ErrExceeded):
+			if !behind {
+				if now, behind = l.caughtUp(now); behind {
+					continue
+				}
+			}
+			return m, &ExceededError{m.decision(true)}
+		case errors.Is(err, ErrStaleSettings):
+			err = m.each(func(_ *Request, a *attempt) error { return l.refreshSettings(ctx, a, false) })
+		case errors.Is(err, ErrStaleLimits) && !reread:
+			reread = true
+			l.stats.staleLimits.Add(1)
+			err = m.each(func(r *Request, a *attempt) error { return l.refreshLimits(ctx, r, now, a) })
+		case errors.Is(err, ErrStaleLimits):
+			err = m.each(func(_ *Request, a *attempt) error { a.adoptNewer(); return nil })
+		}
+		if err == nil {
+			err = m.collect()
+		}
+		if err != nil {
+			return m, err
+		}
+	}
+	return m, fmt.Errorf("%w: its limits keep changing", ErrContention)
+}
+
+// prepareMany checks all parts and makes their debits. Of several errors, that something
+// is disabled outranks that it is not valid, and both that the store is unavailable.
+func (l *Limiter) prepareMany(ctx context.Context, m *manyTake, now time.Time, leaseless bool) error {
+	m.begin(ctx, l.timeout)
+	for range m.requests {
+		m.attempts = append(m.attempts, &attempt{leaseless: leaseless})
+	}
+	var worst error
+	for i, a := range m.attempts {
+		a.budget = m.budget
+		err := l.prepare(ctx, &m.requests[i], age{now, l.ttl}, a)
+		if err == nil {
+			l.countUnknown(a)
+			err = l.refusedBehind(a)
+		}
+		if err != nil && (worst == nil || rank(err) > rank(worst)) {
+			worst = err
+		}
+	}
+	if worst != nil {
+		return worst
+	}
+	return m.collect()
+}
+
+// rank orders errors of parts: a greater one outranks the others.
+func rank(err error) int {
+	switch {
+	case errors.Is(err, ErrDisabled):
+		return 3
+	case errors.Is(err, ErrExceeded):
+		return 1
+	case errors.Is(err, ErrUnavailable):
+		return 0
+	}
+	return 2
+}
+
+// each calls f for each part, and returns the error that outranks the others.
+func (m *manyTake) each(f func(*Request, *attempt) error) error {
+	var worst error
+	for i, a := range m.attempts {
+		if err := f(&m.requests[i], a); err != nil && (worst == nil || rank(err) > rank(worst)) {
+			worst = err
+		}
+	}
+	return worst
+}
+
+// collect gathers the debits of all parts. Their buckets must differ.
+func (m *manyTake) collect() error {
+	m.debits = m.debits[:0]
+	for _, a := range m.attempts {
+		for _, d := range a.debits {
+			if slices.ContainsFunc(m.debits, func(o Debit) bool { return o.Key == d.Key }) {
+				return invalid("Request.Also", d.Key.Entity+" on "+d.Key.Resource,
+					"is the bucket of two parts, as an entity or as a parent: make them requests of their own")
+			}
+			m.debits = append(m.debits, d)
+		}
+	}
+	return nil
+}
+
+// decision returns how all limits stand.
+func (m *manyTake) decision(refused bool) Decision {
+	d := Decision{Admitted: !refused}
+	m.fill(&d, refused)
+	return d
+}
+
+func (m *manyTake) fill(d *Decision, refused bool) {
+	all := &standings{given: []Status{}}
+	for i, a := range m.attempts {
+		part, err := a.decision(m.at, refused, 0)
+		if err != nil {
+			continue // the instant is the store's own
+		}
+		d.Bypassed = d.Bypassed || part.Bypassed
+		all.given = slices.AppendSeq(all.given, part.All())
+		if i == 0 {
+			all.resource = a.debits[0].Key.Resource
+			for j := range a.debits {
+				all.entities[j] = a.debits[j].Key.Entity
+			}
+		}
+	}
+	d.more = all
+}
+
+// mode returns the failure mode of the request: open if it is for all parts.
+func (m *manyTake) mode(l *Limiter) FailureMode {
+	for i, a := range m.attempts {
+		if cmp.Or(a.failureMode(&m.requests[i]), l.mode) != FailOpen {
+			return FailClosed
+		}
+	}
+	return FailOpen
+}
+
+// decideMany is decide for a request with several parts.
+func (l *Limiter) decideMany(ctx context.Context, req *Request) (Decision, error) {
+	m, err := l.takeMany(ctx, req, true)
+	if err == nil {
+		return m.decision(false), nil
+	}
+	if exceeded, ok := errors.AsType[*ExceededError](err); ok {
+		return exceeded.decision, nil
+	}
+	if len(m.attempts) > 0 && l.admitsUnavailable(m.mode(l), err) {
+		return Decision{Admitted: true, Degraded: true, entity: req.Entity, policy: &PolicyLimits{Resource: req.resourceName()}}, nil
+	}
+	return Decision{}, err
+}
+
+// reserveMany is reserve for a request with several parts.
+func (l *Limiter) reserveMany(ctx context.Context, req *Request) (*Lease, error) {
+	m, err := l.takeMany(ctx, req, false)
+	degraded := err != nil && len(m.attempts) > 0 && l.admitsUnavailable(m.mode(l), err)
+	if err != nil && !degraded {
+		return nil, err
+	}
+	leases := make([]*Lease, len(m.requests))
+	for i := range m.requests {
+		if degraded {
+			leases[i] = l.degradedLease(&m.requests[i], m.attempts[i])
+		} else {
+			leases[i] = l.newLease(&m.requests[i], m.attempts[i], m.at)
+		}
+		leases[i].mode = m.mode(l)
+		leases[i].ledger = leases[i].expanded()
+	}
+	whole := leases[0]
+	all := &manyLease{leases: leases}
+	for i, le := range leases {
+		all.keys = append(all.keys, Key{m.requests[i].Entity, m.requests[i].resourceName()})
+		le.ledger.many = all
+	}
+	if all.decision = whole.decision; !degraded {
+		all.decision = m.decision(false)
+	}
+	return whole, nil
+}
+
+// A manyLease is a lease with several parts.
+type manyLease struct {
+	leases   []*Lease // of the parts; the first is what the caller has
+	keys     []Key    // of their buckets
+	decision Decision // on all of them
+}
+
+// On returns the part of a lease that is for an entity and a resource of Request.Also, or
+// for its own; nil if there is none. What is recorded and consumed by a part counts for
+// it alone. Ending a part ends the whole lease.
+func (le *Lease) On(entity, resource string) *Lease {
+	if le.none() {
+		return nil
+	}
+	le.mu.Lock()
+	many := (*manyLease)(nil)
+	if le.ledger != nil {
+		many = le.ledger.many
+	}
+	le.mu.Unlock()
+	if many == nil {
+		if e, r := le.decision.bucket(); e == entity && r == resource {
+			return le
+		}
+		return nil
+	}
+	if i := slices.Index(many.keys, Key{entity, resource}); i >= 0 {
+		return many.leases[i]
+	}
+	return nil
+}
+
+// many returns the parts of a lease, nil if it is a single one.
+func (le *Lease) many() *manyLease {
+	le.mu.Lock()
+	defer le.mu.Unlock()
+	if le.ledger == nil {
+		return nil
+	}
+	return le.ledger.many
+}
+
+// end ends all parts, in one call of the store.
+func (m *manyLease) end(ctx context.Context, undo bool) error {
+	var debits []Debit
+	for _, le := range m.leases {
+		if !le.close(undo) { // they are closed in this order: the first decides
+			return ErrLeaseClosed
+		}
+	}
+	for _, le := range m.leases {
+		debits = append(debits, le.ledger.finalDebits()...)
+	}
+	first := m.leases[0]
+	err := first.limiter.adjust(ctx, debits)
+	if err != nil && first.limiter.admitsUnavailable(first.mode, err) {
+		err = nil
+	}
+	if first.limiter.observer != nil {
+		for _, le := range m.leases {
+			le.observedEnd(ctx, undo, err)
+		}
+	}
+	return err
+}
+
+// hasRecorded reports whether something was recorded by a part.
+func (m *manyLease) hasRecorded() bool {
+	return slices.ContainsFunc(m.leases, func(le *Lease) bool {
+		le.mu.Lock()
+		defer le.mu.Unlock()
+		return le.recorded
+	})
+}
