@@ -124,11 +124,17 @@ func (s State) chargePeriod(at Instant, n int64) (State, error) {
 
 // givePeriod is Give of a quota or session.
 func (s State) givePeriod(at Instant, n int64, r Receipt) State {
-	if _, since, _ := s.turn(at); r.Mark != s.Mark || Instant(s.Mark) < since {
+	if !s.inPeriod(at, r) {
 		return s
 	}
 	s.Used -= n
 	return s
+}
+
+// inPeriod reports whether a receipt is of the period that is on.
+func (s State) inPeriod(at Instant, r Receipt) bool {
+	_, since, _ := s.turn(at)
+	return r.Mark == s.Mark && Instant(s.Mark) >= since
 }
 
 // waitPeriod is Wait of a quota or session: until the end of the period, or the first

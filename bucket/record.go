@@ -12,7 +12,7 @@ type Charge struct {
 	Name       string     // of the limit
 	Definition Definition // the limit as the caller knows it, valid
 	Amount     int64      // tokens; below 0 only in an adjust, to give back
-	Receipt    Receipt    // of the charge: written by a take, read by an adjust to give back
+	Receipt    Receipt    // of the charge: written by a take, read by an adjust to give back, and to charge more to the period of a take
 	State      State      // of the limit: written by a take that took nothing or is of another kind than a plain rate, and by an adjust
 }
 
@@ -131,7 +131,9 @@ func (r *Record) generation(birth uint64) uint64 {
 // Adjust evaluates an adjust at an instant. It charges positive amounts, into debt if
 // need be, and gives back negative ones by their receipts. An amount of 0 redefines a
 // limit that the record has. A charge is made under its own definition, or under that
-// of the limit if its own is stale; giving back does not change the definition. Slots can
+// of the limit if its own is stale; giving back does not change the definition. A charge to
+// a quota or session that has the Receipt of a take counts in the period of that take: if
+// it is over, nothing is charged. Slots can
 // only be given back: to those that the record's Own holder has under their receipt.
 // Charges may name a limit any number of times, and are applied in order. Adjust
 // writes the State after each of them into the charge.
@@ -162,7 +164,7 @@ func (r *Record) Adjust(charges []Charge, at Instant, birth uint64) (bad int, er
 				}
 			}
 			continue
-		case s == nil && c.Amount <= 0:
+		case s == nil && (c.Amount <= 0 || c.settles()):
 			c.State = State{}
 			continue
 		case s == nil:
@@ -175,11 +177,21 @@ func (r *Record) Adjust(charges []Charge, at Instant, birth uint64) (bad int, er
 		default:
 			c.State = r.redefine(s, &c.Definition, at)
 		}
-		if c.State, err = c.State.Charge(at, c.Amount); err != nil {
+		if c.settles() {
+			c.State, err = c.State.Settle(later(at, r.Latest), c.Amount, c.Receipt)
+		} else {
+			c.State, err = c.State.Charge(at, c.Amount)
+		}
+		if err != nil {
 			return i, err
 		}
 	}
 	return 0, nil
+}
+
+// settles reports whether a charge of an adjust counts in the period of a take alone.
+func (c *Charge) settles() bool {
+	return c.Amount > 0 && c.Definition.periodic() && c.Receipt.Generation != 0
 }
 
 // Finish completes a take with the outcome of all buckets of the operation, or an

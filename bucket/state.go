@@ -184,6 +184,16 @@ func (s State) Give(at Instant, n int64, r Receipt) State {
 	}
 }
 
+// Settle returns s after n tokens more are charged to the period of the charge with
+// receipt r, of a quota or session. If that period is over, or s is of another generation or
+// kind, nothing is charged. at is as for [State.Give], the error as of [State.Charge].
+func (s State) Settle(at Instant, n int64, r Receipt) (State, error) {
+	if s.Absent() || s.Generation != r.Generation || !s.Definition.periodic() || !s.inPeriod(at, r) {
+		return s, nil
+	}
+	return s.Charge(at, n)
+}
+
 // Wait returns the time from an instant until n tokens fit: 0 if they fit, and Never
 // if they are more than will ever be there or the time is beyond the range. s must not
 // be absent, and n not negative.

@@ -3,8 +3,10 @@ package dynamostore
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
 )
 
@@ -18,15 +20,22 @@ func (s *Store) check(ctx context.Context, debits []zael.Debit) error {
 			return err
 		}
 		charges := debits[i].Charges
-		if n := limitsOf(charges); n > protocol.MaxLimits {
-			return invalid("charges", n, fmt.Sprintf("name more limits than the %d that one write to DynamoDB can", protocol.MaxLimits))
+		most := protocol.MaxLimits
+		if slices.ContainsFunc(charges, func(c zael.Charge) bool { return !c.Definition.Plain() }) {
+			most = protocol.MaxKindLimits
+		}
+		if n := limitsOf(charges); n > most {
+			return invalid("charges", n, fmt.Sprintf("name more limits than the %d that one write to DynamoDB can", most))
 		}
 		for j := range charges {
 			if err := checkLimitName(charges[j].Name); err != nil {
 				return err
 			}
-			if d := &charges[j].Definition; !d.Plain() {
-				return invalid("limit "+charges[j].Name, d.Kind.String(), "is of a kind that this store does not have yet: use a rate without soft, block and unlimited")
+			switch d := &charges[j].Definition; {
+			case d.Kind == bucket.Slots:
+				return invalid("limit "+charges[j].Name, d.Kind.String(), "is of a kind that this store does not have yet: use a rate, a quota or a window")
+			case d.Schedule != nil:
+				return invalid("limit "+charges[j].Name, d.Kind.String(), "has a schedule, which this store does not have yet: use a rate without one")
 			}
 		}
 	}
@@ -35,7 +44,7 @@ func (s *Store) check(ctx context.Context, debits []zael.Debit) error {
 
 // limitsOf returns how many limits charges name, if that may be too many.
 func limitsOf(charges []zael.Charge) int {
-	if len(charges) <= protocol.MaxLimits {
+	if len(charges) <= protocol.MaxKindLimits {
 		return len(charges)
 	}
 	names := map[string]bool{}

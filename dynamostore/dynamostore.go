@@ -157,7 +157,7 @@ func NewTrial(client client, table string, config *Config, options trial.Options
 		read: machineClock(), random: rand.Uint64,
 	}
 	s.coalescer = coalesce.New(engine{s}, coalesce.Config{
-		MaxLimits: protocol.MaxLimits, Remembered: c.CachedBuckets, Tries: maxRetries, AdvanceWhileQueued: !options.VirtualTime, Direct: options.Direct,
+		MaxLimits: protocol.MaxKindLimits, Remembered: c.CachedBuckets, Tries: maxRetries, AdvanceWhileQueued: !options.VirtualTime, Direct: options.Direct,
 		Go: s.inflight.spawn, GaveBack: s.gaveBack,
 	})
 	return s, nil

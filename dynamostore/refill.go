@@ -8,6 +8,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/dynamostore/internal/protocol"
 )
 
 // refillChange is the change of a bucket by a reset or a top-up. It is written for exactly
@@ -30,7 +31,10 @@ func (s *Store) refillChange(ctx context.Context, now time.Time, edit *zael.Edit
 	if c.result.Available, err = edit.Refill(&after, at, s.random()); err != nil {
 		return c, err
 	}
-	if u, changes := r.Refill(key, after.Limits); changes {
+	f := protocol.Refill{
+		Key: key, Before: r, After: after.Limits, At: at, ID: s.random(), Index: s.keys.bucketIndex(key), NoExpiry: s.trial.VirtualTime,
+	}
+	if u, changes := f.Update(); changes {
 		in := s.updateInput(&u)
 		c.writes = []types.TransactWriteItem{{Update: &types.Update{
 			TableName: in.TableName, Key: in.Key, ConditionExpression: in.ConditionExpression, UpdateExpression: in.UpdateExpression,

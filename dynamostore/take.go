@@ -79,10 +79,14 @@ func (t *multiTake) takeAll(ctx context.Context) error {
 		sd, charges := &t.sides[i], t.debits[i].Charges
 		for j := range charges {
 			c := &charges[j]
-			if state := sd.Bucket.State(c.Name); state.Absent() { // asked for 0
-				c.Receipt = state.Redefine(c.Definition, sd.Answer.At, sd.Answer.Birth).Receipt()
+			state := sd.Bucket.State(c.Name)
+			if state.Absent() { // asked for 0
+				state = state.Redefine(c.Definition, sd.Answer.At, sd.Answer.Birth)
 			} else {
-				c.Receipt = coalesce.Receipt(c, sd.Bucket, sd.Behind, j)
+				state = coalesce.Taken(c, sd.Bucket, sd.Behind, j)
+			}
+			if c.Receipt = state.Receipt(); !c.Definition.Plain() {
+				c.State = state
 			}
 		}
 	}

@@ -17,15 +17,16 @@ func Evaluate(b Bucket, charges []zael.Charge, at bucket.Instant, maxWait time.D
 	for i := range charges {
 		c := &charges[i]
 		s := b.State(c.Name)
-		fits := c.Amount <= c.Definition.Burst
+		fits := true
 		switch {
 		case s.Absent():
+			_, fits = s.Redefine(c.Definition, at, 0).Take(at, c.Amount, maxWait)
 		case s.Stale(c.Definition):
 			return Stale
 		case !keepsDefinition(&s.Definition, &c.Definition):
 			differs = true
 		default:
-			_, fits = bucket.Take(&s.Definition, s.Mark, at, c.Amount, maxWait)
+			_, fits = s.Take(at, c.Amount, maxWait)
 		}
 		refuses = refuses || !fits
 	}
@@ -87,8 +88,14 @@ type row struct {
 	def  bucket.Definition
 	sum  int64
 
-	known bool  // the mark is
-	mark  int64 // as the operations so far leave it
+	known bool         // the state is
+	state bucket.State // as the operations so far leave it
+}
+
+// refuses reports whether amounts of so much together are refused, whatever is left.
+func (r *row) refuses(sum int64) bool {
+	const never = bucket.Soft | bucket.Unlimited
+	return r.def.Flags&never == 0 && sum > r.def.Burst || sum > bucket.MaxAmount
 }
 
 func (f *flight) row(name string) int {
@@ -173,8 +180,8 @@ func (f *flight) tryJoin(m *Op, known Bucket, now time.Time, maxLimits int) bool
 			}
 			r := row{name: c.Name, def: c.Definition}
 			if known != nil {
-				s := known.State(c.Name)
-				r.known, r.mark = !s.Absent(), s.Mark
+				r.state = known.State(c.Name)
+				r.known = !r.state.Absent()
 			}
 			rows, j = append(rows, r), len(rows)
 		}
@@ -184,11 +191,11 @@ func (f *flight) tryJoin(m *Op, known Bucket, now time.Time, maxLimits int) bool
 		case r.def != c.Definition:
 			return false
 		case f.Kind == Take:
-			if c.Amount > r.def.Burst-r.sum {
+			if r.refuses(c.Amount + r.sum) {
 				return false
 			}
 			if r.known {
-				if _, fits := bucket.Take(&r.def, r.mark, at, c.Amount, m.MaxWait); !fits {
+				if _, fits := r.state.Take(at, c.Amount, m.MaxWait); !fits {
 					return false
 				}
 			}
@@ -200,7 +207,7 @@ func (f *flight) tryJoin(m *Op, known Bucket, now time.Time, maxLimits int) bool
 			c := &m.Charges[i]
 			r := &f.rows[f.row(c.Name)]
 			if r.sum += c.Amount; r.known {
-				r.mark, _ = bucket.Take(&r.def, r.mark, at, c.Amount, m.MaxWait)
+				r.state, _ = r.state.Take(at, c.Amount, m.MaxWait)
 			}
 		}
 	}
@@ -290,8 +297,19 @@ func Back(charges []zael.Charge, b Bucket, behind []int64) []zael.Charge {
 func Receipt(c *zael.Charge, b Bucket, behind []int64, i int) bucket.Receipt {
 	state := b.State(c.Name)
 	r := state.Receipt()
-	if behind != nil {
+	if behind != nil && state.Definition.Kind == bucket.Rate && state.Definition.Flags&bucket.Unlimited == 0 {
 		r.Mark -= behind[i] * state.Definition.Unit()
 	}
 	return r
+}
+
+// Taken returns the state of a limit just after a take's charge i, which was applied; b and
+// behind are as in Back.
+func Taken(c *zael.Charge, b Bucket, behind []int64, i int) bucket.State {
+	state := b.State(c.Name)
+	state.Mark = Receipt(c, b, behind, i).Mark
+	if behind != nil && state.Definition.Kind != bucket.Rate && state.Definition.Flags&bucket.Unlimited == 0 {
+		state.Used -= behind[i]
+	}
+	return state
 }

@@ -55,7 +55,7 @@ type Count struct {
 // full bucket still.
 func (c *Count) Update() Update {
 	b := newExpression(c.Key)
-	id := b.once(c.ID)
+	id := b.once(c.ID, false)
 	if c.Events > 0 {
 		b.sameSettings(c.Settings)
 	}
@@ -83,23 +83,51 @@ func (c *Count) Update() Update {
 	return b.done()
 }
 
-// Refill returns the update that brings limits of a bucket from the record to what they are
-// in after, if any differs. It is right for exactly those limits as they were read.
-func (r *Record) Refill(key zael.Key, after []bucket.LimitState) (u Update, changes bool) {
-	b := newExpression(key)
-	for i, is := range after {
-		was := r.find(is.Name)
-		if was == nil || r.State(is.Name) == is.State {
+// A Refill is a reset or a top-up of limits, right for exactly those as they were read.
+type Refill struct {
+	Key      zael.Key
+	Before   *Record             // as it was read
+	After    []bucket.LimitState // as it is to be
+	At       bucket.Instant
+	ID       uint64 // of the write, if it makes the item
+	Index    string // the bucket's key in the index
+	NoExpiry bool   // the item does not get a time when it expires
+}
+
+// Update returns the update, and whether there is anything to change. Limits that were not
+// there, a quota with more than its amount, begin with it.
+func (f *Refill) Update() (u Update, changes bool) {
+	b := newExpression(f.Key)
+	r, begins, full := f.Before, false, f.At
+	for i, is := range f.After {
+		was, n, def := r.find(is.Name), strconv.Itoa(i), is.State.Definition
+		l := limitUpdate{
+			name: is.Name, mark: exactRow(is.State.Mark, is.State.Mark), used: exactRow(is.State.Used, is.State.Used), def: def,
+			expected: is.State, changes: true,
+		}
+		switch {
+		case was == nil:
+			l.ifAbsent, l.joins, l.text = true, r != nil, definitionText(def, r.Removals()<<turnBits)
+			begins = true
+		case r.State(is.Name) == is.State:
 			continue
+		default:
+			l.mark.lo, l.mark.hi, l.used.lo, l.used.hi = was.state.Mark, was.state.Mark, was.state.Used, was.state.Used
+			l.ifPresent, l.oldText, l.oldKind = true, was.text, was.state.Definition.Kind
+			l.text = definitionText(def, is.State.Generation-r.birth)
 		}
-		n := strconv.Itoa(i)
-		mark, def := b.name("#m"+n, markAttribute+is.Name), b.name("#d"+n, definitionAttribute+is.Name)
-		b.where(mark, " = ", b.number(":o"+n, was.state.Mark), " AND ", def, " = ", b.text(":d"+n, was.text))
-		b.set(mark, " = ", b.number(":m"+n, is.State.Mark))
-		if turns := is.State.Generation - r.birth; turns != was.state.Generation {
-			b.set(def, " = ", b.text(":t"+n, definitionText(was.state.Definition, turns)))
-		}
-		changes = true
+		b.where(l.condition(b, n))
+		l.update(b, n)
+		full, changes = max(full, l.full(f.At)), true
+	}
+	switch {
+	case begins && r == nil:
+		b.create(b.last(f.ID, false), f.Index)
+	case begins:
+		b.sameRemovals(r.removals)
+	}
+	if changes && !f.NoExpiry {
+		b.expire(expiry(r, full))
 	}
 	b.nextVersion()
 	return b.done(), changes

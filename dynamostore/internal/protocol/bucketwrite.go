@@ -86,10 +86,41 @@ func (w *BucketWrite) Plan() Plan {
 // Answered reports the answer to an Update: r is the item after it if ok, and otherwise
 // the item whose condition failed. It returns whether the write is applied.
 func (w *BucketWrite) Answered(r *Record, ok bool) (applied bool) {
+	was := w.planned
 	w.Learn(r)
-	// Its own id says that an earlier copy of the write was applied, and that no other
-	// write has come since.
-	return ok || r != nil && r.last == w.ID
+	switch {
+	case ok:
+	case r == nil:
+		return false
+	case r.last == w.ID: // an earlier copy was applied, and no other write has come since
+	case r.earlier[0] == w.ID || r.earlier[1] == w.ID:
+		w.known = w.receipts(r, was)
+	default:
+		return false
+	}
+	return true
+}
+
+// receipts returns a record, which others have written since a take, as one that gives only
+// such receipts as are the take's for certain: of a quota or session, if the start has not
+// moved since. was is what the take was planned from.
+func (w *BucketWrite) receipts(r, was *Record) *Record {
+	owned := *r
+	owned.limits = slices.Clone(r.limits)
+	for i := range owned.limits {
+		l := &owned.limits[i]
+		l.noReceipt = true
+		if !periodic(&l.state.Definition) {
+			continue
+		}
+		_, from := l.state.Definition.Turn(w.At)
+		turns, start := r.removals<<turnBits, int64(from)
+		if before := was.find(l.name); before != nil {
+			turns, start = before.state.Generation, before.state.Mark
+		}
+		l.noReceipt = l.state.Generation != turns || l.state.Mark != start && l.state.Mark != int64(from)
+	}
+	return &owned
 }
 
 // Learn reports the item as it was read.

@@ -75,7 +75,7 @@ func contains(charges []zael.Charge, name string) bool {
 // update writes a draft down.
 func (w *BucketWrite) update(d *draft) Update {
 	b := newExpression(w.Key)
-	creates, joins, raises := !d.gives, false, w.Kind == coalesce.Take
+	creates, joins, raises, more := !d.gives, false, w.Kind == coalesce.Take, false
 	full := w.At
 	for i := range d.limits {
 		u := &d.limits[i]
@@ -83,11 +83,13 @@ func (w *BucketWrite) update(d *draft) Update {
 		creates = creates && u.ifAbsent
 		joins = joins || u.ifAbsent && u.joins && u.changes
 		raises = raises || u.raises
+		more = more || periodic(&u.def)
 		if u.raises {
-			full = max(full, u.full())
+			full = max(full, u.full(w.At))
 		}
 	}
-	id := b.once(w.ID)
+	more = more || w.known.keepsIDs()
+	id := b.once(w.ID, more)
 	b.nextVersion()
 	if d.gives {
 		b.where(b.name("#b", schema.Birth), " = ", b.text(":b", IDText(d.birth)))
@@ -104,21 +106,26 @@ func (w *BucketWrite) update(d *draft) Update {
 		w.forget(b, len(d.limits))
 	}
 	if raises && !w.NoExpiry {
-		ttl := b.number(":ttl", w.expiry(full))
-		b.where("(attribute_not_exists(", b.name("#ttl", expiryAttribute), ") OR #ttl <= ", ttl, ")")
-		b.set("#ttl = ", ttl)
+		b.expire(expiry(w.known, full))
 	}
 	return b.done()
 }
 
-// expiry returns when the item may be deleted, in seconds since 1970: an hour after all its
+// expire has the item expire at a time, in seconds since 1970, which must not fall.
+func (b *expressionBuilder) expire(at int64) {
+	ttl := b.number(":ttl", at)
+	b.where("(attribute_not_exists(", b.name("#ttl", expiryAttribute), ") OR #ttl <= ", ttl, ")")
+	b.set("#ttl = ", ttl)
+}
+
+// expiry returns when an item that is known may be deleted, in seconds since 1970: an hour after all its
 // limits are full, in steps of a quarter of an hour. It never falls, so that it holds for
 // the limits that the write does not name.
-func (w *BucketWrite) expiry(full bucket.Instant) int64 {
+func expiry(known *Record, full bucket.Instant) int64 {
 	const step, margin = 900, 3600
 	t := full.Time().Unix()/step*step + step + margin
-	if w.known != nil {
-		t = max(t, w.known.ttl)
+	if known != nil {
+		t = max(t, known.ttl)
 	}
 	return t
 }

@@ -103,7 +103,11 @@ func (b *expressionBuilder) done() Update {
 
 // onPiece returns the condition, to be joined to another, that a number lies on the piece;
 // "" if every number does. n tells the limit from the others of the write.
-func (b *expressionBuilder) onPiece(placeholder, n string, p *piece) string {
+func (b *expressionBuilder) onPiece(placeholder, attribute, n string, p *piece) string {
+	if !p.bounded() {
+		return ""
+	}
+	b.name(placeholder, attribute)
 	if p.lo == p.hi {
 		return " AND " + placeholder + " = " + b.number(":l"+n, p.lo)
 	}
@@ -118,21 +122,37 @@ func (b *expressionBuilder) onPiece(placeholder, n string, p *piece) string {
 }
 
 // apply makes of a number what the piece makes of it.
-func (b *expressionBuilder) apply(placeholder, n string, p *piece) {
+func (b *expressionBuilder) apply(placeholder, attribute, n string, p *piece) {
 	switch {
 	case p.set:
-		b.set(placeholder, " = ", b.number(":v"+n, p.n))
+		b.set(b.name(placeholder, attribute), " = ", b.number(":v"+n, p.n))
 	case p.n != 0:
-		b.set(placeholder, " = ", placeholder, " + ", b.number(":v"+n, p.n))
+		b.set(b.name(placeholder, attribute), " = ", placeholder, " + ", b.number(":v"+n, p.n))
 	}
 }
 
-// once makes id the id of the item's last write, unless it is: a late copy does nothing. It
-// returns the placeholder of the id.
-func (b *expressionBuilder) once(id uint64) string {
+// once makes id the id of the item's last write, unless the item says that the write was
+// applied: a late copy does nothing. It returns the placeholder of the id. With more, the item
+// keeps the ids of three writes.
+func (b *expressionBuilder) once(id uint64, more bool) string {
+	b.where("(attribute_not_exists(", b.name("#o", lastWriteAttribute), ") OR #o <> :id)")
+	if more {
+		b.where("(attribute_not_exists(", b.name("#o1", earlierAttribute), ") OR #o1 <> :id)")
+		b.where("(attribute_not_exists(", b.name("#o2", earliestAttribute), ") OR #o2 <> :id)")
+	}
+	return b.last(id, more)
+}
+
+// last makes id the id of the item's last write. With more, the ids before go back by one
+// place.
+func (b *expressionBuilder) last(id uint64, more bool) string {
+	if more {
+		none := b.text(":none", IDText(0))
+		b.set(b.name("#o2", earliestAttribute), " = if_not_exists(", b.name("#o1", earlierAttribute), ", ", none, ")")
+		b.set("#o1 = if_not_exists(", b.name("#o", lastWriteAttribute), ", ", none, ")")
+	}
 	text := b.text(":id", IDText(id))
-	b.where("(attribute_not_exists(", b.name("#o", lastWriteAttribute), ") OR #o <> ", text, ")")
-	b.set("#o = ", text)
+	b.set(b.name("#o", lastWriteAttribute), " = ", text)
 	return text
 }
 
@@ -158,10 +178,19 @@ func (b *expressionBuilder) events(n int64) {
 // forget removes a limit and its counter if it is as it was seen, or gone; n tells it
 // from the others of the write.
 func (b *expressionBuilder) forget(n string, l *limit) {
-	mark, def, count := b.name("#fm"+n, markAttribute+l.name), b.name("#fd"+n, definitionAttribute+l.name), b.name("#fc"+n, schema.Counter+l.name)
-	b.where("(attribute_not_exists(", mark, ") OR (", mark, " = ", b.number(":fm"+n, l.state.Mark),
-		" AND ", def, " = ", b.text(":fd"+n, l.text), " AND ", count, " = ", b.number(":fc"+n, l.count), "))")
-	b.remove(mark, ", ", def, ", ", count)
+	def, count := b.name("#fd"+n, definitionAttribute+l.name), b.name("#fc"+n, schema.Counter+l.name)
+	condition := def + " = " + b.text(":fd"+n, l.text) + " AND " + count + " = " + b.number(":fc"+n, l.count)
+	if periodic(&l.state.Definition) {
+		start, used := b.name("#fp"+n, startAttribute+l.name), b.name("#fu"+n, usedAttribute+l.name)
+		condition += " AND " + start + " = " + b.number(":fp"+n, l.state.Mark) + " AND " + used + " = " + b.number(":fu"+n, l.state.Used)
+		b.remove(start, ", ", used)
+	} else {
+		mark := b.name("#fm"+n, markAttribute+l.name)
+		condition += " AND " + mark + " = " + b.number(":fm"+n, l.state.Mark)
+		b.remove(mark)
+	}
+	b.where("(attribute_not_exists(", def, ") OR (", condition, "))")
+	b.remove(def, ", ", count)
 }
 
 // sameRemovals requires that limits were removed from the item as often as is known: only then

@@ -6,14 +6,18 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// A guess follows the guessed state of a limit through the operations of one write. Its piece
-// leads from the mark in the item to the mark after the last operation. Each operation is
-// one of package bucket. It chooses the row by the guessed mark, and narrows the piece to the
-// marks for which this row is right.
+// A guess follows the guessed state of a limit through the operations of one write. Its pieces
+// lead from the numbers in the item to those after the last operation. Each operation is
+// one of package bucket. It chooses the row by the guessed state, and narrows the pieces to the
+// numbers for which this row is right.
 type guess struct {
 	state bucket.State // as guessed, after the last operation; its Generation is the turns alone
-	mark  piece
+	mark  piece        // of the mark, or of the start of a quota or session
+	used  piece        // of what is used since the start
 }
+
+// newGuess returns the guess that a limit is in a state.
+func newGuess(s bucket.State) guess { return guess{state: s, mark: identity(), used: identity()} }
 
 // then follows the guess through one more row.
 func (g *guess) then(row piece) {
@@ -48,8 +52,12 @@ func (g *guess) take(at bucket.Instant, n, room, pad int64) (fits bool) {
 
 // charge is bucket.State.Charge.
 func (g *guess) charge(at bucket.Instant, n int64) error {
-	if _, err := g.state.Charge(at, n); err != nil || n == 0 {
+	if _, err := g.state.Charge(at, n); err != nil || n == 0 || g.state.Definition.Flags&bucket.Unlimited != 0 {
 		return err
+	}
+	if periodic(&g.state.Definition) {
+		g.chargePeriod(at, n)
+		return nil
 	}
 	units, drip := n*g.state.Definition.Unit(), g.state.Definition.Drip(at)
 	if g.state.Mark <= drip {
@@ -62,6 +70,15 @@ func (g *guess) charge(at bucket.Instant, n int64) error {
 
 // give is bucket.State.Give, for a receipt of the state's generation.
 func (g *guess) give(at bucket.Instant, n, receipt int64) {
+	switch {
+	case g.state.Definition.Flags&bucket.Unlimited != 0:
+		return
+	case periodic(&g.state.Definition):
+		if n > 0 && n <= bucket.MaxAmount {
+			g.settlePeriod(at, -n, receipt)
+		}
+		return
+	}
 	unit, drip := g.state.Definition.Unit(), g.state.Definition.Drip(at)
 	if n <= 0 || n > bucket.MaxAmount || receipt <= drip {
 		return
@@ -87,15 +104,20 @@ func (g *guess) give(at bucket.Instant, n, receipt int64) {
 
 // redefine is bucket.State.Redefine, for a limit that is there.
 func (g *guess) redefine(d bucket.Definition, at bucket.Instant) {
-	old, next := g.state.Definition, g.state.Redefine(d, at, 0)
-	if next.Generation == g.state.Generation {
+	next := g.state.Redefine(d, at, 0)
+	switch {
+	case next.Generation == g.state.Generation:
 		g.state.Definition = next.Definition
 		return
+	case periodic(&g.state.Definition) || periodic(&next.Definition):
+		g.redefinePeriod(next, at)
+		g.state.Generation++
+		return
 	}
-	drip, drip2 := old.Drip(at), next.Definition.Drip(at)
-	unit := old.Unit()
-	capped := old.Rev > 0 && next.Definition.Rev > old.Rev && next.Definition.Burst < old.Burst
-	switch top, cut := drip+old.Burst*unit, drip+next.Definition.Burst*unit; {
+	drip, drip2 := g.state.Definition.Drip(at), next.Definition.Drip(at)
+	unit := g.state.Definition.Unit()
+	capped := g.state.Definition.Rev > 0 && next.Definition.Rev > g.state.Definition.Rev && next.Definition.Burst < g.state.Definition.Burst
+	switch top, cut := drip+g.state.Definition.Burst*unit, drip+next.Definition.Burst*unit; {
 	case unit != next.Definition.Unit() || next.Mark == math.MaxInt64:
 		g.then(exactRow(g.state.Mark, next.Mark))
 	case g.state.Mark <= drip:
@@ -109,5 +131,6 @@ func (g *guess) redefine(d bucket.Definition, at bucket.Instant) {
 	default:
 		g.then(shiftRow(drip, drip2-drip))
 	}
-	g.state.Definition, g.state.Generation = next.Definition, next.Generation
+	g.state.Definition = next.Definition
+	g.state.Generation++
 }

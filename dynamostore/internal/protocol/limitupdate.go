@@ -1,7 +1,9 @@
 package protocol
 
 import (
+	"math"
 	"slices"
+	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
@@ -12,15 +14,18 @@ import (
 // A limitUpdate is one limit's part of a write: a row of the table in docs/dynamodb.md.
 type limitUpdate struct {
 	name      string
-	ifPresent bool // it may be applied to a limit of oldText whose mark lies on the piece
-	ifAbsent  bool // it may be applied if there is no such limit
-	joins     bool // such a limit begins in an item that is there; otherwise it may begin with the item
-	mark      piece
+	ifPresent bool   // it may be applied to a limit of oldText whose numbers lie on the pieces
+	ifAbsent  bool   // it may be applied if there is no such limit
+	joins     bool   // such a limit begins in an item that is there; otherwise it may begin with the item
+	mark      piece  // of the mark, or of the start of a quota or session
+	used      piece  // of what is used of a quota or session
 	oldText   string // of the definition
+	oldKind   bucket.Kind
 	text      string // of the definition after the write
 	def       bucket.Definition
+	expected  bucket.State // after the write, as guessed
 
-	changes bool  // the mark or the definition
+	changes bool  // the state or the definition
 	raises  bool  // the bucket may be full later than before
 	tokens  int64 // for usage: net
 }
@@ -35,54 +40,99 @@ func (u *limitUpdate) write(b *expressionBuilder, n string) {
 	}
 }
 
-// condition returns the condition of a rate: its mark lies on the piece, under the definition
-// that the piece is for.
+// condition returns the condition of the limit: its numbers lie on the pieces, under the
+// definition that the pieces are for. A limit is there if its definition is, of whatever
+// kind.
 func (u *limitUpdate) condition(b *expressionBuilder, n string) string {
-	mark := "#m" + n
-	if !u.ifPresent || u.ifAbsent || u.mark.bounded() {
-		b.name(mark, markAttribute+u.name)
-	}
-	missing := "attribute_not_exists(" + mark + ")"
+	missing := "attribute_not_exists(#b)"
 	if u.ifAbsent && !u.joins && u.changes {
-		missing = "attribute_not_exists(" + b.name("#b", schema.Birth) + ")" // the item
+		b.name("#b", schema.Birth) // the item
+	} else if !u.ifPresent || u.ifAbsent {
+		missing = "attribute_not_exists(" + b.name("#d"+n, definitionAttribute+u.name) + ")"
 	}
 	if !u.ifPresent {
 		return missing
 	}
-	present := b.name("#d"+n, definitionAttribute+u.name) + " = " + b.text(":d"+n, u.oldText) + b.onPiece(mark, n, &u.mark)
+	present := b.name("#d"+n, definitionAttribute+u.name) + " = " + b.text(":d"+n, u.oldText)
+	if periodic(&bucket.Definition{Kind: u.oldKind}) {
+		present += b.onPiece("#p"+n, startAttribute+u.name, n, &u.mark) + b.onPiece("#u"+n, usedAttribute+u.name, "u"+n, &u.used)
+	} else {
+		present += b.onPiece("#m"+n, markAttribute+u.name, n, &u.mark)
+	}
 	if u.ifAbsent {
 		return "(" + missing + " OR (" + present + "))"
 	}
 	return present
 }
 
-// update updates the mark of a rate, and its definition.
+// update updates the numbers of the limit, and its definition. Of a limit that becomes of
+// another kind it removes the old numbers.
 func (u *limitUpdate) update(b *expressionBuilder, n string) {
 	if !u.changes {
 		return
 	}
-	b.apply(b.name("#m"+n, markAttribute+u.name), n, &u.mark)
+	was, is := periodic(&bucket.Definition{Kind: u.oldKind}), periodic(&u.def)
+	if is {
+		b.apply("#p"+n, startAttribute+u.name, n, &u.mark)
+		b.apply("#u"+n, usedAttribute+u.name, "u"+n, &u.used)
+	} else {
+		b.apply("#m"+n, markAttribute+u.name, n, &u.mark)
+	}
+	switch {
+	case !u.ifPresent || was == is:
+	case is:
+		b.remove(b.name("#m"+n, markAttribute+u.name))
+	default:
+		b.remove(b.name("#p"+n, startAttribute+u.name), ", ", b.name("#u"+n, usedAttribute+u.name))
+	}
 	if u.ifAbsent || u.text != u.oldText {
 		b.set(b.name("#d"+n, definitionAttribute+u.name), " = ", b.text(":t"+n, u.text))
 	}
 }
 
-// full returns when the limit has refilled, at the latest.
-func (u *limitUpdate) full() bucket.Instant {
-	top := bucket.State{Definition: u.def, Mark: u.mark.of(u.mark.hi)}
-	wait := top.Wait(0, u.def.Burst)
+// full returns when the limit is full, at the latest; at is the instant of the write.
+func (u *limitUpdate) full(at bucket.Instant) bucket.Instant {
+	var wait time.Duration
+	if periodic(&u.def) {
+		top := bucket.State{Definition: u.def, Mark: int64(u.latestStart(at)), Used: max(1, u.used.of(u.used.hi))}
+		wait = top.WaitFull(at)
+	} else {
+		top := bucket.State{Definition: u.def, Mark: u.mark.of(u.mark.hi)}
+		at, wait = 0, top.WaitFull(0)
+	}
 	if wait == bucket.Never {
 		return bucket.MaxInstant
 	}
-	return bucket.Instant(0).Add(wait)
+	return at.Add(wait)
+}
+
+// latestStart returns a start that the period after the write has at the latest; at is the
+// instant of the write. A later one, which somebody has begun whose clock is ahead, is not
+// counted: that write has set the time of expiry for all that is used in it up to the
+// amount. Where more may be used, debt that is carried, the next period counts.
+func (u *limitUpdate) latestStart(at bucket.Instant) bucket.Instant {
+	start := bucket.Instant(u.expected.Mark)
+	switch {
+	case u.mark.hi != math.MaxInt64:
+		start = max(start, bucket.Instant(u.mark.of(u.mark.hi)))
+	case u.def.Flags&bucket.CarryDebt != 0 && !u.mark.set:
+		_, start = u.def.Calendar.Period(max(at, start))
+	}
+	if since, _ := u.def.Turn(at); u.def.Kind == bucket.Quota {
+		start = max(start, since) // of one that was never begun
+	}
+	return start
 }
 
 // leaves reports whether the update leaves a limit that is not there in a state.
 func (u *limitUpdate) leaves(absent bucket.State) bool {
 	if absent.Absent() {
-		return u.mark.keeps() && u.text == u.oldText && !u.mark.empty()
+		return u.mark.keeps() && u.used.keeps() && u.text == u.oldText && !u.mark.empty() && !u.used.empty()
 	}
-	return u.mark.set && u.mark.n == absent.Mark && u.text == definitionText(absent.Definition, absent.Generation)
+	if !u.mark.set || u.mark.n != absent.Mark || u.text != definitionText(absent.Definition, absent.Generation) {
+		return false
+	}
+	return !periodic(&u.def) || u.used.set && u.used.n == absent.Used
 }
 
 // draftLimit drafts what own, all charges of one limit, make of it. It returns false if
@@ -98,7 +148,7 @@ func (w *BucketWrite) draftLimit(d *draft, from *Record, own []zael.Charge) (u l
 			return limitUpdate{name: own[0].Name, ifAbsent: true}, w.Kind == coalesce.Adjust && hasAmount(own, func(n int64) bool { return n == 0 })
 		}
 	}
-	g := guess{state: have.state, mark: identity()}
+	g := newGuess(have.state)
 	tokens, ok := w.follow(d, &g, own, missing && !byReceipt)
 	if !ok {
 		return limitUpdate{}, false
@@ -106,11 +156,10 @@ func (w *BucketWrite) draftLimit(d *draft, from *Record, own []zael.Charge) (u l
 	gives = gives && w.lost == 0
 	d.limitUnknown = d.limitUnknown || gives && missing && !byReceipt && !w.fresh // it may be there, and be given nothing
 	u = limitUpdate{
-		name: have.name, mark: g.mark, oldText: have.text, text: definitionText(g.state.Definition, g.state.Generation), def: g.state.Definition, tokens: tokens,
-		joins: missing && from != nil,
+		name: have.name, mark: g.mark, used: g.used, oldText: have.text, oldKind: have.state.Definition.Kind, text: definitionText(g.state.Definition, g.state.Generation),
+		def: g.state.Definition, expected: g.state, tokens: tokens, joins: missing && from != nil,
 	}
-	u.changes = !u.mark.keeps() || u.text != u.oldText
-	u.raises = u.changes && hasAmount(own, func(n int64) bool { return n >= 0 })
+	u.changes = !u.mark.keeps() || !u.used.keeps() || u.text != u.oldText
 
 	into := from
 	if !u.joins {
@@ -118,6 +167,7 @@ func (w *BucketWrite) draftLimit(d *draft, from *Record, own []zael.Charge) (u l
 	}
 	absent, fits, err := w.begun(into, own)
 	u.cover(absent, fits && err == nil, missing && !byReceipt, gives)
+	u.raises = u.changes && hasAmount(own, func(n int64) bool { return n >= 0 })
 	return u, true
 }
 
@@ -132,8 +182,8 @@ func (u *limitUpdate) cover(absent bucket.State, can, missing, gives bool) {
 	case alike:
 		u.ifPresent, u.ifAbsent = !gives, true
 	default:
-		u.ifAbsent = true
-		u.mark = exactRow(absent.Mark, absent.Mark)
+		u.ifAbsent, u.changes = true, u.changes || !absent.Absent()
+		u.mark, u.used, u.expected = exactRow(absent.Mark, absent.Mark), exactRow(absent.Used, absent.Used), absent
 		u.def, u.text = absent.Definition, definitionText(absent.Definition, absent.Generation)
 	}
 }
@@ -150,7 +200,7 @@ func (w *BucketWrite) assumed(d *draft, from *Record, own []zael.Charge) (l *lim
 	}
 	if from == nil && !w.fresh && w.Kind != coalesce.Take {
 		for i := range own {
-			if c := &own[i]; c.Amount < 0 {
+			if c := &own[i]; c.Amount < 0 || settles(c) {
 				if d.birthGuessed && d.birth != c.Receipt.Generation {
 					d.limitUnknown = true // one of two receipts is of another bucket, or both are
 					return nil, false
@@ -163,7 +213,11 @@ func (w *BucketWrite) assumed(d *draft, from *Record, own []zael.Charge) (l *lim
 	for i := range own {
 		if c := &own[i]; c.Amount > 0 || w.Kind == coalesce.Take {
 			s := from.begin(c.Definition, w.At)
-			return &limit{name: c.Name, text: definitionText(s.Definition, s.Generation), state: s}, false
+			text := definitionText(s.Definition, s.Generation)
+			if periodic(&s.Definition) {
+				s.Mark = math.MinInt64 // or one that is there, and whose period is over
+			}
+			return &limit{name: c.Name, text: text, state: s}, false
 		}
 	}
 	return nil, false
@@ -185,7 +239,7 @@ func (w *BucketWrite) follow(d *draft, g *guess, own []zael.Charge, missing bool
 				return 0, false
 			}
 			w.redefine(g, c.Definition)
-			if !g.take(w.At, c.Amount, w.room(g.state.Definition, c), w.pad(g.state.Definition, c.Amount)) {
+			if !w.take(g, c) {
 				d.fits = false
 			}
 		case w.Kind == coalesce.StoreDefinitions:
@@ -206,10 +260,15 @@ func (w *BucketWrite) follow(d *draft, g *guess, own []zael.Charge, missing bool
 				g.give(w.Seen, -c.Amount, c.Receipt.Mark)
 			}
 		default:
+			if settles(c) && missing { // its period is gone: it counts as usage alone, of a full limit
+				tokens += c.Amount
+				d.limitUnknown = d.limitUnknown || !w.fresh
+				continue
+			}
 			if !state.Stale(c.Definition) {
 				w.redefine(g, c.Definition)
 			}
-			if err := g.charge(w.At, c.Amount); err != nil {
+			if err := w.charge(d, g, c); err != nil {
 				d.outOfRange = &zael.ValidationError{Field: "amount of " + c.Name, Value: c.Amount, Reason: err.Error()}
 				return 0, false
 			}
@@ -219,12 +278,47 @@ func (w *BucketWrite) follow(d *draft, g *guess, own []zael.Charge, missing bool
 	return tokens, true
 }
 
+// take follows a guess through the charge of a take, and reports whether it fits.
+func (w *BucketWrite) take(g *guess, c *zael.Charge) (fits bool) {
+	switch d := &g.state.Definition; {
+	case d.Plain():
+		return g.take(w.At, c.Amount, w.room(*d, c), w.pad(*d, c.Amount))
+	case d.Flags&bucket.Soft != 0:
+		g.bound(c.Amount)
+	}
+	return g.takeKind(w.At, c.Amount)
+}
+
+// settles reports whether a charge of an adjust counts in the period of a take alone.
+func settles(c *zael.Charge) bool {
+	return c.Amount > 0 && periodic(&c.Definition) && c.Receipt.Generation != 0
+}
+
+// charge follows a guess through a charge of an adjust.
+func (w *BucketWrite) charge(d *draft, g *guess, c *zael.Charge) error {
+	if !settles(c) {
+		return g.charge(w.At, c.Amount)
+	}
+	d.gives = true // it is right only for this bucket
+	if d.birth+g.state.Generation != c.Receipt.Generation || !periodic(&g.state.Definition) {
+		return nil
+	}
+	if _, err := g.state.Charge(w.Seen, c.Amount); err != nil || g.state.Definition.Flags&bucket.Unlimited != 0 {
+		return err
+	}
+	g.settlePeriod(w.Seen, c.Amount, c.Receipt.Mark)
+	return nil
+}
+
 // redefine brings a guess under a definition, at the latest instant known.
 func (w *BucketWrite) redefine(g *guess, d bucket.Definition) {
 	was := g.state
 	g.redefine(d, w.Seen)
 	if w.ExactState && g.state.Generation != was.Generation {
 		g.mark.lo, g.mark.hi = was.Mark, was.Mark
+		if periodic(&was.Definition) {
+			g.used.lo, g.used.hi = was.Used, was.Used
+		}
 	}
 }
 
@@ -252,6 +346,9 @@ func (w *BucketWrite) begun(into *Record, own []zael.Charge) (state bucket.State
 				state = into.begin(c.Definition, w.At)
 			case !state.Stale(c.Definition):
 				state = state.Redefine(c.Definition, w.At, 0)
+			}
+			if settles(c) {
+				continue // to a period that is gone
 			}
 			if state, err = state.Charge(w.At, c.Amount); err != nil {
 				return state, true, err

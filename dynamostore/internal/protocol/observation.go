@@ -55,8 +55,8 @@ func (o *Observation) nextTrends(r *Record, at bucket.Instant, own []zael.Charge
 	for i := range r.limits {
 		all[i] = alone()
 		now, was := &r.limits[i], &o.Record.limits[i]
-		if now.text != was.text || now.name != was.name {
-			continue
+		if now.text != was.text || now.name != was.name || periodic(&now.state.Definition) {
+			continue // what is used of a quota does not drain
 		}
 		if o.trends != nil {
 			all[i] = o.trends[i]
@@ -97,6 +97,9 @@ func (o *Observation) expected(now bucket.Instant) *Record {
 	r.limits = append([]limit(nil), r.limits...)
 	for i := range r.limits {
 		l := &r.limits[i]
+		if periodic(&l.state.Definition) {
+			continue
+		}
 		mark, drip := o.expectedMark(i, now), l.state.Definition.Drip(now)
 		switch {
 		case l.state.Mark > drip: // and it has not fallen

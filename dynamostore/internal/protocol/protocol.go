@@ -30,11 +30,12 @@
 //
 // # Kinds of limits
 //
-// All limits are rates so far. What depends on the kind of a limit is: its rows, which are
-// one small function each; the methods of guess that choose them; room.go, how far they
-// reach; the methods condition, update and full of limitUpdate; and the reading of its
-// attributes and the text of its definition. A kind that has more numbers than a mark has a
-// piece for each, beside guess.mark. All the rest is the same for all kinds.
+// What depends on the kind of a limit is: its rows, which are one small function each
+// (rows.go, periodrows.go); the methods of guess that choose them (guess.go,
+// periodguess.go); room.go, how far they reach; the methods condition, update and full of
+// limitUpdate; and the reading of its attributes and the text of its definition. A rate has a
+// mark, and quotas and sessions have a pair of numbers: where they are counted from, which
+// is in the fields called mark, and what is used since. All the rest is the same for all kinds.
 package protocol
 
 // Bounds of a write.
@@ -42,6 +43,10 @@ const (
 	// MaxLimits is how many limits a write may name: an expression of the engine has at
 	// most 300 operators and 4096 bytes.
 	MaxLimits = 40
+
+	// MaxKindLimits is how many it may name if one of them is no plain rate: a change of
+	// calendar has twice as many operators.
+	MaxKindLimits = 32
 
 	// MaxCalls is how many calls a BucketWrite makes before it is contended.
 	MaxCalls = 8

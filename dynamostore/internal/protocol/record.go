@@ -15,20 +15,25 @@ import (
 // Attributes of a bucket's item. Those that usage is counted from are in package schema.
 const (
 	markAttribute       = "m_" // before a limit's name
+	startAttribute      = "p_" // before a limit's name: of a quota or session, from which is counted
+	usedAttribute       = "u_" // before a limit's name: since then
 	definitionAttribute = "d_" // before a limit's name
 	lastWriteAttribute  = "o"
+	earlierAttribute    = "o1" // the write before the last, of buckets with a quota or session
+	earliestAttribute   = "o2" // the one before that
 	expiryAttribute     = "ttl"
 )
 
 // A Record is a bucket's item, as read. It does not change. A nil Record is a bucket without
 // an item.
 type Record struct {
-	birth    uint64  // id of the write that made the item
-	last     uint64  // id of the last write
-	ttl      int64   // seconds since 1970; 0 if there is none
-	removals uint64  // how many writes have removed limits
-	settings int64   // see SettingsRev
-	limits   []limit // in order of name
+	birth    uint64    // id of the write that made the item
+	last     uint64    // id of the last write
+	earlier  [2]uint64 // ids of the two writes before, of a bucket with a quota or session
+	ttl      int64     // seconds since 1970; 0 if there is none
+	removals uint64    // how many writes have removed limits
+	settings int64     // see SettingsRev
+	limits   []limit   // in order of name
 }
 
 // A limit is one limit of a Record.
@@ -38,6 +43,8 @@ type limit struct {
 	state   bucket.State // its Generation is the turns alone: see definitionText
 	count   int64        // net tokens ever
 	counted bool         // count is within int64
+
+	noReceipt bool // it is not known what stretch or period the last take of this process owns
 }
 
 // ReadRecord reads a bucket's item, of which a client has attributes in a form of its own,
@@ -61,7 +68,7 @@ func ReadRecord[V any](item map[string]V, value func(V) Value) (*Record, error) 
 	for _, id := range []struct {
 		attribute string
 		to        *uint64
-	}{{schema.Birth, &r.birth}, {lastWriteAttribute, &r.last}} {
+	}{{schema.Birth, &r.birth}, {lastWriteAttribute, &r.last}, {earlierAttribute, &r.earlier[0]}, {earliestAttribute, &r.earlier[1]}} {
 		v, ok := item[id.attribute]
 		if !ok {
 			continue
@@ -79,16 +86,23 @@ func ReadRecord[V any](item map[string]V, value func(V) Value) (*Record, error) 
 		return nil, err
 	}
 	for attribute := range item {
-		name, ok := strings.CutPrefix(attribute, markAttribute)
+		name, ok := strings.CutPrefix(attribute, definitionAttribute)
 		if !ok {
 			continue
 		}
-		l := limit{name: name, text: value(item[definitionAttribute+name]).Text}
-		if l.state.Mark, err = number(attribute); err != nil {
-			return nil, err
-		}
+		l := limit{name: name, text: value(item[attribute]).Text}
 		if l.state.Definition, l.state.Generation, err = parseDefinition(l.text); err != nil {
-			return nil, fmt.Errorf("attribute %s%s: %w", definitionAttribute, name, err)
+			return nil, fmt.Errorf("attribute %s: %w", attribute, err)
+		}
+		from := markAttribute
+		if periodic(&l.state.Definition) {
+			from = startAttribute
+			if l.state.Used, err = number(usedAttribute + name); err != nil {
+				return nil, err
+			}
+		}
+		if l.state.Mark, err = number(from + name); err != nil {
+			return nil, err
 		}
 		// A counter beyond int64 counts on, and its limit is not forgotten.
 		if l.count, err = number(schema.Counter + name); err == nil {
@@ -122,6 +136,9 @@ func (r *Record) State(name string) bucket.State {
 	}
 	s := l.state
 	s.Generation += r.birth
+	if l.noReceipt {
+		s.Generation = 0
+	}
 	return s
 }
 
@@ -160,6 +177,12 @@ func (r *Record) Bucket(key zael.Key) zael.Bucket {
 		b.Limits = append(b.Limits, zael.LimitState{Name: name, State: r.State(name)})
 	}
 	return b
+}
+
+// keepsIDs reports whether the item keeps the ids of more writes than the last one: what
+// does not refill must not be charged twice.
+func (r *Record) keepsIDs() bool {
+	return r != nil && slices.ContainsFunc(r.limits, func(l limit) bool { return periodic(&l.state.Definition) })
 }
 
 // begin returns a limit that the record does not have, as it begins at an instant. A

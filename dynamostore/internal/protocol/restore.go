@@ -27,7 +27,7 @@ func (w *BucketWrite) Restorable() bool {
 func (w *BucketWrite) Restore(id uint64) Update {
 	b := newExpression(w.Key)
 	b.where(b.name("#o", lastWriteAttribute), " = ", b.text(":last", IDText(w.ID)))
-	b.set("#o = ", b.text(":id", IDText(id)))
+	b.last(id, w.known.keepsIDs())
 	b.nextVersion()
 	b.events(-w.Events)
 	for i := range w.Charges {
@@ -37,15 +37,18 @@ func (w *BucketWrite) Restore(id uint64) Update {
 			continue
 		}
 		state := w.known.State(c.Name)
-		mark, text := state.Give(w.At, c.Amount, state.Receipt()).Mark, is.text
+		state = state.Give(w.At, c.Amount, state.Receipt())
+		back := limitUpdate{
+			name: c.Name, ifPresent: true, mark: exactRow(0, state.Mark), used: exactRow(0, state.Used), oldKind: is.state.Definition.Kind, def: is.state.Definition,
+			oldText: is.text, text: is.text, changes: true,
+		}
 		if was != nil && was.text != is.text {
-			text = was.text
-			if was.state.Generation != is.state.Generation { // the write was made from this very mark: see ExactState
-				mark = was.state.Mark
+			back.text, back.def = was.text, was.state.Definition
+			if was.state.Generation != is.state.Generation { // the write was made from this very state: see ExactState
+				back.mark, back.used = exactRow(0, was.state.Mark), exactRow(0, was.state.Used)
 			}
 		}
-		b.set(b.name("#m"+n, markAttribute+c.Name), " = ", b.number(":v"+n, mark))
-		b.set(b.name("#d"+n, definitionAttribute+c.Name), " = ", b.text(":t"+n, text))
+		back.update(b, n)
 		if c.Amount > 0 {
 			b.add(b.name("#c"+n, schema.Counter+c.Name), " ", b.number(":c"+n, -c.Amount))
 		}

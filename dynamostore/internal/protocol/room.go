@@ -34,16 +34,30 @@ func (w *BucketWrite) boundCharges(g *guess, own []zael.Charge) {
 	if w.Kind == coalesce.Take {
 		return
 	}
-	unit := g.state.Definition.Unit()
-	top, charges := g.state.Definition.Burst*unit, w.Kind == coalesce.StoreDefinitions
+	tokens, charges := int64(0), w.Kind == coalesce.StoreDefinitions
 	for i := range own {
 		if c := &own[i]; c.Amount >= 0 {
-			top, charges = saturate.Add(top, c.Amount*unit), true
+			tokens, charges = saturate.Add(tokens, c.Amount), true
 		}
 	}
 	if charges {
-		g.mark.within(math.MinInt64, saturate.Add(g.state.Mark, top))
+		g.bound(tokens)
 	}
+}
+
+// bound narrows the guess by an upper end, below which charges of so many tokens may
+// still be made.
+func (g *guess) bound(tokens int64) {
+	if periodic(&g.state.Definition) {
+		if g.state.Definition.Flags&bucket.CarryDebt == 0 {
+			return // all of it ends with the period
+		}
+		g.used.within(math.MinInt64, saturate.Add(max(0, g.state.Used), saturate.Add(g.state.Definition.Burst, tokens)))
+		return
+	}
+	unit := g.state.Definition.Unit()
+	top := saturate.Add(g.state.Definition.Burst*unit, min(tokens, math.MaxInt64/unit)*unit)
+	g.mark.within(math.MinInt64, saturate.Add(g.state.Mark, top))
 }
 
 // From call padAfter on an idle take aims above the drip, so that a level that hovers around

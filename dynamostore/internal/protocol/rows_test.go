@@ -55,7 +55,7 @@ func TestRows(t *testing.T) {
 		{
 			"new in an item that is known", recordWith(t, d, 0), coalesce.Take,
 			[]zael.Charge{{Name: "new", Definition: d, Amount: 5}},
-			"(attribute_not_exists(m_new) OR (d_new = old AND m_new <= drip)) AND attribute_not_exists(r)",
+			"(attribute_not_exists(d_new) OR (d_new = old AND m_new <= drip)) AND attribute_not_exists(r)",
 			"SET m_new = drip+5000, d_new = old ADD c_new 5",
 		},
 		{
@@ -70,7 +70,7 @@ func TestRows(t *testing.T) {
 		},
 		{
 			"asked 0", level(20), coalesce.Take, take(d, 0),
-			"(attribute_not_exists(m_rpm) OR (d_rpm = old AND m_rpm <= drip+100000))",
+			"(attribute_not_exists(d_rpm) OR (d_rpm = old AND m_rpm <= drip+100000))",
 			"",
 		},
 		{

@@ -112,6 +112,8 @@ func definitionsOf(take *protocol.BucketWrite, id uint64) *protocol.BucketWrite 
 	return d
 }
 
+func rate(d bucket.Definition) bool { return d.Kind == bucket.Rate }
+
 func underAt(r *protocol.Record, ch zael.Charge, at, seen bucket.Instant) bucket.Instant {
 	if r.State(ch.Name).Absent() {
 		return at
@@ -168,7 +170,7 @@ func (w *world) compare(r *running, before, after *protocol.Record, forgot bool,
 			if !ok {
 				w.failf("op %x: %q took %d of what does not fit: %+v", r.ID, ch.Name, ch.Amount, state)
 			}
-			if got := after.State(ch.Name); ch.Amount > 0 && r.Calls() >= 2 && got.Mark > next.Mark {
+			if got := after.State(ch.Name); next.Definition.Plain() && ch.Amount > 0 && r.Calls() >= 2 && got.Mark > next.Mark {
 				padded[ch.Name] = true // aimed higher: it must have fit from there
 				if _, ok := r.takes(bucket.State{Definition: state.Definition, Mark: got.Mark - ch.Amount*state.Definition.Unit(), Generation: state.Generation}, i); !ok {
 					w.failf("op %x: %q aimed beyond the burst: %+v", r.ID, ch.Name, got)
@@ -193,10 +195,15 @@ func (w *world) compare(r *running, before, after *protocol.Record, forgot bool,
 			}
 			state = state.Give(seen, -ch.Amount, ch.Receipt)
 		default:
-			if !state.Stale(ch.Definition) && (ch.Amount > 0 || !state.Absent()) {
+			gone := state.Absent()
+			if !state.Stale(ch.Definition) && (ch.Amount > 0 || !gone) {
 				state = state.Redefine(ch.Definition, underAt(before, ch, at, seen), joins)
 			}
 			next, err := state.Charge(at, ch.Amount)
+			if ch.Amount > 0 && ch.Receipt.Generation != 0 && !rate(ch.Definition) {
+				next, err = state.Settle(seen, ch.Amount, ch.Receipt)
+				sum.settled++
+			}
 			if err != nil {
 				w.failf("op %x: charged out of range: %w", r.ID, err)
 			}
@@ -264,8 +271,14 @@ func (w *world) sameRecord(r *running, before, after *protocol.Record, want map[
 		if !same {
 			w.failf("op %x: %q went from %+v to %+v, want %+v", r.ID, name, before.State(name), got, want[name])
 		}
-		wait := got.Wait(0, got.Definition.Burst)
-		if full := bucket.Instant(0).Add(wait); wait != bucket.Never && full < bucket.MaxInstant && full.Time().Unix()+3600 > after.Expiry() {
+		from := bucket.Instant(0)
+		if !rate(got.Definition) {
+			if from = at; got.Full(at) {
+				continue
+			}
+		}
+		wait := got.WaitFull(from)
+		if full := from.Add(wait); wait != bucket.Never && full < bucket.MaxInstant && full.Time().Unix()+3600 > after.Expiry() {
 			w.failf("op %x: %q is full at %v, and the item expires at %v", r.ID, name, full.Time(), time.Unix(after.Expiry(), 0).UTC())
 		}
 	}
