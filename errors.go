@@ -117,12 +117,21 @@ func (e *ExceededError) Primary() Status {
 func (e *ExceededError) RetryAfter() time.Duration { return e.decision.RetryAfter() }
 
 // RetryAfterHeader returns RetryAfter as the value of the HTTP header Retry-After: whole
-// seconds, rounded up, at least 1. If no wait helps, ok is false: leave the header out
+// seconds, rounded up, at least 1. If slots alone refuse it is 1, as they are nearly
+// always released before their hold ends. If no wait helps, ok is false: leave the header out
 // and say in the body what to change, as Error does.
 func (e *ExceededError) RetryAfterHeader() (value string, ok bool) {
 	wait := e.RetryAfter()
 	if wait == Never {
 		return "", false
+	}
+	slots, others := false, false
+	for s := range e.decision.All() {
+		slots = slots || s.Exceeded && s.Limit.Kind() == KindSlots
+		others = others || s.Exceeded && s.Limit.Kind() != KindSlots
+	}
+	if slots && !others {
+		wait = min(wait, time.Second)
 	}
 	s := int64(wait / time.Second)
 	if wait%time.Second > 0 {

@@ -52,6 +52,10 @@ func (l Limit) Validate() error {
 	return err
 }
 
+// Definition returns the limit in numbers, as package bucket computes with them. The error
+// is that of Validate.
+func (l Limit) Definition() (bucket.Definition, error) { return definitionOf(&l) }
+
 // withDefaults returns the limit with its zero fields filled in.
 func (l Limit) withDefaults() Limit {
 	if l.terms.kind != KindRate {

@@ -102,7 +102,7 @@ func setDraft11(to http.Header, d *zael.Decision) {
 				name = "parent/" + name
 			}
 		}
-		window := refillTime(s.Limit, s.Limit.Burst)
+		window := window(&s)
 		policy.WriteString(`"` + name + `";q=` + fieldInteger(s.Limit.Burst) + `;w=` + fieldInteger(wholeSeconds(window)))
 		limit.WriteString(`"` + name + `";r=` + fieldInteger(max(0, s.Available)) + `;t=` + fieldInteger(wholeSeconds(s.FullAfter)))
 	}
@@ -112,6 +112,15 @@ func setDraft11(to http.Header, d *zael.Decision) {
 
 // fieldInteger writes an integer as structured fields can have it: 15 digits.
 func fieldInteger(n int64) string { return strconv.FormatInt(min(n, 999_999_999_999_999), 10) }
+
+// window returns the time in which the burst of a limit comes back: of a quota the length
+// of its period. It is 0 if there is none.
+func window(s *zael.Status) time.Duration {
+	if s.Limit.Kind() == zael.KindRate {
+		return refillTime(s.Limit, s.Limit.Burst)
+	}
+	return s.ResetsAt.Sub(s.PeriodStart)
+}
 
 // refillTime returns how long n tokens take to refill.
 func refillTime(l zael.Limit, n int64) time.Duration {

@@ -74,10 +74,10 @@ func available(l zael.Limit, t *Tally) (int64, error) {
 	if t.First == 0 {
 		return 0, nil
 	}
-	if err := l.Validate(); err != nil {
+	d, err := l.Definition()
+	if err != nil {
 		return 0, err
 	}
-	d := bucket.Definition{Burst: l.Burst, Amount: l.RefillAmount, Period: l.RefillPeriod, Capacity: l.Capacity}
 	first, err := bucket.At(time.Unix(0, t.First))
 	if err != nil {
 		return 0, err
@@ -85,6 +85,16 @@ func available(l zael.Limit, t *Tally) (int64, error) {
 	last, err := bucket.At(time.Unix(0, t.Last))
 	if err != nil {
 		return 0, err
+	}
+	switch {
+	case d.Flags&bucket.Block != 0:
+		return 0, nil
+	case d.Flags&(bucket.Unlimited|bucket.Soft) != 0:
+		return bucket.MaxAmount, nil
+	case d.Kind == bucket.Quota:
+		return times(d.Burst, 1+d.Calendar.Starts(first, last)), nil
+	case d.Kind == bucket.Session:
+		return times(d.Burst, 1+int64(last-first)/int64(d.Period)), nil
 	}
 	return d.Burst + (d.Drip(last)-d.Drip(first))/d.Unit(), nil
 }
@@ -96,4 +106,12 @@ func multiply(a int64, b int) int64 {
 		return math.MaxInt64
 	}
 	return int64(lo)
+}
+
+// times returns burst · n, or the greatest int64 if that is beyond it.
+func times(burst, n int64) int64 {
+	if n > math.MaxInt64/burst {
+		return math.MaxInt64
+	}
+	return burst * n
 }

@@ -27,7 +27,7 @@ func (r *Report) writeCharts(b *strings.Builder) {
 	}
 	for i, l := range r.Limits {
 		def := definitionOf(r.limits[i])
-		full := float64(def.Burst * def.Unit())
+		full := float64(def.Burst * unitOf(&def))
 		var columns []float64
 		for first := 0; first < bins; first += group {
 			highest := int64(0)

@@ -138,7 +138,12 @@ func (r *Report) pageData() *pageData {
 		if r.Entities == 1 {
 			l.Rate = def.Amount
 		}
-		perPeriod := def.Period.Seconds() / d.Step
+		period := def.Period
+		if def.Kind == bucket.Quota {
+			start, end := def.Calendar.Period(s.start(0))
+			period, l.Period = time.Duration(end-start), def.Calendar.Spec().Each.String()
+		}
+		perPeriod := period.Seconds() / d.Step
 		for first := 0; first < bins; first += group {
 			var sum limitBin
 			for bin := first; bin < min(first+group, bins); bin++ {
@@ -146,7 +151,7 @@ func (r *Report) pageData() *pageData {
 			}
 			l.Demand = append(l.Demand, decimal.Round(float64(sum.demand)*perPeriod, 3))
 			l.Admitted = append(l.Admitted, decimal.Round(float64(sum.admitted)*perPeriod, 3))
-			l.Level = append(l.Level, decimal.Round(float64(sum.level)/float64(def.Unit()), 3))
+			l.Level = append(l.Level, decimal.Round(float64(sum.level)/float64(unitOf(&def)), 3))
 		}
 		d.Limits = append(d.Limits, l)
 	}

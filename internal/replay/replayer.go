@@ -56,7 +56,8 @@ type limitStats struct {
 
 	// Of the entity that is fullest.
 	mark  int64
-	taken bool // mark is set
+	taken bool         // mark is set
+	state bucket.State // instead of mark, of a limit that is not a plain rate
 }
 
 // An entityStats has the statistics of one entity.
@@ -69,8 +70,9 @@ type entityStats struct {
 // A bucketStats follows one limit of one entity.
 type bucketStats struct {
 	lenientBucket
-	mark  int64 // as in the store
-	taken bool  // mark is set
+	mark  int64        // as in the store
+	taken bool         // mark is set
+	state bucket.State // instead of mark, of a limit that is not a plain rate
 }
 
 func newReplayer(store zael.Store, o *Options) (*replayer, error) {
@@ -90,6 +92,9 @@ func newReplayer(store zael.Store, o *Options) (*replayer, error) {
 		return nil, err
 	}
 	for _, l := range o.Limits {
+		if l.Kind() == zael.KindSlots {
+			return nil, fmt.Errorf("limit %s: a trace does not tell how long slots are held: leave it out", l)
+		}
 		_, settles := o.Settle[l.Name]
 		p.limits = append(p.limits, limitStats{requirement: newRequirement(l, o.MaxWait), name: l.Name, settles: settles})
 		if settles && p.settle == nil {
@@ -207,7 +212,7 @@ func (p *replayer) replay(ctx context.Context, r *request) error {
 		l.observe(&entity.buckets[i].lenientBucket, &observation{r.at, l.drip, l.waitDrip, r.take[i], r.settle[i]})
 		p.count(i, r.settle[i], &limitBins[i])
 		if admitted {
-			l.charge(r.settle[i], &entity.buckets[i], &limitBins[i])
+			l.charge(r.at, r.settle[i], &entity.buckets[i], &limitBins[i])
 		}
 	}
 	return nil
@@ -218,15 +223,18 @@ func (p *replayer) prepare(r *request) {
 	p.now = r.at.Time()
 	for i := range p.limits {
 		l := &p.limits[i]
+		p.exceeded[i] = false
+		if l.settles {
+			p.settle[l.name] = r.settle[i]
+		}
+		if !l.definition.Plain() {
+			continue
+		}
 		l.drip = l.definition.Drip(r.at)
 		l.waitDrip = l.drip
 		if l.maxWait > 0 {
 			l.waitDrip = l.definition.Drip(r.at.Add(l.maxWait))
 		}
-		if l.settles {
-			p.settle[l.name] = r.settle[i]
-		}
-		p.exceeded[i] = false
 	}
 }
 
@@ -279,10 +287,14 @@ func (p *replayer) count(limit int, tokens int64, bin *limitBin) {
 
 // charge counts the tokens of an admitted request, and follows the mark of its
 // bucket.
-func (l *limitStats) charge(tokens int64, b *bucketStats, bin *limitBin) {
+func (l *limitStats) charge(at bucket.Instant, tokens int64, b *bucketStats, bin *limitBin) {
 	l.admitted = saturate.Add(l.admitted, tokens)
 	bin.admitted = saturate.Add(bin.admitted, tokens)
 	if tokens == 0 {
+		return
+	}
+	if !l.definition.Plain() {
+		l.chargeState(at, tokens, b, bin)
 		return
 	}
 	mark := l.drip
@@ -298,11 +310,40 @@ func (l *limitStats) charge(tokens int64, b *bucketStats, bin *limitBin) {
 	l.peak = max(l.peak, level)
 }
 
+// chargeState is charge for a limit that is not a plain rate.
+func (l *limitStats) chargeState(at bucket.Instant, tokens int64, b *bucketStats, bin *limitBin) {
+	if b.state.Absent() {
+		b.state = b.state.Redefine(l.definition, at, 0)
+	}
+	next, err := b.state.Charge(at, tokens)
+	if err != nil {
+		return // more than can be counted
+	}
+	b.state = next
+	level := l.levelOf(&b.state, at)
+	if l.state.Absent() || level >= l.levelOf(&l.state, at) {
+		l.state = b.state
+	}
+	bin.level = max(bin.level, level)
+	l.peak = max(l.peak, level)
+}
+
+// levelOf returns what is used of a limit that is not a plain rate.
+func (l *limitStats) levelOf(s *bucket.State, at bucket.Instant) int64 {
+	if l.definition.Flags&(bucket.Block|bucket.Unlimited) != 0 {
+		return 0
+	}
+	return (l.definition.Burst - s.Available(at)) * l.unit
+}
+
 // level returns how full a limit's fullest bucket is at an instant after the last
 // request, in units.
 func (p *replayer) level(limit int, at bucket.Instant) int64 {
 	l := &p.limits[limit]
-	if !l.taken {
+	switch {
+	case !l.state.Absent():
+		return max(0, l.levelOf(&l.state, at))
+	case !l.taken:
 		return 0
 	}
 	return max(0, l.mark-l.definition.Drip(at))

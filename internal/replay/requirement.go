@@ -42,22 +42,33 @@ type observation struct {
 
 func newRequirement(l zael.Limit, maxWait time.Duration) requirement {
 	d := definitionOf(l)
+	if !d.Plain() { // it has no burst or rate that could be another one
+		return requirement{definition: d, unit: unitOf(&d), burst: bucket.MaxAmount + 1, rate: 1, maxRate: 0}
+	}
 	maxRate := min(bucket.MaxAmount, bucket.MaxRate/int64(time.Second)*int64(d.Period)) // MaxRate is per second
 	return requirement{definition: d, unit: d.Unit(), maxWait: maxWait, burst: 1, rate: 1, maxRate: maxRate}
 }
 
 // definitionOf returns l as a Limiter hands it to a store; l is valid.
 func definitionOf(l zael.Limit) bucket.Definition {
-	d := bucket.Definition{Burst: l.Burst, Amount: l.RefillAmount, Period: l.RefillPeriod, Capacity: l.Capacity}
-	if d.Burst == 0 {
-		d.Burst = d.Amount
-	}
+	d, _ := l.Definition()
 	return d
+}
+
+// unitOf returns the number of units in a token of a limit's level.
+func unitOf(d *bucket.Definition) int64 {
+	if d.Kind != bucket.Rate {
+		return 1
+	}
+	return d.Unit()
 }
 
 // observe raises the burst and the rate to what a request needs, and charges the
 // bucket.
 func (q *requirement) observe(b *lenientBucket, o *observation) {
+	if !q.definition.Plain() {
+		return
+	}
 	q.raiseBurst(b, o)
 	q.raiseRate(b, o)
 }

@@ -103,12 +103,18 @@ func (r *Report) writeRequirements(b *strings.Builder) {
 	if r.Requests == 0 {
 		return
 	}
-	b.WriteString("\nleast burst or rate that would have refused nothing, each limit alone:\n")
 	var rows [][]string
 	for i := range r.Limits {
+		if d := definitionOf(r.limits[i]); !d.Plain() {
+			continue
+		}
 		withBurst, withRate := r.sufficient(i)
 		rows = append(rows, []string{"  " + withBurst, "or", withRate})
 	}
+	if len(rows) == 0 {
+		return
+	}
+	b.WriteString("\nleast burst or rate that would have refused nothing, each limit alone:\n")
 	writeTable(b, rows, "lll")
 }
 

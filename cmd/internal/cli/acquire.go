@@ -184,6 +184,13 @@ func (a *app) runAcquire(ctx context.Context, c *acquireCommand, args []string) 
 		return c.ofRequest(err)
 	}
 	defer lease.Rollback(ctx)
+	if d := lease.Decision(); child == nil {
+		for s := range d.All() {
+			if s.Limit.Kind() == zael.KindSlots && s.Requested > 0 {
+				return usagef("--consume %s=%d: slots are held until a command ends: write the command after --", s.Limit.Name, s.Requested)
+			}
+		}
+	}
 	a.warn(c, l, lease)
 	if child != nil {
 		return a.runUnder(ctx, lease, child)

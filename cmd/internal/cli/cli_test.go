@@ -42,7 +42,7 @@ func TestUsageErrors(t *testing.T) {
 		{"replay - - -l n=1/s", "name one file"},
 		{"replay -", "at least one limit"},
 		{"replay - -l n", `invalid argument "n" for "-l, --limit" flag: has no =`},
-		{"replay - -l n=0/s", `amount "0" is not`},
+		{"replay - -l n=-1/s", `amount "-1" is not`},
 		{"replay - -l n=1/week", `period "week" is not`},
 		{"replay - -l n=1/s -l n=2/s", "limit n is given twice"},
 		{"replay - -l n=1/s -c n", "is not NAME=EXPR"},

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -63,16 +64,26 @@ func (s *scopeFlags) scope() (zael.Scope, error) {
 // A limitReport is a limit as JSON.
 type limitReport struct {
 	Name          string  `json:"limit_name"`
-	Capacity      int64   `json:"capacity"`
-	Burst         int64   `json:"burst"`
-	RefillAmount  int64   `json:"refill_amount"`
-	PeriodSeconds float64 `json:"refill_period_seconds"`
+	Kind          string  `json:"kind"`
+	Limit         string  `json:"limit"` // the text that follows the name
+	Soft          bool    `json:"soft"`
+	Capacity      *int64  `json:"capacity"` // null: unlimited
+	Burst         *int64  `json:"burst"`    // null: unlimited
+	RefillAmount  int64   `json:"refill_amount,omitempty"`
+	PeriodSeconds float64 `json:"refill_period_seconds,omitempty"`
 }
 
 func limitReports(limits []zael.Limit) []limitReport {
 	reports := []limitReport{}
 	for _, l := range limits {
-		reports = append(reports, limitReport{l.Name, l.Capacity, l.Burst, l.RefillAmount, decimal.Seconds(l.RefillPeriod)})
+		r := limitReport{
+			Name: l.Name, Kind: l.Kind().String(), Limit: strings.TrimPrefix(l.String(), l.Name+"="), Soft: l.IsSoft(),
+			Capacity: &l.Capacity, Burst: &l.Burst, RefillAmount: l.RefillAmount, PeriodSeconds: decimal.Seconds(l.RefillPeriod),
+		}
+		if l.Kind() == zael.KindUnlimited {
+			r.Capacity, r.Burst = nil, nil
+		}
+		reports = append(reports, r)
 	}
 	return reports
 }
