@@ -146,8 +146,13 @@ func (s *Store) refill(now time.Time, edit *zael.Edit) (zael.Amounts, error) {
 		}
 	}
 	available, err := edit.Refill(&p.read, at, rand.Uint64())
-	if err == nil && p.record != nil {
-		p.write(debits[0].Key, at)
+	if err != nil || len(p.read.Limits) == 0 {
+		return available, err
 	}
-	return available, err
+	debits[0].Charges = []zael.Charge{{Amount: 1}} // it makes the bucket if that is missing
+	if _, err := s.admit(targets, debits); err != nil {
+		return nil, err
+	}
+	p.write(debits[0].Key, at)
+	return available, nil
 }

@@ -170,3 +170,53 @@ func refillTogether(ctx context.Context, e *env) error {
 	s.left(0, k, "rpm", d, burst-500-2*each*3+2*each*2)
 	return s.err
 }
+
+// topsUpQuotas tops up a quota and a session of a bucket, and of one that is missing.
+func topsUpQuotas(ctx context.Context, e *env) error {
+	s := e.script(ctx)
+	q := quotaOf("UTC") // whose period ends 10 hours after t0
+	w := bucket.Definition{Burst: 10, Capacity: 10, Kind: bucket.Session, Period: time.Hour}
+	k, fresh := key("alice"), key("bob")
+	s.admit(0, debit(k, ask("q", q, 3), ask("w", w, 10)))
+	s.refill(e.topsUp(time.Minute, k, zael.Amounts{"q": 5, "w": 2}), zael.Once{}, false, zael.Amounts{"q": 12, "w": 2})
+	edit := e.topsUp(0, fresh, zael.Amounts{"q": 5})
+	edit.Stored = []bucket.Limit{{Name: "q", Definition: stored(q, 7)}}
+	s.refill(edit, zael.Once{}, false, zael.Amounts{"q": 15})
+	s.admit(2*time.Minute, debit(k, ask("q", q, 12), ask("w", w, 2)))
+	s.refuse(2*time.Minute, debit(k, ask("q", q, 1)))
+	s.admit(2*time.Minute, debit(fresh, ask("q", q, 15)))
+	s.admit(time.Hour, debit(k, ask("w", w, 10))) // another session
+	s.admit(10*time.Hour, debit(k, ask("q", q, 10)), debit(fresh, ask("q", q, 10)))
+	s.refuse(10*time.Hour, debit(fresh, ask("q", q, 1)))
+	return s.err
+}
+
+func resetsPeriods(ctx context.Context, e *env) error {
+	s := e.script(ctx)
+	q := quotaOf("UTC")
+	w := bucket.Definition{Burst: 10, Capacity: 10, Kind: bucket.Session, Period: time.Hour}
+	k := key("alice")
+	before := debit(k, ask("q", q, 8), ask("w", w, 9))
+	s.admit(0, before)
+	s.refill(e.resets(time.Minute, k), zael.Once{}, false, zael.Amounts{"q": 10, "w": 10})
+	s.admit(30*time.Minute, debit(k, ask("q", q, 7), ask("w", w, 10)))
+	s.adjust(30*time.Minute, debit(k, back(before.Charges[0], 8), back(before.Charges[1], 9))) // of before
+	s.admit(30*time.Minute, debit(k, ask("q", q, 3)))
+	s.refuse(30*time.Minute, debit(k, ask("q", q, 1)))
+	s.refuse(89*time.Minute, debit(k, ask("w", w, 1))) // the session began at 30 minutes
+	s.admit(90*time.Minute, debit(k, ask("w", w, 10)))
+	return s.err
+}
+
+func topsUpNoOthers(ctx context.Context, e *env) error {
+	k := key("alice")
+	for name, d := range map[string]bucket.Definition{"blocked": bucket.Blocked(), "unlimited": bucket.Unbounded(), "slots": slotsOf(3)} {
+		edit := e.topsUp(0, k, zael.Amounts{name: 1})
+		edit.Stored = []bucket.Limit{{Name: name, Definition: stored(d, 7)}}
+		_, err := role[zael.AdminStore](e).Administer(ctx, e.t0, edit, zael.Once{})
+		if _, invalid := errors.AsType[*zael.ValidationError](err); !invalid {
+			return fmt.Errorf("a top-up of %s: got %w, want a *zael.ValidationError", name, orNil(err))
+		}
+	}
+	return nil
+}

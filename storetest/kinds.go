@@ -28,6 +28,9 @@ func kindChecks() []check {
 		{name: "a store keeps flags and calendars", run: keepsDefinitions},
 		{name: "what is given back counts in its own period alone", run: givesInPeriod},
 		{name: "slots of a holder that is silent are free for others", run: reclaimsSlots},
+		{name: "a top-up of a quota is on top until its period ends", also: []Role{AdminStore}, run: topsUpQuotas},
+		{name: "a reset begins periods again", also: []Role{AdminStore}, run: resetsPeriods},
+		{name: "slots, and what is blocked or unlimited, cannot be topped up", also: []Role{AdminStore}, run: topsUpNoOthers},
 		{name: "a receipt releases only slots of its holder's generation", run: releasesOnce},
 	}
 	for _, tl := range timelines() {

@@ -150,7 +150,22 @@ func (s *reference) refill(now time.Time, edit *zael.Edit) (zael.Amounts, error)
 	if err != nil {
 		return nil, err
 	}
-	kept := s.record(zael.Key(edit.Scope()))
+	key := zael.Key(edit.Scope())
+	other := slices.ContainsFunc(edit.Stored, func(l bucket.Limit) bool { return !l.Definition.Plain() })
+	if r := s.kinds.records[key]; r != nil || other {
+		changed := bucket.Record{}
+		if r != nil {
+			changed = *r
+			changed.Limits = slices.Clone(r.Limits)
+		}
+		available, err := edit.Refill(&changed, at, s.birth(s))
+		if err == nil && len(changed.Limits) > 0 {
+			s.kinds.kept(&changed)
+			s.kinds.records[key] = &changed
+		}
+		return available, err
+	}
+	kept := s.record(key)
 	r := bucket.Record{Latest: max(kept.seen, 0)}
 	for _, name := range slices.Sorted(maps.Keys(kept.limits)) {
 		r.Limits = append(r.Limits, zael.LimitState{Name: name, State: kept.limits[name]})

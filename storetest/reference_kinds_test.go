@@ -1,6 +1,7 @@
 package storetest_test
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -110,6 +111,23 @@ func brokenKinds() []brokenStore {
 		line    = "Kinds/timeline: "
 	)
 	return []brokenStore{
+		{
+			name:  "top-ups are not kept",
+			make:  kind(states(func(s *bucket.State) { s.Used = max(s.Used, 0) }), nil),
+			fails: []string{"Kinds/a top-up of a quota is on top until its period ends"},
+		},
+		{
+			name:  "a reset leaves periods as they are",
+			make:  refilling(func(edit *zael.Edit) { edit.Names = []string{"q"} }),
+			fails: []string{"Kinds/a reset begins periods again"},
+		},
+		{
+			name: "anything is topped up",
+			make: administering(func(context.Context, *reference, time.Time, zael.Edit, zael.Once) (zael.EditResult, error) {
+				return zael.EditResult{}, nil
+			}),
+			fails: []string{"Kinds/slots, and what is blocked or unlimited, cannot be topped up"},
+		},
 		{
 			name: "what is used of a quota is not kept",
 			make: kind(states(func(s *bucket.State) { s.Used = 0 }), nil),

@@ -14,7 +14,10 @@ import (
 // valueChecks are those of BucketStore, asking TakeValues and AdjustValues first as a
 // Limiter does, and one of their own.
 func valueChecks() []check {
-	checks := []check{{name: "an unanswered call by value changes nothing", run: unansweredValuesChangeNothing}}
+	checks := []check{
+		{name: "an unanswered call by value changes nothing", run: unansweredValuesChangeNothing},
+		{name: "calls by value do not pass settings by", also: []Role{AdminStore}, run: valuesHeedSettings},
+	}
 	for _, c := range bucketChecks() {
 		run := c.run
 		c.run = func(ctx context.Context, e *env) error {
@@ -129,4 +132,21 @@ func unansweredValuesChangeNothing(ctx context.Context, e *env) error {
 		}
 	}
 	return nil
+}
+
+// valuesHeedSettings takes by value once somebody has stored settings.
+func valuesHeedSettings(ctx context.Context, e *env) error {
+	e.values = role[zael.ValueStore](e)
+	s := e.script(ctx)
+	k, d := key("alice"), trickle(10)
+	s.admit(0, debit(k, ask("rpm", d, 1)))
+	s.administer(e.switches(0, zael.Scope{Entity: "alice"}, zael.Disabled), nil)
+	s.do(func() error {
+		if answered, err := e.takeValues(e.t0, 0, []zael.Debit{debit(k, ask("rpm", d, 1))}); answered {
+			return fmt.Errorf("TakeValues from a disabled bucket: got an answer (%w), want none", orNil(err))
+		}
+		return nil
+	})
+	s.left(0, k, "rpm", d, 9)
+	return s.err
 }

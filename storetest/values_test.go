@@ -17,6 +17,7 @@ type valued struct {
 	answersAll bool // also under other definitions
 	charges    bool // although it does not answer
 	sets       bool // an adjust writes marks, and does not give back
+	passesBy   bool // settings
 }
 
 var _ zael.ValueStore = (*valued)(nil)
@@ -25,6 +26,9 @@ var _ zael.ValueStore = (*valued)(nil)
 func (v *valued) has(entity string, p *zael.PolicyLimits) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.admin.latest > 0 && !v.passesBy {
+		return false
+	}
 	r := v.record(zael.Key{Entity: entity, Resource: p.Resource})
 	for _, l := range p.Limits {
 		if r.limits[v.limit(l.Name)].Definition != l.Definition {
@@ -105,6 +109,11 @@ func brokenValues() []brokenStore {
 			name:  "gives by value pay no heed to the receipt",
 			make:  func() zael.Store { return &valued{reference: newReference(), sets: true} },
 			fails: []string{"ValueStore/what has refilled is not given back"},
+		},
+		{
+			name:  "calls by value pass settings by",
+			make:  func() zael.Store { return &valued{reference: newReference(), passesBy: true} },
+			fails: []string{"ValueStore/calls by value do not pass settings by"},
 		},
 	}
 }
