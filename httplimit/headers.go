@@ -179,11 +179,13 @@ func resetTime(d time.Duration) string {
 	return time.Now().Add(d).UTC().Truncate(time.Second).Add(time.Second).Format(time.RFC3339)
 }
 
-// setRetryAfter sets Retry-After, unless no wait helps.
-func setRetryAfter(to http.Header, err *zael.ExceededError) {
-	if value, ok := err.RetryAfterHeader(); ok {
+// setRetryAfter sets Retry-After, unless no wait helps, and returns its value.
+func setRetryAfter(to http.Header, err *zael.ExceededError) (value string) {
+	value, ok := err.RetryAfterHeader()
+	if ok {
 		to["Retry-After"] = []string{value}
 	}
+	return value
 }
 
 // wholeSeconds rounds up.
@@ -194,44 +196,60 @@ func wholeSeconds(d time.Duration) int64 {
 	return int64((d + time.Second - 1) / time.Second)
 }
 
-// A problem is a body of problem details (RFC 9457).
-type problem struct {
-	Type     string   `json:"type,omitempty"` // empty: about:blank
-	Title    string   `json:"title"`
-	Status   int      `json:"status"`
-	Detail   string   `json:"detail,omitempty"`
-	Violated []string `json:"violated-policies,omitempty"` // as in draft-ietf-httpapi-ratelimit-headers
+// quotaExceeded is the type of the problem of a refusal, of
+// draft-ietf-httpapi-ratelimit-headers.
+const quotaExceeded = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+
+// writeRefusal answers a request that a limit refuses. The body names the limits and not
+// the entity, which may be a secret of the server's. It is written without encoding/json,
+// as refusals are what an attacker asks for; no part of it needs escapes.
+func writeRefusal(w http.ResponseWriter, d *zael.Decision, retryAfter string) {
+	body := make([]byte, 0, 256)
+	body = append(body, `{"type":"`+quotaExceeded+`","title":"Too many requests","status":429,"detail":"`...)
+	if retryAfter != "" {
+		body = append(body, "Try again in "...)
+		body = append(body, retryAfter...)
+		body = append(body, ` s."`...)
+	} else {
+		body = append(body, `The request asks for more than the limit ever admits at once: make it smaller."`...)
+	}
+	separator := `,"violated-policies":["`
+	for s := range d.All() {
+		if !s.Exceeded {
+			continue
+		}
+		body = append(body, separator...)
+		body = append(body, s.Limit.Name...)
+		separator = `","`
+	}
+	if separator == `","` {
+		body = append(body, `"]`...)
+	}
+	writeProblem(w, http.StatusTooManyRequests, append(body, "}\n"...))
 }
 
-// quotaExceeded returns the details of a refusal. They name the limits and not the
-// entity, which may be a secret of the server's.
-func quotaExceeded(err *zael.ExceededError) problem {
-	p := problem{
-		Type:  "https://iana.org/assignments/http-problem-types#quota-exceeded",
-		Title: "Too many requests", Status: http.StatusTooManyRequests,
-	}
-	if seconds, ok := err.RetryAfterHeader(); ok {
-		p.Detail = "Try again in " + seconds + " s."
-	} else {
-		p.Detail = "The request asks for more than the limit ever admits at once: make it smaller."
-	}
-	for _, s := range err.Violations() {
-		p.Violated = append(p.Violated, s.Limit.Name)
-	}
-	return p
+// A problem is a body of problem details (RFC 9457) whose type is about:blank.
+type problem struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
 }
 
 func (p problem) write(w http.ResponseWriter) {
-	h := w.Header()
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Del("Content-Length")
-	h.Del("Content-Encoding")
-	w.WriteHeader(p.Status)
 	body, err := json.Marshal(p)
 	if err != nil {
-		return // strings and a number: it does not happen
+		body = nil // strings and a number: it does not happen
 	}
-	_, _ = w.Write(append(body, '\n')) // the client may have left
+	writeProblem(w, p.Status, append(body, '\n'))
+}
+
+func writeProblem(w http.ResponseWriter, status int, body []byte) {
+	h := w.Header()
+	h["Content-Type"] = []string{"application/problem+json"}
+	h["Cache-Control"] = []string{"no-store"}
+	h["X-Content-Type-Options"] = []string{"nosniff"}
+	delete(h, "Content-Length")
+	delete(h, "Content-Encoding")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the client may have left
 }

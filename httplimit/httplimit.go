@@ -228,12 +228,12 @@ func (m *Middleware) refuse(w http.ResponseWriter, r *http.Request, err *zael.Ex
 	h := w.Header()
 	d := err.Decision()
 	m.config.Headers.set(h, &d, new([3]string))
-	setRetryAfter(h, err)
+	retryAfter := setRetryAfter(h, err)
 	if m.config.Refused != nil {
 		m.config.Refused(w, r, err)
 		return
 	}
-	quotaExceeded(err).write(w)
+	writeRefusal(w, &d, retryAfter)
 }
 
 // fail answers a request that could not be decided.

@@ -61,7 +61,7 @@ func All(loads *load.Loads) []Group {
 			}))
 		}
 	}
-	return groups
+	return append(groups, httpGroups()...)
 }
 
 // floor returns what every other benchmark includes: reading the clock, and the loop with
