@@ -33,7 +33,7 @@ func (a *app) acquire() *cobra.Command {
 		Use:   "acquire --entity ID --resource NAME [flags] [-- COMMAND [ARG...]]",
 		Short: "Take tokens from limits, or run a command under limits",
 		Long: `Acquire takes tokens from all limits of an entity on a resource, or from none. A
-limit that --consume does not name gives 1 token.
+limit that --consume does not name gives 1 token; slots that it does not name give none.
 
 Without a command, the tokens are taken for good.
 
@@ -45,8 +45,8 @@ command fails, by an exit code other than 0 or a signal, and has written no such
 all tokens are given back.
 
 With --max-wait, acquire waits in line for tokens that refill within that time; it is
-refused as soon as it is certain that they will not. Across processes those who came
-first are served first, nearly always. If it is interrupted while it waits, it has
+refused as soon as it is certain that they will not. Callers of all processes are served
+nearly in the order in which they came. If it is interrupted while it waits, it has
 taken nothing.
 
 The signals TERM, HUP, INT, QUIT, USR1 and USR2 are passed on to the command, except
@@ -55,14 +55,13 @@ itself. If zael is killed with KILL, the tokens stay taken.
 
 Exit codes: that of the command; 128+N if signal N ended it; 127 if the command is
 not found and 126 if it cannot be run, before anything is taken. If the command was
-not run: 3 refused by a limit or a switch, 4 the store is unavailable, 1 failed, 2 wrong usage;
-zael then writes a line that begins with "zael: " to standard error. For commands
-that use 3 or 4 themselves, choose other codes with --refused-exit-code and
+not run: 3 refused by a limit or a switch, 4 the store is unavailable, 1 failed,
+2 wrong usage; zael then writes a line that begins with "zael: " to standard error. For
+commands that use 3 or 4 themselves, choose other codes with --refused-exit-code and
 --unavailable-exit-code.
 
 The JSON of a refusal is the body of an HTTP response with status 429, or 403 if a
-switch refuses ('zael disable'). With a
-command, JSON is printed only for a refusal.`,
+switch refuses (see 'zael disable'). With a command, JSON is printed only for a refusal.`,
 		Example: `  zael acquire --entity key-1 --resource gpt-4 \
     --limit rpm=100/min --limit tpm=10000/min --consume rpm=1 --consume tpm=500
 

@@ -22,8 +22,9 @@ func (a *app) audit() *cobra.Command {
 	var q zael.AuditQuery
 	cmd := &cobra.Command{
 		Use:   "audit",
-		Short: "Show who changed entities and limits",
-		Long:  `Audit shows changes of entities and limits, newest first, with who made them.`,
+		Short: "Show who changed entities, limits and other settings",
+		Long: `Audit shows changes of entities, limits, switches, failure modes, buckets and
+namespaces, newest first, and who made them.`,
 		Example: `  zael audit --max 20
   zael audit --entity key-1 --from 2026-01-01 --json`,
 		Args: cobra.NoArgs,

@@ -59,9 +59,9 @@ if every key is asked for more than its limits allow, except for what refills at
 very end. On DynamoDB, bench also prints what all calls cost for each admitted
 acquire; a refusal by the table counts as one write unit, the least that AWS bills.
 
-With --max-wait, --rate callers come a second, each for one acquire, and wait in line
-as long as that, or leave after --give-up. Bench then prints for each second how many
-were served. A process serves as many as its limits allow although others leave.
+With --max-wait, a new caller starts --rate times a second. It makes one acquire, and
+waits in line up to --max-wait or leaves after --give-up. Bench then prints how many
+callers were served in each second: as many as the limits allow, however many leave.
 
 The default limit never refuses, so that the store itself is measured. With --cascade,
 all keys have one parent and take from it too.

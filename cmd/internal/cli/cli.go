@@ -58,7 +58,8 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "zael",
 		Short: "Rate limits that any number of processes share",
-		Long: `zael limits rates by token buckets that any number of processes share.
+		Long: `zael holds callers to limits that any number of processes share: rates, quotas and
+slots.
 
 Buckets, limits and entities are in a store. It is a SQLite file in your data
 directory unless --store or the environment variable ZAEL_STORE says otherwise.

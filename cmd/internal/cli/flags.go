@@ -16,7 +16,7 @@ import (
 // A limitsValue is the flag --limit, which may be repeated.
 type limitsValue []zael.Limit
 
-const limitHelp = `a limit such as rpm=100/min or "tpm=10000/min burst 20000"; the period is s, min, h, d or a multiple such as 15min; may be repeated`
+const limitHelp = `a LIMIT such as rpm=100/min or "q=100 each day"; zael limits --help shows all forms; may be repeated`
 
 // addLimits gives cmd the flag --limit.
 func addLimits(cmd *cobra.Command) *limitsValue {

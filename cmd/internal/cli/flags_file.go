@@ -23,7 +23,7 @@ const fileHelp = `The file is YAML:
         - tpm=10000/min burst 20000
       switch: disabled          # or enabled, bypass, inherit: as 'zael disable'
       failure_mode: open        # or closed, inherit: as 'zael failure-mode'
-  namespaces: [team-a]          # are registered
+  namespaces: [team-a]          # to register
   entities:
     project-1:
       name: Project one
@@ -34,12 +34,13 @@ const fileHelp = `The file is YAML:
       cascade: true
       resources:
         gpt-4:
-          limits: []            # stored ones are deleted: the next scope decides
+          limits: []            # deletes the stored ones: the next scope decides
 
 It affects what it names and nothing else. Missing entities are created; none is
 deleted. The limits of a scope are replaced as a whole, and deleted if the file says
-[]. It is an error if an entity exists with other values than those in the file: an
-entity cannot be changed, only deleted and created again.`
+[]. It is an error if an entity exists with other values than those in the file: apply
+does not change entities. Use 'zael entity set-parent' for the parent; for the rest,
+delete the entity and create it again.`
 
 // addFile gives cmd the flag --file.
 func addFile(cmd *cobra.Command) *string {

@@ -21,7 +21,21 @@ first scope of these that has any decides, as a whole:
   --entity E --resource R    the entity E on the resource R
   --entity E                 the entity E on all other resources
   --resource R               all other entities on the resource R
-  --system                   everything else`,
+  --system                   everything else
+
+A LIMIT is NAME= and one of
+
+  100/min, 10000/min burst 20000    tokens that refill evenly; the period is s, min, h,
+                                    d or a multiple such as 15min
+  100 each day Europe/Berlin        a quota by the calendar: second, minute, hour, day,
+                                    week, month, year, 7d, 30d or 365d, then "on DAY",
+                                    "at HH:MM", a time zone or "carry debt" as needed
+  100 per 5h from first use         a quota whose period begins with its first use
+  20 at once                        slots, held until they are released
+  0/min                             refuses everything
+  unlimited                         admits everything, and counts it
+
+"soft" at the end makes a limit count and never refuse.`,
 		Args: cobra.NoArgs,
 		RunE: help,
 	}
@@ -39,9 +53,9 @@ type scopeFlags struct {
 func addScope(cmd *cobra.Command) *scopeFlags {
 	s := new(scopeFlags)
 	f := cmd.Flags()
-	f.StringVarP(&s.Entity, "entity", "e", "", "limits of the entity `ID`")
-	f.StringVarP(&s.Resource, "resource", "r", "", "limits on the resource `NAME`")
-	f.BoolVar(&s.system, "system", false, "limits where no other scope has any")
+	f.StringVarP(&s.Entity, "entity", "e", "", "the entity `ID`")
+	f.StringVarP(&s.Resource, "resource", "r", "", "the resource `NAME`")
+	f.BoolVar(&s.system, "system", false, "the system: where nothing else is stored")
 	for _, flag := range []string{"entity", "resource"} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
 	}

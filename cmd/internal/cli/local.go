@@ -31,7 +31,7 @@ cannot be changed. Keep nothing in it that others must not see.`,
 func (a *app) localStart() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "start",
-		Short: "Start it, unless it is running, and print its endpoint",
+		Short: "Start DynamoDB Local, unless it is running, and print its endpoint",
 		Example: `  zael local start
   zael local start --port 8000 --data-dir "$HOME/dynamodb"`,
 		Args: cobra.NoArgs,
@@ -71,7 +71,7 @@ func localURL(endpoint string) string { return awsconf.Scheme + "demo?endpoint="
 func (a *app) localStop() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "stop",
-		Short:   "Stop it; tables in memory are lost",
+		Short:   "Stop DynamoDB Local; tables in memory are lost",
 		Example: "  zael local stop",
 		Args:    cobra.NoArgs,
 	}
@@ -99,7 +99,7 @@ func (a *app) localStop() *cobra.Command {
 func (a *app) localStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "status",
-		Short:   "Show whether it is running, and where",
+		Short:   "Show whether DynamoDB Local is running, and where",
 		Example: "  zael local status --json",
 		Args:    cobra.NoArgs,
 	}

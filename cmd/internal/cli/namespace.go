@@ -50,10 +50,12 @@ func (a *app) namespaceCommand(cmd *cobra.Command, did string, change func(ctx c
 	return cmd
 }
 
+var errNoNamespaces = errors.New("the store has no namespaces: use --store dynamodb://NAME")
+
 // namespaceError names the stores that have namespaces, if this one has none.
 func namespaceError(err error) error {
 	if errors.Is(err, errors.ErrUnsupported) {
-		return fmt.Errorf("the store has no namespaces: use --store dynamodb://NAME (%w)", err)
+		return errNoNamespaces
 	}
 	return err
 }

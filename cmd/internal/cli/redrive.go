@@ -62,7 +62,7 @@ Exit code 1 means that some messages are left.`,
 	asJSON := addJSON(cmd)
 	f := cmd.Flags()
 	f.StringVar(&queue, "queue", "", "`URL` of the dead letter queue")
-	f.IntVar(&most, "max", 0, "process at most this many messages; 0 means all")
+	f.IntVar(&most, "max", 0, "process at most `N` messages; 0 means all")
 	f.BoolVar(&dry, "dry-run", false, "read the changes, but do not count them or delete messages")
 	for _, flag := range []string{"queue", "max"} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)

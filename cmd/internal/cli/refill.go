@@ -22,8 +22,8 @@ func (a *app) reset() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reset --entity ID --resource NAME [--limit-name NAME...]",
 		Short: "Fill the limits of a bucket",
-		Long: `Reset fills all limits of an entity on a resource, or those of --limit-name. What runs
-under leases from before then gives nothing back. The parent's bucket stays as it is.`,
+		Long: `Reset fills all limits of an entity on a resource, or those of --limit-name. Acquires
+from before that settle later give nothing back. The parent's bucket stays as it is.`,
 		Example: `  zael reset --entity key-1 --resource gpt-4
   zael reset --entity key-1 --resource gpt-4 --limit-name tpm`,
 	}

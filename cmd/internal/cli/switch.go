@@ -10,8 +10,8 @@ import (
 )
 
 const switchHelp = `A switch is stored for an entity on a resource, an entity, or a resource; the first of
-these that has one decides. It binds every acquire, also one with --limit: in buckets
-that an entity has in use from the next acquire on, elsewhere within a minute.`
+these that has one decides. It binds every acquire, also one with --limit: from the next
+acquire on in a SQLite file, and in an entity's buckets in use; elsewhere within a minute.`
 
 func (a *app) disable() *cobra.Command {
 	cmd := &cobra.Command{
@@ -121,8 +121,8 @@ func (a *app) failureMode() *cobra.Command {
 		Short: "Store what acquires do when the store is unavailable",
 		Long: `Failure-mode stores what acquires of a scope do when the store cannot answer: closed
 refuses them, open admits them without a charge, inherit removes what is stored. The
-first of entity on resource, entity, resource and system that has one decides, unless
-the acquire has one itself. Programs learn it within a minute, and remember it while
+first of these that has one decides, unless the acquire has one itself: the entity on
+the resource, the entity, the resource, the system. Programs learn it within a minute, and remember it while
 the store is unavailable.`,
 		Example: `  zael failure-mode open --resource search
   zael failure-mode closed --system`,
@@ -161,8 +161,8 @@ func (a *app) settings() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "settings {--entity ID | --resource NAME | --system}",
 		Short: "Show the switch and the failure mode of a scope",
-		Long: `Settings shows what is stored for exactly this scope beside its limits. inherit means
-that nothing is, and that the next scope decides.`,
+		Long: `Settings shows the switch and the failure mode that are stored for exactly this scope;
+"inherit" means that none is stored, so that the next scope decides.`,
 		Example: `  zael settings --entity key-1
   zael settings --resource gpt-4 --json`,
 		Args: cobra.NoArgs,
@@ -193,7 +193,7 @@ that nothing is, and that the next scope decides.`,
 func (a *app) ping() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "ping",
-		Short:   "Ask the store for a sign of life, for health checks",
+		Short:   "Check that the store answers",
 		Long:    `Ping reads a little from the store. The exit code is 0 if it answers, and 4 if not.`,
 		Example: `  zael ping --timeout 1s`,
 		Args:    cobra.NoArgs,
