@@ -38,6 +38,6 @@ func NewInput(ctx context.Context, r io.Reader) io.Reader { return newInput(ctx,
 // function's code for some architectures.
 func VersionText(info *debug.BuildInfo, functionCode ...string) string {
 	v := versionFrom(info)
-	v.FunctionCode, v.Go, v.Platform = functionCode, "go1.26.8", "linux/arm64"
+	v.FunctionCode, v.Go, v.Platform, v.TimeZones = functionCode, "go1.26.8", "linux/arm64", "2025c"
 	return v.String()
 }

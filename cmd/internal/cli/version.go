@@ -13,6 +13,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"github.com/zeroae/zael/cmd/internal/bootstrap"
+	"github.com/zeroae/zael/internal/zoneinfo"
 	"github.com/zeroae/zael/stack"
 )
 
@@ -24,6 +25,7 @@ type programVersion struct {
 	FunctionCode []string `json:"function_code"`    // the architectures whose Lambda function this program has inside
 	Go           string   `json:"go"`               // the toolchain
 	Platform     string   `json:"platform"`
+	TimeZones    string   `json:"time_zones"` // the release of the IANA data that quotas go by
 
 	Infrastructure *stack.Record `json:"infrastructure,omitempty"` // the versions in the table of --name
 }
@@ -36,7 +38,7 @@ func thisVersion() programVersion {
 	}
 	v := versionFrom(info)
 	v.FunctionCode = bootstrap.Architectures()
-	v.Go, v.Platform = runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH
+	v.Go, v.Platform, v.TimeZones = runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH, zoneinfo.Version
 	return v
 }
 
@@ -82,6 +84,7 @@ func (v programVersion) String() string {
 	} else {
 		text.WriteString("without the Lambda function's code\n")
 	}
+	fmt.Fprintf(&text, "time zones: IANA %s\n", v.TimeZones)
 	fmt.Fprintf(&text, "%s %s\n", v.Go, v.Platform)
 	return text.String()
 }

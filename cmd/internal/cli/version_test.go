@@ -53,7 +53,7 @@ func TestVersionText(t *testing.T) {
 		},
 	} {
 		got := cli.VersionText(&debug.BuildInfo{Main: debug.Module{Version: c.version}, Settings: c.settings}, c.functionCode...)
-		if want := c.want + "go1.26.8 linux/arm64\n"; got != want {
+		if want := c.want + "time zones: IANA 2025c\ngo1.26.8 linux/arm64\n"; got != want {
 			t.Errorf("%s:\ngot  %q\nwant %q", c.how, got, want)
 		}
 	}
