@@ -123,7 +123,7 @@ func (g *ledger) finalDebits() []Debit {
 			acc := g.account(ch.Name)
 			diff := acc.used - acc.taken
 			if diff > 0 {
-				charges = append(charges, Charge{Name: ch.Name, Definition: ch.Definition, Amount: diff})
+				charges = append(charges, Charge{Name: ch.Name, Definition: ch.Definition, Amount: diff, Receipt: lastReceipt(d.Charges, ch.Name)})
 			}
 			for j := len(d.Charges) - 1; j >= 0 && diff < 0; j-- {
 				taken := &d.Charges[j]
@@ -140,6 +140,17 @@ func (g *ledger) finalDebits() []Debit {
 		}
 	}
 	return debits
+}
+
+// lastReceipt returns the receipt of the last charge that took anything of a limit. What is
+// used beyond it counts in the period of that charge, if it is of a quota or session.
+func lastReceipt(charges []Charge, name string) (r bucket.Receipt) {
+	for i := range charges {
+		if c := &charges[i]; c.Name == name && c.Amount > 0 {
+			r = c.Receipt
+		}
+	}
+	return r
 }
 
 // mergeCharges returns charges as fewer that give back the same, so that a lease which

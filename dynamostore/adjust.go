@@ -31,7 +31,7 @@ func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) 
 	}
 	members := make([]coalesce.Op, len(debits))
 	for i := range debits {
-		members[i] = coalesce.Op{Kind: coalesce.Adjust, Charges: slices.Clone(debits[i].Charges), At: at}
+		members[i] = coalesce.Op{Kind: coalesce.Adjust, Holder: debits[i].Holder, Charges: slices.Clone(debits[i].Charges), At: at}
 		s.coalescer.Start(ctx, debits[i].Key, &members[i])
 	}
 	for i := range debits {
@@ -42,7 +42,7 @@ func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) 
 		}
 		for j := range debits[i].Charges {
 			c := &debits[i].Charges[j]
-			c.State = m.Bucket.State(c.Name)
+			c.State = coalesce.StateOf(m.Bucket, c)
 		}
 	}
 	return now, err

@@ -104,7 +104,7 @@ func (s *Store) countBypassed(ctx context.Context, now time.Time, debits []zael.
 			return err
 		}
 		s.cache.observe(d.Key, r, at, nil)
-		shown := bucket.Record{Limits: r.Bucket(d.Key).Limits}
+		shown := bucket.Record{Limits: r.Bucket(d.Key, at).Limits}
 		shown.Pass(d.Charges, at)
 	}
 	return nil

@@ -20,8 +20,15 @@ func (e engine) Write(ctx context.Context, b *coalesce.Batch) coalesce.Answer {
 		return s.readAnswer(ctx, b)
 	}
 	begun := time.Now()
+	if b.Holder != "" && s.trial.Direct {
+		s.held.direct.Lock()
+		defer s.held.direct.Unlock()
+	}
 	w := s.newWrite(*b)
 	outcome, err := s.run(ctx, w)
+	if b.Holder != "" {
+		s.held.set(b.Key, b.Holder, w.Held(err == nil && outcome == coalesce.Applied), err == nil)
+	}
 	if err != nil {
 		if outcome == coalesce.Failed && b.Kind == coalesce.Take {
 			s.undoUnknown(ctx, w, begun)
@@ -123,6 +130,7 @@ func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.De
 	for i := range debits {
 		fillStates(debits[i].Charges, all[i].bucket)
 		redefineStates(debits[i].Charges, at, max(at, all[i].seen), s.random())
+		slotStates(debits[i].Charges, all[i].bucket, debits[i].Holder, at)
 	}
 	s.stats.remembered.Add(1)
 	return now, true, zael.ErrExceeded

@@ -97,6 +97,7 @@ type Store struct {
 	config Config
 	trial  trial.Options
 	cache  *cache
+	held   holdings
 	clock  *clock
 	stats  counters
 

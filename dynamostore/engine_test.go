@@ -96,7 +96,7 @@ func TestStoreOnFake(t *testing.T) {
 		t.Helper()
 		s, err := dynamostore.NewTrial(dynamofake.New(), "fake", nil, trial.Options{VirtualTime: true})
 		return opened(t, s, err)
-	}, storetest.LocalStore, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.CapacityReader, storetest.AuditStore)
+	}, storetest.LocalStore, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.CapacityReader, storetest.AuditStore)
 }
 
 // The suite on the engine, in one table with a namespace for each check: each check
@@ -111,7 +111,7 @@ func TestStore(t *testing.T) {
 		s, err := dynamostore.NewTrial(c, table, &dynamostore.Config{Namespace: fmt.Sprintf("ns%d", n.Add(1)), CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 		opened(t, s, err)
 		return localFirst{s, s, s, s, s, s}
-	}, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.CapacityReader, storetest.AuditStore)
+	}, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.CapacityReader, storetest.AuditStore)
 }
 
 // A localFirst is a store whose Take and Adjust ask locally first. It is no LocalStore.

@@ -40,7 +40,7 @@ func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 			return now, nil, err
 		}
 		s.cache.observe(k, r, at, nil)
-		buckets[i] = r.Bucket(k)
+		buckets[i] = r.Bucket(k, at)
 	}
 	return now, buckets, nil
 }
@@ -54,7 +54,7 @@ func (s *Store) bucketOf(it item) (b zael.Bucket, ok bool, err error) {
 	b = r.Bucket(zael.Key{
 		Entity:   strings.TrimPrefix(schema.TextIn(it, "PK"), s.keys.Entity("")),
 		Resource: strings.TrimPrefix(schema.TextIn(it, "SK"), bucketKey),
-	})
+	}, 0) // all slots count, also those of holders that may have died
 	return b, len(b.Limits) > 0, nil
 }
 

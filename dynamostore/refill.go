@@ -27,7 +27,7 @@ func (s *Store) refillChange(ctx context.Context, now time.Time, edit *zael.Edit
 	if err != nil {
 		return c, err
 	}
-	after := bucket.Record{Limits: r.Bucket(key).Limits}
+	after := bucket.Record{Limits: r.Bucket(key, at).Limits}
 	if c.result.Available, err = edit.Refill(&after, at, s.random()); err != nil {
 		return c, err
 	}

@@ -45,7 +45,7 @@ func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, 
 	t := multiTake{store: s, debits: debits, sides: make([]sideTake, len(debits)), begun: time.Now()}
 	for i := range debits {
 		t.sides[i].Op = coalesce.Op{
-			Kind: coalesce.Take, Charges: slices.Clone(debits[i].Charges), At: at, MaxWait: maxWait, Settings: debits[i].SettingsRev, Events: 1, ExactState: len(debits) > 1,
+			Kind: coalesce.Take, Charges: slices.Clone(debits[i].Charges), At: at, MaxWait: maxWait, Settings: debits[i].SettingsRev, Holder: debits[i].Holder, Events: 1, ExactState: len(debits) > 1,
 		}
 	}
 	err = t.takeAll(ctx)
@@ -79,7 +79,7 @@ func (t *multiTake) takeAll(ctx context.Context) error {
 		sd, charges := &t.sides[i], t.debits[i].Charges
 		for j := range charges {
 			c := &charges[j]
-			state := sd.Bucket.State(c.Name)
+			state := coalesce.StateOf(sd.Bucket, c)
 			if state.Absent() { // asked for 0
 				state = state.Redefine(c.Definition, sd.Answer.At, sd.Answer.Birth)
 			} else {
@@ -118,7 +118,7 @@ func (t *multiTake) countedOffset(at bucket.Instant) time.Duration {
 func (t *multiTake) likelyFits(i int) bool {
 	op := &t.sides[i].Op
 	w := t.store.newWrite(coalesce.Batch{
-		Key: t.debits[i].Key, Kind: coalesce.Take, Charges: op.Charges, At: op.At, MaxWait: op.MaxWait, Settings: op.Settings,
+		Key: t.debits[i].Key, Kind: coalesce.Take, Charges: op.Charges, At: op.At, MaxWait: op.MaxWait, Settings: op.Settings, Holder: op.Holder,
 	})
 	return w.Fits()
 }
@@ -185,6 +185,7 @@ func (t *multiTake) refuseAll(ctx context.Context) error {
 		sd := &t.sides[i]
 		fillStates(t.debits[i].Charges, s.storeDefinitions(ctx, t.debits[i].Key, &sd.Op))
 		redefineStates(t.debits[i].Charges, sd.Answer.At, sd.Seen, s.random())
+		slotStates(t.debits[i].Charges, sd.Bucket, sd.Holder, sd.Answer.At)
 	}
 	return zael.ErrExceeded
 }
@@ -265,7 +266,7 @@ func (s *Store) storeDefinitions(ctx context.Context, key zael.Key, op *coalesce
 func fillStates(charges []zael.Charge, b coalesce.Bucket) {
 	for i := range charges {
 		c := &charges[i]
-		c.State, c.Receipt = b.State(c.Name), bucket.Receipt{}
+		c.State, c.Receipt = coalesce.StateOf(b, c), bucket.Receipt{}
 	}
 }
 

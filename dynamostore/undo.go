@@ -28,7 +28,7 @@ func (s *Store) undoMember(ctx context.Context, key zael.Key, m *coalesce.Op, be
 		}
 	}
 	u := coalesce.Op{
-		Kind: coalesce.Undo, Birth: m.Answer.Birth, At: s.aged(m.At, begun), Events: -m.Events,
+		Kind: coalesce.Undo, Holder: m.Holder, Birth: m.Answer.Birth, At: s.aged(m.At, begun), Events: -m.Events,
 		Charges: coalesce.Back(m.Charges, m.Bucket, m.Behind),
 	}
 	s.do(ctx, key, &u)
@@ -77,7 +77,7 @@ func (s *Store) undoUnknown(ctx context.Context, w *protocol.BucketWrite, begun 
 		}
 		s.cache.observe(w.Key, r, w.At, nil)
 		u := coalesce.Op{
-			Kind: coalesce.Undo, Birth: r.Birth(), At: s.aged(w.At, begun), Events: -w.Events, Charges: coalesce.Back(w.Charges, r, nil),
+			Kind: coalesce.Undo, Holder: w.Holder, Birth: r.Birth(), At: s.aged(w.At, begun), Events: -w.Events, Charges: coalesce.Back(w.Charges, r, nil),
 		}
 		s.do(ctx, w.Key, &u)
 		s.gaveBack(w.Events, u.Outcome == coalesce.Applied)

@@ -13,12 +13,14 @@ import (
 // Refused, Stale, or UnknownDefinition if a limit has another definition there. A limit
 // that the bucket does not have is full.
 func Evaluate(b Bucket, charges []zael.Charge, at bucket.Instant, maxWait time.Duration) Outcome {
-	refuses, differs := false, false
+	refuses, differs, slots := false, false, false
 	for i := range charges {
 		c := &charges[i]
-		s := b.State(c.Name)
+		s := StateOf(b, c)
 		fits := true
 		switch {
+		case c.Definition.Kind == bucket.Slots && !s.Stale(c.Definition): // only the Engine knows who has died
+			slots = slots || c.Amount > 0
 		case s.Absent():
 			_, fits = s.Redefine(c.Definition, at, 0).Take(at, c.Amount, maxWait)
 		case s.Stale(c.Definition):
@@ -35,6 +37,8 @@ func Evaluate(b Bucket, charges []zael.Charge, at bucket.Instant, maxWait time.D
 		return UnknownDefinition
 	case refuses:
 		return Refused
+	case slots:
+		return UnknownDefinition
 	}
 	return Applied
 }
@@ -105,7 +109,7 @@ func (f *flight) row(name string) int {
 // single returns the flight of one operation.
 func (q *bucketQueue) single(m *Op) *flight {
 	f := &flight{epoch: q.epoch, Batch: Batch{
-		Key: q.key, Kind: m.Kind, Charges: m.Charges, At: m.At, MaxWait: m.MaxWait, Settings: m.Settings, Birth: m.Birth, Events: m.Events, ExactState: m.ExactState, Members: 1,
+		Key: q.key, Kind: m.Kind, Charges: m.Charges, At: m.At, MaxWait: m.MaxWait, Settings: m.Settings, Holder: m.Holder, Birth: m.Birth, Events: m.Events, ExactState: m.ExactState, Members: 1,
 	}}
 	f.one[0] = m
 	f.members = f.one[:]
@@ -122,7 +126,7 @@ func (q *bucketQueue) nextBatch(now time.Time, maxLimits int) *flight {
 	}
 	first := q.ops[0]
 	f := &flight{epoch: q.epoch}
-	f.Key, f.Kind, f.Birth, f.At, f.Settings = q.key, first.Kind, first.Birth, first.at(now), first.Settings
+	f.Key, f.Kind, f.Birth, f.At, f.Settings, f.Holder = q.key, first.Kind, first.Birth, first.at(now), first.Settings, first.Holder
 	alone := first.alone || !f.tryJoin(first, k, now, maxLimits)
 	stay := q.ops[:0]
 	for i, m := range q.ops {
@@ -163,14 +167,14 @@ func (k Kind) changes(s bucket.State, c *zael.Charge) bool {
 // tryJoin adds m to the rows of a batch, unless it has to be written alone or does not
 // fit behind the operations that are there.
 func (f *flight) tryJoin(m *Op, known Bucket, now time.Time, maxLimits int) bool {
-	if m.Kind != f.Kind || m.Birth != f.Birth || m.Settings != f.Settings {
+	if m.Kind != f.Kind || m.Birth != f.Birth || m.Settings != f.Settings || m.Holder != f.Holder || m.Kind == Renew {
 		return false
 	}
 	at := max(f.At, m.at(now))
 	rows := f.rows
 	for i := range m.Charges {
 		c := &m.Charges[i]
-		if known != nil && f.Kind.changes(known.State(c.Name), c) {
+		if known != nil && f.Kind.changes(StateOf(known, c), c) {
 			return false
 		}
 		j := slices.IndexFunc(rows, func(r row) bool { return r.name == c.Name })
@@ -181,7 +185,7 @@ func (f *flight) tryJoin(m *Op, known Bucket, now time.Time, maxLimits int) bool
 			r := row{name: c.Name, def: c.Definition}
 			if known != nil {
 				r.state = known.State(c.Name)
-				r.known = !r.state.Absent()
+				r.known = !r.state.Absent() && c.Definition.Kind != bucket.Slots
 			}
 			rows, j = append(rows, r), len(rows)
 		}
@@ -259,7 +263,7 @@ func (f *flight) stage() {
 // giveBack queues, before all others, an operation that gives back the takes whose
 // callers have left. A trace shows it where it shows their write.
 func (q *bucketQueue) giveBack(g *Coalescer, f *flight, a *Answer, begun time.Time) {
-	u := &Op{Kind: Undo, Birth: a.Birth, At: a.Seen, ours: true, ctx: context.WithoutCancel(f.ctx)}
+	u := &Op{Kind: Undo, Holder: f.Holder, Birth: a.Birth, At: a.Seen, ours: true, ctx: context.WithoutCancel(f.ctx)}
 	if g.config.AdvanceWhileQueued {
 		u.since = begun
 	}
@@ -295,7 +299,7 @@ func Back(charges []zael.Charge, b Bucket, behind []int64) []zael.Charge {
 // Receipt returns the receipt of a take's charge i, which was applied; b and behind are
 // as in Back.
 func Receipt(c *zael.Charge, b Bucket, behind []int64, i int) bucket.Receipt {
-	state := b.State(c.Name)
+	state := StateOf(b, c)
 	r := state.Receipt()
 	if behind != nil && state.Definition.Kind == bucket.Rate && state.Definition.Flags&bucket.Unlimited == 0 {
 		r.Mark -= behind[i] * state.Definition.Unit()
@@ -306,7 +310,7 @@ func Receipt(c *zael.Charge, b Bucket, behind []int64, i int) bucket.Receipt {
 // Taken returns the state of a limit just after a take's charge i, which was applied; b and
 // behind are as in Back.
 func Taken(c *zael.Charge, b Bucket, behind []int64, i int) bucket.State {
-	state := b.State(c.Name)
+	state := StateOf(b, c)
 	state.Mark = Receipt(c, b, behind, i).Mark
 	if behind != nil && state.Definition.Kind != bucket.Rate && state.Definition.Flags&bucket.Unlimited == 0 {
 		state.Used -= behind[i]

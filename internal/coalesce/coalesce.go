@@ -49,6 +49,7 @@ const (
 	Adjust             // charges and gives; never refused
 	Undo               // gives back takes that came to nothing elsewhere
 	Read               // reads
+	Renew              // renews a holder's slots; always a batch by itself
 
 	// StoreDefinitions stores those definitions of a refused take that would admit it
 	// sooner. It is for an Engine's own use: no Op and no Batch is of this kind.
@@ -74,6 +75,27 @@ const (
 type Bucket interface {
 	// State returns the state of a limit, absent if the bucket has no such limit.
 	State(name string) bucket.State
+}
+
+// A SlotBucket is a Bucket that has slots, which are other limits than what else has their
+// names.
+type SlotBucket interface {
+	Bucket
+	// SlotState returns the state of a limit of slots, absent if the bucket has no such
+	// limit. Its Generation is that of the holder for which the bucket was written.
+	SlotState(name string) bucket.State
+}
+
+// StateOf returns the state of the limit that a charge is about, absent if the bucket has no
+// such limit.
+func StateOf(b Bucket, c *zael.Charge) bucket.State {
+	if c.Definition.Kind != bucket.Slots {
+		return b.State(c.Name)
+	}
+	if s, ok := b.(SlotBucket); ok {
+		return s.SlotState(c.Name)
+	}
+	return bucket.State{}
 }
 
 // An Answer is what the Engine answers to a batch.
@@ -110,6 +132,7 @@ type Op struct {
 	Birth      uint64        // of an Undo: the birth of the bucket that was taken from
 	Events     int64         // how many takes it counts for: 1 for a Take, below 0 for an Undo
 	ExactState bool          // of a Take: see Batch.ExactState
+	Holder     string        // whose slots are taken, released or renewed; "" if there are none
 
 	Answer
 	Shared bool    // the batch had other operations: Answer.Bucket is as all of them left it
@@ -162,6 +185,7 @@ type Batch struct {
 	Birth    uint64    // of an Undo: the bucket's
 	Events   int64     // how many takes the batch counts for
 	Members  int       // how many operations it has
+	Holder   string    // whose slots are changed; "" if there are none
 
 	// ExactState, for one Take, lets definitions change only if the state that they
 	// change from is exactly known.

@@ -101,6 +101,9 @@ func (f *Refill) Update() (u Update, changes bool) {
 	r, begins, full := f.Before, false, f.At
 	for i, is := range f.After {
 		was, n, def := r.find(is.Name), strconv.Itoa(i), is.State.Definition
+		if def.Kind == bucket.Slots {
+			continue // which are neither reset nor topped up
+		}
 		l := limitUpdate{
 			name: is.Name, mark: exactRow(is.State.Mark, is.State.Mark), used: exactRow(is.State.Used, is.State.Used), def: def,
 			expected: is.State, changes: true,

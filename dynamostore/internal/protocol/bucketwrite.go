@@ -25,6 +25,10 @@ type BucketWrite struct {
 	fresh    bool    // known is an answer to this write
 	calls    int     // that were answered
 	lost     int     // calls that may have been applied, as their answers were lost
+
+	held      Held           // what the Holder has of the bucket, before the write or, if it is applied, after it
+	heldKnown bool           // or else what its entry says
+	sent      []*slotsUpdate // parts that change slots, of all calls
 }
 
 // An Action is what the owner of a BucketWrite has to do next.
@@ -75,6 +79,9 @@ func (w *BucketWrite) Plan() Plan {
 		return Plan{Action: Finish, Outcome: coalesce.Split}
 	case w.Kind == coalesce.Take || w.Kind == coalesce.Undo && d.gives || d.writes():
 		w.planned = w.known
+		if d.slots != nil {
+			w.sent = append(w.sent, d.slots)
+		}
 		return Plan{Action: Send, Update: w.update(&d)}
 	}
 	if !w.fresh {
@@ -90,6 +97,10 @@ func (w *BucketWrite) Answered(r *Record, ok bool) (applied bool) {
 	w.Learn(r)
 	switch {
 	case ok:
+		if n := len(w.sent); n > 0 {
+			w.held, w.heldKnown = w.sent[n-1].held, true
+		}
+	case w.sentEntry(r): // no two entries are equal
 	case r == nil:
 		return false
 	case r.last == w.ID: // an earlier copy was applied, and no other write has come since
@@ -99,6 +110,36 @@ func (w *BucketWrite) Answered(r *Record, ok bool) (applied bool) {
 		return false
 	}
 	return true
+}
+
+// sentEntry reports whether the own entry in a record is one that the write has sent.
+func (w *BucketWrite) sentEntry(r *Record) bool {
+	own := r.holder(w.Holder)
+	for _, u := range w.sent {
+		if own != nil && u.own != nil && own.text == u.own.text {
+			w.held, w.heldKnown = u.held, true
+			return true
+		}
+	}
+	return false
+}
+
+// SetHeld tells the write what its Holder has of the bucket, by what this process knows.
+func (w *BucketWrite) SetHeld(h Held) { w.held, w.heldKnown = h, true }
+
+// Held returns what the Holder has of the bucket. If the write was not applied, what it was to
+// release is not held either: the next write puts the item right.
+func (w *BucketWrite) Held(applied bool) Held {
+	h := w.held
+	if applied && len(w.sent) > 0 || w.Kind != coalesce.Adjust && w.Kind != coalesce.Undo {
+		return h
+	}
+	for i := range w.Charges {
+		if c := &w.Charges[i]; isSlots(c) && c.Receipt.Generation == h.Generation {
+			h = h.add(c.Name, c.Amount)
+		}
+	}
+	return h
 }
 
 // receipts returns a record, which others have written since a take, as one that gives only
@@ -130,7 +171,14 @@ func (w *BucketWrite) Learn(r *Record) {
 }
 
 // Know sets what is known of the bucket, as of now.
-func (w *BucketWrite) Know(r *Record) { w.known, w.expected, w.fresh = r, nil, true }
+func (w *BucketWrite) Know(r *Record) {
+	if r != nil && w.Holder != "" {
+		owned := *r
+		owned.own = w.Holder
+		r = &owned
+	}
+	w.known, w.expected, w.fresh = r, nil, true
+}
 
 // Lost reports that an Update was not answered, and may have been applied.
 func (w *BucketWrite) Lost() { w.lost++ }
@@ -151,7 +199,7 @@ func (w *BucketWrite) Fits() bool { return w.draft().fits }
 // copy was applied. Gives may not: given twice they would make tokens, and lost ones
 // refill.
 func (w *BucketWrite) Repeats() bool {
-	return w.Kind == coalesce.Take ||
+	return w.Kind == coalesce.Take || len(w.sent) > 0 ||
 		w.Kind == coalesce.Adjust && slices.ContainsFunc(w.Charges, func(c zael.Charge) bool { return c.Amount > 0 })
 }
 

@@ -13,18 +13,19 @@ import (
 // A draft is a write of a bucket before it is written down.
 type draft struct {
 	limits       []limitUpdate
-	birth        uint64 // of the bucket
-	birthGuessed bool   // from a receipt
-	gives        bool   // right only for the bucket of this birth
-	fits         bool   // all charges of a take
-	stale        bool   // a take's definition, or its settings
-	limitUnknown bool   // whether a limit is there is not known, and matters
-	outOfRange   error  // an amount takes a mark out of its range
+	slots        *slotsUpdate // nil if none change
+	birth        uint64       // of the bucket
+	birthGuessed bool         // from a receipt
+	gives        bool         // right only for the bucket of this birth
+	fits         bool         // all charges of a take
+	stale        bool         // a take's definition, or its settings
+	limitUnknown bool         // whether a limit is there is not known, and matters
+	outOfRange   error        // an amount takes a mark out of its range
 }
 
 // writes reports whether there is anything to write.
 func (d *draft) writes() bool {
-	return slices.ContainsFunc(d.limits, func(u limitUpdate) bool { return u.changes || u.tokens != 0 })
+	return d.slots != nil || slices.ContainsFunc(d.limits, func(u limitUpdate) bool { return u.changes || u.tokens != 0 })
 }
 
 // redefines reports whether the definition of a limit that is there changes.
@@ -46,15 +47,18 @@ func (w *BucketWrite) draft() draft {
 		d.gives = true
 	}
 	d.stale = w.Kind == coalesce.Take && w.known.SettingsRev() > w.Settings
+	if w.draftSlots(&d, from); d.stale {
+		return d
+	}
 	var buf [1]zael.Charge
 	for i := range w.Charges {
 		name := w.Charges[i].Name
-		if contains(w.Charges[:i], name) {
+		if contains(w.Charges[:i], name) || isSlots(&w.Charges[i]) {
 			continue // drafted with the first charge of that name
 		}
 		own := buf[:0]
 		for _, c := range w.Charges[i:] {
-			if c.Name == name {
+			if c.Name == name && !isSlots(&c) {
 				own = append(own, c)
 			}
 		}
@@ -69,7 +73,7 @@ func (w *BucketWrite) draft() draft {
 }
 
 func contains(charges []zael.Charge, name string) bool {
-	return slices.ContainsFunc(charges, func(c zael.Charge) bool { return c.Name == name })
+	return slices.ContainsFunc(charges, func(c zael.Charge) bool { return c.Name == name && !isSlots(&c) })
 }
 
 // update writes a draft down.
@@ -86,6 +90,13 @@ func (w *BucketWrite) update(d *draft) Update {
 		more = more || periodic(&u.def)
 		if u.raises {
 			full = max(full, u.full(w.At))
+		}
+	}
+	if d.slots != nil {
+		d.slots.write(b, w.Holder)
+		creates = creates && d.slots.creates()
+		if d.slots.own != nil {
+			raises, full = true, max(full, d.slots.until)
 		}
 	}
 	more = more || w.known.keepsIDs()

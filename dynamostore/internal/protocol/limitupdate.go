@@ -153,7 +153,7 @@ func (w *BucketWrite) draftLimit(d *draft, from *Record, own []zael.Charge) (u l
 	if !ok {
 		return limitUpdate{}, false
 	}
-	gives = gives && w.lost == 0
+	gives = gives && (w.lost == 0 || d.slots != nil)
 	d.limitUnknown = d.limitUnknown || gives && missing && !byReceipt && !w.fresh // it may be there, and be given nothing
 	u = limitUpdate{
 		name: have.name, mark: g.mark, used: g.used, oldText: have.text, oldKind: have.state.Definition.Kind, text: definitionText(g.state.Definition, g.state.Generation),
@@ -249,8 +249,8 @@ func (w *BucketWrite) follow(d *draft, g *guess, own []zael.Charge, missing bool
 			w.redefine(g, c.Definition)
 			continue
 		case c.Amount < 0:
-			if w.lost > 0 || missing {
-				continue // it may have been given; or there is nothing to give to
+			if w.lost > 0 && d.slots == nil || missing {
+				continue // it may have been given, unless its slots say not; or there is nothing to give to
 			}
 			d.gives = true
 			if turn := c.Receipt.Generation - d.birth; turn > g.state.Generation || turn>>turnBits != g.state.Generation>>turnBits {

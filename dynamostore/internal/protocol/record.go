@@ -34,6 +34,9 @@ type Record struct {
 	removals uint64    // how many writes have removed limits
 	settings int64     // see SettingsRev
 	limits   []limit   // in order of name
+	slots    []slotLimit
+	holders  []holder
+	own      string // the holder for whose write this is the answer
 }
 
 // A limit is one limit of a Record.
@@ -88,6 +91,9 @@ func ReadRecord[V any](item map[string]V, value func(V) Value) (*Record, error) 
 	for attribute := range item {
 		name, ok := strings.CutPrefix(attribute, definitionAttribute)
 		if !ok {
+			if err := r.readSlots(attribute, func() string { return value(item[attribute]).Text }, number); err != nil {
+				return nil, err
+			}
 			continue
 		}
 		l := limit{name: name, text: value(item[attribute]).Text}
@@ -166,8 +172,9 @@ func (r *Record) Removals() uint64 {
 	return r.removals
 }
 
-// Bucket returns the record as zael has it.
-func (r *Record) Bucket(key zael.Key) zael.Bucket {
+// Bucket returns the record as zael has it, without the slots of holders whose deadline is past
+// at an instant.
+func (r *Record) Bucket(key zael.Key, at bucket.Instant) zael.Bucket {
 	b := zael.Bucket{Key: key}
 	if r == nil {
 		return b
@@ -175,6 +182,10 @@ func (r *Record) Bucket(key zael.Key) zael.Bucket {
 	for i := range r.limits {
 		name := r.limits[i].name
 		b.Limits = append(b.Limits, zael.LimitState{Name: name, State: r.State(name)})
+	}
+	if len(r.slots) > 0 {
+		b.Limits = append(b.Limits, r.Slots("").View(at)...)
+		slices.SortStableFunc(b.Limits, func(a, b zael.LimitState) int { return cmp.Compare(a.Name, b.Name) })
 	}
 	return b
 }

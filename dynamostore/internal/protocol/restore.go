@@ -13,7 +13,7 @@ import (
 // that reveals other writers.
 func (w *BucketWrite) Restorable() bool {
 	switch {
-	case w.lost > 0:
+	case w.lost > 0 || len(w.sent) > 0:
 		return false
 	case w.Redefined():
 		return w.ExactState
