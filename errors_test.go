@@ -126,11 +126,15 @@ func TestExceededErrorJSON(t *testing.T) {
 		status("key-1", "rpm", false, 0), status("org", "rpm", true, 12694*time.Millisecond),
 	)
 	got, err := json.Marshal(e)
+	const (
+		limit = `"limit_name":"rpm","kind":"rate","limit":"rpm=60/min burst 100","soft":false,"capacity":60,"burst":100,`
+		rest  = `"overdrawn":false,"period_start":null,"resets_at":null,`
+	)
 	const want = `{"error":"rate_limit_exceeded",` +
 		`"message":"zael: rate limit exceeded: rpm of org on gpt-4: 5 requested, 3 available, retry after 12.694s",` +
 		`"retry_after_seconds":12.694,"retry_after_ms":12694,"limits":[` +
-		`{"entity_id":"key-1","resource":"gpt-4","limit_name":"rpm","kind":"rate","limit":"60/min burst 100","soft":false,"capacity":60,"burst":100,"available":3,"requested":5,"exceeded":false,"retry_after_seconds":0,"period_start":null,"resets_at":null},` +
-		`{"entity_id":"org","resource":"gpt-4","limit_name":"rpm","kind":"rate","limit":"60/min burst 100","soft":false,"capacity":60,"burst":100,"available":3,"requested":5,"exceeded":true,"retry_after_seconds":12.694,"period_start":null,"resets_at":null}]}`
+		`{"entity_id":"key-1","resource":"gpt-4",` + limit + `"available":3,"requested":5,"exceeded":false,` + rest + `"retry_after_seconds":0},` +
+		`{"entity_id":"org","resource":"gpt-4",` + limit + `"available":3,"requested":5,"exceeded":true,` + rest + `"retry_after_seconds":12.694}]}`
 	if err != nil || string(got) != want {
 		t.Errorf("got  %s, %v\nwant %s", got, err, want)
 	}
@@ -138,7 +142,7 @@ func TestExceededErrorJSON(t *testing.T) {
 	never := status("key-1", "rpm", true, zael.Never)
 	got, err = json.Marshal(map[string]error{"e": zael.NewExceededError(never)})
 	if err != nil || !strings.Contains(string(got), `"retry_after_seconds":null,"retry_after_ms":null,"limits":[{`) ||
-		!strings.Contains(string(got), `"exceeded":true,"retry_after_seconds":null,`) {
+		!strings.Contains(string(got), `"resets_at":null,"retry_after_seconds":null}`) {
 		t.Errorf("never: got %s, %v, want null for each wait", got, err)
 	}
 	got, err = json.Marshal(&zael.ExceededError{})

@@ -100,6 +100,8 @@ func harmless() map[string]string {
 
 		"zero ExceededError.MarshalJSON": "a refusal without limits",
 		"zero DisabledError.MarshalJSON": "a refusal without a scope",
+		"zero Limit.MarshalJSON":         "its text is not one that is read back",
+		"zero Status.MarshalJSON":        "a status without a limit",
 		"zero CommitError.Unwrap":        "it has no cause",
 		"zero UnavailableError.Unwrap":   "it has no cause",
 
@@ -128,6 +130,9 @@ func panicking() map[string]string {
 		"DisabledError":    {"Error", "MarshalJSON"},
 		"Edit":             {"Applies", "Scope"},
 		"ExceededError":    {"Decision", "Error", "MarshalJSON", "Primary", "RetryAfter", "RetryAfterHeader", "Statuses", "Violations"},
+		"Limit": {
+			"At", "CarriesDebt", "CarryDebt", "Definition", "Hold", "In", "IsSoft", "Kind", "MarshalJSON", "On", "Soft", "String", "Validate", "WithBurst",
+		},
 		"UnavailableError": {"Error", "Unwrap"},
 		"ValidationError":  {"Error"},
 	} {

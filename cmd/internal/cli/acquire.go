@@ -246,13 +246,14 @@ func (a *app) inLine(ctx context.Context, l *zael.Limiter, req zael.Request) (*z
 
 // A leaseReport is an admitted acquire as JSON.
 type leaseReport struct {
-	Admitted      bool         `json:"admitted"`
-	Degraded      bool         `json:"degraded"` // the store was unavailable; nothing was charged
-	Entity        string       `json:"entity_id"`
-	Resource      string       `json:"resource"`
-	Consumed      zael.Amounts `json:"consumed"`
-	Available     zael.Amounts `json:"available,omitempty"` // right after; absent if it could not be read
-	WaitedSeconds float64      `json:"waited_seconds"`
+	Admitted      bool          `json:"admitted"`
+	Degraded      bool          `json:"degraded"` // the store was unavailable; nothing was charged
+	Entity        string        `json:"entity_id"`
+	Resource      string        `json:"resource"`
+	Consumed      zael.Amounts  `json:"consumed"`
+	Available     zael.Amounts  `json:"available,omitempty"` // right after; absent if it could not be read
+	WaitedSeconds float64       `json:"waited_seconds"`
+	Limits        []zael.Status `json:"limits"` // as a refusal has them
 }
 
 func (a *app) printLease(ctx context.Context, c *acquireCommand, l *zael.Limiter, lease *zael.Lease) error {
@@ -261,8 +262,10 @@ func (a *app) printLease(ctx context.Context, c *acquireCommand, l *zael.Limiter
 	}
 	r := leaseReport{
 		Admitted: true, Degraded: lease.Degraded(), Entity: c.entity, Resource: c.resource,
-		Consumed: lease.Consumed(), WaitedSeconds: decimal.Seconds(lease.Delay()),
+		Consumed: lease.Consumed(), WaitedSeconds: decimal.Seconds(lease.Delay()), Limits: []zael.Status{},
 	}
+	decision := lease.Decision()
+	r.Limits = slices.AppendSeq(r.Limits, decision.All())
 	if r.Degraded {
 		r.Consumed = zael.Amounts{}
 	} else if left, err := l.Available(ctx, c.query()); err == nil {

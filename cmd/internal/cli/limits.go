@@ -3,12 +3,10 @@ package cli
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/zeroae/zael"
-	"github.com/zeroae/zael/internal/decimal"
 )
 
 func (a *app) limits() *cobra.Command {
@@ -75,38 +73,14 @@ func (s *scopeFlags) scope() (zael.Scope, error) {
 	return s.Scope, nil
 }
 
-// A limitReport is a limit as JSON.
-type limitReport struct {
-	Name          string  `json:"limit_name"`
-	Kind          string  `json:"kind"`
-	Limit         string  `json:"limit"` // the text that follows the name
-	Soft          bool    `json:"soft"`
-	Capacity      *int64  `json:"capacity"` // null: unlimited
-	Burst         *int64  `json:"burst"`    // null: unlimited
-	RefillAmount  int64   `json:"refill_amount,omitempty"`
-	PeriodSeconds float64 `json:"refill_period_seconds,omitempty"`
-}
-
-func limitReports(limits []zael.Limit) []limitReport {
-	reports := []limitReport{}
-	for _, l := range limits {
-		r := limitReport{
-			Name: l.Name, Kind: l.Kind().String(), Limit: strings.TrimPrefix(l.String(), l.Name+"="), Soft: l.IsSoft(),
-			Capacity: &l.Capacity, Burst: &l.Burst, RefillAmount: l.RefillAmount, PeriodSeconds: decimal.Seconds(l.RefillPeriod),
-		}
-		if l.Kind() == zael.KindUnlimited {
-			r.Capacity, r.Burst = nil, nil
-		}
-		reports = append(reports, r)
-	}
-	return reports
-}
+// limitReports returns limits as a list of JSON, which is empty if there are none.
+func limitReports(limits []zael.Limit) []zael.Limit { return append([]zael.Limit{}, limits...) }
 
 // A scopeReport is the limits of a scope as JSON.
 type scopeReport struct {
 	Entity   string        `json:"entity_id,omitempty"`
 	Resource string        `json:"resource,omitempty"`
-	Limits   []limitReport `json:"limits"`
+	Limits   []zael.Limit `json:"limits"`
 }
 
 func scopeReportOf(scope zael.Scope, limits []zael.Limit) scopeReport {

@@ -139,8 +139,8 @@ type changeReport struct {
 	Parent   string            `json:"parent_id,omitempty"`
 	Cascade  bool              `json:"cascade,omitempty"`
 	Metadata map[string]string `json:"metadata,omitempty"`
-	Before   []limitReport     `json:"before,omitzero"` // limits only
-	After    []limitReport     `json:"after,omitzero"`
+	Before   []zael.Limit      `json:"before,omitzero"` // limits only
+	After    []zael.Limit      `json:"after,omitzero"`
 	Was      string            `json:"was,omitempty"` // settings only
 	Is       string            `json:"is,omitempty"`
 }
