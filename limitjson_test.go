@@ -3,6 +3,7 @@ package zael_test
 import (
 	"encoding/json"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -39,8 +40,7 @@ func TestLimitJSON(t *testing.T) {
 		if err := json.Unmarshal(got, &back); err != nil || back != limit {
 			t.Errorf("%s: read back: got %v, %v", c.text, back, err)
 		}
-		quoted, _ := json.Marshal(c.text)
-		if err := json.Unmarshal(quoted, &short); err != nil || short != limit {
+		if err := json.Unmarshal([]byte(strconv.Quote(c.text)), &short); err != nil || short != limit {
 			t.Errorf("%s: read as text: got %v, %v", c.text, short, err)
 		}
 	}

@@ -124,12 +124,12 @@ func panicking() map[string]string {
 		"FourOf":               "there is no array",
 	}
 	for name, methods := range map[string][]string{
-		"Charge":           {"Taken"},
-		"CommitError":      {"Error", "Unwrap"},
-		"Decision":         {"Err", "Len", "RetryAfter", "Status"},
-		"DisabledError":    {"Error", "MarshalJSON"},
-		"Edit":             {"Applies", "Scope"},
-		"ExceededError":    {"Decision", "Error", "MarshalJSON", "Primary", "RetryAfter", "RetryAfterHeader", "Statuses", "Violations"},
+		"Charge":        {"Taken"},
+		"CommitError":   {"Error", "Unwrap"},
+		"Decision":      {"Err", "Len", "RetryAfter", "Status"},
+		"DisabledError": {"Error", "MarshalJSON"},
+		"Edit":          {"Applies", "Scope"},
+		"ExceededError": {"Decision", "Error", "MarshalJSON", "Primary", "RetryAfter", "RetryAfterHeader", "Statuses", "Violations"},
 		"Limit": {
 			"At", "CarriesDebt", "CarryDebt", "Definition", "Hold", "In", "IsSoft", "Kind", "MarshalJSON", "On", "Soft", "String", "Validate", "WithBurst",
 		},

@@ -5,6 +5,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"github.com/zeroae/zael"
 )
 
 // The size of a chart in a terminal.
@@ -26,8 +28,10 @@ func (r *Report) writeCharts(b *strings.Builder) {
 		whose = ", fullest entity"
 	}
 	for i, l := range r.Limits {
-		def := definitionOf(r.limits[i])
-		full := float64(def.Burst * unitOf(&def))
+		inUse, full := r.inUse(i)
+		if full == 0 {
+			continue // it does not count
+		}
 		var columns []float64
 		for first := 0; first < bins; first += group {
 			highest := int64(0)
@@ -36,9 +40,25 @@ func (r *Report) writeCharts(b *strings.Builder) {
 			}
 			columns = append(columns, percent(float64(highest), full))
 		}
-		fmt.Fprintf(b, "\n%s: burst in use, in %% (highest of each %s%s)\n", l.Name, formatDuration(column), whose)
+		fmt.Fprintf(b, "\n%s: %s, in %% (highest of each %s%s)\n", l.Name, inUse, formatDuration(column), whose)
 		writeChart(b, columns)
 		writeTimeAxis(b, r.series.start(0).Time(), r.series.start((len(columns)-1)*group).Time(), len(columns))
+	}
+}
+
+// inUse returns what the level of a limit says, and the level that is full; 0 if the limit
+// does not count.
+func (r *Report) inUse(i int) (what string, full float64) {
+	d := definitionOf(r.limits[i])
+	switch r.limits[i].Kind() {
+	case zael.KindRate:
+		return "burst in use", float64(d.Burst * d.Unit())
+	case zael.KindQuota, zael.KindSession:
+		return "used of the amount", float64(d.Burst)
+	case zael.KindSlots:
+		return "slots in flight", float64(d.Burst)
+	default:
+		return "", 0
 	}
 }
 

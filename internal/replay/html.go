@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"strings"
 	"time"
 
+	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/decimal"
 )
@@ -27,6 +29,8 @@ type page struct {
 	Tiles                []tile
 	Limits               []pageLimit
 	Sufficient           [][2]string
+	SufficientTitle      string
+	Rates                bool // some limits are rates
 	Many                 bool // several entities
 	Step, NoCharts       string
 	Data                 *pageData // nil: no charts
@@ -47,14 +51,27 @@ type pageData struct {
 	Limits   []limitData `json:"limits"`
 }
 
+// A limitData is one limit. Which of the lists are there depends on its kind.
 type limitData struct {
-	Name     string    `json:"name"`
-	Period   string    `json:"period"`
-	Rate     int64     `json:"rate,omitempty"` // tokens a period; absent if there are several entities, as the demand is of all
-	Burst    int64     `json:"burst"`
-	Demand   []float64 `json:"demand"` // tokens a period
-	Admitted []float64 `json:"admitted"`
-	Level    []float64 `json:"level"` // tokens
+	Name     string      `json:"name"`
+	Kind     string      `json:"kind"`
+	Period   string      `json:"period,omitempty"` // of a rate
+	Rate     int64       `json:"rate,omitempty"`   // tokens a period; absent if there are several entities, as the demand is of all
+	Burst    int64       `json:"burst"`
+	Demand   []float64   `json:"demand"` // of a rate, tokens a period; else in each step
+	Admitted []float64   `json:"admitted"`
+	Level    []float64   `json:"level"`             // tokens, or slots
+	Lenient  []float64   `json:"lenient,omitempty"` // slots, if every request had been admitted
+	Periods  *periodData `json:"periods,omitempty"`
+}
+
+// A periodData is the use by period.
+type periodData struct {
+	From  []float64 `json:"from"` // Unix seconds
+	To    float64   `json:"to"`   // of the last
+	Asked []int64   `json:"asked"`
+	Used  []int64   `json:"used"`
+	Note  string    `json:"note"`
 }
 
 // WriteHTML writes the report as one page that loads nothing else. file is the name
@@ -78,6 +95,7 @@ func (r *Report) WriteHTML(w io.Writer, file string) error {
 		Script:     template.JS(text("page.js")),
 		File:       file, Heading: r.heading(), Terms: r.terms(),
 		Tiles: r.tiles(), Many: r.Entities > 1, Data: r.pageData(),
+		SufficientTitle: strings.ToUpper(r.requirementTitle()[:1]) + r.requirementTitle()[1:],
 	}
 	for i, l := range r.Limits {
 		p.Limits = append(p.Limits, pageLimit{
@@ -86,8 +104,10 @@ func (r *Report) WriteHTML(w io.Writer, file string) error {
 			Peak: fmt.Sprintf("%.0f %%", l.PeakUtilization),
 		})
 		if r.Requests > 0 {
-			withBurst, withRate := r.sufficient(i)
-			p.Sufficient = append(p.Sufficient, [2]string{withBurst, withRate})
+			if withBurst, withRate := r.sufficient(i); withBurst != "" {
+				p.Sufficient = append(p.Sufficient, [2]string{withBurst, withRate})
+				p.Rates = p.Rates || withRate != ""
+			}
 		}
 	}
 	switch {
@@ -133,27 +153,7 @@ func (r *Report) pageData() *pageData {
 	step := time.Duration(group) * s.binWidth()
 	d := &pageData{From: unixSeconds(s.start(0)), Step: decimal.Seconds(step), Many: r.Entities > 1}
 	for i := range r.limits {
-		def := definitionOf(r.limits[i])
-		l := limitData{Name: r.limits[i].Name, Period: periodName(def.Period), Burst: def.Burst}
-		if r.Entities == 1 {
-			l.Rate = def.Amount
-		}
-		period := def.Period
-		if def.Kind == bucket.Quota {
-			start, end := def.Calendar.Period(s.start(0))
-			period, l.Period = time.Duration(end-start), def.Calendar.Spec().Each.String()
-		}
-		perPeriod := period.Seconds() / d.Step
-		for first := 0; first < bins; first += group {
-			var sum limitBin
-			for bin := first; bin < min(first+group, bins); bin++ {
-				sum.add(*s.limitBin(bin, i))
-			}
-			l.Demand = append(l.Demand, decimal.Round(float64(sum.demand)*perPeriod, 3))
-			l.Admitted = append(l.Admitted, decimal.Round(float64(sum.admitted)*perPeriod, 3))
-			l.Level = append(l.Level, decimal.Round(float64(sum.level)/float64(unitOf(&def)), 3))
-		}
-		d.Limits = append(d.Limits, l)
+		d.Limits = append(d.Limits, r.limitData(i, group, step))
 	}
 	for first := 0; first < bins; first += group {
 		var sum bin
@@ -165,6 +165,65 @@ func (r *Report) pageData() *pageData {
 		if r.MaxWaitSeconds > 0 {
 			d.Waited = append(d.Waited, sum.waited)
 		}
+	}
+	return d
+}
+
+// limitData returns the series of limit i, with steps of a number of bins.
+func (r *Report) limitData(i, group int, step time.Duration) limitData {
+	limit := r.limits[i]
+	def := definitionOf(limit)
+	l := limitData{Name: limit.Name, Kind: limit.Kind().String(), Burst: limit.Burst}
+	unit, perPeriod := 1.0, 1.0
+	if limit.Kind() == zael.KindRate {
+		l.Period, l.Burst = periodName(def.Period), def.Burst
+		if r.Entities == 1 {
+			l.Rate = def.Amount
+		}
+		unit, perPeriod = float64(def.Unit()), def.Period.Seconds()/decimal.Seconds(step)
+	}
+	for first := 0; first < len(r.series.bins); first += group {
+		var sum limitBin
+		for bin := first; bin < min(first+group, len(r.series.bins)); bin++ {
+			sum.add(*r.series.limitBin(bin, i))
+		}
+		l.Demand = append(l.Demand, decimal.Round(float64(sum.demand)*perPeriod, 3))
+		l.Admitted = append(l.Admitted, decimal.Round(float64(sum.admitted)*perPeriod, 3))
+		l.Level = append(l.Level, decimal.Round(float64(sum.level)/unit, 3))
+		if limit.Kind() == zael.KindSlots {
+			l.Lenient = append(l.Lenient, float64(sum.lenient))
+		}
+	}
+	l.Periods = r.periodData(i)
+	return l
+}
+
+// periodData returns the use by period of limit i, or nil if it has no periods.
+func (r *Report) periodData(i int) *periodData {
+	periods := r.Limits[i].Periods
+	if len(periods) == 0 {
+		return nil
+	}
+	d := new(periodData)
+	most := 1
+	for _, p := range periods {
+		d.From = append(d.From, float64(p.Start.UnixMilli())/1000)
+		d.To = float64(p.End.UnixMilli()) / 1000
+		d.Asked, d.Used = append(d.Asked, p.Asked), append(d.Used, p.Used)
+		most = max(most, p.Periods)
+	}
+	d.Note = "tokens in each period"
+	if r.limits[i].Kind() == zael.KindSession {
+		d.Note = "tokens in each session"
+		if r.Entities > 1 {
+			d.Note = "tokens in a session that began in each " + formatDuration(periods[0].End.Sub(periods[0].Start))
+		}
+	}
+	if most > 1 {
+		d.Note += fmt.Sprintf(", the highest of each %d", most)
+	}
+	if r.Entities > 1 {
+		d.Note += ", of the entity with the most"
 	}
 	return d
 }

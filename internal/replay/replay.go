@@ -6,10 +6,13 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/decimal"
 )
 
 // Options specify how a trace is read, and the limits to try.
@@ -27,6 +30,10 @@ type Options struct {
 	EntityColumn string        // default: all requests are from DefaultEntity
 	Resource     string        // default: DefaultResource
 
+	// DurationColumn has how long each request takes: slots are held as long, from when
+	// the request is admitted. Limits of slots need it.
+	DurationColumn string
+
 	// Sort reads the whole trace and sorts it by time first; requests of one instant
 	// stay in order. Otherwise the trace must be in order of time, and memory grows
 	// with the entities only.
@@ -35,10 +42,15 @@ type Options struct {
 	// SkipBadRows leaves out rows that cannot be read, and counts them.
 	SkipBadRows bool
 
+	// Decided, if not nil, is called for each request, in order. An error ends the run.
+	Decided func(*Decided) error
+
 	// Progress, if not nil, is called from time to time with the number of requests
 	// replayed so far.
 	Progress func(requests int64)
 }
+
+var errNoDuration = errors.New("slots are held as long as a request takes: name the column of that with --duration-column")
 
 // Formats of a trace.
 const (
@@ -52,6 +64,28 @@ const (
 	DefaultResource = "trace"
 )
 
+// A Decided is what came of one request, and how each limit then stands. The request is
+// not settled yet.
+type Decided struct {
+	Line         int           `json:"line"` // of the file
+	Time         time.Time     `json:"time"`
+	Entity       string        `json:"entity_id"`
+	Admitted     bool          `json:"admitted"`
+	DelaySeconds float64       `json:"delay_seconds"` // how long it waits
+	Limits       []zael.Status `json:"limits"`
+}
+
+func (a *answer) decided(r *request, entity string) *Decided {
+	d := &Decided{Line: r.line, Time: r.at.Time(), Entity: entity, Admitted: a.Admitted, DelaySeconds: decimal.Seconds(a.delay)}
+	d.Limits = slices.AppendSeq(make([]zael.Status, 0, a.Len()), a.All())
+	return d
+}
+
+// slots reports whether a limit is of slots.
+func (o *Options) slots() bool {
+	return slices.ContainsFunc(o.Limits, func(l zael.Limit) bool { return l.Kind() == zael.KindSlots })
+}
+
 // consume returns what a request takes from a limit.
 func (o *Options) consume(limit string) Expr {
 	if e, ok := o.Consume[limit]; ok {
@@ -63,6 +97,9 @@ func (o *Options) consume(limit string) Expr {
 // Run replays the trace in r on a store. Its errors are *ColumnError, *RowError, errors
 // of r, and errors of the Limiter with the line of the trace.
 func Run(ctx context.Context, store zael.Store, r io.Reader, o *Options) (*Report, error) {
+	if o.slots() && o.DurationColumn == "" {
+		return nil, errNoDuration
+	}
 	t, err := openTrace(r, o)
 	if err != nil {
 		return nil, err

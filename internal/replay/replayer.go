@@ -31,6 +31,8 @@ type replayer struct {
 	limiter  *zael.Limiter
 	now      time.Time    // of the virtual clock
 	policy   *zael.Policy // the limits
+	holding  *zael.Policy // the slots among them, where requests are settled as well
+	releases releases     // of slots, to come
 	settle   zael.Amounts // nil if no limit is settled
 	exceeded []bool       // limits that refused the current request
 
@@ -47,17 +49,21 @@ type replayer struct {
 
 // A limitStats has the statistics of one limit, over all entities.
 type limitStats struct {
-	requirement
+	requirement               // of a rate
+	limit                     zael.Limit
 	name                      string
 	settles                   bool
-	drip, waitDrip            int64 // at the current request, and at the end of its longest wait
+	drip, waitDrip            int64 // of a rate: at the current request, and at the end of its longest wait
 	demand, admitted, refused int64
+	overdrawn                 int64 // requests, of a soft limit
 	peak                      int64 // highest level, in units
 
-	// Of the entity that is fullest.
+	// Of a rate, of the entity that is fullest.
 	mark  int64
-	taken bool         // mark is set
-	state bucket.State // instead of mark, of a limit that is not a plain rate
+	taken bool // mark is set
+
+	periods *periodStats // of a quota or session
+	slots   *slotStats
 }
 
 // An entityStats has the statistics of one entity.
@@ -70,9 +76,11 @@ type entityStats struct {
 // A bucketStats follows one limit of one entity.
 type bucketStats struct {
 	lenientBucket
-	mark  int64        // as in the store
-	taken bool         // mark is set
-	state bucket.State // instead of mark, of a limit that is not a plain rate
+	mark  int64 // as in the store
+	taken bool  // mark is set
+
+	periods *periodBucket // of a quota or session
+	slots   *slotBucket
 }
 
 func newReplayer(store zael.Store, o *Options) (*replayer, error) {
@@ -92,17 +100,41 @@ func newReplayer(store zael.Store, o *Options) (*replayer, error) {
 		return nil, err
 	}
 	for _, l := range o.Limits {
-		if l.Kind() == zael.KindSlots {
-			return nil, fmt.Errorf("limit %s: a trace does not tell how long slots are held: leave it out", l)
+		stats, err := newLimitStats(l, o)
+		if err != nil {
+			return nil, err
 		}
-		_, settles := o.Settle[l.Name]
-		p.limits = append(p.limits, limitStats{requirement: newRequirement(l, o.MaxWait), name: l.Name, settles: settles})
-		if settles && p.settle == nil {
+		p.limits = append(p.limits, stats)
+		if stats.settles && p.settle == nil {
 			p.settle = zael.Amounts{}
 		}
 	}
-	return p, nil
+	if p.settle != nil && o.slots() {
+		p.holding, err = zael.NewPolicy(cmp.Or(o.Resource, DefaultResource), slices.DeleteFunc(slices.Clone(o.Limits), func(l zael.Limit) bool {
+			return l.Kind() != zael.KindSlots
+		})...)
+	}
+	return p, err
 }
+
+func newLimitStats(l zael.Limit, o *Options) (limitStats, error) {
+	d, err := l.Definition()
+	if err != nil {
+		return limitStats{}, err
+	}
+	_, settles := o.Settle[l.Name]
+	s := limitStats{requirement: newRequirement(d, o.MaxWait), limit: l, name: l.Name, settles: settles}
+	switch l.Kind() {
+	case zael.KindQuota, zael.KindSession:
+		s.periods = newPeriodStats(d, o.EntityColumn != "")
+	case zael.KindSlots:
+		s.slots = &slotStats{least: 1}
+	}
+	return s, nil
+}
+
+// isRate reports whether the limit has a mark, which moves along with an axis.
+func (l *limitStats) isRate() bool { return l.limit.Kind() == zael.KindRate }
 
 // runInOrder replays requests in the order of the file.
 func (p *replayer) runInOrder(ctx context.Context, t *trace) error {
@@ -128,9 +160,10 @@ func (p *replayer) runInOrder(ctx context.Context, t *trace) error {
 // runSorted reads the whole trace and replays its requests in the order of time.
 func (p *replayer) runSorted(ctx context.Context, t *trace) error {
 	type stored struct {
-		at     bucket.Instant
-		line   int
-		entity string
+		at       bucket.Instant
+		line     int
+		entity   string
+		duration time.Duration
 	}
 	var requests []stored
 	var order []int
@@ -154,14 +187,14 @@ func (p *replayer) runSorted(ctx context.Context, t *trace) error {
 			names[name] = name
 		}
 		order = append(order, len(requests))
-		requests = append(requests, stored{r.at, r.line, name})
+		requests = append(requests, stored{r.at, r.line, name, r.duration})
 		amounts = append(append(amounts, r.take...), r.settle...)
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(requests[a].at, requests[b].at) })
 	for _, i := range order {
 		a := amounts[i*2*n : (i+1)*2*n]
 		s := &requests[i]
-		if err := p.replay(ctx, &request{line: s.line, at: s.at, entity: s.entity, take: a[:n], settle: a[n:]}); err != nil {
+		if err := p.replay(ctx, &request{line: s.line, at: s.at, entity: s.entity, duration: s.duration, take: a[:n], settle: a[n:]}); err != nil {
 			return err
 		}
 	}
@@ -178,44 +211,68 @@ func (p *replayer) replay(ctx context.Context, r *request) error {
 			return err
 		}
 	}
-	entity := p.entity(r.entity)
+	if err := p.releaseUntil(ctx, r.at); err != nil {
+		return err
+	}
+	entity := p.entity(r.entity, r.at)
 	p.prepare(r)
-	admitted, delay, err := p.ask(ctx, entity.id, r.take)
+	answer, err := p.ask(ctx, entity.id, r.take)
 	if invalid, ok := errors.AsType[*zael.ValidationError](err); ok && invalid.Field == "Request.Entity" {
 		entity.id = hashed(entity.id)
-		admitted, delay, err = p.ask(ctx, entity.id, r.take)
+		answer, err = p.ask(ctx, entity.id, r.take)
 	}
 	if err != nil {
 		return fmt.Errorf("line %d: %w", r.line, err)
 	}
+	p.note(&answer)
+	if p.options.Decided != nil {
+		if err := p.options.Decided(answer.decided(r, entity.id)); err != nil {
+			return err
+		}
+	}
 	if p.requests == 0 {
-		p.firstAt = r.at
+		p.begin(r.at)
 	}
 	p.lastAt = r.at
 	p.requests++
 	bin, limitBins := p.series.at(r.at)
 	bin.requests++
 	switch {
-	case admitted:
+	case answer.Admitted:
 		p.admitted++
 		bin.admitted++
-		if delay > 0 {
+		if answer.delay > 0 {
 			bin.waited++
-			p.waits.add(delay)
+			p.waits.add(answer.delay)
 		}
 	case !entity.refused:
 		entity.refused = true
 		p.refusedEntities++
 	}
 	for i := range p.limits {
-		l := &p.limits[i]
-		l.observe(&entity.buckets[i].lenientBucket, &observation{r.at, l.drip, l.waitDrip, r.take[i], r.settle[i]})
+		p.limits[i].observeRequest(r, i, &entity.buckets[i])
 		p.count(i, r.settle[i], &limitBins[i])
-		if admitted {
-			l.charge(r.at, r.settle[i], &entity.buckets[i], &limitBins[i])
+		if answer.Admitted {
+			p.limits[i].charge(r, i, &entity.buckets[i], &limitBins[i])
+		}
+		if q := p.limits[i].periods; q != nil {
+			q.count(entity.buckets[i].periods, r.at, r.settle[i], p.exceeded[i])
 		}
 	}
+	if p.options.slots() {
+		p.holdSlots(r, entity, answer.lease, r.at.Add(answer.delay).Add(r.duration), limitBins)
+	}
 	return nil
+}
+
+// begin notes the first request.
+func (p *replayer) begin(at bucket.Instant) {
+	p.firstAt = at
+	for i := range p.limits {
+		if q := p.limits[i].periods; q != nil && q.definition.Calendar != nil {
+			q.first, _ = q.definition.Calendar.Period(at)
+		}
+	}
 }
 
 // prepare sets the clock, and what the limits are at a request.
@@ -223,54 +280,82 @@ func (p *replayer) prepare(r *request) {
 	p.now = r.at.Time()
 	for i := range p.limits {
 		l := &p.limits[i]
-		p.exceeded[i] = false
+		if l.isRate() {
+			l.drip = l.definition.Drip(r.at)
+			l.waitDrip = l.drip
+			if l.maxWait > 0 {
+				l.waitDrip = l.definition.Drip(r.at.Add(l.maxWait))
+			}
+		}
 		if l.settles {
 			p.settle[l.name] = r.settle[i]
 		}
-		if !l.definition.Plain() {
-			continue
-		}
-		l.drip = l.definition.Drip(r.at)
-		l.waitDrip = l.drip
-		if l.maxWait > 0 {
-			l.waitDrip = l.definition.Drip(r.at.Add(l.maxWait))
-		}
+		p.exceeded[i] = false
 	}
 }
 
+// An answer is what came of a request.
+type answer struct {
+	zael.Decision
+	delay time.Duration
+	lease *zael.Lease // on the slots; nil if there are none
+}
+
 // ask takes from all limits of an entity, and settles if that is asked for.
-func (p *replayer) ask(ctx context.Context, entity string, take []int64) (admitted bool, delay time.Duration, err error) {
+func (p *replayer) ask(ctx context.Context, entity string, take []int64) (answer, error) {
 	req := p.policy.For(entity, take...)
-	if p.settle == nil && p.options.MaxWait == 0 {
+	if p.settle == nil && p.options.MaxWait == 0 && !p.options.slots() {
 		d, err := p.limiter.Decide(ctx, req)
-		p.note(&d)
-		return d.Admitted, 0, err
+		return answer{Decision: d}, err
 	}
 	req.MaxWait = p.options.MaxWait
 	lease, err := p.limiter.Reserve(ctx, req)
 	if err != nil {
 		if refusal, ok := errors.AsType[*zael.ExceededError](err); ok {
-			d := refusal.Decision()
-			p.note(&d)
-			return false, 0, nil
+			return answer{Decision: refusal.Decision()}, nil
 		}
-		return false, 0, err
+		return answer{}, err
 	}
+	a := answer{Decision: lease.Decision(), delay: lease.Delay()}
 	if p.settle != nil {
 		if err := lease.Settle(p.settle); err != nil {
-			return false, 0, err
+			return a, err
 		}
 	}
-	return true, lease.Delay(), lease.Commit(ctx)
+	switch {
+	case !p.options.slots():
+		return a, lease.Commit(ctx)
+	case p.holding == nil:
+		a.lease = lease
+		return a, nil
+	}
+	// The commit settles and releases the slots, which are as free as they were: at this
+	// instant they are taken again.
+	if err := lease.Commit(ctx); err != nil {
+		return a, err
+	}
+	var slots []int64
+	for i := range p.limits {
+		if p.limits[i].slots != nil {
+			slots = append(slots, take[i])
+		}
+	}
+	a.lease, err = p.limiter.Reserve(ctx, p.holding.For(entity, slots...))
+	return a, err
 }
 
-// note notes which limits refused.
-func (p *replayer) note(d *zael.Decision) {
-	if d.Admitted {
-		return
-	}
-	for i := range d.Len() {
-		p.exceeded[i] = d.Status(i).Exceeded
+// note notes which limits refused, and which are overdrawn.
+func (p *replayer) note(a *answer) {
+	for i := range p.limits {
+		l := &p.limits[i]
+		if a.Admitted && !l.limit.IsSoft() || i >= a.Len() {
+			continue
+		}
+		status := a.Status(i)
+		p.exceeded[i] = status.Exceeded
+		if status.Overdrawn && a.Admitted {
+			l.overdrawn++
+		}
 	}
 }
 
@@ -285,16 +370,27 @@ func (p *replayer) count(limit int, tokens int64, bin *limitBin) {
 	}
 }
 
-// charge counts the tokens of an admitted request, and follows the mark of its
-// bucket.
-func (l *limitStats) charge(at bucket.Instant, tokens int64, b *bucketStats, bin *limitBin) {
+// observeRequest raises what the limit would have needed to refuse nothing. Slots are
+// observed as they are held.
+func (l *limitStats) observeRequest(r *request, i int, b *bucketStats) {
+	switch {
+	case l.isRate():
+		l.observe(&b.lenientBucket, &observation{r.at, l.drip, l.waitDrip, r.take[i], r.settle[i]})
+	case l.periods != nil:
+		l.periods.observe(b.periods, r.at, r.take[i], r.settle[i])
+	}
+}
+
+// charge counts the tokens of an admitted request, and follows its bucket.
+func (l *limitStats) charge(r *request, i int, b *bucketStats, bin *limitBin) {
+	tokens := r.settle[i]
 	l.admitted = saturate.Add(l.admitted, tokens)
 	bin.admitted = saturate.Add(bin.admitted, tokens)
-	if tokens == 0 {
-		return
+	if l.periods != nil {
+		used := l.periods.charge(b.periods, r.at, r.take[i], tokens)
+		bin.level, l.peak = max(bin.level, used), max(l.peak, used)
 	}
-	if !l.definition.Plain() {
-		l.chargeState(at, tokens, b, bin)
+	if tokens == 0 || !l.isRate() {
 		return
 	}
 	mark := l.drip
@@ -310,65 +406,50 @@ func (l *limitStats) charge(at bucket.Instant, tokens int64, b *bucketStats, bin
 	l.peak = max(l.peak, level)
 }
 
-// chargeState is charge for a limit that is not a plain rate.
-func (l *limitStats) chargeState(at bucket.Instant, tokens int64, b *bucketStats, bin *limitBin) {
-	if b.state.Absent() {
-		b.state = b.state.Redefine(l.definition, at, 0)
-	}
-	next, err := b.state.Charge(at, tokens)
-	if err != nil {
-		return // more than can be counted
-	}
-	b.state = next
-	level := l.levelOf(&b.state, at)
-	if l.state.Absent() || level >= l.levelOf(&l.state, at) {
-		l.state = b.state
-	}
-	bin.level = max(bin.level, level)
-	l.peak = max(l.peak, level)
-}
-
-// levelOf returns what is used of a limit that is not a plain rate.
-func (l *limitStats) levelOf(s *bucket.State, at bucket.Instant) int64 {
-	if l.definition.Flags&(bucket.Block|bucket.Unlimited) != 0 {
-		return 0
-	}
-	return (l.definition.Burst - s.Available(at)) * l.unit
-}
-
 // level returns how full a limit's fullest bucket is at an instant after the last
-// request, in units.
-func (p *replayer) level(limit int, at bucket.Instant) int64 {
+// request, in units, and how full it would be if every request had been admitted, of slots.
+func (p *replayer) level(limit int, at bucket.Instant) (level, lenient int64) {
 	l := &p.limits[limit]
 	switch {
-	case !l.state.Absent():
-		return max(0, l.levelOf(&l.state, at))
+	case l.periods != nil:
+		return l.periods.level(at), 0
+	case l.slots != nil:
+		return l.slots.held.greatest, l.slots.lenient.greatest
 	case !l.taken:
-		return 0
+		return 0, 0
 	}
-	return max(0, l.mark-l.definition.Drip(at))
+	return max(0, l.mark-l.definition.Drip(at)), 0
 }
 
 // entity returns the statistics of an entity. The name is empty, and the entity
 // the same for all requests, where the trace has no entity column.
-func (p *replayer) entity(name string) *entityStats {
+func (p *replayer) entity(name string, at bucket.Instant) *entityStats {
 	if name == "" {
 		if p.only == nil {
-			p.only = p.newEntity(DefaultEntity)
+			p.only = p.newEntity(DefaultEntity, at)
 		}
 		return p.only
 	}
 	entity, ok := p.entities[name]
 	if !ok {
 		name = strings.Clone(name)
-		entity = p.newEntity(name)
+		entity = p.newEntity(name, at)
 		p.entities[name] = entity
 	}
 	return entity
 }
 
-func (p *replayer) newEntity(id string) *entityStats {
-	return &entityStats{id: id, buckets: make([]bucketStats, len(p.limits))}
+func (p *replayer) newEntity(id string, at bucket.Instant) *entityStats {
+	e := &entityStats{id: id, buckets: make([]bucketStats, len(p.limits))}
+	for i := range p.limits {
+		switch l := &p.limits[i]; {
+		case l.periods != nil:
+			e.buckets[i].periods = l.periods.newBucket(at)
+		case l.slots != nil:
+			e.buckets[i].slots = new(slotBucket)
+		}
+	}
+	return e
 }
 
 // hashed returns an entity for a name in the trace that no entity may have.

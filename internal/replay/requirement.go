@@ -3,7 +3,6 @@ package replay
 import (
 	"time"
 
-	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 )
 
@@ -40,35 +39,18 @@ type observation struct {
 	take, settle int64 // tokens
 }
 
-func newRequirement(l zael.Limit, maxWait time.Duration) requirement {
-	d := definitionOf(l)
-	if !d.Plain() { // it has no burst or rate that could be another one
-		return requirement{definition: d, unit: unitOf(&d), burst: bucket.MaxAmount + 1, rate: 1, maxRate: 0}
+func newRequirement(d bucket.Definition, maxWait time.Duration) requirement {
+	q := requirement{definition: d, unit: 1, maxWait: maxWait, burst: 1, rate: 1}
+	if d.Kind == bucket.Rate && d.Flags&(bucket.Block|bucket.Unlimited) == 0 {
+		q.unit = d.Unit()
+		q.maxRate = min(bucket.MaxAmount, bucket.MaxRate/int64(time.Second)*int64(d.Period)) // MaxRate is per second
 	}
-	maxRate := min(bucket.MaxAmount, bucket.MaxRate/int64(time.Second)*int64(d.Period)) // MaxRate is per second
-	return requirement{definition: d, unit: d.Unit(), maxWait: maxWait, burst: 1, rate: 1, maxRate: maxRate}
-}
-
-// definitionOf returns l as a Limiter hands it to a store; l is valid.
-func definitionOf(l zael.Limit) bucket.Definition {
-	d, _ := l.Definition()
-	return d
-}
-
-// unitOf returns the number of units in a token of a limit's level.
-func unitOf(d *bucket.Definition) int64 {
-	if d.Kind != bucket.Rate {
-		return 1
-	}
-	return d.Unit()
+	return q
 }
 
 // observe raises the burst and the rate to what a request needs, and charges the
 // bucket.
 func (q *requirement) observe(b *lenientBucket, o *observation) {
-	if !q.definition.Plain() {
-		return
-	}
 	q.raiseBurst(b, o)
 	q.raiseRate(b, o)
 }

@@ -15,7 +15,7 @@ const maxBins = 720
 // each width is a multiple of the one before.
 type series struct {
 	limits int // their number
-	level  func(limit int, at bucket.Instant) int64
+	level  func(limit int, at bucket.Instant) (level, lenient int64)
 
 	width     int   // index of binWidth
 	first     int64 // number of the first bin, counted from the epoch
@@ -33,6 +33,7 @@ type limitBin struct {
 	demand, admitted int64 // tokens
 	refused          int64 // requests
 	level            int64 // the highest, of the fullest entity, in units
+	lenient          int64 // the same of slots, if every request had been admitted
 }
 
 // binWidth returns the i-th width, from 1 ms to 30 days.
@@ -69,7 +70,8 @@ func (s *series) at(at bucket.Instant) (*bin, []limitBin) {
 		s.add()
 		last := len(s.bins) - 1
 		for limit := range s.limits {
-			s.limitBin(last, limit).level = s.level(limit, s.start(last))
+			b := s.limitBin(last, limit)
+			b.level, b.lenient = s.level(limit, s.start(last))
 		}
 	}
 	last := len(s.bins) - 1
@@ -117,6 +119,7 @@ func (b *limitBin) add(other limitBin) {
 	b.admitted = saturate.Add(b.admitted, other.admitted)
 	b.refused += other.refused
 	b.level = max(b.level, other.level)
+	b.lenient = max(b.lenient, other.lenient)
 }
 
 func floorDiv(a, b int64) int64 {

@@ -3,11 +3,13 @@ package replay
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
 )
 
 // WriteText writes the report for a terminal of 80 columns or more.
@@ -18,6 +20,7 @@ func (r *Report) WriteText(w io.Writer) error {
 	b.WriteString("\n")
 	r.writeLimits(&b)
 	r.writeRequirements(&b)
+	r.writePeriods(&b)
 	r.writeCharts(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -97,6 +100,41 @@ func (r *Report) writeLimits(b *strings.Builder) {
 	if len(r.Limits) > 1 && r.Denied > 0 {
 		b.WriteString("a request refused by several limits counts for each of them\n")
 	}
+	for _, l := range r.limits {
+		if n, soft := r.OverdrawnBy[l.Name]; soft {
+			fmt.Fprintf(b, "%s is soft: it admitted %s that it would otherwise have refused\n", l.Name, plural(n, "request", "requests"))
+		}
+	}
+}
+
+// shownPeriods is how many periods are written as a table.
+const shownPeriods = 12
+
+// writePeriods writes the use of quotas and sessions in the last periods.
+func (r *Report) writePeriods(b *strings.Builder) {
+	for i := range r.Limits {
+		l := &r.Limits[i]
+		if len(l.Periods) == 0 {
+			continue
+		}
+		amount, whose := r.limits[i].Burst, ""
+		if r.Entities > 1 {
+			whose = ", of the entity with the most"
+		}
+		shown := l.Periods[max(0, len(l.Periods)-shownPeriods):]
+		if len(shown) < len(l.Periods) {
+			fmt.Fprintf(b, "\n%s: the last %d of %d periods%s\n", l.Name, len(shown), len(l.Periods), whose)
+		} else {
+			fmt.Fprintf(b, "\n%s: use per period%s\n", l.Name, whose)
+		}
+		rows := [][]string{{"from", "to", "asked", "used", "of", "refused"}}
+		for _, p := range shown {
+			rows = append(rows, []string{
+				p.Start.Format(time.DateTime), p.End.Format(time.DateTime), formatCount(p.Asked), formatCount(p.Used), formatCount(amount), formatCount(p.Denied),
+			})
+		}
+		writeTable(b, rows, "llrrrr")
+	}
 }
 
 func (r *Report) writeRequirements(b *strings.Builder) {
@@ -105,26 +143,51 @@ func (r *Report) writeRequirements(b *strings.Builder) {
 	}
 	var rows [][]string
 	for i := range r.Limits {
-		if d := definitionOf(r.limits[i]); !d.Plain() {
-			continue
+		if withBurst, withRate := r.sufficient(i); withRate != "" {
+			rows = append(rows, []string{"  " + withBurst, "or", withRate})
+		} else if withBurst != "" {
+			rows = append(rows, []string{"  " + withBurst, "", ""})
 		}
-		withBurst, withRate := r.sufficient(i)
-		rows = append(rows, []string{"  " + withBurst, "or", withRate})
 	}
 	if len(rows) == 0 {
 		return
 	}
-	b.WriteString("\nleast burst or rate that would have refused nothing, each limit alone:\n")
+	b.WriteString("\n" + r.requirementTitle() + ", each limit alone:\n")
 	writeTable(b, rows, "lll")
 }
 
+// requirementTitle says what sufficient returns.
+func (r *Report) requirementTitle() string {
+	rates := slices.ContainsFunc(r.limits, func(l zael.Limit) bool { return l.Kind() == zael.KindRate })
+	others := slices.ContainsFunc(r.limits, func(l zael.Limit) bool { return l.Kind() != zael.KindRate })
+	switch {
+	case !others:
+		return "least burst or rate that would have refused nothing"
+	case !rates:
+		return "least amount or number that would have refused nothing"
+	}
+	return "least burst or rate, amount or number that would have refused nothing"
+}
+
 // sufficient returns a limit with the least burst, and with the least rate, that
-// would have refused nothing.
+// would have refused nothing. Both are empty of a limit that has no such numbers, and the
+// second is empty of what is not a rate.
 func (r *Report) sufficient(i int) (withBurst, withRate string) {
 	l := r.limits[i]
+	burst, ok := r.LeastBurst[l.Name]
+	if !ok {
+		return "", ""
+	}
 	l.Capacity = 0
+	if l.Kind() != zael.KindRate {
+		if burst == nil {
+			return "no " + map[bool]string{true: "number", false: "amount"}[l.Kind() == zael.KindSlots] + " of " + l.Name, ""
+		}
+		l.Burst = *burst
+		return l.String(), ""
+	}
 	withBurst, withRate = "no burst at this rate", "no rate at this burst"
-	if burst := r.LeastBurst[l.Name]; burst != nil {
+	if burst != nil {
 		l := l
 		l.Burst = *burst
 		withBurst = textWithBurst(l)
@@ -137,12 +200,23 @@ func (r *Report) sufficient(i int) (withBurst, withRate string) {
 	return withBurst, withRate
 }
 
+// definitionOf returns the definition of a limit, which is valid.
+func definitionOf(l zael.Limit) bucket.Definition {
+	d, _ := l.Definition()
+	return d
+}
+
 // textWithBurst returns the text of a limit, with its burst even if that is the
 // default.
 func textWithBurst(l zael.Limit) string {
 	text := l.String()
 	if l.Burst == l.RefillAmount {
+		text, soft := strings.CutSuffix(text, " soft")
 		text += fmt.Sprintf(" burst %d", l.Burst)
+		if soft {
+			text += " soft"
+		}
+		return text
 	}
 	return text
 }

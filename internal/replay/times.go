@@ -66,6 +66,33 @@ func (r *timeReader) read(cell string, line int) (bucket.Instant, error) {
 	return instant, nil
 }
 
+// duration reads a length of time: a number of units, as of times, or one with a unit of
+// its own, such as 250ms, 1.5s or 2min. The error is a *cellError.
+func (r *timeReader) duration(cell string) (time.Duration, error) {
+	text := strings.TrimSpace(cell)
+	if text == "" {
+		return 0, &cellError{reason: "the cell is empty"}
+	}
+	d := time.Duration(-1)
+	if whole, fraction, ok := cutDecimal(text); ok {
+		if whole <= int64(bucket.MaxInstant)/int64(r.unit) {
+			d = time.Duration(whole) * r.unit
+			for i, value := 0, int64(r.unit)/10; i < len(fraction) && value > 0; i, value = i+1, value/10 {
+				d += time.Duration(int64(fraction[i]-'0') * value)
+			}
+		}
+	} else if parsed, err := time.ParseDuration(strings.Replace(text, "min", "m", 1)); err == nil {
+		d = parsed
+	}
+	if d < 0 || d > time.Duration(bucket.MaxInstant) {
+		return 0, &cellError{
+			reason: quote(cell) + " is not a length of time from 0 to 29 years",
+			remedy: "write a number of " + unitName(r.unit) + ", or one with a unit such as 250ms, 1.5s or 2min",
+		}
+	}
+	return d, nil
+}
+
 // number returns the time that a number of units stands for, and whether it is Unix
 // time. Digits beyond the nanosecond are cut off.
 func (r *timeReader) number(whole int64, fraction string) (timeForm, time.Time) {

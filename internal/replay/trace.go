@@ -93,6 +93,7 @@ type trace struct {
 	time        int  // column
 	timeIsFirst bool // no time column was named
 	entity      int  // column; -1: none
+	duration    int  // column; -1: none
 	take        []sum
 	settle      []sum  // as long as take
 	settled     []bool // those that have a sum of their own
@@ -109,11 +110,12 @@ type trace struct {
 
 // A request is what a row of the trace asks for.
 type request struct {
-	line   int
-	at     bucket.Instant
-	entity string  // valid until the next request
-	take   []int64 // in the order of the limits
-	settle []int64
+	line     int
+	at       bucket.Instant
+	entity   string        // valid until the next request
+	duration time.Duration // how long its slots are held
+	take     []int64       // in the order of the limits
+	settle   []int64
 }
 
 // openTrace finds the columns that o names.
@@ -124,7 +126,7 @@ func openTrace(r io.Reader, o *Options) (*trace, error) {
 	}
 	t := &trace{
 		rows: rows, times: newTimeReader(o),
-		timeIsFirst: o.TimeColumn == "", entity: -1, skipBad: o.SkipBadRows,
+		timeIsFirst: o.TimeColumn == "", entity: -1, duration: -1, skipBad: o.SkipBadRows,
 	}
 	name := o.TimeColumn
 	if columns := rows.columns(); t.timeIsFirst {
@@ -138,6 +140,11 @@ func openTrace(r io.Reader, o *Options) (*trace, error) {
 	}
 	if o.EntityColumn != "" {
 		if t.entity, err = rows.column(o.EntityColumn, true); err != nil {
+			return nil, err
+		}
+	}
+	if o.DurationColumn != "" {
+		if t.duration, err = rows.column(o.DurationColumn, true); err != nil {
 			return nil, err
 		}
 	}
@@ -203,6 +210,11 @@ func (t *trace) read() (*request, error) {
 	if t.entity >= 0 {
 		if r.entity = strings.TrimSpace(cells[t.entity]); r.entity == "" {
 			return nil, t.rowError(t.entity, &cellError{reason: "the cell is empty"})
+		}
+	}
+	if t.duration >= 0 {
+		if r.duration, err = t.times.duration(cells[t.duration]); err != nil {
+			return nil, t.rowError(t.duration, err)
 		}
 	}
 	t.emptyCell = false

@@ -78,8 +78,8 @@ func limitReports(limits []zael.Limit) []zael.Limit { return append([]zael.Limit
 
 // A scopeReport is the limits of a scope as JSON.
 type scopeReport struct {
-	Entity   string        `json:"entity_id,omitempty"`
-	Resource string        `json:"resource,omitempty"`
+	Entity   string       `json:"entity_id,omitempty"`
+	Resource string       `json:"resource,omitempty"`
 	Limits   []zael.Limit `json:"limits"`
 }
 

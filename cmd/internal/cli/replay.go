@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,12 +29,14 @@ type replayCommand struct {
 	timeColumn      string
 	timeUnit        string
 	entityColumn    string
+	durationColumn  string
 	resource        string
 	store           *string
 	sort            bool
 	skipBadRows     bool
 	json            *bool
 	html            string
+	decisions       string
 }
 
 func (a *app) replay() *cobra.Command {
@@ -63,7 +66,13 @@ at once, as in a program that takes an estimate and then learns the real amount;
 the report then shows settled amounts.
 
 The least burst is the one at the limit's rate, and the least rate the one at its
-burst, if it were the only limit. From there up, nothing is refused.`,
+burst, if it were the only limit; of quotas, sessions and slots it is the least
+amount or number. From there up, nothing is refused.
+
+Limits are of any kind: n=100 each day Europe/Berlin, n=10 per 5h from first use,
+n=20 at once, n=0/min, n=unlimited, and soft at the end. Slots are held for the time
+in --duration-column: numbers in --time-unit, or 250ms, 1.5s or 2min. Requests do
+not wait for them, nor for the next period of a quota.`,
 		Example: `  zael replay examples/azure_llm_code_2023.csv \
     --limit rpm=200/min --limit tpm=400000/min \
     --consume tpm=ContextTokens+GeneratedTokens
@@ -72,6 +81,11 @@ burst, if it were the only limit. From there up, nothing is refused.`,
   zael replay examples/azure_llm_code_2023.csv --limit 'tpm=400000/min burst 600000' \
     --consume tpm=ContextTokens --settle tpm=ContextTokens+GeneratedTokens \
     --max-wait 30s --html report.html
+
+  # 20 in flight, and a budget of 5 million tokens a day.
+  printf 't,seconds,tokens\n2026-03-29 00:30:00,4.2,3000\n2026-03-29 00:30:01,900ms,800\n' |
+    zael replay - --limit 'parallel=20 at once' --duration-column seconds \
+    --limit 'budget=5000000 each day Europe/Berlin' --consume budget=tokens
 
   # JSON lines from standard input, with times in milliseconds.
   printf '%s\n' '{"ts":0,"usage":{"tokens":300}}' '{"ts":250,"usage":{"tokens":500}}' |
@@ -95,11 +109,13 @@ burst, if it were the only limit. From there up, nothing is refused.`,
 	f.StringVar(&c.timeColumn, "time-column", "", "`COLUMN` of the time (default: the first)")
 	f.StringVar(&c.timeUnit, "time-unit", "s", "`UNIT` of times that are numbers: s, ms, us or ns")
 	f.StringVar(&c.entityColumn, "entity-column", "", "`COLUMN` of the entity; each entity has buckets of its own (default: one for the whole trace)")
+	f.StringVar(&c.durationColumn, "duration-column", "", "`COLUMN` of how long a request takes, and holds its slots")
 	f.StringVar(&c.resource, "resource", replay.DefaultResource, "`NAME` of the resource")
 	f.BoolVar(&c.sort, "sort", false, "sort requests by time first, in memory")
 	f.BoolVar(&c.skipBadRows, "skip-bad-rows", false, "leave out rows that cannot be read, and report how many")
 	f.StringVar(&c.html, "html", "", "write a page with charts to `FILE`")
-	for _, flag := range []string{"consume", "settle", "max-wait", "delimiter", "columns", "time-column", "entity-column", "resource"} {
+	f.StringVar(&c.decisions, "decisions", "", "write what came of each request to `FILE`, as JSON lines")
+	for _, flag := range []string{"consume", "settle", "max-wait", "delimiter", "columns", "time-column", "entity-column", "duration-column", "resource"} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
 	}
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{replay.FormatCSV, replay.FormatJSONLines}, cobra.ShellCompDirectiveNoFileComp))
@@ -127,7 +143,7 @@ func (c *replayCommand) options() (*replay.Options, error) {
 	}
 	o := &replay.Options{
 		Limits: *c.limits, MaxWait: c.maxWait,
-		Format: c.format, TimeColumn: c.timeColumn, EntityColumn: c.entityColumn, Resource: c.resource,
+		Format: c.format, TimeColumn: c.timeColumn, EntityColumn: c.entityColumn, DurationColumn: c.durationColumn, Resource: c.resource,
 		Sort: c.sort, SkipBadRows: c.skipBadRows,
 	}
 	err := c.fileOptions(o)
@@ -140,7 +156,31 @@ func (c *replayCommand) options() (*replay.Options, error) {
 	if o.Settle, err = c.amounts("--settle", c.settle); err != nil {
 		return nil, err
 	}
-	return o, nil
+	return o, c.checkSlots(o)
+}
+
+// checkSlots validates what goes with slots.
+func (c *replayCommand) checkSlots(o *replay.Options) error {
+	slots := false
+	for _, l := range o.Limits {
+		if l.Kind() != zael.KindSlots {
+			continue
+		}
+		slots = true
+		if _, settled := o.Settle[l.Name]; settled {
+			return usagef("--settle %s: slots are not settled, but held until the request ends", l.Name)
+		}
+		switch {
+		case c.durationColumn == "":
+			return usagef("--limit %s: slots are held as long as a request takes: name the column of that with --duration-column", l)
+		case !strings.HasPrefix(*c.store, "memory:"):
+			return usagef("--store %s: slots are replayed in memory, as other stores free them by the clock: leave it out", *c.store)
+		}
+	}
+	if c.durationColumn != "" && !slots {
+		return usagef("--duration-column has no effect without slots, such as --limit 'parallel=20 at once'")
+	}
+	return nil
 }
 
 // fileOptions validates the flags that say how the file is read.
@@ -231,6 +271,20 @@ func (a *app) runReplay(ctx context.Context, file string, c *replayCommand) erro
 		}
 		defer page.discard()
 	}
+	var decisions *newFile
+	if c.decisions != "" {
+		if decisions, err = create(c.decisions); err != nil {
+			return err
+		}
+		defer decisions.discard()
+		lines := json.NewEncoder(decisions)
+		o.Decided = func(d *replay.Decided) error {
+			if err := lines.Encode(d); err != nil {
+				return writing(c.decisions, err)
+			}
+			return nil
+		}
+	}
 	p := newProgress(a.err, size)
 	o.Progress = p.rows
 	report, err := replay.Run(ctx, store, p.reader(in), o)
@@ -246,6 +300,11 @@ func (a *app) runReplay(ctx context.Context, file string, c *replayCommand) erro
 			return writing(c.html, err)
 		}
 		if err := page.keep(); err != nil {
+			return err
+		}
+	}
+	if decisions != nil {
+		if err := decisions.keep(); err != nil {
 			return err
 		}
 	}
