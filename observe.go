@@ -57,6 +57,7 @@ const (
 	OutcomeDegraded    Outcome = "degraded"    // admitted without a charge, as the store is unavailable
 	OutcomeUnavailable Outcome = "unavailable" // failed, as the store is
 	OutcomeCanceled    Outcome = "canceled"    // the caller left, or its deadline passed
+	OutcomeDisabled    Outcome = "disabled"    // by a switch: see Limiter.SetSwitch
 	OutcomeFailed      Outcome = "failed"      // for another reason, such as a request that is not valid
 )
 
@@ -102,6 +103,8 @@ func outcomeOf(d *Decision, err error) Outcome {
 		return OutcomeNever
 	case errors.Is(err, ErrExceeded):
 		return OutcomeRefused
+	case errors.Is(err, ErrDisabled):
+		return OutcomeDisabled
 	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrContention):
 		return OutcomeUnavailable
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

@@ -208,6 +208,30 @@ func TestTrapLimitsKeepFailureMode(t *testing.T) {
 	}
 }
 
+// An outcomes is an observer of outcomes.
+type outcomes struct{ all []zael.Outcome }
+
+func (o *outcomes) Decision(d *zael.Observed)                  { o.all = append(o.all, d.Outcome) }
+func (*outcomes) Settled(*zael.Observed)                       {}
+func (*outcomes) StoreCall(zael.StoreOp, time.Duration, error) {}
+func (*outcomes) Breaker(bool)                                 {}
+
+func TestDisabledIsAnOutcome(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	o := new(outcomes)
+	l := limiterOn(t, memstore.New(nil), &zael.Config{Observer: o})
+	policy := zael.MustPolicy("gpt-4", zael.PerMinute("rpm", 100))
+	if err := l.SetSwitch(ctx, zael.Scope{Entity: "alice"}, zael.Disabled, zael.AdminOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = l.Acquire(ctx, policy.For("alice"))
+	_ = l.Allow(ctx, policy.For("bob"))
+	if len(o.all) != 2 || o.all[0] != zael.OutcomeDisabled || o.all[1] != zael.OutcomeAdmitted {
+		t.Errorf("got %v, want disabled and admitted", o.all)
+	}
+}
+
 func TestPing(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

@@ -303,6 +303,9 @@ func TestFailures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := alive.SetSwitch(t.Context(), zael.Scope{Entity: "off"}, zael.Disabled, zael.AdminOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	none := func(context.Context, grpclimit.Call) (string, error) { return "", nil }
 	noCost := func(context.Context, grpclimit.Call) (zael.Amounts, error) { return nil, errors.New("no length") }
 	for name, c := range map[string]struct {
@@ -317,6 +320,7 @@ func TestFailures(t *testing.T) {
 		"a key of control": {alive.Limiter, grpclimit.Fixed("a\x00"), grpclimit.Config{}, codes.InvalidArgument, 0},
 		"no address":       {alive.Limiter, grpclimit.Peer(nil), grpclimit.Config{}, codes.InvalidArgument, 0}, // of a connection in memory
 		"no cost":          {alive.Limiter, fixed, grpclimit.Config{Cost: noCost}, codes.InvalidArgument, 0},
+		"disabled":         {alive.Limiter, grpclimit.Fixed("off"), grpclimit.Config{}, codes.PermissionDenied, 0},
 		"dead":             {dead, fixed, grpclimit.Config{}, codes.Unavailable, 1},
 		"dead, open":       {dead, fixed, grpclimit.Config{FailureMode: zael.FailOpen}, codes.OK, 0},
 		"denied, open":     {denied, fixed, grpclimit.Config{FailureMode: zael.FailOpen}, codes.Internal, 1},

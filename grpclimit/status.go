@@ -33,6 +33,9 @@ func statusOf(ctx context.Context, err error) (reported bool, st error) {
 	if invalid, ok := errors.AsType[*zael.ValidationError](err); ok && invalid.Field == "Request.Entity" {
 		return false, invalidArgument(err) // the key is no name that an entity can have
 	}
+	if errors.Is(err, zael.ErrDisabled) {
+		return false, status.Error(codes.PermissionDenied, "access is disabled")
+	}
 	if errors.Is(err, zael.ErrUnavailable) || errors.Is(err, zael.ErrContention) {
 		return true, withDetails(codes.Unavailable, "the limits cannot be checked now", &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
 	}

@@ -73,7 +73,8 @@ type Config struct {
 	Refused func(w http.ResponseWriter, r *http.Request, err *zael.ExceededError)
 
 	// Failed answers a request that could not be decided, instead of status 503 if
-	// err matches zael.ErrUnavailable or zael.ErrContention, 400 for the errors of
+	// err matches zael.ErrUnavailable or zael.ErrContention, 403 if it matches
+	// zael.ErrDisabled, 400 for the errors of
 	// KeyFunc, Request and Cost, which are a [*RequestError], and 500 for others. It
 	// must not serve the request.
 	Failed func(w http.ResponseWriter, r *http.Request, err error)
@@ -246,11 +247,13 @@ func (m *Middleware) fail(w http.ResponseWriter, r *http.Request, err error) {
 		status = http.StatusBadRequest
 	case isInvalid && invalid.Field == "Request.Entity": // the key is no name that an entity can have
 		status = http.StatusBadRequest
+	case errors.Is(err, zael.ErrDisabled):
+		status = http.StatusForbidden
 	case errors.Is(err, zael.ErrUnavailable), errors.Is(err, zael.ErrContention):
 		status = http.StatusServiceUnavailable
 	}
 	gone := r.Context().Err() != nil && errors.Is(err, r.Context().Err()) // nobody reads the answer
-	if m.config.Report != nil && status != http.StatusBadRequest && !gone {
+	if m.config.Report != nil && status >= http.StatusInternalServerError && !gone {
 		m.config.Report(r, err)
 	}
 	switch {
@@ -258,6 +261,8 @@ func (m *Middleware) fail(w http.ResponseWriter, r *http.Request, err error) {
 		m.config.Failed(w, r, err)
 	case status == http.StatusBadRequest:
 		problem{Title: "The request cannot be assigned to a limit", Status: status, Detail: err.Error()}.write(w)
+	case status == http.StatusForbidden: // no wait helps, and whose switch it is concerns the server
+		problem{Title: "Access is disabled", Status: status}.write(w)
 	case status == http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
 		problem{Title: "The limits cannot be checked now", Status: status, Detail: "try again in a second"}.write(w)

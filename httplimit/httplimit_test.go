@@ -130,6 +130,20 @@ func TestKeyless(t *testing.T) {
 	}
 }
 
+// TestDisabled checks that a client whose switch is off is told so, and no more.
+func TestDisabled(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	if err := w.SetSwitch(t.Context(), zael.Scope{Entity: "secret-key"}, zael.Disabled, zael.AdminOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	config := httplimit.Config{Report: func(_ *http.Request, err error) { t.Errorf("reported: %v", err) }}
+	rec := get(middleware(t, w, tokens, httplimit.Fixed("secret-key"), &config).Handler(hello), client)
+	if rec.Code != http.StatusForbidden || rec.Header().Get("Retry-After") != "" || strings.Contains(rec.Body.String(), "secret-key") {
+		t.Errorf("got %d, %v, %s, want 403 without Retry-After and without the key", rec.Code, rec.Header(), rec.Body)
+	}
+}
+
 // TestUnavailable: with the store dead, requests fail or pass, by the failure mode.
 func TestUnavailable(t *testing.T) {
 	t.Parallel()

@@ -68,7 +68,8 @@ func newLimitSeries(p pair) *limitSeries {
 	}
 	s := &limitSeries{options: metric.WithAttributeSet(attribute.NewSet(attrs...)), outcomes: map[zael.Outcome]metric.MeasurementOption{}}
 	for _, o := range []zael.Outcome{
-		zael.OutcomeAdmitted, zael.OutcomeRefused, zael.OutcomeNever, zael.OutcomeDegraded, zael.OutcomeUnavailable, zael.OutcomeCanceled, zael.OutcomeFailed,
+		zael.OutcomeAdmitted, zael.OutcomeRefused, zael.OutcomeNever, zael.OutcomeDegraded, zael.OutcomeUnavailable, zael.OutcomeCanceled,
+		zael.OutcomeDisabled, zael.OutcomeFailed,
 	} {
 		s.outcomes[o] = metric.WithAttributeSet(attribute.NewSet(append(attrs, attribute.String("outcome", string(o)))...))
 	}

@@ -136,7 +136,7 @@ func TestConflicts(t *testing.T) {
 		{`entities: {a: {parent: q}}`, `has the parent "p", not "q"`},
 		{`entities: {a: {cascade: true}}`, `has cascade false, not true`},
 		{`entities: {a: {metadata: {}}}`, `has other metadata`},
-		{"entities:\n  a: {parent: q, cascade: true}\n  b: {parent: a}", "2: entity a exists and has the parent \"p\", not \"q\" and has cascade false, not true; it cannot be changed: correct the file, or delete the entity first\n3: entity b"},
+		{"entities:\n  a: {parent: q, cascade: true}\n  b: {parent: a}", "2: entity a exists and has the parent \"p\", not \"q\" and has cascade false, not true; it cannot be changed by a file: correct the file, or delete the entity first ('zael entity set-parent' changes the parent)\n3: entity b"},
 	} {
 		_, err := limitsfile.Compare(ctx, l, parse(t, c.file))
 		var about *limitsfile.Error

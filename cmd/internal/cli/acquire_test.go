@@ -260,8 +260,8 @@ entities:
 		t.Errorf("got %q", got)
 	}
 	write(t, file, "entities:\n  key-1: {parent: other}\n  project-1:\n    name: P\n")
-	want := "zael: " + file + `:2: entity key-1 exists and has the parent "project-1", not "other"; it cannot be changed: correct the file, or delete the entity first` + "\n" +
-		"zael: " + file + `:3: entity project-1 exists and has the name "Project one", not "P"; it cannot be changed: correct the file, or delete the entity first` + "\n"
+	want := "zael: " + file + `:2: entity key-1 exists and has the parent "project-1", not "other"; it cannot be changed by a file: correct the file, or delete the entity first ('zael entity set-parent' changes the parent)` + "\n" +
+		"zael: " + file + `:3: entity project-1 exists and has the name "Project one", not "P"; it cannot be changed by a file: correct the file, or delete the entity first ('zael entity set-parent' changes the parent)` + "\n"
 	if r := m.fails(apply, 1, ""); r.err != want {
 		t.Errorf("got %q, want %q", r.err, want)
 	}
