@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"net"
 	"net/http"
 	"testing"
 	"time"
@@ -46,7 +47,10 @@ func httpBenchmarks(n, status int) []Benchmark {
 		benchmark("zael httplimit", false, func(h http.Handler) (http.Handler, error) { return zaelHTTP(h, n, httplimit.XRateLimit) }),
 		benchmark("zael httplimit, no headers", false, func(h http.Handler) (http.Handler, error) { return zaelHTTP(h, n, httplimit.NoHeaders) }),
 		benchmark("go-chi/httprate", true, func(h http.Handler) (http.Handler, error) {
-			return httprate.LimitBy(n, time.Hour, httprate.KeyByIP)(h), nil
+			return httprate.LimitBy(n, time.Hour, func(r *http.Request) (string, error) {
+				host, _, err := net.SplitHostPort(r.RemoteAddr)
+				return httprate.CanonicalizeIP(host), err
+			})(h), nil
 		}),
 		benchmark("throttled", true, throttledHTTP(n)),
 		benchmark("ulule/limiter", true, func(h http.Handler) (http.Handler, error) {
