@@ -1,0 +1,232 @@
+package llm
+
+import (
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// An answer is the body of one. It settles the call at its end, or when it is closed, or
+// when the caller's context is done.
+type answer struct {
+	exchange *exchange
+	ctx      context.Context //nolint:containedctx // of the call
+	source   io.ReadCloser
+	cancel   context.CancelFunc
+	stop     func() bool // the watch of ctx
+
+	mu     sync.Mutex // guards the meter, which a context that is done reads
+	ended  bool
+	meter  *meter
+	hidden *hider // nil if nothing is hidden
+	err    error  // of source, after what is left of hidden
+}
+
+// newAnswer replaces the body of res.
+func newAnswer(ctx context.Context, x *exchange, res *http.Response, cancel context.CancelFunc) {
+	a := &answer{exchange: x, ctx: ctx, source: res.Body, cancel: cancel}
+	if strings.EqualFold(res.Header.Get("Content-Encoding"), "gzip") {
+		a.source = &gunzip{source: res.Body}
+		res.Header.Del("Content-Encoding")
+		changedLength(res)
+		res.Uncompressed = true
+	}
+	a.meter = newMeter(x.call.API, res)
+	if events, ok := a.meter.frames.(*serverSentEvents); ok && x.hides {
+		a.hidden = &hider{events: events}
+		changedLength(res)
+	}
+	if drain := x.limits.config.Drain; drain > 0 {
+		res.Body = newDrained(ctx, a, drain)
+		return
+	}
+	a.stop = context.AfterFunc(ctx, func() { a.end(false) })
+	res.Body = a
+}
+
+func changedLength(res *http.Response) {
+	res.ContentLength = -1
+	res.Header.Del("Content-Length")
+}
+
+// Read implements io.Reader.
+func (a *answer) Read(p []byte) (n int, err error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if a.hidden != nil {
+		n, err = a.readHiding(p)
+	} else {
+		n, err = a.source.Read(p)
+		a.mu.Lock()
+		a.meter.write(p[:n])
+		a.mu.Unlock()
+	}
+	if err != nil {
+		a.end(errors.Is(err, io.EOF))
+	}
+	return n, err
+}
+
+func (a *answer) readHiding(p []byte) (int, error) {
+	h := a.hidden
+	for len(h.out) == 0 && a.err == nil {
+		n, err := a.source.Read(p)
+		a.mu.Lock()
+		h.write(a.meter, p[:n])
+		if err != nil {
+			h.flush()
+		}
+		a.mu.Unlock()
+		a.err = err
+	}
+	n := copy(p, h.out)
+	if h.out = h.out[n:]; len(h.out) == 0 {
+		return n, a.err
+	}
+	return n, nil
+}
+
+// Close implements io.Closer.
+func (a *answer) Close() error {
+	err := a.source.Close()
+	a.end(false)
+	a.cancel()
+	return err
+}
+
+// end settles the call, unless that was done.
+func (a *answer) end(whole bool) {
+	a.mu.Lock()
+	if a.ended {
+		a.mu.Unlock()
+		return
+	}
+	a.ended = true
+	a.meter.end(whole)
+	u := a.exchange.used(a.meter)
+	a.mu.Unlock()
+	if a.stop != nil {
+		a.stop()
+	}
+	a.exchange.end(a.ctx, u)
+}
+
+// A hider takes events with nothing but usage out of a stream. It holds an event back
+// until it is complete, or is too large to be one of them.
+type hider struct {
+	events *serverSentEvents
+	event  []byte
+	large  bool
+	out    []byte
+}
+
+const maxHeld = 64 << 10
+
+func (h *hider) write(m *meter, p []byte) {
+	for len(p) > 0 {
+		n, ended := h.events.next(m, p)
+		h.event = append(h.event, p[:n]...)
+		p = p[n:]
+		h.large = h.large || len(h.event) > maxHeld
+		switch {
+		case ended && h.events.usageOnly && !h.large:
+			h.event = h.event[:0]
+		case ended || h.large:
+			h.flush()
+		}
+		h.large = h.large && !ended
+	}
+}
+
+func (h *hider) flush() {
+	if len(h.out) == 0 {
+		h.out = nil // what was read of it is free
+	}
+	h.out = append(h.out, h.event...)
+	h.event = h.event[:0]
+}
+
+// A drained answer is read on by a goroutine when its caller has left.
+type drained struct {
+	*io.PipeReader
+	leave func(error)
+}
+
+// Close implements io.Closer.
+func (d *drained) Close() error {
+	d.leave(io.ErrClosedPipe)
+	return nil
+}
+
+func newDrained(ctx context.Context, a *answer, most time.Duration) *drained {
+	from, to := io.Pipe()
+	var once sync.Once
+	var timer *time.Timer
+	d := &drained{PipeReader: from, leave: func(err error) {
+		once.Do(func() {
+			_ = from.CloseWithError(err)
+			timer = time.AfterFunc(most, a.cancel)
+		})
+	}}
+	stop := context.AfterFunc(ctx, func() { d.leave(ctx.Err()) })
+	go func() {
+		buf := make([]byte, 16<<10)
+		for {
+			n, err := a.Read(buf)
+			if n > 0 {
+				_, _ = to.Write(buf[:n]) // the caller may have left
+			}
+			if err == nil {
+				continue
+			}
+			_ = a.Close()
+			stop()
+			_ = to.CloseWithError(err)
+			once.Do(func() {})
+			if timer != nil {
+				timer.Stop()
+			}
+			return
+		}
+	}()
+	return d
+}
+
+// A gunzip decompresses a body, from its first read on.
+type gunzip struct {
+	source io.ReadCloser
+	reader *gzip.Reader
+	err    error
+}
+
+// Read implements io.Reader.
+func (g *gunzip) Read(p []byte) (int, error) {
+	if g.reader == nil && g.err == nil {
+		g.reader, g.err = gzip.NewReader(g.source)
+	}
+	if g.err != nil {
+		return 0, g.err
+	}
+	return g.reader.Read(p)
+}
+
+// Close implements io.Closer.
+func (g *gunzip) Close() error { return g.source.Close() }
+
+// closing cancels a context when a body is closed.
+type closing struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+// Close implements io.Closer.
+func (c *closing) Close() error {
+	defer c.cancel()
+	return c.ReadCloser.Close()
+}

@@ -1,0 +1,124 @@
+package llm
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// An API is a kind of call, by its requests and answers.
+type API uint8
+
+// The APIs that are known.
+const (
+	NoAPI             API = iota // not a call that is limited
+	OpenAIChat                   // …/chat/completions
+	OpenAICompletions            // …/completions
+	OpenAIResponses              // …/responses
+	OpenAIEmbeddings             // …/embeddings
+	OpenAIMedia                  // images and audio; takes tokens only when they are reported
+	Anthropic                    // …/v1/messages, and on Vertex AI …:rawPredict
+	Gemini                       // …:generateContent and …:streamGenerateContent
+	GeminiEmbeddings             // …:embedContent and …:batchEmbedContents
+	BedrockConverse              // /model/…/converse and …/converse-stream
+	BedrockInvoke                // /model/…/invoke and …/invoke-with-response-stream
+)
+
+// String returns a name such as "openai chat".
+func (a API) String() string {
+	names := [...]string{
+		"none", "openai chat", "openai completions", "openai responses", "openai embeddings", "openai media",
+		"anthropic messages", "gemini", "gemini embeddings", "bedrock converse", "bedrock invoke",
+	}
+	if int(a) < len(names) {
+		return names[a]
+	}
+	return "unknown"
+}
+
+// A Call is what is known of a call to a provider. It holds nothing of the prompt.
+type Call struct {
+	Request   *http.Request // as the caller made it; its body is consumed
+	API       API
+	Model     string // as the body or the path names it; may be empty
+	Stream    bool   // the answer is to be streamed
+	MaxOutput int64  // tokens of output that the call allows; 0 if it does not say
+	Media     int    // images and documents within the request
+
+	text    int64 // tokens of the prompt's text, before the ratio
+	answers int64 // how many are asked for at once
+	media   int64 // tokens of Media
+}
+
+// Recognize returns which API a request calls, by method and path, and the model if the
+// path names it. It is the default of Config.Recognize, for functions that extend it.
+func Recognize(r *http.Request) (api API, model string) {
+	if r.Method != http.MethodPost || r.URL == nil {
+		return NoAPI, ""
+	}
+	path := strings.TrimSuffix(r.URL.EscapedPath(), "/")
+	if after, ok := afterLast(path, "/models/"); ok {
+		if name, verb, ok := strings.Cut(after, ":"); ok {
+			switch verb {
+			case "generateContent", "streamGenerateContent":
+				return Gemini, unescape(name)
+			case "embedContent", "batchEmbedContents":
+				return GeminiEmbeddings, unescape(name)
+			case "rawPredict", "streamRawPredict":
+				return Anthropic, unescape(name)
+			}
+			return NoAPI, ""
+		}
+	}
+	if after, ok := afterLast(path, "/model/"); ok {
+		name, verb, _ := strings.Cut(after, "/")
+		switch verb {
+		case "converse", "converse-stream":
+			return BedrockConverse, unescape(name)
+		case "invoke", "invoke-with-response-stream":
+			return BedrockInvoke, unescape(name)
+		}
+	}
+	if after, ok := afterLast(path, "/deployments/"); ok { // Azure
+		name, _, _ := strings.Cut(after, "/")
+		model = unescape(name)
+	}
+	switch {
+	case strings.HasSuffix(path, "/chat/completions"):
+		return OpenAIChat, model
+	case strings.HasSuffix(path, "/completions"):
+		return OpenAICompletions, model
+	case strings.HasSuffix(path, "/responses"):
+		return OpenAIResponses, model
+	case strings.HasSuffix(path, "/embeddings"):
+		return OpenAIEmbeddings, model
+	case strings.HasSuffix(path, "/images/generations"), strings.HasSuffix(path, "/images/edits"),
+		strings.HasSuffix(path, "/audio/speech"), strings.HasSuffix(path, "/audio/transcriptions"), strings.HasSuffix(path, "/audio/translations"):
+		return OpenAIMedia, model
+	case strings.HasSuffix(path, "/messages") && !strings.Contains(path, "/threads/"): // those are OpenAI's assistants
+		return Anthropic, model
+	}
+	return NoAPI, ""
+}
+
+// afterLast returns what is after the last sep.
+func afterLast(s, sep string) (after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return "", false
+	}
+	return s[i+len(sep):], true
+}
+
+func unescape(s string) string {
+	if u, err := url.PathUnescape(s); err == nil {
+		return u
+	}
+	return s
+}
+
+// streamedPath reports whether the path says that the answer is a stream.
+func streamedPath(r *http.Request) bool {
+	p := r.URL.Path
+	return strings.HasSuffix(p, "-stream") || strings.HasSuffix(p, ":streamGenerateContent") || strings.HasSuffix(p, ":streamRawPredict")
+}

@@ -1,0 +1,113 @@
+package llm
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/zeroae/zael"
+)
+
+// Refusal returns the error of the limits that refused the call of which res is the
+// answer. It reports false for an answer of the provider. SDKs keep the answer in their
+// error:
+//
+//	var failed *openai.Error
+//	if errors.As(err, &failed) {
+//		exceeded, ok := llm.Refusal(failed.Response)
+//		…
+func Refusal(res *http.Response) (*zael.ExceededError, bool) {
+	if res == nil || res.Request == nil {
+		return nil, false
+	}
+	err, ok := res.Request.Context().Value(refusalKey{}).(*zael.ExceededError)
+	return err, ok
+}
+
+type refusalKey struct{}
+
+// refused answers a call that a limit refuses.
+func refused(r *http.Request, api API, err *zael.ExceededError) *http.Response {
+	r = r.WithContext(context.WithValue(r.Context(), refusalKey{}, err))
+	wait := err.RetryAfter()
+	h := http.Header{}
+	if value, ok := err.RetryAfterHeader(); ok {
+		h.Set("Retry-After", value)
+		h.Set("Retry-After-Ms", strconv.FormatInt(int64((wait-1)/time.Millisecond)+1, 10))
+	}
+	if deadline, ok := r.Context().Deadline(); wait == zael.Never || ok && time.Until(deadline) < wait {
+		h.Set("X-Should-Retry", "false")
+	}
+	return synthetic(r, api, http.StatusTooManyRequests, h, refusalText(err), wait)
+}
+
+// refusalText names the limits and not the entity, which may be a secret.
+func refusalText(err *zael.ExceededError) string {
+	var b strings.Builder
+	b.WriteString("the call was not sent: zael's limit ")
+	for i, s := range err.Violations() {
+		if i > 0 {
+			b.WriteString(", and ")
+		}
+		fmt.Fprintf(&b, "%s on %s has %d of the %d that it needs", s.Limit.Name, s.Resource, max(0, s.Available), s.Requested)
+	}
+	if wait := err.RetryAfter(); wait == zael.Never {
+		b.WriteString("; no wait helps")
+	} else {
+		fmt.Fprintf(&b, "; try again in %s", (wait-1).Truncate(time.Millisecond)+time.Millisecond)
+	}
+	return b.String()
+}
+
+// disabled answers a call that a switch turns off.
+func disabled(r *http.Request, api API) *http.Response {
+	h := http.Header{"X-Should-Retry": {"false"}}
+	return synthetic(r, api, http.StatusForbidden, h, "the call was not sent: a switch of zael turns it off", zael.Never)
+}
+
+// synthetic returns an answer in the form of the provider's own errors.
+func synthetic(r *http.Request, api API, status int, h http.Header, message string, wait time.Duration) *http.Response {
+	type object = map[string]any
+	limited := status == http.StatusTooManyRequests
+	pick := func(ifLimited, otherwise string) string {
+		if limited {
+			return ifLimited
+		}
+		return otherwise
+	}
+	var content object
+	switch api {
+	case Anthropic:
+		content = object{"type": "error", "error": object{"type": pick("rate_limit_error", "permission_error"), "message": message}}
+	case Gemini, GeminiEmbeddings:
+		e := object{"code": status, "message": message, "status": pick("RESOURCE_EXHAUSTED", "PERMISSION_DENIED")}
+		if limited && wait != zael.Never {
+			seconds := strconv.FormatFloat(wait.Seconds(), 'f', 3, 64)
+			e["details"] = []any{object{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": seconds + "s"}}
+		}
+		content = object{"error": e}
+	case BedrockConverse, BedrockInvoke:
+		h.Set("X-Amzn-Errortype", pick("ThrottlingException", "AccessDeniedException"))
+		content = object{"message": message}
+	default:
+		code := pick("rate_limit_exceeded", "permission_denied")
+		content = object{"error": object{"message": message, "type": code, "param": nil, "code": code}}
+	}
+	data, err := json.Marshal(content)
+	if err != nil {
+		data = []byte("{}") // strings and numbers: it does not happen
+	}
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(data)))
+	return &http.Response{
+		Status: strconv.Itoa(status) + " " + http.StatusText(status), StatusCode: status,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: h, Body: io.NopCloser(bytes.NewReader(data)), ContentLength: int64(len(data)), Request: r,
+	}
+}
