@@ -129,7 +129,7 @@ func newLeavingProxy(t *testing.T, seed uint64, share int, faults ...faultproxy.
 	p := &leavingProxy{seed: seed, share: share, faults: faults, seen: map[string]uint64{}}
 	var err error
 	p.Proxy, err = faultproxy.New(engine.Endpoint(t), &faultproxy.Config{Plan: p.plan, Seen: func(x faultproxy.Exchange) {
-		if x.Action.Fault.Applies() && (x.Status == 0 || x.Status >= http.StatusInternalServerError) {
+		if x.Action.Fault.Applies() && (x.Status == 0 || x.Status >= http.StatusInternalServerError || x.Left) { // not in time, or not at all
 			p.failed.Add(1)
 		}
 	}})

@@ -85,6 +85,7 @@ type Exchange struct {
 	Reply   []byte    // the engine's
 	Asked   time.Time // when the engine was, zero if it was not; it did its work from then until Done
 	Done    time.Time
+	Left    bool // the client had gone by then, as it waits for a time only
 }
 
 // Config says what a Proxy does. Both functions are called by many goroutines.
@@ -204,6 +205,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		header, err = p.forward(r, &x)
 	}
 	if p.config.Seen != nil {
+		x.Left = r.Context().Err() != nil
 		p.config.Seen(x)
 	}
 	if err != nil {
