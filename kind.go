@@ -43,6 +43,7 @@ type terms struct {
 	at     string        // of a quota: the time of day, HH:MM; "" is midnight
 	zone   string        // of a quota; "" is UTC
 	length time.Duration // of a session; of slots, the hold
+	when   string        // of a rate: its windows, as they are written
 }
 
 // Each returns a quota of n tokens in each cycle: second, minute, hour, day, week, month,
@@ -160,7 +161,19 @@ func (t *terms) definition(l *Limit) (bucket.Definition, error) {
 		if l.Burst == 0 { // the error is to be about the amount
 			d.Burst = min(max(d.Amount, 1), bucket.MaxAmount)
 		}
-		return d, l.checked(d)
+		if err := l.checked(d); err != nil || t.when == "" {
+			return d, err
+		}
+		windows, reason := t.schedule()
+		if reason != "" {
+			return fail(reason)
+		}
+		schedule, err := bucket.NewSchedule(d, windows)
+		if err != nil {
+			return fail(trimRange(fmt.Errorf("has a window that cannot be: %w", err)) + likeWhen)
+		}
+		d.Schedule = schedule
+		return d, nil
 	case KindQuota:
 		spec, reason := t.calendar()
 		if reason != "" {
@@ -198,6 +211,8 @@ func (t *terms) misplaced(l *Limit) string {
 		return `has a day, a time or a zone, which go with "each": write it like "q=100 each day at 06:00 Europe/Berlin"`
 	case t.kind != KindQuota && t.carry:
 		return `carries debt, which goes with "each" alone: other kinds keep debt until it has refilled`
+	case t.kind != KindRate && t.when != "":
+		return "has a window, which goes with a rate" + likeWhen
 	case t.kind != KindSession && t.kind != KindSlots && t.length != 0:
 		return `has a hold, which goes with "at once": write it like "parallel=20 at once hold 5min"`
 	case t.soft && !counts:
@@ -282,6 +297,8 @@ func setTerms(l *Limit, d *bucket.Definition) {
 		*l = Block(l.Name)
 	case d.Flags&bucket.Unlimited != 0:
 		*l = Unlimited(l.Name)
+	case d.Schedule != nil:
+		t.when = whenText(d.Schedule.Windows())
 	case d.Kind == bucket.Session:
 		t.kind, t.length = KindSession, d.Period
 		l.RefillPeriod = 0

@@ -35,6 +35,14 @@ func (l Limit) text() string {
 		}
 	default:
 		s = l.rateText()
+		if t.when != "" {
+			s += " " + t.when
+			if windows, reason := t.schedule(); reason == "" {
+				if sc, err := bucket.NewSchedule(bucket.Definition{Burst: 1, Amount: 1, Period: time.Minute}, windows); err == nil {
+					s = l.rateText() + " " + whenText(sc.Windows())
+				}
+			}
+		}
 	}
 	if t.soft {
 		s += " soft"
@@ -104,7 +112,9 @@ func periodText(d time.Duration) string {
 //
 //   - AMOUNT/PERIOD, then "burst N" and "capacity N" if they are not the defaults: a rate.
 //     PERIOD is s, min, h or d, a number of these, or a duration as [time.ParseDuration]
-//     parses it: "rpm=100/min", "tpm=10000/min burst 20000", "rps=2/3s".
+//     parses it: "rpm=100/min", "tpm=10000/min burst 20000", "rps=2/3s". After "when" comes
+//     another burst or refill in a part of the week, as [Limit.When] has it: "rpm=100/min when
+//     mon-fri 09:00-18:00 Europe/Berlin times 0.5".
 //   - AMOUNT "each" CYCLE, then "on DAY", "at HH:MM", a time zone and "carry debt" where they
 //     are not the defaults: a quota, as [Each] has it: "q=100 each day Europe/Berlin",
 //     "q=1000 each month on 31 at 06:00", "q=10 each week on sun", "q=5 each hour".
@@ -242,6 +252,13 @@ func (p *limitParser) rate(name, amount, period string) (l Limit, err error) {
 			field = &l.Burst
 		case "capacity":
 			field = &l.Capacity
+		case "when":
+			end := len(p.words)
+			if p.words[end-1] == "soft" {
+				end--
+			}
+			l.terms.when, p.words = strings.Join(p.words[:end], " "), p.words[end:]
+			return l, nil
 		default:
 			return l, nil
 		}

@@ -147,7 +147,7 @@ func (d Definition) validateKind() error {
 		return fmt.Errorf("refill amount %d of a %v: %w", d.Amount, d.Kind, ErrRange)
 	case (d.Kind == Quota) != (d.Calendar != nil) || d.Kind == Quota && (!d.Calendar.valid() || d.Period != 0):
 		return fmt.Errorf("a %v has no calendar of NewCalendar, or one too many: %w", d.Kind, ErrRange)
-	case d.Schedule != nil && (d.Kind != Rate || !d.Schedule.valid()):
+	case d.Schedule != nil && (d.Kind != Rate || !d.Schedule.fits(&d)):
 		return fmt.Errorf("a %v has a schedule that NewSchedule has not made for a rate: %w", d.Kind, ErrRange)
 	}
 	switch d.Kind {

@@ -19,6 +19,9 @@ func (d Definition) Unit() int64 {
 	if d.Amount > fineRate*int64(MinPeriod/time.Second) && d.faster(fineRate) {
 		return 1
 	}
+	if d.Schedule != nil {
+		return d.Schedule.unit
+	}
 	return milli
 }
 

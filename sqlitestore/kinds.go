@@ -2,6 +2,7 @@ package sqlitestore
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/zeroae/zael/bucket"
 )
@@ -12,14 +13,55 @@ func encodeKind(b []byte, s *bucket.State) []byte {
 	b = binary.AppendUvarint(b, uint64(d.Kind))
 	b = binary.AppendUvarint(b, uint64(d.Flags))
 	b = binary.AppendVarint(b, s.Used)
-	if d.Kind == bucket.Quota {
+	switch d.Kind {
+	case bucket.Quota:
 		spec := d.Calendar.Spec()
 		b = append(b, byte(spec.Each))
 		b = binary.AppendUvarint(b, uint64(spec.On))
 		b = binary.AppendUvarint(b, uint64(spec.At))
 		b = appendText(b, spec.Zone)
+	case bucket.Rate:
+		b = encodeWindows(b, d.Schedule)
 	}
 	return b
+}
+
+// encodeWindows appends the windows of a schedule; none if it is nil.
+func encodeWindows(b []byte, sc *bucket.Schedule) []byte {
+	if sc == nil {
+		return binary.AppendUvarint(b, 0)
+	}
+	windows := sc.Windows()
+	b = binary.AppendUvarint(b, uint64(len(windows)))
+	for i := range windows {
+		w := &windows[i]
+		b = append(b, w.Days)
+		for _, n := range []int64{int64(w.From), int64(w.To), w.Times, w.Burst, w.Amount, int64(w.Period)} {
+			b = binary.AppendUvarint(b, uint64(n))
+		}
+		b = appendText(b, w.Zone)
+	}
+	return b
+}
+
+// windows reads what encodeWindows wrote, for the rate of def.
+func (d *decoder) windows(def *bucket.Definition) {
+	windows := make([]bucket.ScheduleWindow, d.count())
+	for i := range windows {
+		w := &windows[i]
+		w.Days, w.From, w.To = d.byte(), int16(d.unsigned()), int16(d.unsigned())
+		w.Times, w.Burst, w.Amount, w.Period = int64(d.unsigned()), int64(d.unsigned()), int64(d.unsigned()), time.Duration(d.unsigned())
+		w.Zone = d.text()
+	}
+	if len(windows) == 0 || d.bad {
+		return
+	}
+	schedule, err := bucket.NewSchedule(*def, windows)
+	if err != nil {
+		d.bad = true
+		return
+	}
+	def.Schedule = schedule
 }
 
 func encodeHolders(b []byte, holders []bucket.Holder) []byte {
@@ -50,7 +92,12 @@ func (d *decoder) kind(s *bucket.State) {
 	def.Kind = bucket.Kind(d.unsigned())
 	def.Flags = bucket.Flags(d.unsigned())
 	s.Used = d.signed()
-	if def.Kind != bucket.Quota {
+	switch def.Kind {
+	case bucket.Rate:
+		d.windows(def)
+		return
+	case bucket.Quota:
+	default:
 		return
 	}
 	spec := bucket.CalendarSpec{Each: bucket.Cycle(d.byte()), On: int16(d.unsigned()), At: int16(d.unsigned()), Zone: d.text()}

@@ -17,7 +17,8 @@ func TestKindsSurvive(t *testing.T) {
 	path := t.TempDir() + "/zael.db"
 	texts := []string{
 		"q=100 each month on 31 at 06:00 Europe/Berlin carry debt soft", "w=10 per 5h from first use", "h=5 each hour",
-		"rpm=100/min burst 5 soft", "parallel=20 at once hold 5min", "n=0/min", "u=unlimited", "tpm=1000/min",
+		"rpm=100/min burst 5 soft", "parallel=20 at once hold 5min", "n=0/min", "u=unlimited",
+		"rps=100/min when mon-fri 09:00-18:00 Europe/Berlin times 0.5 when sat-sun Europe/Berlin burst 500", "tpm=1000/min",
 	}
 	var limits []zael.Limit
 	for _, text := range texts {

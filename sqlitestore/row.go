@@ -105,7 +105,9 @@ func (r *row) scan(v []driver.Value) error {
 //
 // A bucket that has another kind of limit than plain rates has kindsForm instead. Then a
 // limit that is one has, after its revision, its kind, its flags, what is used (signed),
-// and, for a quota, the cycle, day, time of day and zone of its calendar. After the limits
+// and, for a quota, the cycle, day, time of day and zone of its calendar, or, for a rate, the
+// number of windows of its schedule, and for each its days, from, to, times, burst, amount,
+// period and zone. After the limits
 // come the number of holders, and the holders: the length of the ID, the ID, the deadline
 // (signed), the generation, the number of counts, and the counts: the length of the
 // name, the name, the number.

@@ -105,6 +105,16 @@ func timelines() []timeline {
 			{at: "2026-06-11T00:00:12Z", take: []int64{2, 2}, available: []int64{0, 8}},
 			{at: "2026-06-11T00:00:12Z", take: []int64{1, 1}, refused: true, available: []int64{0, 8}},
 		}},
+		{"8, by wall clock", []string{"rpm=100/min when mon-fri 09:00-18:00 Europe/Berlin times 0.5 when sat-sun Europe/Berlin burst 500"}, []moment{
+			{at: "2026-06-10T06:59:59Z", available: one(100)},
+			{at: "2026-06-10T07:00:00Z", available: one(50)},
+			{at: "2026-06-10T15:59:59Z", available: one(50)},
+			{at: "2026-06-10T16:00:15Z", take: one(0), available: one(75)},
+			{at: "2026-06-10T16:00:30Z", available: one(100)},
+			{at: "2026-06-11T06:59:30Z", take: one(100), available: one(0), ask: one(90), wait: sec(32_454)},
+			{at: "2026-06-11T07:00:00Z", available: one(50), ask: one(600), wait: never292},
+			{at: "2026-06-13T12:00:00Z", take: one(500), available: one(0)},
+		}},
 		{"block, unlimited and soft", []string{"n=0/min", "u=unlimited", "s=2 each day soft", "q=5 each hour"}, []moment{
 			{at: "2026-06-10T12:00:00Z", take: []int64{0, 1000, 5, 1}, available: []int64{0, bucket.MaxAmount, -3, 4}},
 			{at: "2026-06-10T12:00:01Z", take: []int64{1, 1, 1, 1}, refused: true, never: true, available: []int64{0, bucket.MaxAmount, -3, 4}},

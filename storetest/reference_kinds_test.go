@@ -159,6 +159,11 @@ func brokenKinds() []brokenStore {
 			fails: []string{flags},
 		},
 		{
+			name:  "schedules are not kept",
+			make:  kind(states(func(s *bucket.State) { s.Definition.Schedule = nil }), nil),
+			fails: []string{line + "8, by wall clock"},
+		},
+		{
 			name: "gives do not look at the period",
 			make: kind(nil, func(r *bucket.Record, charges []zael.Charge) {
 				for i := range charges {

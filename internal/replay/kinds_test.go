@@ -61,6 +61,17 @@ func TestKinds(t *testing.T) {
 2026-06-10T23:59:48Z,4
 2026-06-10T23:59:48Z,1
 2026-06-11T00:00:12Z,2`, 3, zael.Amounts{"rpm": 11, "q": 11}},
+		{"8, by wall clock", []string{"rpm=100/min when mon-fri 09:00-18:00 Europe/Berlin times 0.5 when sat-sun Europe/Berlin burst 500"}, `
+2026-06-10T06:59:59Z,101
+2026-06-10T07:00:00Z,51
+2026-06-10T15:59:59Z,51
+2026-06-10T16:00:15Z,76
+2026-06-10T16:00:30Z,101
+2026-06-11T06:59:30Z,100
+2026-06-11T07:00:00Z,51
+2026-06-11T07:00:00Z,50
+2026-06-11T16:00:24Z,90
+2026-06-13T12:00:00Z,500`, 4, zael.Amounts{"rpm": 740}},
 		{"block, unlimited and soft", []string{"u=unlimited", "s=2 each day soft"}, `
 2026-06-10T12:00:00Z,5
 2026-06-10T12:00:01Z,5`, 2, zael.Amounts{"u": 10, "s": 10}},
