@@ -27,7 +27,7 @@ func (e engine) Write(ctx context.Context, b *coalesce.Batch) coalesce.Answer {
 	w := s.newWrite(*b)
 	outcome, err := s.run(ctx, w)
 	if b.Holder != "" {
-		s.held.set(b.Key, b.Holder, w.Held(err == nil && outcome == coalesce.Applied), err == nil)
+		s.held.set(b.Key, b.Holder, w.Held(), err == nil)
 	}
 	if err != nil {
 		if outcome == coalesce.Failed && b.Kind == coalesce.Take {

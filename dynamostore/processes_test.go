@@ -29,6 +29,7 @@ type work struct {
 	Table   string `json:"table"`
 	Callers int    `json:"callers"`
 	Times   int    `json:"times"` // in all
+	Door    string `json:"door"`  // of those that hold slots: where they are counted
 }
 
 // A result is what a process says in the end.
@@ -63,12 +64,16 @@ func working(ctx context.Context, text string) error {
 		return err
 	}
 	var admitted, refused atomic.Int64
+	use := func() error { return acquire(ctx, l) }
+	if job.Door != "" {
+		use = func() error { return holdSlot(ctx, l, job.Door) }
+	}
 	errs := make([]error, job.Callers, job.Callers+3)
 	var wg sync.WaitGroup
 	for i := range job.Callers {
 		wg.Go(func() {
 			for n := i; n < job.Times && errs[i] == nil; n += job.Callers {
-				err := acquire(ctx, l)
+				err := use()
 				switch {
 				case err == nil:
 					admitted.Add(1)
@@ -84,7 +89,7 @@ func working(ctx context.Context, text string) error {
 	st := s.Stats()
 	report, err := json.Marshal(result{admitted.Load(), refused.Load(), st.Writes + st.Reads, uint64(st.WriteUnits)})
 	_, said := fmt.Println(string(report))
-	errs = append(errs, s.Close(ctx), err, said)
+	errs = append(errs, l.Close(ctx), s.Close(ctx), err, said)
 	return errors.Join(errs...)
 }
 
@@ -153,7 +158,7 @@ func TestProcessesAdmitExactlyTheLimit(t *testing.T) {
 	table := newTable(t, c)
 	var all []*process
 	for range processes {
-		all = append(all, hire(t, engine.Endpoint(t), work{table, callers, times}))
+		all = append(all, hire(t, engine.Endpoint(t), work{Table: table, Callers: callers, Times: times}))
 	}
 	begin := time.Now()
 	for _, p := range all {

@@ -73,6 +73,10 @@ func (s *Store) undoUnknown(ctx context.Context, w *protocol.BucketWrite, begun 
 		r, err := s.readBucket(ctx, w.Key)
 		if err != nil || r.LastWrite() != w.ID {
 			s.gaveBack(w.Events, false)
+			if w.Holder != "" { // its entry may say more than it holds
+				u := coalesce.Op{Kind: coalesce.Undo, Holder: w.Holder, Birth: r.Birth(), At: s.aged(w.At, begun)}
+				s.do(ctx, w.Key, &u)
+			}
 			return
 		}
 		s.cache.observe(w.Key, r, w.At, nil)

@@ -28,6 +28,7 @@ type BucketWrite struct {
 
 	held      Held           // what the Holder has of the bucket, before the write or, if it is applied, after it
 	heldKnown bool           // or else what its entry says
+	heldAfter bool           // held is what the Holder has after the write
 	sent      []*slotsUpdate // parts that change slots, of all calls
 }
 
@@ -97,14 +98,14 @@ func (w *BucketWrite) Answered(r *Record, ok bool) (applied bool) {
 	w.Learn(r)
 	switch {
 	case ok:
-		if n := len(w.sent); n > 0 {
-			w.held, w.heldKnown = w.sent[n-1].held, true
-		}
+		w.sentLast()
 	case w.sentEntry(r): // no two entries are equal
 	case r == nil:
 		return false
 	case r.last == w.ID: // an earlier copy was applied, and no other write has come since
+		w.sentLast()
 	case r.earlier[0] == w.ID || r.earlier[1] == w.ID:
+		w.sentLast()
 		w.known = w.receipts(r, was)
 	default:
 		return false
@@ -112,12 +113,19 @@ func (w *BucketWrite) Answered(r *Record, ok bool) (applied bool) {
 	return true
 }
 
+// sentLast notes that the last update that was sent is applied.
+func (w *BucketWrite) sentLast() {
+	if n := len(w.sent); n > 0 {
+		w.held, w.heldAfter = w.sent[n-1].held, true
+	}
+}
+
 // sentEntry reports whether the own entry in a record is one that the write has sent.
 func (w *BucketWrite) sentEntry(r *Record) bool {
 	own := r.holder(w.Holder)
 	for _, u := range w.sent {
 		if own != nil && u.own != nil && own.text == u.own.text {
-			w.held, w.heldKnown = u.held, true
+			w.held, w.heldAfter = u.held, true
 			return true
 		}
 	}
@@ -127,11 +135,11 @@ func (w *BucketWrite) sentEntry(r *Record) bool {
 // SetHeld tells the write what its Holder has of the bucket, by what this process knows.
 func (w *BucketWrite) SetHeld(h Held) { w.held, w.heldKnown = h, true }
 
-// Held returns what the Holder has of the bucket. If the write was not applied, what it was to
-// release is not held either: the next write puts the item right.
-func (w *BucketWrite) Held(applied bool) Held {
+// Held returns what the Holder has of the bucket when the write has ended. What it was to
+// release is not held even if the write was not applied: the next one puts the item right.
+func (w *BucketWrite) Held() Held {
 	h := w.held
-	if applied && len(w.sent) > 0 || w.Kind != coalesce.Adjust && w.Kind != coalesce.Undo {
+	if w.heldAfter || w.Kind != coalesce.Adjust && w.Kind != coalesce.Undo {
 		return h
 	}
 	for i := range w.Charges {
