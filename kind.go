@@ -2,6 +2,7 @@ package zael
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +32,24 @@ func (k Kind) String() string {
 		return kindNames[k]
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
+}
+
+// MarshalText returns the kind as String does.
+func (k Kind) MarshalText() ([]byte, error) {
+	if int(k) >= len(kindNames) {
+		return nil, invalid("Kind", uint8(k), "is none of the constants")
+	}
+	return []byte(k.String()), nil
+}
+
+// UnmarshalText reads what MarshalText returns.
+func (k *Kind) UnmarshalText(text []byte) error {
+	i := slices.Index(kindNames[:], string(text))
+	if i < 0 {
+		return invalid("Kind", string(text), "is not "+strings.Join(kindNames[:], ", "))
+	}
+	*k = Kind(i)
+	return nil
 }
 
 // terms are what a limit has beyond a rate.

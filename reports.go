@@ -18,19 +18,23 @@ type CapacityOptions struct {
 // An EntityCapacity is one entity's part of a [ResourceCapacity].
 type EntityCapacity struct {
 	Entity      string  `json:"entity_id"`
-	Capacity    int64   `json:"capacity"`        // tokens: the limit's Capacity
-	Available   int64   `json:"available"`       // tokens, up to the burst; below 0 is debt
+	Kind        Kind    `json:"kind"`            // by its name
+	Capacity    int64   `json:"capacity"`        // tokens: the limit's Capacity, the amount of a quota or session, or the slots; 0 if blocked or unlimited
+	Available   int64   `json:"available"`       // tokens, up to the burst; below 0 is debt; 0 if blocked or unlimited
 	Utilization float64 `json:"utilization_pct"` // share of Capacity that is not available, to six decimals: from 0; above 100 is debt
 }
 
 // A ResourceCapacity adds up one limit over the entities that use a resource. Sums
-// saturate at the ends of int64.
+// saturate at the ends of int64. Entities of which the limit blocks or is unlimited are
+// counted apart, and are in no sum.
 type ResourceCapacity struct {
 	Resource    string           `json:"resource"`
 	Limit       string           `json:"limit_name"`
 	Capacity    int64            `json:"total_capacity"`
 	Available   int64            `json:"total_available"`
 	Utilization float64          `json:"utilization_pct"` // of the totals; see EntityCapacity
+	Blocked     int              `json:"blocked"`         // entities
+	Unlimited   int              `json:"unlimited"`       // entities
 	Entities    []EntityCapacity `json:"entities"`        // in order of ID
 }
 
@@ -71,10 +75,11 @@ func (l *Limiter) ResourceCapacity(ctx context.Context, resource, limit string, 
 		if state.Absent() {
 			continue
 		}
-		e := EntityCapacity{
-			Entity: b.Key.Entity, Capacity: state.Definition.Capacity, Available: state.Available(at),
+		e := EntityCapacity{Entity: b.Key.Entity, Kind: limitOf(limit, state.Definition).Kind()}
+		if e.Kind != KindBlock && e.Kind != KindUnlimited {
+			e.Capacity, e.Available = state.Definition.Capacity, state.Available(at)
+			e.Utilization = utilization(e.Capacity, e.Available)
 		}
-		e.Utilization = utilization(e.Capacity, e.Available)
 		sum.Entities = append(sum.Entities, e)
 	}
 	if options.ParentsOnly {
@@ -84,8 +89,15 @@ func (l *Limiter) ResourceCapacity(ctx context.Context, resource, limit string, 
 	}
 	slices.SortFunc(sum.Entities, func(a, b EntityCapacity) int { return cmp.Compare(a.Entity, b.Entity) })
 	for _, e := range sum.Entities {
-		sum.Capacity = saturate.Add(sum.Capacity, e.Capacity)
-		sum.Available = saturate.Add(sum.Available, e.Available)
+		switch e.Kind {
+		case KindBlock:
+			sum.Blocked++
+		case KindUnlimited:
+			sum.Unlimited++
+		default:
+			sum.Capacity = saturate.Add(sum.Capacity, e.Capacity)
+			sum.Available = saturate.Add(sum.Available, e.Available)
+		}
 	}
 	sum.Utilization = utilization(sum.Capacity, sum.Available)
 	return sum, nil

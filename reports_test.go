@@ -63,11 +63,49 @@ func TestResourceCapacity(t *testing.T) {
 		for _, parentsOnly := range []bool{false, true} {
 			got, err := r.l.ResourceCapacity(r.ctx, q[0], q[1], zael.CapacityOptions{ParentsOnly: parentsOnly})
 			text, _ := json.Marshal(got) //nolint:errchkjson // plain numbers
-			want := fmt.Sprintf(`{"resource":%q,"limit_name":%q,"total_capacity":0,"total_available":0,"utilization_pct":0,"entities":[]}`, q[0], q[1])
+			want := fmt.Sprintf(`{"resource":%q,"limit_name":%q,"total_capacity":0,"total_available":0,"utilization_pct":0,"blocked":0,"unlimited":0,"entities":[]}`, q[0], q[1])
 			if err != nil || string(text) != want {
 				t.Errorf("%v: got %s, %v, want %s", q, text, err, want)
 			}
 		}
+	}
+}
+
+// TestResourceCapacityOfKinds adds up quotas and slots, and counts what is blocked and
+// unlimited apart.
+func TestResourceCapacityOfKinds(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	r.allow(use("key-1", "gpt-4", 30, zael.EachMonth("n", 100)))
+	r.allow(use("key-2", "gpt-4", 50, zael.FromFirstUse("n", 100, time.Hour)))
+	held := r.lease(use("key-3", "gpt-4", 8, zael.AtOnce("n", 10)))
+	for _, id := range []string{"key-4", "key-5", "key-6"} {
+		r.ok(r.l.SetLimits(r.ctx, zael.Scope{Entity: id, Resource: "gpt-4"}, []zael.Limit{zael.PerDay("n", 1000)}))
+		r.allow(zael.Request{Entity: id, Resource: "gpt-4", UseStoredLimits: true, Consume: zael.Amounts{"n": 1}})
+	}
+	for _, id := range []string{"key-4", "key-5"} {
+		r.ok(r.l.SetLimits(r.ctx, zael.Scope{Entity: id, Resource: "gpt-4"}, []zael.Limit{zael.Block("n")}))
+	}
+	r.ok(r.l.SetLimits(r.ctx, zael.Scope{Entity: "key-6", Resource: "gpt-4"}, []zael.Limit{zael.Unlimited("n")}))
+	got, err := r.l.ResourceCapacity(r.ctx, "gpt-4", "n", zael.CapacityOptions{})
+	text, _ := json.Marshal(got) //nolint:errchkjson // plain numbers
+	if want := `{"resource":"gpt-4","limit_name":"n","total_capacity":210,"total_available":122,"utilization_pct":41.904762,` +
+		`"blocked":2,"unlimited":1,"entities":[` +
+		`{"entity_id":"key-1","kind":"quota","capacity":100,"available":70,"utilization_pct":30},` +
+		`{"entity_id":"key-2","kind":"window","capacity":100,"available":50,"utilization_pct":50},` +
+		`{"entity_id":"key-3","kind":"slots","capacity":10,"available":2,"utilization_pct":80},` +
+		`{"entity_id":"key-4","kind":"block","capacity":0,"available":0,"utilization_pct":0},` +
+		`{"entity_id":"key-5","kind":"block","capacity":0,"available":0,"utilization_pct":0},` +
+		`{"entity_id":"key-6","kind":"unlimited","capacity":0,"available":0,"utilization_pct":0}]}`; err != nil || string(text) != want {
+		t.Errorf("got  %s, %v\nwant %s", text, err, want)
+	}
+	var back zael.ResourceCapacity
+	if err := json.Unmarshal(text, &back); err != nil || fmt.Sprint(back) != fmt.Sprint(got) {
+		t.Errorf("read back: got %+v, %v, want %+v", back, err, got)
+	}
+	r.ok(held.Commit(r.ctx))
+	if got, err = r.l.ResourceCapacity(r.ctx, "gpt-4", "n", zael.CapacityOptions{}); err != nil || got.Available != 130 && got.Available != 120 {
+		t.Errorf("after the release: got %+v, %v, want all slots available or forgotten", got, err)
 	}
 }
 

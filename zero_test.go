@@ -100,6 +100,7 @@ func harmless() map[string]string {
 
 		"zero ExceededError.MarshalJSON": "a refusal without limits",
 		"zero DisabledError.MarshalJSON": "a refusal without a scope",
+		"zero Kind.MarshalText":          "a rate",
 		"zero Limit.MarshalJSON":         "its text is not one that is read back",
 		"zero Status.MarshalJSON":        "a status without a limit",
 		"zero CommitError.Unwrap":        "it has no cause",
@@ -130,6 +131,7 @@ func panicking() map[string]string {
 		"DisabledError": {"Error", "MarshalJSON"},
 		"Edit":          {"Applies", "Scope"},
 		"ExceededError": {"Decision", "Error", "MarshalJSON", "Primary", "RetryAfter", "RetryAfterHeader", "Statuses", "Violations"},
+		"Kind":          {"MarshalText", "String"},
 		"Limit": {
 			"At", "CarriesDebt", "CarryDebt", "Definition", "Hold", "In", "IsSoft", "Kind", "MarshalJSON", "On", "Soft", "String", "Validate", "WithBurst",
 		},

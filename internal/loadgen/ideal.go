@@ -89,7 +89,7 @@ func available(l zael.Limit, t *Tally) (int64, error) {
 	switch {
 	case d.Flags&bucket.Block != 0:
 		return 0, nil
-	case d.Flags&(bucket.Unlimited|bucket.Soft) != 0:
+	case d.Flags&(bucket.Unlimited|bucket.Soft) != 0, d.Kind == bucket.Slots: // slots come back at once
 		return bucket.MaxAmount, nil
 	case d.Kind == bucket.Quota:
 		return times(d.Burst, 1+d.Calendar.Starts(first, last)), nil

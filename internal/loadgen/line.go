@@ -71,12 +71,17 @@ func (q *queueing) wait(ctx context.Context, entity string, due time.Time) {
 	req := q.job.request(entity)
 	req.MaxWait = q.job.MaxWait
 	// The deadline would have it refused at once: it leaves when its time has come.
-	_, err := q.limiter.Acquire(unannounced{ctx}, req)
+	lease, err := q.limiter.Acquire(unannounced{ctx}, req)
 	now := time.Now()
 	if err == nil {
 		q.clock.reached(now.UnixNano())
 	}
 	q.recorder.addWait(err, q.seconds(due), q.seconds(now), now.Sub(due))
+	if err == nil && q.job.takesSlots() {
+		if err := lease.Commit(context.WithoutCancel(ctx)); err != nil {
+			q.recorder.fail(err)
+		}
+	}
 }
 
 // seconds returns which second of the load an instant is in.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -46,6 +47,13 @@ func (j *Job) request(entity string) zael.Request {
 		Entity: entity, Resource: j.Resource, Limits: j.Limits, ParentLimits: j.ParentLimits,
 		Consume: j.Consume, Cascade: j.Cascade,
 	}
+}
+
+// takesSlots reports whether calls take slots, which a lease has to hold.
+func (j *Job) takesSlots() bool {
+	return slices.ContainsFunc(slices.Concat(j.Limits, j.ParentLimits), func(l zael.Limit) bool {
+		return l.Kind() == zael.KindSlots && j.Consume[l.Name] > 0
+	})
 }
 
 // Counts has the calls so far.
@@ -149,18 +157,30 @@ type caller struct {
 
 func (c *caller) run(ctx context.Context) {
 	req := c.job.request("")
-	uncancelled := context.WithoutCancel(ctx)
+	uncancelled, slots := context.WithoutCancel(ctx), c.job.takesSlots()
 	for now := time.Now(); ; {
 		due, ok := c.next(ctx, now)
 		if !ok {
 			return
 		}
 		req.Entity = c.entities[c.pick(len(c.entities))]
-		err := c.limiter.Allow(uncancelled, req)
+		var lease *zael.Lease
+		var err error
+		if slots {
+			lease, err = c.limiter.Reserve(uncancelled, req)
+		} else {
+			err = c.limiter.Allow(uncancelled, req)
+		}
 		now = time.Now()
 		c.recorder.add(err, now.Sub(due))
-		if err == nil {
-			c.clock.reached(now.UnixNano())
+		if err != nil {
+			continue
+		}
+		c.clock.reached(now.UnixNano())
+		if slots {
+			if err := lease.Commit(uncancelled); err != nil { // others get its slots when their hold ends
+				c.recorder.fail(err)
+			}
 		}
 	}
 }
@@ -209,9 +229,15 @@ func (r *recorder) add(err error, latency time.Duration) {
 		r.tally.Refused++
 		r.tally.refused.record(latency)
 	default:
-		r.tally.Failed++
-		r.tally.addErrors(errorKind(err), 1)
+		r.tally.failed(err)
 	}
+}
+
+// fail records an error of a call beside those that add records.
+func (r *recorder) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tally.failed(err)
 }
 
 func (r *recorder) counts() Counts {

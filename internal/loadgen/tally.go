@@ -66,6 +66,11 @@ func (t *Tally) addErrors(kind string, n int64) {
 	t.Errors[kind] += n
 }
 
+func (t *Tally) failed(err error) {
+	t.Failed++
+	t.addErrors(errorKind(err), 1)
+}
+
 // errorKind returns a name for an error, without the details of one call where it can.
 func errorKind(err error) string {
 	switch {

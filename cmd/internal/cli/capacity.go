@@ -16,8 +16,10 @@ func (a *app) capacity() *cobra.Command {
 		Use:   "capacity --resource NAME --limit-name NAME",
 		Short: "Add up a limit over all entities that use a resource",
 		Long: `Capacity adds up a limit of a resource over all entities with a bucket in use: how many
-tokens the buckets can hold, how many are available, and the share that is in use. Full
-buckets may be missing, as stores forget them.`,
+tokens the buckets can hold, how many are available, and the share that is in use. Of a
+quota it is the amounts of the periods that are on, and of slots their number. Entities
+of which the limit blocks or is unlimited are counted apart. Full buckets may be
+missing, as stores forget them.`,
 		Example: `  zael capacity --resource gpt-4 --limit-name rpm
   zael capacity --resource gpt-4 --limit-name tpm --parents-only --json`,
 		Args: cobra.NoArgs,
@@ -51,10 +53,17 @@ buckets may be missing, as stores forget them.`,
 			}
 			t := newTable("entity", ">capacity", ">available", ">in use")
 			for _, e := range sum.Entities {
+				if e.Kind == zael.KindBlock || e.Kind == zael.KindUnlimited {
+					t.add(e.Entity, "", map[bool]string{true: "blocked", false: "unlimited"}[e.Kind == zael.KindBlock], "")
+					continue
+				}
 				t.add(e.Entity, number(e.Capacity), number(e.Available), percent(e.Utilization))
 			}
 			t.add("total", number(sum.Capacity), number(sum.Available), percent(sum.Utilization))
 			t.write(a.out, "")
+			if sum.Blocked+sum.Unlimited > 0 {
+				fmt.Fprintf(a.out, "not in the total: %s blocked, %d unlimited\n", count(sum.Blocked, "entity", "entities"), sum.Unlimited)
+			}
 			return nil
 		})
 	})
