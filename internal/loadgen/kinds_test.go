@@ -37,12 +37,12 @@ func TestKinds(t *testing.T) {
 				}
 				sent := job(limit)
 				sent.Rate, sent.Consume["n"] = 10_000, c.consume
-				text, err := json.Marshal(sent)
+				text, err := json.Marshal(sent) //nolint:musttag // as between processes
 				if err != nil {
 					t.Fatal(err)
 				}
 				j := new(loadgen.Job)
-				if err := json.Unmarshal(text, j); err != nil {
+				if err := json.Unmarshal(text, j); err != nil { //nolint:musttag // as above
 					t.Fatal(err)
 				}
 				store := memstore.New(nil)

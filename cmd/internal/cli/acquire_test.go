@@ -213,8 +213,12 @@ entities:
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 	m.fails("entity show key-1", 1, "not found") // as a plan changes nothing
-	if got, want := m.ok(apply+" --principal ci"), changes+"applied: 5 created, 0 changed, 0 deleted, 0 unchanged\n"; got != want {
-		t.Errorf("got\n%swant\n%s", got, want)
+	applied := m.zaelIn("", apply+" --principal ci")
+	if want := changes + "applied: 5 created, 0 changed, 0 deleted, 0 unchanged\n"; applied.code != 0 || applied.out != want {
+		t.Errorf("got exit code %d and\n%swant\n%s", applied.code, applied.out, want)
+	}
+	if want := "zael: warning: tpm=10000/min burst 20000 of resource gpt-4 no longer binds entity key-1: repeat it there to keep it\n"; applied.err != want {
+		t.Errorf("got %q, want %q", applied.err, want)
 	}
 	if got := m.ok(apply); got != "applied: nothing to do, 5 unchanged\n" {
 		t.Errorf("again: got %q", got)

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/limitsfile"
 )
 
 func (a *app) limits() *cobra.Command {
@@ -93,7 +94,11 @@ func (a *app) limitsSet() *cobra.Command {
 		Short: "Replace the limits of a scope",
 		Long: `Set replaces all limits of a scope. Buckets in use change at once, in every process,
 if their limits are those of an entity, and within a minute if they are those of a
-resource or the system. Tokens that were taken stay taken.`,
+resource or the system. Tokens that were taken stay taken.
+
+What is stored for a scope stands alone: limits of other scopes that do not bind any
+more are named on standard error, and unlimited alone where there are other limits is
+an error without --replace.`,
 		Example: `  zael limits set --resource gpt-4 --limit rpm=100/min --limit "tpm=10000/min burst 20000"
   zael limits set --entity key-1 --resource gpt-4 --limit rpm=200/min
   zael limits set --system --limit rpm=60/min`,
@@ -104,6 +109,7 @@ resource or the system. Tokens that were taken stay taken.`,
 	store := addStore(cmd, storeTimeout)
 	a.addPrincipal(cmd, store)
 	asJSON := addJSON(cmd)
+	replace := addReplace(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		scope, err := flags.scope()
 		if err != nil {
@@ -113,9 +119,23 @@ resource or the system. Tokens that were taken stay taken.`,
 			return usagef("name at least one limit, such as --limit rpm=100/min; 'zael limits delete' removes them")
 		}
 		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+			overrides, err := l.Overridden(ctx, []zael.Change{{Scope: scope, Limits: *limits}})
+			if err != nil {
+				return err
+			}
+			if !*replace {
+				before, err := l.Limits(ctx, scope)
+				if err != nil {
+					return err
+				}
+				if lost := limitsfile.LostTo(scope, *limits, before, overrides); lost != "" {
+					return fmt.Errorf("limits of %s: %s", scope, lost)
+				}
+			}
 			if err := l.SetLimits(ctx, scope, *limits); err != nil {
 				return err
 			}
+			a.warnOverrides(overrides)
 			if *asJSON {
 				return a.printJSON(scopeReportOf(scope, *limits))
 			}

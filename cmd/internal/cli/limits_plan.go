@@ -28,13 +28,14 @@ The exit code is 0 even if there are differences.
 	file := addFile(cmd)
 	store := addStore(cmd, storeTimeout)
 	asJSON := addJSON(cmd)
+	replace := addReplace(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		f, err := a.readLimits(cmd.Context(), *file)
 		if err != nil {
 			return err
 		}
 		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
-			plan, err := limitsfile.Compare(ctx, l, f)
+			plan, _, err := comparePlan(ctx, l, f, *replace)
 			if err != nil {
 				return fileError(*file, err)
 			}
@@ -91,6 +92,8 @@ func (a *app) printChange(c limitsfile.Change) {
 		switch before, there := find(c.Before, after.Name); {
 		case !there:
 			fmt.Fprintf(a.out, "    + %s\n", after)
+		case before.Kind() != after.Kind():
+			fmt.Fprintf(a.out, "    ~ %s, was %s (%s instead of %s)\n", after, before, after.Kind(), before.Kind())
 		case before != after:
 			fmt.Fprintf(a.out, "    ~ %s, was %s\n", after, before)
 		}
