@@ -91,11 +91,14 @@ func (d *Decision) Status(i int) Status {
 	state, name, amount := d.standing(i)
 	status := Status{
 		Limit: limitOf(name, state.Definition), Requested: amount,
-		Available: state.Available(d.at), FullAfter: state.WaitFull(d.at),
+		Available: state.Available(d.at),
 	}
 	status.Overdrawn = status.Limit.IsSoft() && status.Available < 0
-	if start, end, ok := state.Period(d.at); ok {
-		status.PeriodStart, status.ResetsAt = start.Time(), end.Time()
+	if kind := status.Limit.Kind(); kind != KindBlock && kind != KindUnlimited { // the state is that of the limit beneath
+		status.FullAfter = state.WaitFull(d.at)
+		if start, end, ok := state.Period(d.at); ok {
+			status.PeriodStart, status.ResetsAt = start.Time(), end.Time()
+		}
 	}
 	ahead := time.Duration(0)
 	if m := d.more; m != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/memstore"
 )
 
 // TestKindsAsText: each kind as it is written, as it is in Go, and as String shortens it.
@@ -152,6 +153,26 @@ func TestKindMistakes(t *testing.T) {
 	} {
 		if err := l.Validate(); err == nil {
 			t.Errorf("%s: got no error", name)
+		}
+	}
+}
+
+// What blocks or is unlimited has no time at which it is full, and no period, whatever was
+// taken of the limit beneath.
+func TestNoPeriodUnderUnlimited(t *testing.T) {
+	t.Parallel()
+	l := limiterOn(t, memstore.New(nil), nil)
+	quota := zael.MustPolicy("gpt-4", zael.EachYear("q", 10).Soft())
+	if err := l.Allow(t.Context(), quota.For("key-1", 100)); err != nil {
+		t.Fatal(err)
+	}
+	for _, over := range []zael.Limit{zael.Unlimited("q"), zael.Block("q")} {
+		d, err := l.Decide(t.Context(), zael.MustPolicy("gpt-4", over).For("key-1", 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := d.Status(0); s.FullAfter != 0 || !s.PeriodStart.IsZero() || !s.ResetsAt.IsZero() {
+			t.Errorf("%v: got %+v, want no time and no period", over, s)
 		}
 	}
 }

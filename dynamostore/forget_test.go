@@ -2,6 +2,7 @@ package dynamostore_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
 	"github.com/zeroae/zael/internal/trial"
@@ -159,4 +161,26 @@ func TestLargeCounterIsNotForgotten(t *testing.T) {
 		t.Errorf("limits: got %q, want both", got)
 	}
 	take(t, s, 50*time.Hour, nil, debit("e", ask("rpm", d, 1)))
+}
+
+// A limit that becomes slots leaves its counter to them: a take of slots does not remove it.
+func TestRateThatBecameSlotsIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	c, _ := newClient(t)
+	s, err := dynamostore.NewTrial(c, newTable(t, c), &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
+	opened(t, s, err)
+	slots := bucket.Definition{Burst: 2, Capacity: 2, Kind: bucket.Slots, Period: time.Minute}
+	take(t, s, 0, nil, debit("e", ask("n", define(10, 10, time.Minute), 3), ask("tpm", define(10, 10, time.Minute), 1)))
+	for range 2 {
+		d := debit("e", ask("n", slots, 1))
+		d.Holder = "A"
+		take(t, s, 50*time.Hour, nil, d)
+	}
+	both := debit("e", ask("n", define(10, 10, time.Minute), 1), ask("n", slots, 0))
+	both.Holder = "B"
+	both.Charges[1].Amount = 2
+	take(t, s, 51*time.Hour, nil, both) // A is removed
+	if got, want := limitNames(t, s, "e"), []string{"n", "n"}; !slices.Equal(got, want) {
+		t.Errorf("limits: got %q, want %q: tpm is forgotten", got, want)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/coalesce"
+	"github.com/zeroae/zael/internal/saturate"
 	"github.com/zeroae/zael/internal/schema"
 )
 
@@ -76,11 +77,27 @@ func contains(charges []zael.Charge, name string) bool {
 	return slices.ContainsFunc(charges, func(c zael.Charge) bool { return c.Name == name && !isSlots(&c) })
 }
 
+// mergeCounters has slots counted with another limit of their name, if the write has one: they
+// share a counter, which a write can change once.
+func (d *draft) mergeCounters() {
+	if d.slots == nil {
+		return
+	}
+	for i := range d.slots.limits {
+		lu := &d.slots.limits[i]
+		j := slices.IndexFunc(d.limits, func(u limitUpdate) bool { return u.name == lu.name })
+		if j >= 0 {
+			d.limits[j].tokens, lu.tokens = saturate.Add(d.limits[j].tokens, lu.tokens), 0
+		}
+	}
+}
+
 // update writes a draft down.
 func (w *BucketWrite) update(d *draft) Update {
 	b := newExpression(w.Key)
 	creates, joins, raises, more := !d.gives, false, w.Kind == coalesce.Take, false
 	full := w.At
+	d.mergeCounters()
 	for i := range d.limits {
 		u := &d.limits[i]
 		u.write(b, strconv.Itoa(i))

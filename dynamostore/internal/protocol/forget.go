@@ -1,9 +1,11 @@
 package protocol
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
+	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/schema"
 )
@@ -44,7 +46,7 @@ func (w *BucketWrite) forgettable(n int) (limits []*limit) {
 	for i := range w.known.limits {
 		l := &w.known.limits[i]
 		state := w.known.State(l.name)
-		if !l.counted || !state.Forgettable(w.At-forgetAfter) || contains(w.Charges, l.name) {
+		if !l.counted || !state.Forgettable(w.At-forgetAfter) || w.names(l.name) {
 			continue
 		}
 		late = late || state.Forgettable(w.At-forgetLate)
@@ -56,4 +58,10 @@ func (w *BucketWrite) forgettable(n int) (limits []*limit) {
 		return nil
 	}
 	return limits
+}
+
+// names reports whether the write names a limit, be it slots of that name: they have one
+// counter.
+func (w *BucketWrite) names(name string) bool {
+	return slices.ContainsFunc(w.Charges, func(c zael.Charge) bool { return c.Name == name })
 }
