@@ -158,7 +158,9 @@ func (r *Record) Adjust(charges []Charge, at Instant, birth uint64) (bad int, er
 		case c.Definition.Kind == Slots:
 			c.State = State{}
 			if s != nil {
-				c.State = *s
+				if c.State = *s; c.Amount == 0 && !s.Stale(c.Definition) {
+					c.State = s.Redefine(c.Definition, at, 0)
+				}
 				if own := r.own(); own != nil && own.Generation == c.Receipt.Generation {
 					c.State.Used = max(0, c.State.Used+max(c.Amount, -own.Count(c.Name)))
 				}
