@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -154,48 +155,67 @@ func (h *hider) flush() {
 
 // A drained answer is read on by a goroutine when its caller has left.
 type drained struct {
-	*io.PipeReader
-	leave func(error)
-}
+	answer *answer
+	most   time.Duration
+	from   *io.PipeReader
 
-// Close implements io.Closer.
-func (d *drained) Close() error {
-	d.leave(io.ErrClosedPipe)
-	return nil
+	once  sync.Once // for the caller to leave, or the answer to end
+	timer *time.Timer
+	left  atomic.Pointer[error]
 }
 
 func newDrained(ctx context.Context, a *answer, most time.Duration) *drained {
 	from, to := io.Pipe()
-	var once sync.Once
-	var timer *time.Timer
-	d := &drained{PipeReader: from, leave: func(err error) {
-		once.Do(func() {
-			_ = from.CloseWithError(err)
-			timer = time.AfterFunc(most, a.cancel)
-		})
-	}}
-	stop := context.AfterFunc(ctx, func() { d.leave(ctx.Err()) })
-	go func() {
-		buf := make([]byte, 16<<10)
-		for {
-			n, err := a.Read(buf)
-			if n > 0 {
-				_, _ = to.Write(buf[:n]) // the caller may have left
-			}
-			if err == nil {
-				continue
-			}
-			_ = a.Close()
-			stop()
-			_ = to.CloseWithError(err)
-			once.Do(func() {})
-			if timer != nil {
-				timer.Stop()
-			}
-			return
-		}
-	}()
+	d := &drained{answer: a, most: most, from: from}
+	go d.pump(to, context.AfterFunc(ctx, func() { d.leave(ctx.Err()) }))
 	return d
+}
+
+// pump passes the answer on, as long as the caller reads, and reads it to the end.
+func (d *drained) pump(to *io.PipeWriter, stop func() bool) {
+	buf := make([]byte, 16<<10)
+	for {
+		n, err := d.answer.Read(buf)
+		if n > 0 {
+			_, _ = to.Write(buf[:n]) // the caller may have left
+		}
+		if err == nil {
+			continue
+		}
+		_ = to.CloseWithError(err)
+		d.once.Do(func() {})
+		stop()
+		if d.timer != nil {
+			d.timer.Stop()
+		}
+		_ = d.answer.Close()
+		return
+	}
+}
+
+// leave lets the pump go on alone, for a while. The caller reads err from now on.
+func (d *drained) leave(err error) {
+	d.once.Do(func() {
+		d.left.Store(&err)
+		d.timer = time.AfterFunc(d.most, d.answer.cancel)
+		_ = d.from.Close()
+	})
+}
+
+// Read implements io.Reader.
+func (d *drained) Read(p []byte) (int, error) {
+	n, err := d.from.Read(p)
+	if left := d.left.Load(); left != nil && errors.Is(err, io.ErrClosedPipe) {
+		err = *left
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (d *drained) Close() error {
+	d.leave(http.ErrBodyReadAfterClose)
+	_ = d.from.Close()
+	return nil
 }
 
 // A gunzip decompresses a body, from its first read on.

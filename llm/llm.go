@@ -230,6 +230,9 @@ func (t *transport) CloseIdleConnections() {
 // openai-go and anthropic-sdk-go: option.WithMiddleware(limits.Middleware). An error of
 // its own is a *CallError, or matches zael.ErrUnavailable or the context's error.
 func (l *Limits) Middleware(r *http.Request, next func(*http.Request) (*http.Response, error)) (*http.Response, error) {
+	if l == nil || l.limiter == nil {
+		return nil, &CallError{errors.New("the Limits are nil or the zero value: make them with llm.New")}
+	}
 	api, model := l.config.Recognize(r)
 	if api == NoAPI {
 		return next(r)

@@ -1,5 +1,7 @@
 package llm
 
+import "bytes"
+
 // A scanner reads a JSON text in pieces of any size, in memory that does not grow. It
 // takes out the objects with usage, and counts the text of the answer.
 type scanner struct {
@@ -42,31 +44,52 @@ func (s *scanner) reset() {
 }
 
 func (s *scanner) write(p []byte) {
-	for _, c := range p {
+	for len(p) > 0 {
+		n := 1
+		if s.inString && !s.escaped {
+			n = max(1, plain(p))
+		}
 		if s.capturing && len(s.captured) <= maxCapture {
-			s.captured = append(s.captured, c)
+			s.captured = append(s.captured, p[:min(n, maxCapture+1)]...)
 		}
-		if s.inString {
-			s.inside(c)
-			continue
+		switch {
+		case !s.inString:
+			s.outside(p[0])
+		case s.escaped || p[0] == '\\' || p[0] == '"':
+			s.special(p[0])
+		default:
+			s.inside(p[:n], int64(n))
 		}
-		switch c {
-		case ' ', '\t', '\r', '\n':
-			continue
-		case '"':
-			s.begin()
-		case '{', '[':
-			s.open(c)
-			continue
-		case '}', ']':
-			s.close(c)
-		case ':':
-			s.value = true
-		case ',':
-			s.value = false
-		}
-		s.opened = 0
+		p = p[n:]
 	}
+}
+
+// plain returns how many bytes there are before the first that is special in a string.
+func plain(p []byte) int {
+	if i := bytes.IndexAny(p, `"\`); i >= 0 {
+		return i
+	}
+	return len(p)
+}
+
+// outside reads a byte that is not in a string.
+func (s *scanner) outside(c byte) {
+	switch c {
+	case ' ', '\t', '\r', '\n':
+		return
+	case '"':
+		s.begin()
+	case '{', '[':
+		s.open(c)
+		return
+	case '}', ']':
+		s.close(c)
+	case ':':
+		s.value = true
+	case ',':
+		s.value = false
+	}
+	s.opened = 0
 }
 
 // begin begins a string.
@@ -76,29 +99,30 @@ func (s *scanner) begin() {
 	s.counted = !s.isKey && s.counts(s.key)
 }
 
-// inside reads a byte of a string.
-func (s *scanner) inside(c byte) {
-	n := int64(1)
+// special reads a backslash, what follows one, or the quote at the end of a string.
+func (s *scanner) special(c byte) {
 	switch {
 	case s.escaped:
 		s.escaped = false
+		n := int64(1)
 		if c == 'u' {
 			n = -1 // with four digits: six bytes stand for about three
 		}
+		s.inside([]byte{c}, n)
 	case c == '\\':
 		s.escaped = true
-		return
-	case c == '"':
+	default:
 		s.inString = false
 		s.end()
-		return
 	}
+}
+
+// inside reads bytes of a string that count as n.
+func (s *scanner) inside(p []byte, n int64) {
 	if s.counted {
 		s.text += n
 	}
-	if len(s.kept) < maxKey {
-		s.kept = append(s.kept, c)
-	}
+	s.kept = append(s.kept, p[:min(len(p), maxKey-len(s.kept))]...)
 }
 
 // end ends a string.
