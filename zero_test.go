@@ -134,7 +134,7 @@ func panicking() map[string]string {
 		"ExceededError": {"Decision", "Error", "MarshalJSON", "Primary", "RetryAfter", "RetryAfterHeader", "Statuses", "Violations"},
 		"Kind":          {"MarshalText", "String"},
 		"Limit": {
-			"At", "CarriesDebt", "CarryDebt", "Definition", "Hold", "In", "IsSoft", "Kind", "MarshalJSON", "On", "Soft", "String", "Validate", "WithBurst",
+			"At", "CarriesDebt", "CarryDebt", "Definition", "Hold", "In", "IsSoft", "Kind", "MarshalJSON", "On", "Soft", "String", "Validate", "When", "WithBurst",
 		},
 		"UnavailableError": {"Error", "Unwrap"},
 		"ValidationError":  {"Error"},
