@@ -116,5 +116,5 @@ func (b *bench) write(ctx context.Context, out io.Writer) error {
 		fmt.Fprintf(out, "%-34s %9d %9d %9.0f %7.3f %7.3f %7d %7d\n", fmt.Sprintf("  at %.1f times the rate", share),
 			s.asked, s.admitted, s.ideal, s.calls, s.units, s.p999, s.most)
 	}
-	return nil
+	return b.writeKinds(ctx, out)
 }

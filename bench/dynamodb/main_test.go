@@ -18,7 +18,7 @@ func TestTable(t *testing.T) {
 	if err := run(t.Context(), []string{"-endpoint", engine.Endpoint(t), "-rounds", "1", "-time", "20ms"}, &out); err != nil {
 		t.Fatalf("run: got %v\n%s", err, out.String())
 	}
-	for _, want := range []string{"one caller ", "1000 callers, one key", "one caller, 100/s", "one caller, 1,000,000/s", "one parent", "refusals a second", "at 0.3 times the rate", "at 5.0 times"} {
+	for _, want := range []string{"one caller ", "1000 callers, one key", "one caller, 100/s", "one caller, 1,000,000/s", "one parent", "refusals a second", "at 0.3 times the rate", "at 5.0 times", "rate + quota + slots"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the table has no %q:\n%s", want, out.String())
 		}

@@ -63,7 +63,7 @@ func TestSimulationOfSlots(t *testing.T) {
 	t.Parallel()
 	var sum slotTally
 	n := 0
-	for seed := range schedules.Seeds(t, 1500) {
+	for seed := range schedules.Seeds(t, 700) {
 		w := &slotWorld{sum: &sum}
 		if err := w.simulate(seed); err != nil {
 			t.Fatalf("seed %d: %v\n%s", seed, err, strings.Join(w.trace, "\n"))
