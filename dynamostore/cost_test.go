@@ -1,6 +1,7 @@
 package dynamostore_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -170,5 +171,61 @@ func TestMostLimits(t *testing.T) {
 	many.Charges = append(many.Charges, ask("one-more", d, 1))
 	if _, err := s.Take(t.Context(), now, 0, []zael.Debit{many}); err == nil {
 		t.Error("Take of one more limit: got nil, want a ValidationError")
+	}
+}
+
+// As many limits as one write can name if they are no plain rates: new ones, known ones, of
+// another calendar, and their gives; and slots beside as many holders as it can remove.
+func TestMostLimitsOfKinds(t *testing.T) {
+	t.Parallel()
+	c, _ := newClient(t)
+	table := newTable(t, c)
+	s, err := dynamostore.New(c, table, &dynamostore.Config{CallTimeout: time.Minute})
+	opened(t, s, err)
+	quota := func(each bucket.Cycle) bucket.Definition {
+		calendar, err := bucket.NewCalendar(bucket.CalendarSpec{Each: each})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bucket.Definition{Kind: bucket.Quota, Burst: 1000, Capacity: 1000, Calendar: calendar, Flags: bucket.CarryDebt}
+	}
+	now := time.Now()
+	var many zael.Debit
+	for _, each := range []bucket.Cycle{bucket.Yearly, bucket.Yearly, bucket.Monthly, bucket.Daily} { // new, known, changed
+		many = debit("many")
+		for i := range protocol.MaxKindLimits {
+			many.Charges = append(many.Charges, ask(fmt.Sprintf("limit-%d", i), quota(each), 1))
+		}
+		if _, err := s.Take(t.Context(), now, 0, []zael.Debit{many}); err != nil {
+			t.Fatalf("Take of %d quotas each %v: got %v, want nil", len(many.Charges), each, err)
+		}
+	}
+	gives := debit("many")
+	for _, ch := range many.Charges {
+		gives.Charges = append(gives.Charges, back(ch, 1))
+	}
+	if _, err := s.Adjust(t.Context(), now, []zael.Debit{gives}); err != nil {
+		t.Fatalf("Adjust of %d quotas: got %v, want nil", len(many.Charges), err)
+	}
+	many.Charges = append(many.Charges, ask("one-more", quota(bucket.Yearly), 1))
+	if _, err := s.Take(t.Context(), now, 0, []zael.Debit{many}); err == nil {
+		t.Error("Take of one more limit: got nil, want a ValidationError")
+	}
+
+	slots := bucket.Definition{Kind: bucket.Slots, Burst: protocol.MaxReclaimed, Capacity: protocol.MaxReclaimed, Period: bucket.MinHold}
+	for i := range protocol.MaxReclaimed {
+		d := debit("held", ask("parallel", slots, 1))
+		d.Holder = fmt.Sprintf("holder-%d", i)
+		if _, err := s.Take(t.Context(), now, 0, []zael.Debit{d}); err != nil {
+			t.Fatalf("slot %d: got %v, want it", i+1, err)
+		}
+	}
+	d := debit("held", ask("parallel", slots, protocol.MaxReclaimed))
+	d.Holder = "last"
+	if _, err := s.Take(t.Context(), now.Add(time.Second), 0, []zael.Debit{d}); !errors.Is(err, zael.ErrExceeded) {
+		t.Errorf("all slots, while they are held: got %v, want a refusal", err)
+	}
+	if _, err := s.Take(t.Context(), now.Add(bucket.MinHold+time.Second), 0, []zael.Debit{d}); err != nil {
+		t.Errorf("all slots, of %d holders that are dead: got %v, want them", protocol.MaxReclaimed, err)
 	}
 }

@@ -262,15 +262,21 @@ func (w *faultWorld) exact(p place, d bucket.Definition, state bucket.State) err
 			told += n
 		}
 	}
-	level := int64(0)
-	if at := must(bucket.At(w.ops[0].from)); !state.Full(at) {
-		level = state.Mark - d.Drip(at)
+	level, unit, few, pad := int64(0), int64(1), int64(0), int64(0)
+	at := must(bucket.At(w.ops[0].from))
+	switch {
+	case d.Kind == bucket.Quota && !state.Absent():
+		level = state.UsedAt(at)
+	case d.Kind == bucket.Rate:
+		unit, few, pad = d.Unit(), 20, protocol.PadFor(d, 0)
+		if !state.Full(at) {
+			level = state.Mark - d.Drip(at)
+		}
 	}
-	const few = 20
-	if off := level - applied*d.Unit(); off > few+protocol.PadFor(d, 0) || off < -few {
+	if off := level - applied*unit; off > few+pad || off < -few {
 		return fmt.Errorf("%d units are missing from the bucket, and %d tokens were applied", level, applied)
 	}
-	if level < told*d.Unit()-few {
+	if level < told*unit-few {
 		return fmt.Errorf("%d units are missing from the bucket, and clients were told of %d tokens: charges were lost", level, told)
 	}
 	return nil

@@ -130,6 +130,13 @@ func newFaultWorld(tb testing.TB, table string, seed uint64, patience time.Durat
 	}
 	w.limits = map[place]bucket.Definition{{w.child, "rpm"}: small, {w.child, "tpm"}: large, {w.parent, "rpm"}: large}
 	var err error
+	if w.flavor != flowing && seed%2 == 0 { // a quota beside a rate, which does not refill either
+		quota := bucket.Definition{Kind: bucket.Quota, Burst: 25, Capacity: 20}
+		if quota.Calendar, err = bucket.NewCalendar(bucket.CalendarSpec{Each: bucket.Each365Days}); err != nil {
+			tb.Fatal(err)
+		}
+		w.limits[place{w.child, "tpm"}] = quota
+	}
 	w.proxy, err = faultproxy.New(engine.Endpoint(tb), &faultproxy.Config{Plan: w.plan, Seen: w.seen})
 	if err != nil {
 		tb.Fatal(err)

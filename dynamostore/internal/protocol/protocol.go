@@ -46,7 +46,7 @@ const (
 
 	// MaxKindLimits is how many it may name if one of them is no plain rate: a change of
 	// calendar has twice as many operators.
-	MaxKindLimits = 32
+	MaxKindLimits = 26
 
 	// MaxCalls is how many calls a BucketWrite makes before it is contended.
 	MaxCalls = 8

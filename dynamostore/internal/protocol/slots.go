@@ -179,7 +179,7 @@ func (u *slotsUpdate) reclaim(w *BucketWrite, from *Record) {
 	for i := range u.limits {
 		lu := &u.limits[i]
 		if l := from.slotLimit(lu.name); l != nil && lu.takes && !lu.soft && l.held+u.more(lu.name) > lu.room {
-			most = min(MaxReclaimed, (240-8*len(w.Charges))/2) // an expression has 300 operators
+			most = max(0, min(MaxReclaimed, (260-10*len(w.Charges))/2)) // an expression has 300 operators
 		}
 	}
 	for i := range from.holders {
