@@ -50,12 +50,14 @@ func (r *Report) writeCharts(b *strings.Builder) {
 // does not count.
 func (r *Report) inUse(i int) (what string, full float64) {
 	d := definitionOf(r.limits[i])
-	switch r.limits[i].Kind() {
-	case zael.KindRate:
+	switch kind := r.limits[i].Kind(); {
+	case d.Schedule != nil:
+		return "taken of the burst", float64(d.Burst)
+	case kind == zael.KindRate:
 		return "burst in use", float64(d.Burst * d.Unit())
-	case zael.KindQuota, zael.KindSession:
+	case kind == zael.KindQuota, kind == zael.KindSession:
 		return "used of the amount", float64(d.Burst)
-	case zael.KindSlots:
+	case kind == zael.KindSlots:
 		return "slots in flight", float64(d.Burst)
 	default:
 		return "", 0

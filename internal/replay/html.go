@@ -180,7 +180,10 @@ func (r *Report) limitData(i, group int, step time.Duration) limitData {
 		if r.Entities == 1 {
 			l.Rate = def.Amount
 		}
-		unit, perPeriod = float64(def.Unit()), def.Period.Seconds()/decimal.Seconds(step)
+		perPeriod = def.Period.Seconds() / decimal.Seconds(step)
+		if def.Schedule == nil {
+			unit = float64(def.Unit())
+		}
 	}
 	for first := 0; first < len(r.series.bins); first += group {
 		var sum limitBin

@@ -167,7 +167,8 @@ type periodSeries struct {
 	entries []periodEntry // without gaps, in order
 }
 
-// A periodEntry is the use in one period, or the highest in each of several.
+// A periodEntry is the use in one period, or the highest in each of several. It has none if
+// nothing was asked.
 type periodEntry struct {
 	start, end  bucket.Instant
 	periods     int
@@ -187,17 +188,18 @@ func (s *periodSeries) at(start, end bucket.Instant) *periodEntry {
 			return &s.entries[0] // of a session that began before the first stretch
 		}
 		if last := s.entries[n-1].end; last < start {
-			s.add(last, start)
+			s.add(last, start, 0)
 		}
 	}
-	s.add(start, end)
+	s.add(start, end, 1)
 	return &s.entries[len(s.entries)-1]
 }
 
-func (s *periodSeries) add(start, end bucket.Instant) {
+// add adds a period, or the time between two of them, in which nothing was asked.
+func (s *periodSeries) add(start, end bucket.Instant, periods int) {
 	if n := len(s.entries); n > 0 && s.entries[n-1].periods < s.each {
 		s.entries[n-1].end = end
-		s.entries[n-1].periods++
+		s.entries[n-1].periods += periods
 		return
 	}
 	if len(s.entries) == maxPeriods {
@@ -211,5 +213,5 @@ func (s *periodSeries) add(start, end bucket.Instant) {
 		}
 		s.entries = s.entries[:maxPeriods/2]
 	}
-	s.entries = append(s.entries, periodEntry{start: start, end: end, periods: 1})
+	s.entries = append(s.entries, periodEntry{start: start, end: end, periods: periods})
 }

@@ -62,8 +62,9 @@ type limitStats struct {
 	mark  int64
 	taken bool // mark is set
 
-	periods *periodStats // of a quota or session
-	slots   *slotStats
+	periods   *periodStats // of a quota or session
+	slots     *slotStats
+	scheduled *scheduledStats // of a rate with a schedule
 }
 
 // An entityStats has the statistics of one entity.
@@ -79,8 +80,9 @@ type bucketStats struct {
 	mark  int64 // as in the store
 	taken bool  // mark is set
 
-	periods *periodBucket // of a quota or session
-	slots   *slotBucket
+	periods   *periodBucket // of a quota or session
+	slots     *slotBucket
+	scheduled *bucket.State // of a rate with a schedule, as in the store
 }
 
 func newReplayer(store zael.Store, o *Options) (*replayer, error) {
@@ -130,11 +132,15 @@ func newLimitStats(l zael.Limit, o *Options) (limitStats, error) {
 	case zael.KindSlots:
 		s.slots = &slotStats{least: 1}
 	}
+	if d.Schedule != nil {
+		s.scheduled = &scheduledStats{definition: d}
+		s.unit = 1
+	}
 	return s, nil
 }
 
-// isRate reports whether the limit has a mark, which moves along with an axis.
-func (l *limitStats) isRate() bool { return l.limit.Kind() == zael.KindRate }
+// isRate reports whether the limit has a mark, which moves along with an even axis.
+func (l *limitStats) isRate() bool { return l.limit.Kind() == zael.KindRate && l.scheduled == nil }
 
 // runInOrder replays requests in the order of the file.
 func (p *replayer) runInOrder(ctx context.Context, t *trace) error {
@@ -390,6 +396,10 @@ func (l *limitStats) charge(r *request, i int, b *bucketStats, bin *limitBin) {
 		used := l.periods.charge(b.periods, r.at, r.take[i], tokens)
 		bin.level, l.peak = max(bin.level, used), max(l.peak, used)
 	}
+	if l.scheduled != nil {
+		level := l.scheduled.charge(b.scheduled, r.at, r.take[i], tokens)
+		bin.level, l.peak = max(bin.level, level), max(l.peak, level)
+	}
 	if tokens == 0 || !l.isRate() {
 		return
 	}
@@ -415,6 +425,8 @@ func (p *replayer) level(limit int, at bucket.Instant) (level, lenient int64) {
 		return l.periods.level(at), 0
 	case l.slots != nil:
 		return l.slots.held.greatest, l.slots.lenient.greatest
+	case l.scheduled != nil:
+		return l.scheduled.level(at), 0
 	case !l.taken:
 		return 0, 0
 	}
@@ -447,6 +459,8 @@ func (p *replayer) newEntity(id string, at bucket.Instant) *entityStats {
 			e.buckets[i].periods = l.periods.newBucket(at)
 		case l.slots != nil:
 			e.buckets[i].slots = new(slotBucket)
+		case l.scheduled != nil:
+			e.buckets[i].scheduled = new(bucket.State)
 		}
 	}
 	return e

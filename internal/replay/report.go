@@ -79,7 +79,7 @@ type LimitReport struct {
 type PeriodReport struct {
 	Start   time.Time `json:"start"`
 	End     time.Time `json:"end"`
-	Periods int       `json:"periods"` // in one: nearly always 1
+	Periods int       `json:"periods"` // nearly always 1; 0 of the time between two, in which nothing was asked
 	Asked   int64     `json:"asked"`   // tokens, of the entity that asked for most
 	Used    int64     `json:"used"`    // tokens, of the entity that used most
 	Denied  int64     `json:"denied"`  // requests that this limit refused, of all entities
@@ -116,6 +116,9 @@ func (p *replayer) report() *Report {
 			Name: l.name, Kind: l.limit.Kind().String(), Limit: l.limit.String(), Consume: p.options.consume(l.name).String(),
 			PeakUtilization: decimal.Percent(float64(l.peak), float64(l.definition.Burst*l.unit)),
 		}
+		if l.scheduled != nil {
+			limit.PeakUtilization = l.scheduled.peak
+		}
 		if l.definition.Flags&(bucket.Block|bucket.Unlimited) != 0 {
 			limit.PeakUtilization = 0
 		}
@@ -137,7 +140,7 @@ func (l *limitStats) needed(r *Report) {
 		r.LeastBurst[l.name] = atMost(l.periods.least, bucket.MaxAmount)
 	case l.slots != nil:
 		r.LeastBurst[l.name] = atMost(l.slots.least, bucket.MaxSlots)
-	case l.isRate() && l.definition.Schedule == nil:
+	case l.isRate():
 		r.LeastBurst[l.name] = atMost(l.burst, bucket.MaxAmount)
 		r.LeastRate[l.name] = atMost(l.rate, l.maxRate)
 	}

@@ -121,9 +121,12 @@ func (r *Report) writePeriods(b *strings.Builder) {
 		if r.Entities > 1 {
 			whose = ", of the entity with the most"
 		}
-		shown := l.Periods[max(0, len(l.Periods)-shownPeriods):]
-		if len(shown) < len(l.Periods) {
-			fmt.Fprintf(b, "\n%s: the last %d of %d periods%s\n", l.Name, len(shown), len(l.Periods), whose)
+		periods := slices.DeleteFunc(slices.Clone(l.Periods), func(p PeriodReport) bool {
+			return p.Periods == 0 && r.limits[i].Kind() == zael.KindSession // none was on
+		})
+		shown := periods[max(0, len(periods)-shownPeriods):]
+		if len(shown) < len(periods) {
+			fmt.Fprintf(b, "\n%s: the last %d of %d periods%s\n", l.Name, len(shown), len(periods), whose)
 		} else {
 			fmt.Fprintf(b, "\n%s: use per period%s\n", l.Name, whose)
 		}
