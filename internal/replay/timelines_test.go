@@ -1,6 +1,7 @@
 package replay_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -23,8 +24,9 @@ type event struct {
 }
 
 // replayEvents replays events under limits, and compares what comes of each row.
-func replayEvents(t *testing.T, limits []zael.Limit, events []event, o replay.Options) *replay.Report {
+func replayEvents(t *testing.T, limits []zael.Limit, events []event) *replay.Report {
 	t.Helper()
+	var o replay.Options
 	var names []string
 	consume := map[string]string{}
 	for i, l := range limits {
@@ -80,7 +82,10 @@ func replayEvents(t *testing.T, limits []zael.Limit, events []event, o replay.Op
 	return report
 }
 
-// TestTimelines replays the timelines of quotas, sessions and mixed limits.
+// office halves a rate in office hours, and has a greater burst at weekends.
+const office = "rpm=100/min when mon-fri 09:00-18:00 Europe/Berlin times 0.5 when sat-sun Europe/Berlin burst 500"
+
+// TestTimelines replays the timelines of quotas, sessions, schedules and mixed limits.
 func TestTimelines(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -153,6 +158,23 @@ func TestTimelines(t *testing.T) {
 			{"23:59:48Z", "2", false, "0,1", 24},
 			{"2026-06-02T00:00:12Z", "2", true, "0,8", 0},
 		}},
+		{"a schedule", office, []event{
+			{"2026-06-10T06:59:59Z", "0", true, "100", 0},
+			{"07:00:00Z", "0", true, "50", 0},
+			{"15:59:59Z", "0", true, "50", 0},
+			{"16:00:15Z", "0", true, "75", 0},
+			{"16:00:30Z", "0", true, "100", 0},
+			{"2026-06-11T06:59:30Z", "100", true, "0", 0},
+			{"06:59:30Z", "90", false, "0", 32_454},
+			{"07:00:00Z", "90", false, "50", 32_424},
+			{"07:00:00Z", "600", false, "50", never},
+			{"16:00:23Z", "90", false, "88", 1},
+			{"16:00:24Z", "90", true, "0", 0},
+		}},
+		{"a schedule that nobody looked at", office, []event{
+			{"2026-06-10T16:00:15Z", "0", true, "75", 0},
+			{"2026-06-13T12:00:00Z", "500", true, "0", 0}, // a Saturday
+		}},
 		{"a blocked limit and an unlimited one", "n=0/min; m=unlimited", []event{
 			{"2026-06-01T00:00:00Z", "1,7", false, "0,1000000000000000", never},
 			{"00:00:01Z", "0,7", true, "0,1000000000000000", 0},
@@ -171,7 +193,7 @@ func TestTimelines(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			replayEvents(t, limits(t, strings.Split(c.limits, "; ")...), c.events, replay.Options{})
+			replayEvents(t, limits(t, strings.Split(c.limits, "; ")...), c.events)
 		})
 	}
 }
@@ -185,7 +207,7 @@ func TestPeriods(t *testing.T) {
 		{"13:00:00Z", "50", false, "30", 9 * 3600},
 		{"2026-04-01T12:00:00Z", "10", true, "90", 0},
 	}
-	report := replayEvents(t, limits(t, "q=100 each day Europe/Berlin"), events, replay.Options{})
+	report := replayEvents(t, limits(t, "q=100 each day Europe/Berlin"), events)
 	want(t, "least amount", *report.LeastBurst["q"], 120)
 	if _, rate := report.LeastRate["q"]; rate {
 		t.Error("a quota has a least rate, want none")
@@ -206,7 +228,7 @@ func TestPeriods(t *testing.T) {
 		events[i].admitted, events[i].wait = true, 0
 	}
 	events[2].left = "-20"
-	report = replayEvents(t, limits(t, "q=100 each day Europe/Berlin soft"), events, replay.Options{})
+	report = replayEvents(t, limits(t, "q=100 each day Europe/Berlin soft"), events)
 	want(t, "overdrawn", report.OverdrawnBy["q"], 1)
 	want(t, "least amount of the soft limit", *report.LeastBurst["q"], 120)
 	if peak := report.Limits[0].PeakUtilization; peak != 120 {
@@ -237,6 +259,39 @@ func TestLeastAmountWithDebt(t *testing.T) {
 				t.Errorf("%s on %s: %d refuses %d", c.limit, c.rows, n, denied)
 			}
 		}
+	}
+}
+
+// TestScheduleReport looks at the use of a rate with a schedule: shares are of the burst in
+// force, and there is no least burst or rate.
+func TestScheduleReport(t *testing.T) {
+	t.Parallel()
+	events := []event{
+		{"2026-06-10T06:59:59Z", "25", true, "75", 0}, // 25 of 100
+		{"07:00:00Z", "30", true, "20", 0},            // 30 of 50
+		{"07:01:00Z", "0", true, "50", 0},
+		{"07:01:00Z", "51", false, "50", 32_341},
+	}
+	report := replayEvents(t, limits(t, office), events)
+	if peak := report.Limits[0].PeakUtilization; peak != 60 {
+		t.Errorf("peak: got %v %%, want 60", peak)
+	}
+	if len(report.LeastBurst)+len(report.LeastRate) != 0 {
+		t.Errorf("got least burst %v and rate %v, want none", report.LeastBurst, report.LeastRate)
+	}
+	bins, _ := report.Bins()
+	if last := bins[len(bins)-1].Limits[0]; last.Level != 0 {
+		t.Errorf("got level %d at the end, want 0: the burst in force is there", last.Level)
+	}
+	var text, page strings.Builder
+	if err := errors.Join(report.WriteText(&text), report.WriteHTML(&page, "x.csv")); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(text.String(), "rpm: taken of the burst, in %") || strings.Contains(text.String(), "least burst") {
+		t.Errorf("got the text\n%s", text.String())
+	}
+	if !strings.Contains(page.String(), "times 0.5") || strings.Contains(page.String(), "Least burst") {
+		t.Error("the page has no limit with its schedule, or a least burst")
 	}
 }
 
