@@ -10,8 +10,8 @@ import (
 // cannot be given back; see [Limiter.Do] for that. It does not wait and ignores
 // Request.MaxWait. A refusal is an error, an [*ExceededError], so that linters find
 // callers who ignore it. Errors are those of [Limiter.Reserve]. If the store answers
-// from memory, Allow does not allocate when req is admitted, and once when it is
-// refused.
+// from memory and the bucket exists, an admitted request does not allocate, and a
+// refused one with a [Policy] of up to four rates allocates once.
 func (l *Limiter) Allow(ctx context.Context, req Request) error {
 	var d Decision
 	var generations Four[uint64]
@@ -55,8 +55,9 @@ func (l *Limiter) allow(ctx context.Context, req *Request) error {
 // Decide is [Limiter.Allow] for programs that also want to know what is left: admitted
 // or refused, the decision tells how each limit stands. Callers must look at
 // Decision.Admitted, as a refusal is not an error. Errors are those of
-// [Limiter.Reserve] except ErrExceeded. If the store answers from memory, a decision
-// on up to four limits does not allocate.
+// [Limiter.Reserve] except ErrExceeded. If the store answers from memory and the bucket
+// exists, a request with a [Policy] of up to four rates does not allocate, admitted or
+// refused; cascades, stored limits and other kinds of limits do.
 func (l *Limiter) Decide(ctx context.Context, req Request) (d Decision, err error) {
 	var generations Four[uint64]
 	if l.quick(ctx, &req, &d, &generations) {

@@ -177,7 +177,7 @@ func TestAskedZeroInDebt(t *testing.T) {
 		}
 	}
 	r.left(ask(nil, limits...), zael.Amounts{"rpm": 60, "tpm": -10})
-	// Who does not name the limit at all is not bound by it.
+	// A request that does not name the limit at all is not bound by it.
 	r.allow(ask(zael.Amounts{"rpm": 1}, limits[0]))
 	r.clock.set(10*time.Second - 1)
 	r.refuses(ask(nil, limits...))

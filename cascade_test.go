@@ -115,7 +115,7 @@ func TestLimitOfTheParentOnly(t *testing.T) {
 	r.ok(lease.Commit(r.ctx))
 	r.left(child, zael.Amounts{"rpm": 9, "tpm": 70, "tpd": 900})
 
-	// Who has no parent is not bound by it; the same call is right for both.
+	// An entity without a parent is bound by none; the same call is right for both.
 	child.Entity = "alone"
 	r.allow(child)
 	if got := r.l.Stats().UnknownNames; got != 0 {

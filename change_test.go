@@ -195,7 +195,7 @@ func TestChangesOfResourceAndSystemWithinConfigTTL(t *testing.T) {
 		r.clock.set(10 * time.Second)
 		r.allow(askStored(zael.Amounts{"rpd": 20}))
 		r.refuses(askStored(zael.Amounts{"rpd": 1}))
-		// Who has not got the new ones yet meets them in the bucket.
+		// A process that does not know the new ones yet meets them in the bucket.
 		r.ok(other.SetLimits(r.ctx, scope, []zael.Limit{zael.PerDay("rpd", 40)}))
 		r.ok(other.Allow(r.ctx, askStored(zael.Amounts{"rpd": 5})))
 		r.allow(askStored(zael.Amounts{"rpd": 5}))
@@ -446,7 +446,7 @@ func TestLimitsOfDeletedEntityGo(t *testing.T) {
 	}
 }
 
-// Programs that change an entity's limits all the time do not keep callers
+// Programs that keep changing an entity's limits do not keep callers
 // from being answered.
 func TestLimitsThatChangeAllTheTime(t *testing.T) {
 	t.Parallel()

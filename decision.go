@@ -30,8 +30,9 @@ type Status struct {
 }
 
 // A Decision is the outcome of a request, with a [Status] of each of its limits: the
-// entity's, then the parent's, each in the order of its limits. It is a plain value;
-// with up to four limits it needs no memory of its own.
+// entity's, then the parent's, each in the order of its limits. That of
+// a request with a [Policy] of up to four rates, on one bucket in memory, is a plain
+// value; any other refers to memory of its own, which does not change.
 type Decision struct {
 	Admitted bool // everything was taken; if false, nothing was
 	Degraded bool // admitted without a charge, as the store is unavailable and the failure mode open; there are no statuses

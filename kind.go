@@ -13,7 +13,7 @@ import (
 // A Kind is how a limit gets back what was taken from it, or that it does not count.
 type Kind uint8
 
-// The kinds. Docs/semantics.md has the formula of each.
+// The kinds. The formula of each is in docs/semantics.md.
 const (
 	KindRate      Kind = iota // tokens refill evenly
 	KindQuota                 // an amount in each period of a calendar

@@ -174,7 +174,7 @@ func TestObserverOfADeadStore(t *testing.T) {
 	}
 }
 
-// Who waits in line is observed once, with how long it waited.
+// A caller that waits in line is observed once, with how long it waited.
 func TestObserverOfWaits(t *testing.T) {
 	t.Parallel()
 	w := &waits{}

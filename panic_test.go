@@ -85,7 +85,7 @@ func TestStorePanics(t *testing.T) {
 	})
 }
 
-// Who waits for a reading by a caller whose store panics reads by himself.
+// A caller that waits for a reading by another one whose store panics reads by itself.
 func TestReaderPanics(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

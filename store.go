@@ -9,9 +9,10 @@ import (
 )
 
 // A Store keeps buckets, and by further roles found by type assertion
-// ([EntityStore], [LimitStore], [AdminStore], [NamespaceStore], [Applier], [CapacityReader], [UsageStore], [AuditStore],
-// [InstantStore], [LocalStore], [ValueStore]) what else a Limiter can work with. Package storetest checks
-// every sentence of their comments.
+// ([EntityStore], [LimitStore], [AdminStore], [NamespaceStore], [Applier], [SlotStore],
+// [CapacityReader], [UsageStore], [AuditStore], [InstantStore], [LocalStore], [ValueStore])
+// what else a Limiter can work with. Package storetest checks every sentence of their
+// comments.
 //
 // What holds for all roles: all methods may be called concurrently. Time comes
 // in as an argument; a store does not read a clock to decide about tokens.

@@ -105,7 +105,7 @@ func TestUnknownNamesAmongStoredLimits(t *testing.T) {
 	r.ok(other.SetLimits(r.ctx, zael.Scope{Entity: "key-1"}, []zael.Limit{zael.PerMinute("rpm", 20)}))
 	r.allow(askStored(zael.Amounts{"tpm": 5, "rpm": 0}))
 	if got := r.l.Stats(); got.UnknownNames != 6 || got.StaleLimits != 1 {
-		t.Errorf("with limits read anew: got %+v, want 6 unknown names and 1 reading", got)
+		t.Errorf("after the limits were read again: got %+v, want 6 unknown names and 1 reading", got)
 	}
 }
 

@@ -19,7 +19,7 @@ func line(maxWait time.Duration) zael.Request {
 	return req
 }
 
-// Who comes first is served first: each place in line is a second later.
+// First come, first served: each place in line is a second later.
 func TestMaxWaitReservesInOrder(t *testing.T) {
 	t.Parallel()
 	r := setup(t)

@@ -8,7 +8,7 @@ import (
 
 // A Holder has slots of a bucket until its deadline, which it moves by renewing. It is a
 // process, or a lease that has left its process. What a holder does not renew in time is
-// free for whoever needs it: a take that finds no room removes all holders whose deadline
+// free for others: a take that finds no room removes all holders whose deadline
 // is past. Until then such a holder may still renew.
 type Holder struct {
 	ID string // "" is the process that has the bucket in its memory, whose hold never ends by itself

@@ -26,7 +26,7 @@ func policyOutputs() []string {
 
 // refuseAttached returns an error if a policy of the stack is attached to a role, user or
 // group: IAM does not delete such a policy, and CloudFormation would find that out when the
-// function and the alarms are gone. A caller who may not ask is let through.
+// function and the alarms are gone. A caller that may not ask is let through.
 func (s *Stack) refuseAttached(ctx context.Context, d *snapshot) error {
 	var detach []string
 	for _, name := range policyOutputs() {

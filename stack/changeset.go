@@ -213,8 +213,8 @@ func (set *changeSet) failed(ctx context.Context, c *Change, events *watch, afte
 	return events.failure(set.purpose.op, after, advice)
 }
 
-// drop deletes the set, unless it was executed. Its caller has returned to whoever waits,
-// or ctx is done: if it fails, the set stays.
+// drop deletes the set, unless it was executed. It may run after ctx is done. If it fails,
+// the set stays.
 func (set *changeSet) drop(ctx context.Context) {
 	if set.executed {
 		return

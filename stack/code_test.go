@@ -52,7 +52,7 @@ type bucketKeeper struct {
 	buckets map[string]bool
 	objects map[string][]byte
 	fail    map[string]error // by call
-	first   map[string]error // likewise, only once
+	first   map[string]error // the same, only once
 }
 
 func (b *bucketKeeper) call(name string, bucket, owner *string) error {
@@ -210,7 +210,7 @@ func TestUploadTwoMakeTheBucket(t *testing.T) {
 			t.Errorf("%s: got %v and %d objects, want nil and 1", name, err, len(b.objects))
 		}
 	}
-	// Whoever never comes to an end is no reason to wait for ever.
+	// A program that never ends is no reason to wait for ever.
 	b := keeper()
 	b.fail["CreateBucket"] = conflict("OperationAborted")
 	if err := deploy(t, b, stack.Change{Code: codeOf("v1.0.0", "one")}); err == nil {
@@ -245,7 +245,7 @@ func TestUploadToANamedBucket(t *testing.T) {
 	if got := strings.Join(b.calls, " "); got != "HeadObject PutObject" {
 		t.Errorf("calls: got %s, want HeadObject PutObject", got)
 	}
-	// Who may not list is told that a missing object is forbidden.
+	// A caller that may not list is told that a missing object is forbidden.
 	b.fail["HeadObject"] = httpError(http.StatusForbidden, "Forbidden")
 	if err := deploy(t, b, stack.Change{Code: code, CodeBucket: "ours"}); err != nil {
 		t.Errorf("with a forbidden HeadObject: got %v, want nil", err)

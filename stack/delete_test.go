@@ -59,7 +59,7 @@ func TestStackOfAnotherProgramIsNotDeleted(t *testing.T) {
 	}
 }
 
-// Whoever may not read the template is told so, and nothing is deleted.
+// A caller that may not read the template is told so, and nothing is deleted.
 func TestDeleteNeedsTheTemplate(t *testing.T) {
 	t.Parallel()
 	err := fake(t, describes(fakeName, complete(idOne, types.StackStatusCreateComplete, bare())),

@@ -197,7 +197,7 @@ func TestPoliciesSuffice(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// Who acquires comes first: there is not even a version record.
+	// A program that acquires comes first: there is not even a version record.
 	acquire := newRole(t, tab, "")
 	acquiring(acquire)
 	managing(newRole(t, tab, ""))

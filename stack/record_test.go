@@ -90,7 +90,7 @@ func TestLearnedFunctionIsJudged(t *testing.T) {
 	}
 }
 
-// Whoever may not write the table opens it all the same.
+// A program that may not write the table opens it all the same.
 func TestReaderOpensWithoutARecord(t *testing.T) {
 	t.Parallel()
 	for _, before := range []*stack.Record{nil, {Schema: stack.SchemaVersion, ClientMin: stack.LeastClient, Unknown: true}} {

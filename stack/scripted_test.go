@@ -222,7 +222,7 @@ func TestChangeSetFails(t *testing.T) {
 	}
 }
 
-// Others execute their change set first: ours is looked at anew.
+// Others execute their change set first: ours is looked at again.
 func TestTwoUpdaters(t *testing.T) {
 	t.Parallel()
 	wanted := bare()

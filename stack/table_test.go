@@ -45,7 +45,7 @@ func TestTableOfNoStackIsRefused(t *testing.T) {
 	s := stack.NewFake(fakeName, scripted(t, describes(fakeName, nil), describes(fakeName, is), describes(fakeName, is), template(stack.Template())), nil, nil, dynamofake.New())
 	apply(t, s, stack.Change{Options: bare()}, stack.Unchanged)
 
-	// Who may not read tables finds out from CloudFormation.
+	// A caller that may not read tables finds out from CloudFormation.
 	s = stack.NewFake(fakeName, scripted(t, steps(describes(fakeName, nil), creation(idOne))...), nil, nil, unreadableTable{})
 	apply(t, s, stack.SkipVersions(stack.Change{Options: bare()}), stack.Created)
 }

@@ -44,7 +44,7 @@ func TestTemplateFits(t *testing.T) {
 	}
 }
 
-// Who changes the template makes its number greater, and this text another one.
+// A change of the template needs a greater number, and another text here.
 func TestTemplateNumber(t *testing.T) {
 	t.Parallel()
 	sum := sha256.Sum256([]byte(stack.Template()))

@@ -23,7 +23,7 @@ import (
 
 var missing = answered("ValidationError", "Stack with id ZAEL-demo does not exist")
 
-// A stack that goes between any two calls of Apply is an error or is made anew, and
+// A stack that goes between any two calls of Apply is an error or is created again, and
 // never a panic.
 func TestStackVanishesUnderApply(t *testing.T) {
 	t.Parallel()
@@ -41,7 +41,7 @@ func TestStackVanishesUnderApply(t *testing.T) {
 	refuse := func(call string) step { return step{call: call, err: missing} }
 	for name, c := range map[string]struct {
 		steps []step
-		anew  bool // it is looked for again, and not there
+		again bool // it is looked for again, and not there
 	}{
 		"before the template":    {[]step{is, refuse("GetTemplate")}, true},
 		"before the protection":  {append(slices.Clone(updating[:2]), refuse("UpdateTerminationProtection")), true},
@@ -59,7 +59,7 @@ func TestStackVanishesUnderApply(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if !c.anew {
+			if !c.again {
 				_, err := fake(t, c.steps...).Apply(t.Context(), stack.Change{Options: wanted})
 				var e *stack.Error
 				if !errors.As(err, &e) || !strings.Contains(e.Reason, "deleted meanwhile") {
@@ -275,7 +275,7 @@ func TestRefusedChangeSetIsNotRepeated(t *testing.T) {
 }
 
 // A table that goes with its stack while somebody applies is not lost: the stack is
-// made anew.
+// created again.
 func TestTableVanishesUnderApply(t *testing.T) {
 	t.Parallel()
 	is := complete(idOne, types.StackStatusCreateComplete, bare())

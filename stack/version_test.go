@@ -178,7 +178,7 @@ func TestOlderLambda(t *testing.T) {
 	}
 }
 
-// Who may acquire and not update: the error says why, or it goes on.
+// A program that may acquire and not update gets an error that says why, or goes on.
 func TestOlderLambdaMayNotBeUpdated(t *testing.T) {
 	t.Parallel()
 	r := stack.Record{Schema: stack.SchemaVersion, Lambda: "v1.0.0", ClientMin: stack.LeastClient}

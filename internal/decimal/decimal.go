@@ -11,7 +11,7 @@ import (
 // 12.693999999999999.
 func Seconds(d time.Duration) float64 { return float64(d) / float64(time.Second) }
 
-// Milliseconds returns d in milliseconds, likewise with at most six decimals.
+// Milliseconds returns d in milliseconds, also with at most six decimals.
 func Milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // Percent returns part of whole in percent, rounded to six decimals; 0 if whole

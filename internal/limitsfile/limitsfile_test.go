@@ -274,7 +274,7 @@ func TestParseErrors(t *testing.T) {
 		{"entities:\n  a:\n    switch: bypass\n    resources:\n      _default_: {switch: enabled}", 5, "entity a: its switch is already in line 3"},
 		{"namespaces: team-a", 1, "namespaces: not a list"},
 		{"namespaces:\n  - team-a\n  - a/b", 3, `namespaces: "a/b" is not 1 to 64`},
-		{"namespaces: [a, b, a]", 1, `namespaces: "a" is there twice`},
+		{"namespaces: [a, b, a]", 1, `namespaces: "a" is named twice`},
 		{"system: {}\n---\nsystem: {}", 2, "a second document"},
 		{"system: {}\n---\n\tx", 3, ""},
 		{"a: b: c", 0, "mapping values are not allowed"},

@@ -207,7 +207,7 @@ func (p *parser) namespaces(_ string, _, n *yaml.Node) error {
 			return invalid(item.Line, "namespaces", err)
 		}
 		if slices.ContainsFunc(p.file.Namespaces, func(other Namespace) bool { return other.Name == item.Value }) {
-			return errorf(item.Line, "namespaces: %q is there twice", item.Value)
+			return errorf(item.Line, "namespaces: %q is named twice", item.Value)
 		}
 		p.file.Namespaces = append(p.file.Namespaces, Namespace{item.Value, item.Line})
 	}

@@ -79,7 +79,7 @@ type Config struct {
 
 const defaultQueue = 10_000
 
-// ErrClosed is what callers get who wait when the Line is closed.
+// ErrClosed is the error of callers that wait when the Line is closed.
 var ErrClosed = errors.New("line: closed")
 
 // A RefusedError says that a request will not fit in time. States are the limits as
@@ -124,7 +124,7 @@ func New[K comparable](store Store[K], config Config) *Line[K] {
 	}
 }
 
-// Close refuses all who wait with ErrClosed, gives back places that end a line,
+// Close refuses all waiting callers with ErrClosed, gives back places that end a line,
 // and returns when every queue has ended.
 func (l *Line[K]) Close() {
 	l.mu.Lock()
@@ -140,12 +140,12 @@ func (l *Line[K]) Close() {
 	l.loops.Wait()
 }
 
-// Len is the number of keys that have a queue.
+// Len returns the number of keys that have a queue.
 func (l *Line[K]) Len() int { return int(l.count.Load()) }
 
 // Stands reports whether callers of this process wait for a key, or hold places
-// of it: then a caller that does not wait is not to be asked for, as it would
-// pass them. The refusal says how the limits stand behind them.
+// of it. A caller that does not wait must then be refused, as it would pass them. The
+// refusal says how the limits stand behind them.
 func (l *Line[K]) Stands(key K, parts []Part) (*RefusedError, bool) {
 	l.mu.Lock()
 	q := l.queues[key]
@@ -167,7 +167,7 @@ func (l *Line[K]) Stands(key K, parts []Part) (*RefusedError, bool) {
 // name the same limits under the same definitions.
 //
 // The error is a *RefusedError, the context's, what the store said, or ErrClosed.
-// Who leaves has taken nothing.
+// A caller that leaves has taken nothing.
 func (l *Line[K]) Wait(ctx context.Context, key K, parts []Part, maxWait time.Duration, seen Answer) (Grant, error) {
 	w := &waiter{amounts: make([]int64, len(parts)), done: make(chan struct{})}
 	for i := range parts {

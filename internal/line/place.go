@@ -17,7 +17,7 @@ type stretch struct {
 // A place has a stretch of each part.
 type place struct {
 	stretches []stretch
-	since     bucket.Instant // until then it was handed out: nobody gets it at an earlier instant
+	since     bucket.Instant // the instant up to which it was handed out; no caller gets it at an earlier one
 }
 
 // clone copies a place, for what is only tried.
@@ -121,8 +121,8 @@ func (p place) trim(parts []Part, at bucket.Instant) bool {
 	return p.tokens(parts, i) > 0
 }
 
-// void returns the time from an instant until the place has no whole token any
-// more that can be used.
+// void returns the time from an instant until no whole token of the place can be used
+// any more.
 func (p place) void(parts []Part, at bucket.Instant) time.Duration {
 	i := p.last(parts)
 	if i < 0 {
@@ -157,7 +157,7 @@ func (p place) ends(states []bucket.State) bool {
 	return true
 }
 
-// back is what gives the place back.
+// back returns the charges that give the place back.
 func (p place) back(parts []Part) []Back {
 	back := make([]Back, len(p.stretches))
 	for i := range p.stretches {

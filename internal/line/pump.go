@@ -118,7 +118,7 @@ func (q *queue[K]) next() step {
 	return s
 }
 
-// nextReady is the time until a place can be handed out, or is void.
+// nextReady returns the time until a place can be handed out, or is void.
 func (q *queue[K]) nextReady() time.Duration {
 	sleep, at, now := forever, q.now(), time.Now()
 	for _, p := range q.places {
@@ -143,8 +143,8 @@ func (q *queue[K]) windUp(s *step) {
 	s.theEnd = len(q.places) == 0 || q.closed
 }
 
-// plan refuses heads that cannot fit in time any more, and looks for the next
-// take.
+// plan refuses callers at the head of the queue that cannot fit in time any more, and
+// chooses the next take.
 func (q *queue[K]) plan(s *step) {
 	at, now := q.now(), time.Now()
 	uncovered, _ := q.cover(mostPlanned)
@@ -175,10 +175,10 @@ func (q *queue[K]) full(w *waiter, at bucket.Instant, now time.Time) bool {
 
 func (q *queue[K]) window() int { return (q.waiting() + windowShare - 1) / windowShare }
 
-// pause returns how long to wait before a take for the head that fits after wait.
-// Alone it is asked for at that instant. Among other processes each waits for a
-// random time more, as all would come at once otherwise: an older head less. Only
-// just after an answer what fits is taken at once.
+// pause returns how long to wait before a take for the head, which fits after wait. A
+// process that is alone takes at that instant. Among others it waits a random time more,
+// less for an older head, so that not all come at once; just after an answer it takes
+// what fits without waiting.
 func (q *queue[K]) pause(head *waiter, wait time.Duration, now time.Time) time.Duration {
 	fresh := q.fresh
 	q.fresh = false
@@ -194,9 +194,9 @@ func (q *queue[K]) pause(head *waiter, wait time.Duration, now time.Time) time.D
 	return q.retry.Sub(now)
 }
 
-// form makes a take for the head and for those behind it that fit too, at most
-// a burst. Those beyond the window go along only if they are near; as what is
-// known may be old, the take then reaches no further than that.
+// form makes a take for the head and for the callers behind it that fit too, at most a
+// burst. Callers beyond the window join only if they are near; as the known state may be
+// old, the take then reaches no further ahead than that.
 func (q *queue[K]) form(s *step, uncovered []*waiter, ahead time.Duration, at bucket.Instant, now time.Time) {
 	s.take, s.ahead = make([]int64, len(q.parts)), ahead
 	room := q.window() - q.scratch.held
@@ -257,7 +257,7 @@ func (q *queue[K]) call(s *step) {
 	q.stir()
 }
 
-// learn takes in what the store answered.
+// learn updates the queue by what the store answered.
 func (q *queue[K]) learn(s *step, a *Answer) {
 	switch {
 	case a.Err != nil && s.take != nil:
@@ -316,8 +316,8 @@ func (q *queue[K]) learn(s *step, a *Answer) {
 	q.places = append(q.places, p)
 }
 
-// seen returns until when others are taken to be at work: longer, if the answer
-// shows marks beyond those that this process has led to.
+// seen returns until when other writers are assumed to be at work: longer, if the answer
+// shows marks beyond those that this process has caused.
 func (q *queue[K]) seen(s *step, a *Answer) time.Time {
 	for i := range a.States {
 		expected := q.known[i]

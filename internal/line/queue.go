@@ -33,7 +33,7 @@ type queue[K comparable] struct {
 
 	mu      sync.Mutex
 	waiters []*waiter // in order; those that are served stay until they are cleared
-	gone    int       // waiters that are served
+	gone    int       // how many waiters are served
 	places  []place   // in the order of the line
 	known   []bucket.State
 	asks    []int64        // tokens of all callers in the queue, of each part
@@ -45,7 +45,7 @@ type queue[K comparable] struct {
 	ended   bool // run has returned, or will without looking again
 
 	others  time.Time     // until then other writers are taken to be at work
-	fresh   bool          // an answer has come since plan looked
+	fresh   bool          // an answer has come since plan last ran
 	retry   time.Time     // when to ask next among others; zero: not drawn yet
 	random  *rand.Rand    // for retry
 	eager   float64       // retries a second and second of the head's age
@@ -61,15 +61,15 @@ func newQueue[K comparable](l *Line[K], key K, parts []Part, values context.Cont
 	}
 }
 
-// now is the instant by the store's clock.
+// now returns the instant by the store's clock.
 func (q *queue[K]) now() bucket.Instant {
 	return q.base + bucket.Instant(time.Since(q.since)+q.offset)
 }
 
-// waiting is the number of callers in the queue.
+// waiting returns the number of callers in the queue.
 func (q *queue[K]) waiting() int { return len(q.waiters) - q.gone }
 
-// stir has run look again.
+// stir makes run look again.
 func (q *queue[K]) stir() {
 	select {
 	case q.wake <- struct{}{}:
@@ -115,8 +115,8 @@ func (q *queue[K]) tooLate(w *waiter) bool {
 	})
 }
 
-// behind is how the limits stand, at the best, behind all callers here: as last
-// seen, with the tokens taken that are asked for and in no place yet.
+// behind returns how the limits stand behind all callers here, at best: as last seen,
+// minus the tokens that callers ask for and that no place has yet.
 func (q *queue[K]) behind() []bucket.State {
 	states, at := slices.Clone(q.known), q.now()
 	for i := range states {
@@ -140,7 +140,7 @@ func (q *queue[K]) refusal() *RefusedError {
 	return &RefusedError{At: q.now(), States: q.behind(), Queued: q.waiting()}
 }
 
-// leave takes a caller out who gives up, and reports whether it was still there.
+// leave removes a caller that gives up, and reports whether it was still there.
 func (q *queue[K]) leave(w *waiter) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -44,7 +44,7 @@ type queueing struct {
 	waiting    sync.WaitGroup
 }
 
-// run has callers come until the duration has passed or ctx is done. Whoever waits
+// run has callers come until the duration has passed or ctx is done. A caller that waits
 // then leaves.
 func (q *queueing) run(ctx context.Context) {
 	ctx, cancel := context.WithDeadline(ctx, q.end)

@@ -25,7 +25,8 @@ first scope of these that has any decides, as a whole:
 A LIMIT is NAME= and one of
 
   100/min, 10000/min burst 20000    tokens that refill evenly; the period is s, min, h,
-                                    d or a multiple such as 15min
+                                    d or a multiple such as 15min; then, if need be,
+                                    "when mon-fri 09:00-18:00 Europe/Berlin times 0.5"
   100 each day Europe/Berlin        a quota by the calendar: second, minute, hour, day,
                                     week, month, year, 7d, 30d or 365d, then "on DAY",
                                     "at HH:MM", a time zone or "carry debt" as needed

@@ -87,7 +87,7 @@ func (t *Table) Get(pk, sk string) Item {
 }
 
 // change tries one conditional update, deletion or put. It returns the item as it
-// was and as it is to be, and whether the condition holds.
+// was and as it will be, and whether the condition holds.
 func (t *Table) change(k Item, condition, update *string, names map[string]string, values Item) (old, after Item, ok bool) {
 	used := map[string]bool{}
 	old = t.items[key(k)]
@@ -163,7 +163,7 @@ func (t *Table) BatchGetItem(ctx context.Context, in *dynamodb.BatchGetItemInput
 			}
 			for i, k := range request.Keys {
 				if seen[key(k)] {
-					fail("a key is there twice")
+					fail("a key is repeated")
 				}
 				seen[key(k)] = true
 				if i >= batch {

@@ -18,7 +18,7 @@ const (
 )
 
 // Set begins an outage, or with Up ends it. Requests that came before stay as
-// they are, but for Refused, which cuts them off. The error is that of listening
+// they are, except for Refused, which cuts them off. The error is that of listening
 // again, if somebody has taken the address.
 func (p *Proxy) Set(o Outage) error {
 	p.mu.Lock()

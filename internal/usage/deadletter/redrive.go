@@ -40,7 +40,7 @@ var ErrForeign = errors.New("the message is not about this table's stream")
 // whose changes are missing from some windows.
 var ErrWindows = errors.New("the changes must be counted by")
 
-// A Redrive counts the records that letters name, by the rules of whoever gave them up: a
+// A Redrive counts the records that letters name, by the rules of the program that gave them up: a
 // worker's are in the letter, and letters without rules are the Lambda function's.
 type Redrive struct {
 	NewCounter    func(usage.CountingRules) (*usage.Counter, error)

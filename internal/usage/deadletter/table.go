@@ -26,7 +26,7 @@ type Letter struct {
 	Reason      string
 	Time        time.Time // when they were given up
 
-	usage.CountingRules // of whoever gave them up; zero if the letter has none
+	usage.CountingRules // of the program that gave them up; zero if the letter has none
 
 	receipt string // of a message
 }
