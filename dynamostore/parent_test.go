@@ -28,7 +28,7 @@ func TestManyProcessesOnOneParent(t *testing.T) {
 	case schedules.Long(t):
 		processes, seconds = 200, 5
 	case testing.Short():
-		processes, seconds = 40, 2
+		processes, seconds = 24, 2
 	}
 	synctest.Test(t, func(t *testing.T) {
 		const callers, limit = 12, 1000

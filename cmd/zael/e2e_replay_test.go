@@ -45,7 +45,7 @@ func (r replayed) String() string {
 // machine.
 func TestReplayAzure(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
+	for i, c := range []struct {
 		args []string
 		want string
 	}{
@@ -56,6 +56,9 @@ func TestReplayAzure(t *testing.T) {
 		for _, store := range []string{"memory:", "sqlite:" + filepath.Join(t.TempDir(), "zael.db")} {
 			t.Run(fmt.Sprint(store[:6], c.args), func(t *testing.T) {
 				t.Parallel()
+				if testing.Short() && i > 0 && store != "memory:" {
+					t.Skip("in a file, the others are a part of make check")
+				}
 				if got := replay(t, append([]string{azure, "--store", store}, c.args...)...).String(); got != c.want {
 					t.Errorf("got  %s\nwant %s", got, c.want)
 				}
@@ -101,6 +104,9 @@ func azureLines(t *testing.T) [][]byte {
 // one file, gives the figures of the whole.
 func TestReplayRestart(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("is a part of make check")
+	}
 	lines := azureLines(t)
 	dir := t.TempDir()
 	store := "sqlite:" + filepath.Join(dir, "zael.db")
