@@ -69,6 +69,19 @@ func (d Definition) reaches(target, unit int64) Instant {
 	return -Instant(q)
 }
 
+// Floor returns the mark at which a rate is full at an instant, and Ceiling the one at which
+// nothing is left: see [Schedule]. They are drip and drip + Burst·unit if there is no schedule.
+func (d Definition) Floor(at Instant) int64 { return d.floor(at) }
+
+// Ceiling returns the mark at which nothing is left of a rate at an instant: see
+// [Definition.Floor].
+func (d Definition) Ceiling(at Instant) int64 {
+	if d.Schedule != nil {
+		return d.Schedule.at(at).refill
+	}
+	return d.Drip(at) + d.Burst*d.Unit()
+}
+
 // floor returns the mark at which a rate is full at an instant.
 func (d Definition) floor(at Instant) int64 {
 	if d.Schedule != nil {

@@ -34,8 +34,6 @@ func (s *Store) check(ctx context.Context, debits []zael.Debit) error {
 			switch d := &charges[j].Definition; {
 			case d.Kind == bucket.Slots && debits[i].Holder == "":
 				return invalid("limit "+charges[j].Name, d.Kind.String(), "is slots, and the debit names no Holder")
-			case d.Schedule != nil:
-				return invalid("limit "+charges[j].Name, d.Kind.String(), "has a schedule, which this store does not have yet: use a rate without one")
 			}
 		}
 	}

@@ -99,7 +99,7 @@ type row struct {
 // refuses reports whether amounts of so much together are refused, whatever is left.
 func (r *row) refuses(sum int64) bool {
 	const never = bucket.Soft | bucket.Unlimited
-	return r.def.Flags&never == 0 && sum > r.def.Burst || sum > bucket.MaxAmount
+	return r.def.Flags&never == 0 && r.def.Schedule == nil && sum > r.def.Burst || sum > bucket.MaxAmount
 }
 
 func (f *flight) row(name string) int {

@@ -50,6 +50,14 @@ func TestTextOfKinds(t *testing.T) {
 		}
 		return c
 	}
+	scheduled := bucket.Definition{Burst: 20, Amount: 10, Period: time.Minute, Capacity: 10}
+	schedule, err := bucket.NewSchedule(scheduled, []bucket.ScheduleWindow{
+		{Days: 0x7f, From: 540, To: 1080, Zone: "Europe/Berlin", Times: 500}, {Days: 0x60, From: 0, To: 1440, Burst: 40},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	scheduled.Schedule = schedule
 	month := calendar(bucket.CalendarSpec{Each: bucket.Monthly, On: 31, At: 360, Zone: "Europe/Berlin"})
 	for _, tt := range []struct {
 		d     bucket.Definition
@@ -68,6 +76,7 @@ func TestTextOfKinds(t *testing.T) {
 			0, "2:q1/week...Etc/GMT+5@0.0",
 		},
 		{bucket.Definition{Kind: bucket.Session, Burst: 10, Capacity: 10, Period: 5 * time.Hour, Flags: bucket.Unlimited}, 0, "2:w10/18000s!u@0.0"},
+		{scheduled, 0, "2:r10/60s^20|127,540,1080,500,0,0,0,Europe/Berlin|96,0,1440,0,40,0,0,UTC@0.0"},
 		{bucket.Definition{Kind: bucket.Slots, Burst: 20, Capacity: 20, Period: 90 * time.Second}, 0, "2:s20/90s@0.0"},
 	} {
 		got := protocol.DefinitionText(tt.d, tt.turns)

@@ -29,9 +29,9 @@ func (g *guess) then(row piece) {
 // is the one on which it would. With pad a level below pad/2 is taken for pad: the piece is
 // longer, and nothing more is admitted.
 func (g *guess) take(at bucket.Instant, n, room, pad int64) (fits bool) {
-	units, drip := n*g.state.Definition.Unit(), g.state.Definition.Drip(at)
+	units, drip := n*g.state.Definition.Unit(), g.state.Definition.Floor(at)
 	switch {
-	case n > g.state.Definition.Burst:
+	case n > g.state.Definition.Burst && g.state.Definition.Schedule == nil || drip > room: // the rows that set have no room in their condition
 		g.mark.nowhere()
 		return false
 	case n == 0:
@@ -59,7 +59,7 @@ func (g *guess) charge(at bucket.Instant, n int64) error {
 		g.chargePeriod(at, n)
 		return nil
 	}
-	units, drip := n*g.state.Definition.Unit(), g.state.Definition.Drip(at)
+	units, drip := n*g.state.Definition.Unit(), g.state.Definition.Floor(at)
 	if g.state.Mark <= drip {
 		g.then(idleRow(drip, units))
 	} else {
@@ -79,7 +79,7 @@ func (g *guess) give(at bucket.Instant, n, receipt int64) {
 		}
 		return
 	}
-	unit, drip := g.state.Definition.Unit(), g.state.Definition.Drip(at)
+	unit, drip := g.state.Definition.Unit(), g.state.Definition.Floor(at)
 	if n <= 0 || n > bucket.MaxAmount || receipt <= drip {
 		return
 	}
@@ -114,11 +114,11 @@ func (g *guess) redefine(d bucket.Definition, at bucket.Instant) {
 		g.state.Generation++
 		return
 	}
-	drip, drip2 := g.state.Definition.Drip(at), next.Definition.Drip(at)
+	drip, drip2 := g.state.Definition.Floor(at), next.Definition.Drip(at)
 	unit := g.state.Definition.Unit()
 	capped := g.state.Definition.Rev > 0 && next.Definition.Rev > g.state.Definition.Rev && next.Definition.Burst < g.state.Definition.Burst
 	switch top, cut := drip+g.state.Definition.Burst*unit, drip+next.Definition.Burst*unit; {
-	case unit != next.Definition.Unit() || next.Mark == math.MaxInt64:
+	case unit != next.Definition.Unit() || next.Mark == math.MaxInt64 || g.state.Definition.Schedule != nil || next.Definition.Schedule != nil:
 		g.then(exactRow(g.state.Mark, next.Mark))
 	case g.state.Mark <= drip:
 		g.then(emptyRow(drip, drip2))

@@ -29,7 +29,7 @@ const (
 
 // appendKind appends a definition that is no plain rate, without its revision and turns:
 //
-//	r10000/60s^20000!s                  a rate that is soft
+//	r10000/60s^20000!s                  a rate that is soft; windows follow after bars
 //	q100/month.31.360.Europe/Berlin!d   a quota: cycle, day, minutes after midnight and zone; what is as by default is left out
 //	w100/18000s                         a session of 5 hours
 //	s20/60s                             slots, held for a minute
@@ -39,7 +39,7 @@ const (
 func appendKind(b []byte, d *bucket.Definition) []byte {
 	switch d.Kind {
 	case bucket.Rate:
-		b = appendRate(append(b, rateLetter), d)
+		b = appendWindows(appendRate(append(b, rateLetter), d), d.Schedule)
 	case bucket.Quota:
 		b = appendCalendar(append(appendAmount(append(b, quotaLetter), d), '/'), d.Calendar)
 	case bucket.Session:
@@ -111,7 +111,10 @@ func parseKind(text string) (d bucket.Definition, err error) {
 	}
 	letter, rest := text[0], text[1:]
 	if letter == rateLetter {
-		err = parseRate(rest, &d)
+		rest, windows, scheduled := strings.Cut(rest, "|")
+		if err = parseRate(rest, &d); err == nil && scheduled {
+			d.Schedule, err = parseWindows(d, windows)
+		}
 		return d, err
 	}
 	amount, rest, ok := strings.Cut(rest, "/")
@@ -138,6 +141,45 @@ func parseKind(text string) (d bucket.Definition, err error) {
 		errs[2] = fmt.Errorf("kind %q is not known", letter)
 	}
 	return d, errors.Join(errs[:]...)
+}
+
+// appendWindows appends the windows of a schedule, if there is one: days, from, to, times, burst,
+// amount, period and zone of each.
+func appendWindows(b []byte, sc *bucket.Schedule) []byte {
+	if sc == nil {
+		return b
+	}
+	for _, w := range sc.Windows() {
+		b = append(b, '|')
+		for _, n := range []int64{int64(w.Days), int64(w.From), int64(w.To), w.Times, w.Burst, w.Amount, int64(w.Period)} {
+			b = append(strconv.AppendInt(b, n, 10), ',')
+		}
+		b = append(b, w.Zone...)
+	}
+	return b
+}
+
+// parseWindows reads what appendWindows wrote, behind its first bar.
+func parseWindows(rate bucket.Definition, text string) (*bucket.Schedule, error) {
+	var windows []bucket.ScheduleWindow
+	for _, one := range strings.Split(text, "|") {
+		fields := strings.Split(one, ",")
+		if len(fields) != 8 {
+			return nil, errText
+		}
+		var n [7]int64
+		for i := range n {
+			var err error
+			if n[i], err = strconv.ParseInt(fields[i], 10, 64); err != nil {
+				return nil, err
+			}
+		}
+		windows = append(windows, bucket.ScheduleWindow{
+			Days: uint8(n[0]), From: int16(n[1]), To: int16(n[2]), Times: n[3], Burst: n[4], Amount: n[5], Period: time.Duration(n[6]), Zone: fields[7],
+		})
+	}
+	rate.Flags = 0
+	return bucket.NewSchedule(rate, windows)
 }
 
 // parseCalendar reads what appendCalendar wrote.

@@ -98,7 +98,10 @@ func (u *limitUpdate) full(at bucket.Instant) bucket.Instant {
 		wait = top.WaitFull(at)
 	} else {
 		top := bucket.State{Definition: u.def, Mark: u.mark.of(u.mark.hi)}
-		at, wait = 0, top.WaitFull(0)
+		if u.def.Schedule == nil {
+			at = 0
+		}
+		wait = top.WaitFull(at)
 	}
 	if wait == bucket.Never {
 		return bucket.MaxInstant
@@ -286,7 +289,11 @@ func (w *BucketWrite) take(g *guess, c *zael.Charge) (fits bool) {
 	case d.Flags&bucket.Soft != 0:
 		g.bound(c.Amount)
 	}
-	return g.takeKind(w.At, c.Amount)
+	room := int64(0)
+	if g.state.Definition.Kind == bucket.Rate {
+		room = w.room(g.state.Definition, c)
+	}
+	return g.takeKind(w.At, c.Amount, room)
 }
 
 // settles reports whether a charge of an adjust counts in the period of a take alone.

@@ -55,7 +55,7 @@ func (o *Observation) nextTrends(r *Record, at bucket.Instant, own []zael.Charge
 	for i := range r.limits {
 		all[i] = alone()
 		now, was := &r.limits[i], &o.Record.limits[i]
-		if now.text != was.text || now.name != was.name || periodic(&now.state.Definition) {
+		if now.text != was.text || now.name != was.name || !drips(&now.state.Definition) {
 			continue // what is used of a quota does not drain
 		}
 		if o.trends != nil {
@@ -97,7 +97,7 @@ func (o *Observation) expected(now bucket.Instant) *Record {
 	r.limits = append([]limit(nil), r.limits...)
 	for i := range r.limits {
 		l := &r.limits[i]
-		if periodic(&l.state.Definition) {
+		if !drips(&l.state.Definition) {
 			continue
 		}
 		mark, drip := o.expectedMark(i, now), l.state.Definition.Drip(now)
@@ -125,3 +125,6 @@ func (o *Observation) expectedMark(i int, now bucket.Instant) int64 {
 	more := min(o.trends[i].flow*float64(now-o.At), float64(burst))
 	return min(saturate.Add(max(l.state.Mark, l.state.Definition.Drip(o.At)), int64(more)), top)
 }
+
+// drips reports whether a limit refills at a constant pace.
+func drips(d *bucket.Definition) bool { return d.Kind == bucket.Rate && d.Schedule == nil }

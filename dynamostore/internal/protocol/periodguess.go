@@ -18,8 +18,8 @@ func (g *guess) thenPeriod(row periodRow) {
 	}
 }
 
-// takeKind is bucket.State.Take of what is no plain rate.
-func (g *guess) takeKind(at bucket.Instant, n int64) (fits bool) {
+// takeKind is bucket.State.Take of what is no plain rate; room is that of a rate.
+func (g *guess) takeKind(at bucket.Instant, n, room int64) (fits bool) {
 	switch d := &g.state.Definition; {
 	case d.Flags&bucket.Unlimited != 0:
 		return true
@@ -34,6 +34,8 @@ func (g *guess) takeKind(at bucket.Instant, n int64) (fits bool) {
 			g.mark.nowhere()
 		}
 		return fits
+	case d.Kind == bucket.Rate:
+		return g.take(at, n, room, 0)
 	default:
 		return g.takePeriod(at, n)
 	}
@@ -133,8 +135,8 @@ func (g *guess) settlePeriod(at bucket.Instant, n, receipt int64) {
 func (g *guess) redefinePeriod(next bucket.State, at bucket.Instant) {
 	old := &g.state.Definition
 	switch {
-	case !periodic(old) && g.state.Mark <= old.Drip(at):
-		g.thenPeriod(idleToQuotaRow(old.Drip(at), next.Mark))
+	case !periodic(old) && g.state.Mark <= old.Floor(at):
+		g.thenPeriod(idleToQuotaRow(old.Floor(at), next.Mark))
 	case !periodic(old):
 		g.thenPeriod(toQuotaRow(g.state.Mark, next.Mark, next.Used))
 	case g.state.Mark > int64(at) || old.Rev > 0 && next.Definition.Rev > old.Rev:

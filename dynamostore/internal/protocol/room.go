@@ -25,7 +25,12 @@ func (w *BucketWrite) room(d bucket.Definition, c *zael.Charge) int64 {
 }
 
 func room(d bucket.Definition, at bucket.Instant, n int64, ahead time.Duration) int64 {
-	return d.Drip(at.Add(ahead)) + (d.Burst-n)*d.Unit()
+	then := at.Add(ahead)
+	room := d.Ceiling(then) - n*d.Unit()
+	if d.Schedule != nil && d.Floor(then) > room {
+		return math.MinInt64 // more than the burst then
+	}
+	return room
 }
 
 // boundCharges narrows a guess by an upper end: without one nobody would know when the

@@ -30,7 +30,16 @@ func kinds(t *testing.T) []bucket.Definition {
 	rate := func(n int64, flags bucket.Flags) bucket.Definition {
 		return bucket.Definition{Burst: n, Amount: n, Period: time.Minute, Capacity: n, Flags: flags}
 	}
+	scheduled := rate(20, 0)
+	schedule, err := bucket.NewSchedule(scheduled, []bucket.ScheduleWindow{
+		{Days: 0x7f, From: 0, To: 720, Zone: "Europe/Berlin", Times: 500}, {Days: 0x55, From: 720, To: 1000, Burst: 40},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	scheduled.Schedule = schedule
 	return []bucket.Definition{
+		scheduled,
 		quota(10, minute, 0), quota(7, minute, bucket.CarryDebt), quota(10, minute, bucket.Soft), quota(20, hour, 0),
 		quota(5, hour, bucket.CarryDebt), quota(100, day, 0), quota(40, day, bucket.CarryDebt), quota(10, minute, bucket.Block),
 		session(10, 30*time.Second, 0), session(10, time.Hour, 0), session(3, time.Second, 0), session(5, time.Hour, bucket.Soft),
