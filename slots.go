@@ -158,18 +158,32 @@ func (l *Limiter) renewOnce(leases []*Lease, hold time.Duration) {
 			}
 		})
 	}
+	answers := map[*Lease]*renewal{}
+	for _, lease := range leases {
+		answers[lease] = &renewal{begun: time.Now(), held: true}
+	}
 	for k, d := range debits {
 		ctx, cancel := context.WithTimeout(context.Background(), min(l.timeout, hold/8))
-		begun := time.Now()
 		held, err := l.slotStore.Renew(ctx, l.now(), *d)
 		cancel()
-		if err != nil {
-			continue // the leases count as held for hold/2 after the last answer
-		}
 		for _, lease := range groups[k] {
-			lease.renewed(k, d, held, begun)
+			if err == nil {
+				lease.renewed(k, d, held)
+			}
+			answers[lease].held = answers[lease].held && held
+			answers[lease].silent = answers[lease].silent || err != nil
 		}
 	}
+	for lease, r := range answers {
+		lease.acknowledge(r)
+	}
+}
+
+// A renewal is what came of renewing all slots of a lease, which may be of several buckets.
+type renewal struct {
+	begun  time.Time
+	held   bool
+	silent bool // one was not answered
 }
 
 // addSlots adds a charge of slots to those of its limit.
@@ -185,7 +199,7 @@ func (d *Debit) addSlots(c *Charge) {
 
 // A slotLease is what a lease knows of the slots it holds.
 type slotLease struct {
-	acked time.Time // the last call of the store that was answered began then
+	acked time.Time // the last time that all were taken or renewed began then
 	hold  time.Duration
 	lost  bool // others have taken them
 }
@@ -217,20 +231,30 @@ func (le *Lease) eachSlot(f func(Key, *Charge)) {
 	}
 }
 
-// renewed notes the answer to a renewal of slots, with the receipts in d.
-func (le *Lease) renewed(k slotKey, d *Debit, held bool, begun time.Time) {
-	le.eachSlot(func(key Key, c *Charge) {
-		if held && key == k.key && c.Receipt.Generation == k.generation {
-			c.Receipt.Generation = d.Charges[0].Receipt.Generation
-		}
-	})
+// renewed notes the answer to a renewal of slots of a bucket, with the receipts in d.
+func (le *Lease) renewed(k slotKey, d *Debit, held bool) {
+	if held {
+		le.eachSlot(func(key Key, c *Charge) {
+			if key == k.key && c.Receipt.Generation == k.generation {
+				c.Receipt.Generation = d.Charges[0].Receipt.Generation
+			}
+		})
+		return
+	}
 	le.mu.Lock()
 	defer le.mu.Unlock()
 	if s := le.ledger.slots; s != nil {
-		s.lost = !held
-		if held {
-			s.acked = begun
-		}
+		s.lost = true
+	}
+}
+
+// acknowledge notes that all slots of the lease were renewed, if they were: until then the
+// lease counts as held for hold/2 after the last time.
+func (le *Lease) acknowledge(r *renewal) {
+	le.mu.Lock()
+	defer le.mu.Unlock()
+	if s := le.ledger.slots; s != nil && r.held && !r.silent {
+		s.lost, s.acked = false, r.begun
 	}
 }
 
@@ -247,7 +271,10 @@ func (le *Lease) openSlots(begun time.Time) {
 	}
 	le.mu.Lock()
 	first := le.ledger.slots == nil
-	le.ledger.slots = &slotLease{acked: begun, hold: hold}
+	if first { // what it takes later says nothing about what it has
+		le.ledger.slots = &slotLease{acked: begun, hold: hold}
+	}
+	le.ledger.slots.hold = min(le.ledger.slots.hold, hold)
 	le.mu.Unlock()
 	if first {
 		le.limiter.holdings.add(le.limiter, le)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -93,6 +94,53 @@ func TestRenewals(t *testing.T) {
 		time.Sleep(time.Hour) //nolint:forbidigo // in synctest's time
 		if more := count() - n; more != 0 {
 			t.Errorf("%d renewals after all was released", more)
+		}
+		if err := l.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A lease with slots of several buckets is held if all of them are, and what it takes later
+// does not make it held again.
+func TestHeldInAllBuckets(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var lost atomic.Value // the entity
+		lost.Store("child")
+		s := &renewing{Store: memstore.New(nil)}
+		s.renew = func(_ time.Time, d zael.Debit) (bool, error) { return d.Key.Entity != lost.Load(), nil }
+		l, err := zael.New(s, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range []zael.Entity{{ID: "parent"}, {ID: "child", ParentID: "parent"}} {
+			if _, err := l.CreateEntity(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		req := slotPolicy(t, 5).For("child", 1, 1)
+		req.Cascade = true
+		lease, err := l.Acquire(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 8 {
+			lost.Store([]string{"child", "parent"}[i%2])
+			time.Sleep(15 * time.Second) //nolint:forbidigo // in synctest's time
+			synctest.Wait()
+			if lease.Held() {
+				t.Errorf("after renewal %d, in which the slots of the %s were lost: got Held", i+1, lost.Load())
+			}
+			if err := lease.Consume(t.Context(), zael.Amounts{"rpm": 1}); err != nil {
+				t.Error(err)
+			}
+			if lease.Held() {
+				t.Errorf("after renewal %d and a take of tokens: got Held", i+1)
+			}
+		}
+		if err := lease.Commit(t.Context()); err != nil {
+			t.Error(err)
 		}
 		if err := l.Close(t.Context()); err != nil {
 			t.Error(err)
