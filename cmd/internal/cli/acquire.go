@@ -197,7 +197,7 @@ func (a *app) runAcquire(ctx context.Context, c *acquireCommand, args []string) 
 	if err := lease.Commit(ctx); err != nil {
 		return err
 	}
-	return a.printLease(ctx, c, l, lease)
+	return a.printLease(c, lease)
 }
 
 // warn writes warnings about an admitted acquire to standard error.
@@ -251,12 +251,12 @@ type leaseReport struct {
 	Entity        string        `json:"entity_id"`
 	Resource      string        `json:"resource"`
 	Consumed      zael.Amounts  `json:"consumed"`
-	Available     zael.Amounts  `json:"available,omitempty"` // right after; absent if it could not be read
+	Available     zael.Amounts  `json:"available,omitempty"` // right after
 	WaitedSeconds float64       `json:"waited_seconds"`
 	Limits        []zael.Status `json:"limits"` // as a refusal has them
 }
 
-func (a *app) printLease(ctx context.Context, c *acquireCommand, l *zael.Limiter, lease *zael.Lease) error {
+func (a *app) printLease(c *acquireCommand, lease *zael.Lease) error {
 	if *c.quiet && !*c.json {
 		return nil
 	}
@@ -268,8 +268,8 @@ func (a *app) printLease(ctx context.Context, c *acquireCommand, l *zael.Limiter
 	r.Limits = slices.AppendSeq(r.Limits, decision.All())
 	if r.Degraded {
 		r.Consumed = zael.Amounts{}
-	} else if left, err := l.Available(ctx, c.query()); err == nil {
-		r.Available = left
+	} else {
+		r.Available = left(&decision)
 	}
 	if *c.json {
 		return a.printJSON(r)
@@ -287,6 +287,21 @@ func (a *app) printLease(ctx context.Context, c *acquireCommand, l *zael.Limiter
 	}
 	fmt.Fprintln(a.out)
 	return nil
+}
+
+// left returns what is left of each limit after an acquire: the lesser of the entity's and
+// its parent's. Of an unlimited one there is no number.
+func left(d *zael.Decision) zael.Amounts {
+	amounts := zael.Amounts{}
+	for s := range d.All() {
+		if s.Limit.Kind() == zael.KindUnlimited {
+			continue
+		}
+		if n, ok := amounts[s.Limit.Name]; !ok || s.Available < n {
+			amounts[s.Limit.Name] = s.Available
+		}
+	}
+	return amounts
 }
 
 // statuses returns a table of all limits of a refused request, if there are several.
