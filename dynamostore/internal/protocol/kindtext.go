@@ -162,7 +162,7 @@ func appendWindows(b []byte, sc *bucket.Schedule) []byte {
 // parseWindows reads what appendWindows wrote, behind its first bar.
 func parseWindows(rate bucket.Definition, text string) (*bucket.Schedule, error) {
 	var windows []bucket.ScheduleWindow
-	for _, one := range strings.Split(text, "|") {
+	for one := range strings.SplitSeq(text, "|") {
 		fields := strings.Split(one, ",")
 		if len(fields) != 8 {
 			return nil, errText

@@ -1,0 +1,160 @@
+package protocol_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/dynamostore/internal/protocol"
+	"github.com/zeroae/zael/internal/coalesce"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
+)
+
+// A trap has a table, and a way to write on it.
+type trap struct {
+	t     *testing.T
+	table *dynamofake.Table
+	id    uint64
+}
+
+// send makes one call of a write, and reports whether the table applied it.
+func (tr *trap) send(w *protocol.BucketWrite) (r *protocol.Record, ok bool) {
+	tr.t.Helper()
+	plan := w.Plan()
+	if plan.Action != protocol.Send {
+		tr.t.Fatalf("plan: got action %d, outcome %d (%v), want a write", plan.Action, plan.Outcome, plan.Err)
+	}
+	out, err := tr.table.UpdateItem(tr.t.Context(), updateInput(&plan.Update))
+	failed, isFailed := errors.AsType[*types.ConditionalCheckFailedException](err)
+	var item map[string]types.AttributeValue
+	switch {
+	case isFailed:
+		item = failed.Item
+	case err != nil:
+		tr.t.Fatal(err)
+	default:
+		item = out.Attributes
+	}
+	if r, err = recordOf(item); err != nil {
+		tr.t.Fatal(err)
+	}
+	return r, !isFailed
+}
+
+// write returns a write by what was last seen.
+func (tr *trap) write(known *protocol.Record, kind coalesce.Kind, at bucket.Instant, charges ...zael.Charge) *protocol.BucketWrite {
+	tr.id += 1 << 32
+	w := newWrite(kind, charges, at, tr.id)
+	w.Begin(observed(known, at))
+	return w
+}
+
+const trapTime = bucket.Instant(400*24*time.Hour + 7*time.Hour)
+
+func trapQuota(t *testing.T, n int64) bucket.Definition {
+	t.Helper()
+	c, err := bucket.NewCalendar(bucket.CalendarSpec{Each: bucket.EachHour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bucket.Definition{Kind: bucket.Quota, Burst: n, Capacity: n, Calendar: c}
+}
+
+// Trap 2: what is there as another kind does not look new.
+func TestAnotherKindDoesNotLookNew(t *testing.T) {
+	t.Parallel()
+	q, rate := trapQuota(t, 10), bucket.Definition{Burst: 10, Amount: 10, Period: time.Hour, Capacity: 10}
+	for _, tt := range []struct{ first, second bucket.Definition }{{q, rate}, {rate, q}} {
+		tr := &trap{t: t, table: dynamofake.New()}
+		other, _ := tr.send(tr.write(nil, coalesce.Take, trapTime, zael.Charge{Name: "other", Definition: q, Amount: 1}))
+		if _, ok := tr.send(tr.write(other, coalesce.Take, trapTime, zael.Charge{Name: "n", Definition: tt.first, Amount: 10})); !ok {
+			t.Fatal("the first take: got refused, want applied")
+		}
+		// A process that has not seen it yet takes under another kind.
+		w := tr.write(other, coalesce.Take, trapTime, zael.Charge{Name: "n", Definition: tt.second, Amount: 1})
+		r, ok := tr.send(w)
+		if ok {
+			t.Fatalf("a take of a %v where a %v is used up: got applied", tt.second.Kind, tt.first.Kind)
+		}
+		w.Answered(r, false)
+		if plan := w.Plan(); plan.Outcome != coalesce.Refused {
+			t.Errorf("a take of a %v where a %v is used up: got outcome %d, want refused", tt.second.Kind, tt.first.Kind, plan.Outcome)
+		}
+	}
+}
+
+// Trap 5: a take that is found by its id in a later item has a receipt only if that item is
+// still in the period of the take.
+func TestReceiptOfALaterItem(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		later bucket.Instant // when another process writes
+		own   bool
+	}{{"in the same period", trapTime + 1, true}, {"in the next period", trapTime + bucket.Instant(time.Hour), false}} {
+		tr := &trap{t: t, table: dynamofake.New()}
+		q := trapQuota(t, 10)
+		first, _ := tr.send(tr.write(nil, coalesce.Take, trapTime, zael.Charge{Name: "q", Definition: q, Amount: 1}))
+		w := tr.write(first, coalesce.Take, trapTime, zael.Charge{Name: "q", Definition: q, Amount: 3})
+		r, _ := tr.send(w) // and the answer is lost
+		w.Lost()
+		if _, ok := tr.send(tr.write(r, coalesce.Take, tt.later, zael.Charge{Name: "q", Definition: q, Amount: 2})); !ok {
+			t.Fatalf("%s: the other's take was not applied", tt.name)
+		}
+		again, ok := tr.send(w)
+		if ok {
+			t.Fatalf("%s: the take was applied twice", tt.name)
+		}
+		if !w.Answered(again, false) {
+			t.Fatalf("%s: the take, which was applied, is not found", tt.name)
+		}
+		receipt := w.Known().State("q").Receipt()
+		if own := r.State("q").Receipt(); tt.own && receipt != own || !tt.own && receipt.Generation != 0 {
+			t.Errorf("%s: got receipt %+v, want its own, %+v: %v; or none", tt.name, receipt, own, tt.own)
+		}
+	}
+}
+
+// Trap 7: a holder that was removed does not go on under its old count, and its receipts
+// release nothing.
+func TestRemovedHolderBeginsAgain(t *testing.T) {
+	t.Parallel()
+	tr := &trap{t: t, table: dynamofake.New()}
+	d := bucket.Definition{Kind: bucket.Slots, Burst: 2, Capacity: 2, Period: time.Minute}
+	slot := zael.Charge{Name: "parallel", Definition: d, Amount: 2}
+	take := func(holder string, at bucket.Instant, n int64, held *protocol.Held, known *protocol.Record) (*protocol.BucketWrite, *protocol.Record) {
+		slot.Amount = n
+		w := tr.write(known, coalesce.Take, at, slot)
+		if w.Holder = holder; held != nil {
+			w.SetHeld(*held)
+		}
+		for range 3 {
+			r, ok := tr.send(w)
+			if w.Answered(r, ok) {
+				return w, r
+			}
+		}
+		t.Fatalf("%s: not applied in 3 calls", holder)
+		return nil, nil
+	}
+	a, r := take("A", trapTime, 2, nil, nil)
+	old := coalesce.StateOf(a.Known(), &slot).Generation
+	minute := bucket.Instant(time.Minute)
+	_, r = take("B", trapTime+minute, 1, nil, r)
+	held := a.Held()
+	a, r = take("A", trapTime+minute, 1, &held, r)
+	if h := a.Held(); len(h.Counts) != 1 || h.Counts[0].N != 1 || h.Generation == old {
+		t.Errorf("A after it was removed: got %+v, want 1 slot of another generation than %d", h, old)
+	}
+	slot.Amount, slot.Receipt.Generation = -2, old
+	w := tr.write(r, coalesce.Adjust, trapTime+minute, slot)
+	w.Holder = "A"
+	w.SetHeld(a.Held())
+	if plan := w.Plan(); plan.Action == protocol.Send {
+		t.Errorf("a release of slots that were lost: got a write, %s", plan.Update.Update)
+	}
+}
