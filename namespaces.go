@@ -38,7 +38,7 @@ func CheckNamespace(name string) error {
 		}
 	}
 	if name == "" {
-		return invalid("namespace", nil, "is empty: the default namespace always exists, and cannot be deleted")
+		return invalid("namespace", name, "is empty: the default namespace always exists, and cannot be deleted")
 	}
 	if len(name) > maxNamespace {
 		return invalid("namespace", name, "is not 1 to 64 characters of A-Z a-z 0-9 _ . -")

@@ -3,6 +3,7 @@ package memstore
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"time"
 
@@ -30,6 +31,7 @@ func (s *Store) Administer(_ context.Context, now time.Time, edit zael.Edit, onc
 				return zael.EditResult{}, zael.ErrKeyUsed
 			}
 			known.result.Repeated = true
+			known.result.Available = maps.Clone(known.result.Available) // the caller's to change
 			return known.result, nil
 		}
 	}
@@ -45,7 +47,9 @@ func (s *Store) Administer(_ context.Context, now time.Time, edit zael.Edit, onc
 		}
 		r.purgeOnce = max(onceKept, 2*len(r.once))
 	}
-	r.once[once.Key] = onceRecord{once, result}
+	kept := result
+	kept.Available = maps.Clone(result.Available)
+	r.once[once.Key] = onceRecord{once, kept}
 	return result, nil
 }
 

@@ -159,7 +159,8 @@ func TestNamespaceCommandsWithoutNamespaces(t *testing.T) {
 		{"namespace delete", "name one namespace, not 0"},
 		{"namespace purge a", "confirm with --yes"},
 		{"namespace register |a b|", `namespace "a b" is not 1 to 64`},
-		{"namespace delete ||", "the default namespace always exists"},
+		{"namespace delete ||", `namespace "" is empty: the default namespace always exists`},
+		{"namespace purge a\x1b[2Jb", `of "a\x1b[2Jb" for good: confirm with --yes`},
 	} {
 		r := m.zaelIn("", c.args)
 		if r.code != 2 || !strings.Contains(r.err, c.want) {

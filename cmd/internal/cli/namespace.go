@@ -103,7 +103,7 @@ as a scan does. If it is interrupted, run it again.`,
 	yes := cmd.Flags().BoolP("yes", "y", false, "do it: nothing brings it back")
 	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
 		if !*yes {
-			return usagef("purge removes all records of %s for good: confirm with --yes", args[0])
+			return usagef("purge removes all records of %q for good: confirm with --yes", args[0])
 		}
 		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
 			n, err := l.PurgeNamespace(ctx, args[0])
