@@ -1,0 +1,202 @@
+package sdk_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/testrig/fakellm"
+	"github.com/zeroae/zael/llm"
+)
+
+func stay() bool { return true }
+
+// words is an answer of n chunks, of ten tokens at four bytes each.
+func words(n int) []string {
+	chunks := make([]string, n)
+	for i := range chunks {
+		chunks[i] = "forty bytes of an answer, with its space "[:40]
+	}
+	return chunks
+}
+
+// TestAnswersPass: each SDK reads the whole answer, plain and streamed, and what is
+// settled is what the provider reported.
+func TestAnswersPass(t *testing.T) {
+	t.Parallel()
+	answer := fakellm.Answer{Chunks: words(20), Input: 345, Cached: 45, Output: 210}
+	provider := fakellm.Provider(func(*fakellm.Request) fakellm.Answer { return answer })
+	policy := zael.MustPolicy("m", zael.PerMinute("rpm", 1000), zael.PerMinute("tpm", 100_000))
+	var last llm.Usage
+	_, l := limits(t, policy, &llm.Config{Settled: func(_ *llm.Call, u llm.Usage) { last = u }})
+	for _, s := range sdks(t, l, provider) {
+		for _, stream := range []bool{false, true} {
+			last = llm.Usage{}
+			text, err := s.call(t.Context(), stream, stay)
+			if err != nil || text != strings.Join(answer.Chunks, "") {
+				t.Errorf("%s, stream %v: text %q, error %v", s.name, stream, text, err)
+			}
+			if want := (llm.Usage{Input: 345, CachedInput: 45, Output: 210, Reported: true}); last != want {
+				t.Errorf("%s, stream %v: settled %+v, want %+v", s.name, stream, last, want)
+			}
+		}
+	}
+}
+
+// TestRefusalsAreTheSDKsOwnErrors: they are retried at the right time, and not at all
+// where waiting is hopeless.
+func TestRefusalsAreTheSDKsOwnErrors(t *testing.T) {
+	t.Parallel()
+	for i := range 4 {
+		for _, stream := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				var arrivals []time.Duration
+				begin := time.Now()
+				provider := fakellm.Provider(func(*fakellm.Request) fakellm.Answer {
+					arrivals = append(arrivals, time.Since(begin))
+					return fakellm.Answer{Chunks: words(1), Input: 10, Output: 10}
+				})
+				_, l := limits(t, zael.MustPolicy("m", zael.PerMinute("rpm", 2).WithBurst(1)), nil)
+				s := sdks(t, l, provider)[i]
+				if _, err := s.call(t.Context(), stream, stay); err != nil {
+					t.Fatal(err)
+				}
+				_, err := s.call(t.Context(), stream, stay)
+				if s.retries && (err != nil || len(arrivals) != 2 || arrivals[1] != 30*time.Second) {
+					t.Errorf("%s: error %v, calls arrived at %v, want the second after 30 s", s.name, err, arrivals)
+				}
+				if _, ok := s.limited(err); !s.retries && !ok {
+					t.Errorf("%s: error %v, want its rate limit error", s.name, err)
+				}
+
+				// The caller has no time to wait.
+				sent := len(arrivals)
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				now := time.Now()
+				_, err = s.call(ctx, stream, stay)
+				exceeded, ok := s.limited(err)
+				if !ok || time.Since(now) > 0 || len(arrivals) != sent {
+					t.Errorf("%s: error %v after %s, want its rate limit error at once", s.name, err, time.Since(now))
+				}
+				if s.retries && (exceeded == nil || exceeded.Primary().Limit.Name != "rpm") {
+					t.Errorf("%s: Refusal = %v", s.name, exceeded)
+				}
+			})
+		}
+	}
+}
+
+// TestBlockedCallsAreNotRetried: no wait helps.
+func TestBlockedCallsAreNotRetried(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, l := limits(t, zael.MustPolicy("m", zael.Block("rpm")), nil)
+		begin := time.Now()
+		for _, s := range sdks(t, l, fakellm.Provider(func(*fakellm.Request) fakellm.Answer {
+			t.Error("a call was sent")
+			return fakellm.Answer{}
+		})) {
+			if _, err := s.call(t.Context(), false, stay); !isLimited(s, err) || time.Since(begin) > 0 {
+				t.Errorf("%s: error %v after %s, want its rate limit error at once", s.name, err, time.Since(begin))
+			}
+		}
+	})
+}
+
+func isLimited(s sdk, err error) bool {
+	_, ok := s.limited(err)
+	return ok
+}
+
+// TestFiftyConcurrentStreams: on a limit of tokens, with callers that leave and calls that
+// fail and are retried, what is taken is never more than the burst, the refill, and what
+// calls in flight have used beyond their estimates.
+func TestFiftyConcurrentStreams(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const burst, perMinute = 4000, 60_000
+		policy := zael.MustPolicy("m", zael.PerMinute("tpm", perMinute).WithBurst(burst), zael.AtOnce("inflight", 50))
+		var mu sync.Mutex
+		random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // of a test
+		chance := func(percent int) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return random.IntN(100) < percent
+		}
+		var truth, cutTruth, settled, cutSettled, reported atomic.Int64
+		provider := fakellm.Provider(func(*fakellm.Request) fakellm.Answer {
+			if chance(10) {
+				return fakellm.Answer{Status: 503}
+			}
+			mu.Lock()
+			n := 5 + random.IntN(30)
+			mu.Unlock()
+			const input = 12
+			a := fakellm.Answer{Chunks: words(n), Input: input, Output: int64(10 * n)}
+			a.Before = func(chunk int) bool {
+				<-time.After(50 * time.Millisecond)
+				return true
+			}
+			truth.Add(input + a.Output)
+			return a
+		})
+		begin := time.Now()
+		limiter, l := limits(t, policy, &llm.Config{MaxWait: time.Hour, Settled: func(_ *llm.Call, u llm.Usage) {
+			settled.Add(u.Input + u.Output)
+			if u.Reported {
+				reported.Add(1)
+			} else {
+				cutSettled.Add(u.Input + u.Output)
+			}
+		}})
+		all := sdks(t, l, provider)
+		var group sync.WaitGroup
+		var failed, left atomic.Int64
+		for i := range 50 {
+			s := all[i%2*2] // openai chat and anthropic
+			group.Go(func() {
+				for range 8 {
+					leaves, chunks := chance(20), int64(0)
+					_, err := s.call(t.Context(), true, func() bool { chunks++; return !leaves || chunks < 4 })
+					switch {
+					case errors.Is(err, errLeft):
+						left.Add(1)
+						cutTruth.Add(12 + 10*chunks)
+					case err != nil:
+						failed.Add(1)
+					}
+				}
+			})
+		}
+		group.Wait()
+		synctest.Wait()
+		total := settled.Load()
+		t.Logf("%d calls reported, %d left, %d failed; %d tokens settled in %s", reported.Load(), left.Load(), failed.Load(), total, time.Since(begin))
+		if reported.Load() < 200 || left.Load() < 40 {
+			t.Errorf("%d calls were reported and %d left: too few", reported.Load(), left.Load())
+		}
+		// In all, and what the last calls used beyond it is debt.
+		refill := int64(time.Since(begin).Seconds() * perMinute / 60)
+		state, err := limiter.Available(t.Context(), zael.Query{Entity: "team", Policy: policy})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if most := burst + refill + max(0, -state["tpm"]) + 1; total > most {
+			t.Errorf("%d tokens are settled, more than %d", total, most)
+		}
+		if state["inflight"] != 50 {
+			t.Errorf("%d of 50 calls in flight are left", state["inflight"])
+		}
+		if got, want := cutSettled.Load(), cutTruth.Load(); got < want*3/4 || got > want*5/4 {
+			t.Errorf("%d tokens are settled of cut calls, whose truth is %d", got, want)
+		}
+	})
+}
