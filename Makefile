@@ -65,18 +65,16 @@ bench-once: ## run every benchmark once
 # timeout only ends what hangs: a slow machine may take its time. What modernc.org/sqlite, made
 # of C, does with unsafe pointers is not ours to check, and took a quarter of sqlitestore's time.
 TEST := go test -race -gcflags=modernc.org/...=-d=checkptr=0 -timeout 80m
-# Runs a command beside a DynamoDB Local that its tests share.
-ENGINES := go run ./internal/testrig/engines
 
 test: ## the tests that need neither Java nor Python, under the race detector: the inner loop
 	$(call each,$(TEST) -short ./...)
 
 test-all: ## all tests under the race detector, the end-to-end tests included
 	@mkdir -p $(BIN) && : >$(BIN)/test.out
-	@set -o pipefail; $(ENGINES) $(SHELL) -c 'for m in $(MODULES); do (cd $$m && $(TEST) ./...) || exit 1; done' | tee $(BIN)/test.out
+	@set -o pipefail; for m in $(MODULES); do (cd $$m && $(TEST) ./...) || exit 1; done | tee $(BIN)/test.out
 
 check-long: ## the random tests with 20 times as many schedules, of other seeds each time
-	ZAEL_LONG=20 $(ENGINES) $(TEST) -count=1 ./...
+	ZAEL_LONG=20 $(TEST) -count=1 ./...
 
 e2e: ## only the end-to-end tests of the programs (a part of test)
 	$(TEST) -count=1 ./cmd/...

@@ -17,6 +17,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/dynamolocal"
 	"github.com/zeroae/zael/internal/testrig/dynamofake"
 	"github.com/zeroae/zael/internal/testrig/dynamotest"
 	"github.com/zeroae/zael/internal/trial"
@@ -99,11 +100,13 @@ func TestStoreOnFake(t *testing.T) {
 	}, storetest.LocalStore, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.CapacityReader, storetest.AuditStore)
 }
 
-// The suite on the engine, in one table with a namespace for each check: each check
-// once, as a Limiter asks.
+// The suite on an engine of its own, in one table with a namespace for each check: each
+// check once, as a Limiter asks. On the engine that the loads of other tests have filled
+// it takes ten times as long.
 func TestStore(t *testing.T) {
 	t.Parallel()
-	c, _ := newClient(t)
+	c, wire := clientOf(dynamotest.Start(t, dynamolocal.Options{}).Endpoint())
+	t.Cleanup(wire.CloseIdleConnections)
 	table := newTable(t, c)
 	var n atomic.Int64
 	storetest.Run(t, func(t *testing.T) zael.Store {

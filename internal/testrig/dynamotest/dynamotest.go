@@ -31,7 +31,7 @@ import (
 
 // EndpointVariable is the environment variable with the URL of a DynamoDB Local
 // that runs already, on this machine: tests use it, through a relay that ends with them, and
-// start none. Command internal/testrig/engines sets it.
+// start none.
 const EndpointVariable = "ZAEL_DYNAMODB_ENDPOINT"
 
 // An Engine is the one of a test process: a variable of the test package, whose
