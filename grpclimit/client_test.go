@@ -108,8 +108,7 @@ func TestClientStreams(t *testing.T) {
 		defer func() { settled <- r }()
 		return zael.Amounts{"tokens": int64(10*r.Received + r.Sent)}
 	}}
-	s := &service{}
-	client := serve(t, s, nil, calls(limits(t, w, tokens, fixed, config))...)
+	client := serve(t, &service{}, nil, calls(limits(t, w, tokens, fixed, config))...)
 
 	duplex, err := client.FullDuplexCall(t.Context())
 	if err != nil {
@@ -153,8 +152,8 @@ func TestClientStreams(t *testing.T) {
 	if r := <-settled; !errors.Is(r.Err, context.Canceled) {
 		t.Errorf("left: got %+v, want context.Canceled", r)
 	}
-	s.stream = func(testpb.TestService_FullDuplexCallServer) error { return status.Error(codes.DataLoss, "oh") }
-	broken, err := client.FullDuplexCall(t.Context())
+	failing := &service{stream: func(testpb.TestService_FullDuplexCallServer) error { return status.Error(codes.DataLoss, "oh") }}
+	broken, err := serve(t, failing, nil, calls(limits(t, w, tokens, fixed, config))...).FullDuplexCall(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
