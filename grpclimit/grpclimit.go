@@ -29,7 +29,6 @@
 package grpclimit
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -37,6 +36,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/edge"
 )
 
 // A Call is what is held to limits: a call, or a message of a stream with
@@ -103,36 +103,38 @@ var ErrPanicked = errors.New("grpclimit: the handler panicked")
 // Limits make interceptors. Their methods may be called concurrently.
 type Limits struct {
 	limiter *zael.Limiter
-	policy  *zael.Policy
-	key     KeyFunc
+	source  edge.Source[asked]
 	config  Config
+}
+
+// An asked is a call with its context.
+type asked struct {
+	ctx  context.Context //nolint:containedctx // lives as long as the call of a function
+	call Call
+}
+
+// with returns a function of a call and its context as one of both; nil if it is nil.
+func with[T any](f func(context.Context, Call) (T, error)) func(asked) (T, error) {
+	if f == nil {
+		return nil
+	}
+	return func(a asked) (T, error) { return f(a.ctx, a.call) }
 }
 
 // New returns Limits that take from the limits of a policy, for the entity that key
 // returns. With Config.Request both are nil. The error is a [*zael.ValidationError].
 func New(limiter *zael.Limiter, policy *zael.Policy, key KeyFunc, config *Config) (*Limits, error) {
-	l := &Limits{limiter: limiter, policy: policy, key: key}
+	l := &Limits{limiter: limiter}
 	if config != nil {
 		l.config = *config
 	}
-	invalid := func(field, reason string) (*Limits, error) {
-		return nil, &zael.ValidationError{Field: field, Reason: reason}
+	c := &l.config
+	l.source = edge.Source[asked]{
+		Call: "call", Keys: "grpclimit.Peer(nil), or grpclimit.Fixed", Policy: policy, Key: with(key),
+		Request: with(c.Request), Cost: with(c.Cost), Cascade: c.Cascade, MaxWait: c.MaxWait, FailureMode: c.FailureMode,
 	}
-	switch own := l.config.Request != nil; {
-	case limiter == nil:
-		return invalid("limiter", "is nil: pass what zael.New returned")
-	case own && policy != nil:
-		return invalid("policy", "is not used with Config.Request: pass nil")
-	case own && key != nil:
-		return invalid("key", "is not used with Config.Request: pass nil")
-	case own && l.config.Cost != nil:
-		return invalid("Config.Cost", "is not used with Config.Request: set the amounts there")
-	case !own && policy == nil:
-		return invalid("policy", "is nil: pass one of zael.NewPolicy or zael.StoredPolicy, or set Config.Request")
-	case !own && key == nil:
-		return invalid("key", "is nil: pass one, such as grpclimit.Peer(nil), or grpclimit.Fixed for one bucket for all")
-	case l.config.MaxWait < 0:
-		return invalid("Config.MaxWait", "is negative: use 0 not to wait")
+	if err := l.source.Validate(limiter); err != nil {
+		return nil, err
 	}
 	return l, nil
 }
@@ -159,20 +161,22 @@ func (l *Limits) take(ctx context.Context, call Call) error {
 	if err != nil {
 		return err
 	}
-	return l.committed(ctx, call, lease.Commit(ctx))
+	edge.Settle(ctx, lease, nil, l.reporter(ctx, call))
+	return nil
 }
 
-// committed reports an error of the end of a lease.
-func (l *Limits) committed(ctx context.Context, call Call, err error) error {
-	if err != nil && !errors.Is(err, zael.ErrLeaseClosed) && l.config.Report != nil {
-		l.config.Report(ctx, call.Method, err)
+// reporter returns what tells the program of an error that the other side is not told.
+func (l *Limits) reporter(ctx context.Context, call Call) func(error) {
+	return func(err error) {
+		if l.config.Report != nil {
+			l.config.Report(ctx, call.Method, err)
+		}
 	}
-	return nil
 }
 
 // acquire takes what a call costs. The error is the status of the call.
 func (l *Limits) acquire(ctx context.Context, call Call) (*zael.Lease, error) {
-	req, err := l.request(ctx, call)
+	req, err := l.source.Of(asked{ctx, call})
 	if err != nil {
 		return nil, invalidArgument(err)
 	}
@@ -181,50 +185,20 @@ func (l *Limits) acquire(ctx context.Context, call Call) (*zael.Lease, error) {
 		return lease, nil
 	}
 	reported, status := statusOf(ctx, err)
-	if reported && l.config.Report != nil {
-		l.config.Report(ctx, call.Method, err)
+	if reported {
+		l.reporter(ctx, call)(err)
 	}
 	return nil, status
-}
-
-// request returns what to acquire.
-func (l *Limits) request(ctx context.Context, call Call) (req zael.Request, err error) {
-	if l.config.Request != nil {
-		req, err = l.config.Request(ctx, call)
-	} else {
-		req, err = l.requestOfPolicy(ctx, call)
-	}
-	if err != nil {
-		return req, err
-	}
-	if req.Entity == "" {
-		return req, errors.New("the call has no key for its limits")
-	}
-	req.Cascade = req.Cascade || l.config.Cascade
-	req.MaxWait = cmp.Or(req.MaxWait, l.config.MaxWait)
-	req.FailureMode = cmp.Or(req.FailureMode, l.config.FailureMode)
-	return req, nil
-}
-
-func (l *Limits) requestOfPolicy(ctx context.Context, call Call) (zael.Request, error) {
-	key, err := l.key(ctx, call)
-	if err != nil {
-		return zael.Request{}, err
-	}
-	req := l.policy.For(key)
-	if l.config.Cost != nil {
-		req.Consume, err = l.config.Cost(ctx, call)
-	}
-	return req, err
 }
 
 // end settles the lease of a call, unless its handler has, and commits it, also where ctx
 // has ended.
 func (l *Limits) end(ctx context.Context, call Call, lease *zael.Lease, result Result) {
-	if l.config.Settle != nil && !lease.Recorded() {
-		_ = l.committed(ctx, call, lease.Settle(l.config.Settle(ctx, call, result)))
+	var settle func() zael.Amounts
+	if l.config.Settle != nil {
+		settle = func() zael.Amounts { return l.config.Settle(ctx, call, result) }
 	}
-	_ = l.committed(ctx, call, lease.Commit(ctx))
+	edge.Settle(ctx, lease, settle, l.reporter(ctx, call))
 }
 
 type leaseKey struct{}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/edge"
 )
 
 // An exchange is one request that was admitted: its context, the writer of its answer,
@@ -129,17 +130,20 @@ func (x *exchange) end() {
 // commit settles the lease, unless the handler has, and ends it, also for a client
 // that has left.
 func (x *exchange) commit() {
-	m := x.middleware
-	var errs [2]error
-	if m.config.Settle != nil && !x.lease.Recorded() {
-		amounts := m.config.Settle(x.request, Answer{Status: x.status, Bytes: x.bytes, Panicked: !x.returned && x.conn == nil})
-		errs[0] = x.lease.Settle(amounts)
-	}
-	errs[1] = x.lease.Commit(x.Context)
-	for _, err := range errs {
-		if err != nil && !errors.Is(err, zael.ErrLeaseClosed) && m.config.Report != nil {
-			m.config.Report(x.request, err)
+	c := &x.middleware.config
+	var settle func() zael.Amounts
+	if c.Settle != nil {
+		settle = func() zael.Amounts {
+			return c.Settle(x.request, Answer{Status: x.status, Bytes: x.bytes, Panicked: !x.returned && x.conn == nil})
 		}
+	}
+	edge.Settle(x.Context, x.lease, settle, x.report)
+}
+
+// report tells the program of an error that the client is not told.
+func (x *exchange) report(err error) {
+	if report := x.middleware.config.Report; report != nil {
+		report(x.request, err)
 	}
 }
 

@@ -24,13 +24,13 @@
 package httplimit
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/http"
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/edge"
 )
 
 // A KeyFunc returns the entity whose limits a request is held to. An error is answered
@@ -106,38 +106,27 @@ func (e *RequestError) Unwrap() error { return e.Cause }
 // A Middleware limits the requests to handlers. Its methods may be called concurrently.
 type Middleware struct {
 	limiter *zael.Limiter
-	policy  *zael.Policy
-	key     KeyFunc
+	source  edge.Source[*http.Request]
 	config  Config
 }
 
 // New returns a Middleware that takes from the limits of a policy, for the entity that
 // key returns. With Config.Request both are nil. The error is a [*zael.ValidationError].
 func New(limiter *zael.Limiter, policy *zael.Policy, key KeyFunc, config *Config) (*Middleware, error) {
-	m := &Middleware{limiter: limiter, policy: policy, key: key}
+	m := &Middleware{limiter: limiter}
 	if config != nil {
 		m.config = *config
 	}
-	invalid := func(field, reason string) (*Middleware, error) {
-		return nil, &zael.ValidationError{Field: field, Reason: reason}
+	c := &m.config
+	m.source = edge.Source[*http.Request]{
+		Call: "request", Keys: "httplimit.Address(nil), or httplimit.Fixed", Policy: policy, Key: key,
+		Request: c.Request, Cost: c.Cost, Cascade: c.Cascade, MaxWait: c.MaxWait, FailureMode: c.FailureMode,
 	}
-	switch own := m.config.Request != nil; {
-	case limiter == nil:
-		return invalid("limiter", "is nil: pass what zael.New returned")
-	case own && policy != nil:
-		return invalid("policy", "is not used with Config.Request: pass nil")
-	case own && key != nil:
-		return invalid("key", "is not used with Config.Request: pass nil")
-	case own && m.config.Cost != nil:
-		return invalid("Config.Cost", "is not used with Config.Request: set the amounts there")
-	case !own && policy == nil:
-		return invalid("policy", "is nil: pass one of zael.NewPolicy or zael.StoredPolicy, or set Config.Request")
-	case !own && key == nil:
-		return invalid("key", "is nil: pass one, such as httplimit.Address(nil), or httplimit.Fixed for one bucket for all")
-	case m.config.MaxWait < 0:
-		return invalid("Config.MaxWait", "is negative: use 0 not to wait")
-	case m.config.Headers >= headersEnd:
-		return invalid("Config.Headers", "is none of the constants")
+	if err := m.source.Validate(limiter); err != nil {
+		return nil, err
+	}
+	if c.Headers >= headersEnd {
+		return nil, edge.Invalid("Config.Headers", "is none of the constants")
 	}
 	return m, nil
 }
@@ -169,7 +158,7 @@ func LeaseFrom(ctx context.Context) (*zael.Lease, bool) {
 }
 
 func (m *Middleware) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
-	req, err := m.request(r)
+	req, err := m.source.Of(r)
 	if err != nil {
 		m.fail(w, r, &RequestError{err})
 		return
@@ -191,37 +180,6 @@ func (m *Middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 	defer x.end()
 	next.ServeHTTP(x, r.WithContext(x))
 	x.returned = true
-}
-
-// request returns what to acquire.
-func (m *Middleware) request(r *http.Request) (req zael.Request, err error) {
-	if m.config.Request != nil {
-		req, err = m.config.Request(r)
-	} else {
-		req, err = m.requestOfPolicy(r)
-	}
-	if err != nil {
-		return req, err
-	}
-	if req.Entity == "" {
-		return req, errors.New("the request has no key for its limits")
-	}
-	req.Cascade = req.Cascade || m.config.Cascade
-	req.MaxWait = cmp.Or(req.MaxWait, m.config.MaxWait)
-	req.FailureMode = cmp.Or(req.FailureMode, m.config.FailureMode)
-	return req, nil
-}
-
-func (m *Middleware) requestOfPolicy(r *http.Request) (zael.Request, error) {
-	key, err := m.key(r)
-	if err != nil {
-		return zael.Request{}, err
-	}
-	req := m.policy.For(key)
-	if m.config.Cost != nil {
-		req.Consume, err = m.config.Cost(r)
-	}
-	return req, err
 }
 
 // refuse answers a request that a limit refuses.
