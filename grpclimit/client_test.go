@@ -14,6 +14,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/grpclimit"
+	"github.com/zeroae/zael/internal/testrig/limiters"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -32,7 +33,7 @@ func TestClientsWaitInLine(t *testing.T) {
 	}
 	const rate = 200
 	policy := zael.MustPolicy("api", zael.Limit{Name: "calls", Burst: 1, RefillAmount: rate, RefillPeriod: time.Second})
-	client := serve(t, &service{}, nil, calls(limits(t, &world{Limiter: limiter}, policy, fixed, &grpclimit.Config{MaxWait: time.Hour}))...)
+	client := serve(t, &service{}, nil, calls(limits(t, &world{&limiters.Still{Limiter: limiter}}, policy, fixed, &grpclimit.Config{MaxWait: time.Hour}))...)
 	begin := time.Now()
 	var wg sync.WaitGroup
 	for range 20 {

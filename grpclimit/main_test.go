@@ -4,9 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
@@ -16,30 +14,17 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/grpclimit"
-	"github.com/zeroae/zael/memstore"
+	"github.com/zeroae/zael/internal/testrig/limiters"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A world is a limiter in memory whose clock stands until it is set.
-type world struct {
-	*zael.Limiter
-	ns atomic.Int64 // after t0
-}
-
-func t0() time.Time { return time.Date(2026, time.January, 13, 14, 0, 0, 0, time.UTC) }
-
-func (w *world) forward(d time.Duration) { w.ns.Add(int64(d)) }
+type world struct{ *limiters.Still }
 
 func setup(tb testing.TB) *world {
 	tb.Helper()
-	w := new(world)
-	var err error
-	w.Limiter, err = zael.New(memstore.New(nil), &zael.Config{Clock: func() time.Time { return t0().Add(time.Duration(w.ns.Load())) }})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return w
+	return &world{limiters.New(tb)}
 }
 
 // used returns how many tokens of a limit of tokens are used by the entity "all".

@@ -17,6 +17,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/grpclimit"
+	"github.com/zeroae/zael/internal/testrig/limiters"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -56,7 +57,7 @@ func TestTimeline(t *testing.T) {
 	if got := trailer.Get("grpc-retry-pushback-ms"); fmt.Sprint(got) != "[6000]" {
 		t.Errorf("pushback: got %v, want 6000", got)
 	}
-	w.forward(6 * time.Second)
+	w.Forward(6 * time.Second)
 	for _, want := range []codes.Code{codes.OK, codes.ResourceExhausted} {
 		if _, err := client.UnaryCall(t.Context(), request(0)); status.Code(err) != want {
 			t.Errorf("after 6 s: got %v, want %v", err, want)
@@ -111,7 +112,7 @@ func TestClientRetries(t *testing.T) {
 	policy := zael.MustPolicy("api", zael.Limit{Name: "calls", Burst: 1, RefillAmount: 20, RefillPeriod: time.Second})
 	tries := 0
 	key := func(context.Context, grpclimit.Call) (string, error) { tries++; return "all", nil }
-	w := &world{Limiter: limiter}
+	w := &world{&limiters.Still{Limiter: limiter}}
 	client := limited(t, &service{}, limits(t, w, policy, key, nil), grpc.WithDefaultServiceConfig(`{"methodConfig": [{"name": [{}], "retryPolicy": {
 		"maxAttempts": 2, "initialBackoff": "3600s", "maxBackoff": "3600s", "backoffMultiplier": 1, "retryableStatusCodes": ["RESOURCE_EXHAUSTED"]}}]}`))
 	for range 2 {
@@ -294,12 +295,12 @@ func TestStreamRefused(t *testing.T) {
 // the failure mode is open.
 func TestFailures(t *testing.T) {
 	t.Parallel()
-	dead, err := zael.New(deadStore{memstore.New(nil)}, nil)
+	dead, err := zael.New(limiters.Dead(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	alive := setup(t)
-	denied, err := zael.New(deniedStore{memstore.New(nil)}, nil)
+	denied, err := zael.New(limiters.Denied(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,33 +330,13 @@ func TestFailures(t *testing.T) {
 			t.Parallel()
 			reported := make(chan error, 10)
 			c.config.Report = func(_ context.Context, _ string, err error) { reported <- err }
-			client := limited(t, &service{}, limits(t, &world{Limiter: c.limiter}, tokens, c.key, &c.config))
+			client := limited(t, &service{}, limits(t, &world{&limiters.Still{Limiter: c.limiter}}, tokens, c.key, &c.config))
 			_, err := client.UnaryCall(t.Context(), request(0))
 			if status.Code(err) != c.want || len(reported) != c.reported {
 				t.Errorf("got %v, %d reported, want %v and %d", err, len(reported), c.want, c.reported)
 			}
 		})
 	}
-}
-
-type deadStore struct{ *memstore.Store }
-
-func (deadStore) Take(_ context.Context, now time.Time, _ time.Duration, _ []zael.Debit) (time.Time, error) {
-	return now, fmt.Errorf("the cable is cut: %w", zael.ErrUnavailable)
-}
-
-func (deadStore) TakeLocal(now time.Time, _ time.Duration, _ []zael.Debit) (time.Time, bool, error) {
-	return now, false, nil
-}
-
-type deniedStore struct{ *memstore.Store }
-
-func (deniedStore) Take(_ context.Context, now time.Time, _ time.Duration, _ []zael.Debit) (time.Time, error) {
-	return now, errors.New("access denied")
-}
-
-func (deniedStore) TakeLocal(now time.Time, _ time.Duration, _ []zael.Debit) (time.Time, bool, error) {
-	return now, false, nil
 }
 
 // Limits are a Limiter of go-grpc-middleware.

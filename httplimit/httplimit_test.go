@@ -14,6 +14,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/httplimit"
+	"github.com/zeroae/zael/internal/testrig/limiters"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -52,7 +53,7 @@ func TestTimeline(t *testing.T) {
 	if rec := get(h, "192.0.2.2:4711"); rec.Code != http.StatusOK {
 		t.Errorf("another client: got %d, want 200", rec.Code)
 	}
-	w.forward(200 * time.Millisecond)
+	w.Forward(200 * time.Millisecond)
 	for _, want := range []int{http.StatusOK, http.StatusTooManyRequests} {
 		if rec := get(h, client); rec.Code != want {
 			t.Errorf("after 200 ms: got %d, want %d", rec.Code, want)
@@ -147,11 +148,11 @@ func TestDisabled(t *testing.T) {
 // TestUnavailable: with the store dead, requests fail or pass, by the failure mode.
 func TestUnavailable(t *testing.T) {
 	t.Parallel()
-	dead, err := zael.New(deadStore{memstore.New(nil)}, nil)
+	dead, err := zael.New(limiters.Dead(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{Limiter: dead}
+	w := &world{&limiters.Still{Limiter: dead}}
 	var reported []error
 	config := httplimit.Config{Report: func(_ *http.Request, err error) { reported = append(reported, err) }}
 	rec := get(middleware(t, w, tokens, httplimit.Fixed("all"), &config).Handler(hello), client)
@@ -171,16 +172,6 @@ func TestUnavailable(t *testing.T) {
 	if rec = get(middleware(t, w, tokens, httplimit.Fixed("all"), &config).Handler(hello), client); rec.Code != http.StatusTeapot {
 		t.Errorf("with Failed: got %d, want its own", rec.Code)
 	}
-}
-
-type deadStore struct{ *memstore.Store }
-
-func (deadStore) Take(_ context.Context, now time.Time, _ time.Duration, _ []zael.Debit) (time.Time, error) {
-	return now, fmt.Errorf("the cable is cut: %w", zael.ErrUnavailable)
-}
-
-func (deadStore) TakeLocal(now time.Time, _ time.Duration, _ []zael.Debit) (time.Time, bool, error) {
-	return now, false, nil
 }
 
 func TestRefused(t *testing.T) {

@@ -82,7 +82,7 @@ func TestEstimatesAreLearned(t *testing.T) {
 	}
 	for range 20 {
 		w.all(t, c, chat, body)
-		w.forward(time.Minute)
+		w.Forward(time.Minute)
 	}
 	if input, output := reserved(t, w, l, p, chat, body); input < 950 || input > 1050 || output != 50 {
 		t.Errorf("reserved %d and %d in the end, want about 1000 and 50", input, output)
@@ -99,7 +99,7 @@ func TestCachedInput(t *testing.T) {
 	p := policy()
 	w.all(t, client(t, limits(t, w, p, nil)), chat, chatBody)
 	w.checkUsed(t, p, 1, 400, 200)
-	w.forward(time.Hour)
+	w.Forward(time.Hour)
 	half := func(_ *llm.Call, u llm.Usage) zael.Amounts {
 		n := u.Input - u.CachedInput/2
 		return zael.Amounts{"itpm": n, "tpm": n + u.Output}

@@ -6,39 +6,27 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/testrig/fakellm"
+	"github.com/zeroae/zael/internal/testrig/limiters"
 	"github.com/zeroae/zael/llm"
-	"github.com/zeroae/zael/memstore"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A world is a limiter in memory whose clock stands until it is set, and a provider.
 type world struct {
-	*zael.Limiter
-	ns  atomic.Int64 // after t0
+	*limiters.Still
 	url string
 }
 
-func t0() time.Time { return time.Date(2026, time.January, 13, 14, 0, 0, 0, time.UTC) }
-
-func (w *world) forward(d time.Duration) { w.ns.Add(int64(d)) }
-
 func setup(tb testing.TB, provider http.Handler) *world {
 	tb.Helper()
-	w := new(world)
-	var err error
-	w.Limiter, err = zael.New(memstore.New(nil), &zael.Config{Clock: func() time.Time { return t0().Add(time.Duration(w.ns.Load())) }})
-	if err != nil {
-		tb.Fatal(err)
-	}
+	w := &world{Still: limiters.New(tb)}
 	if provider != nil {
 		s := httptest.NewServer(provider)
 		tb.Cleanup(s.Close)

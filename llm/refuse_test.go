@@ -13,6 +13,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/testrig/fakellm"
+	"github.com/zeroae/zael/internal/testrig/limiters"
 	"github.com/zeroae/zael/llm"
 	"github.com/zeroae/zael/memstore"
 )
@@ -29,7 +30,7 @@ func TestRefusalsHaveTheProvidersForm(t *testing.T) {
 		w := setup(t, always(fakellm.Answer{Chunks: words(), Input: 1, Output: 1}))
 		c := client(t, limits(t, w, once(), nil))
 		w.all(t, c, call[0], call[1])
-		w.forward(500 * time.Microsecond)
+		w.Forward(500 * time.Microsecond)
 		res := w.post(context.Background(), t, c, call[0], call[1])
 		var got struct {
 			Type    string `json:"type"`
@@ -116,7 +117,7 @@ func TestWaitInLine(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := &world{Limiter: limiter, url: "http://provider"}
+		w := &world{Still: &limiters.Still{Limiter: limiter}, url: "http://provider"}
 		l := limits(t, w, once(), &llm.Config{MaxWait: time.Minute})
 		sent := 0
 		next := func(*http.Request) (*http.Response, error) {
@@ -159,11 +160,11 @@ func TestRetryAfterMsIsRight(t *testing.T) {
 	if err != nil || ms < 1000 {
 		t.Fatalf("Retry-After-Ms %d, error %v", ms, err)
 	}
-	w.forward(time.Duration(ms-2) * time.Millisecond)
+	w.Forward(time.Duration(ms-2) * time.Millisecond)
 	if status, _ := w.all(t, c, chat, chatBody); status != http.StatusTooManyRequests {
 		t.Errorf("2 ms before: status %d, want 429", status)
 	}
-	w.forward(2 * time.Millisecond)
+	w.Forward(2 * time.Millisecond)
 	if status, _ := w.all(t, c, chat, chatBody); status != http.StatusOK {
 		t.Errorf("at the time: status %d, want 200", status)
 	}

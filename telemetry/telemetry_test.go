@@ -23,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/testrig/limiters"
 	"github.com/zeroae/zael/memstore"
 	"github.com/zeroae/zael/telemetry"
 )
@@ -118,7 +119,7 @@ func use(t *testing.T, w *world, ctx context.Context) { //nolint:revive // the t
 		t.Fatal(err)
 	}
 	for _, mode := range []zael.FailureMode{zael.FailOpen, zael.FailClosed} {
-		dead := w.limiter(t, deadStore{memstore.New(nil)}, mode)
+		dead := w.limiter(t, limiters.Dead(), mode)
 		for range 6 { // and opens the breaker
 			_ = dead.Allow(ctx, policy.For("secret-entity", 1, 1))
 		}
@@ -127,16 +128,6 @@ func use(t *testing.T, w *world, ctx context.Context) { //nolint:revive // the t
 	cancel()
 	_ = l.Allow(gone, policy.For("e", 1, 1))
 	_ = l.Allow(ctx, zael.Request{})
-}
-
-type deadStore struct{ *memstore.Store }
-
-func (deadStore) Take(_ context.Context, now time.Time, _ time.Duration, _ []zael.Debit) (time.Time, error) {
-	return now, fmt.Errorf("the cable is cut: %w", zael.ErrUnavailable)
-}
-
-func (deadStore) TakeLocal(now time.Time, _ time.Duration, _ []zael.Debit) (time.Time, bool, error) {
-	return now, false, nil
 }
 
 func TestMetrics(t *testing.T) {
@@ -235,7 +226,7 @@ func TestLog(t *testing.T) {
 			return a
 		},
 	}))})
-	dead := w.limiter(t, deadStore{memstore.New(nil)}, zael.FailOpen)
+	dead := w.limiter(t, limiters.Dead(), zael.FailOpen)
 	for range 50 {
 		if err := dead.Allow(t.Context(), policy.For("secret-entity", 1, 1)); err != nil {
 			t.Fatal(err)
