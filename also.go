@@ -56,7 +56,7 @@ func (req *Request) requests() ([]Request, error) {
 			return nil, invalid("Request.Also", r.resourceName(), "mixes stored limits and others: make them requests of their own")
 		}
 		if slices.ContainsFunc(all, func(o Request) bool { return o.Entity == r.Entity && o.resourceName() == r.resourceName() }) {
-			return nil, invalid("Request.Also", r.Entity+" on "+r.resourceName(), "is there twice")
+			return nil, invalid("Request.Also", r.Entity+" on "+r.resourceName(), "is named twice: put its amounts into one part")
 		}
 		all = append(all, r)
 	}

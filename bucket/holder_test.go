@@ -147,7 +147,7 @@ func TestSlotRules(t *testing.T) {
 	}
 	again, ok := b.take("A", d, 1, late)
 	if !ok || again.Receipt.Generation == a.Receipt.Generation {
-		t.Errorf("taken anew: got %v, generation %d, want another than %d", ok, again.Receipt.Generation, a.Receipt.Generation)
+		t.Errorf("taken again: got %v, generation %d, want another than %d", ok, again.Receipt.Generation, a.Receipt.Generation)
 	}
 	b.release("A", a, late)
 	if got := b.available(late); got != 0 {

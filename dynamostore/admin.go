@@ -18,7 +18,7 @@ import (
 // partition. Its item has hash, until, result and ttl.
 const onceKey = "#ONCE#"
 
-// A change is one of administration, as it is to be written after what was read.
+// A change is an administrative change, ready to be written: it was made from what was read.
 type change struct {
 	writes []types.TransactWriteItem
 	result zael.EditResult

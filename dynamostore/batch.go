@@ -36,7 +36,7 @@ func (s *Store) getAll(ctx context.Context, what string, keys []item) (map[[2]st
 	}
 	found := make(map[[2]string]item, len(keys))
 	asked := make(map[[2]string]bool, len(keys))
-	keys = slices.DeleteFunc(slices.Clone(keys), func(k item) bool { // the engine refuses a key that is there twice
+	keys = slices.DeleteFunc(slices.Clone(keys), func(k item) bool { // the engine refuses a list with a key twice
 		id := keyOf(k)
 		again := asked[id]
 		asked[id] = true

@@ -66,7 +66,7 @@ func (s *Store) finish(w *protocol.BucketWrite, plan *protocol.Plan) (coalesce.O
 	case errors.Is(plan.Err, zael.ErrContention):
 		s.stats.count(func(c *Stats) { c.Contended++ })
 		if w.LostAnswers() > 0 {
-			return coalesce.Failed, fmt.Errorf("dynamostore: an answer was lost, and others write all the time: %w", zael.ErrUnavailable)
+			return coalesce.Failed, fmt.Errorf("dynamostore: an answer was lost, and other processes keep writing the bucket: %w", zael.ErrUnavailable)
 		}
 	case plan.Err == nil && w.LostAnswers() > 0: // a take that comes to nothing, and of which a copy may stand
 		s.stats.count(func(c *Stats) { c.Repeated++ })

@@ -40,7 +40,8 @@ func holdSlot(ctx context.Context, l *zael.Limiter, door string) error {
 	return errors.Join(entered, said, left, conn.Close(), lease.Commit(ctx))
 }
 
-// A door counts who is behind it: connections, which end when their process is killed.
+// A door counts the processes that hold a slot, by their connections: one ends when its process is
+// killed.
 type door struct {
 	net.Listener
 	mu               sync.Mutex

@@ -212,7 +212,7 @@ func TestMaxWait(t *testing.T) {
 	}
 }
 
-// A client who has left is given no answer, and nobody is told of an error.
+// A client that has left gets no answer, and no error is reported.
 func TestClientLeaves(t *testing.T) {
 	t.Parallel()
 	w := setup(t)

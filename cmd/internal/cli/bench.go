@@ -153,7 +153,7 @@ func (c *benchCommand) prepare(a *app) (url string, err error) {
 	c.Timeout = c.store.timeout
 	c.Rate = c.rate / float64(c.processes)
 	if c.MaxWait > 0 {
-		c.Callers = 0 // who makes one call after the other
+		c.Callers = 0 // callers come at the rate instead, each for one call
 	}
 	if url, err = a.storeURL(c.store); err != nil {
 		return "", err

@@ -87,7 +87,7 @@ func (c *Count) Update() Update {
 type Refill struct {
 	Key      zael.Key
 	Before   *Record             // as it was read
-	After    []bucket.LimitState // as it is to be
+	After    []bucket.LimitState // what the write leaves
 	At       bucket.Instant
 	ID       uint64 // of the write, if it makes the item
 	Index    string // the bucket's key in the index

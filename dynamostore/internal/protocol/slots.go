@@ -55,7 +55,7 @@ func (h *Held) add(name string, n int64) Held {
 type slotsUpdate struct {
 	limits []slotLimitUpdate
 	seen   *holder // the own entry as seen; nil if there is none
-	own    *holder // as it is to be; nil: none
+	own    *holder // what the write leaves of it; nil: none
 	dead   []*holder
 	held   Held           // by the holder afterwards
 	until  bucket.Instant // the deadline
