@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/testrig/dynamofake"
 	"github.com/zeroae/zael/internal/trial"
@@ -233,6 +235,55 @@ func TestFailedAfterTwoCopies(t *testing.T) {
 	if got := s.Stats(); got.Undone != 1 || got.Repeated != 1 || got.Stranded != 0 {
 		t.Errorf("stats: got %+v, want one undone and one repeated", got)
 	}
+}
+
+// A take of a rate beside a quota that is found behind another's, as its answer was lost,
+// is given back whole when the parent refuses.
+func TestTakeFoundBehindAnotherIsUndone(t *testing.T) {
+	t.Parallel()
+	rate := define(10, 10, time.Hour)
+	calendar, err := bucket.NewCalendar(bucket.CalendarSpec{Each: bucket.Each365Days})
+	if err != nil {
+		t.Fatal(err)
+	}
+	quota := bucket.Definition{Kind: bucket.Quota, Burst: 20, Capacity: 20, Calendar: calendar}
+	table := dynamofake.New()
+	other, err := dynamostore.NewTrial(table, "fake", nil, trial.Options{VirtualTime: true})
+	opened(t, other, err)
+	take(t, other, 0, nil, debit("e", ask("rpm", rate, 1), ask("day", quota, 1)))
+	take(t, other, 0, nil, debit("parent", ask("rpm", rate, 10)))
+	lossy := &lossyTable{Table: table, key: "E#e", during: func() { take(t, other, 0, nil, debit("e", ask("rpm", rate, 2), ask("day", quota, 2))) }}
+	s, err := dynamostore.NewTrial(lossy, "fake", nil, trial.Options{VirtualTime: true})
+	opened(t, s, err)
+	take(t, s, 0, nil, debit("e", ask("rpm", rate, 1), ask("day", quota, 1)))
+	lossy.armed.Store(true)
+	take(t, s, 0, zael.ErrExceeded, debit("e", ask("rpm", rate, 3), ask("day", quota, 4)), debit("parent", ask("rpm", rate, 3)))
+	if lossy.armed.Load() {
+		t.Fatal("no answer was lost")
+	}
+	left(t, other, 0, "e", "rpm", 6)
+	left(t, other, 0, "e", "day", 16)
+	if got := s.Stats(); got.Undone != 1 || got.Stranded != 0 {
+		t.Errorf("stats: got %+v, want one undone", got)
+	}
+}
+
+// A lossyTable loses the answer to one update of an item, and lets others write before the
+// next.
+type lossyTable struct {
+	*dynamofake.Table
+	key    string
+	armed  atomic.Bool
+	during func()
+}
+
+func (l *lossyTable) UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, o ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error) {
+	out, err := l.Table.UpdateItem(ctx, in, o...)
+	if pk, ok := in.Key["PK"].(*types.AttributeValueMemberS); ok && pk.Value == l.key && err == nil && l.armed.CompareAndSwap(true, false) {
+		l.during()
+		return nil, errReset
+	}
+	return out, err
 }
 
 // A give is not repeated, and a commit with both repeats its charges only.

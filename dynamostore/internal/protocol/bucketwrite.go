@@ -22,6 +22,7 @@ type BucketWrite struct {
 	known    *Record // the bucket as last seen; nil if missing, or not known
 	expected *Record // the bucket as expected now; nil: as known
 	planned  *Record // what was known when the last Update was planned
+	first    *Record // and when the first one was that may be applied
 	fresh    bool    // known is an answer to this write
 	calls    int     // that were answered
 	lost     int     // calls that may have been applied, as their answers were lost
@@ -80,6 +81,9 @@ func (w *BucketWrite) Plan() Plan {
 		return Plan{Action: Finish, Outcome: coalesce.Split}
 	case w.Kind == coalesce.Take || w.Kind == coalesce.Undo && d.gives || d.writes():
 		w.planned = w.known
+		if w.lost == 0 {
+			w.first = w.known
+		}
 		if d.slots != nil {
 			w.sent = append(w.sent, d.slots)
 		}
@@ -150,26 +154,51 @@ func (w *BucketWrite) Held() Held {
 	return h
 }
 
-// receipts returns a record, which others have written since a take, as one that gives only
-// such receipts as are the take's for certain: of a quota or session, if the start has not
-// moved since. was is what the take was planned from.
+// receipts returns a record, which others have written since the write, as one that gives
+// only such receipts as are the write's for certain. Of a quota or session, that is if the
+// start has not moved since. Of a rate in the generation from before the first copy, a
+// take owns at least what is above the floor at its instant: the receipt is of that much.
+// was is what the write was planned from.
 func (w *BucketWrite) receipts(r, was *Record) *Record {
 	owned := *r
 	owned.limits = slices.Clone(r.limits)
 	for i := range owned.limits {
 		l := &owned.limits[i]
-		l.noReceipt = true
-		if !periodic(&l.state.Definition) {
-			continue
+		d := &l.state.Definition
+		switch {
+		case periodic(d):
+			_, from := d.Turn(w.At)
+			start := int64(from)
+			if before := was.find(l.name); before != nil {
+				start = before.state.Mark
+			}
+			l.noReceipt = l.state.Generation != was.turnsOf(l.name, r) || l.state.Mark != start && l.state.Mark != int64(from)
+		case w.Kind == coalesce.Take && l.state.Generation == w.first.turnsOf(l.name, r):
+			l.state.Mark = min(l.state.Mark, d.Floor(w.At)+w.amountOf(l.name)*d.Unit())
+		default:
+			l.noReceipt = true
 		}
-		_, from := l.state.Definition.Turn(w.At)
-		turns, start := r.removals<<turnBits, int64(from)
-		if before := was.find(l.name); before != nil {
-			turns, start = before.state.Generation, before.state.Mark
-		}
-		l.noReceipt = l.state.Generation != turns || l.state.Mark != start && l.state.Mark != int64(from)
 	}
 	return &owned
+}
+
+// turnsOf returns the turns of a limit, or those with which it began, as a later record
+// shows, if it was not there.
+func (r *Record) turnsOf(name string, later *Record) uint64 {
+	if l := r.find(name); l != nil {
+		return l.state.Generation
+	}
+	return later.removals << turnBits
+}
+
+// amountOf returns what the write takes of a limit.
+func (w *BucketWrite) amountOf(name string) (sum int64) {
+	for i := range w.Charges {
+		if c := &w.Charges[i]; c.Name == name && !isSlots(c) {
+			sum += c.Amount
+		}
+	}
+	return sum
 }
 
 // Learn reports the item as it was read.
