@@ -52,7 +52,7 @@ func (req *Request) requests() ([]Request, error) {
 			Entity: cmp.Or(p.Entity, req.Entity), Policy: p.Policy, Resource: p.Resource, Limits: p.Limits, Consume: p.Consume,
 			Cascade: req.Cascade, UseStoredLimits: req.UseStoredLimits, FailureMode: req.FailureMode, positional: p.positional,
 		}
-		if stored(&r) != stored(&own) || req.UseStoredLimits && p.Limits != nil {
+		if r.stored() != own.stored() || req.UseStoredLimits && p.Limits != nil {
 			return nil, invalid("Request.Also", r.resourceName(), "mixes stored limits and others: make them requests of their own")
 		}
 		if slices.ContainsFunc(all, func(o Request) bool { return o.Entity == r.Entity && o.resourceName() == r.resourceName() }) {
@@ -61,11 +61,6 @@ func (req *Request) requests() ([]Request, error) {
 		all = append(all, r)
 	}
 	return all, nil
-}
-
-// stored reports whether the store is asked for the limits of a request.
-func stored(req *Request) bool {
-	return req.UseStoredLimits || req.Policy != nil && req.Policy.stored
 }
 
 // A manyTake is a request with several parts on its way.
@@ -189,13 +184,8 @@ func (m *manyTake) collect() error {
 
 // decision returns how all limits stand.
 func (m *manyTake) decision(refused bool) Decision {
-	d := Decision{Admitted: !refused}
-	m.fill(&d, refused)
-	return d
-}
-
-func (m *manyTake) fill(d *Decision, refused bool) {
 	all := &standings{given: []Status{}}
+	d := Decision{Admitted: !refused, more: all}
 	for i, a := range m.attempts {
 		part, err := a.decision(m.at, refused, 0)
 		if err != nil {
@@ -210,7 +200,7 @@ func (m *manyTake) fill(d *Decision, refused bool) {
 			}
 		}
 	}
-	d.more = all
+	return d
 }
 
 // mode returns the failure mode of the request: open if it is for all parts.
@@ -281,12 +271,7 @@ func (le *Lease) On(entity, resource string) *Lease {
 	if le.none() {
 		return nil
 	}
-	le.mu.Lock()
-	many := (*manyLease)(nil)
-	if le.ledger != nil {
-		many = le.ledger.many
-	}
-	le.mu.Unlock()
+	many := le.many()
 	if many == nil {
 		if e, r := le.decision.bucket(); e == entity && r == resource {
 			return le

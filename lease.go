@@ -40,8 +40,7 @@ type Lease struct {
 
 // newLease returns a lease on what a took. It copies, as a is reused.
 func (l *Limiter) newLease(req *Request, a *attempt, at time.Time) *Lease {
-	stored := req.UseStoredLimits || req.Policy != nil && req.Policy.stored
-	lease := &Lease{limiter: l, mode: a.failureMode(req), stored: stored, delay: a.delay(at)}
+	lease := &Lease{limiter: l, mode: a.failureMode(req), stored: req.stored(), delay: a.delay(at)}
 	lease.decision, _ = a.decision(at, false, 0) // the instant is the store's own
 	if !a.plain() {
 		lease.ledger = newLedger(a.debits)
@@ -58,13 +57,12 @@ func (l *Limiter) newLease(req *Request, a *attempt, at time.Time) *Lease {
 
 // degradedLease returns a lease that charges nothing and only keeps accounts.
 func (l *Limiter) degradedLease(req *Request, a *attempt) *Lease {
-	lease := &Lease{limiter: l, mode: a.failureMode(req), stored: req.UseStoredLimits, degraded: true, ledger: new(ledger)}
+	lease := &Lease{limiter: l, mode: a.failureMode(req), stored: req.stored(), degraded: true, ledger: new(ledger)}
 	lease.decision = Decision{Admitted: true, Degraded: true, entity: req.Entity, policy: &PolicyLimits{Resource: req.resourceName()}}
 	p, err := new(attempt).policyOf(req)
 	if err != nil {
 		return lease // the request was valid before
 	}
-	lease.stored = req.stored(p)
 	for i, name := range p.names {
 		kind := bucket.Rate
 		if i < len(p.bound.Limits) {

@@ -192,7 +192,7 @@ func (req *Request) check(p *Policy) error {
 	if err := req.checkAmounts(p); err != nil {
 		return err
 	}
-	if len(p.bound.Limits) == 0 && !req.stored(p) {
+	if len(p.bound.Limits) == 0 && !req.stored() {
 		return noLimitsError(req.Entity, p.bound.Resource)
 	}
 	return nil
@@ -204,7 +204,7 @@ func (req *Request) checkAmounts(p *Policy) error {
 			if err := checkAmount("Request.Consume", name, amount, 0); err != nil {
 				return err
 			}
-			if !req.stored(p) && len(p.bound.Limits) > 0 && !req.names(p, name) {
+			if !req.stored() && len(p.bound.Limits) > 0 && !req.names(p, name) {
 				return invalid("Request.Consume", name, "is not the name of a limit of the request")
 			}
 		}
@@ -234,8 +234,10 @@ func (req *Request) maxWait(ctx context.Context) time.Duration {
 	return req.MaxWait
 }
 
-// stored reports whether the store is asked for limits.
-func (req *Request) stored(p *Policy) bool { return p.stored || req.UseStoredLimits }
+// stored reports whether the store is asked for the limits of the request.
+func (req *Request) stored() bool {
+	return req.UseStoredLimits || req.Policy != nil && req.Policy.stored
+}
 
 // names reports whether name is that of a limit which the request itself has.
 func (req *Request) names(p *Policy, name string) bool {

@@ -25,7 +25,7 @@ func (l *Limiter) prepare(ctx context.Context, req *Request, known age, a *attem
 		return err
 	}
 	parent := ""
-	if req.stored(p) || req.Cascade {
+	if req.stored() || req.Cascade {
 		if parent, err = l.parentOf(ctx, &a.budget, req.Entity, req.Cascade, known); err != nil {
 			return err
 		}
@@ -42,7 +42,7 @@ func (l *Limiter) prepare(ctx context.Context, req *Request, known age, a *attem
 		}
 	}
 	for i := range keys {
-		if !req.stored(p) || keys[i].Entity == "" {
+		if !req.stored() || keys[i].Entity == "" {
 			continue
 		}
 		set, err := l.storedLimits(ctx, a, keys[i], limits[i], known)
@@ -126,7 +126,7 @@ func sameLimits(a, b []bucket.Limit) bool {
 // checkNames looks for amounts of limits that are not stored. If none of the names is
 // stored it returns an error: mistyped names must not admit anybody.
 func (a *attempt) checkNames(req *Request, p *Policy) error {
-	if !req.stored(p) {
+	if !req.stored() {
 		return nil
 	}
 	known, unknown := false, []string(nil)
