@@ -23,25 +23,38 @@ type lagging struct {
 	between func() // what others write
 
 	mu       sync.Mutex
-	armed    bool
+	writes   map[string]int // of the child and the parent since it was armed; nil before
 	late     *dynamodb.UpdateItemInput
 	repeated chan struct{}
 }
 
-func (l *lagging) UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, o ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error) {
+// arm makes the next writes those that lag.
+func (l *lagging) arm() {
 	l.mu.Lock()
-	armed, first := l.armed, l.late == nil
-	parent := in.Key["PK"].(*types.AttributeValueMemberS).Value == "E#parent" //nolint:forcetypeassert // keys are texts
-	if armed && parent {
-		l.late, l.armed = in, first
+	defer l.mu.Unlock()
+	l.writes = map[string]int{}
+}
+
+// count returns which write of its item since arm this one is, from 1, or 0 before arm.
+func (l *lagging) count(key string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.writes == nil {
+		return 0
 	}
-	l.mu.Unlock()
-	switch {
-	case armed && parent && first:
+	l.writes[key]++
+	return l.writes[key]
+}
+
+func (l *lagging) UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, o ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error) {
+	key := in.Key["PK"].(*types.AttributeValueMemberS).Value //nolint:forcetypeassert // keys are texts
+	switch n := l.count(key); {
+	case key == "E#parent" && n == 1:
+		l.late = in
 		return nil, errReset
-	case armed && parent:
+	case key == "E#parent" && n == 2:
 		defer close(l.repeated)
-	case armed:
+	case key == "E#child" && n == 1:
 		<-l.repeated
 		l.between()
 		if _, err := l.Table.UpdateItem(ctx, l.late); err != nil {
@@ -72,7 +85,7 @@ func TestUndoBesideALateCopy(t *testing.T) {
 			}
 			take(t, other, 0, nil, debit("child", ask("rpm", d, 9)))
 			table.between = func() { take(t, other, 0, nil, debit("parent", ask("rpm", d, 3))) }
-			table.armed = true
+			table.arm()
 			take(t, s, 0, zael.ErrExceeded, debit("child", ask("rpm", d, 2)), debit("parent", now))
 			// 1, 2 by the repetition, 3 by the other and 2 by the late copy, less 2.
 			left(t, other, 0, "parent", "rpm", 4)
