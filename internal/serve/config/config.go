@@ -1,0 +1,64 @@
+// Package config is the configuration of the daemon: a YAML file, checked as a whole before
+// anything of it holds.
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/serve/access"
+)
+
+// A Config says how the daemon runs. One that Parse or Default returned is never changed:
+// a reload makes another.
+type Config struct {
+	Listen        string // address of the API, such as 127.0.0.1:8080
+	MetricsListen string // address of the metrics alone; empty: they are served on Listen
+	Store         string // URL of the store; empty: the user's default
+
+	// Hosts are names, in lower case and without a port, under which the daemon may be
+	// called beside those of this machine.
+	Hosts          []string
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
+	TLS            *TLS           // nil: connections are not encrypted
+
+	Timeout         time.Duration    // of an operation on the store, as zael.Config.Timeout
+	FailureMode     zael.FailureMode // as zael.Config.FailureMode
+	Log             Log
+	ShutdownTimeout time.Duration // for requests that are under way when the daemon ends
+	Max             Max
+	Leases          Leases
+	Tokens          []access.Token          // none: callers of this machine need none
+	Policies        map[string]*zael.Policy // by name, which is also the resource
+}
+
+// TLS names the files of a server's certificate.
+type TLS struct {
+	Cert, Key string
+	ClientCA  string // certificates that clients' certificates are signed by; empty: clients need none
+}
+
+// Log says what is logged, and how.
+type Log struct {
+	Level slog.Level
+	JSON  bool // instead of text
+}
+
+// Max has the bounds of what clients may use.
+type Max struct {
+	Body        int64         // bytes of a request's body
+	Header      int           // bytes of a request's header
+	HeaderTime  time.Duration // until a request's header is read
+	Idle        time.Duration // that a connection may have no request
+	Connections int           // at a time
+	Waits       int           // requests that wait for their limits, at a time
+	Wait        time.Duration // that a request may ask to wait
+}
+
+// Leases say how the texts of leases are signed.
+type Leases struct {
+	Keys   []string      // the first signs, all verify; none: the daemon finds its own
+	MaxAge time.Duration // after which a lease can no longer be ended
+}

@@ -1,0 +1,38 @@
+// Package serve is the daemon around a limiter: listeners, TLS, access, health, metrics, reload and
+// the end. What is served to whom comes in as [Handlers].
+package serve
+
+import (
+	"log/slog"
+	"net/http"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/serve/config"
+)
+
+// Handlers make what a daemon serves beside health and metrics, before it listens. A request
+// that reaches a handler has passed the checks of access: access.From tells whose it is, its
+// context ends when its token is removed, and its body is bounded. An error ends the start.
+type Handlers struct {
+	API func(*Env) (http.Handler, error) // of paths that begin with /v1/
+}
+
+// An Env is what handlers work with.
+type Env struct {
+	Limiter *zael.Limiter
+	Store   zael.Store // of the limiter, for its roles
+	Log     *slog.Logger
+
+	// Config returns the configuration that holds now. A request asks once, so that a reload
+	// in between does not matter to it.
+	Config func() *config.Config
+
+	// Wait is called by a request before it waits for its limits. If ok is false, as many
+	// wait as may (Max.Waits), and the request is refused as unavailable; otherwise it calls
+	// done when it waits no longer.
+	Wait func() (done func(), ok bool)
+
+	// Draining is closed when the daemon begins to end: requests that wait for their limits
+	// are then refused as draining.
+	Draining <-chan struct{}
+}
