@@ -1,6 +1,7 @@
 package zael
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -19,6 +20,22 @@ type AdminOptions struct {
 	// error matches ErrKeyUsed. Without a key, a change whose answer was lost may have
 	// been made.
 	IdempotencyKey string
+}
+
+type principalKey struct{}
+
+// WithPrincipal returns a context in which changes of entities, limits, settings and
+// namespaces are made by a principal: audit events name it instead of
+// Config.Principal. It is for programs that make changes for others, such as a
+// server. An empty principal is that of the Config.
+func WithPrincipal(ctx context.Context, principal string) context.Context {
+	return context.WithValue(ctx, principalKey{}, principal)
+}
+
+// principalOf returns who makes the changes of a context.
+func (l *Limiter) principalOf(ctx context.Context) string {
+	principal, _ := ctx.Value(principalKey{}).(string)
+	return cmp.Or(principal, l.principal)
 }
 
 // keepOnce is how long an idempotency key is kept.
@@ -84,7 +101,7 @@ func (l *Limiter) administer(ctx context.Context, edit Edit, options AdminOption
 		return EditResult{}, l.unsupported("AdminStore")
 	}
 	e := &edit.Event
-	e.Time, e.Principal = now, l.principal
+	e.Time, e.Principal = now, l.principalOf(ctx)
 	if once.Key != "" {
 		details := maps.Clone(e.Details)
 		if details == nil {

@@ -44,13 +44,11 @@ func (l *Limiter) Apply(ctx context.Context, changes []Change) (made int, err er
 		switch {
 		case err != nil:
 		case c.Create != nil:
-			edits[i], err = l.creationEdit(*c.Create)
-		case c.Switch != nil:
-			edits[i], err = l.settingEdit(switchEdit(c.Scope, *c.Switch))
-		case c.FailureMode != nil:
-			edits[i], err = l.settingEdit(failureModeEdit(c.Scope, *c.FailureMode))
+			edits[i], err = l.creationEdit(ctx, *c.Create)
+		case c.Switch != nil, c.FailureMode != nil:
+			edits[i], err = l.settingEdit(ctx, &c)
 		default:
-			edits[i], err = l.limitEdit(c.Scope, c.Limits)
+			edits[i], err = l.limitEdit(ctx, c.Scope, c.Limits)
 		}
 		if err != nil {
 			return 0, fmt.Errorf("change %d of %d: %w", i+1, len(changes), err)
@@ -106,15 +104,20 @@ func (e *Edit) changesLimits() bool {
 	return e.Event.Action == LimitsSet || e.Event.Action == LimitsDeleted
 }
 
-// settingEdit completes an edit of settings for an Applier.
-func (l *Limiter) settingEdit(e Edit, err error) (Edit, error) {
+// settingEdit returns the checked edit of a switch or a failure mode, for an Applier.
+func (l *Limiter) settingEdit(ctx context.Context, c *Change) (e Edit, err error) {
+	if c.Switch != nil {
+		e, err = switchEdit(c.Scope, *c.Switch)
+	} else {
+		e, err = failureModeEdit(c.Scope, *c.FailureMode)
+	}
 	if err != nil {
 		return e, err
 	}
 	if l.adminStore == nil {
 		return e, l.unsupported("AdminStore")
 	}
-	e.Event.Principal = l.principal
+	e.Event.Principal = l.principalOf(ctx)
 	e.Event.Time, err = l.auditTime()
 	return e, err
 }

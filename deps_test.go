@@ -17,7 +17,7 @@ func TestDependencies(t *testing.T) {
 	for pkg, allowed := range map[string][]string{
 		"":           {"/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/zoneinfo", breaker},
 		"/bucket":    {"/internal/zoneinfo"},
-		"/httplimit": {"", "/bucket", "/internal/clientkey", "/internal/decimal", "/internal/edge", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/zoneinfo", breaker},
+		"/httplimit": {"", "/bucket", "/internal/clientkey", "/internal/decimal", "/internal/edge", "/internal/httpedge", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/zoneinfo", breaker},
 		"/llm":       {"", "/bucket", "/internal/clientkey", "/internal/decimal", "/internal/edge", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/zoneinfo", breaker},
 		"/grpclimit": {
 			"", "/bucket", "/internal/clientkey", "/internal/decimal", "/internal/edge", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/zoneinfo", breaker,

@@ -40,7 +40,7 @@ func (l *Limiter) CreateEntity(ctx context.Context, e Entity) (Entity, error) {
 	if err := l.checkOpen(); err != nil {
 		return Entity{}, err
 	}
-	edit, err := l.creationEdit(e)
+	edit, err := l.creationEdit(ctx, e)
 	if err != nil {
 		return Entity{}, err
 	}
@@ -62,7 +62,7 @@ func (l *Limiter) createEntity(ctx context.Context, e *Edit) error {
 }
 
 // creationEdit returns the checked edit that creates e.
-func (l *Limiter) creationEdit(e Entity) (Edit, error) {
+func (l *Limiter) creationEdit(ctx context.Context, e Entity) (Edit, error) {
 	if err := e.validate(); err != nil {
 		return Edit{}, err
 	}
@@ -81,7 +81,7 @@ func (l *Limiter) creationEdit(e Entity) (Edit, error) {
 	if e.Cascade {
 		details["cascade"] = "true"
 	}
-	return Edit{Entity: e, Event: l.auditEvent(e.CreatedAt, EntityCreated, Scope{Entity: e.ID}, details)}, nil
+	return Edit{Entity: e, Event: l.auditEvent(ctx, e.CreatedAt, EntityCreated, Scope{Entity: e.ID}, details)}, nil
 }
 
 func (e *Entity) validate() error {
@@ -168,7 +168,7 @@ func (l *Limiter) DeleteEntity(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	err = l.entityStore.DeleteEntity(ctx, id, l.auditEvent(now, EntityDeleted, Scope{Entity: id}, nil))
+	err = l.entityStore.DeleteEntity(ctx, id, l.auditEvent(ctx, now, EntityDeleted, Scope{Entity: id}, nil))
 	l.entityCache.drop(id)
 	l.limitCache.clear()
 	if errors.Is(err, ErrEntityNotFound) {
@@ -177,9 +177,9 @@ func (l *Limiter) DeleteEntity(ctx context.Context, id string) error {
 	return l.storeError(ctx, Key{Entity: id}, err)
 }
 
-func (l *Limiter) auditEvent(at time.Time, action AuditAction, scope Scope, details map[string]string) AuditEvent {
+func (l *Limiter) auditEvent(ctx context.Context, at time.Time, action AuditAction, scope Scope, details map[string]string) AuditEvent {
 	return AuditEvent{
-		Time: at, Action: action, Principal: l.principal,
+		Time: at, Action: action, Principal: l.principalOf(ctx),
 		Entity: scope.Entity, Resource: scope.Resource, Details: details,
 	}
 }

@@ -133,8 +133,8 @@ func TestExceededErrorJSON(t *testing.T) {
 	const want = `{"error":"rate_limit_exceeded",` +
 		`"message":"zael: rate limit exceeded: rpm of org on gpt-4: 5 requested, 3 available, retry after 12.694s",` +
 		`"retry_after_seconds":12.694,"retry_after_ms":12694,"limits":[` +
-		`{"entity_id":"key-1","resource":"gpt-4",` + limit + `"available":3,"requested":5,"exceeded":false,` + rest + `"retry_after_seconds":0},` +
-		`{"entity_id":"org","resource":"gpt-4",` + limit + `"available":3,"requested":5,"exceeded":true,` + rest + `"retry_after_seconds":12.694}]}`
+		`{"entity_id":"key-1","resource":"gpt-4",` + limit + `"available":3,"requested":5,"exceeded":false,` + rest + `"retry_after_seconds":0,"full_in_seconds":0},` +
+		`{"entity_id":"org","resource":"gpt-4",` + limit + `"available":3,"requested":5,"exceeded":true,` + rest + `"retry_after_seconds":12.694,"full_in_seconds":0}]}`
 	if err != nil || string(got) != want {
 		t.Errorf("got  %s, %v\nwant %s", got, err, want)
 	}
@@ -142,7 +142,7 @@ func TestExceededErrorJSON(t *testing.T) {
 	never := status("key-1", "rpm", true, zael.Never)
 	got, err = json.Marshal(map[string]error{"e": zael.NewExceededError(never)})
 	if err != nil || !strings.Contains(string(got), `"retry_after_seconds":null,"retry_after_ms":null,"limits":[{`) ||
-		!strings.Contains(string(got), `"resets_at":null,"retry_after_seconds":null}`) {
+		!strings.Contains(string(got), `"resets_at":null,"retry_after_seconds":null,"full_in_seconds":0}`) {
 		t.Errorf("never: got %s, %v, want null for each wait", got, err)
 	}
 	got, err = json.Marshal(&zael.ExceededError{})

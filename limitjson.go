@@ -89,18 +89,20 @@ type statusJSON struct {
 	PeriodStart       *string  `json:"period_start"` // null: no period is on
 	ResetsAt          *string  `json:"resets_at"`
 	RetryAfterSeconds *float64 `json:"retry_after_seconds"` // null: never
+	FullInSeconds     *float64 `json:"full_in_seconds"`     // null: never
 }
 
 // MarshalJSON returns the status as it is in the JSON of an [*ExceededError], and of what
 // is admitted: entity_id, resource, the limit as [Limit.MarshalJSON] has it but for the
 // refill, available (null of an unlimited limit), requested, exceeded, overdrawn,
-// period_start and resets_at (RFC 3339; null if no period is on), and retry_after_seconds
-// (null for [Never]).
+// period_start and resets_at (RFC 3339; null if no period is on), retry_after_seconds and
+// full_in_seconds (null for [Never]).
 func (s Status) MarshalJSON() ([]byte, error) {
 	w := statusJSON{
 		Entity: s.Entity, Resource: s.Resource, limitJSON: s.Limit.json(),
 		Requested: s.Requested, Exceeded: s.Exceeded, Overdrawn: s.Overdrawn,
 		PeriodStart: timeJSON(s.PeriodStart), ResetsAt: timeJSON(s.ResetsAt), RetryAfterSeconds: seconds(s.RetryAfter),
+		FullInSeconds: seconds(s.FullAfter),
 	}
 	if s.Limit.terms.kind != KindUnlimited {
 		w.Available = &s.Available

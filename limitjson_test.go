@@ -66,20 +66,20 @@ func TestStatusJSON(t *testing.T) {
 		{
 			zael.Status{
 				Entity: "key-1", Resource: "gpt-4", Limit: zael.EachDay("q", 100).In("Europe/Berlin"), Available: 0, Requested: 1,
-				Exceeded: true, RetryAfter: 10 * time.Hour, PeriodStart: start, ResetsAt: start.Add(23 * time.Hour),
+				Exceeded: true, RetryAfter: 10 * time.Hour, FullAfter: 23 * time.Hour, PeriodStart: start, ResetsAt: start.Add(23 * time.Hour),
 			},
 			`{"entity_id":"key-1","resource":"gpt-4","limit_name":"q","kind":"quota","limit":"q=100 each day Europe/Berlin","soft":false,"capacity":100,"burst":100,` +
-				`"available":0,"requested":1,"exceeded":true,"overdrawn":false,"period_start":"2026-03-28T23:00:00Z","resets_at":"2026-03-29T22:00:00Z","retry_after_seconds":36000}`,
+				`"available":0,"requested":1,"exceeded":true,"overdrawn":false,"period_start":"2026-03-28T23:00:00Z","resets_at":"2026-03-29T22:00:00Z","retry_after_seconds":36000,"full_in_seconds":82800}`,
 		},
 		{
 			zael.Status{Entity: "key-1", Resource: "gpt-4", Limit: zael.Unlimited("n"), Available: bucket.MaxAmount, Requested: 3},
 			`{"entity_id":"key-1","resource":"gpt-4","limit_name":"n","kind":"unlimited","limit":"n=unlimited","soft":false,"capacity":null,"burst":null,` +
-				`"available":null,"requested":3,"exceeded":false,"overdrawn":false,"period_start":null,"resets_at":null,"retry_after_seconds":0}`,
+				`"available":null,"requested":3,"exceeded":false,"overdrawn":false,"period_start":null,"resets_at":null,"retry_after_seconds":0,"full_in_seconds":0}`,
 		},
 		{
-			zael.Status{Entity: "key-1", Resource: "gpt-4", Limit: zael.Block("n"), Requested: 3, Exceeded: true, RetryAfter: math.MaxInt64},
+			zael.Status{Entity: "key-1", Resource: "gpt-4", Limit: zael.Block("n"), Requested: 3, Exceeded: true, RetryAfter: math.MaxInt64, FullAfter: zael.Never},
 			`{"entity_id":"key-1","resource":"gpt-4","limit_name":"n","kind":"block","limit":"n=0/min","soft":false,"capacity":0,"burst":0,` +
-				`"available":0,"requested":3,"exceeded":true,"overdrawn":false,"period_start":null,"resets_at":null,"retry_after_seconds":null}`,
+				`"available":0,"requested":3,"exceeded":true,"overdrawn":false,"period_start":null,"resets_at":null,"retry_after_seconds":null,"full_in_seconds":null}`,
 		},
 	} {
 		if got, err := json.Marshal(c.status); err != nil || string(got) != c.want {

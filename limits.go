@@ -26,7 +26,7 @@ func (l *Limiter) SetLimits(ctx context.Context, scope Scope, limits []Limit) er
 	if len(limits) == 0 {
 		return invalid("limits", len(limits), "is no limit at all: use DeleteLimits to remove what is stored")
 	}
-	edit, err := l.limitEdit(scope, limits)
+	edit, err := l.limitEdit(ctx, scope, limits)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (l *Limiter) DeleteLimits(ctx context.Context, scope Scope) error {
 	if err := l.checkOpen(); err != nil {
 		return err
 	}
-	edit, err := l.limitEdit(scope, nil)
+	edit, err := l.limitEdit(ctx, scope, nil)
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (s Scope) normalized() (Scope, error) {
 
 // limitEdit returns the checked edit that replaces a scope's limits, or deletes them if
 // limits is empty.
-func (l *Limiter) limitEdit(scope Scope, limits []Limit) (Edit, error) {
+func (l *Limiter) limitEdit(ctx context.Context, scope Scope, limits []Limit) (Edit, error) {
 	scope, err := scope.normalized()
 	if err != nil {
 		return Edit{}, err
@@ -100,7 +100,7 @@ func (l *Limiter) limitEdit(scope Scope, limits []Limit) (Edit, error) {
 		return Edit{}, err
 	}
 	if len(limits) == 0 {
-		return Edit{Event: l.auditEvent(now, LimitsDeleted, scope, nil)}, nil
+		return Edit{Event: l.auditEvent(ctx, now, LimitsDeleted, scope, nil)}, nil
 	}
 	if _, err := compile("limits", limits); err != nil {
 		return Edit{}, err
@@ -112,7 +112,7 @@ func (l *Limiter) limitEdit(scope Scope, limits []Limit) (Edit, error) {
 		texts[i] = filled[i].String()
 	}
 	details := map[string]string{"limits": strings.Join(texts, ", ")}
-	return Edit{Limits: filled, Event: l.auditEvent(now, LimitsSet, scope, details)}, nil
+	return Edit{Limits: filled, Event: l.auditEvent(ctx, now, LimitsSet, scope, details)}, nil
 }
 
 // changeLimits makes an edit of limits.

@@ -73,7 +73,7 @@ func (l *Limiter) RecoverNamespace(ctx context.Context, name string) error {
 // PurgeNamespace removes a deleted namespace with all that is in it, and frees its name. It
 // returns how many records it removed. If it is interrupted it must be called again.
 func (l *Limiter) PurgeNamespace(ctx context.Context, name string) (records int, err error) {
-	store, event, err := l.namespaceEvent(name, NamespacePurged)
+	store, event, err := l.namespaceEvent(ctx, name, NamespacePurged)
 	if err != nil {
 		return 0, err
 	}
@@ -97,7 +97,7 @@ func (l *Limiter) Namespaces(ctx context.Context) ([]Namespace, error) {
 
 // Namespace returns a registered namespace.
 func (l *Limiter) Namespace(ctx context.Context, name string) (Namespace, error) {
-	store, _, err := l.namespaceEvent(name, "")
+	store, _, err := l.namespaceEvent(ctx, name, "")
 	if err != nil {
 		return Namespace{}, err
 	}
@@ -106,7 +106,7 @@ func (l *Limiter) Namespace(ctx context.Context, name string) (Namespace, error)
 }
 
 func (l *Limiter) editNamespace(ctx context.Context, name string, action AuditAction) error {
-	store, event, err := l.namespaceEvent(name, action)
+	store, event, err := l.namespaceEvent(ctx, name, action)
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (l *Limiter) editNamespace(ctx context.Context, name string, action AuditAc
 	return l.storeError(ctx, Key{}, err)
 }
 
-func (l *Limiter) namespaceEvent(name string, action AuditAction) (NamespaceStore, AuditEvent, error) {
+func (l *Limiter) namespaceEvent(ctx context.Context, name string, action AuditAction) (NamespaceStore, AuditEvent, error) {
 	if err := l.checkOpen(); err != nil {
 		return nil, AuditEvent{}, err
 	}
@@ -127,7 +127,7 @@ func (l *Limiter) namespaceEvent(name string, action AuditAction) (NamespaceStor
 		return nil, AuditEvent{}, l.unsupported("NamespaceStore")
 	}
 	now, err := l.auditTime()
-	return store, l.auditEvent(now, action, Scope{}, map[string]string{"namespace": name}), err
+	return store, l.auditEvent(ctx, now, action, Scope{}, map[string]string{"namespace": name}), err
 }
 
 // A NamespaceStore keeps several namespaces, one of which it works in. Its methods are

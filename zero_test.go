@@ -47,7 +47,7 @@ func exportedFuncs() map[string]any {
 		"PerDay": zael.PerDay, "PerHour": zael.PerHour, "PerMinute": zael.PerMinute, "PerSecond": zael.PerSecond,
 		"StoredPolicy": zael.StoredPolicy,
 		"Each":         zael.Each, "EachDay": zael.EachDay, "EachWeek": zael.EachWeek, "EachMonth": zael.EachMonth, "EachYear": zael.EachYear,
-		"FromFirstUse": zael.FromFirstUse, "AtOnce": zael.AtOnce, "Block": zael.Block, "Unlimited": zael.Unlimited,
+		"FromFirstUse": zael.FromFirstUse, "WithPrincipal": zael.WithPrincipal, "AtOnce": zael.AtOnce, "Block": zael.Block, "Unlimited": zael.Unlimited,
 	}
 }
 

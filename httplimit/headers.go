@@ -1,13 +1,13 @@
 package httplimit
 
 import (
-	"encoding/json"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/httpedge"
 )
 
 // Headers are the response headers that tell what is left, besides Retry-After, which
@@ -44,7 +44,7 @@ func (h Headers) set(to http.Header, d *zael.Decision, values *[3]string) {
 	}
 	switch h {
 	case XRateLimit:
-		setXRateLimit(to, d, values)
+		httpedge.SetXRateLimit(to, d, values)
 	case RateLimitDraft11:
 		setDraft11(to, d)
 	case OpenAI:
@@ -52,40 +52,6 @@ func (h Headers) set(to http.Header, d *zael.Decision, values *[3]string) {
 	case Anthropic:
 		setByKind(to, d, func(kind, what string) string { return "Anthropic-Ratelimit-" + kind + "-" + what }, resetTime)
 	}
-}
-
-// tightest returns the status of which the least share of the burst is left: after a
-// refusal, of those that refused.
-func tightest(d *zael.Decision) zael.Status {
-	best := d.Status(0)
-	for i := 1; i < d.Len(); i++ {
-		s := d.Status(i)
-		switch {
-		case s.Exceeded != best.Exceeded:
-			if s.Exceeded {
-				best = s
-			}
-		case float64(s.Available)*float64(best.Limit.Burst) < float64(best.Available)*float64(s.Limit.Burst):
-			best = s
-		}
-	}
-	return best
-}
-
-// setXRateLimit makes one string for the three values.
-func setXRateLimit(to http.Header, d *zael.Decision, values *[3]string) {
-	s := tightest(d)
-	var buf [64]byte
-	b := strconv.AppendInt(buf[:0], s.Limit.Burst, 10)
-	one := len(b)
-	b = strconv.AppendInt(b, max(0, s.Available), 10)
-	two := len(b)
-	b = strconv.AppendInt(b, wholeSeconds(s.FullAfter), 10)
-	text := string(b)
-	*values = [3]string{text[:one], text[one:two], text[two:]}
-	to["X-Ratelimit-Limit"] = values[0:1:1]
-	to["X-Ratelimit-Remaining"] = values[1:2:2]
-	to["X-Ratelimit-Reset"] = values[2:3:3]
 }
 
 // setDraft11 writes structured fields (RFC 9651): lists of strings with parameters.
@@ -103,8 +69,8 @@ func setDraft11(to http.Header, d *zael.Decision) {
 			}
 		}
 		window := window(&s)
-		policy.WriteString(`"` + name + `";q=` + fieldInteger(s.Limit.Burst) + `;w=` + fieldInteger(wholeSeconds(window)))
-		limit.WriteString(`"` + name + `";r=` + fieldInteger(max(0, s.Available)) + `;t=` + fieldInteger(wholeSeconds(s.FullAfter)))
+		policy.WriteString(`"` + name + `";q=` + fieldInteger(s.Limit.Burst) + `;w=` + fieldInteger(httpedge.WholeSeconds(window)))
+		limit.WriteString(`"` + name + `";r=` + fieldInteger(max(0, s.Available)) + `;t=` + fieldInteger(httpedge.WholeSeconds(s.FullAfter)))
 	}
 	to["Ratelimit-Policy"] = []string{policy.String()}
 	to["Ratelimit"] = []string{limit.String()}
@@ -166,7 +132,7 @@ func setByKind(to http.Header, d *zael.Decision, name func(kind, what string) st
 // goDuration writes a wait as OpenAI does, such as 12ms or 6m0s.
 func goDuration(d time.Duration) string {
 	if d > time.Second {
-		return time.Duration(wholeSeconds(d) * int64(time.Second)).String()
+		return time.Duration(httpedge.WholeSeconds(d) * int64(time.Second)).String()
 	}
 	return d.Round(time.Millisecond).String()
 }
@@ -177,79 +143,4 @@ func resetTime(d time.Duration) string {
 		d = 100 * 365 * 24 * time.Hour
 	}
 	return time.Now().Add(d).UTC().Truncate(time.Second).Add(time.Second).Format(time.RFC3339)
-}
-
-// setRetryAfter sets Retry-After, unless no wait helps, and returns its value.
-func setRetryAfter(to http.Header, err *zael.ExceededError) (value string) {
-	value, ok := err.RetryAfterHeader()
-	if ok {
-		to["Retry-After"] = []string{value}
-	}
-	return value
-}
-
-// wholeSeconds rounds up.
-func wholeSeconds(d time.Duration) int64 {
-	if d > zael.Never-time.Second {
-		return int64(zael.Never / time.Second)
-	}
-	return int64((d + time.Second - 1) / time.Second)
-}
-
-// quotaExceeded is the type of the problem of a refusal, of
-// draft-ietf-httpapi-ratelimit-headers.
-const quotaExceeded = "https://iana.org/assignments/http-problem-types#quota-exceeded"
-
-// writeRefusal answers a request that a limit refuses. The body names the limits and not
-// the entity, which may be a secret of the server's. It is written without encoding/json,
-// as refusals are what an attacker asks for; no part of it needs escapes.
-func writeRefusal(w http.ResponseWriter, d *zael.Decision, retryAfter string) {
-	body := make([]byte, 0, 256)
-	body = append(body, `{"type":"`+quotaExceeded+`","title":"Too many requests","status":429,"detail":"`...)
-	if retryAfter != "" {
-		body = append(body, "Try again in "...)
-		body = append(body, retryAfter...)
-		body = append(body, ` s."`...)
-	} else {
-		body = append(body, `The request asks for more than the limit ever admits at once: make it smaller."`...)
-	}
-	separator := `,"violated-policies":["`
-	for s := range d.All() {
-		if !s.Exceeded {
-			continue
-		}
-		body = append(body, separator...)
-		body = append(body, s.Limit.Name...)
-		separator = `","`
-	}
-	if separator == `","` {
-		body = append(body, `"]`...)
-	}
-	writeProblem(w, http.StatusTooManyRequests, append(body, "}\n"...))
-}
-
-// A problem is a body of problem details (RFC 9457) whose type is about:blank.
-type problem struct {
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail,omitempty"`
-}
-
-func (p problem) write(w http.ResponseWriter) {
-	body, err := json.Marshal(p)
-	if err != nil {
-		body = nil // strings and a number: it does not happen
-	}
-	writeProblem(w, p.Status, append(body, '\n'))
-}
-
-func writeProblem(w http.ResponseWriter, status int, body []byte) {
-	h := w.Header()
-	h["Content-Type"] = []string{"application/problem+json"}
-	h["Cache-Control"] = []string{"no-store"}
-	h["X-Content-Type-Options"] = []string{"nosniff"}
-	delete(h, "Content-Length")
-	delete(h, "Content-Encoding")
-	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client may have left
 }

@@ -31,6 +31,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/edge"
+	"github.com/zeroae/zael/internal/httpedge"
 )
 
 // A KeyFunc returns the entity whose limits a request is held to. An error is answered
@@ -187,7 +188,7 @@ func (m *Middleware) refuse(w http.ResponseWriter, r *http.Request, err *zael.Ex
 	h := w.Header()
 	d := err.Decision()
 	m.config.Headers.set(h, &d, new([3]string))
-	retryAfter := setRetryAfter(h, err)
+	retryAfter := httpedge.SetRetryAfter(h, err)
 	if m.config.Refused != nil {
 		m.config.Refused(w, r, err)
 		return
@@ -218,13 +219,12 @@ func (m *Middleware) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case m.config.Failed != nil:
 		m.config.Failed(w, r, err)
 	case status == http.StatusBadRequest:
-		problem{Title: "The request cannot be assigned to a limit", Status: status, Detail: err.Error()}.write(w)
+		httpedge.Problem{Title: "The request cannot be assigned to a limit", Status: status, Detail: err.Error()}.Write(w)
 	case status == http.StatusForbidden: // no wait helps, and whose switch it is concerns the server
-		problem{Title: "Access is disabled", Status: status}.write(w)
+		httpedge.Problem{Title: "Access is disabled", Status: status}.Write(w)
 	case status == http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", "1")
-		problem{Title: "The limits cannot be checked now", Status: status, Detail: "try again in a second"}.write(w)
+		httpedge.Problem{Title: "The limits cannot be checked now", Status: status, Detail: "try again in a second"}.Write(w)
 	default:
-		problem{Title: "The limits cannot be checked", Status: status}.write(w)
+		httpedge.Problem{Title: "The limits cannot be checked", Status: status}.Write(w)
 	}
 }

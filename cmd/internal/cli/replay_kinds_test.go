@@ -58,7 +58,7 @@ func TestReplayKinds(t *testing.T) {
 		`"available":0,"requested":100,`,
 		`"admitted":false,"delay_seconds":0,"limits":[{"entity_id":"trace","resource":"trace","limit_name":"q","kind":"quota",` +
 			`"limit":"q=100 each day Europe/Berlin","soft":false,"capacity":100,"burst":100,"available":0,"requested":1,"exceeded":true,"overdrawn":false,` +
-			`"period_start":"2026-03-28T23:00:00Z","resets_at":"2026-03-29T22:00:00Z","retry_after_seconds":35999}`,
+			`"period_start":"2026-03-28T23:00:00Z","resets_at":"2026-03-29T22:00:00Z","retry_after_seconds":35999,"full_in_seconds":35999}`,
 		`"period_start":"2026-03-29T22:00:00Z","resets_at":"2026-03-30T22:00:00Z"`,
 		`"kind":"slots","limit":"parallel=1 at once","soft":false,"capacity":1,"burst":1,"available":0,"requested":1,"exceeded":true`,
 	} {
