@@ -81,7 +81,8 @@ func (l *Limiter) refill(ctx context.Context, edit Edit, options AdminOptions) (
 
 // Refill makes a BucketReset or BucketToppedUp of a bucket's record, which has all its
 // limits, at an instant; for stores. birth is a random number. It returns how many
-// tokens are there then. If there is an error nothing has changed: it matches [ErrNoLimits],
+// tokens are there then. A name is that of the stored limit: if that is of slots, what else
+// has the name is not touched. If there is an error nothing has changed: it matches [ErrNoLimits],
 // or is a [*ValidationError].
 func (e *Edit) Refill(r *bucket.Record, at bucket.Instant, birth uint64) (Amounts, error) {
 	if e == nil || r == nil {
@@ -110,13 +111,12 @@ func (e *Edit) Refill(r *bucket.Record, at bucket.Instant, birth uint64) (Amount
 		if slices.ContainsFunc(parts, func(p bucket.Refill) bool { return p.Name == name }) {
 			continue
 		}
-		p := bucket.Refill{Name: name, Amount: e.Amounts[name]}
-		if r.State(name).Absent() {
-			i := slices.IndexFunc(e.Stored, func(l bucket.Limit) bool { return l.Name == name })
-			if i < 0 {
-				return nil, fmt.Errorf("%w: %s on %s has no limit %s, and none is stored", ErrNoLimits, e.Event.Entity, e.Event.Resource, name)
-			}
+		p := bucket.Refill{Name: name, Slots: r.IsSlots(name), Amount: e.Amounts[name]}
+		if i := slices.IndexFunc(e.Stored, func(l bucket.Limit) bool { return l.Name == name }); i >= 0 {
 			p.Definition = e.Stored[i].Definition
+			p.Slots = p.Definition.Kind == bucket.Slots
+		} else if !r.Has(name, p.Slots) {
+			return nil, fmt.Errorf("%w: %s on %s has no limit %s, and none is stored", ErrNoLimits, e.Event.Entity, e.Event.Resource, name)
 		}
 		parts = append(parts, p)
 	}

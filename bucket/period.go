@@ -58,6 +58,15 @@ func (s State) UsedAt(at Instant) int64 {
 	return s.usedIn(since)
 }
 
+// on reports whether the state is of a quota or session whose period is on at an instant.
+func (s State) on(at Instant) bool {
+	if !s.Definition.periodic() {
+		return false
+	}
+	_, since, _ := s.turn(at)
+	return Instant(s.Mark) >= since
+}
+
 // usedIn returns the tokens used in the period that turns at since.
 func (s State) usedIn(since Instant) int64 {
 	d := &s.Definition

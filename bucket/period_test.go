@@ -300,6 +300,45 @@ func TestTopUps(t *testing.T) {
 	}
 }
 
+// TestUnusedBecomesSession: what is used begins a session, not the change of the definition.
+func TestUnusedBecomesSession(t *testing.T) {
+	t.Parallel()
+	noon := utc(t, "2026-06-10T12:00:00Z")
+	w := session(10, 24*time.Hour)
+	for name, from := range map[string]bucket.Definition{
+		"quota": quota(t, 10, bucket.CalendarSpec{Each: bucket.Daily}), "session": session(10, time.Hour),
+	} {
+		s, _ := bucket.State{}.Redefine(from, noon, 1).Take(noon, 4, 0)
+		if s = s.Give(noon, 4, s.Receipt()).Redefine(w, noon, 1); !s.Idle(noon) {
+			t.Errorf("a %s of which nothing is used: got a session from %v", name, bucket.Instant(s.Mark).Time())
+		}
+		if start, _, ok := s.Period(noon); ok {
+			t.Errorf("a %s of which nothing is used: got a session from %v", name, start.Time())
+		}
+	}
+}
+
+// TestIdle: in its period a quota is not idle, as what is given back may be a top-up.
+func TestIdle(t *testing.T) {
+	t.Parallel()
+	noon := utc(t, "2026-06-10T12:00:00Z")
+	midnight := utc(t, "2026-06-11T00:00:00Z")
+	carrying := quota(t, 10, bucket.CalendarSpec{Each: bucket.Daily})
+	carrying.Flags = bucket.CarryDebt
+	for name, d := range map[string]bucket.Definition{
+		"quota": quota(t, 10, bucket.CalendarSpec{Each: bucket.Daily}), "carries debt": carrying, "session": session(10, 12*time.Hour),
+	} {
+		s, err := bucket.State{}.Redefine(d, noon, 1).TopUp(noon, 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, _ = s.Take(noon, 5, 0)
+		if s.Idle(noon) || !s.Full(noon) || s.WaitIdle(noon) != 12*time.Hour || s.Idle(midnight-1) || !s.Idle(midnight) {
+			t.Errorf("%s: got idle %v at noon and %v at midnight, a wait of %v; want false, true, 12h", name, s.Idle(noon), s.Idle(midnight), s.WaitIdle(noon))
+		}
+	}
+}
+
 // A countedQuota is a second formulation of quotas and sessions: a count of what was taken,
 // in periods that are stepped through one by one.
 type countedQuota struct {

@@ -16,7 +16,8 @@ import "math"
 //
 // Where the amount of a quota or session changes, what is used stays and no period
 // begins. What is used also stays where its periods change, or it becomes a rate or was
-// one; it is counted in the new period that is on. A change of flags, and of the number
+// one; it is counted in the new period that is on. A session of which nothing is used has
+// not begun. A change of flags, and of the number
 // or hold of slots, leaves the state as it is. A limit that blocks or lifts another one
 // keeps its numbers, so that it goes on when the limit holds again. Slots become nothing
 // else: s then counts as absent.
@@ -77,7 +78,11 @@ func (s State) Redefine(d Definition, at Instant, birth uint64) State {
 	} else {
 		next.Mark = int64(d.fresh(at, 0))
 	}
-	if _, since, from := next.turn(at); Instant(next.Mark) < since && next.Used != 0 {
+	_, since, from := next.turn(at)
+	switch {
+	case next.Used == 0 && d.Kind == Session:
+		next.Mark = int64(least) // a session begins with a use
+	case next.Used != 0 && Instant(next.Mark) < since:
 		next.Mark = int64(from)
 	}
 	return next

@@ -5,6 +5,7 @@ import "fmt"
 // A Refill is one limit's part of a reset or a top-up.
 type Refill struct {
 	Name       string
+	Slots      bool       // the limit is the one of slots that has the name
 	Definition Definition // of a limit that the record does not have
 	Amount     int64      // tokens of a top-up
 	State      State      // after it, written by Record.Reset and Record.TopUp
@@ -15,7 +16,7 @@ type Refill struct {
 func (r *Record) Reset(parts []Refill, at Instant) {
 	for i := range parts {
 		p := &parts[i]
-		l := r.named(p.Name)
+		l := r.find(p.Name, p.Slots, 0)
 		if l == nil {
 			p.State = r.begin(&p.Definition, at, 0)
 			continue
@@ -32,7 +33,7 @@ func (r *Record) Reset(parts []Refill, at Instant) {
 func (r *Record) TopUp(parts []Refill, at Instant, birth uint64) (err error) {
 	for i := range parts {
 		p := &parts[i]
-		if l := r.named(p.Name); l != nil {
+		if l := r.find(p.Name, p.Slots, 0); l != nil {
 			p.State = l.State
 		} else {
 			p.State = r.begin(&p.Definition, at, birth)
@@ -43,7 +44,7 @@ func (r *Record) TopUp(parts []Refill, at Instant, birth uint64) (err error) {
 	}
 	for i := range parts {
 		p := &parts[i]
-		l := r.named(p.Name)
+		l := r.find(p.Name, p.Slots, 0)
 		switch {
 		case l != nil:
 			l.State = p.State
@@ -57,12 +58,20 @@ func (r *Record) TopUp(parts []Refill, at Instant, birth uint64) (err error) {
 	return nil
 }
 
-// named returns the limit of a name, or nil; slots only if there is no other.
-func (r *Record) named(name string) *LimitState {
-	for _, slots := range []bool{false, true} {
-		if l := r.find(name, slots, 0); l != nil {
-			return l
-		}
+// IsSlots reports whether a name of the record means slots, where nothing else says which
+// limit is meant and another one has the name as well: the one with the higher revision, or
+// slots if some are held.
+func (r *Record) IsSlots(name string) bool {
+	slots, other := r.find(name, true, 0), r.find(name, false, 0)
+	switch {
+	case slots == nil || other == nil:
+		return slots != nil
+	case slots.State.Definition.Rev != other.State.Definition.Rev:
+		return slots.State.Definition.Rev > other.State.Definition.Rev
 	}
-	return nil
+	return slots.State.Used > 0
 }
+
+// Has reports whether the record has a limit: the one of slots that has the name, or the
+// other one.
+func (r *Record) Has(name string, slots bool) bool { return r.find(name, slots, 0) != nil }

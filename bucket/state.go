@@ -51,11 +51,29 @@ func (s State) Stale(d Definition) bool {
 const keepRev = time.Hour
 
 // Forgettable reports whether a store may forget the limit without the others of its
-// bucket: it has been full since an instant, and its revision, if it has one, is an
+// bucket: it has been idle since an instant, and its revision, if it has one, is an
 // hour older or more. Until then it tells processes that know the limits from before
 // a change that they are stale.
-func (s State) Forgettable(full Instant) bool {
-	return s.Full(full) && s.Definition.Rev <= full.micros()-keepRev.Microseconds()
+func (s State) Forgettable(idle Instant) bool {
+	return s.Idle(idle) && s.Definition.Rev <= idle.micros()-keepRev.Microseconds()
+}
+
+// Idle reports whether a store may forget the limit, with all others of its bucket, at an
+// instant: everything is there again, and nothing of before comes back. In a period
+// of which nothing is used a quota or session is full, but not idle: what was topped up may have
+// been used, and be given back.
+func (s State) Idle(at Instant) bool {
+	return s.Full(at) && !s.on(at)
+}
+
+// WaitIdle returns the time from an instant until the limit is idle if nobody takes anything.
+// It is Never beyond the range. s must not be absent.
+func (s State) WaitIdle(at Instant) time.Duration {
+	if s.on(at) {
+		_, since, _ := s.turn(at)
+		return s.waitUntil(at, s.usedIn(since), 0)
+	}
+	return s.WaitFull(at)
 }
 
 // Full reports whether everything is there again at an instant, and nothing more. Slots

@@ -84,7 +84,7 @@ func (sh *shard) sweep(slots int, full bucket.Instant) (forgotten int) {
 	for range min(slots, len(t.slots)) {
 		sh.hand &= len(t.slots) - 1
 		if r := t.slots[sh.hand].record; r != nil {
-			if r.full(full) {
+			if r.idle(full) {
 				t.remove(sh.hand) // and another may stand there now
 				forgotten++
 				continue

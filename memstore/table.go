@@ -264,20 +264,20 @@ func (sh *shard) forget(r *record, full bucket.Instant) {
 	}
 }
 
-// full reports whether all limits have refilled, and nobody has slots.
-func (r *record) full(at bucket.Instant) bool {
+// idle reports whether all limits are, and nobody has slots.
+func (r *record) idle(at bucket.Instant) bool {
 	for _, h := range r.holders() {
 		if h.Live(at) {
 			return false
 		}
 	}
 	for i := range r.first {
-		if e := &r.first[i]; e.limit != nil && !r.state(e).Full(at) {
+		if e := &r.first[i]; e.limit != nil && !r.state(e).Idle(at) {
 			return false
 		}
 	}
 	for i := range r.more {
-		if !r.state(&r.more[i]).Full(at) {
+		if !r.state(&r.more[i]).Idle(at) {
 			return false
 		}
 	}

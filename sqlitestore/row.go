@@ -62,19 +62,19 @@ func (r *row) count(name string, tokens int64) bool {
 	return true
 }
 
-// fullAt returns the first instant, not before at, at which all limits are full and the
+// idleAt returns the first instant, not before at, at which all limits are idle and the
 // holds of all slots have ended.
-func (r *row) fullAt(at bucket.Instant) bucket.Instant {
+func (r *row) idleAt(at bucket.Instant) bucket.Instant {
 	var wait time.Duration
 	for i := range r.Limits {
 		s := &r.Limits[i].State
-		wait = max(wait, s.WaitFull(at))
+		wait = max(wait, s.WaitIdle(at))
 	}
-	full := at.Add(wait)
+	idle := at.Add(wait)
 	for i := range r.Holders {
-		full = max(full, r.Holders[i].Deadline)
+		idle = max(idle, r.Holders[i].Deadline)
 	}
-	return full
+	return idle
 }
 
 // states returns the limits as they stand at an instant, sorted by name.

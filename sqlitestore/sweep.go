@@ -83,7 +83,7 @@ func (t *txn) sweepRows(query string, bound int64, n int, full bucket.Instant) (
 	return len(rows), t.flush() // the usage
 }
 
-// sweepRow forgets the bucket if it is full, and otherwise those of its limits that
+// sweepRow forgets the bucket if it is idle, and otherwise those of its limits that
 // are. It leaves a damaged one to the caller that uses it, and takes it out of what
 // sweeps look at.
 func (t *txn) sweepRow(r *row, full bucket.Instant) error {
@@ -92,12 +92,12 @@ func (t *txn) sweepRow(r *row, full bucket.Instant) error {
 		return err
 	}
 	t.endHour(r)
-	if fullAt := r.fullAt(full); fullAt > full {
+	if idleAt := r.idleAt(full); idleAt > full {
 		if r.Forget(full, nil) > 0 {
 			t.forgot(full)
 		}
 		t.buf = r.encode(t.buf[:0])
-		_, err := t.exec("UPDATE buckets SET state = ?, hour = NULL, full_at = ? WHERE id = ?", t.buf, int64(fullAt), r.id)
+		_, err := t.exec("UPDATE buckets SET state = ?, hour = NULL, full_at = ? WHERE id = ?", t.buf, int64(idleAt), r.id)
 		return err
 	}
 	t.forgot(full)

@@ -213,10 +213,68 @@ func topsUpNoOthers(ctx context.Context, e *env) error {
 	for name, d := range map[string]bucket.Definition{"blocked": bucket.Blocked(), "unlimited": bucket.Unbounded(), "slots": slotsOf(3)} {
 		edit := e.topsUp(0, k, zael.Amounts{name: 1})
 		edit.Stored = []bucket.Limit{{Name: name, Definition: stored(d, 7)}}
-		_, err := role[zael.AdminStore](e).Administer(ctx, e.t0, edit, zael.Once{})
-		if _, invalid := errors.AsType[*zael.ValidationError](err); !invalid {
-			return fmt.Errorf("a top-up of %s: got %w, want a *zael.ValidationError", name, orNil(err))
+		if err := notToppedUp(ctx, e, edit); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// notToppedUp makes a top-up, which has to fail.
+func notToppedUp(ctx context.Context, e *env, edit zael.Edit) error {
+	_, err := role[zael.AdminStore](e).Administer(ctx, e.t0, edit, zael.Once{})
+	if _, invalid := errors.AsType[*zael.ValidationError](err); !invalid {
+		return fmt.Errorf("a top-up of %v: got %w, want a *zael.ValidationError", edit.Amounts, orNil(err))
+	}
+	return nil
+}
+
+// topUpComesBack tops up a quota of which nothing is used, and gives what a take had of it
+// back after so long that a store forgets what is full.
+func topUpComesBack(ctx context.Context, e *env) error {
+	s := e.script(ctx)
+	month, err := bucket.NewCalendar(bucket.CalendarSpec{Each: bucket.Monthly})
+	if err != nil {
+		return err
+	}
+	q := bucket.Definition{Burst: 10, Capacity: 10, Kind: bucket.Quota, Calendar: month}
+	k := key("alice")
+	edit := e.topsUp(0, k, zael.Amounts{"q": 5})
+	edit.Stored = []bucket.Limit{{Name: "q", Definition: q}}
+	s.refill(edit, zael.Once{}, false, zael.Amounts{"q": 15})
+	taken := debit(k, ask("q", q, 5))
+	s.admit(0, taken) // 10 are left, as of one that is full
+	s.names(time.Second, 3*time.Hour, k)
+	now := once * 3 * time.Hour
+	s.adjust(now, debit(k, back(taken.Charges[0], 5)))
+	s.admit(now, debit(k, ask("q", q, 15)))
+	s.refuse(now, debit(k, ask("q", q, 1)))
+	return s.err
+}
+
+// refillsWhatIsNow refills a name that slots and a quota have: the stored limits say which
+// of them it is.
+func refillsWhatIsNow(ctx context.Context, e *env) error {
+	s := e.script(ctx)
+	q, parallel := quotaOf("UTC"), slotsOf(3)
+	k := key("alice")
+	held := debit(k, ask("n", parallel, 2))
+	held.Holder = "A"
+	s.admit(0, debit(k, ask("n", q, 8)))
+	s.admit(0, held)
+	up, reset := e.topsUp(0, k, zael.Amounts{"n": 1}), e.resets(0, k)
+	up.Stored = []bucket.Limit{{Name: "n", Definition: stored(parallel, 7)}}
+	reset.Stored = up.Stored
+	s.do(func() error { return notToppedUp(ctx, e, up) })
+	s.refill(reset, zael.Once{}, false, zael.Amounts{"n": 1})
+	s.refuse(0, debit(k, ask("n", q, 3)))
+	up.Stored, reset.Stored = nil, nil // slots are held
+	s.do(func() error { return notToppedUp(ctx, e, up) })
+	s.refill(reset, zael.Once{}, false, zael.Amounts{"n": 1})
+	s.refuse(0, debit(k, ask("n", q, 3)))
+	up.Stored = []bucket.Limit{{Name: "n", Definition: stored(q, 7)}}
+	s.refill(up, zael.Once{}, false, zael.Amounts{"n": 3})
+	s.admit(0, debit(k, ask("n", q, 3)))
+	s.refuse(0, debit(k, ask("n", q, 1)))
+	return s.err
 }

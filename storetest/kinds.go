@@ -30,6 +30,9 @@ func kindChecks() []check {
 		{name: "slots of a holder that is silent are free for others", run: reclaimsSlots},
 		{name: "a top-up of a quota is on top until its period ends", also: []Role{AdminStore}, run: topsUpQuotas},
 		{name: "a reset begins periods again", also: []Role{AdminStore}, run: resetsPeriods},
+		{name: "a top-up that was used and given back stays until its period ends", also: []Role{AdminStore}, run: topUpComesBack},
+		{name: "a quota of which nothing is used becomes a session that has not begun", run: unusedBecomesSession},
+		{name: "what is slots now is neither topped up nor reset", also: []Role{AdminStore}, run: refillsWhatIsNow},
 		{name: "slots, and what is blocked or unlimited, cannot be topped up", also: []Role{AdminStore}, run: topsUpNoOthers},
 		{name: "a receipt releases only slots of its holder's generation", run: releasesOnce},
 	}
@@ -381,4 +384,45 @@ func releasesOnce(ctx context.Context, e *env) error {
 		}
 	}
 	return nil
+}
+
+// unusedBecomesSession makes sessions of quotas, and of a session, of which nothing is used.
+func unusedBecomesSession(ctx context.Context, e *env) error {
+	day, hour := 24*time.Hour, time.Hour
+	w := bucket.Definition{Burst: 10, Capacity: 10, Kind: bucket.Session, Period: day}
+	short := w
+	short.Period = hour
+	start := time.Duration(0)
+	for _, c := range []struct {
+		name  string
+		from  bucket.Definition
+		after time.Duration // when it becomes a session
+	}{
+		{"quota", quotaOf("UTC"), time.Minute},
+		{"past-quota", hourlyOf(), 2 * hour},
+		{"past-session", short, 2 * hour},
+		{"session", short, time.Minute},
+	} {
+		s := e.script(ctx)
+		k := key(c.name)
+		taken := debit(k, ask("w", c.from, 4))
+		s.admit(start, taken)
+		s.adjust(start, debit(k, back(taken.Charges[0], 4)))
+		s.admit(start+c.after, debit(k, ask("w", w, 0)))
+		begun := start + c.after + 30*time.Minute
+		s.admit(begun, debit(k, ask("w", w, 10)))
+		s.refuse(begun+day-time.Minute, debit(k, ask("w", w, 1)))
+		s.admit(begun+day, debit(k, ask("w", w, 10)))
+		if s.err != nil {
+			return fmt.Errorf("a %s: %w", c.name, s.err)
+		}
+		start += 3 * day // some stores never go back
+	}
+	return nil
+}
+
+func hourlyOf() bucket.Definition {
+	d := quotaOf("UTC")
+	d.Calendar, _ = bucket.NewCalendar(bucket.CalendarSpec{Each: bucket.EachHour})
+	return d
 }

@@ -148,6 +148,31 @@ func brokenKinds() []brokenStore {
 			fails: []string{line + "debt is carried"},
 		},
 		{
+			name: "a quota is forgotten when nothing of it is used",
+			make: kind(func(r *bucket.Record) {
+				r.Limits = slices.DeleteFunc(r.Limits, func(l bucket.LimitState) bool {
+					return l.State.Definition.Kind == bucket.Quota && l.State.Used == 0
+				})
+			}, nil),
+			fails: []string{"Kinds/a top-up that was used and given back stays until its period ends"},
+		},
+		{
+			name: "a session begins though nothing is used",
+			make: kind(func(r *bucket.Record) {
+				for i := range r.Limits {
+					if s := &r.Limits[i].State; s.Definition.Kind == bucket.Session && s.Used == 0 {
+						s.Mark = int64(r.Latest)
+					}
+				}
+			}, nil),
+			fails: []string{"Kinds/a quota of which nothing is used becomes a session that has not begun"},
+		},
+		{
+			name:  "what is stored does not say which limit has a name",
+			make:  refilling(func(edit *zael.Edit) { edit.Stored = nil }),
+			fails: []string{"Kinds/what is slots now is neither topped up nor reset"},
+		},
+		{
 			name: "calendars are kept without their zone",
 			make: kind(states(func(s *bucket.State) {
 				if s.Definition.Calendar != nil {

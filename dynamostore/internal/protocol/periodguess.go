@@ -163,17 +163,24 @@ func (g *guess) exactly(next bucket.State) {
 func (g *guess) otherPeriods(next bucket.State, at bucket.Instant) {
 	since, _ := g.state.Definition.Turn(at)
 	since2, from2 := next.Definition.Turn(at)
-	carries := g.state.Definition.Flags&bucket.CarryDebt != 0
+	carries, session := g.state.Definition.Flags&bucket.CarryDebt != 0, next.Definition.Kind == bucket.Session
+	over := g.state.Mark < int64(since)
+	used := identity() // that of which nothing is left
+	if carries {
+		used.hi = g.state.Definition.Burst
+	}
 	switch {
-	case g.state.Mark < int64(since) && !carries:
-		g.thenPeriod(overRow(int64(since), identity()))
-	case g.state.Mark < int64(since) && g.state.Used <= g.state.Definition.Burst:
-		g.thenPeriod(overRow(int64(since), piece{lo: math.MinInt64, hi: g.state.Definition.Burst}))
-	case g.state.Mark < int64(since), g.state.Used == 0:
+	case over && carries && g.state.Used > g.state.Definition.Burst, !over && g.state.Used == 0:
 		g.exactly(next)
-	case g.state.Mark >= int64(since2):
-		g.thenPeriod(keepStartRow(int64(max(since, since2)), int64(at)))
+	case over && session:
+		g.thenPeriod(overToSessionRow(int64(since), next.Mark, used))
+	case over:
+		g.thenPeriod(overRow(int64(since), used))
+	case g.state.Mark < int64(since2):
+		g.thenPeriod(moveStartRow(int64(since), int64(since2)-1, int64(from2), someUsed(g.state.Used < 0)))
+	case session: // one of which nothing is used has not begun
+		g.thenPeriod(keepStartRow(int64(max(since, since2)), int64(at), someUsed(g.state.Used < 0)))
 	default:
-		g.thenPeriod(moveStartRow(int64(since), int64(since2)-1, int64(from2), g.state.Used < 0))
+		g.thenPeriod(keepStartRow(int64(max(since, since2)), int64(at), identity()))
 	}
 }

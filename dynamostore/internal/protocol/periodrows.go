@@ -94,22 +94,32 @@ func overToRateRow(since, drip int64) periodRow {
 
 // keepStartRow keeps what is used under other periods, in which the start is as well: at
 // starts from lo to hi.
-func keepStartRow(lo, hi int64) periodRow {
-	return periodRow{start: piece{lo: lo, hi: hi}, used: identity()}
+func keepStartRow(lo, hi int64, used piece) periodRow {
+	return periodRow{start: piece{lo: lo, hi: hi}, used: used}
 }
 
-// moveStartRow keeps what is used under other periods, which began later: some tokens are
-// used, or some are on top of the amount.
-func moveStartRow(lo, hi, from int64, topped bool) periodRow {
-	r := periodRow{start: piece{lo: lo, hi: hi, set: true, n: from}, used: piece{lo: 1, hi: math.MaxInt64}}
+// moveStartRow keeps what is used under other periods, which began later.
+func moveStartRow(lo, hi, from int64, used piece) periodRow {
+	return periodRow{start: piece{lo: lo, hi: hi, set: true, n: from}, used: used}
+}
+
+// someUsed is the piece on which some tokens are used, or some are on top of the amount.
+func someUsed(topped bool) piece {
 	if topped {
-		r.used = piece{lo: math.MinInt64, hi: -1}
+		return piece{lo: math.MinInt64, hi: -1}
 	}
-	return r
+	return piece{lo: 1, hi: math.MaxInt64}
 }
 
 // overRow brings a period that is over under another definition.
 func overRow(since int64, used piece) periodRow {
 	used.set, used.n = true, 0
 	return periodRow{start: piece{lo: math.MinInt64, hi: since - 1}, used: used}
+}
+
+// overToSessionRow is overRow to a session, which then has not begun.
+func overToSessionRow(since, never int64, used piece) periodRow {
+	r := overRow(since, used)
+	r.start.set, r.start.n = true, never
+	return r
 }

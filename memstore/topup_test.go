@@ -1,0 +1,52 @@
+package memstore_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/memstore"
+)
+
+// A top-up that was used is not lost when the lease that used it is rolled back, though the
+// quota was as one that is full and there is no room for others.
+func TestSweepKeepsTopUps(t *testing.T) {
+	t.Parallel()
+	s := memstore.New(&memstore.Config{MaxBuckets: 1})
+	day, err := bucket.NewCalendar(bucket.CalendarSpec{Each: bucket.Daily})
+	if err != nil {
+		t.Fatal(err)
+	}
+	quota := bucket.Definition{Burst: 10, Capacity: 10, Kind: bucket.Quota, Calendar: day}
+	key := zael.Key{Entity: "alice", Resource: "r"}
+	topUp := zael.Edit{
+		Event: zael.AuditEvent{Time: t0, Action: zael.BucketToppedUp, Entity: key.Entity, Resource: key.Resource}, Amounts: zael.Amounts{"q": 5},
+		Stored: []bucket.Limit{{Name: "q", Definition: quota}},
+	}
+	if _, err := s.Administer(t.Context(), t0, topUp, zael.Once{}); err != nil {
+		t.Fatal(err)
+	}
+	taken := []zael.Debit{{Key: key, Charges: []zael.Charge{{Name: "q", Definition: quota, Amount: 5}}}}
+	mustTake(t, s, t0, taken)
+	later := t0.Add(time.Minute)
+	if _, err := s.Take(t.Context(), later, 0, debit("bob", "r", 1, "rpm")); !errors.Is(err, zael.ErrUnavailable) {
+		t.Fatalf("Take of a second bucket: got %v, want ErrUnavailable, as the first one cannot be forgotten", err)
+	}
+	taken[0].Charges[0].Amount = -5
+	if _, err := s.Adjust(t.Context(), later, taken); err != nil {
+		t.Fatal(err)
+	}
+	_, buckets, err := s.Buckets(t.Context(), later, []zael.Key{key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := bucket.At(later)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(buckets[0].Limits) != 1 || buckets[0].Limits[0].State.Available(at) != 15 {
+		t.Errorf("after the rollback: got %+v, want 15 of 10 available", buckets[0].Limits)
+	}
+}
