@@ -108,95 +108,6 @@ func (h *holdings) close() {
 	h.renewer.Wait()
 }
 
-// A slotKey is what one call renews: the slots of a bucket that were taken since the
-// holder's entry was made.
-type slotKey struct {
-	key        Key
-	generation uint64
-}
-
-// renewSlots renews all slots each quarter of the shortest hold, until there are none.
-func (l *Limiter) renewSlots() {
-	h := &l.holdings
-	last := time.Now()
-	for {
-		leases := h.all()
-		if len(leases) == 0 {
-			return
-		}
-		hold := bucket.MaxHold
-		for _, lease := range leases {
-			hold = min(hold, lease.hold())
-		}
-		timer := time.NewTimer(time.Until(last.Add(hold / 4)))
-		select {
-		case <-h.stop:
-			timer.Stop()
-			return
-		case <-h.changed:
-			timer.Stop()
-		case <-timer.C:
-			last = time.Now()
-			l.renewOnce(leases, hold)
-		}
-	}
-}
-
-// renewOnce renews the slots of leases.
-func (l *Limiter) renewOnce(leases []*Lease, hold time.Duration) {
-	groups := map[slotKey][]*Lease{}
-	debits := map[slotKey]*Debit{}
-	for _, lease := range leases {
-		lease.eachSlot(func(key Key, c *Charge) {
-			k := slotKey{key, c.Receipt.Generation}
-			if debits[k] == nil {
-				debits[k] = &Debit{Key: key, Holder: l.holder}
-			}
-			debits[k].addSlots(c)
-			if all := groups[k]; len(all) == 0 || all[len(all)-1] != lease {
-				groups[k] = append(all, lease)
-			}
-		})
-	}
-	answers := map[*Lease]*renewal{}
-	for _, lease := range leases {
-		answers[lease] = &renewal{begun: time.Now(), held: true}
-	}
-	for k, d := range debits {
-		ctx, cancel := context.WithTimeout(context.Background(), min(l.timeout, hold/8))
-		held, err := l.slotStore.Renew(ctx, l.now(), *d)
-		cancel()
-		for _, lease := range groups[k] {
-			if err == nil {
-				lease.renewed(k, d, held)
-			}
-			answers[lease].held = answers[lease].held && held
-			answers[lease].silent = answers[lease].silent || err != nil
-		}
-	}
-	for lease, r := range answers {
-		lease.acknowledge(r)
-	}
-}
-
-// A renewal is what came of renewing all slots of a lease, which may be of several buckets.
-type renewal struct {
-	begun  time.Time
-	held   bool
-	silent bool // one was not answered
-}
-
-// addSlots adds a charge of slots to those of its limit.
-func (d *Debit) addSlots(c *Charge) {
-	for i := range d.Charges {
-		if d.Charges[i].Name == c.Name {
-			d.Charges[i].Amount += c.Amount
-			return
-		}
-	}
-	d.Charges = append(d.Charges, Charge{Name: c.Name, Definition: c.Definition, Amount: c.Amount, Receipt: c.Receipt})
-}
-
 // A slotLease is what a lease knows of the slots it holds.
 type slotLease struct {
 	acked time.Time // the last time that all were taken or renewed began then
@@ -218,6 +129,10 @@ func (le *Lease) hold() time.Duration {
 func (le *Lease) eachSlot(f func(Key, *Charge)) {
 	le.mu.Lock()
 	defer le.mu.Unlock()
+	le.eachSlotLocked(f)
+}
+
+func (le *Lease) eachSlotLocked(f func(Key, *Charge)) {
 	if le.closed || le.ledger == nil {
 		return
 	}
@@ -231,16 +146,8 @@ func (le *Lease) eachSlot(f func(Key, *Charge)) {
 	}
 }
 
-// renewed notes the answer to a renewal of slots of a bucket, with the receipts in d.
-func (le *Lease) renewed(k slotKey, d *Debit, held bool) {
-	if held {
-		le.eachSlot(func(key Key, c *Charge) {
-			if key == k.key && c.Receipt.Generation == k.generation {
-				c.Receipt.Generation = d.Charges[0].Receipt.Generation
-			}
-		})
-		return
-	}
+// lose notes that others have taken the slots.
+func (le *Lease) lose() {
 	le.mu.Lock()
 	defer le.mu.Unlock()
 	if s := le.ledger.slots; s != nil {

@@ -3,6 +3,7 @@ package zael_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -17,6 +19,44 @@ import (
 type renewing struct {
 	*memstore.Store
 	renew func(now time.Time, d zael.Debit) (bool, error)
+
+	mu       sync.Mutex
+	released []release
+}
+
+// AdjustLocal keeps what the adjusts of slots are.
+func (s *renewing) AdjustLocal(now time.Time, debits []zael.Debit) (time.Time, bool, error) {
+	s.mu.Lock()
+	for _, d := range debits {
+		for _, c := range d.Charges {
+			if c.Definition.Kind == bucket.Slots {
+				s.released = append(s.released, release{c.Name, c.Receipt.Generation, -c.Amount})
+			}
+		}
+	}
+	s.mu.Unlock()
+	return s.Store.AdjustLocal(now, debits)
+}
+
+// A release is slots of a holder's generation that were released.
+type release struct {
+	name       string
+	generation uint64
+	n          int64
+}
+
+// takeReleased returns what was released since the last call, without generations above 9.
+func (s *renewing) takeReleased() (all []release) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.released {
+		if r.generation > 9 {
+			r.generation = 0 // of the store
+		}
+		all = append(all, r)
+	}
+	s.released = nil
+	return all
 }
 
 func (s *renewing) Renew(_ context.Context, now time.Time, d zael.Debit) (bool, error) {
@@ -146,4 +186,108 @@ func TestHeldInAllBuckets(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestRenewTakesWhatIsHeld: a renewal that takes slots again, as others had removed them, takes
+// those that leases hold at that moment: what was released while it was on its way is released
+// again, and what was taken is taken with the rest by the next one.
+func TestRenewTakesWhatIsHeld(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		during func(ctx context.Context, a, b *zael.Lease) error // the renewal
+		before []release                                         // while it is on its way
+		after  []release
+		held   [2]bool
+		next   int64 // renewed by the next one under the new generation
+	}{
+		{
+			name:   "a lease ends",
+			during: func(ctx context.Context, _, b *zael.Lease) error { return b.Rollback(ctx) },
+			before: []release{{"parallel", 0, 2}}, after: []release{{"parallel", 7, 2}}, held: [2]bool{true, false}, next: 1,
+		},
+		{
+			name:   "a lease releases a part",
+			during: func(_ context.Context, _, b *zael.Lease) error { return b.Release(zael.Amounts{"parallel": 1}) },
+			before: []release{{"parallel", 0, 1}}, after: []release{{"parallel", 7, 1}}, held: [2]bool{true, true}, next: 2,
+		},
+		{
+			name: "a lease takes more",
+			during: func(ctx context.Context, _, b *zael.Lease) error {
+				return b.Consume(ctx, zael.Amounts{"parallel": 1})
+			},
+			after: []release{{"parallel", 7, 2}}, held: [2]bool{true, false}, next: 1,
+		},
+		{
+			name:   "nothing happens",
+			during: func(context.Context, *zael.Lease, *zael.Lease) error { return nil },
+			held:   [2]bool{true, true}, next: 3,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := &renewing{Store: memstore.New(nil)}
+				var mu sync.Mutex // of what follows
+				var leases [2]*zael.Lease
+				var released [][]release
+				sums := map[uint64]int64{}
+				s.renew = func(_ time.Time, d zael.Debit) (bool, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					if len(released) > 0 {
+						sums[d.Charges[0].Receipt.Generation] += d.Charges[0].Amount
+						return true, nil
+					}
+					if err := c.during(t.Context(), leases[0], leases[1]); err != nil {
+						t.Error(err)
+					}
+					released = append(released, s.takeReleased())
+					d.Charges[0].Receipt.Generation = 7
+					return true, nil
+				}
+				l, err := zael.New(s, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				p := slotPolicy(t, 5)
+				for i := range leases {
+					mu.Lock()
+					leases[i], err = l.Acquire(t.Context(), p.For("key-1", 1, int64(i)+1))
+					mu.Unlock()
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(15 * time.Second) //nolint:forbidigo // in synctest's time
+				synctest.Wait()
+				mu.Lock()
+				defer mu.Unlock()
+				if released = append(released, s.takeReleased()); len(released) != 2 {
+					t.Fatalf("got %d renewals, want 1", len(released)-1)
+				}
+				if got := released; !slices.Equal(got[0], c.before) || !slices.Equal(got[1], c.after) {
+					t.Errorf("released while it was on its way, and after it: got %v, want %v and %v", got, c.before, c.after)
+				}
+				if got := [2]bool{leases[0].Held(), leases[1].Held()}; got != c.held {
+					t.Errorf("Held: got %v, want %v", got, c.held)
+				}
+				mu.Unlock()
+				time.Sleep(15 * time.Second) //nolint:forbidigo // in synctest's time
+				synctest.Wait()
+				mu.Lock()
+				if got := sums[7]; got != c.next {
+					t.Errorf("the next renewal: got %v, want %d of generation 7", sums, c.next)
+				}
+				for _, lease := range leases {
+					if err := lease.Rollback(t.Context()); err != nil {
+						t.Error(err)
+					}
+				}
+				if err := l.Close(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
 }
