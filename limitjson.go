@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/zeroae/zael/internal/decimal"
 )
@@ -77,44 +79,89 @@ func (l *Limit) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// A statusJSON is a status as JSON, of admitted and refused requests alike.
-type statusJSON struct {
-	Entity   string `json:"entity_id"`
-	Resource string `json:"resource"`
-	limitJSON
-	Available         *int64   `json:"available"` // null: unlimited
-	Requested         int64    `json:"requested"`
-	Exceeded          bool     `json:"exceeded"`
-	Overdrawn         bool     `json:"overdrawn"`
-	PeriodStart       *string  `json:"period_start"` // null: no period is on
-	ResetsAt          *string  `json:"resets_at"`
-	RetryAfterSeconds *float64 `json:"retry_after_seconds"` // null: never
-	FullInSeconds     *float64 `json:"full_in_seconds"`     // null: never
-}
-
 // MarshalJSON returns the status as it is in the JSON of an [*ExceededError], and of what
 // is admitted: entity_id, resource, the limit as [Limit.MarshalJSON] has it but for the
 // refill, available (null of an unlimited limit), requested, exceeded, overdrawn,
 // period_start and resets_at (RFC 3339; null if no period is on), retry_after_seconds and
 // full_in_seconds (null for [Never]).
-func (s Status) MarshalJSON() ([]byte, error) {
-	w := statusJSON{
-		Entity: s.Entity, Resource: s.Resource, limitJSON: s.Limit.json(),
-		Requested: s.Requested, Exceeded: s.Exceeded, Overdrawn: s.Overdrawn,
-		PeriodStart: timeJSON(s.PeriodStart), ResetsAt: timeJSON(s.ResetsAt), RetryAfterSeconds: seconds(s.RetryAfter),
-		FullInSeconds: seconds(s.FullAfter),
-	}
-	if s.Limit.terms.kind != KindUnlimited {
-		w.Available = &s.Available
-	}
-	return json.Marshal(w)
+func (s Status) MarshalJSON() ([]byte, error) { return s.AppendJSON(nil), nil }
+
+// AppendJSON appends the JSON of MarshalJSON to b, for servers that write many. With
+// capacity enough it allocates only the text of the limit.
+func (s Status) AppendJSON(b []byte) []byte {
+	b = appendString(append(b, `{"entity_id":`...), s.Entity)
+	b = appendString(append(b, `,"resource":`...), s.Resource)
+	b = appendString(append(b, `,"limit_name":`...), s.Limit.Name)
+	b = appendString(append(b, `,"kind":`...), s.Limit.terms.kind.String())
+	b = appendString(append(b, `,"limit":`...), s.Limit.String())
+	b = strconv.AppendBool(append(b, `,"soft":`...), s.Limit.terms.soft)
+	unlimited := s.Limit.terms.kind == KindUnlimited
+	l := s.Limit.withDefaults()
+	b = appendInt(append(b, `,"capacity":`...), l.Capacity, unlimited)
+	b = appendInt(append(b, `,"burst":`...), l.Burst, unlimited)
+	b = appendInt(append(b, `,"available":`...), s.Available, unlimited)
+	b = strconv.AppendInt(append(b, `,"requested":`...), s.Requested, 10)
+	b = strconv.AppendBool(append(b, `,"exceeded":`...), s.Exceeded)
+	b = strconv.AppendBool(append(b, `,"overdrawn":`...), s.Overdrawn)
+	b = appendTime(append(b, `,"period_start":`...), s.PeriodStart)
+	b = appendTime(append(b, `,"resets_at":`...), s.ResetsAt)
+	b = appendSeconds(append(b, `,"retry_after_seconds":`...), s.RetryAfter)
+	b = appendSeconds(append(b, `,"full_in_seconds":`...), s.FullAfter)
+	return append(b, '}')
 }
 
-// timeJSON returns a time in RFC 3339, or nil for the zero time.
-func timeJSON(t time.Time) *string {
-	if t.IsZero() {
-		return nil
+// appendString appends a string as JSON.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			text, err := json.Marshal(s)
+			if err != nil {
+				text = []byte(`""`) // a string: it does not happen
+			}
+			return append(b, text...)
+		}
 	}
-	text := t.UTC().Format(time.RFC3339Nano)
-	return &text
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
+
+// appendInt appends a number, or null if there is none.
+func appendInt(b []byte, n int64, none bool) []byte {
+	if none {
+		return append(b, "null"...)
+	}
+	return strconv.AppendInt(b, n, 10)
+}
+
+// appendTime appends a time in RFC 3339, or null for the zero time.
+func appendTime(b []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return append(b, "null"...)
+	}
+	b = append(b, '"')
+	b = t.UTC().AppendFormat(b, time.RFC3339Nano)
+	return append(b, '"')
+}
+
+// appendSeconds appends a duration in seconds, with the decimals that it has, or null for
+// Never.
+func appendSeconds(b []byte, d time.Duration) []byte {
+	if d == Never {
+		return append(b, "null"...)
+	}
+	if d < 0 {
+		b, d = append(b, '-'), -d
+	}
+	b = strconv.AppendInt(b, int64(d/time.Second), 10)
+	rest := int64(d % time.Second)
+	if rest == 0 {
+		return b
+	}
+	b = append(b, '.')
+	for digit := int64(time.Second / 10); rest > 0; digit /= 10 {
+		b = append(b, byte('0'+rest/digit))
+		rest %= digit
+	}
+	return b
 }

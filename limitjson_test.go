@@ -85,5 +85,22 @@ func TestStatusJSON(t *testing.T) {
 		if got, err := json.Marshal(c.status); err != nil || string(got) != c.want {
 			t.Errorf("got  %s, %v\nwant %s", got, err, c.want)
 		}
+		if got := c.status.AppendJSON([]byte("x")); string(got) != "x"+c.want {
+			t.Errorf("appended: got %s, want %s", got, c.want)
+		}
+	}
+}
+
+// Strings are escaped, and waits have the decimals that they have.
+func TestStatusJSONEscapes(t *testing.T) {
+	t.Parallel()
+	status := zael.Status{Entity: "a\"b\\c é\u2028", Resource: "x", Limit: zael.PerMinute("rpm", 1), RetryAfter: 1, FullAfter: -1500 * time.Millisecond}
+	var got struct {
+		Entity     string      `json:"entity_id"`
+		RetryAfter json.Number `json:"retry_after_seconds"`
+		Full       json.Number `json:"full_in_seconds"`
+	}
+	if err := json.Unmarshal(status.AppendJSON(nil), &got); err != nil || got.Entity != status.Entity || got.RetryAfter != "0.000000001" || got.Full != "-1.5" {
+		t.Errorf("got %+v, %v, want %+v", got, err, status)
 	}
 }

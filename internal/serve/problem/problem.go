@@ -5,6 +5,8 @@ package problem
 import (
 	"encoding/json"
 	"net/http"
+
+	"github.com/zeroae/zael/internal/httpedge"
 )
 
 // A Code is the member "error" of an answer, for programs to go by.
@@ -17,6 +19,7 @@ const (
 	Forbidden       Code = "forbidden"           // 403
 	Disabled        Code = "disabled"            // 403
 	NotFound        Code = "not_found"           // 404
+	NoMethod        Code = "method_not_allowed"  // 405
 	Exists          Code = "exists"              // 409
 	LeaseEnded      Code = "lease_ended"         // 409
 	LeaseExpired    Code = "lease_expired"       // 410
@@ -42,6 +45,8 @@ func (c Code) Status() int {
 		return http.StatusForbidden
 	case NotFound:
 		return http.StatusNotFound
+	case NoMethod:
+		return http.StatusMethodNotAllowed
 	case Exists, LeaseEnded:
 		return http.StatusConflict
 	case LeaseExpired:
@@ -86,8 +91,5 @@ func Write(w http.ResponseWriter, code Code, detail string) {
 	if code.Status() == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(code.Status())
-	_, _ = w.Write(append(body, '\n'))
+	httpedge.WriteProblem(w, code.Status(), append(body, '\n'))
 }

@@ -1,0 +1,298 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/decimal"
+	"github.com/zeroae/zael/internal/httpedge"
+	"github.com/zeroae/zael/internal/serve/config"
+	"github.com/zeroae/zael/internal/serve/problem"
+	"github.com/zeroae/zael/internal/strictjson"
+)
+
+const acquirePath = "/v1/acquire"
+
+// An acquireBody is the body of an acquire.
+type acquireBody struct {
+	entity, resource     string
+	policy               string // name of one of the configuration
+	limits, parentLimits []string
+	consume              zael.Amounts
+	stored               *bool // limits come from the store; nil: unless the request names some
+	cascade, lease       bool
+	maxWait              time.Duration
+	mode                 zael.FailureMode
+}
+
+func (in *acquireBody) member(r *strictjson.Reader, name string) error {
+	switch name {
+	case "entity":
+		return readInto(&in.entity, r.String)
+	case "resource":
+		return readInto(&in.resource, r.String)
+	case "policy":
+		return readInto(&in.policy, r.String)
+	case "limits":
+		return readStrings(r, &in.limits)
+	case "parent_limits":
+		return readStrings(r, &in.parentLimits)
+	case "consume":
+		return readAmounts(r, &in.consume)
+	case "stored":
+		in.stored = new(bool)
+		return readInto(in.stored, r.Bool)
+	case "cascade":
+		return readInto(&in.cascade, r.Bool)
+	case "lease":
+		return readInto(&in.lease, r.Bool)
+	case "max_wait":
+		return readInto(&in.maxWait, r.Duration)
+	case "failure_mode":
+		return readFailureMode(r, &in.mode)
+	}
+	return strictjson.Unknown()
+}
+
+// check returns an error unless the members go together, and the principal may send them.
+func (in *acquireBody) check(c *call, config *config.Config) error {
+	switch {
+	case in.entity == "":
+		return invalid("entity", "is missing: name whose limits they are")
+	case in.resource == "" && in.policy == "":
+		return invalid("resource", "is missing: name what is used")
+	case in.limits != nil && len(in.limits) == 0:
+		return invalid("limits", "is empty: name a limit, or leave it out for stored limits")
+	case in.parentLimits != nil && len(in.parentLimits) == 0:
+		return invalid("parent_limits", "is empty: name a limit, or leave it out for those of limits")
+	case in.parentLimits != nil && in.limits == nil:
+		return invalid("parent_limits", "are given without limits")
+	case in.policy != "" && in.limits != nil:
+		return invalid("policy", "is given beside limits: send one of them")
+	case in.policy != "" && in.stored != nil && *in.stored:
+		return invalid("policy", "is given beside stored: send one of them")
+	case in.policy == "" && in.limits == nil && in.stored != nil && !*in.stored:
+		return invalid("stored", "is false, and no limits are named: name some, or a policy")
+	case in.maxWait < 0:
+		return invalid("max_wait", "is negative: send 0 not to wait")
+	case in.maxWait > config.Max.Wait:
+		return invalid("max_wait", "is more than "+config.Max.Wait.String()+", the longest wait here")
+	case !c.principal.MayAcquire(in.entity):
+		return c.forbid("acquire for " + in.entity)
+	case in.limits != nil && !c.principal.MayBringLimits():
+		return c.forbid("send limits: leave them out for stored ones")
+	case in.mode != 0 && !c.principal.MayBringLimits():
+		return c.forbid("send a failure mode: leave it out for the stored one")
+	}
+	return nil
+}
+
+// request returns what to acquire.
+func (in *acquireBody) request(c *call, config *config.Config) (zael.Request, error) {
+	if err := in.check(c, config); err != nil {
+		return zael.Request{}, err
+	}
+	req := zael.Request{Entity: in.entity, Consume: in.consume, Cascade: in.cascade, MaxWait: in.maxWait, FailureMode: in.mode}
+	err := limitsOf(c, config, in.resource, in.policy, in.limits, in.parentLimits, func(p *zael.Policy) { req.Policy = p })
+	if req.Policy == nil {
+		req.Resource, req.UseStoredLimits = in.resource, true
+	} else if in.stored != nil {
+		req.UseStoredLimits = *in.stored
+	}
+	return req, err
+}
+
+// limitsOf calls set with the policy of a request: that of a name, or one of limits. Without
+// them the limits are stored, and it is not called.
+func limitsOf(c *call, config *config.Config, resource, name string, limits, parents []string, set func(*zael.Policy)) error {
+	switch {
+	case name != "":
+		p, ok := config.Policies[name]
+		if !ok {
+			return invalid("policy", strconv.Quote(name)+" is not one of the configuration")
+		}
+		if resource != "" && resource != p.Resource() {
+			return invalid("resource", "is not the policy's, "+p.Resource()+": leave it out")
+		}
+		set(p)
+	case limits != nil:
+		p, err := c.policies.policy(resource, limits, parents)
+		if err != nil {
+			return err
+		}
+		set(p)
+	}
+	return nil
+}
+
+// acquire serves POST /v1/acquire.
+func (c *call) acquire() error {
+	if len(c.r.URL.RawQuery) > 0 {
+		return invalid("query", "is not read here: send the members in the body")
+	}
+	b := c.buffer()
+	defer c.recycle(b)
+	if err := c.read(b); err != nil {
+		return err
+	}
+	var in acquireBody
+	if err := readObject(b.in, in.member); err != nil {
+		return err
+	}
+	req, err := in.request(c, c.env.Config())
+	if err != nil {
+		return err
+	}
+	lease, err := c.take(req)
+	if err != nil {
+		return err
+	}
+	decision := lease.Decision()
+	if err := c.holds(&in, &decision); err != nil {
+		return errors.Join(err, lease.Rollback(c.r.Context()))
+	}
+	b.out = appendAdmitted(b.out[:0], &in, &req, lease, &decision)
+	if !c.send(b.out, &decision) {
+		_ = lease.Rollback(c.r.Context()) // if that fails, the tokens refill
+	}
+	return nil
+}
+
+// errDraining is why a wait ends when the daemon does.
+var errDraining = &failure{code: problem.Draining, detail: "this server is about to end: ask another, or again"}
+
+// take acquires, and waits if it has to. The client's leaving ends the wait, and so does the
+// end of the daemon.
+func (c *call) take(req zael.Request) (*zael.Lease, error) {
+	if req.MaxWait == 0 {
+		return c.limiter.Acquire(c.r.Context(), req)
+	}
+	done, ok := c.env.Wait()
+	if !ok {
+		return nil, &failure{code: problem.Unavailable, detail: "as many requests wait here as may: try again in a second"}
+	}
+	defer done()
+	ctx, cancel := context.WithCancelCause(c.r.Context())
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-c.env.Draining:
+			cancel(errDraining)
+		case <-ctx.Done():
+		}
+	})
+	defer watch.Wait()
+	defer cancel(nil)
+	lease, err := c.limiter.Acquire(ctx, req)
+	if err != nil && context.Cause(ctx) == error(errDraining) { //nolint:errorlint // it is this very error
+		return nil, errDraining
+	}
+	return lease, err
+}
+
+// holds returns an error if what was acquired cannot be had.
+func (c *call) holds(in *acquireBody, d *zael.Decision) error {
+	for s := range d.All() {
+		if s.Entity != in.entity && !c.principal.MayAcquire(s.Entity) {
+			return c.forbid("acquire for " + s.Entity + ", the parent of " + in.entity)
+		}
+		if !in.lease && s.Limit.Kind() == zael.KindSlots && s.Requested > 0 {
+			return invalid("lease", "is false, and "+s.Limit.Name+" are slots, which only a lease holds: send true")
+		}
+	}
+	return nil
+}
+
+// send writes the answer of an acquire, and reports whether all of it went out. An answer
+// that nobody waits for is not written.
+func (c *call) send(body []byte, d *zael.Decision) bool {
+	if c.r.Context().Err() != nil {
+		return false
+	}
+	h := c.w.Header()
+	if d.Len() > 0 {
+		httpedge.SetXRateLimit(h, d, new([3]string))
+	}
+	h["Content-Type"] = []string{"application/json"}
+	h["Cache-Control"] = []string{"no-store"}
+	h["X-Content-Type-Options"] = []string{"nosniff"}
+	h["Content-Length"] = []string{strconv.Itoa(len(body))} // so that Flush sends it as one
+	if _, err := c.w.Write(body); err != nil {
+		return false
+	}
+	err := http.NewResponseController(c.w).Flush()
+	return err == nil || errors.Is(err, errors.ErrUnsupported)
+}
+
+// appendAdmitted appends the answer of an acquire that is admitted.
+func appendAdmitted(b []byte, in *acquireBody, req *zael.Request, lease *zael.Lease, d *zael.Decision) []byte {
+	resource := req.Resource
+	if req.Policy != nil {
+		resource = req.Policy.Resource()
+	}
+	b = append(b, `{"admitted":true,"degraded":`...)
+	b = strconv.AppendBool(b, d.Degraded)
+	b = append(b, `,"bypassed":`...)
+	b = strconv.AppendBool(b, d.Bypassed)
+	b = append(b, `,"entity_id":`...)
+	b = appendString(b, in.entity)
+	b = append(b, `,"resource":`...)
+	b = appendString(b, resource)
+	b = append(b, `,"waited_seconds":`...)
+	b = strconv.AppendFloat(b, decimal.Seconds(lease.Delay()), 'f', -1, 64)
+	b = append(b, `,"lease":null,"limits":[`...)
+	b = appendStatuses(b, d)
+	return append(b, "]}\n"...)
+}
+
+// appendStatuses appends the statuses of a decision, with commas between them.
+func appendStatuses(b []byte, d *zael.Decision) []byte {
+	for i := range d.Len() {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = d.Status(i).AppendJSON(b)
+	}
+	return b
+}
+
+// appendRefusal appends the problem of a refusal: the members of an ExceededError, and the
+// names of the limits that refused.
+func appendRefusal(b []byte, err *zael.ExceededError, d *zael.Decision, code problem.Code) []byte {
+	message := appendString(nil, text(err))
+	b = append(b, `{"type":"`+httpedge.QuotaExceeded+`","title":"Too Many Requests","status":429,"detail":`...)
+	b = append(b, message...)
+	b = append(b, `,"error":"`...)
+	b = append(b, code...)
+	b = append(b, `","message":`...)
+	b = append(b, message...)
+	wait := d.RetryAfter()
+	if wait == zael.Never {
+		b = append(b, `,"retry_after_seconds":null,"retry_after_ms":null`...)
+	} else {
+		b = append(b, `,"retry_after_seconds":`...)
+		b = strconv.AppendFloat(b, decimal.Seconds(wait), 'f', -1, 64)
+		b = append(b, `,"retry_after_ms":`...)
+		b = strconv.AppendInt(b, int64((wait+time.Millisecond-1)/time.Millisecond), 10)
+	}
+	b = append(b, `,"limits":[`...)
+	b = appendStatuses(b, d)
+	b = append(b, ']')
+	b = httpedge.AppendViolated(b, d)
+	return append(b, "}\n"...)
+}
+
+// appendString appends a string as JSON.
+func appendString(b []byte, s string) []byte {
+	text, err := json.Marshal(s)
+	if err != nil {
+		text = []byte(`""`) // a string: it does not happen
+	}
+	return append(b, text...)
+}

@@ -1,0 +1,179 @@
+package api
+
+import (
+	"cmp"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/decimal"
+	"github.com/zeroae/zael/internal/strictjson"
+)
+
+// A levelsBody is what is left of the limits of a bucket.
+type levelsBody struct {
+	Entity    string       `json:"entity_id"`
+	Resource  string       `json:"resource"`
+	Available zael.Amounts `json:"available"`
+}
+
+// An availableBody is a levelsBody, and how long it takes until amounts are there.
+type availableBody struct {
+	levelsBody
+
+	RetryAfterSeconds *float64 `json:"retry_after_seconds"` // null: no amounts were named, or never
+}
+
+func availableQuery() []string {
+	return []string{"resource", "policy", "limits*", "parent_limits*", "stored", "cascade", "consume*"}
+}
+
+// available serves GET /v1/entities/{id}/available.
+func (c *call) available() error {
+	q, amounts, err := c.levelsQuery()
+	if err != nil {
+		return err
+	}
+	out := availableBody{levelsBody: levelsBody{Entity: c.name, Resource: cmp.Or(q.Resource, q.Policy.Resource())}}
+	if out.Available, err = c.limiter.Available(c.ctx, q); err != nil {
+		return err
+	}
+	if len(amounts) > 0 {
+		wait, err := c.limiter.TimeUntilAvailable(c.ctx, q, amounts)
+		switch {
+		case err != nil && !errors.Is(err, zael.ErrNever):
+			return err
+		case err == nil && wait < zael.Never:
+			seconds := decimal.Seconds(wait)
+			out.RetryAfterSeconds = &seconds
+		}
+	}
+	return c.answer(http.StatusOK, out)
+}
+
+// levelsQuery returns what is asked about, and the amounts whose time is.
+func (c *call) levelsQuery() (zael.Query, zael.Amounts, error) {
+	q := zael.Query{Entity: c.name}
+	if !c.principal.MayReadLevels(c.name) {
+		return q, nil, c.forbid("read " + c.name)
+	}
+	resource, policy, limits, parents := c.query.get("resource"), c.query.get("policy"), c.query.values["limits"], c.query.values["parent_limits"]
+	cascade, err := c.query.bool("cascade")
+	if err != nil {
+		return q, nil, err
+	}
+	stored, err := c.query.bool("stored")
+	if err != nil {
+		return q, nil, err
+	}
+	switch {
+	case resource == "" && policy == "":
+		return q, nil, invalid("resource", "is missing: name one")
+	case policy != "" && (limits != nil || stored):
+		return q, nil, invalid("policy", "is given beside limits or stored: send one of them")
+	case parents != nil && limits == nil:
+		return q, nil, invalid("parent_limits", "are given without limits")
+	case limits != nil && !c.principal.MayBringLimits():
+		return q, nil, c.forbid("send limits: leave them out for stored ones")
+	}
+	q.Cascade = cascade
+	err = limitsOf(c, c.env.Config(), resource, policy, limits, parents, func(p *zael.Policy) { q.Policy = p })
+	if err != nil {
+		return q, nil, err
+	}
+	if q.UseStoredLimits = stored || q.Policy == nil; q.Policy == nil {
+		q.Resource = resource
+	}
+	if q.Cascade || q.UseStoredLimits {
+		e, outer, err := c.outerParent(c.name)
+		if err != nil {
+			return q, nil, err
+		}
+		if outer && (q.Cascade || e.Cascade) {
+			return q, nil, c.forbid("read " + e.ParentID + ", the parent of " + c.name)
+		}
+	}
+	amounts, err := parseAmounts(c.query.values["consume"])
+	return q, amounts, err
+}
+
+// parseAmounts reads amounts like "tpm=500".
+func parseAmounts(texts []string) (zael.Amounts, error) {
+	amounts := zael.Amounts{}
+	for i, text := range texts {
+		name, number, ok := strings.Cut(text, "=")
+		n, err := strconv.ParseInt(number, 10, 64)
+		if !ok || err != nil {
+			return nil, invalid(index("consume", i), "is not a name and a whole number, such as tpm=500")
+		}
+		if _, twice := amounts[name]; twice {
+			return nil, invalid(index("consume", i), "names a limit twice")
+		}
+		amounts[name] = n
+	}
+	return amounts, nil
+}
+
+// reset serves POST /v1/entities/{id}/reset.
+func (c *call) reset() error {
+	var names []string
+	return c.refill(func(r *strictjson.Reader, name string) error {
+		if name != "limit_names" {
+			return strictjson.Unknown()
+		}
+		return readStrings(r, &names)
+	}, func(resource string, options zael.AdminOptions) (zael.Amounts, error) {
+		if names != nil && len(names) == 0 {
+			return nil, invalid("limit_names", "is empty: name a limit, or leave it out for all")
+		}
+		return c.limiter.Reset(c.ctx, c.name, resource, names, options)
+	})
+}
+
+// topUp serves POST /v1/entities/{id}/top-up.
+func (c *call) topUp() error {
+	var amounts zael.Amounts
+	return c.refill(func(r *strictjson.Reader, name string) error {
+		if name != "amounts" {
+			return strictjson.Unknown()
+		}
+		return readAmounts(r, &amounts)
+	}, func(resource string, options zael.AdminOptions) (zael.Amounts, error) {
+		if len(amounts) == 0 {
+			return nil, invalid("amounts", `is missing: say how many tokens, such as {"tpm": 10000}`)
+		}
+		return c.limiter.TopUp(c.ctx, c.name, resource, amounts, options)
+	})
+}
+
+// refill changes a bucket and answers with what is left. member reads what the body has
+// beside the resource.
+func (c *call) refill(member func(*strictjson.Reader, string) error, change func(resource string, options zael.AdminOptions) (zael.Amounts, error)) error {
+	if !c.principal.MayChange(c.name) {
+		return c.forbid("change " + c.name)
+	}
+	options, err := c.options()
+	if err != nil {
+		return err
+	}
+	var resource string
+	err = c.object(func(r *strictjson.Reader, name string) error {
+		if name == "resource" {
+			return readInto(&resource, r.String)
+		}
+		return member(r, name)
+	})
+	if err != nil {
+		return err
+	}
+	if resource == "" {
+		return invalid("resource", "is missing: name one")
+	}
+	available, err := change(resource, options)
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, levelsBody{c.name, resource, available})
+}

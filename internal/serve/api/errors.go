@@ -1,0 +1,149 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/httpedge"
+	"github.com/zeroae/zael/internal/serve/problem"
+	"github.com/zeroae/zael/internal/strictjson"
+)
+
+// codes are the errors of a Limiter, with the code that each is answered with, and what is
+// said of it if that is not the error itself, which may name the store.
+//
+//nolint:gochecknoglobals // a constant table
+var codes = []struct {
+	err    error
+	code   problem.Code
+	detail string
+}{
+	{zael.ErrDisabled, problem.Disabled, ""},
+	{zael.ErrNamespaceDeleted, problem.Disabled, "the namespace of the store is deleted"},
+	{zael.ErrEntityNotFound, problem.NotFound, ""},
+	{zael.ErrNamespaceNotFound, problem.NotFound, ""},
+	{zael.ErrEntityExists, problem.Exists, ""},
+	{zael.ErrNamespaceState, problem.Exists, ""},
+	{zael.ErrParentCycle, problem.Exists, ""},
+	{zael.ErrKeyUsed, problem.KeyReused, ""},
+	{zael.ErrClosed, problem.Draining, "this server is about to end: ask another, or again"},
+	{zael.ErrContention, problem.Contention, "too many callers write this bucket at once: try again in a second"},
+	{zael.ErrUnavailable, problem.Unavailable, "the store does not answer: try again in a second"},
+	{context.DeadlineExceeded, problem.Unavailable, "the store did not answer in time: try again in a second"},
+	{context.Canceled, problem.Unavailable, "the request was ended"},
+	{errors.ErrUnsupported, problem.Unsupported, "the store of this server cannot do that"},
+}
+
+// failureOf returns how an error is answered.
+func failureOf(err error) *failure {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f
+	}
+	if e, ok := errors.AsType[*strictjson.Error](err); ok {
+		return &failure{code: problem.Invalid, detail: e.Error(), field: e.Field, reason: e.Reason}
+	}
+	if v, ok := errors.AsType[*zael.ValidationError](err); ok {
+		return ofValidation(v)
+	}
+	if errors.Is(err, zael.ErrNoLimits) {
+		return &failure{code: problem.Invalid, detail: text(err), field: "limits", reason: "are neither in the request nor stored: name them, or store some"}
+	}
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return &failure{code: problem.TooLarge, detail: fmt.Sprintf("the body has more than %d bytes", tooLarge.Limit)}
+	}
+	for _, known := range codes {
+		if errors.Is(err, known.err) {
+			if known.detail == "" {
+				return &failure{code: known.code, detail: text(err)}
+			}
+			return &failure{code: known.code, detail: known.detail}
+		}
+	}
+	return &failure{code: problem.Internal, detail: "the log of the server says why"}
+}
+
+// text returns an error without the name of the package.
+func text(err error) string { return strings.ReplaceAll(err.Error(), "zael: ", "") }
+
+// fields are the names that fields of the Go API have here.
+//
+//nolint:gochecknoglobals // a constant table
+var fields = map[string]string{
+	"Request.Entity": "entity", "Query.Entity": "entity", "Scope.Entity": "entity", "UsageQuery.Entity": "entity", "AuditQuery.Entity": "entity",
+	"Request.Resource": "resource", "Query.Resource": "resource", "Scope.Resource": "resource", "UsageQuery.Resource": "resource",
+	"Policy.Resource": "resource", "Bucket.Entity": "entity", "Bucket.Resource": "resource",
+	"Request.Limits": "limits", "Query.Limits": "limits", "Policy.Limits": "limits",
+	"Request.ParentLimits": "parent_limits", "Query.ParentLimits": "parent_limits", "Policy.ParentLimits": "parent_limits",
+	"Request.Consume": "consume", "Request.MaxWait": "max_wait", "amount of": "consume",
+	"Entity.ID": "id", "Entity.Name": "name", "Entity.ParentID": "parent_id", "Entity.Metadata": "metadata",
+	"UsageQuery.To": "to", "AuditQuery.To": "to", "UsageQuery.Window": "window",
+	"amounts": "amounts", "limit": "limit_name", "names": "limit_names", "namespace": "name", "Change": "changes",
+	"AdminOptions.IdempotencyKey": keyHeader,
+}
+
+// ofValidation returns how an error of validation is answered.
+func ofValidation(v *zael.ValidationError) *failure {
+	field := v.Field
+	if known, ok := fields[field]; ok {
+		field = known
+	} else if i := strings.LastIndexByte(field, ' '); i > 0 { // of one name, such as "Request.Consume tpm"
+		if known, ok := fields[field[:i]]; ok {
+			field = known + "." + field[i+1:]
+		}
+	}
+	in := *v
+	in.Field = field
+	return &failure{code: problem.Invalid, detail: text(&in), field: field, reason: v.Reason}
+}
+
+// A problemBody is a problem of the API but for a refusal.
+type problemBody struct {
+	problem.Details
+
+	Field  string `json:"field,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// fail answers with an error.
+func (c *call) fail(err error) {
+	if exceeded, ok := errors.AsType[*zael.ExceededError](err); ok {
+		c.refuse(exceeded)
+		return
+	}
+	f := failureOf(err)
+	if f.code.Status() >= http.StatusInternalServerError && f.code != problem.Unsupported && !c.left(err) && c.env.Log != nil {
+		c.env.Log.LogAttrs(c.r.Context(), levelOf(f.code), "request failed", attributes(c, f, err)...)
+	}
+	details := problem.Of(f.code, f.detail)
+	body, err := json.Marshal(problemBody{details, f.field, f.reason})
+	if err != nil {
+		body = nil // strings and a number: it does not happen
+	}
+	if details.Status == http.StatusServiceUnavailable {
+		c.w.Header()["Retry-After"] = []string{"1"}
+	}
+	httpedge.WriteProblem(c.w, details.Status, append(body, '\n'))
+}
+
+// refuse answers a request that a limit refuses. It does not use encoding/json for what
+// has a fixed form, as refusals are what an attacker asks for.
+func (c *call) refuse(err *zael.ExceededError) {
+	b := c.buffer()
+	defer c.recycle(b)
+	d := err.Decision()
+	header := c.w.Header()
+	if d.Len() > 0 {
+		httpedge.SetXRateLimit(header, &d, new([3]string))
+	}
+	code := problem.Exceeded
+	if httpedge.SetRetryAfter(header, err) == "" {
+		code = problem.Never
+	}
+	b.out = appendRefusal(b.out[:0], err, &d, code)
+	httpedge.WriteProblem(c.w, http.StatusTooManyRequests, b.out)
+}
