@@ -18,7 +18,7 @@ func TestDependencies(t *testing.T) {
 		"":           {"/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/zoneinfo", breaker},
 		"/bucket":    {"/internal/zoneinfo"},
 		"/httplimit": {"", "/bucket", "/internal/clientkey", "/internal/decimal", "/internal/edge", "/internal/httpedge", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/zoneinfo", breaker},
-		"/llm":       {"", "/bucket", "/internal/clientkey", "/internal/decimal", "/internal/edge", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/zoneinfo", breaker},
+		"/llm":       {"", "/bucket", "/internal/clientkey", "/internal/decimal", "/internal/line", "/internal/pause", "/internal/recent", "/internal/saturate", "/internal/zoneinfo", breaker},
 		"/grpclimit": {
 			"", "/bucket", "/internal/clientkey", "/internal/decimal", "/internal/edge", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/zoneinfo", breaker,
 			"google.golang.org/grpc/...", "google.golang.org/protobuf/...", "google.golang.org/genproto/googleapis/rpc/...", "golang.org/x/...",

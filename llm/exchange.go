@@ -7,6 +7,7 @@ import (
 	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/zeroae/zael"
 )
@@ -19,7 +20,9 @@ type exchange struct {
 	resource string
 	estimate Usage
 	lease    *zael.Lease
-	hides    bool // the usage that the caller has not asked for
+	provider *announced // nil without Config.FollowProvider
+	ticket   *ticket    // of provider
+	hides    bool       // the usage that the caller has not asked for
 	sent     atomic.Bool
 	once     sync.Once
 }
@@ -53,6 +56,7 @@ func (x *exchange) send(r *http.Request, next func(*http.Request) (*http.Respons
 	}
 	answered = true
 	attached()
+	x.hear(res)
 	if res.StatusCode/100 != 2 {
 		x.end(caller, Usage{})
 		if x.limits.config.Drain > 0 {
@@ -70,7 +74,25 @@ func (x *exchange) unanswered(ctx context.Context) {
 		x.end(ctx, Usage{Input: x.estimate.Input})
 		return
 	}
-	x.once.Do(func() { x.reportError(x.lease.Rollback(ctx)) })
+	x.once.Do(func() {
+		x.reportError(x.lease.Rollback(ctx))
+		if x.ticket != nil {
+			x.provider.giveBack(x.ticket)
+		}
+	})
+}
+
+// hear learns what an answer says of the provider's limits.
+func (x *exchange) hear(res *http.Response) {
+	if x.ticket == nil {
+		return
+	}
+	now := time.Now()
+	said := announcementOf(res, now, x.ticket.at)
+	if said.wait == 0 && (x.call.API == Gemini || x.call.API == GeminiEmbeddings) {
+		said.wait = geminiWait(res)
+	}
+	x.provider.hear(x.ticket, &said, now)
 }
 
 // end ends the lease with what was used, once.

@@ -24,26 +24,32 @@ func Fixed(key string) KeyFunc {
 // before the request is signed, AWS needs [Fixed] or a function of your own.
 func APIKey() KeyFunc {
 	return func(r *http.Request) (string, error) {
-		for _, name := range []string{"X-Api-Key", "Api-Key", "X-Goog-Api-Key"} {
-			if key := r.Header.Get(name); key != "" {
-				return clientkey.Hash(key), nil
-			}
-		}
-		scheme, credentials, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		if signed(r) {
-			_, credentials, _ = strings.Cut(credentials, "Credential=")
-			credentials, _, _ = strings.Cut(credentials, "/")
-		} else if !strings.EqualFold(scheme, "Bearer") {
-			credentials = ""
-		}
-		if credentials = strings.TrimSpace(credentials); credentials == "" {
-			credentials = r.URL.Query().Get("key") // Gemini
-		}
-		if credentials == "" {
+		secret := apiKey(r)
+		if secret == "" {
 			return "", errors.New("the request has no API key")
 		}
-		return clientkey.Hash(credentials), nil
+		return clientkey.Hash(secret), nil
 	}
+}
+
+// apiKey returns the provider's API key, or the ID of an access key of AWS, or "".
+func apiKey(r *http.Request) string {
+	for _, name := range []string{"X-Api-Key", "Api-Key", "X-Goog-Api-Key"} {
+		if key := r.Header.Get(name); key != "" {
+			return key
+		}
+	}
+	scheme, credentials, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if signed(r) {
+		_, credentials, _ = strings.Cut(credentials, "Credential=")
+		credentials, _, _ = strings.Cut(credentials, "/")
+	} else if !strings.EqualFold(scheme, "Bearer") {
+		credentials = ""
+	}
+	if credentials = strings.TrimSpace(credentials); credentials == "" {
+		credentials = r.URL.Query().Get("key") // Gemini
+	}
+	return credentials
 }
 
 // signed reports whether the request is signed for AWS: it must not be changed.

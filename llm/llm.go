@@ -2,11 +2,40 @@
 // calls in flight and money. It imports no SDK. It is a transport of net/http, and a
 // middleware of the shape that openai-go and anthropic-sdk-go have:
 //
-//	limiter, err := zael.New(memstore.New(nil), nil)
-//	…
-//	policy := zael.MustPolicy("gpt-4o", zael.PerMinute("rpm", 500), zael.PerMinute("tpm", 200_000))
-//	limits := llm.Must(llm.New(limiter, policy, llm.Fixed("team-1"), &llm.Config{MaxWait: time.Minute}))
-//	client := openai.NewClient(option.WithMiddleware(limits.Middleware))
+//	package main
+//
+//	import (
+//		"context"
+//		"fmt"
+//		"log"
+//		"time"
+//
+//		"github.com/openai/openai-go/v3"
+//		"github.com/openai/openai-go/v3/option"
+//
+//		"github.com/zeroae/zael"
+//		"github.com/zeroae/zael/llm"
+//		"github.com/zeroae/zael/memstore"
+//	)
+//
+//	func main() {
+//		limiter, err := zael.New(memstore.New(nil), nil)
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		policy := zael.MustPolicy("gpt-4o", zael.PerMinute("rpm", 500), zael.PerMinute("tpm", 200_000))
+//		limits := llm.Must(llm.New(limiter, policy, llm.Fixed("team-1"), &llm.Config{MaxWait: time.Minute}))
+//		client := openai.NewClient(option.WithMiddleware(limits.Middleware)) // OPENAI_API_KEY is set
+//
+//		reply, err := client.Chat.Completions.New(context.Background(), openai.ChatCompletionNewParams{
+//			Model:    "gpt-4o",
+//			Messages: []openai.ChatCompletionMessageParamUnion{openai.UserMessage("Hello!")},
+//		})
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		fmt.Println(reply.Choices[0].Message.Content)
+//	}
 //
 // With a store that processes share, any number of them hold one budget together.
 //
@@ -39,13 +68,15 @@
 // A call that a limit refuses, after Config.MaxWait, is not sent. It is answered with
 // status 429 and the provider's own form of a rate limit error, so that SDKs return
 // theirs, and retry when the tokens are there: see [Refusal]. Where waiting is pointless
-// they are told not to.
+// they are told not to. The provider's own refusals pass; with Config.FollowProvider they,
+// and the limits that it announces, bind the calls that follow.
 //
 // Prompts, answers and API keys are never kept or logged.
 package llm
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -104,6 +135,17 @@ type Config struct {
 	// the provider can stop, and settles to what was seen.
 	Drain time.Duration
 
+	// FollowProvider lets the provider's own limits, as it announces them, bind the calls
+	// that follow. After an answer with status 429, 503 or 529 and Retry-After there is no
+	// call until that is over; nor if headers say that nothing is left, until they say that
+	// there is; and limits of requests and tokens that OpenAI or Anthropic announce refill
+	// between answers and are taken from as ours are. What does not fit waits, up to
+	// MaxWait, or is refused by a limit named "provider", "provider-requests",
+	// "provider-tokens", "provider-input-tokens" or "provider-output-tokens". It binds an
+	// API key at a host, for one model, in this process alone, and never for more than an
+	// hour; the last 1,000 of them are remembered.
+	FollowProvider bool
+
 	// KeepBody leaves request bodies as they are. Otherwise a streamed chat completion
 	// asks for its usage with stream_options.include_usage, unless it does already, and
 	// the chunk that comes of it is hidden from the caller.
@@ -129,6 +171,8 @@ type Limits struct {
 	key     KeyFunc
 	config  Config
 	learned learned
+
+	accounts accounts // with Config.FollowProvider
 }
 
 // New returns Limits that take from those of a policy, or of Config.Models, for the
@@ -306,11 +350,19 @@ func (l *Limits) admit(r *http.Request, call *Call) (*exchange, error) {
 	}
 	req := policy.For(entity)
 	req.Consume, req.Cascade, req.MaxWait, req.FailureMode = amounts, l.config.Cascade, l.config.MaxWait, l.config.FailureMode
-	x.lease, err = l.limiter.Acquire(r.Context(), req)
-	for capped(amounts, units, err) {
-		x.lease, err = l.limiter.Acquire(r.Context(), req)
+	if l.config.FollowProvider {
+		return x, x.follow(r, req)
 	}
-	return x, err
+	return x, x.acquire(r.Context(), req)
+}
+
+// acquire takes a lease.
+func (x *exchange) acquire(ctx context.Context, req zael.Request) (err error) {
+	x.lease, err = x.limits.limiter.Acquire(ctx, req)
+	for capped(req.Consume, x.units, err) {
+		x.lease, err = x.limits.limiter.Acquire(ctx, req)
+	}
+	return err
 }
 
 // capped reduces amounts that are larger than a burst to it, and reports whether there
