@@ -25,21 +25,41 @@ func newLimiter() *zael.Limiter {
 }
 
 func Example() {
-	l, err := zael.New(memstore.New(nil), nil)
+	type answer struct{ Tokens int64 }
+	call := func(ctx context.Context) (answer, error) { return answer{742}, ctx.Err() }
+	ctx := context.Background()
+
+	l, err := zael.New(memstore.New(nil), nil) // or a SQLite file, or a DynamoDB table
 	if err != nil {
 		panic(err)
 	}
-	err = l.Do(context.Background(), zael.Request{
-		Entity:   "key-1",
-		Resource: "gpt-4",
-		Limits:   []zael.Limit{zael.PerMinute("rpm", 100), zael.PerMinute("tpm", 40_000)},
-		Consume:  zael.Amounts{"rpm": 1, "tpm": 500}, // an estimate
-	}, func(_ context.Context, lease *zael.Lease) error {
-		answered := int64(742) // what the model really used
-		return lease.Settle(zael.Amounts{"tpm": answered})
+	chat := zael.MustPolicy("gpt-4", zael.PerMinute("rpm", 100), zael.PerMinute("tpm", 40_000))
+	err = l.Do(ctx, chat.For("key-1", 1, 500), func(ctx context.Context, lease *zael.Lease) error {
+		reply, err := call(ctx)
+		if err != nil {
+			return err // nothing was recorded: everything is given back
+		}
+		return lease.Settle(zael.Amounts{"tpm": reply.Tokens}) // the truth, instead of 500
 	})
 	fmt.Println(err)
 	// Output: <nil>
+}
+
+// A policy may have limits of several kinds, which are taken together.
+func ExamplePolicy_kinds() {
+	l := newLimiter()
+	plan := zael.MustPolicy("assistant",
+		zael.EachDay("tokens", 1_000_000).In("Europe/Berlin"), // a quota by the calendar
+		zael.FromFirstUse("messages", 10, 5*time.Hour).Soft(), // from the first use; charges, never refuses
+		zael.AtOnce("parallel", 20),                           // slots, held by leases
+	)
+	lease, err := l.Acquire(context.Background(), plan.For("key-1", 500, 1, 1))
+	if err != nil {
+		panic(err)
+	}
+	left, err := l.Available(context.Background(), zael.Query{Entity: "key-1", Policy: plan})
+	fmt.Println(left, err, lease.Commit(context.Background()))
+	// Output: messages=9 parallel=19 tokens=999500 <nil> <nil>
 }
 
 func ExampleNew() {

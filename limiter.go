@@ -7,17 +7,13 @@
 //
 //	l, err := zael.New(memstore.New(nil), nil)
 //	…
-//	err = l.Do(ctx, zael.Request{
-//		Entity:   "key-1",
-//		Resource: "gpt-4",
-//		Limits:   []zael.Limit{zael.PerMinute("rpm", 100), zael.PerMinute("tpm", 40_000)},
-//		Consume:  zael.Amounts{"rpm": 1, "tpm": 500}, // an estimate
-//	}, func(ctx context.Context, lease *zael.Lease) error {
+//	chat := zael.MustPolicy("gpt-4", zael.PerMinute("rpm", 100), zael.PerMinute("tpm", 40_000))
+//	err = l.Do(ctx, chat.For("key-1", 1, 500), func(ctx context.Context, lease *zael.Lease) error {
 //		reply, err := call(ctx)
 //		if err != nil {
 //			return err // everything is given back
 //		}
-//		return lease.Settle(zael.Amounts{"tpm": reply.Tokens}) // the truth
+//		return lease.Settle(zael.Amounts{"tpm": reply.Tokens}) // the truth, instead of 500
 //	})
 //
 // Limits are token buckets that refill evenly. A [Store] keeps them: in memory

@@ -1,13 +1,39 @@
 // Package grpclimit holds the calls of gRPC servers and clients to limits.
 //
-//	limiter, err := zael.New(memstore.New(nil), nil)
-//	…
-//	policy := zael.MustPolicy("api", zael.PerSecond("calls", 100))
-//	limits := grpclimit.Must(grpclimit.New(limiter, policy, grpclimit.Peer(nil), nil))
-//	server := grpc.NewServer(
-//		grpc.UnaryInterceptor(limits.UnaryServer()),
-//		grpc.StreamInterceptor(limits.StreamServer()),
+//	package main
+//
+//	import (
+//		"log"
+//		"net"
+//
+//		"google.golang.org/grpc"
+//		"google.golang.org/grpc/health"
+//		"google.golang.org/grpc/health/grpc_health_v1"
+//
+//		"github.com/zeroae/zael"
+//		"github.com/zeroae/zael/grpclimit"
+//		"github.com/zeroae/zael/memstore"
 //	)
+//
+//	func main() {
+//		limiter, err := zael.New(memstore.New(nil), nil)
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		policy := zael.MustPolicy("api", zael.PerSecond("calls", 100))
+//		limits := grpclimit.Must(grpclimit.New(limiter, policy, grpclimit.Peer(nil), nil))
+//		server := grpc.NewServer(
+//			grpc.UnaryInterceptor(limits.UnaryServer()),
+//			grpc.StreamInterceptor(limits.StreamServer()),
+//		)
+//		grpc_health_v1.RegisterHealthServer(server, health.NewServer())
+//
+//		listener, err := net.Listen("tcp", ":8081")
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		log.Fatal(server.Serve(listener))
+//	}
 //
 // A call that a limit refuses fails with the code RESOURCE_EXHAUSTED and the details
 // google.rpc.RetryInfo and google.rpc.QuotaFailure. A server also sets the trailer

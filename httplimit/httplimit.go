@@ -1,11 +1,29 @@
 // Package httplimit holds the requests of an HTTP server to limits. It works with
 // net/http and every router that takes a func(http.Handler) http.Handler.
 //
-//	limiter, err := zael.New(memstore.New(nil), nil)
-//	…
-//	policy := zael.MustPolicy("api", zael.PerSecond("requests", 10))
-//	limit := httplimit.Must(httplimit.New(limiter, policy, httplimit.Address(nil), nil))
-//	log.Fatal(http.ListenAndServe(":8080", limit.Handler(mux)))
+//	package main
+//
+//	import (
+//		"log"
+//		"net/http"
+//
+//		"github.com/zeroae/zael"
+//		"github.com/zeroae/zael/httplimit"
+//		"github.com/zeroae/zael/memstore"
+//	)
+//
+//	func main() {
+//		limiter, err := zael.New(memstore.New(nil), nil)
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		mux := http.NewServeMux()
+//		mux.Handle("GET /", http.FileServer(http.Dir("public")))
+//
+//		policy := zael.MustPolicy("api", zael.PerSecond("requests", 10))
+//		limit := httplimit.Must(httplimit.New(limiter, policy, httplimit.Address(nil), nil))
+//		log.Fatal(http.ListenAndServe(":8080", limit.Handler(mux)))
+//	}
 //
 // A request that a limit refuses is answered with status 429, Retry-After and a body
 // of problem details (RFC 9457). All answers have headers that tell what is left; see

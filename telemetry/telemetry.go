@@ -1,9 +1,44 @@
 // Package telemetry turns what a limiter does into OpenTelemetry metrics and spans, and
 // logs what operators must see:
 //
-//	observer, err := telemetry.New(nil)
-//	…
-//	limiter, err := zael.New(store, &zael.Config{Observer: observer})
+//	package main
+//
+//	import (
+//		"log"
+//		"log/slog"
+//		"net/http"
+//
+//		"github.com/prometheus/client_golang/prometheus/promhttp"
+//		"go.opentelemetry.io/otel/exporters/prometheus"
+//		"go.opentelemetry.io/otel/sdk/metric"
+//
+//		"github.com/zeroae/zael"
+//		"github.com/zeroae/zael/httplimit"
+//		"github.com/zeroae/zael/memstore"
+//		"github.com/zeroae/zael/telemetry"
+//	)
+//
+//	func main() {
+//		exporter, err := prometheus.New()
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		meters := metric.NewMeterProvider(metric.WithReader(exporter))
+//		observer, err := telemetry.New(&telemetry.Config{MeterProvider: meters, Logger: slog.Default()})
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		limiter, err := zael.New(memstore.New(nil), &zael.Config{Observer: observer})
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		policy := zael.MustPolicy("api", zael.PerSecond("requests", 10))
+//		limit := httplimit.Must(httplimit.New(limiter, policy, httplimit.Address(nil), nil))
+//
+//		http.Handle("GET /", limit.Handler(http.FileServer(http.Dir("public"))))
+//		http.Handle("GET /metrics", promhttp.Handler())
+//		log.Fatal(http.ListenAndServe(":8080", nil))
+//	}
 //
 // The instruments, with their names in Prometheus by OpenTelemetry's exporter:
 //
