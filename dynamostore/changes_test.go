@@ -131,7 +131,7 @@ func TestOrdersOfChangeOnFake(t *testing.T) {
 	t.Parallel()
 	table := dynamofake.New()
 	ordersOfChange(t, 1, func(namespace string) (*dynamostore.Store, error) {
-		return dynamostore.NewTrial(table, "fake", &dynamostore.Config{Namespace: namespace}, changesTrial())
+		return dynamostore.NewTrial(table, "fake", &dynamostore.Config{Namespace: namespace, CallTimeout: time.Minute}, changesTrial())
 	})
 }
 

@@ -101,7 +101,7 @@ func TestNoCredentialsAreNoOutage(t *testing.T) {
 	provider := ec2rolecreds.New(func(o *ec2rolecreds.Options) { o.Client = metadata })
 	client := dynamostore.NewClient(aws.Config{Region: "eu-central-1", BaseEndpoint: aws.String("http://127.0.0.1:1"), Credentials: aws.NewCredentialsCache(provider)})
 	for _, mode := range []zael.FailureMode{zael.FailClosed, zael.FailOpen} {
-		s, err := dynamostore.New(client, "ZAEL-demo", nil)
+		s, err := dynamostore.New(client, "ZAEL-demo", patient())
 		l, err2 := zael.New(opened(t, s, err), &zael.Config{FailureMode: mode, Timeout: time.Minute})
 		if err2 != nil {
 			t.Fatal(err2)
@@ -125,7 +125,7 @@ func TestMissingTableIsNamed(t *testing.T) {
 	client := dynamostore.NewClient(aws.Config{
 		Region: "eu-central-1", BaseEndpoint: aws.String(server.URL), Credentials: credentials.NewStaticCredentialsProvider("zael", "zael", ""),
 	}, func(o *dynamodb.Options) { o.DisableValidateResponseChecksum = true })
-	s, err := dynamostore.New(client, "ZAEL-demo", nil)
+	s, err := dynamostore.New(client, "ZAEL-demo", patient())
 	s = opened(t, s, err)
 	_, err = s.Entities(t.Context(), []string{"e"})
 	if want := "no such table: ZAEL-demo in eu-central-1 at " + server.URL; !errors.Is(err, dynamostore.ErrNoTable) || !strings.Contains(err.Error(), want) {

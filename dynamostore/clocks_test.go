@@ -34,17 +34,17 @@ func apart(t *testing.T, table string, skew time.Duration) *zael.Limiter {
 // a second off, and by as much as a call takes.
 const clockError = 1100 * time.Millisecond
 
-// Two processes, 30 s ahead and 30 s behind. By their own clocks the one ahead
-// would find a minute's refill in what the other has just emptied, and leave it
-// to wait for a minute more than there is to wait for.
+// Two processes, half an hour ahead and half an hour behind. By their own clocks the one
+// ahead would find an hour's refill in what the other has just emptied, and leave it to
+// wait for an hour more than there is to wait for.
 func TestLimitersWithClocksApart(t *testing.T) {
 	t.Parallel()
 	plain, _ := newClient(t)
 	table := newTable(t, plain)
 	begin := time.Now()
-	ahead := apart(t, table, 30*time.Second)
-	behind := apart(t, table, -30*time.Second)
-	const period = 50 * time.Second // of a token: less than what the clocks are apart
+	ahead := apart(t, table, 30*time.Minute)
+	behind := apart(t, table, -30*time.Minute)
+	const period = 50 * time.Minute // of a token: less than what the clocks are apart, and far more than the test takes
 	limit := zael.Limit{Name: "rpm", Burst: 10, RefillAmount: 1, RefillPeriod: period}
 	for _, tt := range []struct {
 		entity        string

@@ -54,7 +54,6 @@ func TestCost(t *testing.T) {
 	cost("settle, a give", 1, 1, 0, func() { adjust(t, s, debit("a", back(one.Charges[0], 1))) })
 	cost("rollback", 1, 1, 0, func() { adjust(t, s, debit("a", back(one.Charges[0], 1))) })
 	cost("refusal", 1, 1, 0, func() { take(t, s, 0, zael.ErrExceeded, debit("a", ask("rpm", d, 9))) })
-	cost("refusal that is remembered", 0, 0, 0, func() { take(t, s, 0, zael.ErrExceeded, debit("a", ask("rpm", d, 9))) })
 	cost("refused a moment ago, and less is asked", 1, 1, 0, func() { take(t, s, 0, nil, debit("a", ask("rpm", d, 1))) })
 	cost("more than the burst", 1, 1, 0, func() { take(t, s, 0, zael.ErrExceeded, debit("b0", ask("rpm", d, 11))) })
 	cost("asked 0", 1, 1, 0, func() { take(t, s, 0, nil, debit("a", ask("rpm", d, 0))) })

@@ -95,7 +95,7 @@ func TestStoreOnFake(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) zael.Store {
 		t.Helper()
-		s, err := dynamostore.NewTrial(dynamofake.New(), "fake", nil, trial.Options{VirtualTime: true})
+		s, err := dynamostore.NewTrial(dynamofake.New(), "fake", patient(), trial.Options{VirtualTime: true})
 		return opened(t, s, err)
 	}, storetest.LocalStore, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.CapacityReader, storetest.AuditStore)
 }
@@ -144,6 +144,9 @@ func (s localFirst) Adjust(ctx context.Context, now time.Time, debits []zael.Deb
 func (s localFirst) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (time.Time, []zael.Bucket, error) {
 	return s.store.Buckets(ctx, now, keys)
 }
+
+// patient lets the calls of a store take as long as they do on a busy machine.
+func patient() *dynamostore.Config { return &dynamostore.Config{CallTimeout: time.Minute} }
 
 var t0 = time.Date(2026, 1, 13, 14, 0, 0, 0, time.UTC)
 

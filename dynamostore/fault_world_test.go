@@ -306,18 +306,16 @@ func (w *faultWorld) run(ctx context.Context, direct *dynamodb.Client) error {
 		wg.Go(func() { w.call(ctx, caller) })
 	}
 	wg.Wait()
-	end, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
 	var errs []error
 	for i, s := range w.stores {
-		errs = append(errs, s.Close(end))
+		errs = append(errs, s.Close(ctx))
 		w.wires[i].CloseIdleConnections()
 	}
-	errs = append(errs, w.proxy.Close(end)) // all that is late has come
+	errs = append(errs, w.proxy.Close(ctx)) // all that is late has come
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return w.check(end, direct)
+	return w.check(ctx, direct)
 }
 
 // call is one caller.

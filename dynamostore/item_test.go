@@ -22,7 +22,7 @@ func TestHostileLimitNames(t *testing.T) {
 	table := newTable(t, c)
 	local, err := dynamostore.NewTrial(c, table, &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 	opened(t, local, err)
-	fake, err := dynamostore.NewTrial(dynamofake.New(), "fake", nil, trial.Options{VirtualTime: true})
+	fake, err := dynamostore.NewTrial(dynamofake.New(), "fake", patient(), trial.Options{VirtualTime: true})
 	opened(t, fake, err)
 	names := []string{
 		"size", "SET", "ADD", "AND", "BETWEEN", "attribute_not_exists", "#m0", ":v0", "m_", "d_", "c_", "m_m_", "a-b", "a.b", "a b", "a,b", "(a)", "a[0]",
@@ -56,7 +56,7 @@ func TestNamespacesApart(t *testing.T) {
 	table := dynamofake.New()
 	d := define(10, 10, time.Hour)
 	for i, namespace := range []string{"", "a", "A", "a.b", "E", "SYSTEM", "_default_"} {
-		s, err := dynamostore.NewTrial(table, "fake", &dynamostore.Config{Namespace: namespace}, trial.Options{VirtualTime: true})
+		s, err := dynamostore.NewTrial(table, "fake", &dynamostore.Config{Namespace: namespace, CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 		opened(t, s, err)
 		take(t, s, 0, nil, debit("e", ask("rpm", d, int64(i)+1)))
 		left(t, s, 0, "e", "rpm", 10-(int64(i)+1))

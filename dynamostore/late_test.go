@@ -75,9 +75,9 @@ func TestUndoBesideALateCopy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			table := &lagging{Table: dynamofake.New(), repeated: make(chan struct{})}
-			other, err := dynamostore.NewTrial(table.Table, "fake", nil, trial.Options{VirtualTime: true})
+			other, err := dynamostore.NewTrial(table.Table, "fake", patient(), trial.Options{VirtualTime: true})
 			opened(t, other, err)
-			s, err := dynamostore.NewTrial(table, "fake", nil, trial.Options{VirtualTime: true})
+			s, err := dynamostore.NewTrial(table, "fake", patient(), trial.Options{VirtualTime: true})
 			opened(t, s, err)
 			take(t, s, 0, nil, debit("child", ask("rpm", d, 1)), debit("parent", ask("rpm", d, 1)))
 			if now.Definition == d {

@@ -77,7 +77,7 @@ func status(code int, err error) error {
 func newFlaky(t *testing.T, faults ...fault) (*dynamostore.Store, *flaky) {
 	t.Helper()
 	f := &flaky{Table: dynamofake.New(), faults: faults}
-	s, err := dynamostore.NewTrial(f, "fake", nil, trial.Options{VirtualTime: true})
+	s, err := dynamostore.NewTrial(f, "fake", patient(), trial.Options{VirtualTime: true})
 	return opened(t, s, err), f
 }
 
@@ -124,7 +124,7 @@ func TestLostAnswers(t *testing.T) {
 			if f.calls != tt.calls {
 				t.Errorf("calls: got %d, want %d", f.calls, tt.calls)
 			}
-			again, err := dynamostore.NewTrial(f.Table, "fake", nil, trial.Options{VirtualTime: true})
+			again, err := dynamostore.NewTrial(f.Table, "fake", patient(), trial.Options{VirtualTime: true})
 			opened(t, again, err)
 			take(t, again, 0, nil, debit("e", ask("rpm", d, tt.left)))
 			take(t, again, 0, zael.ErrExceeded, debit("e", ask("rpm", d, 1)))
@@ -145,7 +145,7 @@ func TestUnknownTakeIsUndone(t *testing.T) {
 	if err := s.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	again, err := dynamostore.NewTrial(f.Table, "fake", nil, trial.Options{VirtualTime: true})
+	again, err := dynamostore.NewTrial(f.Table, "fake", patient(), trial.Options{VirtualTime: true})
 	opened(t, again, err)
 	left(t, again, 0, "e", "rpm", 9)
 	if got := s.Stats(); got.Undone != 1 || got.Unanswered != 1 {
@@ -162,10 +162,10 @@ func TestChargedTwiceIsCounted(t *testing.T) {
 	t.Parallel()
 	d := define(10, 10, time.Hour)
 	table := dynamofake.New()
-	other, err := dynamostore.NewTrial(table, "fake", nil, trial.Options{VirtualTime: true})
+	other, err := dynamostore.NewTrial(table, "fake", patient(), trial.Options{VirtualTime: true})
 	opened(t, other, err)
 	f := &flaky{Table: table, faults: []fault{{after: errReset, during: func() { take(t, other, 0, nil, debit("e", ask("rpm", d, 1))) }}}}
-	s, err := dynamostore.NewTrial(f, "fake", nil, trial.Options{VirtualTime: true})
+	s, err := dynamostore.NewTrial(f, "fake", patient(), trial.Options{VirtualTime: true})
 	opened(t, s, err)
 	take(t, s, 0, nil, debit("e", ask("rpm", d, 3)))
 	left(t, s, 0, "e", "rpm", 3)
@@ -180,11 +180,11 @@ func TestChargedBesideIsCounted(t *testing.T) {
 	t.Parallel()
 	d := define(10, 10, time.Hour)
 	table := dynamofake.New()
-	other, err := dynamostore.NewTrial(table, "fake", nil, trial.Options{VirtualTime: true})
+	other, err := dynamostore.NewTrial(table, "fake", patient(), trial.Options{VirtualTime: true})
 	opened(t, other, err)
 	by := func(n int64) func() { return func() { take(t, other, 0, nil, debit("e", ask("rpm", d, n))) } }
 	f := &flaky{Table: table}
-	s, err := dynamostore.NewTrial(f, "fake", nil, trial.Options{VirtualTime: true})
+	s, err := dynamostore.NewTrial(f, "fake", patient(), trial.Options{VirtualTime: true})
 	opened(t, s, err)
 	take(t, s, 0, nil, debit("e", ask("rpm", d, 1)))
 
@@ -214,10 +214,10 @@ func TestFailedAfterTwoCopies(t *testing.T) {
 	t.Parallel()
 	d := define(10, 10, time.Hour)
 	table := dynamofake.New()
-	other, err := dynamostore.NewTrial(table, "fake", nil, trial.Options{VirtualTime: true})
+	other, err := dynamostore.NewTrial(table, "fake", patient(), trial.Options{VirtualTime: true})
 	opened(t, other, err)
 	f := &flaky{Table: table}
-	s, err := dynamostore.NewTrial(f, "fake", nil, trial.Options{VirtualTime: true})
+	s, err := dynamostore.NewTrial(f, "fake", patient(), trial.Options{VirtualTime: true})
 	opened(t, s, err)
 	take(t, s, 0, nil, debit("e", ask("rpm", d, 1)))
 	f.faults = []fault{
@@ -248,12 +248,12 @@ func TestTakeFoundBehindAnotherIsUndone(t *testing.T) {
 	}
 	quota := bucket.Definition{Kind: bucket.Quota, Burst: 20, Capacity: 20, Calendar: calendar}
 	table := dynamofake.New()
-	other, err := dynamostore.NewTrial(table, "fake", nil, trial.Options{VirtualTime: true})
+	other, err := dynamostore.NewTrial(table, "fake", patient(), trial.Options{VirtualTime: true})
 	opened(t, other, err)
 	take(t, other, 0, nil, debit("e", ask("rpm", rate, 1), ask("day", quota, 1)))
 	take(t, other, 0, nil, debit("parent", ask("rpm", rate, 10)))
 	lossy := &lossyTable{Table: table, key: "E#e", during: func() { take(t, other, 0, nil, debit("e", ask("rpm", rate, 2), ask("day", quota, 2))) }}
-	s, err := dynamostore.NewTrial(lossy, "fake", nil, trial.Options{VirtualTime: true})
+	s, err := dynamostore.NewTrial(lossy, "fake", patient(), trial.Options{VirtualTime: true})
 	opened(t, s, err)
 	take(t, s, 0, nil, debit("e", ask("rpm", rate, 1), ask("day", quota, 1)))
 	lossy.armed.Store(true)

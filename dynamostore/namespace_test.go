@@ -27,7 +27,7 @@ func eachTable(t *testing.T, f func(*namespaceWorld)) {
 		t.Parallel()
 		table := dynamofake.New()
 		f(&namespaceWorld{t, func(namespace string) *dynamostore.Store {
-			s, err := dynamostore.New(table, "fake", &dynamostore.Config{Namespace: namespace})
+			s, err := dynamostore.New(table, "fake", &dynamostore.Config{Namespace: namespace, CallTimeout: time.Minute})
 			return opened(t, s, err)
 		}})
 	})
@@ -167,12 +167,12 @@ func TestTrapInterruptedPurge(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	table := &interrupted{Table: dynamofake.New(), left: 1}
-	s, err := dynamostore.New(table, "fake", nil)
+	s, err := dynamostore.New(table, "fake", patient())
 	opened(t, s, err)
-	tenant, err := dynamostore.New(table.Table, "fake", &dynamostore.Config{Namespace: "team-a"})
+	tenant, err := dynamostore.New(table.Table, "fake", &dynamostore.Config{Namespace: "team-a", CallTimeout: time.Minute})
 	opened(t, tenant, err)
-	l, _ := zael.New(tenant, nil)
-	admin, _ := zael.New(s, nil)
+	l, _ := zael.New(tenant, &zael.Config{Timeout: time.Minute})
+	admin, _ := zael.New(s, &zael.Config{Timeout: time.Minute})
 	policy := zael.MustPolicy("gpt-4", zael.PerDay("rpd", 3))
 	for i := range 100 {
 		if err := l.Allow(ctx, policy.For(string(rune('a'+i%26))+string(rune('a'+i/26)))); err != nil {

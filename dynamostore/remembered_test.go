@@ -132,10 +132,14 @@ func TestRememberedRefusals(t *testing.T) {
 	t.Parallel()
 	d := define(10, 1, time.Hour)
 	for name, run := range map[string]func(t *testing.T, s *dynamostore.Store, n *dynamofake.Network){
-		"the state is the bucket's": func(t *testing.T, s *dynamostore.Store, _ *dynamofake.Network) {
+		"the state is the bucket's": func(t *testing.T, s *dynamostore.Store, n *dynamofake.Network) {
 			t.Helper()
 			admit(t, s, debit("e", ask("rpm", d, 7)))
 			refuse(t, s, debit("e", ask("rpm", d, 4)))
+			calls := n.Calls()
+			if _, err := s.Take(t.Context(), time.Now(), 0, []zael.Debit{debit("e", ask("rpm", d, 4))}); !errors.Is(err, zael.ErrExceeded) || n.Calls() != calls {
+				t.Errorf("Take, refused a moment ago: got %v and %d calls, want ErrExceeded and none", err, n.Calls()-calls)
+			}
 			again := debit("e", ask("rpm", d, 5), ask("new", d, 3))
 			at, answered, err := s.TakeLocal(time.Now(), 0, []zael.Debit{again})
 			now, _ := bucket.At(at)

@@ -23,9 +23,9 @@ func pair(t *testing.T) (a, b *dynamostore.Store, table *dynamofake.Table) {
 func pairOf(t *testing.T, options trial.Options) (a, b *dynamostore.Store, table *dynamofake.Table) {
 	t.Helper()
 	table = dynamofake.New()
-	s1, err := dynamostore.NewTrial(table, "fake", nil, options)
+	s1, err := dynamostore.NewTrial(table, "fake", patient(), options)
 	opened(t, s1, err)
-	s2, err := dynamostore.NewTrial(table, "fake", nil, options)
+	s2, err := dynamostore.NewTrial(table, "fake", patient(), options)
 	opened(t, s2, err)
 	return s1, s2, table
 }

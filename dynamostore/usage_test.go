@@ -54,7 +54,7 @@ func TestUsageIsRead(t *testing.T) {
 		want += int64(i) + 1
 	}
 	add("e00", "gpt-4#hour", now, 1000) // another resource, whose name looks like a key
-	s, err := dynamostore.NewTrial(table, "fake", &dynamostore.Config{UsageCounted: true}, trial.Options{VirtualTime: true})
+	s, err := dynamostore.NewTrial(table, "fake", &dynamostore.Config{UsageCounted: true, CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 	opened(t, s, err)
 	read := func(q zael.UsageQuery) (sum int64, n int) {
 		t.Helper()
@@ -139,7 +139,7 @@ func TestUsageIsRead(t *testing.T) {
 func TestUsageOfAResourceReadsFewWindows(t *testing.T) {
 	t.Parallel()
 	table := &countedQueries{Table: dynamofake.New()}
-	s, err := dynamostore.NewTrial(table, "fake", &dynamostore.Config{UsageCounted: true}, trial.Options{VirtualTime: true})
+	s, err := dynamostore.NewTrial(table, "fake", &dynamostore.Config{UsageCounted: true, CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 	s = opened(t, s, err)
 	for window, most := range map[zael.Window]int64{zael.Hourly: 26, zael.Daily: 32, zael.Monthly: 13} {
 		table.n.Store(0)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -104,7 +105,13 @@ func mustAdjust(t *testing.T, s *memstore.Store, now time.Time, d []zael.Debit) 
 // found.
 func TestLimitsComeAndGo(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
+	for seed := range schedules.Seeds(t, 1) {
+		limitsComeAndGo(t, seed)
+	}
+}
+
+func limitsComeAndGo(t *testing.T, seed uint64) {
+	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 1))
 	s := memstore.New(nil)
 	now := t0

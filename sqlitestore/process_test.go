@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -110,8 +109,6 @@ func workAcquire(ctx context.Context, j job, d bucket.Definition) error {
 }
 
 func acquireOnce(ctx context.Context, s zael.Store, d bucket.Definition) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
 	_, err := s.Take(ctx, t0, 0, ask(d, 1))
 	switch {
 	case err == nil:

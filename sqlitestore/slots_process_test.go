@@ -62,7 +62,7 @@ func slotPolicy() *zael.Policy {
 // workSlots is what a process that holds slots does: it waits for a line, acquires slots of
 // the store, and writes when it begins and ends to hold each.
 func workSlots(ctx context.Context, store zael.Store) error {
-	l, err := zael.New(store, &zael.Config{Timeout: time.Minute})
+	l, err := zael.New(store, &zael.Config{Timeout: time.Hour})
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,8 @@ type slotProcess struct {
 	events   []slotEvent
 	holds    map[int64]int64 // by number of the acquire
 	acquires int
-	end      int64 // when it was slotsKilled
+	end      int64 // when it was killed
+	ended    int64 // when it had ended, of one that was killed
 }
 
 // runSlots starts processes by command, has them hold slots, kills some while they do, and
@@ -160,14 +161,14 @@ func runSlots(t *testing.T, command func() *exec.Cmd, store zael.Store) {
 	}
 	wg.Wait()
 	var events []slotEvent
-	last := int64(0) // sign of life of those that were slotsKilled
+	last := int64(0) // when all that were killed had ended
 	left := 0
 	for i, p := range all {
 		for _, n := range p.holds {
 			events, left = append(events, slotEvent{p.end, -n}), left+1
 		}
 		if events = append(events, p.events...); i < slotsKilled {
-			last = max(last, p.end)
+			last = max(last, p.ended)
 		} else if p.acquires != slotTimes {
 			t.Errorf("process %d: got %d acquires, want %d", i, p.acquires, slotTimes)
 		}
@@ -191,7 +192,7 @@ func runSlots(t *testing.T, command func() *exec.Cmd, store zael.Store) {
 // slotsFreed takes all slots, when those of the killed processes are free.
 func slotsFreed(t *testing.T, store zael.Store, death time.Time) {
 	t.Helper()
-	l, err := zael.New(store, &zael.Config{Timeout: time.Minute})
+	l, err := zael.New(store, &zael.Config{Timeout: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +279,8 @@ func (p *slotProcess) follow(dies bool) error {
 		if p.end == 0 {
 			return errors.New("it ended before it was killed")
 		}
-		p.end = max(p.end, p.latest())
+		_ = p.cmd.Wait() // by a signal
+		p.end, p.ended = max(p.end, p.latest()), time.Now().UnixNano()
 		return nil
 	}
 	return p.cmd.Wait()

@@ -38,15 +38,15 @@ func lock(t *testing.T, path string) (release func()) {
 	return release
 }
 
-// waitFor waits until n operations wait in a store.
+// waitFor waits until n operations wait in a store. What it waits for in vain is the last line of
+// the log.
 func waitFor(t *testing.T, s *sqlitestore.Store, n int) {
 	t.Helper()
+	t.Logf("until %d operations wait", n)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for begin := time.Now(); s.Waiting() < n; <-tick.C {
-		if time.Since(begin) > 20*time.Second {
-			t.Fatalf("operations that wait: got %d, want %d", s.Waiting(), n)
-		}
+	for s.Waiting() < n {
+		<-tick.C
 	}
 }
 
@@ -118,7 +118,6 @@ func TestGivesUpInTime(t *testing.T) {
 	for range 2 {
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		begin := time.Now()
 		var late atomic.Int64
 		err := together(n, func(i int) error {
 			var err error
@@ -138,8 +137,8 @@ func TestGivesUpInTime(t *testing.T) {
 			}
 			return err
 		})
-		if took := time.Since(begin); err != nil || late.Load() != n || took > 10*time.Second {
-			t.Errorf("%d calls with 200 ms on a locked file: got %d context.DeadlineExceeded and %v after %v", n, late.Load(), err, took)
+		if err != nil || late.Load() != n { // and all have returned before the file is released
+			t.Errorf("%d calls with 200 ms on a locked file: got %d context.DeadlineExceeded and %v", n, late.Load(), err)
 		}
 	}
 	if got := s.Waiting(); got > n*3/2 {

@@ -193,7 +193,7 @@ func (b *usageBench) work(namespace string) func() map[string]int64 {
 
 func (b *usageBench) usage(namespace string, window limits.Window) map[string]int64 {
 	b.t.Helper()
-	s, err := dynamostore.New(b.client, b.table, &dynamostore.Config{Namespace: namespace, UsageCounted: true})
+	s, err := dynamostore.New(b.client, b.table, &dynamostore.Config{Namespace: namespace, UsageCounted: true, CallTimeout: time.Minute})
 	if err != nil {
 		b.t.Fatal(err)
 	}

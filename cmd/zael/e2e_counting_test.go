@@ -129,13 +129,10 @@ func TestCountingRules(t *testing.T) {
 	// Without a function the rules are those of live workers.
 	b.function("", "")
 	b.forget()
-	worker, out := b.start("aggregate", "--windows", "monthly", "--lease", "1s")
+	worker, _ := b.start("aggregate", "--windows", "monthly", "--lease", "1s")
 	defer b.kill(worker)
-	deadline := time.Now().Add(time.Minute)
+	t.Log("until the worker has counted")
 	for b.counting("key") != "monthly 90" {
-		if time.Now().After(deadline) {
-			t.Fatalf("the worker has counted nothing in a minute: %s", out)
-		}
 		<-time.After(100 * time.Millisecond)
 	}
 	if _, errs := b.run(0, nil, "aggregate", "--once", "--lease", "1s"); !strings.Contains(errs, "windows=monthly retention_days=90") {

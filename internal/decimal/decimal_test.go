@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael/internal/decimal"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
 // text is n/10^decimals as a number is printed.
@@ -22,15 +23,16 @@ func text(n int64, decimals int) string {
 // Durations of up to eleven days, which have 15 digits, print as they are.
 func TestDurations(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
-	rng := rand.New(rand.NewPCG(seed, 0))
-	for range 100_000 {
-		n := rng.Int64N(int64(math.Pow10(rng.IntN(16))))
-		if got, want := strconv.FormatFloat(decimal.Seconds(time.Duration(n)), 'f', -1, 64), text(n, 9); got != want {
-			t.Fatalf("seed %d: Seconds of %d ns: got %s, want %s", seed, n, got, want)
-		}
-		if got, want := strconv.FormatFloat(decimal.Milliseconds(time.Duration(n)), 'f', -1, 64), text(n, 6); got != want {
-			t.Fatalf("seed %d: Milliseconds of %d ns: got %s, want %s", seed, n, got, want)
+	for seed := range schedules.Seeds(t, 10) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		for range 10_000 {
+			n := rng.Int64N(int64(math.Pow10(rng.IntN(16))))
+			if got, want := strconv.FormatFloat(decimal.Seconds(time.Duration(n)), 'f', -1, 64), text(n, 9); got != want {
+				t.Fatalf("Seconds of %d ns: got %s, want %s", n, got, want)
+			}
+			if got, want := strconv.FormatFloat(decimal.Milliseconds(time.Duration(n)), 'f', -1, 64), text(n, 6); got != want {
+				t.Fatalf("Milliseconds of %d ns: got %s, want %s", n, got, want)
+			}
 		}
 	}
 }

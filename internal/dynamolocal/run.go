@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	patience = 30 * time.Second      // for the first answer
+	patience = 2 * time.Minute       // for the first answer; a busy machine may take its time
 	every    = 20 * time.Millisecond // a look at what is waited for
 )
 
 // errSilent says that patience is at its end.
-var errSilent = errors.New("30 s have passed")
+var errSilent = errors.New("2 minutes have passed")
 
 // A run is a process of the engine that this one started.
 type run struct {
@@ -89,12 +89,12 @@ func await(ctx context.Context, endpoint, mark string, ended <-chan struct{}) er
 	return nil
 }
 
-// Answers tells whether a DynamoDB, any, lists its tables at endpoint within a second.
+// Answers tells whether a DynamoDB, any, lists its tables at endpoint within 10 s.
 func Answers(ctx context.Context, endpoint string) bool { return answers(ctx, endpoint, "") }
 
 // answers tells whether the engine with that mark does so; "": any.
 func answers(ctx context.Context, endpoint, mark string) bool {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader("{}"))
 	if err != nil {

@@ -41,8 +41,8 @@ type Server struct {
 	run      *run
 }
 
-// Start runs DynamoDB Local and returns when it answers: within about a second,
-// 30 at most, after the time that Fetch takes. Fails with ErrMissing where it
+// Start runs DynamoDB Local and returns when it answers: within about a second, or
+// two minutes at most, after the time that Fetch takes. Fails with ErrMissing where it
 // cannot be run at all; the error has what it said.
 func Start(ctx context.Context, o Options) (*Server, error) {
 	o, err := o.complete(ctx)

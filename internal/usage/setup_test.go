@@ -88,7 +88,7 @@ func count(t *testing.T, c *usage.Counter, records ...usage.Record) {
 // read returns usage as its readers see it: "e1 gpt-4 hourly 01-31T13 rpm" is 5.
 func read(t *testing.T, table *dynamofake.Table, namespace string, q zael.UsageQuery) map[string]int64 {
 	t.Helper()
-	s, err := dynamostore.NewTrial(table, "fake", &dynamostore.Config{Namespace: namespace, UsageCounted: true}, trial.Options{VirtualTime: true})
+	s, err := dynamostore.NewTrial(table, "fake", &dynamostore.Config{Namespace: namespace, UsageCounted: true, CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -325,11 +325,11 @@ func runStored(t *testing.T, seed uint64) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 3))
 	table := &streamed{Table: dynamofake.New(), now: t0.Add(-30 * time.Hour), r: r, sequence: 950, truth: map[string]int64{}}
-	store, err := dynamostore.NewTrial(table, "fake", nil, trial.Options{VirtualTime: true, Direct: true})
+	store, err := dynamostore.NewTrial(table, "fake", &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{VirtualTime: true, Direct: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := zael.New(store, &zael.Config{Timeout: 10 * time.Second, CloseStore: true, Clock: func() time.Time {
+	l, err := zael.New(store, &zael.Config{Timeout: time.Minute, CloseStore: true, Clock: func() time.Time {
 		return table.now
 	}})
 	if err != nil {

@@ -1,7 +1,6 @@
 package dynamotest_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -56,15 +55,11 @@ func TestEndpointEnds(t *testing.T) {
 			if found == nil {
 				t.Fatalf("output: got %s, want its endpoint", out)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-			defer cancel()
+			t.Logf("until %s does not answer", found[1])
 			tick := time.NewTicker(5 * time.Millisecond)
 			defer tick.Stop()
-			for dynamolocal.Answers(ctx, string(found[1])) {
+			for dynamolocal.Answers(t.Context(), string(found[1])) {
 				<-tick.C
-			}
-			if ctx.Err() != nil {
-				t.Errorf("%s: got an answer for 10 s, want none", found[1])
 			}
 		})
 	}

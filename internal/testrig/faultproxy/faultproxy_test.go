@@ -68,9 +68,7 @@ func setup(t *testing.T, c *faultproxy.Config) *rig {
 	r.Proxy, r.client = p, &http.Client{Transport: transport}
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 20*time.Second)
-		defer cancel()
-		if err := p.Close(ctx); err != nil {
+		if err := p.Close(context.WithoutCancel(t.Context())); err != nil {
 			t.Errorf("Close: got %v, want nil", err)
 		}
 	})
@@ -104,7 +102,7 @@ func TestFaults(t *testing.T) {
 		return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 	}
 	isEnd := func(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
-	isLate := func(err error) bool { return errors.Is(err, context.DeadlineExceeded) }
+	left := func(err error) bool { return errors.Is(err, context.Canceled) }
 	for fault, tt := range map[faultproxy.Fault]struct {
 		status int // 0: none
 		reply  string
@@ -112,14 +110,14 @@ func TestFaults(t *testing.T) {
 	}{
 		faultproxy.Forward:     {202, "you said hello", nil},
 		faultproxy.LoseRequest: {0, "", isReset},
-		faultproxy.Hang:        {0, "", isLate},
+		faultproxy.Hang:        {0, "", left},
 		faultproxy.FailBefore:  {500, "InternalServerError", nil},
 		faultproxy.Throttle:    {400, "ProvisionedThroughputExceededException", nil},
 		faultproxy.ThrottleAPI: {400, "ThrottlingException", nil},
 		faultproxy.Deny:        {400, "AccessDeniedException", nil},
 		faultproxy.LateRequest: {202, "you said hello", nil},
 		faultproxy.LateReply:   {202, "you said hello", nil},
-		faultproxy.NoReply:     {0, "", isLate},
+		faultproxy.NoReply:     {0, "", left},
 		faultproxy.DropReply:   {0, "", isEnd},
 		faultproxy.ResetReply:  {0, "", isReset},
 		faultproxy.CutReply:    {202, "you sai", isEnd},
@@ -130,18 +128,17 @@ func TestFaults(t *testing.T) {
 			var seen []faultproxy.Exchange
 			var mu sync.Mutex
 			c := always(faultproxy.Action{Fault: fault, Delay: time.Millisecond})
+			ctx, leave := context.WithCancel(t.Context())
+			defer leave()
 			c.Seen = func(x faultproxy.Exchange) {
 				mu.Lock()
 				defer mu.Unlock()
 				seen = append(seen, x)
+				if fault == faultproxy.Hang || fault == faultproxy.NoReply {
+					leave()
+				}
 			}
 			r := setup(t, c)
-			ctx := t.Context()
-			if fault == faultproxy.Hang || fault == faultproxy.NoReply {
-				short, cancel := context.WithTimeout(ctx, soon)
-				defer cancel()
-				ctx = short
-			}
 			status, reply, err := r.ask(ctx, "hello")
 			if tt.err == nil && err != nil || tt.err != nil && !tt.err(err) {
 				t.Errorf("got error %v", err)
@@ -211,11 +208,15 @@ func TestForwardChangesNothing(t *testing.T) {
 // A late request arrives after its client has given up, and after a later one.
 func TestLateRequestArrivesAfterItsClientLeft(t *testing.T) {
 	t.Parallel()
-	hold := make(chan struct{})
+	hold, asked := make(chan struct{}), make(chan struct{})
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
 	r := setup(t, &faultproxy.Config{
 		Plan: func(_ http.Header, body []byte) faultproxy.Action {
 			if string(body) == "late" {
-				return faultproxy.Action{Fault: faultproxy.LateRequest, Delay: 4 * soon}
+				leave()
+				<-asked
+				return faultproxy.Action{Fault: faultproxy.LateRequest, Delay: time.Millisecond}
 			}
 			return faultproxy.Action{}
 		},
@@ -225,14 +226,13 @@ func TestLateRequestArrivesAfterItsClientLeft(t *testing.T) {
 			}
 		},
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), soon)
-	defer cancel()
-	if _, _, err := r.ask(ctx, "late"); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v, want a timeout", err)
+	if _, _, err := r.ask(ctx, "late"); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want that its client has left", err)
 	}
 	if _, _, err := r.ask(t.Context(), "after"); err != nil {
 		t.Error(err)
 	}
+	close(asked)
 	<-hold
 	if got := strings.Join(r.engine.all(), " "); got != "after late" {
 		t.Errorf("the engine was asked %q, want after, then late", got)
@@ -243,13 +243,16 @@ func TestLateRequestArrivesAfterItsClientLeft(t *testing.T) {
 func TestCloseWaitsForLateRequests(t *testing.T) {
 	t.Parallel()
 	engine := newEcho(t)
-	p, err := faultproxy.New(engine.URL, always(faultproxy.Action{Fault: faultproxy.LateRequest, Delay: 4 * soon}))
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	p, err := faultproxy.New(engine.URL, &faultproxy.Config{Plan: func(http.Header, []byte) faultproxy.Action {
+		leave()
+		return faultproxy.Action{Fault: faultproxy.LateRequest, Delay: 4 * soon}
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &rig{Proxy: p, engine: engine, client: &http.Client{Transport: new(http.Transport)}}
-	ctx, cancel := context.WithTimeout(t.Context(), soon)
-	defer cancel()
 	if _, _, err := r.ask(ctx, "late"); err == nil {
 		t.Error("got an answer, want none")
 	}

@@ -1,7 +1,6 @@
 package ministack_test
 
 import (
-	"context"
 	"os"
 	"os/exec"
 	"regexp"
@@ -54,15 +53,11 @@ func TestEndpointEnds(t *testing.T) {
 			if found == nil {
 				t.Fatalf("output: got %s, want its endpoint", out)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-			defer cancel()
+			t.Logf("until %s does not answer", found[1])
 			tick := time.NewTicker(5 * time.Millisecond)
 			defer tick.Stop()
-			for ministack.Answers(ctx, string(found[1])) {
+			for ministack.Answers(t.Context(), string(found[1])) {
 				<-tick.C
-			}
-			if ctx.Err() != nil {
-				t.Errorf("%s: got an answer for 10 s, want none", found[1])
 			}
 		})
 	}

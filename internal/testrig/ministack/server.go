@@ -22,7 +22,7 @@ const (
 	// Region is the emulated region.
 	Region = "us-east-1"
 
-	patience = 30 * time.Second      // for the first answer
+	patience = 2 * time.Minute       // for the first answer; a busy machine may take its time
 	every    = 20 * time.Millisecond // a look at what is waited for
 	attempts = 5                     // ports that are tried: another process can take one that was free a moment ago
 )
@@ -39,7 +39,7 @@ type Server struct {
 }
 
 // Start runs ministack on a free port and returns when it answers: within about
-// a second, 30 at most, after the time that Install takes. Fails with ErrMissing
+// a second, or two minutes at most, after the time that Install takes. Fails with ErrMissing
 // where it cannot be run at all; the error has what it said.
 func Start(ctx context.Context, progress io.Writer) (*Server, error) {
 	bin, err := Install(ctx, progress)
@@ -99,7 +99,7 @@ func environment(port int, temp string) []string {
 
 // await returns when it answers.
 func (s *Server) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("30 s have passed"))
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("2 minutes have passed"))
 	defer cancel()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -119,9 +119,9 @@ func (s *Server) await(ctx context.Context) error {
 	return nil
 }
 
-// Answers reports whether an emulator answers at endpoint within a second.
+// Answers reports whether an emulator answers at endpoint within 10 s.
 func Answers(ctx context.Context, endpoint string) bool {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"/_localstack/health", http.NoBody)
 	if err != nil {

@@ -105,6 +105,9 @@ func (l *lambda) logs() string {
 	return string(data)
 }
 
+// hangs is how long a function that does nothing is waited for.
+const hangs = 20 * time.Minute
+
 // invoke sends a batch to the function.
 func (l *lambda) invoke(batch []json.RawMessage) invocation {
 	l.t.Helper()
@@ -114,13 +117,13 @@ func (l *lambda) invoke(batch []json.RawMessage) invocation {
 	}
 	select {
 	case l.events <- event:
-	case <-time.After(20 * time.Second):
+	case <-time.After(hangs):
 		l.t.Fatal("the function does not ask for an event")
 	}
 	var got answer
 	select {
 	case got = <-l.answers:
-	case <-time.After(30 * time.Second):
+	case <-time.After(hangs):
 		l.t.Fatal("the function does not answer")
 	}
 	if got.route != "response" {

@@ -178,7 +178,7 @@ func (b *bench) redrive(most int, dry bool) []deadletter.Outcome {
 
 func (b *bench) used() map[string]int64 {
 	b.t.Helper()
-	s, err := dynamostore.NewTrial(b.table, "fake", &dynamostore.Config{UsageCounted: true}, trial.Options{VirtualTime: true})
+	s, err := dynamostore.NewTrial(b.table, "fake", &dynamostore.Config{UsageCounted: true, CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -143,7 +143,7 @@ func once(t *testing.T, s *streamfake.Stream, p *process) {
 // used returns the hourly usage of some entities, added up.
 func used(t *testing.T, table *dynamofake.Table, entities ...string) map[string]int64 {
 	t.Helper()
-	s, err := dynamostore.NewTrial(table, "fake", &dynamostore.Config{UsageCounted: true}, trial.Options{VirtualTime: true})
+	s, err := dynamostore.NewTrial(table, "fake", &dynamostore.Config{UsageCounted: true, CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 	if err != nil {
 		t.Fatal(err)
 	}

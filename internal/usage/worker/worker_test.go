@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -279,8 +280,15 @@ func TestErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, table := streamfake.New("a"), dynamofake.New()
 		until := time.Now().Add(3 * time.Minute)
+		var mu sync.Mutex
+		r := rand.New(rand.NewPCG(1, 4))
+		fails := func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return time.Now().Before(until) && r.IntN(2) == 0
+		}
 		s.Fail = func(string) error {
-			if time.Now().Before(until) && rand.IntN(2) == 0 {
+			if fails() {
 				return &smithy.GenericAPIError{Code: "InternalServerError", Fault: smithy.FaultServer}
 			}
 			return nil
@@ -289,7 +297,7 @@ func TestErrors(t *testing.T) {
 			s.Take("a", fmt.Sprintf("e%d", i%3), time.Now(), int64(i))
 		}
 		p := &process{Table: table, fail: func(*dynamodb.UpdateItemInput) error {
-			if time.Now().Before(until) && rand.IntN(2) == 0 {
+			if fails() {
 				return &smithy.GenericAPIError{Code: "ProvisionedThroughputExceededException", Fault: smithy.FaultClient}
 			}
 			return nil
