@@ -33,7 +33,11 @@ func FuzzAcquire(f *testing.F) {
 		if got.status != http.StatusOK {
 			return
 		}
-		var sent struct{ Entity, Resource, Policy string }
+		var sent struct {
+			Entity   string `json:"entity"`
+			Resource string `json:"resource"`
+			Policy   string `json:"policy"`
+		}
 		if err := json.Unmarshal([]byte(body), &sent); err != nil || sent.Entity == "" || sent.Resource+sent.Policy == "" || got.body["entity_id"] != sent.Entity {
 			t.Errorf("%q: got %s, want nobody admitted (%v)", body, got.text, err)
 		}

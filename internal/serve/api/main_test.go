@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -117,8 +118,13 @@ func (s *rig) do(p access.Principal, method, target, body string, headers ...str
 
 func (s *rig) send(r *http.Request) answer {
 	s.Helper()
-	w := httptest.NewRecorder()
+	w, body := httptest.NewRecorder(), new(bytes.Buffer)
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.TeeReader(r.Body, body), r.Body}
 	s.handler.ServeHTTP(w, r)
+	openAPI().check(s.T, r, body.Bytes(), w)
 	got := answer{status: w.Code, header: w.Header(), text: w.Body.String()}
 	if got.text != "" {
 		decoder := json.NewDecoder(strings.NewReader(got.text))

@@ -24,6 +24,7 @@ type route struct {
 // routes returns the routes but for acquirePath, which comes before them.
 func routes() []route {
 	list := []route{
+		{method: http.MethodGet, path: "/v1/openapi.json", serve: (*call).document},
 		{method: http.MethodGet, path: "/v1/ping", serve: (*call).ping},
 
 		{method: http.MethodPost, path: "/v1/entities", serve: (*call).createEntity},
@@ -105,7 +106,7 @@ func (h *handler) route(c *call) (*route, error) {
 }
 
 func notFound() error {
-	return &failure{code: problem.NotFound, detail: "there is no such path"}
+	return &failure{code: problem.NotFound, detail: "there is no such path: /v1/openapi.json has those that there are"}
 }
 
 // matches reports whether a path, escaped and without the first /, is one of the route.
