@@ -1,0 +1,268 @@
+// Program serve measures the JSON API of the daemon beside a bare handler of net/http that
+// parses and checks the same body, and answers in the same form without a store.
+//
+//	go run ./serve [-time 2s] [-rounds 5]
+//
+// Server and load are processes of their own. Rounds of the two servers alternate; the
+// tables have medians. CPU is the server's, by getrusage.
+package main
+
+import (
+	"bufio"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+func main() {
+	server := flag.String("server", "", "serve api or bare, until standard input ends")
+	length := flag.Duration("time", 2*time.Second, "of a round")
+	rounds := flag.Int("rounds", 5, "of each server")
+	flag.Parse()
+	var err error
+	if *server != "" {
+		err = serveUntilEOF(*server)
+	} else {
+		err = measureAll(*length, *rounds)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "serve:", err)
+		os.Exit(1)
+	}
+}
+
+// serveUntilEOF serves on an address that it prints. For each line of standard input it
+// prints the CPU time that it has used, in microseconds.
+func serveUntilEOF(name string) error {
+	handler := http.Handler(http.HandlerFunc(bare))
+	if name == "api" {
+		var err error
+		if handler, err = apiHandler(); err != nil {
+			return err
+		}
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it lives as long as the process
+	if err != nil {
+		return err
+	}
+	s := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+	go func() { _ = s.Serve(listener) }()
+	fmt.Println(listener.Addr())
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		var usage syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+			return err
+		}
+		fmt.Println((usage.Utime.Nano() + usage.Stime.Nano()) / int64(time.Microsecond))
+	}
+	return s.Close()
+}
+
+// A child is a server in a process of its own.
+type child struct {
+	cmd     *exec.Cmd
+	in      io.WriteCloser
+	out     *bufio.Reader
+	address string
+}
+
+func start(name string) (*child, error) {
+	c := &child{cmd: exec.Command(os.Args[0], "-server", name)} //nolint:noctx,gosec // this program, ended by stop
+	c.cmd.Stderr = os.Stderr
+	var err error
+	if c.in, err = c.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	c.out = bufio.NewReader(out)
+	if err := c.cmd.Start(); err != nil {
+		return nil, err
+	}
+	line, err := c.out.ReadString('\n')
+	c.address = strings.TrimSpace(line)
+	return c, err
+}
+
+func (c *child) stop() error { return errors.Join(c.in.Close(), c.cmd.Wait()) }
+
+// cpu returns the CPU time that the server has used.
+func (c *child) cpu() (time.Duration, error) {
+	if _, err := io.WriteString(c.in, "\n"); err != nil {
+		return 0, err
+	}
+	line, err := c.out.ReadString('\n')
+	if err != nil {
+		return 0, err
+	}
+	us, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
+	return time.Duration(us) * time.Microsecond, err
+}
+
+// A round is what was measured of one.
+type round struct {
+	rate    float64       // requests a second
+	cpu     time.Duration // of the server for a request
+	refused float64       // share
+}
+
+func measureAll(length time.Duration, rounds int) error {
+	fmt.Println("| row | callers | api/s | bare/s | api/bare | api CPU | bare CPU | CPU bare/api |")
+	fmt.Println("|---|---|---|---|---|---|---|---|")
+	for _, r := range rows() {
+		for _, callers := range []int{64, 512} {
+			got := map[string][]round{}
+			for range rounds {
+				for _, name := range []string{"api", "bare"} {
+					one, err := measure(name, &r, callers, length)
+					if err != nil {
+						return fmt.Errorf("%s, %s: %w", r.name, name, err)
+					}
+					got[name] = append(got[name], one)
+				}
+			}
+			a, b := median(got["api"]), median(got["bare"])
+			if a.refused < r.least {
+				return fmt.Errorf("%s: %.3f were refused, want %.2f", r.name, a.refused, r.least)
+			}
+			fmt.Printf("| %s | %d | %.0f | %.0f | %.2f | %v | %v | %.2f |\n", r.name, callers, a.rate, b.rate, a.rate/b.rate,
+				a.cpu.Round(100*time.Nanosecond), b.cpu.Round(100*time.Nanosecond), float64(b.cpu)/float64(a.cpu))
+		}
+	}
+	return nil
+}
+
+// median returns the medians of rounds.
+func median(rounds []round) round {
+	of := func(value func(round) float64) float64 {
+		all := make([]float64, len(rounds))
+		for i, r := range rounds {
+			all[i] = value(r)
+		}
+		slices.Sort(all)
+		return all[len(all)/2]
+	}
+	return round{
+		rate:    of(func(r round) float64 { return r.rate }),
+		cpu:     time.Duration(of(func(r round) float64 { return float64(r.cpu) })),
+		refused: of(func(r round) float64 { return r.refused }),
+	}
+}
+
+func measure(name string, r *row, callers int, length time.Duration) (out round, err error) {
+	c, err := start(name)
+	if err != nil {
+		return out, err
+	}
+	defer func() { err = errors.Join(err, c.stop()) }()
+	requests := make([][]byte, r.keys)
+	for i := range requests {
+		body := r.body(i)
+		requests[i] = fmt.Appendf(nil, "POST /v1/acquire HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", c.address, len(body), body)
+	}
+	before, err := c.cpu()
+	if err != nil {
+		return out, err
+	}
+	begun := time.Now()
+	end := begun.Add(length)
+	var done, refused atomic.Int64
+	errs := make([]error, callers)
+	var all sync.WaitGroup
+	for i := range callers {
+		all.Go(func() { errs[i] = call(c.address, requests, i, end, &done, &refused) })
+	}
+	all.Wait()
+	took := time.Since(begun)
+	after, cpuErr := c.cpu()
+	n := float64(done.Load())
+	out = round{rate: n / took.Seconds(), cpu: time.Duration(float64(after-before) / n), refused: float64(refused.Load()) / n}
+	return out, errors.Join(append(errs, cpuErr)...)
+}
+
+// call sends requests over one connection until an instant.
+func call(address string, requests [][]byte, first int, end time.Time, done, refused *atomic.Int64) error {
+	conn, err := net.Dial("tcp", address) //nolint:noctx // of this machine
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	answers := bufio.NewReader(conn)
+	for i := first; time.Now().Before(end); i++ {
+		if _, err := conn.Write(requests[i%len(requests)]); err != nil {
+			return err
+		}
+		status, err := readAnswer(answers)
+		switch {
+		case err != nil:
+			return err
+		case status == http.StatusTooManyRequests:
+			refused.Add(1)
+		case status != http.StatusOK:
+			return fmt.Errorf("status %d", status)
+		}
+		done.Add(1)
+	}
+	return nil
+}
+
+// readAnswer reads an answer of a known length, or of chunks, and returns its status. It does
+// not use net/http, to cost less than the server.
+func readAnswer(r *bufio.Reader) (status int, err error) {
+	length := -1
+	for first := true; ; first = false {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return 0, err
+		}
+		text := strings.TrimSpace(string(line))
+		switch name, value, _ := strings.Cut(text, ":"); {
+		case first:
+			if len(text) < len("HTTP/1.1 200") {
+				return 0, fmt.Errorf("answer %q", text)
+			}
+			if status, err = strconv.Atoi(text[9:12]); err != nil {
+				return 0, err
+			}
+		case text == "" && length >= 0:
+			_, err := r.Discard(length)
+			return status, err
+		case text == "":
+			return status, discardChunks(r)
+		case strings.EqualFold(name, "Content-Length"):
+			if length, err = strconv.Atoi(strings.TrimSpace(value)); err != nil {
+				return 0, err
+			}
+		}
+	}
+}
+
+func discardChunks(r *bufio.Reader) error {
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(string(line)), 16, 32)
+		if err != nil {
+			return err
+		}
+		if _, err := r.Discard(int(n) + 2); err != nil || n == 0 {
+			return err
+		}
+	}
+}
