@@ -249,7 +249,7 @@ func (l *Limiter) reserveMany(ctx context.Context, req *Request) (*Lease, error)
 	all := &manyLease{leases: leases}
 	for i, le := range leases {
 		all.keys = append(all.keys, Key{m.requests[i].Entity, m.requests[i].resourceName()})
-		le.ledger.many = all
+		le.many = all
 	}
 	if all.decision = whole.decision; !degraded {
 		all.decision = m.decision(false)
@@ -271,7 +271,7 @@ func (le *Lease) On(entity, resource string) *Lease {
 	if le.none() {
 		return nil
 	}
-	many := le.many()
+	many := le.many
 	if many == nil {
 		if e, r := le.decision.bucket(); e == entity && r == resource {
 			return le
@@ -282,16 +282,6 @@ func (le *Lease) On(entity, resource string) *Lease {
 		return many.leases[i]
 	}
 	return nil
-}
-
-// many returns the parts of a lease, nil if it is a single one.
-func (le *Lease) many() *manyLease {
-	le.mu.Lock()
-	defer le.mu.Unlock()
-	if le.ledger == nil {
-		return nil
-	}
-	return le.ledger.many
 }
 
 // end ends all parts, in one call of the store.

@@ -53,6 +53,10 @@ var (
 	// ErrLeaseClosed means that the lease was committed or rolled back before, or that no
 	// Limiter has given it.
 	ErrLeaseClosed = errors.New("zael: lease is closed")
+	// ErrLeaseLeaked is what an Observer is told of a lease with slots that was never
+	// committed or rolled back: its slots were released when the garbage collector found
+	// it.
+	ErrLeaseLeaked = errors.New("zael: a lease with slots was never ended: commit it or roll it back, as Do does")
 	// ErrClosed means that the Limiter was closed.
 	ErrClosed = errors.New("zael: limiter is closed")
 )

@@ -15,7 +15,8 @@ import (
 // it. [Lease.Adjust], [Lease.Release] and [Lease.Settle] record what was really used,
 // without a call of the store. Commit then charges or gives back the difference: it
 // is never refused, and may leave debt. If a lease is never ended, what was taken
-// stays taken.
+// stays taken; slots are released when the garbage collector finds that the lease
+// cannot be ended any more, so a lease with slots must be kept as long as they are.
 //
 // After a cascade everything applies to the parent's bucket as well. The methods of a
 // Lease may be called concurrently, and none waits for another's call of the store.
@@ -36,6 +37,7 @@ type Lease struct {
 	generations Four[uint64] // of the receipts, whose marks are those of the decision
 	used        [few]int64   // to be charged in the end
 	ledger      *ledger
+	many        *manyLease // that this is a part of; nil if it is a lease of its own
 }
 
 // newLease returns a lease on what a took. It copies, as a is reused.
@@ -141,7 +143,7 @@ func (le *Lease) Decision() Decision {
 	if le.none() {
 		return Decision{}
 	}
-	if many := le.many(); many != nil && many.leases[0] == le {
+	if many := le.many; many != nil && many.leases[0] == le {
 		return many.decision
 	}
 	return le.decision
@@ -378,7 +380,7 @@ func (le *Lease) Rollback(ctx context.Context) error {
 // fail ends the lease after the work has failed: with what was recorded, or, if
 // nothing was, by giving everything back. It does nothing if the lease was ended.
 func (le *Lease) fail(ctx context.Context) error {
-	many := le.many()
+	many := le.many
 	le.mu.Lock()
 	recorded := le.recorded
 	le.mu.Unlock()
@@ -399,7 +401,7 @@ func (le *Lease) end(ctx context.Context, undo bool) error {
 	if le.none() {
 		return errNoLease
 	}
-	if many := le.many(); many != nil {
+	if many := le.many; many != nil {
 		return many.end(ctx, undo)
 	}
 	if !le.close(undo) {
@@ -415,10 +417,10 @@ func (le *Lease) end(ctx context.Context, undo bool) error {
 // close closes the lease with what was used, or with nothing. It returns false if that was
 // done before.
 func (le *Lease) close(undo bool) bool {
-	renewed := false
+	var renewed *slotLease
 	defer func() { // when the lease is unlocked
-		if renewed {
-			le.limiter.holdings.remove(le)
+		if renewed != nil {
+			le.limiter.holdings.remove(renewed)
 		}
 	}()
 	le.mu.Lock()
@@ -432,7 +434,10 @@ func (le *Lease) close(undo bool) bool {
 			*used = 0
 		}
 	}
-	renewed = le.ledger != nil && le.ledger.slots != nil
+	if le.ledger != nil {
+		renewed = le.ledger.slots
+		le.ledger.leak.Stop()
+	}
 	return true
 }
 

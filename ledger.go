@@ -1,6 +1,7 @@
 package zael
 
 import (
+	"runtime"
 	"time"
 
 	"github.com/zeroae/zael/bucket"
@@ -14,8 +15,8 @@ type ledger struct {
 	limits   [2]int  // how many limits each of the debits has
 	own      int     // accounts of the entity's limits; the others are only the parent's
 
-	slots *slotLease // nil if none are renewed
-	many  *manyLease // that this is a part of; nil if it is a lease of its own
+	slots *slotLease      // nil if none are renewed
+	leak  runtime.Cleanup // if there are slots: see leaked
 }
 
 // An account is what was taken and used of one limit.

@@ -242,10 +242,11 @@ type Stats struct {
 	StaleLimits  uint64 // acquires that found a bucket under newer stored limits than this process knew
 	LostGives    uint64 // give-backs that failed; the tokens refill by themselves
 	Breaks       uint64 // times that the breaker opened
+	LeakedLeases uint64 // leases with slots that were never ended, whose slots were released when they could not be reached any more
 }
 
 type counters struct {
-	degraded, unknownNames, staleLimits, lostGives, breaks atomic.Uint64
+	degraded, unknownNames, staleLimits, lostGives, breaks, leakedLeases atomic.Uint64
 }
 
 // Stats returns the counters; all are 0 if New has not made the Limiter.
@@ -259,6 +260,7 @@ func (l *Limiter) Stats() Stats {
 		StaleLimits:  l.stats.staleLimits.Load(),
 		LostGives:    l.stats.lostGives.Load(),
 		Breaks:       l.stats.breaks.Load(),
+		LeakedLeases: l.stats.leakedLeases.Load(),
 	}
 }
 

@@ -14,7 +14,9 @@ type Observer interface {
 	// Decision is called for each request to Allow, Decide, Reserve, Acquire and Do,
 	// once it is decided.
 	Decision(o *Observed)
-	// Settled is called for each lease that is committed or rolled back.
+	// Settled is called for each lease that is committed or rolled back, and for each with
+	// slots that was not, when it cannot be any more: then Err matches ErrLeaseLeaked, and
+	// there is no Decision.
 	Settled(o *Observed)
 	// StoreCall is called for each call of the store that may leave the process. took is
 	// how long the store took to answer.

@@ -20,13 +20,9 @@ func (l *Limiter) renewSlots() {
 	h := &l.holdings
 	last := time.Now()
 	for {
-		leases := h.all()
-		if len(leases) == 0 {
+		hold, some := h.shortestHold()
+		if !some {
 			return
-		}
-		hold := bucket.MaxHold
-		for _, lease := range leases {
-			hold = min(hold, lease.hold())
 		}
 		timer := time.NewTimer(time.Until(last.Add(hold / 4)))
 		select {
@@ -37,7 +33,8 @@ func (l *Limiter) renewSlots() {
 			timer.Stop()
 		case <-timer.C:
 			last = time.Now()
-			l.renewOnce(leases, hold)
+			l.endLeaked()
+			l.renewOnce(h.all(), hold)
 		}
 	}
 }

@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base32"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
+	"weak"
 
 	"github.com/zeroae/zael/bucket"
 )
@@ -42,8 +45,9 @@ func hasSlots(charges []Charge) bool {
 // renews them.
 type holdings struct {
 	mu      sync.Mutex
-	leases  map[*Lease]bool
-	running bool // the renewer
+	leases  map[*slotLease]bool
+	leaked  []*ledger // of leases that the garbage collector has found
+	running bool      // the renewer
 	closed  bool
 	changed chan struct{} // receives when there is a lease with a shorter hold, or none any more
 	stop    chan struct{} // closed by close
@@ -51,14 +55,14 @@ type holdings struct {
 }
 
 // add has the slots of a lease renewed until remove.
-func (h *holdings) add(l *Limiter, lease *Lease) {
+func (h *holdings) add(l *Limiter, lease *slotLease) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
 		return
 	}
 	if h.leases == nil {
-		h.leases, h.changed, h.stop = map[*Lease]bool{}, make(chan struct{}, 1), make(chan struct{})
+		h.leases, h.changed, h.stop = map[*slotLease]bool{}, make(chan struct{}, 1), make(chan struct{})
 	}
 	h.leases[lease] = true
 	if !h.running {
@@ -76,7 +80,7 @@ func (h *holdings) signal() {
 	}
 }
 
-func (h *holdings) remove(lease *Lease) {
+func (h *holdings) remove(lease *slotLease) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if delete(h.leases, lease); len(h.leases) == 0 {
@@ -84,17 +88,30 @@ func (h *holdings) remove(lease *Lease) {
 	}
 }
 
-// all returns the leases. If there are none the renewer has to end, as the next lease
-// starts another one.
+// all returns the leases, as long as they can be reached.
 func (h *holdings) all() []*Lease {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	leases := make([]*Lease, 0, len(h.leases))
-	for lease := range h.leases {
-		leases = append(leases, lease)
+	for s := range h.leases {
+		if lease := s.lease.Value(); lease != nil {
+			leases = append(leases, lease)
+		}
 	}
-	h.running = len(leases) > 0
 	return leases
+}
+
+// shortestHold returns the shortest hold of the leases. If there are none the renewer has to
+// end, as the next lease starts another one.
+func (h *holdings) shortestHold() (hold time.Duration, some bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	hold = bucket.MaxHold
+	for s := range h.leases {
+		hold = min(hold, time.Duration(s.hold.Load()))
+	}
+	h.running = len(h.leases) > 0
+	return hold, h.running
 }
 
 // close ends the renewals. What is held stays held until its hold ends.
@@ -110,19 +127,10 @@ func (h *holdings) close() {
 
 // A slotLease is what a lease knows of the slots it holds.
 type slotLease struct {
-	acked time.Time // the last time that all were taken or renewed began then
-	hold  time.Duration
-	lost  bool // others have taken them
-}
-
-// hold returns the hold of the lease's slots.
-func (le *Lease) hold() time.Duration {
-	le.mu.Lock()
-	defer le.mu.Unlock()
-	if le.ledger == nil || le.ledger.slots == nil {
-		return bucket.MaxHold
-	}
-	return le.ledger.slots.hold
+	lease weak.Pointer[Lease] // so that it is found if nobody ends it
+	acked time.Time           // the last time that all were taken or renewed began then
+	hold  atomic.Int64        // the shortest one, in ns
+	lost  bool                // others have taken them
 }
 
 // eachSlot calls f for the charges of slots that the lease holds.
@@ -165,7 +173,8 @@ func (le *Lease) acknowledge(r *renewal) {
 	}
 }
 
-// openSlots has the slots of a new lease renewed, if there are any.
+// openSlots has the slots of a new lease, or those that it has taken more, renewed, and
+// released if it is never ended.
 func (le *Lease) openSlots(begun time.Time) {
 	hold := time.Duration(0)
 	le.eachSlot(func(_ Key, c *Charge) {
@@ -173,18 +182,26 @@ func (le *Lease) openSlots(begun time.Time) {
 			hold = c.Definition.Period
 		}
 	})
-	if hold == 0 || le.limiter.slotStore == nil {
+	if hold == 0 {
 		return
 	}
 	le.mu.Lock()
-	first := le.ledger.slots == nil
-	if first { // what it takes later says nothing about what it has
-		le.ledger.slots = &slotLease{acked: begun, hold: hold}
+	defer le.mu.Unlock()
+	g := le.ledger
+	if le.closed {
+		return
 	}
-	le.ledger.slots.hold = min(le.ledger.slots.hold, hold)
-	le.mu.Unlock()
-	if first {
-		le.limiter.holdings.add(le.limiter, le)
+	if g.leak == (runtime.Cleanup{}) {
+		g.leak = runtime.AddCleanup(le, leaked.end, leaked{le.limiter, g})
+	}
+	switch {
+	case le.limiter.slotStore == nil:
+	case g.slots == nil: // what it takes later says nothing about what it has
+		g.slots = &slotLease{lease: weak.Make(le), acked: begun}
+		g.slots.hold.Store(int64(hold))
+		le.limiter.holdings.add(le.limiter, g.slots)
+	default:
+		g.slots.hold.Store(min(g.slots.hold.Load(), int64(hold)))
 	}
 }
 
@@ -207,7 +224,7 @@ func (le *Lease) Held() bool {
 		return true
 	}
 	s := le.ledger.slots
-	return !s.lost && time.Since(s.acked) < s.hold/2
+	return !s.lost && time.Since(s.acked) < time.Duration(s.hold.Load())/2
 }
 
 // releaseSlots gives back at once what a lease has recorded to be released.

@@ -252,6 +252,10 @@ func (o *Observer) span(d *zael.Observed, refusing string) {
 
 // Settled implements zael.Observer.
 func (o *Observer) Settled(d *zael.Observed) {
+	if errors.Is(d.Err, zael.ErrLeaseLeaked) {
+		o.log(d.Context, "a lease was never ended", d.Err)
+		return
+	}
 	if d.RolledBack || d.Outcome == zael.OutcomeDegraded {
 		return
 	}

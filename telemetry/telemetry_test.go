@@ -232,8 +232,12 @@ func TestLog(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for range 3 { // as a Limiter tells of leases that the garbage collector found
+		w.Settled(&zael.Observed{Context: t.Context(), Outcome: zael.OutcomeAdmitted, Err: zael.ErrLeaseLeaked})
+	}
 	want := `level=WARN msg="zael: requests are admitted without a charge, as the store is unavailable" not_logged=0
 level=WARN msg="zael: the store fails repeatedly: callers are kept from it, and it is tried again every 250 ms"
+level=WARN msg="zael: a lease was never ended" not_logged=0 error="zael: a lease with slots was never ended: commit it or roll it back, as Do does"
 `
 	if text.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", text.String(), want)
