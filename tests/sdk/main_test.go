@@ -97,11 +97,25 @@ var errLeft = errors.New("left in the middle")
 
 const prompt = "Tell me something that I have not heard, please."
 
+// A middleware is what openai-go and anthropic-sdk-go take.
+type middleware = func(*http.Request, func(*http.Request) (*http.Response, error)) (*http.Response, error)
+
+// through is a transport through a middleware.
+type through struct {
+	middleware middleware
+	base       http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t through) RoundTrip(r *http.Request) (*http.Response, error) {
+	return t.middleware(r, t.base.RoundTrip)
+}
+
 // sdks returns all of them, as clients of a provider through limits.
-func sdks(t *testing.T, l *llm.Limits, provider http.Handler) []sdk {
+func sdks(t *testing.T, limit middleware, provider http.Handler) []sdk {
 	t.Helper()
 	plain := &http.Client{Transport: direct{provider}}
-	oai := openai.NewClient(option.WithAPIKey("key"), option.WithBaseURL("http://provider/v1/"), option.WithHTTPClient(plain), option.WithMiddleware(l.Middleware))
+	oai := openai.NewClient(option.WithAPIKey("key"), option.WithBaseURL("http://provider/v1/"), option.WithHTTPClient(plain), option.WithMiddleware(limit))
 	oaiLimited := func(err error) (*zael.ExceededError, bool) {
 		e, ok := errors.AsType[*openai.Error](err)
 		if !ok || e.StatusCode != http.StatusTooManyRequests || e.Code != "rate_limit_exceeded" {
@@ -109,9 +123,9 @@ func sdks(t *testing.T, l *llm.Limits, provider http.Handler) []sdk {
 		}
 		return refusal(e.Response), true
 	}
-	claude := anthropic.NewClient(anthropicoption.WithAPIKey("key"), anthropicoption.WithBaseURL("http://provider/"), anthropicoption.WithHTTPClient(plain), anthropicoption.WithMiddleware(l.Middleware))
+	claude := anthropic.NewClient(anthropicoption.WithAPIKey("key"), anthropicoption.WithBaseURL("http://provider/"), anthropicoption.WithHTTPClient(plain), anthropicoption.WithMiddleware(limit))
 	gemini, err := genai.NewClient(t.Context(), &genai.ClientConfig{
-		APIKey: "key", Backend: genai.BackendGeminiAPI, HTTPClient: &http.Client{Transport: l.Transport(direct{provider})},
+		APIKey: "key", Backend: genai.BackendGeminiAPI, HTTPClient: &http.Client{Transport: through{limit, direct{provider}}},
 		HTTPOptions: genai.HTTPOptions{BaseURL: "http://provider"},
 	})
 	if err != nil {

@@ -2,11 +2,7 @@ package sdk_test
 
 import (
 	"context"
-	"errors"
-	"math/rand/v2"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,7 +32,7 @@ func TestAnswersPass(t *testing.T) {
 	policy := zael.MustPolicy("m", zael.PerMinute("rpm", 1000), zael.PerMinute("tpm", 100_000))
 	var last llm.Usage
 	_, l := limits(t, policy, &llm.Config{Settled: func(_ *llm.Call, u llm.Usage) { last = u }})
-	for _, s := range sdks(t, l, provider) {
+	for _, s := range sdks(t, l.Middleware, provider) {
 		for _, stream := range []bool{false, true} {
 			last = llm.Usage{}
 			text, err := s.call(t.Context(), stream, stay)
@@ -64,7 +60,7 @@ func TestRefusalsAreTheSDKsOwnErrors(t *testing.T) {
 					return fakellm.Answer{Chunks: words(1), Input: 10, Output: 10}
 				})
 				_, l := limits(t, zael.MustPolicy("m", zael.PerMinute("rpm", 2).WithBurst(1)), nil)
-				s := sdks(t, l, provider)[i]
+				s := sdks(t, l.Middleware, provider)[i]
 				if _, err := s.call(t.Context(), stream, stay); err != nil {
 					t.Fatal(err)
 				}
@@ -100,7 +96,7 @@ func TestBlockedCallsAreNotRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, l := limits(t, zael.MustPolicy("m", zael.Block("rpm")), nil)
 		begin := time.Now()
-		for _, s := range sdks(t, l, fakellm.Provider(func(*fakellm.Request) fakellm.Answer {
+		for _, s := range sdks(t, l.Middleware, fakellm.Provider(func(*fakellm.Request) fakellm.Answer {
 			t.Error("a call was sent")
 			return fakellm.Answer{}
 		})) {
@@ -114,89 +110,4 @@ func TestBlockedCallsAreNotRetried(t *testing.T) {
 func isLimited(s sdk, err error) bool {
 	_, ok := s.limited(err)
 	return ok
-}
-
-// TestFiftyConcurrentStreams: on a limit of tokens, with callers that leave and calls that
-// fail and are retried, what is taken is never more than the burst, the refill, and what
-// calls in flight have used beyond their estimates.
-func TestFiftyConcurrentStreams(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		const burst, perMinute = 4000, 60_000
-		policy := zael.MustPolicy("m", zael.PerMinute("tpm", perMinute).WithBurst(burst), zael.AtOnce("inflight", 50))
-		var mu sync.Mutex
-		random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // of a test
-		chance := func(percent int) bool {
-			mu.Lock()
-			defer mu.Unlock()
-			return random.IntN(100) < percent
-		}
-		var truth, cutTruth, settled, cutSettled, reported atomic.Int64
-		provider := fakellm.Provider(func(*fakellm.Request) fakellm.Answer {
-			if chance(10) {
-				return fakellm.Answer{Status: 503}
-			}
-			mu.Lock()
-			n := 5 + random.IntN(30)
-			mu.Unlock()
-			const input = 12
-			a := fakellm.Answer{Chunks: words(n), Input: input, Output: int64(10 * n)}
-			a.Before = func(chunk int) bool {
-				<-time.After(50 * time.Millisecond)
-				return true
-			}
-			truth.Add(input + a.Output)
-			return a
-		})
-		begin := time.Now()
-		limiter, l := limits(t, policy, &llm.Config{MaxWait: time.Hour, Settled: func(_ *llm.Call, u llm.Usage) {
-			settled.Add(u.Input + u.Output)
-			if u.Reported {
-				reported.Add(1)
-			} else {
-				cutSettled.Add(u.Input + u.Output)
-			}
-		}})
-		all := sdks(t, l, provider)
-		var group sync.WaitGroup
-		var failed, left atomic.Int64
-		for i := range 50 {
-			s := all[i%2*2] // openai chat and anthropic
-			group.Go(func() {
-				for range 8 {
-					leaves, chunks := chance(20), int64(0)
-					_, err := s.call(t.Context(), true, func() bool { chunks++; return !leaves || chunks < 4 })
-					switch {
-					case errors.Is(err, errLeft):
-						left.Add(1)
-						cutTruth.Add(12 + 10*chunks)
-					case err != nil:
-						failed.Add(1)
-					}
-				}
-			})
-		}
-		group.Wait()
-		synctest.Wait()
-		total := settled.Load()
-		t.Logf("%d calls reported, %d left, %d failed; %d tokens settled in %s", reported.Load(), left.Load(), failed.Load(), total, time.Since(begin))
-		if reported.Load() < 200 || left.Load() < 40 {
-			t.Errorf("%d calls were reported and %d left: too few", reported.Load(), left.Load())
-		}
-		// In all, and what the last calls used beyond it is debt.
-		refill := int64(time.Since(begin).Seconds() * perMinute / 60)
-		state, err := limiter.Available(t.Context(), zael.Query{Entity: "team", Policy: policy})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if most := burst + refill + max(0, -state["tpm"]) + 1; total > most {
-			t.Errorf("%d tokens are settled, more than %d", total, most)
-		}
-		if state["inflight"] != 50 {
-			t.Errorf("%d of 50 calls in flight are left", state["inflight"])
-		}
-		if got, want := cutSettled.Load(), cutTruth.Load(); got < want*3/4 || got > want*5/4 {
-			t.Errorf("%d tokens are settled of cut calls, whose truth is %d", got, want)
-		}
-	})
 }
