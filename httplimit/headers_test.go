@@ -60,6 +60,29 @@ func TestHeaders(t *testing.T) {
 }
 
 // Anthropic's resets are times.
+// TestAIGateway1754RemainingHeadersDoNotFall: also APISIX 13049, headers have names that no
+// client reads. What is left falls with each request, under the names of each family.
+func TestAIGateway1754RemainingHeadersDoNotFall(t *testing.T) {
+	t.Parallel()
+	policy := zael.MustPolicy("chat", zael.PerMinute("rpm", 60))
+	for headers, c := range map[httplimit.Headers]struct {
+		name string
+		want []string
+	}{
+		httplimit.XRateLimit:       {"X-RateLimit-Remaining", []string{"59", "58", "57"}},
+		httplimit.RateLimitDraft11: {"RateLimit", []string{`"rpm";r=59;t=1`, `"rpm";r=58;t=2`, `"rpm";r=57;t=3`}},
+		httplimit.OpenAI:           {"x-ratelimit-remaining-requests", []string{"59", "58", "57"}},
+		httplimit.Anthropic:        {"anthropic-ratelimit-requests-remaining", []string{"59", "58", "57"}},
+	} {
+		handler := middleware(t, setup(t), policy, httplimit.Fixed("all"), &httplimit.Config{Headers: headers}).Handler(hello)
+		for i, want := range c.want {
+			if got := get(handler, client).Header().Get(c.name); got != want {
+				t.Errorf("request %d: %s: got %q, want %q", i+1, c.name, got, want)
+			}
+		}
+	}
+}
+
 func TestResetTime(t *testing.T) {
 	t.Parallel()
 	before := time.Now()

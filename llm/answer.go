@@ -162,17 +162,23 @@ type drained struct {
 	once  sync.Once // for the caller to leave, or the answer to end
 	timer *time.Timer
 	left  atomic.Pointer[error]
+	done  chan struct{} // closed when the pump has ended
 }
 
 func newDrained(ctx context.Context, a *answer, most time.Duration) *drained {
 	from, to := io.Pipe()
-	d := &drained{answer: a, most: most, from: from}
+	d := &drained{answer: a, most: most, from: from, done: make(chan struct{})}
+	a.exchange.limits.underway.begin()
 	go d.pump(to, context.AfterFunc(ctx, func() { d.leave(ctx.Err()) }))
 	return d
 }
 
 // pump passes the answer on, as long as the caller reads, and reads it to the end.
 func (d *drained) pump(to *io.PipeWriter, stop func() bool) {
+	underway := &d.answer.exchange.limits.underway
+	defer close(d.done) // the last thing
+	defer underway.end()
+	defer underway.ended(d)
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := d.answer.Read(buf)
@@ -197,6 +203,7 @@ func (d *drained) pump(to *io.PipeWriter, stop func() bool) {
 func (d *drained) leave(err error) {
 	d.once.Do(func() {
 		d.left.Store(&err)
+		d.answer.exchange.limits.underway.left(d)
 		d.timer = time.AfterFunc(d.most, d.answer.cancel)
 		_ = d.from.Close()
 	})

@@ -41,8 +41,7 @@ func TestLiteLLM18730ConcurrentCallsPassATokenLimit(t *testing.T) {
 	}
 }
 
-// TestLiteLLM41610StreamingIsNotCounted: also Envoy AI Gateway 2394; and
-// LiteLLM 34728, calls of the Responses API settle to 0.
+// TestLiteLLM41610StreamingIsNotCounted: also Envoy AI Gateway 2394.
 func TestLiteLLM41610StreamingIsNotCounted(t *testing.T) {
 	t.Parallel()
 	for name, call := range streams() {
@@ -55,8 +54,37 @@ func TestLiteLLM41610StreamingIsNotCounted(t *testing.T) {
 	}
 }
 
-// TestLiteLLM20256SlotsLeakWhenClientsDisconnect: also LiteLLM 27955, and Bifrost 4790, no
-// limit of calls in flight.
+// TestLiteLLM34728ResponsesSettleToNothing: the Responses API names its tokens otherwise.
+func TestLiteLLM34728ResponsesSettleToNothing(t *testing.T) {
+	t.Parallel()
+	for _, stream := range []string{"false", "true"} {
+		w := setup(t, always(fakellm.Answer{Chunks: words(), Input: 30, Cached: 10, Output: 200}))
+		p := policy()
+		w.all(t, client(t, limits(t, w, p, nil)), "/v1/responses", `{"model":"gpt-4o","stream":`+stream+`,"input":"Tell me something."}`)
+		w.checkUsed(t, p, 1, 20, 200)
+	}
+}
+
+// TestBifrost4790NoLimitOfCallsInFlight: as many calls are under way as there are slots,
+// and the next is sent when one has ended.
+func TestBifrost4790NoLimitOfCallsInFlight(t *testing.T) {
+	t.Parallel()
+	w := setup(t, always(fakellm.Answer{Chunks: words(), Input: 30, Output: 200}))
+	c := client(t, limits(t, w, zael.MustPolicy("m", zael.AtOnce("inflight", 1)), nil))
+	one := w.post(context.Background(), t, c, chat, streamBody)
+	if status, _ := w.all(t, c, chat, chatBody); status != http.StatusTooManyRequests {
+		t.Errorf("while a call is under way: status %d, want 429", status)
+	}
+	if _, err := io.Copy(io.Discard, one.Body); err != nil {
+		t.Error(err)
+	}
+	if status, _ := w.all(t, c, chat, chatBody); status != http.StatusOK {
+		t.Errorf("after its end: status %d, want 200", status)
+	}
+	_ = one.Body.Close()
+}
+
+// TestLiteLLM20256SlotsLeakWhenClientsDisconnect: also LiteLLM 27955.
 func TestLiteLLM20256SlotsLeakWhenClientsDisconnect(t *testing.T) {
 	t.Parallel()
 	w := setup(t, always(fakellm.Answer{Chunks: words(), Input: 30, Output: 200}))

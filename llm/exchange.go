@@ -75,6 +75,7 @@ func (x *exchange) unanswered(ctx context.Context) {
 		return
 	}
 	x.once.Do(func() {
+		defer x.limits.underway.end()
 		x.reportError(x.lease.Rollback(ctx))
 		if x.ticket != nil {
 			x.provider.giveBack(x.ticket)
@@ -98,6 +99,7 @@ func (x *exchange) hear(res *http.Response) {
 // end ends the lease with what was used, once.
 func (x *exchange) end(ctx context.Context, u Usage) {
 	x.once.Do(func() {
+		defer x.limits.underway.end()
 		amounts, err := x.settled(u)
 		if err == nil {
 			err = x.lease.Settle(amounts)
@@ -121,12 +123,12 @@ func (x *exchange) used(m *meter) Usage {
 	u := m.report.usage()
 	if m.reported && m.complete && (u.Input+u.Output > 0 || x.call.API == OpenAIMedia) {
 		u.Reported = true
-		x.limits.learned.learn(x.resource, x.call, u, m.seen())
+		x.limits.learned.learn(x.resource, x.call, u, m.scan.text)
 		return u
 	}
 	if u.Input == 0 {
 		u.Input = max(1, x.estimate.Input)
 	}
-	u.Output = max(u.Output, x.limits.learned.text(x.resource, m.seen()))
+	u.Output = max(u.Output, x.limits.learned.text(x.resource, m.scan.text), min((m.raw+1)/2, x.estimate.Output))
 	return u
 }

@@ -29,21 +29,18 @@ type said struct {
 func announcementOf(res *http.Response, now, sent time.Time) (a announcement) {
 	h := res.Header
 	clock := now // as the provider's is
-	if date, err := http.ParseTime(h.Get("Date")); err == nil {
-		clock = date
-	}
-	for i, name := range [...]string{ofRequests: "requests", ofTokens: "tokens", ofInput: "input-tokens", ofOutput: "output-tokens"} {
-		if limit := headerAmount(h, "X-Ratelimit-Limit-"+name); limit > 0 {
-			full, err := time.ParseDuration(h.Get("X-Ratelimit-Reset-" + name))
-			if left := headerAmount(h, "X-Ratelimit-Remaining-"+name); left >= 0 && err == nil {
-				a.levels[i] = said{limit, min(left, limit), full}
-			}
+	if date := h.Get("Date"); date != "" {
+		if at, err := http.ParseTime(date); err == nil {
+			clock = at
 		}
-		prefix := "Anthropic-Ratelimit-" + name
-		if limit := headerAmount(h, prefix+"-Limit"); limit > 0 {
-			reset, err := time.Parse(time.RFC3339, h.Get(prefix+"-Reset"))
-			if left := headerAmount(h, prefix+"-Remaining"); left >= 0 && err == nil {
-				a.levels[i] = said{limit, min(left, limit), reset.Sub(clock.Add(sent.Sub(now)))}
+	}
+	for i, name := range headerNames() {
+		if limit := headerAmount(h, name.limit); limit > 0 {
+			full, err := time.ParseDuration(h.Get(name.reset))
+			if left := headerAmount(h, name.remaining); left >= 0 && err == nil {
+				a.levels[i%dimensions] = said{limit, min(left, limit), full}
+			} else if at, err := time.Parse(time.RFC3339, h.Get(name.reset)); left >= 0 && err == nil {
+				a.levels[i%dimensions] = said{limit, min(left, limit), at.Sub(clock.Add(sent.Sub(now)))}
 			}
 		}
 	}
@@ -51,10 +48,11 @@ func announcementOf(res *http.Response, now, sent time.Time) (a announcement) {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable, 529: // Anthropic is overloaded
 		a.wait = retryAfter(h, clock)
 	}
-	for _, prefix := range []string{"X-Ratelimit", "Ratelimit"} {
-		if headerAmount(h, prefix+"-Remaining") == 0 {
-			a.wait = max(a.wait, resetIn(headerAmount(h, prefix+"-Reset"), clock))
-		}
+	if headerAmount(h, "X-Ratelimit-Remaining") == 0 {
+		a.wait = max(a.wait, resetIn(headerAmount(h, "X-Ratelimit-Reset"), clock))
+	}
+	if headerAmount(h, "Ratelimit-Remaining") == 0 {
+		a.wait = max(a.wait, resetIn(headerAmount(h, "Ratelimit-Reset"), clock))
 	}
 	for _, value := range h["Ratelimit"] {
 		a.wait = max(a.wait, draftWait(value))
@@ -62,9 +60,31 @@ func announcementOf(res *http.Response, now, sent time.Time) (a announcement) {
 	return a
 }
 
+// A limitHeaders has the names of the headers that tell of a limit, in canonical form.
+type limitHeaders struct{ limit, remaining, reset string }
+
+// headerNames returns those of OpenAI, whose reset is a duration, and those of Anthropic,
+// whose reset is an instant, in the order of dimensions.
+func headerNames() [2 * dimensions]limitHeaders {
+	return [...]limitHeaders{
+		{"X-Ratelimit-Limit-Requests", "X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests"},
+		{"X-Ratelimit-Limit-Tokens", "X-Ratelimit-Remaining-Tokens", "X-Ratelimit-Reset-Tokens"},
+		{"X-Ratelimit-Limit-Input-Tokens", "X-Ratelimit-Remaining-Input-Tokens", "X-Ratelimit-Reset-Input-Tokens"},
+		{"X-Ratelimit-Limit-Output-Tokens", "X-Ratelimit-Remaining-Output-Tokens", "X-Ratelimit-Reset-Output-Tokens"},
+		{"Anthropic-Ratelimit-Requests-Limit", "Anthropic-Ratelimit-Requests-Remaining", "Anthropic-Ratelimit-Requests-Reset"},
+		{"Anthropic-Ratelimit-Tokens-Limit", "Anthropic-Ratelimit-Tokens-Remaining", "Anthropic-Ratelimit-Tokens-Reset"},
+		{"Anthropic-Ratelimit-Input-Tokens-Limit", "Anthropic-Ratelimit-Input-Tokens-Remaining", "Anthropic-Ratelimit-Input-Tokens-Reset"},
+		{"Anthropic-Ratelimit-Output-Tokens-Limit", "Anthropic-Ratelimit-Output-Tokens-Remaining", "Anthropic-Ratelimit-Output-Tokens-Reset"},
+	}
+}
+
 // headerAmount returns a whole number, or -1 if there is none.
 func headerAmount(h http.Header, name string) float64 {
-	n, err := strconv.ParseInt(strings.TrimSpace(h.Get(name)), 10, 64)
+	value := h.Get(name)
+	if value == "" {
+		return -1
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
 	if err != nil || n < 0 {
 		return -1
 	}

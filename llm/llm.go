@@ -132,7 +132,7 @@ type Config struct {
 
 	// Drain is how long an answer is read on whose caller has left, to learn what it
 	// costs: the provider then works, and charges, until its end. 0 cuts it off, so that
-	// the provider can stop, and settles to what was seen.
+	// the provider can stop, and settles to what was seen. See [Limits.Shutdown].
 	Drain time.Duration
 
 	// FollowProvider lets the provider's own limits, as it announces them, bind the calls
@@ -173,6 +173,7 @@ type Limits struct {
 	learned learned
 
 	accounts accounts // with Config.FollowProvider
+	underway underway
 }
 
 // New returns Limits that take from those of a policy, or of Config.Models, for the
@@ -296,6 +297,7 @@ func (l *Limits) Middleware(r *http.Request, next func(*http.Request) (*http.Res
 		return nil, err
 	}
 	x.hides = body.injected
+	l.underway.begin()
 	return x.send(l.outgoing(r, body), next)
 }
 

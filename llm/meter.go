@@ -111,9 +111,6 @@ func (m *meter) end(whole bool) {
 	m.endEvent()
 }
 
-// seen returns how many bytes of text have come.
-func (m *meter) seen() int64 { return m.scan.text + m.raw }
-
 // A document is an answer that is one JSON text, or an array of them.
 type document struct{}
 
@@ -122,7 +119,9 @@ func (document) next(m *meter, p []byte) (int, bool) {
 	return len(p), false
 }
 
-// An opaque answer is in an encoding that is not known.
+// An opaque answer is in an encoding that is not read: it is not gzip, which requests are
+// made to ask for, or it is sound. Two bytes of compressed text are about a token, and no
+// more are counted than were estimated; sound has none.
 type opaque struct{}
 
 func (opaque) next(m *meter, p []byte) (int, bool) {

@@ -61,7 +61,7 @@ func All(loads *load.Loads) []Group {
 			}))
 		}
 	}
-	return append(groups, httpGroups()...)
+	return append(append(groups, httpGroups()...), llmGroups()...)
 }
 
 // floor returns what every other benchmark includes: reading the clock, and the loop with

@@ -55,7 +55,7 @@ func run(ctx context.Context, policy *zael.Policy, questions []string, out io.Wr
 	}
 	left, err := limiter.Available(ctx, zael.Query{Entity: "team-1", Policy: policy})
 	fmt.Fprintln(out, "left:", left)
-	return errors.Join(append(errs, err)...)
+	return errors.Join(errors.Join(errs...), err)
 }
 
 // ask returns the answer to a question.
