@@ -3,6 +3,7 @@ package telemetry
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -80,9 +81,26 @@ func newLimitSeries(p pair) *limitSeries {
 func (s *limitSeries) outcome(o zael.Outcome) metric.MeasurementOption { return s.outcomes[o] }
 
 // learn notes the numbers of a limit.
-func (s *limitSeries) learn(l zael.Limit) {
-	s.tokens.Store(l.Burst)
-	s.period.Store(int64(l.RefillPeriod))
+func (s *limitSeries) learn(status *zael.Status) {
+	s.tokens.Store(status.Limit.Burst)
+	s.period.Store(int64(periodOf(status)))
+}
+
+// periodOf returns the time in which a limit refills: of a quota that of its calendar which
+// is on, such as 31 days in January, and 0 of limits that have none.
+func periodOf(status *zael.Status) time.Duration {
+	l := &status.Limit
+	switch {
+	case l.Kind() == zael.KindRate:
+		return l.RefillPeriod
+	case !status.PeriodStart.IsZero():
+		return status.ResetsAt.Sub(status.PeriodStart)
+	case l.Kind() == zael.KindSession: // none is on
+		if d, err := l.Definition(); err == nil {
+			return d.Period
+		}
+	}
+	return 0
 }
 
 // each calls f for each limit of which the numbers are known, other ones excepted.

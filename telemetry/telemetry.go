@@ -51,7 +51,8 @@
 //	zael.store.call     zael_store_call_seconds    calls of the store by op and outcome
 //	zael.breaker.open   zael_breaker_open          1 while the breaker keeps callers from the store
 //	zael.limit.tokens   zael_limit_tokens          the burst or amount of each limit, so that alerts can be written
-//	zael.limit.period   zael_limit_period_seconds  the time in which it refills, of limits that have one
+//	zael.limit.period   zael_limit_period_seconds  the time in which it refills, of limits that have one: of a quota the
+//	                                               period of the calendar that is on, of a session its length
 //
 // No metric and no span has an entity. Resources and limits beyond Config.MaxSeries pairs
 // count as "other".
@@ -212,7 +213,7 @@ func (o *Observer) limits(ctx context.Context, d *zael.Observed) (refusing strin
 	var longest time.Duration
 	for status := range d.Decision.All() {
 		s := o.series.of(d.Resource, status.Limit.Name)
-		s.learn(status.Limit)
+		s.learn(&status)
 		if status.Exceeded && (refusing == "" || status.RetryAfter > longest) {
 			refusing, longest = status.Limit.Name, status.RetryAfter
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -165,6 +166,41 @@ func TestMetrics(t *testing.T) {
 }
 
 // Resources beyond the bound share the series of "other".
+// TestPeriodsOfAllKinds: a quota's is that of the calendar which is on, and a session's is
+// known before its first use. Slots are not refilled by time.
+func TestPeriodsOfAllKinds(t *testing.T) {
+	t.Parallel()
+	w := setup(t, telemetry.Config{})
+	l := w.limiter(t, memstore.New(nil), 0)
+	kinds := zael.MustPolicy("kinds", zael.EachMonth("month", 10), zael.EachDay("day", 11), zael.FromFirstUse("session", 12, 5*time.Hour),
+		zael.AtOnce("slots", 13), zael.PerMinute("rate", 14))
+	for _, amounts := range [][]int64{{0, 0, 0, 0, 0}, {1, 1, 1, 0, 1}} {
+		if _, err := l.Decide(t.Context(), kinds.For("e", amounts...)); err != nil {
+			t.Fatal(err)
+		}
+		got := w.metrics(t)
+		for limit, want := range map[string][2]string{
+			"month": {"10", fmt.Sprint(31 * 86400)}, "day": {"11", "86400"}, "session": {"12", "18000"}, "slots": {"13", ""}, "rate": {"14", "60"},
+		} {
+			labels := `{limit="` + limit + `",resource="kinds"} `
+			if !slices.Contains(got, "zael_limit_tokens"+labels+want[0]) {
+				t.Errorf("%v: metrics lack %s tokens of %s: %q", amounts, want[0], limit, got)
+			}
+			period := slices.IndexFunc(got, func(line string) bool { return strings.HasPrefix(line, "zael_limit_period_seconds"+labels) })
+			if want[1] == "" && period >= 0 || want[1] != "" && (period < 0 || !seconds(got[period], want[1])) {
+				t.Errorf("%v: metrics lack a period of %s s of %s: %q", amounts, want[1], limit, got)
+			}
+		}
+	}
+}
+
+// seconds reports whether a line of metrics has a number.
+func seconds(line, want string) bool {
+	got, err := strconv.ParseFloat(line[strings.LastIndex(line, " ")+1:], 64)
+	number, err2 := strconv.ParseFloat(want, 64)
+	return err == nil && err2 == nil && got == number
+}
+
 func TestSeriesAreBounded(t *testing.T) {
 	t.Parallel()
 	w := setup(t, telemetry.Config{MaxSeries: 4})
