@@ -36,6 +36,7 @@ func (x *exchange) send(r *http.Request, next func(*http.Request) (*http.Respons
 		ctx, cancel = context.WithCancel(context.WithoutCancel(caller))
 		attached = context.AfterFunc(caller, cancel)
 	}
+	ctx = context.WithValue(ctx, decisionKey{}, x.lease)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		WroteHeaders: func() { x.sent.Store(true) },
 	})
@@ -56,6 +57,9 @@ func (x *exchange) send(r *http.Request, next func(*http.Request) (*http.Respons
 	}
 	answered = true
 	attached()
+	if res.Body == nil { // of a base that is none of net/http
+		res.Body = http.NoBody
+	}
 	x.hear(res)
 	if res.StatusCode/100 != 2 {
 		x.end(caller, Usage{})

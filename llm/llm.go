@@ -287,6 +287,9 @@ func (l *Limits) Middleware(r *http.Request, next func(*http.Request) (*http.Res
 		return nil, err
 	}
 	x, err := l.admit(r, call)
+	if err != nil && !body.read && r.Body != nil {
+		_ = r.Body.Close() // as a RoundTripper must
+	}
 	if exceeded, ok := errors.AsType[*zael.ExceededError](err); ok {
 		return refused(r, api, exceeded), nil
 	}

@@ -32,6 +32,23 @@ func Refusal(res *http.Response) (*zael.ExceededError, bool) {
 
 type refusalKey struct{}
 
+// Decision returns how the limits stood when the call of which res is the answer was
+// admitted or refused, for gateways that tell their callers what is left. It reports false
+// for the answer to a request that was not limited. The Request of res must be the one that
+// was sent, as net/http sets it.
+func Decision(res *http.Response) (zael.Decision, bool) {
+	if exceeded, ok := Refusal(res); ok {
+		return exceeded.Decision(), true
+	}
+	if res == nil || res.Request == nil {
+		return zael.Decision{}, false
+	}
+	lease, ok := res.Request.Context().Value(decisionKey{}).(*zael.Lease)
+	return lease.Decision(), ok
+}
+
+type decisionKey struct{}
+
 // refused answers a call that a limit refuses.
 func refused(r *http.Request, api API, err *zael.ExceededError) *http.Response {
 	r = r.WithContext(context.WithValue(r.Context(), refusalKey{}, err))
