@@ -2,7 +2,6 @@ package llm
 
 import (
 	"net/http"
-	"net/url"
 	"strings"
 )
 
@@ -51,70 +50,52 @@ type Call struct {
 }
 
 // Recognize returns which API a request calls, by method and path, and the model if the
-// path names it. It is the default of Config.Recognize, for functions that extend it.
+// path names it. It is the default of Config.Recognize, for functions that extend it. It
+// reads the path without its escapes and slashes at its end: a server may do so too.
 func Recognize(r *http.Request) (api API, model string) {
 	if r.Method != http.MethodPost || r.URL == nil {
 		return NoAPI, ""
 	}
-	path := strings.TrimSuffix(r.URL.EscapedPath(), "/")
-	if after, ok := afterLast(path, "/models/"); ok {
-		if name, verb, ok := strings.Cut(after, ":"); ok {
-			switch verb {
-			case "generateContent", "streamGenerateContent":
-				return Gemini, unescape(name)
-			case "embedContent", "batchEmbedContents":
-				return GeminiEmbeddings, unescape(name)
-			case "rawPredict", "streamRawPredict":
-				return Anthropic, unescape(name)
-			}
-			return NoAPI, ""
+	path := strings.TrimRight(r.URL.Path, "/")
+	slash := strings.LastIndexByte(path, '/')
+	last := path[slash+1:]
+	if i := strings.LastIndexByte(last, ':'); i >= 0 {
+		switch last[i+1:] {
+		case "generateContent", "streamGenerateContent":
+			return Gemini, last[:i]
+		case "embedContent", "batchEmbedContents":
+			return GeminiEmbeddings, last[:i]
+		case "rawPredict", "streamRawPredict":
+			return Anthropic, last[:i]
 		}
 	}
-	if after, ok := afterLast(path, "/model/"); ok {
-		name, verb, _ := strings.Cut(after, "/")
-		switch verb {
+	if _, name, ok := strings.Cut(path[:max(0, slash)], "/model/"); ok { // an ARN has slashes
+		switch last {
 		case "converse", "converse-stream":
-			return BedrockConverse, unescape(name)
+			return BedrockConverse, name
 		case "invoke", "invoke-with-response-stream":
-			return BedrockInvoke, unescape(name)
+			return BedrockInvoke, name
 		}
 	}
-	if after, ok := afterLast(path, "/deployments/"); ok { // Azure
-		name, _, _ := strings.Cut(after, "/")
-		model = unescape(name)
+	if _, name, ok := strings.Cut(path, "/deployments/"); ok { // Azure
+		model, _, _ = strings.Cut(name, "/")
 	}
 	switch {
 	case strings.HasSuffix(path, "/chat/completions"):
 		return OpenAIChat, model
-	case strings.HasSuffix(path, "/completions"):
+	case last == "completions":
 		return OpenAICompletions, model
-	case strings.HasSuffix(path, "/responses"):
+	case last == "responses":
 		return OpenAIResponses, model
-	case strings.HasSuffix(path, "/embeddings"):
+	case last == "embeddings":
 		return OpenAIEmbeddings, model
 	case strings.HasSuffix(path, "/images/generations"), strings.HasSuffix(path, "/images/edits"),
 		strings.HasSuffix(path, "/audio/speech"), strings.HasSuffix(path, "/audio/transcriptions"), strings.HasSuffix(path, "/audio/translations"):
 		return OpenAIMedia, model
-	case strings.HasSuffix(path, "/messages") && !strings.Contains(path, "/threads/"): // those are OpenAI's assistants
+	case last == "messages" && !strings.Contains(path, "/threads/"): // those are OpenAI's assistants
 		return Anthropic, model
 	}
 	return NoAPI, ""
-}
-
-// afterLast returns what is after the last sep.
-func afterLast(s, sep string) (after string, found bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return "", false
-	}
-	return s[i+len(sep):], true
-}
-
-func unescape(s string) string {
-	if u, err := url.PathUnescape(s); err == nil {
-		return u
-	}
-	return s
 }
 
 // streamedPath reports whether the path says that the answer is a stream.

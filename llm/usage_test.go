@@ -45,6 +45,15 @@ func TestRecognize(t *testing.T) {
 		{"/model/m/invoke", llm.BedrockInvoke, "m"},
 		{"/model/m/invoke-with-response-stream", llm.BedrockInvoke, "m"},
 		{"/v1/files", llm.NoAPI, ""},
+		{"/v1/chat/completions//", llm.OpenAIChat, ""},
+		{"/v1/chat%2Fcompletions", llm.OpenAIChat, ""},
+		{"/v1/chat/%63ompletions", llm.OpenAIChat, ""},
+		{"/v1%2F%6Dessages", llm.Anthropic, ""},
+		{"/v1beta/models/g%3AgenerateContent", llm.Gemini, "g"},
+		{"/v1beta/tunedModels/t:generateContent", llm.Gemini, "t"},
+		{"/model/arn%3Aaws%3Abedrock%3Ar%3A1%3Aprofile%2Fp/invok%65", llm.BedrockInvoke, "arn:aws:bedrock:r:1:profile/p"},
+		{"/", llm.NoAPI, ""},
+		{"/model/converse", llm.NoAPI, ""},
 	} {
 		r := httptest.NewRequest(http.MethodPost, c.path, nil)
 		if api, model := llm.Recognize(r); api != c.api || model != c.model {
