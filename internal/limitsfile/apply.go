@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/yamlfile"
 )
 
 // A Writer changes what is stored; a *zael.Limiter is one.
@@ -79,7 +80,7 @@ func Lifted(f *File, p *Plan, overrides []zael.Override) error {
 			if i := slices.IndexFunc(f.Sets, func(s Set) bool { return s.Scope == c.Scope }); i >= 0 {
 				line = f.Sets[i].Line
 			}
-			errs = append(errs, errorf(line, "limits of %s: %s", c.Scope, lost))
+			errs = append(errs, yamlfile.Errorf(line, "limits of %s: %s", c.Scope, lost))
 		}
 	}
 	return errors.Join(errs...)

@@ -32,6 +32,7 @@ import (
 	"fmt"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/yamlfile"
 )
 
 // A File has the contents of a file, in its order.
@@ -97,34 +98,14 @@ type Set struct {
 }
 
 // An Error is about a line of the file.
-type Error struct {
-	Line   int // from 1; 0 if it is about the file as a whole
-	Reason string
-	cause  error
-}
-
-// Error returns line and reason as they follow the name of the file: "7: unknown key",
-// or " the file is empty".
-func (e *Error) Error() string {
-	if e.Line == 0 {
-		return " " + e.Reason
-	}
-	return fmt.Sprintf("%d: %s", e.Line, e.Reason)
-}
-
-// Unwrap returns the cause, if there is one.
-func (e *Error) Unwrap() error { return e.cause }
-
-func errorf(line int, format string, args ...any) error {
-	return &Error{Line: line, Reason: fmt.Sprintf(format, args...)}
-}
+type Error = yamlfile.Error
 
 // invalid returns an *Error for a *zael.ValidationError, with the file's keys instead of
 // the API's fields.
 func invalid(line int, what string, err error) error {
 	var v *zael.ValidationError
 	if !errors.As(err, &v) {
-		return &Error{Line: line, Reason: what + ": " + err.Error(), cause: err}
+		return &Error{Line: line, Reason: what + ": " + err.Error(), Cause: err}
 	}
 	key := map[string]string{
 		"Entity.Name": "name ", "Entity.ParentID": "parent ", "Entity.Metadata": "metadata ",
@@ -134,5 +115,5 @@ func invalid(line int, what string, err error) error {
 	if s, ok := v.Value.(string); ok {
 		value = fmt.Sprintf("%q", s)
 	}
-	return &Error{Line: line, Reason: what + ": " + key + value + " " + v.Reason, cause: err}
+	return &Error{Line: line, Reason: what + ": " + key + value + " " + v.Reason, Cause: err}
 }

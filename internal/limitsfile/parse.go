@@ -2,52 +2,28 @@ package limitsfile
 
 import (
 	"context"
-	"errors"
 	"io"
 	"slices"
-	"strconv"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/yamlfile"
 	"github.com/zeroae/zael/memstore"
 )
 
-// Parse reads and checks a file. Errors about its contents are of type *Error.
+// Parse reads and checks a file. Errors about its contents are of type *Error, or several
+// of them joined.
 func Parse(r io.Reader) (*File, error) {
-	decoder := yaml.NewDecoder(r)
-	var document, second yaml.Node
-	switch err := decoder.Decode(&document); {
-	case errors.Is(err, io.EOF):
-		return nil, errorf(0, "the file is empty: name system, resources, entities or namespaces")
-	case err != nil:
-		return nil, syntaxError(err)
-	}
-	switch err := decoder.Decode(&second); {
-	case err == nil:
-		return nil, errorf(second.Line, "a second document begins here: write all as one document")
-	case !errors.Is(err, io.EOF):
-		return nil, syntaxError(err)
+	document, err := yamlfile.Document(r, "name system, resources, entities or namespaces")
+	if err != nil {
+		return nil, err
 	}
 	p := parser{scopeLines: map[zael.Scope]int{}}
-	if err := p.document(document.Content[0]); err != nil {
+	if err := p.document(document); err != nil {
 		return nil, err
 	}
 	return &p.file, p.file.check()
-}
-
-// syntaxError translates an error of the YAML decoder, which has the line in its text.
-func syntaxError(err error) error {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	if rest, ok := strings.CutPrefix(text, "line "); ok {
-		if number, reason, ok := strings.Cut(rest, ": "); ok {
-			if line, atoi := strconv.Atoi(number); atoi == nil {
-				return &Error{Line: line, Reason: reason, cause: err}
-			}
-		}
-	}
-	return &Error{Reason: text, cause: err}
 }
 
 // A parser walks the nodes of a document, rather than decoding it, so that every error
@@ -58,28 +34,28 @@ type parser struct {
 }
 
 func (p *parser) document(n *yaml.Node) error {
-	return readMapping(n, "the file", fields{
+	return yamlfile.Mapping(n, "the file", yamlfile.Fields{
 		"system": func(_ string, _, n *yaml.Node) error {
-			return readMapping(n, "system", fields{"limits": p.limits(zael.Scope{}), "failure_mode": p.failureMode(zael.Scope{})})
+			return yamlfile.Mapping(n, "system", yamlfile.Fields{"limits": p.limits(zael.Scope{}), "failure_mode": p.failureMode(zael.Scope{})})
 		},
 		"resources": func(_ string, _, n *yaml.Node) error {
-			return readMapping(n, "resources", fields{anyKey: p.resource("")})
+			return yamlfile.Mapping(n, "resources", yamlfile.Fields{yamlfile.AnyKey: p.resource("")})
 		},
 		"entities": func(_ string, _, n *yaml.Node) error {
-			return readMapping(n, "entities", fields{anyKey: p.entity})
+			return yamlfile.Mapping(n, "entities", yamlfile.Fields{yamlfile.AnyKey: p.entity})
 		},
 		"namespaces": p.namespaces,
 	})
 }
 
 // resource reads the limits of an entity for a resource, or of all if entity is empty.
-func (p *parser) resource(entity string) fieldReader {
+func (p *parser) resource(entity string) yamlfile.Reader {
 	return func(name string, _, n *yaml.Node) error {
 		scope := zael.Scope{Entity: entity, Resource: name}
 		if entity != "" && name == zael.DefaultResource {
 			scope.Resource = ""
 		}
-		return readMapping(n, "resource "+name, fields{
+		return yamlfile.Mapping(n, "resource "+name, yamlfile.Fields{
 			"limits": p.limits(scope), "switch": p.switchOf(scope), "failure_mode": p.failureMode(scope),
 		})
 	}
@@ -89,21 +65,22 @@ func (p *parser) entity(id string, key, n *yaml.Node) error {
 	e := Entity{ID: id, Line: key.Line}
 	i := len(p.file.Entities)
 	p.file.Entities = append(p.file.Entities, e)
-	if n = resolve(n); n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+	if n = yamlfile.Resolve(n); n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return nil // "key-1:" without a value
 	}
-	err := readMapping(n, "entity "+id, fields{
-		"name":    textField(&e.Name),
-		"parent":  textField(&e.Parent),
-		"cascade": boolField(&e.Cascade),
+	err := yamlfile.Mapping(n, "entity "+id, yamlfile.Fields{
+		"name":   textField(&e.Name),
+		"parent": textField(&e.Parent),
+		"cascade": func(name string, _, n *yaml.Node) error {
+			cascade, err := yamlfile.Bool(name, n)
+			e.Cascade = &cascade
+			return err
+		},
 		"metadata": func(_ string, _, n *yaml.Node) error {
 			e.Metadata = map[string]string{}
-			return readMapping(n, "metadata", fields{anyKey: func(k string, key, n *yaml.Node) error {
-				var v *string
-				err := textField(&v)(k, key, n)
-				if err == nil {
-					e.Metadata[k] = *v
-				}
+			return yamlfile.Mapping(n, "metadata", yamlfile.Fields{yamlfile.AnyKey: func(k string, _, n *yaml.Node) error {
+				v, err := yamlfile.Text(k, n)
+				e.Metadata[k] = v
 				return err
 			}})
 		},
@@ -111,7 +88,7 @@ func (p *parser) entity(id string, key, n *yaml.Node) error {
 		"switch":       p.switchOf(zael.Scope{Entity: id}),
 		"failure_mode": p.failureMode(zael.Scope{Entity: id}),
 		"resources": func(_ string, _, n *yaml.Node) error {
-			return readMapping(n, "resources", fields{anyKey: p.resource(id)})
+			return yamlfile.Mapping(n, "resources", yamlfile.Fields{yamlfile.AnyKey: p.resource(id)})
 		},
 	})
 	p.file.Entities[i] = e
@@ -119,19 +96,19 @@ func (p *parser) entity(id string, key, n *yaml.Node) error {
 }
 
 // limits reads the limits of a scope, in the form of zael.ParseLimit.
-func (p *parser) limits(scope zael.Scope) fieldReader {
+func (p *parser) limits(scope zael.Scope) yamlfile.Reader {
 	return func(_ string, key, n *yaml.Node) error {
-		if n = resolve(n); n.Kind != yaml.SequenceNode {
-			return errorf(n.Line, `limits of %s: not a list: write it like [rpm=100/min, tpm=10000/min burst 20000], or [] for none`, scope)
+		if n = yamlfile.Resolve(n); n.Kind != yaml.SequenceNode {
+			return yamlfile.Errorf(n.Line, `limits of %s: not a list: write it like [rpm=100/min, tpm=10000/min burst 20000], or [] for none`, scope)
 		}
 		if line, repeated := p.scopeLines[scope]; repeated {
-			return errorf(key.Line, "limits of %s are already in line %d", scope, line)
+			return yamlfile.Errorf(key.Line, "limits of %s are already in line %d", scope, line)
 		}
 		p.scopeLines[scope] = key.Line
 		set := Set{Scope: scope, Line: key.Line}
 		for _, item := range n.Content {
-			if item = resolve(item); item.Kind != yaml.ScalarNode {
-				return errorf(item.Line, `limits of %s: not a limit: write it like "rpm=100/min"`, scope)
+			if item = yamlfile.Resolve(item); item.Kind != yaml.ScalarNode {
+				return yamlfile.Errorf(item.Line, `limits of %s: not a limit: write it like "rpm=100/min"`, scope)
 			}
 			l, err := zael.ParseLimit(item.Value)
 			if err != nil {
@@ -144,22 +121,10 @@ func (p *parser) limits(scope zael.Scope) fieldReader {
 	}
 }
 
-// word reads one of some words.
-func word(n *yaml.Node, what string, words ...string) (string, error) {
-	if n = resolve(n); n.Kind == yaml.ScalarNode && slices.Contains(words, n.Value) {
-		return n.Value, nil
-	}
-	given := "what is there"
-	if n.Kind == yaml.ScalarNode {
-		given = strconv.Quote(n.Value)
-	}
-	return "", errorf(n.Line, "%s: %s is not %s", what, given, strings.Join(words, ", "))
-}
-
 // switchOf reads the switch of a scope.
-func (p *parser) switchOf(scope zael.Scope) fieldReader {
+func (p *parser) switchOf(scope zael.Scope) yamlfile.Reader {
 	return func(_ string, key, n *yaml.Node) error {
-		name, err := word(n, "switch of "+scope.String(), "enabled", "disabled", "bypass", "inherit")
+		name, err := yamlfile.Word("switch of "+scope.String(), n, "enabled", "disabled", "bypass", "inherit")
 		if err != nil {
 			return err
 		}
@@ -172,9 +137,9 @@ func (p *parser) switchOf(scope zael.Scope) fieldReader {
 }
 
 // failureMode reads the failure mode of a scope.
-func (p *parser) failureMode(scope zael.Scope) fieldReader {
+func (p *parser) failureMode(scope zael.Scope) yamlfile.Reader {
 	return func(_ string, key, n *yaml.Node) error {
-		name, err := word(n, "failure_mode of "+scope.String(), "open", "closed", "inherit")
+		name, err := yamlfile.Word("failure_mode of "+scope.String(), n, "open", "closed", "inherit")
 		if err != nil {
 			return err
 		}
@@ -183,11 +148,20 @@ func (p *parser) failureMode(scope zael.Scope) fieldReader {
 	}
 }
 
+// textField reads a text.
+func textField(to **string) yamlfile.Reader {
+	return func(name string, _, n *yaml.Node) error {
+		text, err := yamlfile.Text(name, n)
+		*to = &text
+		return err
+	}
+}
+
 // setting adds a setting, unless the scope has it already under its other name.
 func (p *parser) setting(s Setting) error {
 	for _, other := range p.file.Settings {
 		if other.Scope == s.Scope && (other.Switch != nil) == (s.Switch != nil) {
-			return errorf(s.Line, "%s: its %s is already in line %d", s.Scope, map[bool]string{true: "switch", false: "failure_mode"}[s.Switch != nil], other.Line)
+			return yamlfile.Errorf(s.Line, "%s: its %s is already in line %d", s.Scope, map[bool]string{true: "switch", false: "failure_mode"}[s.Switch != nil], other.Line)
 		}
 	}
 	p.file.Settings = append(p.file.Settings, s)
@@ -196,18 +170,18 @@ func (p *parser) setting(s Setting) error {
 
 // namespaces reads the list of namespaces.
 func (p *parser) namespaces(_ string, _, n *yaml.Node) error {
-	if n = resolve(n); n.Kind != yaml.SequenceNode {
-		return errorf(n.Line, "namespaces: not a list: write it like [team-a, team-b]")
+	if n = yamlfile.Resolve(n); n.Kind != yaml.SequenceNode {
+		return yamlfile.Errorf(n.Line, "namespaces: not a list: write it like [team-a, team-b]")
 	}
 	for _, item := range n.Content {
-		if item = resolve(item); item.Kind != yaml.ScalarNode {
-			return errorf(item.Line, "namespaces: not a name")
+		if item = yamlfile.Resolve(item); item.Kind != yaml.ScalarNode {
+			return yamlfile.Errorf(item.Line, "namespaces: not a name")
 		}
 		if err := zael.CheckNamespace(item.Value); err != nil {
 			return invalid(item.Line, "namespaces", err)
 		}
 		if slices.ContainsFunc(p.file.Namespaces, func(other Namespace) bool { return other.Name == item.Value }) {
-			return errorf(item.Line, "namespaces: %q is named twice", item.Value)
+			return yamlfile.Errorf(item.Line, "namespaces: %q is named twice", item.Value)
 		}
 		p.file.Namespaces = append(p.file.Namespaces, Namespace{item.Value, item.Line})
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/yamlfile"
 )
 
 // A Reader reads what is stored; a *zael.Limiter is one.
@@ -86,7 +87,7 @@ func Compare(ctx context.Context, store Reader, f *File) (*Plan, error) {
 			return nil, err
 		default:
 			if d := e.difference(&stored); d != "" {
-				conflicts = append(conflicts, errorf(e.Line, "entity %s exists and %s; it cannot be changed by a file: correct the file, or delete the entity first ('zael entity set-parent' changes the parent)", e.ID, d))
+				conflicts = append(conflicts, yamlfile.Errorf(e.Line, "entity %s exists and %s; it cannot be changed by a file: correct the file, or delete the entity first ('zael entity set-parent' changes the parent)", e.ID, d))
 			}
 			p.Unchanged++
 		}

@@ -2,14 +2,13 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/zeroae/zael/internal/limitsfile"
+	"github.com/zeroae/zael/internal/yamlfile"
 )
 
 const fileHelp = `The file is YAML:
@@ -70,13 +69,4 @@ func (a *app) readLimits(ctx context.Context, file string) (*limitsfile.File, er
 }
 
 // fileError adds the name of the file to each error about a line.
-func fileError(file string, err error) error {
-	if _, ok := errors.AsType[*limitsfile.Error](err); !ok {
-		return err
-	}
-	var lines []string
-	for one := range strings.Lines(err.Error()) {
-		lines = append(lines, name(file)+":"+strings.TrimRight(one, "\n"))
-	}
-	return errors.New(strings.Join(lines, "\nzael: "))
-}
+func fileError(file string, err error) error { return yamlfile.Named(name(file), "\nzael: ", err) }

@@ -43,7 +43,7 @@ func (h *Hash) UnmarshalText(text []byte) error {
 	digits, ok := strings.CutPrefix(string(text), hashPrefix)
 	sum, err := hex.DecodeString(digits)
 	if !ok || err != nil || len(sum) != len(h) {
-		return errors.New("is not sha256: and 64 hex digits: 'zael token new' prints a token and its hash")
+		return errors.New("hash: want sha256: and 64 hex digits: 'zael token new' prints a token and its hash")
 	}
 	copy(h[:], sum)
 	return nil

@@ -4,18 +4,21 @@ package config
 
 import (
 	"log/slog"
+	"net"
 	"net/netip"
+	"reflect"
 	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/serve/access"
 )
 
-// A Config says how the daemon runs. One that Parse or Default returned is never changed:
-// a reload makes another.
+// A Config says how the daemon runs. One that is loaded is never changed: a reload makes
+// another.
 type Config struct {
 	Listen        string // address of the API, such as 127.0.0.1:8080
 	MetricsListen string // address of the metrics alone; empty: they are served on Listen
+	Insecure      bool   // without tokens, callers of other machines may do everything
 	Store         string // URL of the store; empty: the user's default
 
 	// Hosts are names, in lower case and without a port, under which the daemon may be
@@ -51,7 +54,7 @@ type Max struct {
 	Body        int64         // bytes of a request's body
 	Header      int           // bytes of a request's header
 	HeaderTime  time.Duration // until a request's header is read
-	Idle        time.Duration // that a connection may have no request
+	Idle        time.Duration // that a connection may have no request, or a body no byte
 	Connections int           // at a time
 	Waits       int           // requests that wait for their limits, at a time
 	Wait        time.Duration // that a request may ask to wait
@@ -61,4 +64,57 @@ type Max struct {
 type Leases struct {
 	Keys   []string      // the first signs, all verify; none: the daemon finds its own
 	MaxAge time.Duration // after which a lease can no longer be ended
+}
+
+// Default returns the configuration of an empty file.
+func Default() *Config {
+	return &Config{
+		Listen:          "127.0.0.1:8080",
+		Timeout:         time.Second,
+		FailureMode:     zael.FailClosed,
+		ShutdownTimeout: 30 * time.Second,
+		Max: Max{
+			Body: 1 << 20, Header: 32 << 10, HeaderTime: 5 * time.Second, Idle: 2 * time.Minute,
+			Connections: 10_000, Waits: 10_000, Wait: time.Minute,
+		},
+		Leases: Leases{MaxAge: 24 * time.Hour},
+	}
+}
+
+// Restart returns the keys of the file in which two configurations differ and that a reload
+// cannot change.
+func Restart(old, next *Config) []string {
+	var keys []string
+	for _, k := range []struct {
+		name      string
+		old, next any
+	}{
+		{"listen", old.Listen, next.Listen},
+		{"metrics_listen", old.MetricsListen, next.MetricsListen},
+		{"store", old.Store, next.Store},
+		{"tls (from or to none)", old.TLS == nil, next.TLS == nil},
+		{"timeout", old.Timeout, next.Timeout},
+		{"failure_mode", old.FailureMode, next.FailureMode},
+		{"log.format", old.Log.JSON, next.Log.JSON},
+		{"max.header", old.Max.Header, next.Max.Header},
+		{"max.header_time", old.Max.HeaderTime, next.Max.HeaderTime},
+		{"max.idle", old.Max.Idle, next.Max.Idle},
+		{"leases.max_age", old.Leases.MaxAge, next.Leases.MaxAge},
+		{"tokens (from or to none)", len(old.Tokens) == 0, len(next.Tokens) == 0},
+	} {
+		if !reflect.DeepEqual(k.old, k.next) {
+			keys = append(keys, k.name)
+		}
+	}
+	return keys
+}
+
+// Loopback reports whether an address, as a file has it, is of this machine alone.
+func Loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }

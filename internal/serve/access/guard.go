@@ -1,0 +1,223 @@
+package access
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"hash/maphash"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/clientkey"
+	"github.com/zeroae/zael/internal/serve/problem"
+	"github.com/zeroae/zael/memstore"
+)
+
+// The names of principals without a token, in the audit log.
+const (
+	Local  = "local"  // whoever is on this machine
+	Anyone = "anyone" // whoever reaches a daemon that was told to be insecure
+)
+
+// ErrTokenRemoved is the cause of the contexts of requests whose token a reload removed or
+// changed.
+var ErrTokenRemoved = errors.New("the token was removed")
+
+// Rules say whom a Guard lets in.
+type Rules struct {
+	Tokens  []Token        // none: no token is asked for
+	Hosts   []string       // names that requests may be sent to, beside those of this machine
+	Open    bool           // other machines may call without a token
+	Proxies []netip.Prefix // whose X-Forwarded-For is believed
+}
+
+// A Guard lets requests in, by their tokens or, if there are none, by where they come from. Its
+// methods may be called concurrently.
+type Guard struct {
+	seed     maphash.Seed
+	rules    atomic.Pointer[compiled]
+	changing sync.Mutex // held while rules are replaced
+	tries    *zael.Limiter
+	wrong    *zael.Policy // of wrong tokens from an address
+	log      *slog.Logger
+	refused  func(reason string)
+}
+
+// compiled are rules as a Guard uses them.
+type compiled struct {
+	Rules
+
+	bearers  map[uint64][]*bearer // by a keyed hash of their token's hash
+	networks *clientkey.Networks
+}
+
+// A bearer is a token that is valid until ctx is done.
+type bearer struct {
+	Token
+
+	ctx context.Context //nolint:containedctx // it is the token's life, not a call's
+	end context.CancelCauseFunc
+}
+
+func newBearer(t Token) *bearer {
+	ctx, end := context.WithCancelCause(context.Background())
+	return &bearer{t, ctx, end}
+}
+
+// triesBuckets bounds the addresses of which wrong tokens are remembered.
+const triesBuckets = 100_000
+
+// NewGuard returns a Guard. refused is called with a word for the reason of each request that
+// the guard refuses.
+func NewGuard(rules Rules, log *slog.Logger, refused func(reason string)) (*Guard, error) {
+	tries, err := zael.New(memstore.New(&memstore.Config{MaxBuckets: triesBuckets}), nil)
+	if err != nil {
+		return nil, err
+	}
+	wrong, err := zael.NewPolicy("tokens", zael.PerMinute("tries", 30))
+	if err != nil {
+		return nil, err
+	}
+	g := &Guard{seed: maphash.MakeSeed(), tries: tries, wrong: wrong, log: log, refused: refused}
+	return g, g.Set(rules)
+}
+
+// Set replaces the rules. Requests under way whose token is gone or has changed end.
+func (g *Guard) Set(rules Rules) error {
+	networks, err := clientkey.NewNetworks(rules.Proxies, 0, 0)
+	if err != nil {
+		return err
+	}
+	g.changing.Lock()
+	defer g.changing.Unlock()
+	next := &compiled{Rules: rules, bearers: map[uint64][]*bearer{}, networks: networks}
+	before := g.rules.Load()
+	kept := map[*bearer]bool{}
+	for _, t := range rules.Tokens {
+		b := g.find(before, t.Hash)
+		if b == nil || b.Token != t {
+			b = newBearer(t)
+		}
+		kept[b] = true
+		index := g.index(t.Hash)
+		next.bearers[index] = append(next.bearers[index], b)
+	}
+	g.rules.Store(next)
+	if before == nil {
+		return nil
+	}
+	for _, bearers := range before.bearers {
+		for _, b := range bearers {
+			if !kept[b] {
+				b.end(ErrTokenRemoved)
+			}
+		}
+	}
+	return nil
+}
+
+// index returns where the bearer of a hash is looked for. The seed keeps those who ask from
+// learning anything by the time that it takes.
+func (g *Guard) index(h Hash) uint64 { return maphash.Bytes(g.seed, h[:]) }
+
+// find returns the bearer whose token has the hash, in time that does not depend on how much
+// of it is right, or nil.
+func (g *Guard) find(rules *compiled, h Hash) *bearer {
+	if rules == nil {
+		return nil
+	}
+	for _, b := range rules.bearers[g.index(h)] {
+		if subtle.ConstantTimeCompare(b.Hash[:], h[:]) == 1 {
+			return b
+		}
+	}
+	return nil
+}
+
+// Handler lets requests through to next, with their principal in the context.
+func (g *Guard) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rules := g.rules.Load()
+		if !rules.allowsHost(r.Host) {
+			g.refuse(w, "host", problem.Forbidden, "the name in the request's Host is not one of this daemon: add it to hosts in the configuration")
+			return
+		}
+		if len(rules.Tokens) > 0 {
+			g.serveBearer(w, r, rules, next)
+			return
+		}
+		if reason, detail := foreign(r); reason != "" {
+			code := problem.Forbidden
+			if reason == reasonMediaType {
+				code = problem.Invalid
+			}
+			g.refuse(w, reason, code, detail)
+			return
+		}
+		p := Principal{Name: Local, Role: Admin}
+		if rules.Open {
+			p.Name = Anyone
+		}
+		next.ServeHTTP(w, r.WithContext(With(r.Context(), p)))
+	})
+}
+
+func (g *Guard) refuse(w http.ResponseWriter, reason string, code problem.Code, detail string) {
+	g.refused(reason)
+	problem.Write(w, code, detail)
+}
+
+// serveBearer serves the request of a token, until the token is removed.
+func (g *Guard) serveBearer(w http.ResponseWriter, r *http.Request, rules *compiled, next http.Handler) {
+	text, ok := bearerToken(r.Header)
+	if !ok {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="zael"`)
+		g.refuse(w, "no_token", problem.Unauthenticated, "send a token as Authorization: Bearer zael_…")
+		return
+	}
+	b := g.find(rules, HashOf(text))
+	if b == nil {
+		g.wrongToken(w, r, rules)
+		return
+	}
+	ctx, end := context.WithCancelCause(With(r.Context(), b.Principal))
+	defer end(nil)
+	stop := context.AfterFunc(b.ctx, func() { end(ErrTokenRemoved) })
+	defer stop()
+	next.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// bearerToken returns the token of a request that has one.
+func bearerToken(h http.Header) (text string, ok bool) {
+	values := h["Authorization"]
+	if len(values) != 1 {
+		return "", false
+	}
+	scheme, text, ok := strings.Cut(values[0], " ")
+	return strings.Trim(text, " "), ok && strings.EqualFold(scheme, "Bearer")
+}
+
+// wrongToken refuses a token that nobody has. The tries of each address are limited, or of
+// each /64 of IPv6; who has a valid token does not come here, whatever others try.
+func (g *Guard) wrongToken(w http.ResponseWriter, r *http.Request, rules *compiled) {
+	client, err := rules.networks.Client(r.RemoteAddr, func() []string { return r.Header["X-Forwarded-For"] })
+	if err != nil {
+		client = "unknown"
+	}
+	err = g.tries.Allow(r.Context(), g.wrong.For(client, 1))
+	if exceeded, ok := errors.AsType[*zael.ExceededError](err); ok {
+		if seconds, ok := exceeded.RetryAfterHeader(); ok {
+			w.Header().Set("Retry-After", seconds)
+		}
+		g.refuse(w, "tries", problem.Exceeded, "too many wrong tokens from this address")
+		return
+	}
+	g.log.WarnContext(r.Context(), "a token that is not known", "client", client)
+	w.Header().Set("WWW-Authenticate", `Bearer realm="zael", error="invalid_token"`)
+	g.refuse(w, "token", problem.Unauthenticated, "the token is not known: it may have been removed")
+}
