@@ -14,6 +14,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/clientkey"
+	"github.com/zeroae/zael/internal/httpedge"
 	"github.com/zeroae/zael/internal/serve/problem"
 	"github.com/zeroae/zael/memstore"
 )
@@ -211,9 +212,7 @@ func (g *Guard) wrongToken(w http.ResponseWriter, r *http.Request, rules *compil
 	}
 	err = g.tries.Allow(r.Context(), g.wrong.For(client, 1))
 	if exceeded, ok := errors.AsType[*zael.ExceededError](err); ok {
-		if seconds, ok := exceeded.RetryAfterHeader(); ok {
-			w.Header().Set("Retry-After", seconds)
-		}
+		httpedge.SetRetryAfter(w.Header(), exceeded)
 		g.refuse(w, "tries", problem.Exceeded, "too many wrong tokens from this address")
 		return
 	}

@@ -86,10 +86,10 @@ func Of(code Code, detail string) Details {
 func Write(w http.ResponseWriter, code Code, detail string) {
 	body, err := json.Marshal(Of(code, detail))
 	if err != nil {
-		body = []byte("{}") // which does not happen
+		body = nil // strings and a number: it does not happen
 	}
 	if code.Status() == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1")
+		w.Header()["Retry-After"] = []string{"1"}
 	}
 	httpedge.WriteProblem(w, code.Status(), append(body, '\n'))
 }
