@@ -5,21 +5,56 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 )
 
 // UntilSignal returns a context that the first signal to end the program cancels. The
-// second ends the program at once.
+// second ends the program at once. A command can take SIGHUP for itself by hangups.
 func UntilSignal(ctx context.Context) context.Context {
-	ctx, cancel := context.WithCancelCause(ctx)
+	taken := new(hangupTaker)
+	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, hangupKey{}, taken))
 	came := make(chan os.Signal, 1)
 	signal.Notify(came, endSignals()...)
 	go func() {
 		s := <-came
+		for taken.take(s) {
+			s = <-came
+		}
 		signal.Stop(came)
 		cancel(&signalError{s})
 	}()
 	return ctx
+}
+
+type hangupKey struct{}
+
+// A hangupTaker keeps SIGHUP from ending the program when a command wants it.
+type hangupTaker struct {
+	to atomic.Pointer[chan struct{}]
+}
+
+// take reports whether a signal was one for the command.
+func (t *hangupTaker) take(s os.Signal) bool {
+	to := t.to.Load()
+	if s != syscall.SIGHUP || to == nil {
+		return false
+	}
+	select {
+	case *to <- struct{}{}:
+	default: // the command has yet to answer the one before
+	}
+	return true
+}
+
+// hangups returns a channel of the SIGHUPs to the program, which from then on do not end it.
+// Of a context that is not of UntilSignal, there are none.
+func hangups(ctx context.Context) <-chan struct{} {
+	to := make(chan struct{}, 1)
+	if taken, ok := ctx.Value(hangupKey{}).(*hangupTaker); ok {
+		taken.to.Store(&to)
+	}
+	return to
 }
 
 // A signalError is the cause of a context that a signal ended.

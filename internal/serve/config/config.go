@@ -31,6 +31,7 @@ type Config struct {
 	FailureMode     zael.FailureMode // as zael.Config.FailureMode
 	Log             Log
 	ShutdownTimeout time.Duration // for requests that are under way when the daemon ends
+	ShutdownDelay   time.Duration // before that: the daemon serves, but says that it is not ready
 	Max             Max
 	Leases          Leases
 	Tokens          []access.Token          // none: callers of this machine need none

@@ -23,9 +23,26 @@ type Source struct {
 	LookupEnv     func(name string) (value string, ok bool)
 }
 
-// Load reads and checks the configuration. Its error names every mistake in a line of its own:
-// FILE:LINE: REASON.
+// An Error is about a configuration that cannot be used. It names every mistake in a line of
+// its own: FILE:LINE: REASON.
+type Error struct{ cause error }
+
+// Error implements error.
+func (e *Error) Error() string { return e.cause.Error() }
+
+// Unwrap returns the mistakes.
+func (e *Error) Unwrap() error { return e.cause }
+
+// Load reads and checks the configuration. Its error is an *Error.
 func (s *Source) Load() (*Config, error) {
+	c, err := s.load()
+	if err != nil {
+		return nil, &Error{err}
+	}
+	return c, nil
+}
+
+func (s *Source) load() (*Config, error) {
 	c, lines := Default(), map[string]int{}
 	if s.File != "" {
 		text, err := readFile(s.File)

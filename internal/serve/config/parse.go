@@ -65,6 +65,7 @@ func (p *parser) document(n *yaml.Node) error {
 		},
 		"log":              p.log,
 		"shutdown_timeout": p.duration(&c.ShutdownTimeout, 0, time.Hour),
+		"shutdown_delay":   p.duration(&c.ShutdownDelay, 0, time.Hour),
 		"max":              p.max,
 		"leases":           p.leases,
 		"tokens":           p.tokens,

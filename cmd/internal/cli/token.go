@@ -1,0 +1,43 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zeroae/zael/internal/serve/access"
+)
+
+func (a *app) token() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "token",
+		Short: "Make tokens for zael serve",
+		Args:  cobra.NoArgs,
+		RunE:  help,
+	}
+	cmd.AddCommand(a.tokenNew())
+	return cmd
+}
+
+func (a *app) tokenNew() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "new",
+		Short: "Print a new token and its hash",
+		Long: `New prints a random token, which is kept nowhere: give it to its user. Its hash goes
+into the configuration of zael serve, which knows the token by it.`,
+		Example: `  zael token new
+  zael token new --json`,
+		Args: cobra.NoArgs,
+	}
+	asJSON := addJSON(cmd)
+	cmd.RunE = a.run(func(*cobra.Command, []string) error {
+		token := access.NewToken()
+		hash := access.HashOf(token).String()
+		if *asJSON {
+			return a.printJSON(map[string]string{"token": token, "hash": hash})
+		}
+		fmt.Fprintf(a.out, "token: %s\nhash:  %s\n", token, hash)
+		return nil
+	})
+	return cmd
+}

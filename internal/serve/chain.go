@@ -1,0 +1,205 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/zeroae/zael/internal/serve/access"
+	"github.com/zeroae/zael/internal/serve/problem"
+)
+
+// ServeHTTP implements http.Handler. Paths are taken as they were sent: names in them may have
+// any characters, escaped.
+func (d *Daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path == "/healthz":
+		d.call(w, r, "health", http.HandlerFunc(serveAlive))
+	case r.URL.Path == "/readyz":
+		d.call(w, r, "health", http.HandlerFunc(d.serveReady))
+	case r.URL.Path == "/metrics" && d.aside == nil:
+		d.call(w, r, "metrics", d.guard.Handler(http.HandlerFunc(d.serveMetrics)))
+	case strings.HasPrefix(r.URL.Path, "/v1/") && d.api != nil:
+		d.call(w, r, "api", d.api)
+	default:
+		d.call(w, r, "none", d.guard.Handler(http.HandlerFunc(serveNothing)))
+	}
+}
+
+// metricsAlone serves metrics and health.
+func (d *Daemon) metricsAlone(guard *access.Guard) http.Handler {
+	guarded := guard.Handler(http.HandlerFunc(d.serveMetrics))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/healthz":
+			d.call(w, r, "health", http.HandlerFunc(serveAlive))
+		case "/readyz":
+			d.call(w, r, "health", http.HandlerFunc(d.serveReady))
+		case "/metrics":
+			d.call(w, r, "metrics", guarded)
+		default:
+			d.call(w, r, "none", guard.Handler(http.HandlerFunc(serveNothing)))
+		}
+	})
+}
+
+func serveNothing(w http.ResponseWriter, _ *http.Request) {
+	problem.Write(w, problem.NotFound, "there is nothing here: the API is below /v1/")
+}
+
+// call serves a request by a handler: it counts and logs it, bounds the time for its body, and
+// survives a panic.
+func (d *Daemon) call(w http.ResponseWriter, r *http.Request, route string, h http.Handler) {
+	if !d.calls.begin() {
+		problem.Write(w, problem.Draining, "the daemon ends")
+		return
+	}
+	defer d.calls.end()
+	begun := time.Now()
+	rec := &recorder{ResponseWriter: w}
+	if r.ContentLength != 0 {
+		// Until somebody reads it: the server reads the rest of a body that nobody wants.
+		_ = http.NewResponseController(w).SetReadDeadline(begun.Add(d.config.Load().Max.HeaderTime))
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			d.panicked(rec, r, p)
+		}
+		d.metrics.served(route, rec.status, time.Since(begun))
+		d.log.DebugContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", rec.status, "took", time.Since(begun), "principal", rec.principal)
+	}()
+	h.ServeHTTP(rec, r)
+}
+
+// panicked answers for a handler that panicked. http.ErrAbortHandler goes on: it cuts the
+// connection.
+func (d *Daemon) panicked(rec *recorder, r *http.Request, p any) {
+	if p == http.ErrAbortHandler { //nolint:errorlint // it is passed as it is
+		panic(p)
+	}
+	d.log.ErrorContext(r.Context(), "a handler panicked", "method", r.Method, "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	if rec.status != 0 {
+		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+	}
+	problem.Write(rec, problem.Internal, "the request could not be served; the log of the daemon says why")
+}
+
+// bounded limits the body of a request that access has let in.
+func (d *Daemon) bounded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if rec, ok := w.(*recorder); ok {
+			rec.principal = access.From(r.Context()).Name
+			w = rec.ResponseWriter // which MaxBytesReader tells to close the connection
+		}
+		if r.ContentLength != 0 {
+			m := d.config.Load().Max
+			if r.ContentLength > m.Body {
+				problem.Write(w, problem.TooLarge, fmt.Sprintf("the body has more than %d bytes", m.Body))
+				return
+			}
+			control := http.NewResponseController(w)
+			_ = control.SetReadDeadline(time.Now().Add(m.Idle))
+			r.Body = http.MaxBytesReader(w, &body{r.Body, control}, m.Body)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// A body lifts the deadline of a request's body when it has been read, as the connection is
+// watched for its client's leaving from then on.
+type body struct {
+	io.ReadCloser
+
+	control *http.ResponseController
+}
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// A recorder remembers the status of an answer.
+type recorder struct {
+	http.ResponseWriter
+
+	status    int
+	principal string
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 && status >= 200 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (r *recorder) Write(p []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController find what the server's writer can do besides.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// calls are the requests in handlers.
+type calls struct {
+	mu     sync.Mutex
+	n      int
+	closed bool
+	none   chan struct{} // closed when there are none and no more begin
+}
+
+// begin reports whether a request may begin; it has to end then.
+func (c *calls) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.n++
+	return true
+}
+
+func (c *calls) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n--
+	if c.closed && c.n == 0 {
+		close(c.none)
+	}
+}
+
+func (c *calls) number() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n
+}
+
+// close lets no more requests begin, waits for those that have, and returns how many are left
+// when ctx is done.
+func (c *calls) close(ctx context.Context) int {
+	c.mu.Lock()
+	c.closed = true
+	if c.n == 0 {
+		close(c.none)
+	}
+	c.mu.Unlock()
+	select {
+	case <-c.none:
+	case <-ctx.Done():
+	}
+	return c.number()
+}

@@ -1,0 +1,107 @@
+package serve
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// writeTime is how long a client may take to read what fits into no buffer on the way.
+const writeTime = 30 * time.Second
+
+// A server serves the connections of a listener.
+type server struct {
+	http.Server
+
+	listener  *boundedListener
+	encrypted bool
+}
+
+// listen returns a server of an address.
+func (d *Daemon) listen(ctx context.Context, address string, encrypted bool, h http.Handler, most func() int64) (*server, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	m := d.config.Load().Max
+	s := &server{encrypted: encrypted, listener: &boundedListener{Listener: l, most: most, refused: d.metrics.connectionsRefused.Inc}}
+	s.Handler = h
+	s.ReadHeaderTimeout, s.IdleTimeout, s.MaxHeaderBytes = m.HeaderTime, m.Idle, m.Header
+	s.BaseContext = func(net.Listener) context.Context { return d.callsContext }
+	// Broken connections and handshakes: any client can make as many as it likes.
+	s.ErrorLog = slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)
+	if encrypted {
+		s.TLSConfig = d.tls.Load().Clone()
+		s.TLSConfig.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return d.tls.Load(), nil }
+	}
+	return s, nil
+}
+
+// serve accepts connections until the server is shut down or closed, which is no error.
+func (s *server) serve() (err error) {
+	if s.encrypted {
+		err = s.ServeTLS(s.listener, "", "")
+	} else {
+		err = s.Serve(s.listener)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// A boundedListener closes connections above the most that may be open, at once: those who
+// hold them cannot keep others waiting in line.
+type boundedListener struct {
+	net.Listener
+
+	open    atomic.Int64
+	most    func() int64
+	refused func()
+}
+
+// Accept implements net.Listener.
+func (l *boundedListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.open.Add(1) <= l.most() {
+			return &conn{Conn: c, open: &l.open}, nil
+		}
+		l.open.Add(-1)
+		_ = c.Close()
+		l.refused()
+	}
+}
+
+// A conn is one of the connections of a boundedListener. A write that its client does not read
+// fails in time.
+type conn struct {
+	net.Conn
+
+	open   *atomic.Int64
+	closed atomic.Bool
+}
+
+// Write implements net.Conn.
+func (c *conn) Write(p []byte) (int, error) {
+	if err := c.Conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	if !c.closed.Swap(true) {
+		c.open.Add(-1)
+	}
+	return c.Conn.Close()
+}
