@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zeroae/zael/internal/serve"
+	"github.com/zeroae/zael/internal/serve/api"
 	"github.com/zeroae/zael/internal/serve/config"
 	"github.com/zeroae/zael/stores"
 )
@@ -53,7 +54,7 @@ within shutdown_timeout.`,
 		}
 		ctx := cmd.Context()
 		d, err := serve.New(ctx, &serve.Options{
-			Source: source, Hangup: hangups(ctx), Log: a.err,
+			Source: source, Hangup: hangups(ctx), Log: a.err, Handlers: serve.Handlers{API: api.New},
 			Open: func(ctx context.Context, url string) (stores.Store, error) {
 				return a.open(ctx, &storeFlags{url: url, timeout: storeTimeout})
 			},
