@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -92,9 +93,9 @@ func (d *Daemon) panicked(rec *recorder, r *http.Request, p any) {
 // bounded limits the body of a request that access has let in.
 func (d *Daemon) bounded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		server := w // MaxBytesReader tells the server's own writer to close the connection
 		if rec, ok := w.(*recorder); ok {
-			rec.principal = access.From(r.Context()).Name
-			w = rec.ResponseWriter // which MaxBytesReader tells to close the connection
+			rec.principal, server = access.From(r.Context()).Name, rec.ResponseWriter
 		}
 		if r.ContentLength != 0 {
 			m := d.config.Load().Max
@@ -104,14 +105,15 @@ func (d *Daemon) bounded(next http.Handler) http.Handler {
 			}
 			control := http.NewResponseController(w)
 			_ = control.SetReadDeadline(time.Now().Add(m.Idle))
-			r.Body = http.MaxBytesReader(w, &body{r.Body, control}, m.Body)
+			r.Body = http.MaxBytesReader(server, &body{r.Body, control}, m.Body)
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// A body lifts the deadline of a request's body when it has been read, as the connection is
-// watched for its client's leaving from then on.
+// A body lifts the deadline of a request's body when all of it has been read, as the connection
+// is watched for its client's leaving from then on. After another error the server still reads
+// what is left, to which the deadline applies.
 type body struct {
 	io.ReadCloser
 
@@ -121,7 +123,7 @@ type body struct {
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil {
+	if errors.Is(err, io.EOF) {
 		_ = b.control.SetReadDeadline(time.Time{})
 	}
 	return n, err

@@ -186,7 +186,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
-		d.leave()
+		d.announce()
+		<-time.After(d.config.Load().ShutdownDelay)
 	case err = <-failed:
 	}
 	stop()
@@ -202,13 +203,13 @@ func (d *Daemon) servers() []*server {
 	return []*server{d.main, d.aside}
 }
 
-// leave goes on serving while others learn that the daemon is not ready.
-func (d *Daemon) leave() {
+// announce says that the daemon is not ready any more. It goes on serving, but clients have to
+// connect again, elsewhere if they can.
+func (d *Daemon) announce() {
 	d.notReady.Store(true)
 	for _, s := range d.servers() {
 		s.SetKeepAlivesEnabled(false)
 	}
-	<-time.After(d.config.Load().ShutdownDelay)
 }
 
 // end finishes what is under way, and closes everything.
