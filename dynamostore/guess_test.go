@@ -25,7 +25,10 @@ type pace struct {
 // callsOf returns how many calls an acquire takes, by the clock of a bubble.
 func (p pace) callsOf(t *testing.T, seed uint64) float64 {
 	t.Helper()
-	const acquires = 3000
+	acquires := 3000
+	if p.processes == 1 { // nobody disturbs: all are alike
+		acquires = 1000
+	}
 	writes := 0
 	synctest.Test(t, func(t *testing.T) {
 		table := dynamofake.New()
@@ -63,7 +66,7 @@ func (p pace) callsOf(t *testing.T, seed uint64) float64 {
 			t.Error("nobody was admitted")
 		}
 	})
-	return float64(writes) / acquires
+	return float64(writes) / float64(acquires)
 }
 
 // A caller whom nobody disturbs is never wrong about its bucket, whatever the limit
@@ -89,7 +92,10 @@ func TestGuesses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for seed := range uint64(schedules.Count(t, 2)) {
+			if testing.Short() && tt.processes > 1 && tt.rate == 200 && tt.every != 64*time.Second/180 {
+				t.Skip("one load of this limit is enough; the others are a part of make check")
+			}
+			for seed := range uint64(schedules.Count(t, 1)) {
 				got := tt.callsOf(t, seed)
 				t.Logf("seed %d: %.4f calls an acquire", seed, got)
 				if got > tt.most {

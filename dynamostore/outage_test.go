@@ -23,7 +23,8 @@ type herd struct {
 	mode    zael.FailureMode // of each call; 0: the limiter's
 }
 
-const herdSize = 300
+// herdSize is more than one batch reads.
+const herdSize = 120
 
 // outcome is what they were told, and how long the last of them waited.
 type outcome struct {

@@ -66,6 +66,9 @@ func TestOtherGoodStores(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if testing.Short() && name != "forgetful and steady" {
+				t.Skip("the one that is both is enough; each is a part of make check")
+			}
 			storetest.Run(t, func(*testing.T) zael.Store { return store() }, allRoles()...)
 		})
 	}

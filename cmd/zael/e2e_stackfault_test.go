@@ -96,7 +96,7 @@ func TestStackExitCodes(t *testing.T) {
 		"throttled":    {throttled, 4, "Throttling: because", []string{"list", "status -n demo", "upgrade -n demo", "delete -n demo --yes", "deploy -n demo --no-aggregator"}},
 		"denied":       {denied, 1, "AccessDenied: because", []string{"list", "status -n demo", "upgrade -n demo", "delete -n demo --yes", "deploy -n demo --no-aggregator"}},
 		"refused":      {refused, 4, "connection refused", []string{"list", "check -n demo", "deploy -n demo --no-aggregator"}},
-		"not done":     {append(creating, "--timeout", "300ms"), 1, "not done within --timeout 300ms: waiting for ZAEL-demo, which is CREATE_IN_PROGRESS", []string{"deploy -n demo --no-aggregator"}},
+		"not done":     {append(creating, "--timeout", "3s"), 1, "not done within --timeout 3s: waiting for ZAEL-demo, which is CREATE_IN_PROGRESS", []string{"deploy -n demo --no-aggregator"}},
 		"not creating": {creatingNot, 4, "could not create ZAEL-demo", []string{"deploy -n demo --no-aggregator"}},
 	} {
 		for _, command := range c.commands {

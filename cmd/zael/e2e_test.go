@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -42,6 +43,11 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	}
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
+		if signal.Ignored(s) { // in the background of a shell: the programs that are started here are to get it all the same
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
 	}
 	runtime.KeepAlive(cli.Main) // links the program into the test, so that go test runs again when it changes
 	dir, err := os.MkdirTemp("", "zael")

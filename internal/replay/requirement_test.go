@@ -155,6 +155,9 @@ func TestRequirementsOfRandomTraces(t *testing.T) {
 
 func TestRequirementsOfAzure(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("replays the trace dozens of times: a part of make check")
+	}
 	trace := readAzure(t)
 	const total = "tpm=ContextTokens+GeneratedTokens"
 	for name, o := range map[string]replay.Options{
@@ -165,9 +168,6 @@ func TestRequirementsOfAzure(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if testing.Short() && name != "both" {
-				return // each replays the trace dozens of times
-			}
 			rng := rand.New(rand.NewPCG(1, 1))
 			o.Limits = limits(t, "rpm=200/min", "tpm=400000/min")
 			checkRequirements(t, trace, &o, run(t, bytes.NewReader(trace), &o), rng)

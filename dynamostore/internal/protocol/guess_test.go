@@ -1,7 +1,6 @@
 package protocol_test
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -9,6 +8,7 @@ import (
 
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
 var definitions = []bucket.Definition{
@@ -28,15 +28,15 @@ var definitions = []bucket.Definition{
 func TestPieceIsBucket(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(1, 2))
-	inside := 0
-	for i := range 200_000 {
+	n, inside := schedules.Count(t, 200_000), 0
+	for i := range n {
 		d := definitions[rng.IntN(len(definitions))]
 		at := bucket.Instant(rng.Int64N(int64(2*365*24*time.Hour))) - bucket.Instant(30*24*time.Hour)
 		guess := markNear(rng, d, at)
 		p := protocol.NewGuess(bucket.State{Definition: d, Mark: guess})
 		type apply func(bucket.State) (bucket.State, bool)
 		var ops []apply
-		text := fmt.Sprintf("from %+v, mark %d", d, guess)
+		said := []any{"from", d, "mark", guess} // texts of all would take most of the time
 		fits := true
 		for range 1 + rng.IntN(3) {
 			n := amount(rng, d)
@@ -47,7 +47,7 @@ func TestPieceIsBucket(t *testing.T) {
 					fits = false
 				}
 				ops = append(ops, func(s bucket.State) (bucket.State, bool) { return s.Take(at, n, ahead) })
-				text += fmt.Sprintf(", take %d within %v", n, ahead)
+				said = append(said, "take", n, "within", ahead)
 			case 1:
 				if p.Charge(at, n) != nil {
 					fits = false
@@ -56,7 +56,7 @@ func TestPieceIsBucket(t *testing.T) {
 					next, err := s.Charge(at, n)
 					return next, err == nil
 				})
-				text += fmt.Sprintf(", charge %d", n)
+				said = append(said, "charge", n)
 			case 2:
 				receipt := markNear(rng, p.Definition(), at)
 				if rng.IntN(3) == 0 {
@@ -67,12 +67,12 @@ func TestPieceIsBucket(t *testing.T) {
 				ops = append(ops, func(s bucket.State) (bucket.State, bool) {
 					return s.Give(at, n, bucket.Receipt{Mark: receipt, Generation: generation}), true
 				})
-				text += fmt.Sprintf(", give %d of %d", n, receipt)
+				said = append(said, "give", n, "of", receipt)
 			case 3:
 				next := definitions[rng.IntN(len(definitions))]
 				p.Redefine(next, at)
 				ops = append(ops, func(s bucket.State) (bucket.State, bool) { return s.Redefine(next, at, 0), true })
-				text += fmt.Sprintf(", under %+v", next)
+				said = append(said, "under", next)
 			}
 			if !fits {
 				break
@@ -86,7 +86,7 @@ func TestPieceIsBucket(t *testing.T) {
 		for _, mark := range marks {
 			if mark < lo || mark > hi {
 				if mark == guess && fits {
-					t.Fatalf("%d: %s at %d: the guess is not in its own stretch %d to %d", i, text, at, lo, hi)
+					t.Fatalf("%d: %+v at %d: the guess is not in its own stretch %d to %d", i, said, at, lo, hi)
 				}
 				continue
 			}
@@ -100,17 +100,17 @@ func TestPieceIsBucket(t *testing.T) {
 				}
 			}
 			if !ok {
-				t.Fatalf("%d: %s at %d: of mark %d, in %d to %d: package bucket refuses", i, text, at, mark, lo, hi)
+				t.Fatalf("%d: %+v at %d: of mark %d, in %d to %d: package bucket refuses", i, said, at, mark, lo, hi)
 			}
 			inside++
 			got := bucket.State{Definition: p.Definition(), Mark: p.Of(mark), Generation: p.Turns()}
 			if got != s {
-				t.Fatalf("%d: %s at %d: of mark %d, in %d to %d: got %+v, want %+v", i, text, at, mark, lo, hi, got, s)
+				t.Fatalf("%d: %+v at %d: of mark %d, in %d to %d: got %+v, want %+v", i, said, at, mark, lo, hi, got, s)
 			}
 		}
 	}
-	if inside < 300_000 {
-		t.Errorf("got %d marks compared, want 300,000 at least", inside)
+	if inside < n*3/2 {
+		t.Errorf("got %d marks of %d schedules compared, want half more at least", inside, n)
 	}
 }
 
