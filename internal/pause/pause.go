@@ -9,6 +9,9 @@ import (
 
 // For waits for d, or until ctx is done: that is the error then.
 func For(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
