@@ -137,7 +137,7 @@ func (d *door) enter(conn net.Conn) {
 // middle. Of these the slots are free when their hold has ended.
 func TestSlotsOfKilledProcesses(t *testing.T) {
 	t.Parallel()
-	const processes, killed, callers, times = 8, 3, 6, 500
+	const processes, killed, callers, times = 8, 3, 6, 250
 	c, _ := newClient(t)
 	table := newTable(t, c)
 	d := openDoor(t)
