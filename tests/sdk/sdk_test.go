@@ -2,7 +2,10 @@ package sdk_test
 
 import (
 	"context"
+	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,4 +113,49 @@ func TestBlockedCallsAreNotRetried(t *testing.T) {
 func isLimited(s sdk, err error) bool {
 	_, ok := s.limited(err)
 	return ok
+}
+
+// TestProvidersRefusalsBind: after one, a call that is made meanwhile is not sent before
+// the provider's Retry-After is over, when the SDK sends the refused one again.
+func TestProvidersRefusalsBind(t *testing.T) {
+	t.Parallel()
+	for i := range 4 {
+		synctest.Test(t, func(t *testing.T) {
+			var mu sync.Mutex
+			var arrivals []time.Duration
+			begin := time.Now()
+			provider := fakellm.Provider(func(*fakellm.Request) fakellm.Answer {
+				mu.Lock()
+				defer mu.Unlock()
+				if arrivals = append(arrivals, time.Since(begin)); len(arrivals) == 1 {
+					return fakellm.Answer{Status: 429, Header: http.Header{"Retry-After": {"7"}}}
+				}
+				return fakellm.Answer{Chunks: words(1), Input: 12, Output: 10}
+			})
+			policy := zael.MustPolicy("m", zael.FromFirstUse("tokens", 100_000, time.Hour))
+			limiter, l := limits(t, policy, &llm.Config{FollowProvider: true, MaxWait: time.Minute})
+			s := sdks(t, l.Middleware, provider)[i]
+			first := make(chan error)
+			go func() {
+				_, err := s.call(t.Context(), false, stay)
+				first <- err
+			}()
+			<-time.After(time.Second)
+			_, err := s.call(t.Context(), true, stay)
+			if firstErr := <-first; err != nil || (firstErr == nil) != s.retries {
+				t.Errorf("%s: errors %v and %v", s.name, firstErr, err)
+			}
+			want := []time.Duration{0, 7 * time.Second, 7 * time.Second}
+			if !s.retries {
+				want = want[:2]
+			}
+			if !slices.Equal(arrivals, want) {
+				t.Errorf("%s: calls arrived after %v, want %v", s.name, arrivals, want)
+			}
+			left, err := limiter.Available(t.Context(), zael.Query{Entity: "team", Policy: policy})
+			if used := int64(22 * (len(want) - 1)); err != nil || left["tokens"] != 100_000-used {
+				t.Errorf("%s: %v are left, error %v, want %d used", s.name, left, err, used)
+			}
+		})
+	}
 }
