@@ -191,7 +191,7 @@ func measure(name string, r *row, callers int, length time.Duration) (out round,
 	after, cpuErr := c.cpu()
 	n := float64(done.Load())
 	out = round{rate: n / took.Seconds(), cpu: time.Duration(float64(after-before) / n), refused: float64(refused.Load()) / n}
-	return out, errors.Join(append(errs, cpuErr)...)
+	return out, errors.Join(errors.Join(errs...), cpuErr)
 }
 
 // call sends requests over one connection until an instant.
