@@ -76,18 +76,21 @@ type member struct {
 func (l *Limits) inspect(call *Call, data []byte) (options member) {
 	m := &measure{limits: l}
 	all := members(data, 0)
+	m.model = call.Model
 	for _, f := range all {
 		if f.key == "model" && call.Model == "" {
-			call.Model = unquote(data[f.start:f.end])
+			m.model = unquote(data[f.start:f.end]) // the last one counts, as for most servers
 		}
 	}
-	m.model = call.Model
+	call.Model = m.model
 	for _, f := range all {
 		value := data[f.start:f.end]
 		switch f.key {
 		case "model":
 		case "stream":
 			call.Stream = call.Stream || string(value) == "true"
+		case "background":
+			call.background = call.API == OpenAIResponses && string(value) == "true"
 		case "stream_options":
 			options = f
 		case "max_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample", "max_gen_len":

@@ -47,6 +47,8 @@ type Call struct {
 	text    int64 // tokens of the prompt's text, before the ratio
 	answers int64 // how many are asked for at once
 	media   int64 // tokens of Media
+
+	background bool // the provider works on when the answer has come, or is cut
 }
 
 // Recognize returns which API a request calls, by method and path, and the model if the

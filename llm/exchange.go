@@ -133,6 +133,9 @@ func (x *exchange) used(m *meter) Usage {
 	if u.Input == 0 {
 		u.Input = max(1, x.estimate.Input)
 	}
+	if x.call.background {
+		u.Output = max(u.Output, x.estimate.Output)
+	}
 	u.Output = max(u.Output, x.limits.learned.text(x.resource, m.scan.text), min((m.raw+1)/2, x.estimate.Output))
 	return u
 }

@@ -63,6 +63,9 @@
 // stays. A call that was never sent gives everything back. Each attempt of an SDK's
 // retries is a call of its own.
 //
+// A call of the Responses API in the background, whose usage comes later, keeps its
+// estimate.
+//
 // Of compressed answers only gzip is read, and requests are made to ask for nothing else.
 // Another one passes as it is, and settles to the prompt's estimate and a token of output
 // for every two bytes, at most the estimate.

@@ -135,6 +135,32 @@ func TestEmbeddingsAndMedia(t *testing.T) {
 	w.checkUsed(t, p, 2, 24, 0)
 }
 
+// TestBackgroundKeepsItsEstimate: the answer comes before the work is done, and so it does
+// where the stream of one is left; usage that is reported counts all the same.
+func TestBackgroundKeepsItsEstimate(t *testing.T) {
+	t.Parallel()
+	const plain = `{"model":"m","background":true,"input":"Tell me something","max_output_tokens":500}`
+	stream := strings.Replace(plain, "{", `{"stream":true,`, 1)
+	for name, c := range map[string]struct {
+		answer fakellm.Answer
+		body   string
+		output int64
+	}{
+		"queued":      {fakellm.Answer{NoUsage: true}, plain, 500},
+		"stream left": {fakellm.Answer{Chunks: words(), Input: 10, Output: 200, Before: func(chunk int) bool { return chunk < 2 }}, stream, 500},
+		"reported":    {fakellm.Answer{Chunks: words(), Input: 4, Output: 200}, stream, 200},
+	} {
+		w := setup(t, always(c.answer))
+		p := policy()
+		res := w.post(context.Background(), t, client(t, limits(t, w, p, nil)), "/v1/responses", c.body)
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+		if got := 100_000 - w.left(t, p, "otpm"); got != c.output {
+			t.Errorf("%s: %d tokens of output are counted, want %d", name, got, c.output)
+		}
+	}
+}
+
 // TestOtherRequestsPass: they take nothing, and their bodies are not read.
 func TestOtherRequestsPass(t *testing.T) {
 	t.Parallel()
