@@ -126,10 +126,15 @@ func (l *Limiter) reserve(ctx context.Context, req *Request) (*Lease, error) {
 		return nil, err
 	}
 	if len(req.Also) > 0 {
-		return l.reserveMany(ctx, req)
+		return l.reserveMany(ctx, req, nil)
 	}
 	a := l.attempt()
 	defer l.recycle(a)
+	return l.reserveIn(ctx, req, a)
+}
+
+// reserveIn is reserve in an attempt, of a request with one part.
+func (l *Limiter) reserveIn(ctx context.Context, req *Request, a *attempt) (*Lease, error) {
 	at, err := l.take(ctx, req, req.maxWait(ctx), a)
 	if err != nil {
 		return l.unlessOpen(req, a, err)
@@ -145,7 +150,7 @@ func (l *Limiter) attempt() *attempt {
 // it runs even if the store panics.
 func (l *Limiter) recycle(a *attempt) {
 	a.end()
-	a.leaseless = false
+	a.leaseless, a.detach = false, nil
 	l.attempts.Put(a)
 }
 
@@ -180,11 +185,16 @@ func (l *Limiter) acquire(ctx context.Context, req *Request) (*Lease, error) {
 		return nil, err
 	}
 	if len(req.Also) > 0 {
-		return l.reserveMany(ctx, req) // which says that it cannot wait
+		return l.reserveMany(ctx, req, nil) // which says that it cannot wait
 	}
-	maxWait := req.maxWait(ctx)
 	a := l.attempt()
 	defer l.recycle(a)
+	return l.acquireIn(ctx, req, a)
+}
+
+// acquireIn is acquire in an attempt, of a request with one part.
+func (l *Limiter) acquireIn(ctx context.Context, req *Request, a *attempt) (*Lease, error) {
+	maxWait := req.maxWait(ctx)
 	if _, err := l.begin(ctx, req, a); err != nil {
 		return l.unlessOpen(req, a, err)
 	}

@@ -69,12 +69,13 @@ type manyTake struct {
 	requests []Request
 	attempts []*attempt // of each
 	debits   []Debit    // of all, which share their charges
+	detach   *detaching // nil: the lease stays in the process
 	at       time.Time  // of the take
 }
 
 // takeMany takes what all parts of req ask for, or nothing. The result is never nil.
-func (l *Limiter) takeMany(ctx context.Context, req *Request, leaseless bool) (m *manyTake, err error) {
-	m = new(manyTake)
+func (l *Limiter) takeMany(ctx context.Context, req *Request, leaseless bool, detach *detaching) (m *manyTake, err error) {
+	m = &manyTake{detach: detach}
 	defer m.end()
 	if err := errors.Join(l.checkOpen(), ctx.Err()); err != nil {
 		return m, err
@@ -88,7 +89,7 @@ func (l *Limiter) takeMany(ctx context.Context, req *Request, leaseless bool) (m
 	}
 	behind, reread := false, false
 	for range 4 {
-		m.at, err = l.askStore(ctx, &attempt{budget: m.budget, debits: m.debits}, now, 0)
+		m.at, err = l.askStore(ctx, &attempt{budget: m.budget, debits: m.debits, detach: detach}, now, 0)
 		switch {
 		case err == nil:
 			return m, nil
@@ -123,7 +124,7 @@ func (l *Limiter) takeMany(ctx context.Context, req *Request, leaseless bool) (m
 func (l *Limiter) prepareMany(ctx context.Context, m *manyTake, now time.Time, leaseless bool) error {
 	m.begin(ctx, l.timeout)
 	for range m.requests {
-		m.attempts = append(m.attempts, &attempt{leaseless: leaseless})
+		m.attempts = append(m.attempts, &attempt{leaseless: leaseless, detach: m.detach})
 	}
 	var worst error
 	for i, a := range m.attempts {
@@ -179,6 +180,12 @@ func (m *manyTake) collect() error {
 			m.debits = append(m.debits, d)
 		}
 	}
+	if m.detach != nil {
+		m.detach.parts = m.detach.parts[:0]
+		for i, a := range m.attempts {
+			m.detach.parts = append(m.detach.parts, partShape{len(a.debits), partOf(&m.requests[i])})
+		}
+	}
 	return nil
 }
 
@@ -215,7 +222,7 @@ func (m *manyTake) mode(l *Limiter) FailureMode {
 
 // decideMany is decide for a request with several parts.
 func (l *Limiter) decideMany(ctx context.Context, req *Request) (Decision, error) {
-	m, err := l.takeMany(ctx, req, true)
+	m, err := l.takeMany(ctx, req, true, nil)
 	if err == nil {
 		return m.decision(false), nil
 	}
@@ -228,9 +235,10 @@ func (l *Limiter) decideMany(ctx context.Context, req *Request) (Decision, error
 	return Decision{}, err
 }
 
-// reserveMany is reserve for a request with several parts.
-func (l *Limiter) reserveMany(ctx context.Context, req *Request) (*Lease, error) {
-	m, err := l.takeMany(ctx, req, false)
+// reserveMany is reserve for a request with several parts. detach is nil if the lease stays in
+// the process.
+func (l *Limiter) reserveMany(ctx context.Context, req *Request, detach *detaching) (*Lease, error) {
+	m, err := l.takeMany(ctx, req, false, detach)
 	degraded := err != nil && len(m.attempts) > 0 && l.admitsUnavailable(m.mode(l), err)
 	if err != nil && !degraded {
 		return nil, err

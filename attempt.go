@@ -24,9 +24,10 @@ type attempt struct {
 	own     int             // how many charges are of the entity's bucket; the others are of the parent's
 	unknown bool            // an amount is for a limit that is not stored
 
-	leaseless bool      // nothing will release slots
-	begun     time.Time // when slots were asked for
-	newer     []Debit   // while limits are read again: the states that showed them to be stale
+	leaseless bool       // nothing will release slots
+	detach    *detaching // nil: the lease, if there will be one, stays in the process
+	begun     time.Time  // when slots were asked for
+	newer     []Debit    // while limits are read again: the states that showed them to be stale
 	literal   literal
 	policy    *PolicyLimits     // that the limits are, if they are not stored and there is one bucket
 	parts     [2][]bucket.Limit // the limits that the charges of each bucket were made of
@@ -150,6 +151,9 @@ func (l *Limiter) refreshLimits(ctx context.Context, req *Request, now time.Time
 // askStore asks the store once: first for an answer from memory, then under the
 // deadline and the breaker.
 func (l *Limiter) askStore(ctx context.Context, a *attempt, now time.Time, maxWait time.Duration) (at time.Time, err error) {
+	if a.detach != nil && a.detach.once != nil {
+		return l.askOnce(ctx, a, now, maxWait)
+	}
 	if l.localStore != nil {
 		at, answered, err := l.localStore.TakeLocal(now, maxWait, a.debits)
 		if answered {

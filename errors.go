@@ -57,6 +57,9 @@ var (
 	// committed or rolled back: its slots were released when the garbage collector found
 	// it.
 	ErrLeaseLeaked = errors.New("zael: a lease with slots was never ended: commit it or roll it back, as Do does")
+	// ErrLeaseExpired means that a detached lease is too old to be ended. What it took stays
+	// taken.
+	ErrLeaseExpired = errors.New("zael: lease has expired")
 	// ErrClosed means that the Limiter was closed.
 	ErrClosed = errors.New("zael: limiter is closed")
 )

@@ -46,7 +46,9 @@ func (l *Limiter) newLease(req *Request, a *attempt, at time.Time) *Lease {
 	lease.decision, _ = a.decision(at, false, 0) // the instant is the store's own
 	if !a.plain() {
 		lease.ledger = newLedger(a.debits)
-		lease.openSlots(a.begun)
+		if a.detach == nil {
+			lease.openSlots(a.begun)
+		}
 		return lease
 	}
 	var generations [few]uint64

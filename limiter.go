@@ -114,6 +114,7 @@ type Limiter struct {
 	limitStore  LimitStore  // nil if the store lacks the role
 	adminStore  AdminStore  // nil if the store lacks the role
 	slotStore   SlotStore   // nil: slots need no renewal
+	onceStore   OnceStore   // nil if the store lacks the role
 	holder      string      // of slots of this process
 	holdings    holdings
 	turns       turns
@@ -196,6 +197,7 @@ func newLimiter(store Store, config *Config, source timeSource) (*Limiter, error
 	l.entityStore, _ = store.(EntityStore)
 	l.limitStore, _ = store.(LimitStore)
 	l.adminStore, _ = store.(AdminStore)
+	l.onceStore, _ = store.(OnceStore)
 	if l.slotStore, _ = store.(SlotStore); l.slotStore != nil {
 		l.holder = newHolder()
 	}

@@ -22,12 +22,16 @@ func newHolder() string {
 
 // holdSlots notes in the debits of a whose slots they take.
 func (l *Limiter) holdSlots(a *attempt) {
-	if l.slotStore == nil {
+	holder := l.holder
+	if a.detach != nil {
+		holder = a.detach.lease.id
+	}
+	if holder == "" {
 		return
 	}
 	for i := range a.debits {
 		if hasSlots(a.debits[i].Charges) {
-			a.debits[i].Holder, a.begun = l.holder, time.Now()
+			a.debits[i].Holder, a.begun = holder, time.Now()
 		}
 	}
 }

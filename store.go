@@ -10,7 +10,7 @@ import (
 
 // A Store keeps buckets, and by further roles found by type assertion
 // ([EntityStore], [LimitStore], [AdminStore], [NamespaceStore], [Applier], [SlotStore],
-// [CapacityReader], [UsageStore], [AuditStore], [InstantStore], [LocalStore], [ValueStore])
+// [OnceStore], [CapacityReader], [UsageStore], [AuditStore], [InstantStore], [LocalStore], [ValueStore])
 // what else a Limiter can work with. Package storetest checks every sentence of their
 // comments.
 //

@@ -23,7 +23,7 @@ type waitKey struct {
 // wait takes what a asks for as soon as it is there, at once or in line, within maxWait.
 // The receipts are in a. at is the instant of the take.
 func (l *Limiter) wait(ctx context.Context, a *attempt, req *Request, maxWait time.Duration) (at time.Time, err error) {
-	if !a.rates() && !a.bypassed() {
+	if (!a.rates() || a.detach != nil && a.detach.once != nil) && !a.bypassed() {
 		return l.waitTurn(ctx, a, req, maxWait)
 	}
 	if a.bypassed() { // it need not wait, nor can it stand in line: a place is a charge

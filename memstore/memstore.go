@@ -45,6 +45,7 @@ type Store struct {
 	usage    *usage // nil: not counted
 	registry registry
 	settings settings
+	once     [onceShards]onceShard
 	shards   [1 << shardBits]shard
 }
 
@@ -56,6 +57,7 @@ var (
 	_ zael.EntityStore    = (*Store)(nil)
 	_ zael.LimitStore     = (*Store)(nil)
 	_ zael.AdminStore     = (*Store)(nil)
+	_ zael.OnceStore      = (*Store)(nil)
 	_ zael.Applier        = (*Store)(nil)
 	_ zael.CapacityReader = (*Store)(nil)
 	_ zael.UsageStore     = (*Store)(nil)

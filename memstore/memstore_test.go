@@ -286,7 +286,7 @@ func TestConformance(t *testing.T) {
 		t.Run(fmt.Sprint("usage ", usage), func(t *testing.T) {
 			t.Parallel()
 			roles := []storetest.Role{
-				storetest.Kinds, storetest.InstantStore, storetest.LocalStore, storetest.ValueStore, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.Applier,
+				storetest.Kinds, storetest.InstantStore, storetest.LocalStore, storetest.ValueStore, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.Applier,
 				storetest.CapacityReader, storetest.AuditStore,
 			}
 			if usage {

@@ -33,7 +33,7 @@ func (s *Store) Administer(ctx context.Context, now time.Time, edit zael.Edit, o
 		return zael.EditResult{}, err
 	}
 	err = s.change(ctx, func(t *txn) error {
-		known, err := t.once(once, at, result)
+		known, err := t.editOnce(once, at, result)
 		if err != nil || known {
 			return err
 		}
@@ -48,8 +48,8 @@ func (s *Store) Administer(ctx context.Context, now time.Time, edit zael.Edit, o
 	return result.EditResult, nil
 }
 
-// once reports whether a key was used for this change, and reads its result.
-func (t *txn) once(once zael.Once, now string, result *adminResult) (known bool, err error) {
+// editOnce reports whether a key was used for this change, and reads its result.
+func (t *txn) editOnce(once zael.Once, now string, result *adminResult) (known bool, err error) {
 	if once.Key == "" {
 		return false, nil
 	}

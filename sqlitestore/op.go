@@ -24,6 +24,7 @@ type op struct {
 	debits  []zael.Debit
 	charges []zael.Charge // of all debits
 	change  func(*txn) error
+	once    *onceOp // nil: it has no key
 
 	err   error
 	stage atomic.Int32
@@ -54,7 +55,7 @@ func (s *Store) newOp(k kind) *op {
 	if !ok {
 		o = &op{done: make(chan struct{}, 1)}
 	}
-	o.kind, o.err, o.change, o.maxWait = k, nil, nil, 0
+	o.kind, o.err, o.change, o.once, o.maxWait = k, nil, nil, nil, 0
 	o.debits, o.charges = o.debits[:0], o.charges[:0]
 	o.stage.Store(queued)
 	return o
@@ -135,7 +136,7 @@ func (o *op) undo() *op {
 func (s *Store) release(o *op) {
 	clear(o.debits)
 	clear(o.charges) // so that names can be freed
-	o.change = nil
+	o.change, o.once = nil, nil
 	s.ops.Put(o)
 }
 
@@ -189,28 +190,36 @@ func checkText(field, s string) error {
 
 // Take implements zael.BucketStore.
 func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
-	return now, s.bucketOp(ctx, takeOp, now, maxWait, debits)
+	_, err := s.bucketOp(ctx, takeOp, now, maxWait, debits, nil)
+	return now, err
 }
 
 // Adjust implements zael.BucketStore.
 func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) (time.Time, error) {
-	return now, s.bucketOp(ctx, adjustOp, now, 0, debits)
+	_, err := s.bucketOp(ctx, adjustOp, now, 0, debits, nil)
+	return now, err
 }
 
-func (s *Store) bucketOp(ctx context.Context, k kind, now time.Time, maxWait time.Duration, debits []zael.Debit) error {
+// bucketOp performs a take or an adjust; once is nil if it has no key. first is what was kept
+// with a key that is known.
+func (s *Store) bucketOp(ctx context.Context, k kind, now time.Time, maxWait time.Duration, debits []zael.Debit, once *onceOp) (first []byte, err error) {
 	o := s.newOp(k)
-	o.maxWait = maxWait
+	o.maxWait, o.once = maxWait, once
 	if err := o.copyArguments(now, debits); err != nil {
 		s.release(o)
-		return err
+		return nil, err
 	}
 	inTime, err := s.queue.submit(ctx, o)
 	if !inTime {
-		return err
+		return nil, err
 	}
-	o.copyResults(debits)
+	if once != nil && once.first != nil {
+		first = once.first
+	} else {
+		o.copyResults(debits)
+	}
 	s.release(o)
-	return err
+	return first, err
 }
 
 // change runs f in a transaction of the writer. f may run after change has returned,

@@ -114,6 +114,7 @@ var (
 	_ zael.EntityStore    = (*Store)(nil)
 	_ zael.LimitStore     = (*Store)(nil)
 	_ zael.AdminStore     = (*Store)(nil)
+	_ zael.OnceStore      = (*Store)(nil)
 	_ zael.Applier        = (*Store)(nil)
 	_ zael.CapacityReader = (*Store)(nil)
 	_ zael.UsageStore     = (*Store)(nil)

@@ -29,6 +29,7 @@ type txn struct {
 	latest         *latestInstant // of the Store
 	buf            []byte
 
+	onces int // keys that were kept, of takes and adjusts
 	calls int // since the last sweep
 	owed  int // rows that sweeps have to look at
 }

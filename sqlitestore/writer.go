@@ -150,9 +150,9 @@ func (w *writer) perform() error {
 		var fatal error
 		switch o.kind {
 		case takeOp:
-			o.err, fatal = w.take(o)
+			o.err, fatal = w.once(o, w.take)
 		case adjustOp, undoOp:
-			o.err, fatal = w.adjust(o)
+			o.err, fatal = w.once(o, w.adjust)
 		case changeOp:
 			if fatal = w.flush(); fatal == nil {
 				o.err, fatal = w.changed(o)
@@ -204,7 +204,7 @@ func (w *writer) answer(err error) {
 			o.done <- struct{}{}
 			continue
 		}
-		if o.kind == takeOp && o.err == nil {
+		if o.kind == takeOp && o.err == nil && o.once.undone() {
 			w.queue.mu.Lock()
 			w.queue.push(o.undo())
 			w.queue.mu.Unlock()

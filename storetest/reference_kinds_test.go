@@ -15,10 +15,11 @@ type kinds struct {
 	records map[zael.Key]*bucket.Record
 	kept    func(*bucket.Record)                // what is written
 	give    func(*bucket.Record, []zael.Charge) // before an adjust
+	extend  func(*bucket.Record, []zael.Charge, bucket.Instant) (bucket.Instant, bool)
 }
 
 func newKinds() kinds {
-	return kinds{records: map[zael.Key]*bucket.Record{}, kept: func(*bucket.Record) {}, give: func(*bucket.Record, []zael.Charge) {}}
+	return kinds{records: map[zael.Key]*bucket.Record{}, kept: func(*bucket.Record) {}, give: func(*bucket.Record, []zael.Charge) {}, extend: (*bucket.Record).Extend}
 }
 
 // have reports whether debits are for them.

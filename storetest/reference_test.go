@@ -29,6 +29,7 @@ type reference struct {
 	events   []zael.AuditEvent
 	admin    admin
 	kinds    kinds
+	onces    onces
 }
 
 // A record is one bucket.
@@ -86,7 +87,7 @@ func newReference() *reference {
 	return &reference{
 		steps: goodSteps(), latest: -bucket.MaxInstant, swept: -bucket.MaxInstant,
 		buckets: map[zael.Key]*record{}, usage: map[usageKey]zael.UsageRecord{},
-		entities: map[string]zael.Entity{}, limits: map[zael.Scope]zael.LimitSet{}, admin: newAdmin(), kinds: newKinds(),
+		entities: map[string]zael.Entity{}, limits: map[zael.Scope]zael.LimitSet{}, admin: newAdmin(), kinds: newKinds(), onces: newOnces(),
 	}
 }
 

@@ -46,6 +46,7 @@ const (
 	EntityStore    Role = "EntityStore"
 	LimitStore     Role = "LimitStore"
 	AdminStore     Role = "AdminStore"
+	OnceStore      Role = "OnceStore"
 	Applier        Role = "Applier"
 	CapacityReader Role = "CapacityReader"
 	UsageStore     Role = "UsageStore"
@@ -132,6 +133,7 @@ func groups() []group {
 		{EntityStore, entityChecks()},
 		{LimitStore, limitChecks()},
 		{AdminStore, adminChecks()},
+		{OnceStore, onceChecks()},
 		{Applier, applyChecks()},
 		{CapacityReader, capacityChecks()},
 		{UsageStore, usageChecks()},
@@ -195,6 +197,11 @@ func missing(ctx context.Context, store zael.Store, role Role) error {
 		var s zael.AdminStore
 		if s, has = store.(zael.AdminStore); has {
 			_, err = s.State(ctx)
+		}
+	case OnceStore:
+		var s zael.OnceStore
+		if s, has = store.(zael.OnceStore); has {
+			_, _, err = s.TakeOnce(ctx, time.Date(2026, time.January, 13, 14, 0, 0, 0, time.UTC), 0, nil, zael.OnceTake{})
 		}
 	case Applier:
 		_, has = store.(zael.Applier)
