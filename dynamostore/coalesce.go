@@ -7,6 +7,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/dynamostore/internal/protocol"
 	"github.com/zeroae/zael/internal/coalesce"
 )
 
@@ -26,7 +27,7 @@ func (e engine) Write(ctx context.Context, b *coalesce.Batch) coalesce.Answer {
 	}
 	w := s.newWrite(*b)
 	outcome, err := s.run(ctx, w)
-	if b.Holder != "" {
+	if b.Holder != "" && protocol.IsProcess(b.Holder) {
 		s.held.set(b.Key, b.Holder, w.Held(), err == nil)
 	}
 	if err != nil {

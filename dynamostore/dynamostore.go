@@ -98,6 +98,7 @@ type Store struct {
 	trial  trial.Options
 	cache  *cache
 	held   holdings
+	lanes  [onceLanes]lane // of takes with keys
 	clock  *clock
 	stats  counters
 
@@ -157,6 +158,7 @@ func NewTrial(client client, table string, config *Config, options trial.Options
 		cache: newCache(c.CachedBuckets), clock: new(clock),
 		read: machineClock(), random: rand.Uint64,
 	}
+	s.lanes = newLanes()
 	s.coalescer = coalesce.New(engine{s}, coalesce.Config{
 		MaxLimits: protocol.MaxKindLimits, Remembered: c.CachedBuckets, Tries: maxRetries, AdvanceWhileQueued: !options.VirtualTime, Direct: options.Direct,
 		Go: s.inflight.spawn, GaveBack: s.gaveBack,

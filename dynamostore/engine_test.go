@@ -97,7 +97,7 @@ func TestStoreOnFake(t *testing.T) {
 		t.Helper()
 		s, err := dynamostore.NewTrial(dynamofake.New(), "fake", patient(), trial.Options{VirtualTime: true})
 		return opened(t, s, err)
-	}, storetest.LocalStore, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.CapacityReader, storetest.AuditStore)
+	}, storetest.LocalStore, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.CapacityReader, storetest.AuditStore)
 }
 
 // The suite on an engine of its own, in one table with a namespace for each check: each
@@ -113,8 +113,8 @@ func TestStore(t *testing.T) {
 		t.Helper()
 		s, err := dynamostore.NewTrial(c, table, &dynamostore.Config{Namespace: fmt.Sprintf("ns%d", n.Add(1)), CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 		opened(t, s, err)
-		return localFirst{s, s, s, s, s, s}
-	}, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.CapacityReader, storetest.AuditStore)
+		return localFirst{s, s, s, s, s, s, s}
+	}, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.CapacityReader, storetest.AuditStore)
 }
 
 // A localFirst is a store whose Take and Adjust ask locally first. It is no LocalStore.
@@ -122,6 +122,7 @@ type localFirst struct {
 	zael.EntityStore
 	zael.LimitStore
 	zael.AdminStore
+	zael.OnceStore
 	zael.CapacityReader
 	zael.AuditStore
 	store *dynamostore.Store

@@ -33,6 +33,7 @@ type Record struct {
 	ttl      int64     // seconds since 1970; 0 if there is none
 	removals uint64    // how many writes have removed limits
 	settings int64     // see SettingsRev
+	version  string    // how many writes have changed the item
 	limits   []limit   // in order of name
 	slots    []slotLimit
 	holders  []holder
@@ -88,6 +89,7 @@ func ReadRecord[V any](item map[string]V, value func(V) Value) (*Record, error) 
 	if r.settings, err = number(schema.SettingsRev); err != nil {
 		return nil, err
 	}
+	r.version = value(item[schema.ItemVersion]).Text
 	for attribute := range item {
 		name, ok := strings.CutPrefix(attribute, definitionAttribute)
 		if !ok {

@@ -1,0 +1,524 @@
+package dynamostore
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/dynamostore/internal/protocol"
+	"github.com/zeroae/zael/internal/coalesce"
+	"github.com/zeroae/zael/internal/pause"
+	"github.com/zeroae/zael/internal/schema"
+)
+
+var _ zael.OnceStore = (*Store)(nil)
+
+// A once-key of a take or an adjust is an item of its own: hash, until, answer (in base64) and ttl.
+const (
+	oncePartition = "O#" // before a key
+	onceSort      = "#META"
+)
+
+func (s *Store) keptKey(key string) item {
+	return schema.ItemKey(s.keys.Prefix+oncePartition+key, onceSort)
+}
+
+// onceLanes is how many takes with keys are on their way at once, each of a bucket of its own: those
+// of one bucket would hinder each other.
+const onceLanes = 64
+
+// A lane is held by who makes a take with a key.
+type lane chan struct{}
+
+func (s *Store) laneOf(key zael.Key) lane {
+	h := fnv.New32a()
+	h.Write([]byte(key.Entity))
+	return s.lanes[h.Sum32()%onceLanes]
+}
+
+func newLanes() (lanes [onceLanes]lane) {
+	for i := range lanes {
+		lanes[i] = make(lane, 1)
+	}
+	return lanes
+}
+
+// A keptAnswer is what is kept with a key.
+type keptAnswer struct {
+	hash   string
+	answer []byte
+}
+
+// keptIn returns what an item keeps; nil if its key is not known.
+func keptIn(it item, now time.Time) (*keptAnswer, error) {
+	if it == nil || schema.TextIn(it, "until") <= stampText(now) {
+		return nil, nil //nolint:nilnil // it is not known
+	}
+	answer, err := base64.StdEncoding.DecodeString(schema.TextIn(it, "answer"))
+	if err != nil {
+		return nil, fmt.Errorf("dynamostore: the answer in %s: %w", schema.TextIn(it, "PK"), err)
+	}
+	return &keptAnswer{schema.TextIn(it, "hash"), answer}, nil
+}
+
+// kept reads what is kept with a key; nil if it is not known.
+func (s *Store) kept(ctx context.Context, now time.Time, key string) (*keptAnswer, error) {
+	found, err := s.getAll(ctx, "reading a once-key", []item{s.keptKey(key)})
+	if err != nil {
+		return nil, err
+	}
+	return keptIn(found[keyOf(s.keptKey(key))], now)
+}
+
+// keep is the write of a key, unless somebody has used it.
+func (s *Store) keep(now time.Time, once *zael.Once, answer []byte) *types.Update {
+	u := &types.Update{
+		TableName: aws.String(s.table), Key: s.keptKey(once.Key),
+		UpdateExpression:         aws.String("SET #hash = :hash, #until = :until, #answer = :answer"),
+		ConditionExpression:      aws.String("attribute_not_exists(#until) OR #until <= :now"),
+		ExpressionAttributeNames: map[string]string{"#hash": "hash", "#until": "until", "#answer": "answer"},
+		ExpressionAttributeValues: item{
+			":hash": schema.Text(once.Hash), ":until": schema.Text(stampText(once.Until)),
+			":answer": schema.Text(base64.StdEncoding.EncodeToString(answer)), ":now": schema.Text(stampText(now)),
+		},
+	}
+	if !s.trial.VirtualTime {
+		u.UpdateExpression = aws.String(*u.UpdateExpression + ", #ttl = :ttl")
+		u.ExpressionAttributeNames["#ttl"], u.ExpressionAttributeValues[":ttl"] = "ttl", schema.Number(once.Until.Unix())
+	}
+	return u
+}
+
+// checkOnce checks a key and its time.
+func checkOnce(now time.Time, once *zael.Once) error {
+	if err := checkText("Once.Key", once.Key); err != nil {
+		return err
+	}
+	if _, err := stamp("now", now); err != nil {
+		return err
+	}
+	_, err := stamp("Once.Until", once.Until)
+	return err
+}
+
+// inTransaction returns a bucket's update as a part of a transaction.
+func (s *Store) inTransaction(u *protocol.Update) types.TransactWriteItem {
+	in := s.updateInput(u)
+	return types.TransactWriteItem{Update: &types.Update{
+		TableName: in.TableName, Key: in.Key, ConditionExpression: in.ConditionExpression, UpdateExpression: in.UpdateExpression,
+		ExpressionAttributeNames: in.ExpressionAttributeNames, ExpressionAttributeValues: in.ExpressionAttributeValues,
+	}}
+}
+
+// AdjustOnce implements zael.OnceStore. What changes buckets, and the key, are one transaction;
+// a key alone is one write.
+func (s *Store) AdjustOnce(ctx context.Context, now time.Time, debits []zael.Debit, once zael.Once, answer []byte) (first []byte, err error) {
+	const what = "adjusting once"
+	if once.Key == "" {
+		return nil, invalid("Once.Key", "", "is empty: name the change")
+	}
+	if !s.inflight.begin() {
+		return nil, errClosed
+	}
+	defer s.inflight.end()
+	if err := errors.Join(checkOnce(now, &once), s.check(ctx, debits)); err != nil {
+		return nil, err
+	}
+	_, at, err := s.instant(ctx, now)
+	if err != nil {
+		return nil, err
+	}
+	writes := make([]*protocol.BucketWrite, len(debits))
+	for i := range debits {
+		if d := &debits[i]; !d.Bypass {
+			writes[i] = s.newWrite(coalesce.Batch{Key: d.Key, Kind: coalesce.Adjust, Charges: slices.Clone(d.Charges), At: at, Holder: d.Holder})
+		}
+	}
+	keep := s.keep(now, &once, answer)
+	for n := 0; ; n++ {
+		all := []types.TransactWriteItem{{Update: keep}}
+		var of []*protocol.BucketWrite // that the parts after the first are
+		for i, w := range writes {
+			var u *protocol.Update
+			if w == nil {
+				u = s.countUpdate(now, &debits[i], 0)
+			} else if u, err = s.planned(ctx, w); err != nil {
+				return nil, err
+			}
+			if u != nil {
+				all, of = append(all, s.inTransaction(u)), append(of, w)
+			}
+		}
+		failed := -1
+		if len(all) == 1 {
+			failed, err = s.updateOnce(ctx, what, keep)
+		} else {
+			failed, err = s.transactAnywhere(ctx, what, all...)
+		}
+		switch {
+		case err != nil:
+			return nil, err
+		case failed < 0:
+			s.changed(debits)
+			return nil, nil
+		case failed == 0:
+			k, err := s.kept(ctx, now, once.Key)
+			if err != nil || k != nil {
+				return k.first(), err
+			}
+			continue // its time has ended just now
+		case of[failed-1] != nil:
+			if err := s.readKnown(ctx, of[failed-1]); err != nil {
+				return nil, err
+			}
+		}
+		if n >= 10*maxRetries || pause.Backoff(ctx, n, raceBase, raceMost) != nil {
+			return nil, s.contended(ctx, what)
+		}
+	}
+}
+
+// first returns the answer, nil if there is none.
+func (k *keptAnswer) first() []byte {
+	if k == nil {
+		return nil
+	}
+	return k.answer
+}
+
+// contended is the error of who has come too late again and again.
+func (s *Store) contended(ctx context.Context, what string) error {
+	if ctx.Err() != nil {
+		return s.translate(ctx, what, ctx.Err())
+	}
+	return fmt.Errorf("dynamostore: %s: %w", what, zael.ErrContention)
+}
+
+// changed notes that buckets were changed by a transaction, which does not tell how.
+func (s *Store) changed(debits []zael.Debit) {
+	for i := range debits {
+		s.cache.forget(debits[i].Key)
+		s.coalescer.Forget(debits[i].Key)
+	}
+}
+
+// planned returns the update of a write; nil if there is nothing to write.
+func (s *Store) planned(ctx context.Context, w *protocol.BucketWrite) (*protocol.Update, error) {
+	for {
+		switch plan := w.Plan(); plan.Action {
+		case protocol.Send:
+			return &plan.Update, nil
+		case protocol.Read:
+			if err := s.readKnown(ctx, w); err != nil {
+				return nil, err
+			}
+		case protocol.Finish:
+			return nil, plan.Err
+		}
+	}
+}
+
+// countUpdate counts the charges of a bypassed debit.
+func (s *Store) countUpdate(now time.Time, d *zael.Debit, events int64) *protocol.Update {
+	c := protocol.Count{Key: d.Key, Charges: d.Charges, Events: events, Settings: d.SettingsRev, ID: s.random(), Index: s.keys.bucketIndex(d.Key)}
+	if !s.trial.VirtualTime {
+		c.Expiry = now.Add(bypassExpiry).Unix()
+	}
+	u := c.Update()
+	return &u
+}
+
+// updateOnce writes a key alone. failed is 0 if it was used before, and otherwise -1.
+func (s *Store) updateOnce(ctx context.Context, what string, u *types.Update) (failed int, err error) {
+	for n := 0; ; n++ {
+		callCtx, cancel := context.WithTimeout(ctx, s.callTime(ctx))
+		_, err := s.client.UpdateItem(callCtx, &dynamodb.UpdateItemInput{
+			TableName: u.TableName, Key: u.Key, ConditionExpression: u.ConditionExpression, UpdateExpression: u.UpdateExpression,
+			ExpressionAttributeNames: u.ExpressionAttributeNames, ExpressionAttributeValues: u.ExpressionAttributeValues,
+		}, noRetries)
+		cancel()
+		if err == nil {
+			return -1, nil
+		}
+		if _, used := errors.AsType[*types.ConditionalCheckFailedException](err); used {
+			return 0, nil // by somebody else, or by an earlier copy of this write: the answer is the same
+		}
+		if fateOf(err) == rejected || n >= maxRetries || pause.Backoff(ctx, n, retryBase, retryMost) != nil {
+			return -1, s.translate(ctx, what, err)
+		}
+	}
+}
+
+// TakeOnce implements zael.OnceStore. With a key, the take is a transaction under the condition
+// that buckets are exactly as they were read, so that the receipts are known before. Those of one
+// entity follow each other in a process.
+func (s *Store) TakeOnce(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit, once zael.OnceTake) (at time.Time, first []byte, err error) {
+	if once.Key != "" {
+		return s.takeOnce(ctx, now, maxWait, debits, &once)
+	}
+	if once.Unless != "" {
+		if err := errors.Join(checkText("OnceTake.Unless", once.Unless), ctx.Err()); err != nil {
+			return now, nil, err
+		}
+		k, err := s.kept(ctx, now, once.Unless)
+		if err == nil && k != nil {
+			err = zael.ErrLeaseClosed
+		}
+		if err != nil {
+			return now, nil, err
+		}
+	}
+	if len(debits) == 0 {
+		return now, nil, nil
+	}
+	at, err = s.Take(ctx, now, maxWait, debits)
+	return at, nil, err
+}
+
+func (s *Store) takeOnce(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit, once *zael.OnceTake) (counted time.Time, first []byte, err error) {
+	const what = "taking once"
+	if !s.inflight.begin() {
+		return now, nil, errClosed
+	}
+	defer s.inflight.end()
+	if err := errors.Join(checkOnce(now, &once.Once), s.check(ctx, debits)); err != nil {
+		return now, nil, err
+	}
+	for i := range debits {
+		for _, c := range debits[i].Charges {
+			if c.Amount < 0 || c.Amount > bucket.MaxAmount {
+				return now, nil, invalid("amount of "+c.Name, c.Amount, fmt.Sprintf("is not in 0 to %d", bucket.MaxAmount))
+			}
+		}
+	}
+	if len(debits) > 0 {
+		l := s.laneOf(debits[0].Key)
+		select {
+		case l <- struct{}{}:
+			defer func() { <-l }()
+		case <-ctx.Done():
+			return now, nil, s.translate(ctx, what, ctx.Err())
+		}
+	}
+	for n := 0; ; n++ {
+		counted, at, err := s.instant(ctx, now)
+		if err != nil {
+			return now, nil, err
+		}
+		t := exactTake{store: s, debits: debits, now: now, at: at, maxWait: maxWait}
+		known, err := t.read(ctx, once)
+		if err != nil || known != nil {
+			return now, known.first(), err
+		}
+		if len(debits) == 0 {
+			return now, nil, nil
+		}
+		if err := t.plan(); err != nil {
+			return counted, nil, err
+		}
+		keep := s.keep(now, &once.Once, once.Answer(counted, debits))
+		failed, err := s.transactAnywhere(ctx, what, append(t.parts, types.TransactWriteItem{Update: keep})...)
+		if err != nil {
+			return now, nil, err
+		}
+		s.changed(debits)
+		if failed < 0 {
+			return counted, nil, nil
+		}
+		if n >= 10*maxRetries || pause.Backoff(ctx, n, raceBase, raceMost) != nil {
+			return now, nil, s.contended(ctx, what)
+		}
+	}
+}
+
+// An exactTake is one try of a take with a key.
+type exactTake struct {
+	store   *Store
+	debits  []zael.Debit
+	now     time.Time
+	at      bucket.Instant
+	maxWait time.Duration
+
+	records []*protocol.Record // of the debits
+	parts   []types.TransactWriteItem
+}
+
+// read reads the key, the end and the buckets. It returns what is kept with the key, if that is
+// known.
+func (t *exactTake) read(ctx context.Context, once *zael.OnceTake) (*keptAnswer, error) {
+	s := t.store
+	own := s.keptKey(once.Key)
+	keys := []item{own}
+	if once.Unless != "" {
+		keys = append(keys, s.keptKey(once.Unless))
+	}
+	for i := range t.debits {
+		keys = append(keys, s.itemKey(t.debits[i].Key))
+	}
+	found, err := s.getAll(ctx, "reading buckets", keys)
+	if err != nil {
+		return nil, err
+	}
+	k, err := keptIn(found[keyOf(own)], t.now)
+	switch {
+	case err != nil:
+		return nil, err
+	case k != nil && k.hash != once.Hash:
+		return nil, zael.ErrKeyUsed
+	case k != nil:
+		return k, nil
+	}
+	if once.Unless != "" {
+		if ended, err := keptIn(found[keyOf(s.keptKey(once.Unless))], t.now); err != nil || ended != nil {
+			return nil, errors.Join(err, zael.ErrLeaseClosed)
+		}
+	}
+	t.records = make([]*protocol.Record, len(t.debits))
+	for i := range t.debits {
+		if t.records[i], err = recordOf(found[keyOf(s.itemKey(t.debits[i].Key))]); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil //nolint:nilnil // the key is not known
+}
+
+// plan makes the parts of the transaction, and writes the receipts into the charges. If the
+// take comes to nothing it writes the states instead, and returns why.
+func (t *exactTake) plan() error {
+	s := t.store
+	outcome := coalesce.Applied
+	pins := make([]protocol.Pinned, len(t.debits))
+	for i := range t.debits {
+		d, r := &t.debits[i], t.records[i]
+		if r.SettingsRev() > d.SettingsRev {
+			return zael.ErrStaleSettings
+		}
+		if d.Bypass {
+			t.parts = append(t.parts, s.inTransaction(s.countUpdate(t.now, d, 1)))
+			continue
+		}
+		w := s.newWrite(coalesce.Batch{
+			Key: d.Key, Kind: coalesce.Take, Charges: slices.Clone(d.Charges), At: t.at, MaxWait: t.maxWait,
+			Settings: d.SettingsRev, Holder: d.Holder, Events: 1, ExactState: true,
+		})
+		w.Know(r)
+		var of coalesce.Outcome
+		var err error
+		if pins[i], of, err = w.Pin(); err != nil {
+			return err
+		}
+		if of != coalesce.Applied && outcome != coalesce.Stale {
+			outcome = of
+		}
+		if of == coalesce.Applied {
+			t.parts = append(t.parts, s.inTransaction(&pins[i].Update))
+		}
+	}
+	if outcome != coalesce.Applied {
+		return t.refused(outcome)
+	}
+	for i := range t.debits {
+		d := &t.debits[i]
+		if d.Bypass {
+			shown := bucket.Record{Limits: t.records[i].Bucket(d.Key, t.at).Limits}
+			shown.Pass(d.Charges, t.at)
+			continue
+		}
+		for j := range d.Charges {
+			c := &d.Charges[j]
+			state := coalesce.StateOf(&pins[i], c)
+			if state.Absent() { // asked for 0
+				state = state.Redefine(c.Definition, t.at, pins[i].Birth())
+			}
+			if c.Receipt = state.Receipt(); !c.Definition.Plain() {
+				c.State = state
+			}
+		}
+	}
+	return nil
+}
+
+// refused writes the states into the charges, and returns the error.
+func (t *exactTake) refused(outcome coalesce.Outcome) error {
+	for i := range t.debits {
+		charges, r := t.debits[i].Charges, t.records[i]
+		fillStates(charges, r)
+		if outcome == coalesce.Stale {
+			continue
+		}
+		redefineStates(charges, t.at, t.at, t.store.random())
+		slotStates(charges, r, t.debits[i].Holder, t.at)
+	}
+	if outcome == coalesce.Stale {
+		return zael.ErrStaleLimits
+	}
+	return zael.ErrExceeded
+}
+
+// Extend implements zael.OnceStore: a write under the condition that the holder's entry is as it was
+// read.
+func (s *Store) Extend(ctx context.Context, now time.Time, d zael.Debit) (deadline time.Time, held bool, err error) {
+	const what = "extending a holder"
+	if !s.inflight.begin() {
+		return deadline, false, errClosed
+	}
+	defer s.inflight.end()
+	if err := s.check(ctx, []zael.Debit{d}); err != nil {
+		return deadline, false, err
+	}
+	_, at, err := s.instant(ctx, now)
+	if err != nil {
+		return deadline, false, err
+	}
+	r, err := s.readBucket(ctx, d.Key)
+	for n := 0; err == nil; n++ {
+		own := ownOf(r, d.Holder)
+		if own == nil || len(d.Charges) == 0 || own.Generation != d.Charges[0].Receipt.Generation {
+			return deadline, false, nil
+		}
+		w := s.newWrite(coalesce.Batch{Key: d.Key, Kind: coalesce.Renew, Charges: slices.Clone(d.Charges), At: at, Holder: d.Holder})
+		w.Know(r)
+		plan := w.Plan()
+		if plan.Action != protocol.Send {
+			return deadline, false, plan.Err
+		}
+		applied, err := s.send(ctx, w, &plan.Update)
+		switch {
+		case err == nil && applied:
+			return ownOf(w.Known(), d.Holder).Deadline.Time(), true, nil
+		case err == nil:
+			r = w.Known()
+		case fateOf(err) == rejected || n >= maxRetries || pause.Backoff(ctx, n, retryBase, retryMost) != nil:
+			return deadline, false, s.translate(ctx, what, err)
+		default: // the entry says whether it was applied
+			if r, err = s.readBucket(ctx, d.Key); err != nil {
+				return deadline, false, err
+			}
+		}
+		if n >= protocol.MaxCalls {
+			return deadline, false, s.contended(ctx, what)
+		}
+	}
+	return deadline, false, err
+}
+
+// ownOf returns the entry of a holder in a record, nil if there is none.
+func ownOf(r *protocol.Record, id string) *bucket.Holder {
+	slots := r.Slots(id)
+	for i := range slots.Holders {
+		if slots.Holders[i].ID == id {
+			return &slots.Holders[i]
+		}
+	}
+	return nil
+}
