@@ -27,6 +27,13 @@ import (
 var engine dynamotest.Engine
 
 func TestMain(m *testing.M) {
+	if table := os.Getenv(onceVariable); table != "" {
+		if err := serveOnce(context.Background(), table); err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if text := os.Getenv(workVariable); text != "" {
 		if err := working(context.Background(), text); err != nil {
 			fmt.Fprintln(os.Stderr, "error:", err)

@@ -40,6 +40,28 @@ const onceLanes = 64
 // A lane is held by who makes a take with a key.
 type lane chan struct{}
 
+// tryEnter reports whether the lane was free, and is the caller's now.
+func (l lane) tryEnter() bool {
+	select {
+	case l <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+// enter waits until the lane is the caller's. It reports whether it is, before ctx was done.
+func (l lane) enter(ctx context.Context) bool {
+	select {
+	case l <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (l lane) leave() { <-l }
+
 func (s *Store) laneOf(key zael.Key) lane {
 	h := fnv.New32a()
 	h.Write([]byte(key.Entity))
@@ -301,15 +323,18 @@ func (s *Store) takeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 			}
 		}
 	}
-	if len(debits) > 0 {
-		l := s.laneOf(debits[0].Key)
-		select {
-		case l <- struct{}{}:
-			defer func() { <-l }()
-		case <-ctx.Done():
-			return now, nil, s.translate(ctx, what, ctx.Err())
-		}
+	if len(debits) == 0 {
+		t := exactTake{store: s, now: now}
+		known, err := t.read(ctx, once)
+		return now, known.first(), err
 	}
+	l := s.laneOf(debits[0].Key)
+	alone := l.tryEnter() // a repetition and a refusal need not wait
+	defer func() {
+		if alone {
+			l.leave()
+		}
+	}()
 	for n := 0; ; n++ {
 		counted, at, err := s.instant(ctx, now)
 		if err != nil {
@@ -320,11 +345,14 @@ func (s *Store) takeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 		if err != nil || known != nil {
 			return now, known.first(), err
 		}
-		if len(debits) == 0 {
-			return now, nil, nil
-		}
 		if err := t.plan(); err != nil {
 			return counted, nil, err
+		}
+		if !alone {
+			if alone = l.enter(ctx); !alone {
+				return now, nil, s.translate(ctx, what, ctx.Err())
+			}
+			continue // as others have written meanwhile
 		}
 		keep := s.keep(now, &once.Once, once.Answer(counted, debits))
 		failed, err := s.transactAnywhere(ctx, what, append(t.parts, types.TransactWriteItem{Update: keep})...)

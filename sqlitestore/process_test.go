@@ -24,7 +24,7 @@ import (
 const workVariable = "ZAEL_SQLITESTORE_WORK"
 
 func TestMain(m *testing.M) {
-	for variable, run := range map[string]func(context.Context, string) error{workVariable: work, visitVariable: makeVisit, slotsVariable: holdSlots} {
+	for variable, run := range map[string]func(context.Context, string) error{workVariable: work, visitVariable: makeVisit, slotsVariable: holdSlots, onceVariable: serveOnce} {
 		if what := os.Getenv(variable); what != "" {
 			if err := run(context.Background(), what); err != nil {
 				fmt.Println("error:", err)
