@@ -6,11 +6,11 @@ import (
 	"errors"
 	"maps"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/zeroae/zael"
@@ -219,6 +219,7 @@ func TestDetachedSlots(t *testing.T) {
 		p := zael.MustPolicy("gpt-4", zael.AtOnce("parallel", 3), zael.PerDay("rpd", 100))
 		a := detachedLease(t, l[0], p.For("alice", 2, 1), zael.DetachOptions{})
 		b := detachedLease(t, l[1], p.For("alice", 1, 1), zael.DetachOptions{})
+		runtime.GC() // which ends leases of this process that nobody can end
 		clock.forward(50 * time.Second)
 		r, err := l[1].RenewDetached(ctx, moved(t, a))
 		if want := clock.now().Add(time.Minute); err != nil || !r.Held || r.Deadline.Before(want) || r.Deadline.After(want.Add(time.Second)) {
@@ -318,106 +319,6 @@ func asJSON(t *testing.T, d zael.Decision) string {
 		t.Fatal(err)
 	}
 	return string(b)
-}
-
-func TestIdempotencyKeys(t *testing.T) {
-	t.Parallel()
-	replicas(t, func(t *testing.T, clock *handClock, l [2]*zael.Limiter) {
-		t.Helper()
-		ctx := t.Context()
-		p := zael.MustPolicy("gpt-4", zael.EachMonth("tpm", 100), zael.AtOnce("parallel", 5), zael.PerDay("rpd", 1000))
-		o := zael.DetachOptions{IdempotencyKey: "key 1", Principal: "web"}
-		d := detachedLease(t, l[0], p.For("alice", 40, 1, 2), o)
-		clock.forward(time.Minute)
-		again := detachedLease(t, l[1], p.For("alice", 40, 1, 2), o)
-		if !again.Repeated() || d.Repeated() || again.ID() != d.ID() {
-			t.Errorf("got %+v, want the first lease, repeated", again)
-		}
-		if got, want := asJSON(t, again.Decision()), asJSON(t, d.Decision()); got != want {
-			t.Errorf("got %s, want the first decision, %s", got, want)
-		}
-		if _, err := l[1].AcquireDetached(ctx, p.For("alice", 41, 1, 2), o); !errors.Is(err, zael.ErrKeyUsed) {
-			t.Errorf("got %v, want ErrKeyUsed of another request", err)
-		}
-		other := o
-		other.Principal = "batch"
-		if got := detachedLease(t, l[1], p.For("alice", 40, 1, 2), other); got.Repeated() {
-			t.Errorf("got %+v, want another lease for another principal", got)
-		}
-		o.IdempotencyKey = "key 2"
-		if _, err := l[0].AcquireDetached(ctx, p.For("alice", 21, 0, 0), o); !errors.Is(err, zael.ErrExceeded) {
-			t.Errorf("got %v, want a refusal", err)
-		}
-		ended(t, l[0], moved(t, again), zael.Ending{Verb: zael.LeaseRollback})
-		if got := detachedLease(t, l[1], p.For("alice", 21, 0, 0), o); got.Repeated() {
-			t.Errorf("got %+v, want a new lease: the refusal kept no key", got)
-		}
-		o.IdempotencyKey = "key 1"
-		clock.forward(10 * time.Minute)
-		if got := detachedLease(t, l[1], p.For("alice", 39, 0, 0), o); got.Repeated() {
-			t.Errorf("got %+v, want a new lease after the key's time", got)
-		}
-		if got := left(t, l[0], "alice", p); got != 0 {
-			t.Errorf("got %d left, want 0", got)
-		}
-	})
-}
-
-// TestIdempotencyKeyTogether: of many that acquire at once with one key, one takes.
-func TestIdempotencyKeyTogether(t *testing.T) {
-	t.Parallel()
-	replicas(t, func(t *testing.T, _ *handClock, l [2]*zael.Limiter) {
-		t.Helper()
-		p := zael.MustPolicy("gpt-4", zael.EachDay("tpd", 100))
-		var firsts atomic.Int64
-		ids := make([]string, 16)
-		var all sync.WaitGroup
-		for i := range ids {
-			all.Go(func() {
-				d := detachedLease(t, l[i%2], p.For("alice", 1), zael.DetachOptions{IdempotencyKey: "k"})
-				if ids[i] = d.ID(); !d.Repeated() {
-					firsts.Add(1)
-				}
-			})
-		}
-		all.Wait()
-		for _, id := range ids {
-			if id != ids[0] {
-				t.Errorf("got the leases %v, want one", ids)
-				break
-			}
-		}
-		if got := left(t, l[0], "alice", p); firsts.Load() != 1 || got != 99 {
-			t.Errorf("got %d takes and %d left, want 1 and 99", firsts.Load(), got)
-		}
-	})
-}
-
-// TestIdempotencyKeyWaits: a request with a key waits in turns, also for rates.
-func TestIdempotencyKeyWaits(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l := limiterOn(t, memstore.New(nil), nil)
-		defer func() { _ = l.Close(t.Context()) }()
-		p := zael.MustPolicy("gpt-4", zael.PerMinute("rpm", 60))
-		if err := l.Allow(t.Context(), p.For("alice", 60)); err != nil {
-			t.Fatal(err)
-		}
-		req := p.For("alice", 5)
-		req.MaxWait = time.Minute
-		begun := time.Now()
-		d := detachedLease(t, l, req, zael.DetachOptions{IdempotencyKey: "k"})
-		if took := time.Since(begun); took < 5*time.Second || took > 6*time.Second || d.Delay() != took {
-			t.Errorf("got a lease after %v with delay %v, want 5 s", took, d.Delay())
-		}
-		if again := detachedLease(t, l, req, zael.DetachOptions{IdempotencyKey: "k"}); again.ID() != d.ID() || time.Since(begun) > 6*time.Second {
-			t.Errorf("got %s after %v, want %s at once", again.ID(), time.Since(begun), d.ID())
-		}
-		req.MaxWait = time.Second
-		if _, err := l.AcquireDetached(t.Context(), req, zael.DetachOptions{IdempotencyKey: "k2"}); !errors.Is(err, zael.ErrExceeded) {
-			t.Errorf("got %v, want a refusal", err)
-		}
-	})
 }
 
 func TestDetachedBypass(t *testing.T) {
