@@ -143,7 +143,7 @@ func (r *Record) keepSlots(charges []Charge, at Instant) {
 				own = r.own()
 			}
 			if own == nil {
-				r.Holders = append(r.Holders, Holder{ID: r.Own, Generation: c.Receipt.Generation})
+				r.Holders = append(r.Holders, Holder{ID: r.Own, Deadline: least, Generation: c.Receipt.Generation})
 				own = &r.Holders[len(r.Holders)-1]
 			}
 			own.add(c.Name, c.Amount)
@@ -162,6 +162,19 @@ func (r *Record) keepSlots(charges []Charge, at Instant) {
 // removeDead removes the holders whose deadline is past, except that of the operation.
 func (r *Record) removeDead(at Instant) {
 	r.Holders = slices.DeleteFunc(r.Holders, func(h Holder) bool { return h.ID != r.Own && !h.Live(at) })
+}
+
+// Bury removes the holders whose deadline was past at an instant, and reports whether there
+// were any. All that such a holder has goes at once: it may still come back, and then learns
+// that its slots were free for others.
+func (r *Record) Bury(at Instant) bool {
+	before := len(r.Holders)
+	r.Holders = slices.DeleteFunc(r.Holders, func(h Holder) bool { return !h.Live(at) })
+	if len(r.Holders) == before {
+		return false
+	}
+	r.countSlots()
+	return true
 }
 
 // touch moves the deadline of the operation's holder, or removes it if it holds nothing.

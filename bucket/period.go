@@ -83,6 +83,17 @@ func (s State) usedIn(since Instant) int64 {
 	return s.Used - d.Burst*starts
 }
 
+// turned returns s as it stands in the period that an instant is in: what has ended by its
+// definition has ended, whatever comes after it.
+func (s State) turned(at Instant) State {
+	if _, since, from := s.turn(at); Instant(s.Mark) < since {
+		if s.Used = s.usedIn(since); s.Used != 0 {
+			s.Mark = int64(from)
+		}
+	}
+	return s
+}
+
 // Period returns the period of a quota or session that an instant is in, and whether there
 // is one: a session ends, and there is none until the next use.
 func (s State) Period(at Instant) (start, end Instant, ok bool) {

@@ -152,8 +152,11 @@ func (s State) giveRate(at Instant, n int64, r Receipt) State {
 	if r.Mark <= drip || s.Mark <= drip {
 		return s
 	}
-	left := uint64(r.Mark) - uint64(drip)
-	if left > uint64(s.Definition.Burst*unit) && r.Mark != s.Mark {
+	left, full := uint64(r.Mark)-uint64(drip), uint64(s.Definition.Burst*unit)
+	if s.Definition.Schedule != nil {
+		full = uint64(s.Definition.Ceiling(at)) - uint64(drip)
+	}
+	if left > full && r.Mark != s.Mark {
 		return s
 	}
 	s.Mark = max(drip, s.Mark-int64(min(uint64(n*unit), left)))

@@ -52,7 +52,8 @@ type LimitState struct {
 //	}
 //
 // A Record needs to hold only the limits that the charges name: operations do not
-// change the others. It needs all Holders if a charge is of slots.
+// change the others. It needs all Holders, and all limits that are slots, if it has
+// Holders: a write moves the deadline of all that a holder has.
 type Record struct {
 	Limits []LimitState // each name once, or twice if one is of slots; in any order
 	Latest Instant      // the latest instant of a change; 0 if there is none
@@ -172,7 +173,9 @@ func (r *Record) Adjust(charges []Charge, at Instant, birth uint64) (bad int, er
 		case s == nil:
 			c.State = r.begin(&c.Definition, at, birth)
 		case c.Amount < 0:
-			c.State = s.Give(later(at, r.Latest), -c.Amount, c.Receipt)
+			if c.State = *s; c.Definition.Flags&Unlimited == 0 { // what charged nothing owns nothing
+				c.State = s.Give(later(at, r.Latest), -c.Amount, c.Receipt)
+			}
 			continue
 		case s.Stale(c.Definition):
 			c.State = *s
@@ -223,18 +226,16 @@ func (r *Record) Finish(outcome Outcome, charges []Charge, at Instant) (changed 
 }
 
 // Forget drops the limits that can be forgotten (see [State.Forgettable]) and that no
-// charge names, so that names that are used once do not add up. It returns how many
-// there were, and notes the instant in Forgotten. The instant should be before that
-// of the operation by as much as clocks differ.
+// charge names, so that names that are used once do not add up, and the holders that were
+// dead. It returns how many limits there were, and notes the instant in Forgotten. The
+// instant should be before that of the operation by as much as clocks differ.
 func (r *Record) Forget(full Instant, except []Charge) int {
+	r.Bury(full)
 	before := len(r.Limits)
 	r.Limits = slices.DeleteFunc(r.Limits, func(l LimitState) bool {
 		return l.State.Forgettable(full) && !slices.ContainsFunc(except, func(c Charge) bool { return c.Name == l.Name })
 	})
 	if n := before - len(r.Limits); n > 0 {
-		r.Holders = slices.DeleteFunc(r.Holders, func(h Holder) bool {
-			return !h.Live(full) && !slices.ContainsFunc(r.Limits, func(l LimitState) bool { return h.Count(l.Name) > 0 })
-		})
 		r.Forgotten = Latest(r.Forgotten, full)
 		return n
 	}
@@ -248,7 +249,7 @@ func (r *Record) keep(charges []Charge, at Instant) (changed bool) {
 		slots = slots || c.Definition.Kind == Slots
 		if l := r.find(c.Name, c.Definition.Kind == Slots, i); l != nil {
 			l.State = c.State
-		} else if c.Amount > 0 {
+		} else if c.Amount > 0 && !c.State.Absent() { // a settle of a limit that is gone leaves none
 			r.Limits = append(r.Limits, LimitState{c.Name, c.State})
 		}
 	}

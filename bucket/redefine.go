@@ -45,8 +45,13 @@ func (s State) Redefine(d Definition, at Instant, birth uint64) State {
 		s.Definition.Flags, s.Definition.Rev = flags, rev
 		return s
 	case old.sameAxis(d):
+		if old.Turns(d) {
+			s = s.turned(at)
+		}
 		s.Definition = d
 		return s
+	case old.periodic():
+		s = s.turned(at)
 	}
 	capped := old.Rev > 0 && d.Rev > old.Rev && (d.Burst != old.Burst || old.periodic() || d.periodic())
 	level, unit := s.levelAt(at)
@@ -86,6 +91,13 @@ func (s State) Redefine(d Definition, at Instant, birth uint64) State {
 		next.Mark = int64(from)
 	}
 	return next
+}
+
+// Turns reports whether [State.Redefine] from d to other, of the same periods, first has
+// their ends counted by d: one of them carries debt, and the amount or that changes.
+func (d Definition) Turns(other Definition) bool {
+	carries := d.Flags&CarryDebt != other.Flags&CarryDebt
+	return d.Kind == Quota && (carries || d.Flags&CarryDebt != 0 && d.Burst != other.Burst)
 }
 
 // newState returns a limit that was never charged. known is as for fresh.

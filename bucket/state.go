@@ -184,8 +184,8 @@ func errTooMuch(n int64) error {
 //
 // What the drip has passed has refilled by itself; giving it back would make tokens.
 // A mark does not fall below the drip. Nothing is given back if s is of another
-// generation, or if the charge is a place in line whose time has not come
-// (r.Mark − drip > Burst) and another one is behind it. A quota or session gets all of
+// generation, or if the charge is a place in line whose time has not come (r.Mark − drip is
+// more than a full bucket has) and another one is behind it. A quota or session gets all of
 // n back if the charge was in the period that is on, and nothing otherwise. Slots are
 // released by their holder: see [Record.Adjust]. at must be the latest
 // instant known for the bucket, so that a clock that is behind gives nothing twice.

@@ -77,6 +77,7 @@ func read(targets []target, debits []zael.Debit) {
 func (p *target) fill(debit *zael.Debit, limits []bucket.LimitState, entries []*entry) {
 	charges := debit.Charges
 	p.read.Forgotten, p.read.Own = p.shard.swept, debit.Holder
+	begins := true // a limit, or a holder
 	if p.record != nil {
 		p.read.Latest, p.read.Holders = p.record.latest, slices.Clone(p.record.holders())
 		for i := range charges {
@@ -86,8 +87,17 @@ func (p *target) fill(debit *zael.Debit, limits []bucket.LimitState, entries []*
 				entries = append(entries, e)
 			}
 		}
+		begins = len(limits) < len(charges) || slices.ContainsFunc(charges, func(c zael.Charge) bool { return c.Definition.Kind == bucket.Slots })
+		if len(p.read.Holders) > 0 {
+			for e := range p.record.slots() { // one write moves the deadline of all that a holder has
+				if !slices.Contains(entries, e) {
+					limits = append(limits, bucket.LimitState{Name: e.limit.name, State: p.record.state(e)})
+					entries = append(entries, e)
+				}
+			}
+		}
 	}
-	if len(limits) < len(charges) {
+	if begins {
 		p.birth = rand.Uint64()
 	}
 	p.read.Limits, p.entries = limits, entries

@@ -2,6 +2,7 @@ package memstore
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"strings"
 	"unique"
@@ -109,6 +110,22 @@ func (r *record) find(name string, slots bool) *entry {
 		}
 	}
 	return nil
+}
+
+// slots iterates the entries of slots.
+func (r *record) slots() iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		for i := range r.first {
+			if e := &r.first[i]; e.limit != nil && e.limit.slots() && !yield(e) {
+				return
+			}
+		}
+		for i := range r.more {
+			if e := &r.more[i]; e.limit.slots() && !yield(e) {
+				return
+			}
+		}
+	}
 }
 
 func (l *limit) slots() bool { return l.definition.Kind == bucket.Slots }
@@ -230,6 +247,7 @@ func (r *record) free() *entry {
 // forget drops limits of a record that have been full since an instant. It may
 // leave none.
 func (sh *shard) forget(r *record, full bucket.Instant) {
+	r.bury(full)
 	kept := r.more[:0]
 	for i := range r.more {
 		e := &r.more[i]
@@ -261,6 +279,23 @@ func (sh *shard) forget(r *record, full bucket.Instant) {
 	}
 	if n > 0 {
 		sh.swept = bucket.Latest(sh.swept, full)
+	}
+}
+
+// bury removes the holders of slots that were dead at an instant.
+func (r *record) bury(at bucket.Instant) {
+	if len(r.holders()) == 0 {
+		return
+	}
+	left := bucket.Record{Limits: r.kept(), Holders: slices.Clone(r.holders())}
+	if !left.Bury(at) {
+		return
+	}
+	r.setHolders(left.Holders)
+	for i := range left.Limits {
+		if l := &left.Limits[i]; l.State.Definition.Kind == bucket.Slots {
+			r.setMark(r.find(l.Name, true), &l.State)
+		}
 	}
 }
 

@@ -85,7 +85,7 @@ func (g *guess) give(at bucket.Instant, n, receipt int64) {
 	}
 	left := uint64(receipt) - uint64(drip)
 	units := int64(min(uint64(n*unit), left, math.MaxInt64))
-	place := left > uint64(g.state.Definition.Burst*unit) // in line
+	place := left > uint64(g.state.Definition.Ceiling(at))-uint64(drip) // in line
 	switch {
 	case place && g.state.Mark < receipt:
 		g.then(beforeRow(receipt))
@@ -107,6 +107,9 @@ func (g *guess) redefine(d bucket.Definition, at bucket.Instant) {
 	next := g.state.Redefine(d, at, 0)
 	switch {
 	case next.Generation == g.state.Generation:
+		if g.state.Definition.Turns(next.Definition) {
+			g.turn(next, at)
+		}
 		g.state.Definition = next.Definition
 		return
 	case periodic(&g.state.Definition) || periodic(&next.Definition):

@@ -259,7 +259,7 @@ func (w *BucketWrite) follow(d *draft, g *guess, own []zael.Charge, missing bool
 			if turn := c.Receipt.Generation - d.birth; turn > g.state.Generation || turn>>turnBits != g.state.Generation>>turnBits {
 				continue // of another bucket, or of a limit of that name that was removed
 			}
-			if state.Generation == c.Receipt.Generation {
+			if state.Generation == c.Receipt.Generation && c.Definition.Flags&bucket.Unlimited == 0 { // which charged nothing
 				g.give(w.Seen, -c.Amount, c.Receipt.Mark)
 			}
 		default:

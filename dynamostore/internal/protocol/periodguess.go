@@ -154,6 +154,25 @@ func (g *guess) redefinePeriod(next bucket.State, at bucket.Instant) {
 	g.state.Definition = next.Definition
 }
 
+// turn follows a change of what carries debt, or of whether it does: what has ended by the old
+// definition has ended.
+func (g *guess) turn(next bucket.State, at bucket.Instant) {
+	old := &g.state.Definition
+	since, _ := old.Turn(max(at, bucket.Instant(g.state.Mark)))
+	used := identity() // that of which nothing is left
+	if old.Flags&bucket.CarryDebt != 0 {
+		used.hi = old.Burst
+	}
+	switch {
+	case g.state.Mark >= int64(since):
+		g.thenPeriod(keepStartRow(int64(since), math.MaxInt64, identity()))
+	case g.state.Used > used.hi:
+		g.exactly(next)
+	default:
+		g.thenPeriod(overRow(int64(since), used))
+	}
+}
+
 // exactly is for the guessed state alone.
 func (g *guess) exactly(next bucket.State) {
 	g.thenPeriod(exactPeriodRow(g.state.Mark, g.state.Used, next.Mark, next.Used))

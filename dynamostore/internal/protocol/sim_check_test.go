@@ -193,7 +193,9 @@ func (w *world) compare(r *running, before, after *protocol.Record, forgot bool,
 			if after.Owns(state, ch.Receipt) {
 				w.counted[ch.Name] += ch.Amount
 			}
-			state = state.Give(seen, -ch.Amount, ch.Receipt)
+			if ch.Definition.Flags&bucket.Unlimited == 0 {
+				state = state.Give(seen, -ch.Amount, ch.Receipt)
+			}
 		default:
 			gone := state.Absent()
 			if !state.Stale(ch.Definition) && (ch.Amount > 0 || !gone) {

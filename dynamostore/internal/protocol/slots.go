@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
@@ -66,10 +67,11 @@ type slotLimitUpdate struct {
 	name    string
 	takes   bool // there has to be room, under the definition
 	soft    bool
-	room    int64 // how many may be held before the write
-	delta   int64 // of the total
-	absent  bool  // the limit may be missing
-	present bool  // or there
+	hold    time.Duration // under that definition
+	room    int64         // how many may be held before the write
+	delta   int64         // of the total
+	absent  bool          // the limit may be missing
+	present bool          // or there
 	oldText string
 	text    string
 	tokens  int64 // for usage
@@ -130,7 +132,7 @@ func (u *slotsUpdate) asked(w *BucketWrite, d *draft, from *Record) (writes bool
 		case c.Amount > 0 && (renews || w.Kind == coalesce.Take):
 			u.held, writes = u.held.add(c.Name, c.Amount), true
 			lu := u.limit(c.Name)
-			lu.takes, lu.soft = true, c.Definition.Flags&bucket.Soft != 0
+			lu.takes, lu.soft, lu.hold = true, c.Definition.Flags&bucket.Soft != 0, c.Definition.Period
 			def := c.Definition
 			if lu.room, lu.present, lu.absent = def.Burst, true, true; l != nil {
 				if def.Rev == 0 {
@@ -235,13 +237,10 @@ func (u *slotsUpdate) entry(w *BucketWrite, from *Record) {
 	}
 	hold := bucket.MinHold
 	for _, c := range u.held.Counts {
-		if l := from.slotLimit(c.Name); l != nil {
+		if i := slices.IndexFunc(u.limits, func(lu slotLimitUpdate) bool { return lu.name == c.Name && lu.takes }); i >= 0 {
+			hold = max(hold, u.limits[i].hold)
+		} else if l := from.slotLimit(c.Name); l != nil {
 			hold = max(hold, l.def.Period)
-		}
-	}
-	for i := range w.Charges {
-		if c := &w.Charges[i]; isSlots(c) {
-			hold = max(hold, c.Definition.Period)
 		}
 	}
 	h := bucket.Holder{ID: w.Holder, Deadline: w.At.Add(hold), Generation: u.held.Generation, Counts: u.held.Counts}

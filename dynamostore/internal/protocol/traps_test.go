@@ -158,3 +158,23 @@ func TestRemovedHolderBeginsAgain(t *testing.T) {
 		t.Errorf("a release of slots that were lost: got a write, %s", plan.Update.Update)
 	}
 }
+
+// A lowered hold counts from the first take under it.
+func TestLoweredHold(t *testing.T) {
+	t.Parallel()
+	tr := &trap{t: t, table: dynamofake.New()}
+	d := bucket.Definition{Kind: bucket.Slots, Burst: 2, Capacity: 2, Period: time.Hour}
+	var r *protocol.Record
+	for _, holder := range []string{"A", "B"} {
+		w := tr.write(r, coalesce.Take, trapTime, zael.Charge{Name: "parallel", Definition: d, Amount: 1})
+		w.Holder = holder
+		r, _ = tr.send(w)
+		d.Period = time.Minute
+	}
+	after := trapTime + bucket.Instant(time.Minute)
+	w := tr.write(r, coalesce.Take, after, zael.Charge{Name: "parallel", Definition: d, Amount: 1})
+	w.Holder = "C"
+	if _, ok := tr.send(w); !ok {
+		t.Error("a minute after B's last write, under a hold of a minute: got it refused, want B removed")
+	}
+}
