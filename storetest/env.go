@@ -163,10 +163,13 @@ func (e *env) read(ctx context.Context, now time.Time, keys ...zael.Key) (bucket
 	return at, got, nil
 }
 
-// inOrder checks that the limits of a bucket stand in order of name, each once.
+// inOrder checks that the limits of a bucket stand in order of name, each once. Slots are
+// another limit than what else has their name.
 func inOrder(b zael.Bucket) error {
+	slots := func(l zael.LimitState) bool { return l.State.Definition.Kind == bucket.Slots }
 	for i := 1; i < len(b.Limits); i++ {
-		if b.Limits[i-1].Name >= b.Limits[i].Name {
+		before, l := b.Limits[i-1], b.Limits[i]
+		if before.Name >= l.Name && (before.Name != l.Name || slots(before) == slots(l)) {
 			return fmt.Errorf("bucket %s: got limit %q before %q, want them in order of name",
 				keyText(b.Key), b.Limits[i-1].Name, b.Limits[i].Name)
 		}

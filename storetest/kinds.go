@@ -35,6 +35,7 @@ func kindChecks() []check {
 		{name: "what is slots now is neither topped up nor reset", also: []Role{AdminStore}, run: refillsWhatIsNow},
 		{name: "slots, and what is blocked or unlimited, cannot be topped up", also: []Role{AdminStore}, run: topsUpNoOthers},
 		{name: "a receipt releases only slots of its holder's generation", run: releasesOnce},
+		{name: "random operations of all kinds against a second formulation", run: randomKinds},
 	}
 	for _, tl := range timelines() {
 		checks = append(checks, check{name: "timeline: " + tl.name, run: tl.run})

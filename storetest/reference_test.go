@@ -316,7 +316,9 @@ func (s *reference) Buckets(ctx context.Context, now time.Time, keys []zael.Key)
 	var all []zael.Bucket
 	for _, k := range keys {
 		if r := s.kinds.records[k]; r != nil {
-			all = append(all, zael.Bucket{Key: k, Limits: r.View(at)})
+			limits := r.View(at)
+			slices.SortFunc(limits, func(a, b zael.LimitState) int { return strings.Compare(a.Name, b.Name) })
+			all = append(all, zael.Bucket{Key: k, Limits: limits})
 			continue
 		}
 		all = append(all, s.bucket(k))

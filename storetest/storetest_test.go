@@ -12,6 +12,8 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/testrig/schedules"
+	"github.com/zeroae/zael/memstore"
 	"github.com/zeroae/zael/storetest"
 )
 
@@ -26,6 +28,20 @@ func TestReference(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(*testing.T) zael.Store { return newReference() }, allRoles()...)
 }
+
+// Random operations of all kinds, on buckets as package bucket has them and in memory.
+func TestRandomKinds(t *testing.T) {
+	t.Parallel()
+	for seed := range schedules.Seeds(t, 20) {
+		for _, store := range []zael.Store{newReference(), memstore.New(nil)} {
+			if err := storetest.Check(t.Context(), randomKinds, store, seed, false, time.Hour); err != nil {
+				t.Errorf("%T: %v", store, err)
+			}
+		}
+	}
+}
+
+const randomKinds = "Kinds/random operations of all kinds against a second formulation"
 
 // forgetful drops what is full at once, and counts what it has not by the
 // latest instant at which it dropped something.
