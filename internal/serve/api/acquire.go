@@ -149,33 +149,80 @@ func (c *call) acquire() error {
 	if err != nil {
 		return err
 	}
-	lease, err := c.take(req)
+	key, err := c.idempotencyKey()
 	if err != nil {
 		return err
 	}
-	decision := lease.Decision()
-	if err := c.holds(&in, &decision); err != nil {
-		return errors.Join(err, lease.Rollback(c.r.Context()))
+	taken, err := c.take(&in, req, key)
+	if err != nil {
+		return err
 	}
-	b.out = appendAdmitted(b.out[:0], &in, &req, lease, &decision)
-	if !c.send(b.out, &decision) {
-		_ = lease.Rollback(c.r.Context()) // if that fails, the tokens refill
+	if err := c.holds(&in, &taken.decision); err != nil {
+		return errors.Join(err, taken.rollback(c.r.Context()))
+	}
+	b.out = appendAdmitted(b.out[:0], &in, &req, taken)
+	if !c.send(b.out, &taken.decision) && key == "" { // with a key the client asks again
+		_ = taken.rollback(c.r.Context()) // if that fails, the tokens refill
 	}
 	return nil
+}
+
+// A taken is what an acquire took.
+type taken struct {
+	decision zael.Decision
+	delay    time.Duration
+	lease    string // "" if none was asked for
+	rollback func(context.Context) error
+}
+
+// take acquires: for a lease or by a key so that any server can end it or answer again.
+func (c *call) take(in *acquireBody, req zael.Request, key string) (*taken, error) {
+	out := new(taken)
+	if !in.lease && key == "" {
+		lease, err := wait(c, &req, func(ctx context.Context) (*zael.Lease, error) { return c.limiter.Acquire(ctx, req) })
+		if err != nil {
+			return nil, err
+		}
+		out.decision, out.delay, out.rollback = lease.Decision(), lease.Delay(), lease.Rollback
+		return out, nil
+	}
+	config := c.env.Config()
+	keys, err := c.signer.keysOf(c.r.Context(), config) // before anything is taken
+	if err != nil {
+		return nil, err
+	}
+	options := zael.DetachOptions{MaxAge: config.Leases.MaxAge, Principal: c.principal.Name, IdempotencyKey: key}
+	lease, err := wait(c, &req, func(ctx context.Context) (*zael.DetachedLease, error) {
+		return c.limiter.AcquireDetached(ctx, req, options)
+	})
+	if err != nil {
+		return nil, err
+	}
+	out.decision, out.delay = lease.Decision(), lease.Delay()
+	out.rollback = func(ctx context.Context) error {
+		_, err := c.limiter.EndDetached(ctx, lease, zael.Ending{Verb: zael.LeaseRollback})
+		return err
+	}
+	if in.lease {
+		if out.lease, err = keys.Text(lease); err != nil {
+			return nil, errors.Join(err, out.rollback(c.r.Context()))
+		}
+	}
+	return out, nil
 }
 
 // errDraining is why a wait ends when the daemon does.
 var errDraining = &failure{code: problem.Draining, detail: "this server is about to end: ask another, or again"}
 
-// take acquires, and waits if it has to. The client's leaving ends the wait, and so does the
+// wait acquires, and waits if it has to. The client's leaving ends the wait, and so does the
 // end of the daemon.
-func (c *call) take(req zael.Request) (*zael.Lease, error) {
+func wait[L any](c *call, req *zael.Request, acquire func(context.Context) (L, error)) (none L, err error) {
 	if req.MaxWait == 0 {
-		return c.limiter.Acquire(c.r.Context(), req)
+		return acquire(c.r.Context())
 	}
 	done, ok := c.env.Wait()
 	if !ok {
-		return nil, &failure{code: problem.Unavailable, detail: "as many requests wait here as may: try again in a second"}
+		return none, &failure{code: problem.Unavailable, detail: "as many requests wait here as may: try again in a second"}
 	}
 	defer done()
 	ctx, cancel := context.WithCancelCause(c.r.Context())
@@ -189,9 +236,9 @@ func (c *call) take(req zael.Request) (*zael.Lease, error) {
 	})
 	defer watch.Wait()
 	defer cancel(nil)
-	lease, err := c.limiter.Acquire(ctx, req)
-	if err != nil && context.Cause(ctx) == error(errDraining) { //nolint:errorlint // it is this very error
-		return nil, errDraining
+	lease, err := acquire(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), errDraining) {
+		return none, errDraining
 	}
 	return lease, err
 }
@@ -231,7 +278,8 @@ func (c *call) send(body []byte, d *zael.Decision) bool {
 }
 
 // appendAdmitted appends the answer of an acquire that is admitted.
-func appendAdmitted(b []byte, in *acquireBody, req *zael.Request, lease *zael.Lease, d *zael.Decision) []byte {
+func appendAdmitted(b []byte, in *acquireBody, req *zael.Request, taken *taken) []byte {
+	d := &taken.decision
 	resource := req.Resource
 	if req.Policy != nil {
 		resource = req.Policy.Resource()
@@ -245,8 +293,14 @@ func appendAdmitted(b []byte, in *acquireBody, req *zael.Request, lease *zael.Le
 	b = append(b, `,"resource":`...)
 	b = appendString(b, resource)
 	b = append(b, `,"waited_seconds":`...)
-	b = strconv.AppendFloat(b, decimal.Seconds(lease.Delay()), 'f', -1, 64)
-	b = append(b, `,"lease":null,"limits":[`...)
+	b = strconv.AppendFloat(b, decimal.Seconds(taken.delay), 'f', -1, 64)
+	b = append(b, `,"lease":`...)
+	if taken.lease == "" {
+		b = append(b, "null"...)
+	} else {
+		b = appendString(b, taken.lease)
+	}
+	b = append(b, `,"limits":[`...)
 	b = appendStatuses(b, d)
 	return append(b, "]}\n"...)
 }

@@ -34,12 +34,14 @@ type handler struct {
 	limiter  *zael.Limiter
 	routes   []route
 	policies *policyCache
+	signer   leaseSigner
 	buffers  sync.Pool // of *buffer
 }
 
 // New returns a handler of the paths that begin with /v1/.
 func New(env *serve.Env) (http.Handler, error) {
 	h := &handler{env: env, limiter: env.Limiter, policies: newPolicyCache(), routes: routes()}
+	h.signer.limiter = env.Limiter
 	h.buffers.New = func() any { return new(buffer) }
 	return h, nil
 }

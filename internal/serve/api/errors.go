@@ -31,6 +31,8 @@ var codes = []struct {
 	{zael.ErrNamespaceState, problem.Exists, ""},
 	{zael.ErrParentCycle, problem.Exists, ""},
 	{zael.ErrKeyUsed, problem.KeyReused, ""},
+	{zael.ErrLeaseExpired, problem.LeaseExpired, "the lease was not ended in time: what was taken stands"},
+	{zael.ErrLeaseClosed, problem.LeaseEnded, "the lease has ended: it takes no more"},
 	{zael.ErrClosed, problem.Draining, "this server is about to end: ask another, or again"},
 	{zael.ErrContention, problem.Contention, "too many callers write this bucket at once: try again in a second"},
 	{zael.ErrUnavailable, problem.Unavailable, "the store does not answer: try again in a second"},
@@ -83,7 +85,7 @@ var fields = map[string]string{
 	"Entity.ID": "id", "Entity.Name": "name", "Entity.ParentID": "parent_id", "Entity.Metadata": "metadata",
 	"UsageQuery.To": "to", "AuditQuery.To": "to", "UsageQuery.Window": "window",
 	"amounts": "amounts", "limit": "limit_name", "names": "limit_names", "namespace": "name", "Change": "changes",
-	"AdminOptions.IdempotencyKey": keyHeader,
+	"AdminOptions.IdempotencyKey": keyHeader, "DetachOptions.IdempotencyKey": keyHeader, "DetachedLease": "lease",
 }
 
 // ofValidation returns how an error of validation is answered.

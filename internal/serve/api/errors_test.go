@@ -69,7 +69,7 @@ func TestInvalidAcquires(t *testing.T) {
 		s.wantError(400, "invalid", field, admin, "POST", "/v1/acquire", body)
 	}
 	s.wantError(400, "invalid", "query", admin, "POST", "/v1/acquire?entity=e", `{"entity":"e","resource":"r"}`)
-	s.wantError(413, "too_large", "", admin, "POST", "/v1/acquire", `{"entity":"e","resource":"r"`+strings.Repeat(" ", 4096)+`}`)
+	s.wantError(413, "too_large", "", admin, "POST", "/v1/acquire", `{"entity":"e","resource":"r"`+strings.Repeat(" ", 8192)+`}`)
 	got := s.want(200, admin, "GET", "/v1/entities/e/available?resource=r", "")
 	if !strings.Contains(got.text, `"available":{"n":5}`) {
 		t.Errorf("got %s, want nothing taken", got.text)

@@ -35,10 +35,10 @@ var (
 	readerA = access.Principal{Name: "ra", Role: access.Read, Prefix: "a/"}
 )
 
-// begin is when the clock of a rig stands.
+// begin is when the clock of a rig begins.
 func begin() time.Time { return time.Date(2026, time.January, 13, 14, 0, 0, 0, time.UTC) }
 
-// A rig is an API over a limiter whose clock stands.
+// A rig is an API over a limiter whose clock stands until it is moved.
 type rig struct {
 	*testing.T
 
@@ -50,6 +50,20 @@ type rig struct {
 
 	mu    sync.Mutex
 	waits int // that may begin
+	ahead time.Duration
+}
+
+// forward moves the clock.
+func (s *rig) forward(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ahead += d
+}
+
+func (s *rig) now() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return begin().Add(s.ahead)
 }
 
 // setup returns a rig over a store in memory.
@@ -62,9 +76,9 @@ func setupOn(t *testing.T, store zael.Store) *rig {
 	t.Helper()
 	s := &rig{T: t, log: new(strings.Builder), draining: make(chan struct{}), waits: 100}
 	var err error
-	s.limiter, err = zael.New(store, &zael.Config{Clock: begin, Principal: "server"})
+	s.limiter, err = zael.New(store, &zael.Config{Clock: s.now, Principal: "server"})
 	s.ok(err)
-	s.config.Max = config.Max{Body: 4096, Wait: time.Minute}
+	s.config.Max = config.Max{Body: 8192, Wait: time.Minute}
 	s.config.Policies = map[string]*zael.Policy{"chat": zael.MustPolicy("chat", zael.PerMinute("rpm", 2))}
 	s.handler, err = api.New(&serve.Env{
 		Limiter: s.limiter, Store: store, Log: slog.New(slog.NewTextHandler(s.log, nil)),

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/serve/problem"
 )
 
@@ -26,6 +27,13 @@ func routes() []route {
 	list := []route{
 		{method: http.MethodGet, path: "/v1/openapi.json", serve: (*call).document},
 		{method: http.MethodGet, path: "/v1/ping", serve: (*call).ping},
+
+		{method: http.MethodPost, path: "/v1/leases/settle", serve: ended(zael.LeaseSettle, "used")},
+		{method: http.MethodPost, path: "/v1/leases/commit", serve: ended(zael.LeaseCommit, "")},
+		{method: http.MethodPost, path: "/v1/leases/rollback", serve: ended(zael.LeaseRollback, "")},
+		{method: http.MethodPost, path: "/v1/leases/release", serve: ended(zael.LeaseRelease, "amounts")},
+		{method: http.MethodPost, path: "/v1/leases/consume", serve: (*call).consume},
+		{method: http.MethodPost, path: "/v1/leases/renew", serve: (*call).renew},
 
 		{method: http.MethodPost, path: "/v1/entities", serve: (*call).createEntity},
 		{method: http.MethodGet, path: "/v1/entities/{id}", serve: (*call).entity},
