@@ -2,9 +2,7 @@ package serve
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -103,30 +101,12 @@ func (d *Daemon) bounded(next http.Handler) http.Handler {
 				problem.Write(w, problem.TooLarge, fmt.Sprintf("the body has more than %d bytes", m.Body))
 				return
 			}
-			control := http.NewResponseController(w)
-			_ = control.SetReadDeadline(time.Now().Add(m.Idle))
-			r.Body = http.MaxBytesReader(server, &body{r.Body, control}, m.Body)
+			// The server lifts the deadline when all has been read, and watches the connection.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(m.Idle))
+			r.Body = http.MaxBytesReader(server, r.Body, m.Body)
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// A body lifts the deadline of a request's body when all of it has been read, as the connection
-// is watched for its client's leaving from then on. After another error the server still reads
-// what is left, to which the deadline applies.
-type body struct {
-	io.ReadCloser
-
-	control *http.ResponseController
-}
-
-// Read implements io.Reader.
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if errors.Is(err, io.EOF) {
-		_ = b.control.SetReadDeadline(time.Time{})
-	}
-	return n, err
 }
 
 // A recorder remembers the status of an answer.
