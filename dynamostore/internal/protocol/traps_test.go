@@ -2,6 +2,7 @@ package protocol_test
 
 import (
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
@@ -55,19 +56,20 @@ func (tr *trap) write(known *protocol.Record, kind coalesce.Kind, at bucket.Inst
 
 const trapTime = bucket.Instant(400*24*time.Hour + 7*time.Hour)
 
-func trapQuota(t *testing.T, n int64) bucket.Definition {
+// trapQuota is 10 each hour.
+func trapQuota(t *testing.T) bucket.Definition {
 	t.Helper()
 	c, err := bucket.NewCalendar(bucket.CalendarSpec{Each: bucket.EachHour})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return bucket.Definition{Kind: bucket.Quota, Burst: n, Capacity: n, Calendar: c}
+	return bucket.Definition{Kind: bucket.Quota, Burst: 10, Capacity: 10, Calendar: c}
 }
 
 // Trap 2: what is there as another kind does not look new.
 func TestAnotherKindDoesNotLookNew(t *testing.T) {
 	t.Parallel()
-	q, rate := trapQuota(t, 10), bucket.Definition{Burst: 10, Amount: 10, Period: time.Hour, Capacity: 10}
+	q, rate := trapQuota(t), bucket.Definition{Burst: 10, Amount: 10, Period: time.Hour, Capacity: 10}
 	for _, tt := range []struct{ first, second bucket.Definition }{{q, rate}, {rate, q}} {
 		tr := &trap{t: t, table: dynamofake.New()}
 		other, _ := tr.send(tr.write(nil, coalesce.Take, trapTime, zael.Charge{Name: "other", Definition: q, Amount: 1}))
@@ -97,7 +99,7 @@ func TestReceiptOfALaterItem(t *testing.T) {
 		own   bool
 	}{{"in the same period", trapTime + 1, true}, {"in the next period", trapTime + bucket.Instant(time.Hour), false}} {
 		tr := &trap{t: t, table: dynamofake.New()}
-		q := trapQuota(t, 10)
+		q := trapQuota(t)
 		first, _ := tr.send(tr.write(nil, coalesce.Take, trapTime, zael.Charge{Name: "q", Definition: q, Amount: 1}))
 		w := tr.write(first, coalesce.Take, trapTime, zael.Charge{Name: "q", Definition: q, Amount: 3})
 		r, _ := tr.send(w) // and the answer is lost
@@ -176,5 +178,85 @@ func TestLoweredHold(t *testing.T) {
 	w.Holder = "C"
 	if _, ok := tr.send(w); !ok {
 		t.Error("a minute after B's last write, under a hold of a minute: got it refused, want B removed")
+	}
+}
+
+// Trap 1: rows that set, or need absence, have no room in their condition. So more than the
+// amount at once, and more slots than there are, are refused where nothing is there.
+func TestTrapMoreThanThereIsOfWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	slots := bucket.Definition{Kind: bucket.Slots, Burst: 2, Capacity: 2, Period: time.Minute}
+	for _, d := range []bucket.Definition{trapQuota(t), slots} {
+		for _, there := range []bool{false, true} {
+			tr := &trap{t: t, table: dynamofake.New()}
+			var known *protocol.Record
+			if there { // the item is, the limit not
+				known, _ = tr.send(tr.write(nil, coalesce.Take, trapTime, zael.Charge{Name: "other", Definition: trapQuota(t), Amount: 1}))
+			}
+			w := tr.write(known, coalesce.Take, trapTime, zael.Charge{Name: "n", Definition: d, Amount: d.Burst + 1})
+			w.Holder = "A"
+			for range 3 {
+				plan := w.Plan()
+				if plan.Action == protocol.Finish {
+					if plan.Outcome != coalesce.Refused {
+						t.Errorf("%d of a %v of %d: got outcome %d, want refused", d.Burst+1, d.Kind, d.Burst, plan.Outcome)
+					}
+					break
+				}
+				r, ok := tr.send(w)
+				if ok {
+					t.Fatalf("%d of a %v of %d: got it applied", d.Burst+1, d.Kind, d.Burst)
+				}
+				w.Answered(r, false)
+			}
+		}
+	}
+}
+
+// Trap 10: a lowered hold does not shorten what is written.
+func TestTrapLoweredHoldShortensNothing(t *testing.T) {
+	t.Parallel()
+	tr := &trap{t: t, table: dynamofake.New()}
+	d := bucket.Definition{Kind: bucket.Slots, Burst: 3, Capacity: 3, Period: time.Hour}
+	var r *protocol.Record
+	var held *protocol.Held
+	for _, at := range []bucket.Instant{trapTime, trapTime + 1} {
+		w := tr.write(r, coalesce.Take, at, zael.Charge{Name: "parallel", Definition: d, Amount: 1})
+		if w.Holder = "A"; held != nil {
+			w.SetHeld(*held)
+		}
+		r, _ = tr.send(w)
+		w.Answered(r, true)
+		h := w.Held()
+		held, d.Period = &h, time.Minute
+	}
+	holders := r.Slots("B").Holders
+	if len(holders) != 1 || holders[0].Deadline < trapTime+bucket.Instant(time.Hour) {
+		t.Errorf("got the holders %+v, want A until an hour after its first write", holders)
+	}
+}
+
+// Trap 11: who needs the room of many dead holders removes them in one write, not one by one.
+func TestTrapDeadAreRemovedTogether(t *testing.T) {
+	t.Parallel()
+	tr := &trap{t: t, table: dynamofake.New()}
+	d := bucket.Definition{Kind: bucket.Slots, Burst: protocol.MaxReclaimed, Capacity: 1, Period: time.Minute}
+	var r *protocol.Record
+	for i := range protocol.MaxReclaimed {
+		w := tr.write(r, coalesce.Take, trapTime, zael.Charge{Name: "parallel", Definition: d, Amount: 1})
+		w.Holder = "dead-" + strconv.Itoa(i)
+		var ok bool
+		if r, ok = tr.send(w); !ok {
+			t.Fatalf("holder %d: not applied", i)
+		}
+	}
+	w := tr.write(r, coalesce.Take, trapTime+bucket.Instant(time.Minute), zael.Charge{Name: "parallel", Definition: d, Amount: d.Burst})
+	w.Holder = "A"
+	after, ok := tr.send(w)
+	if !ok {
+		t.Fatal("all slots of the dead: got no write that takes them at once")
+	}
+	if holders := after.Slots("A").Holders; len(holders) != 1 || holders[0].Count("parallel") != d.Burst {
+		t.Errorf("got the holders %+v, want A alone, with all slots", holders)
 	}
 }
