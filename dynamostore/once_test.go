@@ -1,11 +1,18 @@
 package dynamostore_test
 
 import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 // TestCallsOfDetachedLeases: what docs/dynamodb.md says of their calls.
@@ -69,3 +76,42 @@ func TestCallsOfDetachedLeases(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// TestReceiptsOfKeys: receipts that are kept with keys are those of the writes, though others have
+// written meanwhile: no two own a token together.
+func TestReceiptsOfKeys(t *testing.T) {
+	t.Parallel()
+	table := dynamofake.New()
+	const stores, takes = 4, 50
+	marks := make([][]int64, stores)
+	var all sync.WaitGroup
+	for i := range stores {
+		s, err := dynamostore.NewTrial(table, "fake", patient(), trial.Options{VirtualTime: true})
+		opened(t, s, err)
+		all.Go(func() {
+			for n := range takes {
+				charge := zael.Charge{Name: "rpm", Definition: bucket.Definition{Burst: 1000, Amount: 1, Period: bucket.MaxPeriod, Capacity: 1000}, Amount: 1}
+				debits := []zael.Debit{{Key: zael.Key{Entity: "alice", Resource: "gpt-4"}, Charges: []zael.Charge{charge}}}
+				now := time.Date(2026, time.January, 13, 14, 0, 0, 0, time.UTC)
+				once := zael.OnceTake{
+					Once: zael.Once{Key: fmt.Sprint(i, " ", n), Until: now.Add(time.Hour)}, Answer: func(time.Time, []zael.Debit) []byte { return []byte("taken") },
+				}
+				_, _, err := s.TakeOnce(t.Context(), now, 0, debits, once)
+				for errors.Is(err, zael.ErrContention) {
+					_, _, err = s.TakeOnce(t.Context(), now, 0, debits, once)
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				marks[i] = append(marks[i], debits[0].Charges[0].Receipt.Mark)
+			}
+		})
+	}
+	all.Wait()
+	sorted := slices.Concat(marks...)
+	slices.Sort(sorted)
+	if n := len(slices.Compact(sorted)); n != stores*takes {
+		t.Errorf("got %d receipts that differ, want %d", n, stores*takes)
+	}
+}
