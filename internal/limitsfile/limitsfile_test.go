@@ -410,3 +410,18 @@ delete setting of entity key-1 resource gpt-4: open to inherit
 		t.Errorf("got the events %v (%v), want one of each change", counts, err)
 	}
 }
+
+// TestEveryMistake checks that one reading names all of them, in their order.
+func TestEveryMistake(t *testing.T) {
+	t.Parallel()
+	_, err := limitsfile.Parse(strings.NewReader("bogus: 1\nsystem: {limits: [many]}\nentities:\n  a: {cascade: 2}\n  b: {parent: []}\n"))
+	if err == nil {
+		t.Fatal("no error")
+	}
+	lines := strings.Split(err.Error(), "\n")
+	for i, want := range []string{"1: the file: unknown key", "2: limits of ", "4: cascade: ", "5: parent: "} {
+		if len(lines) != 4 || !strings.HasPrefix(lines[i], want) {
+			t.Fatalf("got %q, want four mistakes, number %d of them %q", lines, i, want)
+		}
+	}
+}
