@@ -3,9 +3,11 @@ package zael
 import (
 	"cmp"
 	"context"
+	"iter"
 	"slices"
 	"time"
 
+	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/decimal"
 	"github.com/zeroae/zael/internal/saturate"
 )
@@ -67,7 +69,7 @@ func (l *Limiter) ResourceCapacity(ctx context.Context, resource, limit string, 
 	if err != nil {
 		return sum, err
 	}
-	for b, err := range reader.ResourceBuckets(ctx, resource) {
+	for b, err := range l.liveBuckets(ctx, reader.ResourceBuckets(ctx, resource), limit) {
 		if err != nil {
 			return sum, l.storeError(ctx, Key{Resource: resource}, err)
 		}
@@ -101,6 +103,42 @@ func (l *Limiter) ResourceCapacity(ctx context.Context, resource, limit string, 
 	}
 	sum.Utilization = utilization(sum.Capacity, sum.Available)
 	return sum, nil
+}
+
+// liveBuckets returns buckets, of which those that have slots of a name are read again, as of
+// now: some of who had them may have died since the last change.
+func (l *Limiter) liveBuckets(ctx context.Context, buckets iter.Seq2[Bucket, error], limit string) iter.Seq2[Bucket, error] {
+	return func(yield func(Bucket, error) bool) {
+		var keys []Key
+		again := func() bool {
+			_, batch, err := l.store.Buckets(ctx, l.now(), keys)
+			if err != nil {
+				yield(Bucket{}, err)
+				return false
+			}
+			for _, b := range batch {
+				if !yield(b, nil) {
+					return false
+				}
+			}
+			keys = keys[:0]
+			return true
+		}
+		for b, err := range buckets {
+			if s := b.state(limit); err == nil && s.Definition.Kind == bucket.Slots && s.Used > 0 {
+				if keys = append(keys, b.Key); len(keys) == entityBatch && !again() {
+					return
+				}
+				continue
+			}
+			if !yield(b, err) {
+				return
+			}
+		}
+		if len(keys) > 0 {
+			again()
+		}
+	}
 }
 
 func (l *Limiter) withoutParent(ctx context.Context, all []EntityCapacity) ([]EntityCapacity, error) {

@@ -8,12 +8,14 @@ import (
 	"iter"
 	"maps"
 	"math"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/memstore"
+	"github.com/zeroae/zael/sqlitestore"
 )
 
 func use(entity, resource string, n int64, limit zael.Limit) zael.Request {
@@ -311,5 +313,37 @@ func TestUsageThatIsNotCounted(t *testing.T) {
 	r := setup(t)
 	if _, err := r.l.Usage(r.ctx, zael.UsageQuery{Entity: "a"}); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("got %v, want errors.ErrUnsupported", err)
+	}
+}
+
+// The slots of a holder that has died are free, though nobody has changed the bucket since.
+func TestCapacityOfSlotsOfTheDead(t *testing.T) {
+	t.Parallel()
+	s, err := sqlitestore.Open(t.Context(), filepath.Join(t.TempDir(), "zael.db"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Date(2026, 1, 13, 14, 0, 0, 0, time.UTC)
+	now := begun
+	l, err := zael.New(s, &zael.Config{Clock: func() time.Time { return now }, CloseStore: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := bucket.Definition{Burst: 5, Capacity: 5, Kind: bucket.Slots, Period: time.Minute}
+	for i, entity := range []string{"a", "b"} {
+		debit := zael.Debit{Key: zael.Key{Entity: entity, Resource: "gpt-4"}, Holder: "dies", Charges: []zael.Charge{{Name: "parallel", Definition: d, Amount: 3}}}
+		if _, err := s.Take(t.Context(), begun.Add(time.Duration(i)*time.Minute), 0, []zael.Debit{debit}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for after, want := range map[time.Duration]int64{time.Minute - 1: 4, time.Minute: 7, 2 * time.Minute: 10} {
+		now = begun.Add(after)
+		got, err := l.ResourceCapacity(t.Context(), "gpt-4", "parallel", zael.CapacityOptions{})
+		if err != nil || got.Available != want || got.Capacity != 10 || len(got.Entities) != 2 {
+			t.Errorf("after %v: got %+v, %v; want %d of 10 available", after, got, err, want)
+		}
+	}
+	if err := l.Close(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

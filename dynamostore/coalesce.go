@@ -82,23 +82,18 @@ func (s *Store) await(m *coalesce.Op) {
 }
 
 // TakeLocal implements zael.LocalStore: it refuses what a remembered refusal decides. A
-// refusal by the engine is remembered for a second, with all that this process has done to
-// the bucket since.
+// refusal by the engine is remembered for a second, by slots alone for 100 ms, with all that
+// this process has done to the bucket since.
 func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, bool, error) {
 	if s.trial.Direct || len(debits) > 2 || s.closed.Load() || bypasses(debits) {
 		return now, false, nil
 	}
-	type known struct {
-		bucket coalesce.Bucket
-		seen   bucket.Instant
-	}
-	var all [2]known
+	var all [2]coalesce.Recalled
 	for i := range debits {
-		b, seen, ok := s.coalescer.Recall(debits[i].Key)
-		if !ok {
+		var ok bool
+		if all[i], ok = s.coalescer.Recall(debits[i].Key); !ok {
 			return now, false, nil
 		}
-		all[i] = known{b, seen}
 	}
 	if !s.trial.VirtualTime {
 		offset, known := s.clock.offset(s.read())
@@ -118,20 +113,19 @@ func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.De
 				return now, false, nil // an error of Take
 			}
 		}
-		switch coalesce.Evaluate(all[i].bucket, debits[i].Charges, at, maxWait) {
-		case coalesce.Refused:
-			refuses = true
-		case coalesce.Stale, coalesce.UnknownDefinition:
+		one, ok := all[i].Refuses(debits[i].Charges, debits[i].Holder, at, maxWait)
+		if !ok {
 			return now, false, nil
 		}
+		refuses = refuses || one
 	}
 	if !refuses {
 		return now, false, nil
 	}
 	for i := range debits {
-		fillStates(debits[i].Charges, all[i].bucket)
-		redefineStates(debits[i].Charges, at, max(at, all[i].seen), s.random())
-		slotStates(debits[i].Charges, all[i].bucket, debits[i].Holder, at)
+		fillStates(debits[i].Charges, all[i].Bucket)
+		redefineStates(debits[i].Charges, at, max(at, all[i].Seen), s.random())
+		slotStates(debits[i].Charges, all[i].Bucket, debits[i].Holder, at)
 	}
 	s.stats.remembered.Add(1)
 	return now, true, zael.ErrExceeded

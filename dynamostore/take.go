@@ -245,7 +245,7 @@ func (t *multiTake) undo(ctx context.Context) (undone <-chan struct{}, n int) {
 // and returns the bucket since. A caller that is told to come back in a second finds then
 // what it was told.
 func (s *Store) storeDefinitions(ctx context.Context, key zael.Key, op *coalesce.Op) coalesce.Bucket {
-	if coalesce.Evaluate(op.Bucket, op.Charges, op.Answer.At, op.MaxWait) != coalesce.UnknownDefinition {
+	if !coalesce.Differs(op.Bucket, op.Charges) {
 		return op.Bucket
 	}
 	w := s.newWrite(coalesce.Batch{

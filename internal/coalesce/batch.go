@@ -10,17 +10,43 @@ import (
 )
 
 // Evaluate returns the outcome of a take from a bucket in a known state: Applied,
-// Refused, Stale, or UnknownDefinition if a limit has another definition there. A limit
-// that the bucket does not have is full.
+// Refused, Stale, or UnknownDefinition if a limit has another definition there, or if the
+// take is of slots, of which others may have died or come. A limit that the bucket does not
+// have is full.
 func Evaluate(b Bucket, charges []zael.Charge, at bucket.Instant, maxWait time.Duration) Outcome {
+	return (&Recalled{Bucket: b}).evaluate(charges, "", at, maxWait)
+}
+
+// A Recalled is a bucket as it was less than a second ago, with all that was done since
+// through Do.
+type Recalled struct {
+	Bucket Bucket
+	Seen   bucket.Instant // the latest instant known of the bucket
+	Slots  bool           // the slots are remembered as well
+}
+
+// Refuses reports whether a take, of a holder if it is of slots, is refused by what is
+// remembered. ok is false if only the Engine can tell.
+func (r *Recalled) Refuses(charges []zael.Charge, holder string, at bucket.Instant, maxWait time.Duration) (refuses, ok bool) {
+	switch r.evaluate(charges, holder, at, maxWait) {
+	case Refused:
+		return true, true
+	case Applied:
+		return false, true
+	}
+	return false, false
+}
+
+func (r *Recalled) evaluate(charges []zael.Charge, holder string, at bucket.Instant, maxWait time.Duration) Outcome {
 	refuses, differs, slots := false, false, false
 	for i := range charges {
 		c := &charges[i]
-		s := StateOf(b, c)
+		s := StateOf(r.Bucket, c)
 		fits := true
 		switch {
-		case c.Definition.Kind == bucket.Slots && !s.Stale(c.Definition): // only the Engine knows who has died
+		case c.Definition.Kind == bucket.Slots && !s.Stale(c.Definition):
 			slots = slots || c.Amount > 0
+			fits = !r.Slots || !refusesSlots(r.Bucket, c, holder, at)
 		case s.Absent():
 			_, fits = s.Redefine(c.Definition, at, 0).Take(at, c.Amount, maxWait)
 		case s.Stale(c.Definition):
@@ -43,6 +69,19 @@ func Evaluate(b Bucket, charges []zael.Charge, at bucket.Instant, maxWait time.D
 	return Applied
 }
 
+// Differs reports whether a take would change the definition of a limit that a bucket has.
+func Differs(b Bucket, charges []zael.Charge) bool {
+	return slices.ContainsFunc(charges, func(c zael.Charge) bool {
+		s := StateOf(b, &c)
+		return c.Definition.Kind != bucket.Slots && !s.Absent() && !s.Stale(c.Definition) && !keepsDefinition(&s.Definition, &c.Definition)
+	})
+}
+
+func refusesSlots(b Bucket, c *zael.Charge, holder string, at bucket.Instant) bool {
+	s, ok := b.(SlotBucket)
+	return ok && s.RefusesSlots(c, holder, at)
+}
+
 // keepsDefinition reports whether a limit with definition kept keeps it in a charge under d.
 func keepsDefinition(kept, d *bucket.Definition) bool {
 	return kept.SameRefill(*d) && kept.Capacity == d.Capacity && (d.Rev == 0 || d.Rev == kept.Rev)
@@ -61,7 +100,7 @@ func (q *bucketQueue) answerFromLast(now time.Time) (woken []*Op) {
 	if k.bucket == nil || !now.Before(k.until) {
 		return nil
 	}
-	gives := false
+	gives, last := false, k.recalled(now)
 	for _, m := range q.ops {
 		if m.state != queued {
 			continue
@@ -72,7 +111,7 @@ func (q *bucketQueue) answerFromLast(now time.Time) (woken []*Op) {
 		case Read:
 			a.Outcome = Applied
 		case Take:
-			a.Outcome = Evaluate(k.bucket, m.Charges, at, m.MaxWait)
+			a.Outcome = last.evaluate(m.Charges, m.Holder, at, m.MaxWait)
 			if a.Outcome != Stale && (a.Outcome != Refused || gives) {
 				continue
 			}

@@ -84,6 +84,9 @@ type SlotBucket interface {
 	// SlotState returns the state of a limit of slots, absent if the bucket has no such
 	// limit. Its Generation is that of the holder for which the bucket was written.
 	SlotState(name string) bucket.State
+	// RefusesSlots reports whether a take's charge of slots does not fit what the holders
+	// have that are live at an instant, and the take's own.
+	RefusesSlots(c *zael.Charge, holder string, at bucket.Instant) bool
 }
 
 // StateOf returns the state of the limit that a charge is about, absent if the bucket has no

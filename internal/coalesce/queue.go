@@ -8,8 +8,14 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// remembered is how long a refusal is remembered, by the monotonic clock.
-const remembered = time.Second
+// remembered is how long a refusal is remembered, by the monotonic clock, and
+// rememberedSlots how long one by slots alone, which are released at any moment: where a
+// process goes by what it knows for longer than slots are free, it gets none as long as
+// others ask. No refusal by slots outlives the deadline of a holder that is in the way.
+const (
+	remembered      = time.Second
+	rememberedSlots = 100 * time.Millisecond
+)
 
 // The gap between the writes of a throttled bucket grows with each throttle and shrinks
 // with each answer. Long gaps shrink more, so that the gaps of many processes approach
@@ -47,7 +53,8 @@ type known struct {
 	at      bucket.Instant
 	seen    bucket.Instant
 	until   time.Time
-	refuses bool // a take was refused: others that do not fit need not ask
+	slots   time.Time // until when slots are remembered
+	refuses bool      // a take was refused: others that do not fit need not ask
 }
 
 // queue returns the queue of a bucket, new if there is none.
@@ -191,7 +198,7 @@ func (q *bucketQueue) learn(f *flight, a *Answer, now time.Time) {
 		}
 	case a.Bucket != nil:
 		refuses := a.Outcome == Refused || f.Kind == Read || q.known.refuses && now.Before(q.known.until)
-		q.known = known{bucket: a.Bucket, at: a.At, seen: a.Seen, until: now.Add(remembered), refuses: refuses}
+		q.known = known{bucket: a.Bucket, at: a.At, seen: a.Seen, until: now.Add(remembered), slots: now.Add(rememberedSlots), refuses: refuses}
 	}
 }
 
@@ -207,17 +214,22 @@ func (g *Coalescer) Forget(key zael.Key) {
 	}
 }
 
+// recalled returns what is remembered of a bucket.
+func (k *known) recalled(now time.Time) Recalled {
+	return Recalled{Bucket: k.bucket, Seen: k.seen, Slots: now.Before(k.slots)}
+}
+
 // Recall returns the state of a bucket less than a second ago, if it is remembered: since
 // a take was refused, and with all that was done since through Do.
-func (g *Coalescer) Recall(key zael.Key) (b Bucket, seen bucket.Instant, ok bool) {
+func (g *Coalescer) Recall(key zael.Key) (r Recalled, ok bool) {
 	sh := g.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	q := sh.queues[key]
-	if q == nil || !q.known.refuses || !time.Now().Before(q.known.until) {
-		return nil, 0, false
+	q, now := sh.queues[key], time.Now()
+	if q == nil || !q.known.refuses || !now.Before(q.known.until) {
+		return r, false
 	}
-	return q.known.bucket, q.known.seen, true
+	return q.known.recalled(now), true
 }
 
 // recalls answers a take that what is remembered refuses. It reports whether it did.
@@ -226,7 +238,8 @@ func (q *bucketQueue) recalls(m *Op, now time.Time) bool {
 	if !k.refuses || !now.Before(k.until) {
 		return false
 	}
-	if Evaluate(k.bucket, m.Charges, m.At, m.MaxWait) != Refused {
+	last := k.recalled(now)
+	if refuses, _ := last.Refuses(m.Charges, m.Holder, m.At, m.MaxWait); !refuses {
 		return false
 	}
 	m.Answer = Answer{Outcome: Refused, Bucket: k.bucket, At: m.At, Seen: max(m.At, k.seen)}

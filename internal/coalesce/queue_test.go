@@ -39,11 +39,11 @@ func TestRefusalsAreRemembered(t *testing.T) {
 		b.want("refilled", b.take(key("a"), charge("n", d, 1)), coalesce.Applied)
 		b.wantWrites(4)
 		wait(999 * time.Millisecond)
-		if _, _, ok := b.Recall(key("a")); !ok {
+		if _, ok := b.Recall(key("a")); !ok {
 			t.Error("after 0.999 s: got nothing, want it remembered")
 		}
 		wait(time.Millisecond)
-		if _, _, ok := b.Recall(key("a")); ok {
+		if _, ok := b.Recall(key("a")); ok {
 			t.Error("after a second: got it, want it forgotten")
 		}
 	})
@@ -141,7 +141,7 @@ func TestLateRefusalIsNotRemembered(t *testing.T) {
 		b.Forget(key("a"))
 		b.callers.Wait()
 		b.want("take", m, coalesce.Refused)
-		if _, _, ok := b.Recall(key("a")); ok {
+		if _, ok := b.Recall(key("a")); ok {
 			t.Error("got the refusal, want it forgotten")
 		}
 	})

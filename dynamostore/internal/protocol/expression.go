@@ -193,6 +193,15 @@ func (b *expressionBuilder) forget(n string, l *limit) {
 	b.remove(def, ", ", count)
 }
 
+// forgetSlots removes slots that nobody has.
+func (b *expressionBuilder) forgetSlots(n string, l *slotLimit) {
+	def, held := b.name("#fd"+n, slotsDefinitionAttribute+l.name), b.name("#fm"+n, slotsAttribute+l.name)
+	count := b.name("#fc"+n, schema.Counter+l.name)
+	b.where("(attribute_not_exists(", def, ") OR (", def, " = ", b.text(":fd"+n, l.text), " AND ", held, " = ", b.number(":fm"+n, 0),
+		" AND ", count, " = ", b.number(":fc"+n, l.count), "))")
+	b.remove(def, ", ", held, ", ", count)
+}
+
 // sameRemovals requires that limits were removed from the item as often as is known: only then
 // it is known at which turn a limit begins that the item does not have.
 func (b *expressionBuilder) sameRemovals(removals uint64) {

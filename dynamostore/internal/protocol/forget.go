@@ -28,19 +28,23 @@ const (
 
 // forget removes limits in a take that names n others.
 func (w *BucketWrite) forget(b *expressionBuilder, n int) {
-	limits := w.forgettable(n)
+	limits, slots := w.forgettable(n)
 	for i, l := range limits {
 		b.forget(strconv.Itoa(i), l)
 	}
-	if len(limits) > 0 {
+	for i, l := range slots {
+		b.forgetSlots(strconv.Itoa(len(limits)+i), l)
+	}
+	if len(limits)+len(slots) > 0 {
 		b.add(b.name("#r", schema.Removals), " ", b.number(":removes", 1))
 	}
 }
 
-// forgettable returns the limits that a take that names n others removes.
-func (w *BucketWrite) forgettable(n int) (limits []*limit) {
+// forgettable returns the limits, and the slots, that a take that names n others removes.
+// How long nobody has had slots is not known: they go where there are many.
+func (w *BucketWrite) forgettable(n int) (limits []*limit, slots []*slotLimit) {
 	if w.known == nil || n > MaxNamedToForget {
-		return nil
+		return nil, nil
 	}
 	late := false
 	for i := range w.known.limits {
@@ -51,13 +55,23 @@ func (w *BucketWrite) forgettable(n int) (limits []*limit) {
 		}
 		late = late || state.Forgettable(w.At-forgetLate)
 		if limits = append(limits, l); len(limits) == MaxForgotten {
-			return limits
+			return limits, nil
+		}
+	}
+	for i := range w.known.slots {
+		l := &w.known.slots[i]
+		state := bucket.State{Definition: l.def, Used: l.held}
+		if !l.counted || l.held != 0 || !state.Forgettable(w.At-forgetAfter) || w.names(l.name) || w.known.find(l.name) != nil {
+			continue
+		}
+		if slots = append(slots, l); len(limits)+len(slots) == MaxForgotten {
+			return limits, slots
 		}
 	}
 	if !late {
-		return nil
+		return nil, nil
 	}
-	return limits
+	return limits, slots
 }
 
 // names reports whether the write names a limit, be it slots of that name: they have one

@@ -7,7 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/schema"
 )
 
 // Attributes of slots. A limit of slots is another one than what else has its name.
@@ -94,10 +96,13 @@ type slotLimit struct {
 	text string // its definition as the item has it
 	def  bucket.Definition
 	held int64 // by all holders
+
+	count   int64 // of usage
+	counted bool  // count is within int64
 }
 
 // readSlots reads an attribute of slots, if it is one.
-func (r *Record) readSlots(attribute string, value func() string, number func(string) (int64, error)) error {
+func (r *Record) readSlots(attribute string, value func() string, number func(string) (int64, error), has func(string) bool) error {
 	if id, ok := strings.CutPrefix(attribute, holderAttribute); ok {
 		h, err := parseHolder(id, value())
 		if err != nil {
@@ -117,6 +122,9 @@ func (r *Record) readSlots(attribute string, value func() string, number func(st
 	}
 	if l.held, err = number(slotsAttribute + name); err != nil {
 		return err
+	}
+	if l.count, err = number(schema.Counter + name); err == nil {
+		l.counted = has(schema.Counter + name)
 	}
 	r.slots = append(r.slots, l)
 	return nil
@@ -158,6 +166,22 @@ func (r *Record) SlotState(name string) bucket.State {
 		s.Generation = own.Generation
 	}
 	return s
+}
+
+// RefusesSlots implements coalesce.SlotBucket.
+func (r *Record) RefusesSlots(c *zael.Charge, holder string, at bucket.Instant) bool {
+	if c.Amount <= 0 || c.Definition.Flags&bucket.Soft != 0 {
+		return false
+	}
+	held := int64(0)
+	if r != nil {
+		for i := range r.holders {
+			if h := &r.holders[i]; h.ID == holder || h.Live(at) {
+				held += h.Count(c.Name)
+			}
+		}
+	}
+	return held > c.Definition.Burst-c.Amount
 }
 
 // Slots returns the slots of the record, as package bucket has them.

@@ -90,10 +90,14 @@ func ReadRecord[V any](item map[string]V, value func(V) Value) (*Record, error) 
 		return nil, err
 	}
 	r.version = value(item[schema.ItemVersion]).Text
+	has := func(attribute string) bool {
+		_, ok := item[attribute]
+		return ok
+	}
 	for attribute := range item {
 		name, ok := strings.CutPrefix(attribute, definitionAttribute)
 		if !ok {
-			if err := r.readSlots(attribute, func() string { return value(item[attribute]).Text }, number); err != nil {
+			if err := r.readSlots(attribute, func() string { return value(item[attribute]).Text }, number, has); err != nil {
 				return nil, err
 			}
 			continue
@@ -114,7 +118,7 @@ func ReadRecord[V any](item map[string]V, value func(V) Value) (*Record, error) 
 		}
 		// A counter beyond int64 counts on, and its limit is not forgotten.
 		if l.count, err = number(schema.Counter + name); err == nil {
-			_, l.counted = item[schema.Counter+name]
+			l.counted = has(schema.Counter + name)
 		}
 		r.limits = append(r.limits, l)
 	}

@@ -1,0 +1,125 @@
+package dynamostore_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
+)
+
+// slotsOf returns n slots with the least hold.
+func slotsOf(n int64) bucket.Definition {
+	return bucket.Definition{Burst: n, Capacity: n, Kind: bucket.Slots, Period: bucket.MinHold}
+}
+
+// heldBy returns a debit that takes n of two slots for a holder.
+func heldBy(holder string, n int64) zael.Debit {
+	d := debit("e", ask("parallel", slotsOf(2), n))
+	d.Holder = holder
+	return d
+}
+
+// A refusal by slots alone is remembered for 100 ms, and not beyond the deadline of a holder
+// that is in the way. What this process releases counts at once.
+func TestSlotRefusalIsRemembered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := &dynamofake.Network{Table: dynamofake.New(), Latency: time.Millisecond}
+		s, other := storeOn(t, n, 1), storeOn(t, n, 2)
+		begun := time.Now()
+		admit(t, other, heldBy("other", 2))
+		take := func(d zael.Debit, fits bool, writes int) {
+			t.Helper()
+			before := n.Writes()
+			_, err := s.Take(t.Context(), time.Now(), 0, []zael.Debit{d})
+			if fits != (err == nil) || err != nil && !errors.Is(err, zael.ErrExceeded) {
+				t.Errorf("after %v: got %v, want it admitted: %v", time.Since(begun), err, fits)
+			}
+			if got := n.Writes() - before; got != writes {
+				t.Errorf("after %v: got %d writes, want %d", time.Since(begun), got, writes)
+			}
+		}
+		until := func(after time.Duration) {
+			time.Sleep(after - time.Since(begun)) //nolint:forbidigo // in synctest's time
+		}
+		take(heldBy("own", 1), false, 1)
+		for range 100 {
+			take(heldBy("own", 1), false, 0)
+		}
+		asked := time.Since(begun)
+		until(asked + 90*time.Millisecond)
+		take(heldBy("own", 1), false, 0)
+		until(asked + 101*time.Millisecond)
+		take(heldBy("own", 1), false, 1)
+
+		until(bucket.MinHold - 40*time.Millisecond)
+		take(heldBy("own", 1), false, 1)
+		take(heldBy("own", 1), false, 0)
+		until(bucket.MinHold + 40*time.Millisecond) // the other is dead
+		both := heldBy("own", 2)
+		take(both, true, 1)
+		take(heldBy("own", 1), false, 0) // as the answer to what was taken shows
+		both.Charges[0].Amount = -1
+		if _, err := s.Adjust(t.Context(), time.Now(), []zael.Debit{both}); err != nil {
+			t.Fatal(err)
+		}
+		take(heldBy("own", 1), true, 1)
+	})
+}
+
+// 16 processes want 4 slots, each for 50 ms, and ask again every 10 ms: by a refusal that is
+// remembered they save calls, but none is kept from slots that others release.
+func TestSlotsAreSharedFairly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const processes, seconds = 16, 30
+		n := &dynamofake.Network{Table: dynamofake.New(), Latency: time.Millisecond}
+		p := zael.MustPolicy("gpt-4", zael.AtOnce("parallel", 4))
+		ctx, cancel := context.WithTimeout(t.Context(), seconds*time.Second)
+		defer cancel()
+		served, asked := make([]int, processes), make([]int, processes)
+		var all sync.WaitGroup
+		for i := range processes {
+			l, err := zael.New(storeOn(t, n, uint64(i)+1), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Go(func() {
+				for time.Sleep(time.Duration(i) * time.Millisecond); ctx.Err() == nil; asked[i]++ { //nolint:forbidigo // in synctest's time
+					lease, err := l.Reserve(ctx, p.For("e", 1))
+					if err != nil {
+						time.Sleep(10 * time.Millisecond) //nolint:forbidigo // in synctest's time
+						continue
+					}
+					time.Sleep(50 * time.Millisecond) //nolint:forbidigo // in synctest's time
+					if err := lease.Rollback(t.Context()); err != nil {
+						t.Error(err)
+					}
+					served[i]++
+				}
+				if err := l.Close(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		least, most, total, asks := slices.Min(served), slices.Max(served), 0, 0
+		for i := range served {
+			total, asks = total+served[i], asks+asked[i]
+		}
+		t.Logf("least/most served %.2f, %d a second, %d writes for %d requests a second", float64(least)/float64(most), total/seconds, n.Writes()/seconds, asks/seconds)
+		if 5*least < 2*most {
+			t.Errorf("served: got %v, want the least at two fifths of the most", served)
+		}
+		if n.Writes() > asks/2 {
+			t.Errorf("got %d writes for %d requests, want most refusals to be remembered", n.Writes(), asks)
+		}
+	})
+}
