@@ -32,7 +32,7 @@ func (l *Limiter) Available(ctx context.Context, q Query) (Amounts, error) {
 // TimeUntilAvailable returns the wait until amounts could be taken if nobody else
 // takes any: 0 if they can be taken now, [Never] after more than 292 years. With a
 // cascade it is the longer wait of both buckets. It takes nothing. The error matches
-// [ErrNever] if amounts asks for more than a limit's burst; other errors are those
+// [ErrNever] if amounts asks for more than a limit's burst, or of one that blocks; other errors are those
 // of [Limiter.Available].
 func (l *Limiter) TimeUntilAvailable(ctx context.Context, q Query, amounts Amounts) (time.Duration, error) {
 	var wait time.Duration
@@ -44,7 +44,7 @@ func (l *Limiter) TimeUntilAvailable(ctx context.Context, q Query, amounts Amoun
 		case d.Flags&bucket.Block != 0:
 			never = fmt.Errorf("%w: %s is blocked", ErrNever, ch.Name)
 		case ch.Amount > d.Burst:
-			never = fmt.Errorf("%w: %d of %s, whose burst is %d", ErrNever, ch.Amount, ch.Name, d.Burst)
+			never = fmt.Errorf("%w: %d of %s is more than its %s of %d", ErrNever, ch.Amount, ch.Name, limitOf(ch.Name, *d).sizeWord(), d.Burst)
 		}
 		wait = max(wait, w)
 	})

@@ -1,7 +1,6 @@
 package zael
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,9 +15,9 @@ import (
 var (
 	// ErrExceeded means that a limit refuses. The error is an *ExceededError.
 	ErrExceeded = errors.New("zael: rate limit exceeded")
-	// ErrNever means that a request asks for more than a limit's burst, so that no wait
-	// helps. The error of an acquire matches ErrExceeded too.
-	ErrNever = errors.New("zael: more than the burst")
+	// ErrNever means that no wait helps: a request asks for more than a limit's burst, or
+	// the limit blocks. The error of an acquire matches ErrExceeded too.
+	ErrNever = errors.New("zael: no wait helps")
 	// ErrUnavailable means that the store cannot answer. A Limiter returns it as an
 	// *UnavailableError. Stores wrap it: fmt.Errorf("…: %w: %w", err, ErrUnavailable).
 	ErrUnavailable = errors.New("zael: store unavailable")
@@ -159,14 +158,24 @@ func (e *ExceededError) Error() string {
 			continue
 		}
 		if s.RetryAfter == Never && s.Requested > s.Limit.Burst {
-			word := map[Kind]string{KindRate: "burst", KindSlots: "number"}[s.Limit.Kind()]
-			word = cmp.Or(word, "amount")
+			word := s.Limit.sizeWord()
 			fmt.Fprintf(&b, "more than the %s of %d: no wait helps, ask for less or raise the %s", word, s.Limit.Burst, word)
 			continue
 		}
 		fmt.Fprintf(&b, "%d available, retry after %s", s.Available, waitText(s.RetryAfter))
 	}
 	return b.String()
+}
+
+// sizeWord returns what the burst of the limit is called.
+func (l Limit) sizeWord() string {
+	switch l.Kind() {
+	case KindRate:
+		return "burst"
+	case KindSlots:
+		return "number"
+	}
+	return "amount"
 }
 
 // Is makes the error match [ErrExceeded], and [ErrNever] if no wait helps.

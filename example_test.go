@@ -250,7 +250,7 @@ func ExampleLimiter_TimeUntilAvailable() {
 	fmt.Println(errors.Is(err, zael.ErrNever), err)
 	// Output:
 	// 1.5s <nil>
-	// true zael: more than the burst: 50000 of tpm, whose burst is 40000
+	// true zael: no wait helps: 50000 of tpm is more than its burst of 40000
 }
 
 func ExampleLimiter_CreateEntity() {

@@ -17,7 +17,7 @@ type Kind uint8
 const (
 	KindRate      Kind = iota // tokens refill evenly
 	KindQuota                 // an amount in each period of a calendar
-	KindSession               // an amount in each period that begins with its first use
+	KindWindow                // an amount in each period that begins with its first use
 	KindSlots                 // so many are held at once
 	KindBlock                 // refuses every amount above 0 at once
 	KindUnlimited             // admits everything, and counts it
@@ -26,7 +26,7 @@ const (
 //nolint:gochecknoglobals // a constant table
 var kindNames = [...]string{"rate", "quota", "window", "slots", "block", "unlimited"}
 
-// String returns rate, quota, window (of a session), slots, block or unlimited.
+// String returns rate, quota, window, slots, block or unlimited.
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {
 		return kindNames[k]
@@ -88,7 +88,7 @@ func EachYear(name string, n int64) Limit { return Each(name, n, "year") }
 // FromFirstUse returns a limit of n tokens in a period that begins with the first use and
 // has a length of 1 s to 366 days. The first use after its end begins the next one.
 func FromFirstUse(name string, n int64, length time.Duration) Limit {
-	return Limit{Name: name, Capacity: n, Burst: n, terms: terms{kind: KindSession, length: length}}
+	return Limit{Name: name, Capacity: n, Burst: n, terms: terms{kind: KindWindow, length: length}}
 }
 
 // defaultHold is the hold of slots that do not say another.
@@ -206,7 +206,7 @@ func (t *terms) definition(l *Limit) (bucket.Definition, error) {
 		if t.carry {
 			d.Flags |= bucket.CarryDebt
 		}
-	case KindSession:
+	case KindWindow:
 		d.Kind, d.Period = bucket.Session, t.length
 	case KindSlots:
 		d.Kind, d.Period = bucket.Slots, t.length
@@ -232,7 +232,7 @@ func (t *terms) misplaced(l *Limit) string {
 		return `carries debt, which goes with "each" alone: other kinds keep debt until it has refilled`
 	case t.kind != KindRate && t.when != "":
 		return "has a window, which goes with a rate" + likeWhen
-	case t.kind != KindSession && t.kind != KindSlots && t.length != 0:
+	case t.kind != KindWindow && t.kind != KindSlots && t.length != 0:
 		return `has a hold, which goes with "at once": write it like "parallel=20 at once hold 5min"`
 	case t.soft && !counts:
 		return "is soft, and refuses " + map[bool]string{true: "everything", false: "nothing"}[t.kind == KindBlock] + ": leave out soft"
@@ -319,7 +319,7 @@ func setTerms(l *Limit, d *bucket.Definition) {
 	case d.Schedule != nil:
 		t.when = whenText(d.Schedule.Windows())
 	case d.Kind == bucket.Session:
-		t.kind, t.length = KindSession, d.Period
+		t.kind, t.length = KindWindow, d.Period
 		l.RefillPeriod = 0
 	case d.Kind == bucket.Slots:
 		t.kind, t.length = KindSlots, d.Period

@@ -26,7 +26,7 @@ func (l Limit) text() string {
 		s = "unlimited"
 	case KindQuota:
 		s = t.quotaText(l.Burst)
-	case KindSession:
+	case KindWindow:
 		s = strconv.FormatInt(l.Burst, 10) + " per " + periodText(t.length) + " from first use"
 	case KindSlots:
 		s = strconv.FormatInt(l.Burst, 10) + " at once"
@@ -222,7 +222,7 @@ func (p *limitParser) unexpected(l *Limit) string {
 		return "has " + word + " after unlimited, which admits everything: leave it out"
 	case KindQuota:
 		return "has " + word + ` where on, at, a time zone, carry debt or soft could stand: write it like "q=100 each week on mon at 06:00 Europe/Berlin"`
-	case KindSession:
+	case KindWindow:
 		return "has " + word + " where soft could stand: leave it out"
 	case KindSlots:
 		return "has " + word + ` where hold or soft could stand: write it like "parallel=20 at once hold 5min"`

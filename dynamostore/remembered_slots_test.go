@@ -3,7 +3,9 @@ package dynamostore_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -120,6 +122,62 @@ func TestSlotsAreSharedFairly(t *testing.T) {
 		}
 		if n.Writes() > asks/2 {
 			t.Errorf("got %d writes for %d requests, want most refusals to be remembered", n.Writes(), asks)
+		}
+	})
+}
+
+// Holders that have died go though the slots are never all taken: with a renewal, and with one
+// write of slots in 16.
+func TestDeadHoldersAreTidied(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := &dynamofake.Network{Table: dynamofake.New(), Latency: time.Millisecond}
+		s := storeOn(t, n, 1)
+		d := slotsOf(1000)
+		held := func(holder string) []zael.Debit {
+			debit := debit("e", ask("parallel", d, 1))
+			debit.Holder = holder
+			return []zael.Debit{debit}
+		}
+		for i := range 20 {
+			if _, err := s.Take(t.Context(), time.Now(), 0, held(fmt.Sprint("dead-", i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		holders := func() (count int) {
+			for attribute := range n.Get("E#e", "B#gpt-4") {
+				if strings.HasPrefix(attribute, "h_dead-") {
+					count++
+				}
+			}
+			return count
+		}
+		time.Sleep(2 * bucket.MinHold) //nolint:forbidigo // in synctest's time
+		if got := holders(); got != 20 {
+			t.Fatalf("before anybody writes: got %d holders, want 20", got)
+		}
+		own := held("own")
+		if _, err := s.Take(t.Context(), time.Now(), 0, own); err != nil {
+			t.Fatal(err)
+		}
+		before := holders()
+		if held, err := s.Renew(t.Context(), time.Now(), own[0]); !held || err != nil {
+			t.Fatal(held, err)
+		}
+		if got := holders(); got != before-4 {
+			t.Errorf("after a renewal: got %d holders that have died, want %d", got, before-4)
+		}
+		writes := n.Writes()
+		for range 200 {
+			if _, err := s.Take(t.Context(), time.Now(), 0, held("own")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := holders(); got != 0 {
+			t.Errorf("after 200 takes: got %d holders that have died, want none", got)
+		}
+		if got := n.Writes() - writes; got != 200 {
+			t.Errorf("200 takes: got %d writes, want one each", got)
 		}
 	})
 }

@@ -55,7 +55,7 @@ func (r *Report) inUse(i int) (what string, full float64) {
 		return "taken of the burst", float64(d.Burst)
 	case kind == zael.KindRate:
 		return "burst in use", float64(d.Burst * d.Unit())
-	case kind == zael.KindQuota, kind == zael.KindSession:
+	case kind == zael.KindQuota, kind == zael.KindWindow:
 		return "used of the amount", float64(d.Burst)
 	case kind == zael.KindSlots:
 		return "slots in flight", float64(d.Burst)

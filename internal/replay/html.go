@@ -216,7 +216,7 @@ func (r *Report) periodData(i int) *periodData {
 		most = max(most, p.Periods)
 	}
 	d.Note = "tokens in each period"
-	if r.limits[i].Kind() == zael.KindSession {
+	if r.limits[i].Kind() == zael.KindWindow {
 		d.Note = "tokens in each session"
 		if r.Entities > 1 {
 			d.Note = "tokens in a session that began in each " + formatDuration(periods[0].End.Sub(periods[0].Start))

@@ -127,7 +127,7 @@ func newLimitStats(l zael.Limit, o *Options) (limitStats, error) {
 	_, settles := o.Settle[l.Name]
 	s := limitStats{requirement: newRequirement(d, o.MaxWait), limit: l, name: l.Name, settles: settles}
 	switch l.Kind() {
-	case zael.KindQuota, zael.KindSession:
+	case zael.KindQuota, zael.KindWindow:
 		s.periods = newPeriodStats(d, o.EntityColumn != "")
 	case zael.KindSlots:
 		s.slots = &slotStats{least: 1}

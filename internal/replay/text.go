@@ -122,7 +122,7 @@ func (r *Report) writePeriods(b *strings.Builder) {
 			whose = ", of the entity with the most"
 		}
 		periods := slices.DeleteFunc(slices.Clone(l.Periods), func(p PeriodReport) bool {
-			return p.Periods == 0 && r.limits[i].Kind() == zael.KindSession // none was on
+			return p.Periods == 0 && r.limits[i].Kind() == zael.KindWindow // none was on
 		})
 		shown := periods[max(0, len(periods)-shownPeriods):]
 		if len(shown) < len(periods) {

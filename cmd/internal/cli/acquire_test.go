@@ -132,7 +132,7 @@ func TestAcquireStored(t *testing.T) {
 	if got := m.ok("available --entity key --resource t --limit n=3/h --consume n=3"); !strings.Contains(got, "\nn=3 in ") {
 		t.Errorf("got %q, want a wait", got)
 	}
-	if got := m.ok("available --entity key --resource t --limit n=3/h --consume n=4"); !strings.Contains(got, "\nn=4 never: more than the burst") {
+	if got := m.ok("available --entity key --resource t --limit n=3/h --consume n=4"); !strings.Contains(got, "\nn=4 never: no wait helps: 4 of n is more than its burst of 3") {
 		t.Errorf("got %q, want never", got)
 	}
 	if got := m.ok("available --entity key --resource t --limit n=3/h --consume n=4 --json"); !strings.Contains(got, `"retry_after_seconds": null`) {

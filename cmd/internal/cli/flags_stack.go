@@ -44,7 +44,7 @@ func addAWS(cmd *cobra.Command, timeout time.Duration) *stackFlags {
 	s := &stackFlags{given: f}
 	f.StringVar(&s.region, "region", "", "AWS `REGION` (default: $AWS_REGION, or that of your AWS configuration)")
 	f.StringVar(&s.endpoint, "endpoint-url", "", "`URL` of an AWS emulator (default: AWS)")
-	f.DurationVar(&s.timeout, "timeout", timeout, "give up after this `DURATION`")
+	f.DurationVar(&s.timeout, "timeout", timeout, "give up after this long")
 	for _, flag := range []string{"region", "endpoint-url", "timeout"} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
 	}

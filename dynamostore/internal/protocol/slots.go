@@ -13,10 +13,12 @@ import (
 )
 
 // MaxReclaimed is how many holders whose deadline is past a write removes, all that are in
-// the way of its take; a renewal removes up to maxTidied.
+// the way of its take; a renewal, and one write of slots in tidyEvery, removes up to
+// maxTidied, as they would pile up where the limit is never reached.
 const (
 	MaxReclaimed = 40
 	maxTidied    = 4
+	tidyEvery    = 16 // by the random ID
 )
 
 // Held is what a holder has of a bucket by what its process knows: the sum of what was taken
@@ -169,19 +171,19 @@ func (u *slotsUpdate) limit(name string) *slotLimitUpdate {
 }
 
 // reclaim removes holders whose deadline is past: all of them if they are in the way, so that
-// many that wait do not hinder each other, or a few in a renewal.
+// many that wait do not hinder each other, or a few now and then.
 func (u *slotsUpdate) reclaim(w *BucketWrite, from *Record) {
 	if from == nil {
 		return
 	}
-	most := 0
-	if w.Kind == coalesce.Renew {
-		most = maxTidied
+	most, fit := 0, max(0, min(MaxReclaimed, (260-10*len(w.Charges))/2)) // an expression has 300 operators
+	if w.Kind == coalesce.Renew || w.ID%tidyEvery == 0 {
+		most = min(maxTidied, fit)
 	}
 	for i := range u.limits {
 		lu := &u.limits[i]
 		if l := from.slotLimit(lu.name); l != nil && lu.takes && !lu.soft && l.held+u.more(lu.name) > lu.room {
-			most = max(0, min(MaxReclaimed, (260-10*len(w.Charges))/2)) // an expression has 300 operators
+			most = fit
 		}
 	}
 	for i := range from.holders {
