@@ -95,7 +95,7 @@ func periodOf(status *zael.Status) time.Duration {
 		return l.RefillPeriod
 	case !status.PeriodStart.IsZero():
 		return status.ResetsAt.Sub(status.PeriodStart)
-	case l.Kind() == zael.KindSession: // none is on
+	case l.Kind() == zael.KindWindow: // none is on
 		if d, err := l.Definition(); err == nil {
 			return d.Period
 		}
