@@ -140,7 +140,7 @@ func TestInterleavedClocks(t *testing.T) {
 	t.Parallel()
 	var looks atomic.Int64
 	clock := func() time.Time { return t0().Add(time.Duration((looks.Add(1)-1)%2) * 20 * time.Millisecond) }
-	l, err := zael.New(memstore.New(nil), &zael.Config{Clock: clock})
+	l, err := zael.New(memstore.New(nil), &zael.Config{Clock: clock, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

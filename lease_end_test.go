@@ -13,12 +13,13 @@ import (
 // Both ends work after the context was cancelled.
 func TestLeaseEndsAfterItsContext(t *testing.T) {
 	t.Parallel()
-	r, f := setupFake(t, nil)
+	const timeout = time.Minute
+	r, f := setupFake(t, &zael.Config{Timeout: timeout})
 	f.adjust = func(ctx context.Context, now time.Time, debits []zael.Debit) (time.Time, error) {
 		if err := ctx.Err(); err != nil {
 			return now, err
 		}
-		if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > time.Second {
+		if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > timeout {
 			t.Errorf("got the deadline %v, %v, want one of at most Config.Timeout", deadline, ok)
 		}
 		return f.Store.Adjust(ctx, now, debits)

@@ -1,6 +1,7 @@
 package zael_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -131,7 +132,8 @@ type rig struct {
 
 func setup(t *testing.T) *rig { t.Helper(); return setupOn(t, memstore.New(nil), nil) }
 
-// setupOn makes a rig on a store. config's clock is set.
+// setupOn makes a rig on a store. config's clock is set, and its timeout if it has none: on a
+// busy machine a thousand callers may take longer than the default.
 func setupOn(t *testing.T, store zael.Store, config *zael.Config) *rig {
 	t.Helper()
 	r := &rig{T: t, store: store, clock: new(handClock), ctx: t.Context()}
@@ -153,6 +155,7 @@ func (r *rig) another(config *zael.Config) *zael.Limiter {
 		c = *config
 	}
 	c.Clock = r.clock.now
+	c.Timeout = cmp.Or(c.Timeout, time.Minute)
 	l, err := zael.New(r.store, &c)
 	if err != nil {
 		r.Fatal(err)

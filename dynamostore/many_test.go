@@ -13,8 +13,9 @@ import (
 	"github.com/zeroae/zael/internal/trial"
 )
 
-// I5: many callers of many processes on one bucket, some with a parent, admit
-// what there is and no more, at little more than one call each.
+// I5: many callers of many processes on one bucket admit what there is and no more, and
+// the callers of a process share its writes. How many of these come after another process's
+// and are repeated is the engine's pace.
 func TestManyProcesses(t *testing.T) {
 	t.Parallel()
 	c, _ := newClient(t)
@@ -48,16 +49,16 @@ func TestManyProcesses(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	var calls uint64
+	var calls, applied uint64
 	for _, s := range stores {
-		calls += s.Stats().Writes
+		calls, applied = calls+s.Stats().Writes, applied+s.Stats().Writes-s.Stats().Failed
 	}
 	if got := admitted.Load(); got != burst {
 		t.Errorf("%d takes of a burst of %d: got %d admitted", processes*callers*each, burst, got)
 	}
-	perTake := float64(calls) / float64(processes*callers*each)
-	if t.Logf("%.3f calls a take, %d contended", perTake, contended.Load()); perTake > 0.7 {
-		t.Errorf("calls: got %.3f a take, want 0.7 at most: the callers of a process share them", perTake)
+	t.Logf("%.3f calls a take, %d contended, %d applied", float64(calls)/float64(processes*callers*each), contended.Load(), applied)
+	if got := float64(applied) / burst; got > 0.5 {
+		t.Errorf("writes that were applied: got %.3f for each that is admitted, want 0.5 at most: the callers of a process share them", got)
 	}
 	left(t, stores[0], 0, "hot", "rpm", 0)
 }
@@ -71,7 +72,7 @@ func TestManyProcessesWithOneParent(t *testing.T) {
 	table := newTable(t, c)
 	const processes, callers, each, burst = 50, 6, 5, 1000
 	d := define(burst, 1, 366*24*time.Hour)
-	var admitted, failed atomic.Int64
+	var admitted, contended atomic.Int64
 	var wg sync.WaitGroup
 	var stores []*dynamostore.Store
 	for p := range processes {
@@ -80,12 +81,15 @@ func TestManyProcessesWithOneParent(t *testing.T) {
 		for range callers {
 			wg.Go(func() {
 				for range each {
-					_, err := s.Take(t.Context(), t0, 0, []zael.Debit{debit(fmt.Sprint("child", p), ask("rpm", d, 1)), debit("parent", ask("rpm", d, 1))})
+					ask := []zael.Debit{debit(fmt.Sprint("child", p), ask("rpm", d, 1)), debit("parent", ask("rpm", d, 1))}
+					_, err := s.Take(t.Context(), t0, 0, ask)
+					for errors.Is(err, zael.ErrContention) { // nothing was taken
+						contended.Add(1)
+						_, err = s.Take(t.Context(), t0, 0, ask)
+					}
 					switch {
 					case err == nil:
 						admitted.Add(1)
-					case errors.Is(err, zael.ErrContention):
-						failed.Add(1)
 					case !errors.Is(err, zael.ErrExceeded):
 						t.Errorf("Take: got %v, want it admitted or refused", err)
 						return
@@ -95,22 +99,22 @@ func TestManyProcessesWithOneParent(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	var calls uint64
+	var calls, applied uint64
 	for _, s := range stores {
 		if err := s.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		calls += s.Stats().Writes
+		calls, applied = calls+s.Stats().Writes, applied+s.Stats().Writes-s.Stats().Failed
 	}
 	const asked = processes * callers * each
-	t.Logf("%d takes: %d admitted, %d contended, %.2f writes each", asked, admitted.Load(), failed.Load(), float64(calls)/asked)
+	t.Logf("%d takes: %d admitted, %d contended, %.2f writes each, %d applied", asked, admitted.Load(), contended.Load(), float64(calls)/asked, applied)
 	reader, err := dynamostore.NewTrial(c, table, &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 	opened(t, reader, err)
 	left(t, reader, 0, "parent", "rpm", burst-admitted.Load())
 	if got := admitted.Load(); got > burst || got < burst*9/10 {
 		t.Errorf("admitted: got %d, want %d, or a few less: two that came after the last token may both have been refused", got, burst)
 	}
-	if limit := 1.5; float64(calls)/asked > limit {
-		t.Errorf("writes: got %.2f a take, want %.1f at most, of two buckets", float64(calls)/asked, limit)
+	if got := float64(applied) / asked; got > 1 {
+		t.Errorf("writes that were applied: got %.2f a take, want 1 at most, of two buckets", got)
 	}
 }
