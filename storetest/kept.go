@@ -25,6 +25,7 @@ type keptLimit struct {
 	used  int64     // since begun; less than 0 after a top-up
 
 	forgot bool // nothing was used before the last change: a store may have forgotten the revision
+	vague  bool // or from when was counted, which a session takes over that it becomes
 }
 
 const lifts = bucket.Block | bucket.Unlimited
@@ -204,7 +205,7 @@ func (k *keptLimit) charge(h *horizon, at time.Time, n int64) {
 // use adds to what is used.
 func (k *keptLimit) use(at time.Time, n int64) {
 	if k.used += n; k.begun.IsZero() {
-		k.begun = at
+		k.begun, k.vague = at, false
 	}
 	k.last = k.begun
 }
@@ -290,6 +291,7 @@ func (k *keptLimit) redefine(h *horizon, d bucket.Definition, at time.Time) {
 		level = old.most(h, at) - old.balance
 	}
 	next := newKept(h, d, at)
+	next.forgot, next.vague = k.forgot, k.vague
 	if next.axis = k.axis + 1; next.periodic() {
 		level = -floorOf(-level, 1000) * 1000 // up to whole tokens
 	}

@@ -54,6 +54,7 @@ func (b *keptBucket) under(name string, d bucket.Definition, at time.Time) *kept
 	}
 	limit := *k
 	limit.forgot = b.full(name, at)
+	limit.vague = limit.vague || limit.forgot
 	if d.Rev == 0 {
 		d.Rev = limit.def.Rev
 	}
