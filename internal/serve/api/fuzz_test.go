@@ -19,6 +19,7 @@ func FuzzAcquire(f *testing.F) {
 	for _, seed := range []string{
 		`{"entity":"e","resource":"r","limits":["n=1/min"],"consume":{"n":1},"cascade":true,"max_wait":0,"lease":false}`,
 		`{"entity":"e","policy":"chat","consume":{"rpm":1.0}}`, `{"entity":"e","resource":"r"}`, `{"entity":"e","entity":"f"}`, `{}`, "\xff", `{"entity":"\ud800"}`,
+		`{"entity":"e","resource":"r","limits":["p=2 at once"],"consume":{"p":1},"lease":true}`,
 		`{"entity":"e","resource":"r","limits":["p=2 at once","q=5 each day Europe/Berlin","u=unlimited","b=0/min","s=1 per 1h from first use soft"]}`,
 	} {
 		f.Add(seed)
@@ -52,6 +53,8 @@ func FuzzRequests(f *testing.F) {
 		{"POST", "/v1/entities/e/top-up", "", `{"resource":"r","amounts":{"n":1}}`},
 		{"GET", "/v1/audit", "limit=1&cursor=MTc2ODMxMjgwMDAwMDAwMDAwMCAw&from=2026-01-01", ""},
 		{"GET", "/v1/usage", "entity=e&cursor=AA&window=daily", ""},
+		{"POST", "/v1/leases/settle", "", `{"lease":"ATyFCvcBawybSlB7prsgq3rLgandpPf2yKPcsAaAwN3uwQIFbG9jYWw","used":{"n":1}}`},
+		{"POST", "/v1/leases/renew", "", `{"lease":""}`},
 		{"DELETE", "/v1/entities/%", "", ""},
 		{"GET", "/v1/resources/r/capacity", "limit_name=n&parents_only=true", ""},
 	} {
