@@ -55,7 +55,7 @@ func TestTrap13LeakedLease(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			observer := &settlements{ends: make(chan zael.Observed, 10)}
-			l, err := zael.New(open(t), &zael.Config{Observer: observer, CloseStore: true})
+			l, err := zael.New(open(t), &zael.Config{Observer: observer, CloseStore: true, Timeout: time.Minute})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -3,6 +3,7 @@ package sqlitestore_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/sqlitestore"
@@ -23,7 +24,7 @@ func TestSwitchInAnotherProcess(t *testing.T) {
 		return s
 	}
 	limiter := func(s *sqlitestore.Store) *zael.Limiter {
-		l, err := zael.New(s, nil)
+		l, err := zael.New(s, &zael.Config{Timeout: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,7 +73,7 @@ func TestOlderFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close(t.Context())
-	l, err := zael.New(s, nil)
+	l, err := zael.New(s, &zael.Config{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/stores"
@@ -21,7 +22,7 @@ func TestOpenMemory(t *testing.T) {
 		if err != nil {
 			t.Fatalf("Open(%q): got %v, want nil", address, err)
 		}
-		l, err := zael.New(store, nil)
+		l, err := zael.New(store, &zael.Config{Timeout: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +44,7 @@ func TestOpenSQLite(t *testing.T) {
 		if err != nil {
 			t.Fatalf("Open(%q): got %v, want nil", address, err)
 		}
-		l, err := zael.New(store, nil)
+		l, err := zael.New(store, &zael.Config{Timeout: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +70,7 @@ func TestMaxBucketsBinds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := zael.New(store, nil)
+	l, err := zael.New(store, &zael.Config{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +115,7 @@ func ExampleOpen() {
 		panic(err)
 	}
 	defer store.Close(ctx)
-	l, err := zael.New(store, nil)
+	l, err := zael.New(store, &zael.Config{Timeout: time.Minute})
 	if err != nil {
 		panic(err)
 	}
