@@ -13,13 +13,12 @@ import (
 // from memory and the bucket exists, an admitted request does not allocate, and a
 // refused one with a [Policy] of up to four rates allocates once.
 func (l *Limiter) Allow(ctx context.Context, req Request) error {
-	var d Decision
-	var generations Four[uint64]
-	if l.quick(ctx, &req, &d, &generations) {
-		if d.Admitted {
+	var t quickTake
+	if l.quick(ctx, &req, &t) {
+		if t.fits {
 			return nil
 		}
-		return &ExceededError{d}
+		return t.refusal(&req)
 	}
 	if l.observes() {
 		d, err := l.observedDecide(ctx, &req)
@@ -57,10 +56,12 @@ func (l *Limiter) allow(ctx context.Context, req *Request) error {
 // Decision.Admitted, as a refusal is not an error. Errors are those of
 // [Limiter.Reserve] except ErrExceeded. If the store answers from memory and the bucket
 // exists, a request with a [Policy] of up to four rates does not allocate, admitted or
-// refused; cascades, stored limits and other kinds of limits do.
+// refused; with other kinds of limits it allocates once, and cascades and stored limits
+// allocate more.
 func (l *Limiter) Decide(ctx context.Context, req Request) (d Decision, err error) {
-	var generations Four[uint64]
-	if l.quick(ctx, &req, &d, &generations) {
+	var t quickTake
+	if l.quick(ctx, &req, &t) {
+		t.decision(&req, &d)
 		return d, nil
 	}
 	if l.observes() {
@@ -107,13 +108,12 @@ func (l *Limiter) decide(ctx context.Context, req *Request) (Decision, error) {
 //   - [errors.ErrUnsupported] if the store lacks a role that req needs,
 //   - any other error of the store, such as denied access.
 func (l *Limiter) Reserve(ctx context.Context, req Request) (*Lease, error) {
-	var d Decision
-	var generations Four[uint64]
-	if req.MaxWait == 0 && l.quick(ctx, &req, &d, &generations) {
-		if d.Admitted {
-			return l.quickLease(&req, &d, &generations), nil
+	var t quickTake
+	if req.MaxWait == 0 && l.quick(ctx, &req, &t) {
+		if t.fits {
+			return t.lease(l, &req), nil
 		}
-		return nil, &ExceededError{d}
+		return nil, t.refusal(&req)
 	}
 	if l.observes() {
 		return l.observedReserve(ctx, &req)
@@ -161,14 +161,13 @@ func (l *Limiter) recycle(a *attempt) {
 // error matches the context's. A request that cannot be served in time is refused as
 // soon as that is certain; its RetryAfter counts everybody ahead in the line.
 func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
-	var d Decision
-	var generations Four[uint64]
-	if l.quick(ctx, &req, &d, &generations) {
-		if d.Admitted {
-			return l.quickLease(&req, &d, &generations), nil
+	var t quickTake
+	if l.quick(ctx, &req, &t) {
+		if t.fits {
+			return t.lease(l, &req), nil
 		}
 		if req.MaxWait == 0 {
-			return nil, &ExceededError{d}
+			return nil, t.refusal(&req)
 		}
 	}
 	if l.observes() {

@@ -192,7 +192,8 @@ func (m *manyTake) collect() error {
 // decision returns how all limits stand.
 func (m *manyTake) decision(refused bool) Decision {
 	all := &standings{given: []Status{}}
-	d := Decision{Admitted: !refused, more: all}
+	d := Decision{Admitted: !refused}
+	d.stand(all)
 	for i, a := range m.attempts {
 		part, err := a.decision(m.at, refused, 0)
 		if err != nil {

@@ -194,35 +194,47 @@ func (a *attempt) decision(at time.Time, refused bool, maxWait time.Duration) (d
 		return d, err
 	}
 	d.Admitted, d.Bypassed = !refused, a.bypassed()
-	var fewMarks, fewAmounts [few]int64
-	n, marks, amounts := len(a.charges), fewMarks[:], fewAmounts[:]
+	n := len(a.charges)
+	var m *standings
 	if a.plain() && maxWait == 0 {
 		d.n, d.entity, d.policy = uint8(n), a.debits[0].Key.Entity, a.policy
 	} else {
 		numbers := make([]int64, 3*n)
-		marks, amounts = numbers[:n:n], numbers[n:2*n:2*n]
-		m := &standings{resource: a.debits[0].Key.Resource, own: a.own, ahead: maxWait, limits: slices.Clone(a.limits), marks: marks, amounts: amounts, used: numbers[2*n:]}
+		m = &standings{
+			resource: a.debits[0].Key.Resource, own: a.own, ahead: maxWait, limits: slices.Clone(a.limits),
+			marks: numbers[:n:n], used: numbers[n : 2*n : 2*n], amounts: numbers[2*n:],
+		}
 		for i := range a.debits {
 			m.entities[i] = a.debits[i].Key.Entity
 		}
-		d.more = m
+		d.stand(m)
 	}
+	var fewUsed [few]int64
 	for i := range a.charges {
 		ch := &a.charges[i]
-		amounts[i], marks[i] = ch.Amount, ch.Receipt.Mark
-		if rate := ch.Definition.Plain(); refused || !rate {
-			marks[i] = ch.State.Mark
-			if d.more != nil && !rate {
-				d.more.used[i] = ch.State.Used
-			}
+		mark, used := ch.Receipt.Mark, int64(0)
+		if rate := ch.Definition.Plain(); !rate {
+			mark, used = ch.State.Mark, ch.State.Used
+		} else if refused {
+			mark = ch.State.Mark
+		}
+		if m != nil {
+			m.marks[i], m.used[i], m.amounts[i] = mark, used, ch.Amount
+		} else {
+			d.marks[i], fewUsed[i], d.amounts[i] = mark, used, ch.Amount
 		}
 	}
-	d.marks, d.amounts = FourOf(&fewMarks), FourOf(&fewAmounts)
+	if m == nil {
+		d.setUsed(&fewUsed)
+	}
 	return d, nil
 }
 
-// plain reports whether a is on one bucket, with few limits that are those of a policy.
-func (a *attempt) plain() bool { return a.policy != nil && len(a.charges) <= few && !a.bypassed() }
+// plain reports whether a is on one bucket, with few limits that are those of a policy,
+// none of them slots, which a lease has to renew or release.
+func (a *attempt) plain() bool {
+	return a.policy != nil && len(a.charges) <= few && !a.bypassed() && !hasSlots(a.charges)
+}
 
 // exceededError returns the refusal, with the status of every limit.
 func (a *attempt) exceededError(at time.Time, maxWait time.Duration) error {

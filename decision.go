@@ -47,13 +47,20 @@ type Decision struct {
 	at      bucket.Instant // of the take
 	entity  string
 	policy  *PolicyLimits
-	marks   Four[int64] // after an admitted request including it
-	amounts Four[int64]
-	more    *standings
+	marks   [few]int64 // after an admitted request including it
+	amounts [few]int64
+	more    *beside // nil if it would be zero
+}
+
+// beside is what a few decisions have beside others. It is never changed.
+type beside struct {
+	few [few]int64 // of the usual decision: what is used of limits that are not plain rates
+	all *standings // of any other decision
 }
 
 // standings are how the limits of a decision stand. They are never changed.
 type standings struct {
+	beside
 	resource       string
 	entities       [2]string     // the entity and its parent
 	own            int           // how many limits are the entity's
@@ -64,18 +71,41 @@ type standings struct {
 	given          []Status // of NewExceededError
 }
 
+// stand has the decision have standings.
+func (d *Decision) stand(s *standings) {
+	s.all, d.more = s, &s.beside
+}
+
+// standings returns those of the decision, nil if it is the usual one.
+func (d *Decision) standings() *standings {
+	if d.more == nil {
+		return nil
+	}
+	return d.more.all
+}
+
+// setUsed notes what is used of the limits of the usual decision.
+func (d *Decision) setUsed(used *[few]int64) {
+	if *used != [few]int64{} {
+		d.more = &beside{few: *used}
+	}
+}
+
 // standing returns limit number i, how it stands, and what was asked for.
 func (d *Decision) standing(i int) (s bucket.State, name string, amount int64) {
-	if m := d.more; m != nil {
+	if m := d.standings(); m != nil {
 		return bucket.State{Definition: m.limits[i].Definition, Mark: m.marks[i], Used: m.used[i]}, m.limits[i].Name, m.amounts[i]
 	}
 	limit := &d.policy.Limits[i]
-	return bucket.State{Definition: limit.Definition, Mark: d.marks.Array()[i]}, limit.Name, d.amounts.Array()[i]
+	if s = (bucket.State{Definition: limit.Definition, Mark: d.marks[i]}); d.more != nil {
+		s.Used = d.more.few[i]
+	}
+	return s, limit.Name, d.amounts[i]
 }
 
 // Len returns the number of statuses.
 func (d *Decision) Len() int {
-	if m := d.more; m != nil {
+	if m := d.standings(); m != nil {
 		return max(len(m.limits), len(m.given))
 	}
 	return int(d.n)
@@ -86,8 +116,8 @@ func (d *Decision) Status(i int) Status {
 	if i < 0 || i >= d.Len() {
 		panic(fmt.Sprintf("zael: status %d of a decision that has %d", i, d.Len()))
 	}
-	if d.more != nil && d.more.given != nil {
-		return d.more.given[i]
+	if m := d.standings(); m != nil && m.given != nil {
+		return m.given[i]
 	}
 	state, name, amount := d.standing(i)
 	status := Status{
@@ -102,7 +132,7 @@ func (d *Decision) Status(i int) Status {
 		}
 	}
 	ahead := time.Duration(0)
-	if m := d.more; m != nil {
+	if m := d.standings(); m != nil {
 		status.Entity, status.Resource, ahead = m.entities[btoi(i >= m.own)], m.resource, m.ahead
 	} else {
 		status.Entity, status.Resource = d.entity, d.policy.Resource
@@ -134,8 +164,8 @@ func (d *Decision) RetryAfter() time.Duration {
 		return 0
 	}
 	for i := range d.Len() {
-		if d.more != nil && d.more.given != nil {
-			wait = max(wait, d.more.given[i].RetryAfter)
+		if m := d.standings(); m != nil && m.given != nil {
+			wait = max(wait, m.given[i].RetryAfter)
 			continue
 		}
 		state, _, amount := d.standing(i)

@@ -92,7 +92,9 @@ type ExceededError struct {
 // NewExceededError returns a refusal with the given statuses, for tests of programs that
 // handle refusals and for clients of a limiter in another process.
 func NewExceededError(statuses ...Status) *ExceededError {
-	return &ExceededError{Decision{more: &standings{given: append([]Status{}, statuses...)}}}
+	e := new(ExceededError)
+	e.decision.stand(&standings{given: append([]Status{}, statuses...)})
+	return e
 }
 
 // Decision returns the refusal as a value.

@@ -28,21 +28,22 @@ type Lease struct {
 	mode     FailureMode
 	stored   bool // the limits are stored ones: unknown names are ignored
 	degraded bool
+	slots    bool // some of the limits are slots
 
 	mu       sync.Mutex
 	closed   bool
 	recorded bool // what was used, or a part of it
 	// Nearly every lease is on one bucket, with few limits, and takes nothing more: then
 	// it is known by its decision and these. Otherwise it has a ledger instead.
-	generations Four[uint64] // of the receipts, whose marks are those of the decision
-	used        [few]int64   // to be charged in the end
+	generations [few]uint64 // of the receipts, whose marks are those of the decision
+	used        [few]int64  // to be charged in the end
 	ledger      *ledger
 	many        *manyLease // that this is a part of; nil if it is a lease of its own
 }
 
 // newLease returns a lease on what a took. It copies, as a is reused.
 func (l *Limiter) newLease(req *Request, a *attempt, at time.Time) *Lease {
-	lease := &Lease{limiter: l, mode: a.failureMode(req), stored: req.stored(), delay: a.delay(at)}
+	lease := &Lease{limiter: l, mode: a.failureMode(req), stored: req.stored(), delay: a.delay(at), slots: hasSlots(a.charges)}
 	lease.decision, _ = a.decision(at, false, 0) // the instant is the store's own
 	if !a.plain() {
 		lease.ledger = newLedger(a.debits)
@@ -51,11 +52,9 @@ func (l *Limiter) newLease(req *Request, a *attempt, at time.Time) *Lease {
 		}
 		return lease
 	}
-	var generations [few]uint64
 	for i := range a.charges {
-		lease.used[i], generations[i] = a.charges[i].Amount, a.charges[i].Receipt.Generation
+		lease.used[i], lease.generations[i] = a.charges[i].Amount, a.charges[i].Receipt.Generation
 	}
-	lease.generations = FourOf(&generations)
 	return lease
 }
 
@@ -73,6 +72,7 @@ func (l *Limiter) degradedLease(req *Request, a *attempt) *Lease {
 			kind = p.bound.Limits[i].Definition.Kind
 		}
 		lease.ledger.open(name, req.amount(p, i, name, kind), kind)
+		lease.slots = lease.slots || kind == bucket.Slots
 	}
 	lease.ledger.own = len(lease.ledger.accounts)
 	for name, amount := range req.Consume {
@@ -93,13 +93,10 @@ func (le *Lease) expanded() *ledger {
 	}
 	d := &le.decision
 	charges := make([]Charge, d.n)
-	amounts, marks, generations := d.amounts.Array(), d.marks.Array(), le.generations.Array()
 	for i := range charges {
-		limit := &d.policy.Limits[i]
-		charges[i] = Charge{
-			Name: limit.Name, Definition: limit.Definition, Amount: amounts[i],
-			Receipt: bucket.Receipt{Mark: marks[i], Generation: generations[i]},
-		}
+		state, name, amount := d.standing(i)
+		state.Generation = le.generations[i]
+		charges[i] = Charge{Name: name, Definition: state.Definition, Amount: amount, Receipt: state.Receipt()}
 	}
 	g := newLedger([]Debit{{Key: Key{d.entity, d.policy.Resource}, Charges: charges}})
 	for i := range g.accounts {
@@ -294,7 +291,12 @@ func (le *Lease) checkUnknown(verb string, amounts Amounts, least int64, known i
 }
 
 // isSlots reports whether limit number i is of slots.
-func (le *Lease) isSlots(i int) bool { return le.ledger != nil && le.ledger.accounts[i].slots }
+func (le *Lease) isSlots(i int) bool {
+	if le.ledger != nil {
+		return le.ledger.accounts[i].slots
+	}
+	return le.slots && le.decision.policy.Limits[i].Definition.Kind == bucket.Slots
+}
 
 func (le *Lease) has(name string) bool {
 	for i := range le.limitCount() {
@@ -431,9 +433,11 @@ func (le *Lease) close(undo bool) bool {
 		return false
 	}
 	le.closed = true // from now on nothing else changes
-	for i := range le.limitCount() {
-		if _, used := le.limit(i); undo || le.isSlots(i) {
-			*used = 0
+	if undo || le.slots || le.ledger != nil {
+		for i := range le.limitCount() {
+			if _, used := le.limit(i); undo || le.isSlots(i) {
+				*used = 0
+			}
 		}
 	}
 	if le.ledger != nil {

@@ -193,13 +193,14 @@ func newLimiter(store Store, config *Config, source timeSource) (*Limiter, error
 		}
 	}
 	l.localStore, _ = store.(LocalStore)
-	l.valueStore, _ = store.(ValueStore)
 	l.entityStore, _ = store.(EntityStore)
 	l.limitStore, _ = store.(LimitStore)
 	l.adminStore, _ = store.(AdminStore)
 	l.onceStore, _ = store.(OnceStore)
 	if l.slotStore, _ = store.(SlotStore); l.slotStore != nil {
 		l.holder = newHolder()
+	} else {
+		l.valueStore, _ = store.(ValueStore)
 	}
 	l.state.Store(newCacheEntry[StoreState]())
 	if c.CloseStore {

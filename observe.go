@@ -84,9 +84,9 @@ func (req *Request) resourceName() string {
 
 // bucket returns whose bucket a decision is about, empty if it has no limits.
 func (d *Decision) bucket() (entity, resource string) {
-	switch {
-	case d.more != nil:
-		return d.more.entities[0], d.more.resource
+	switch m := d.standings(); {
+	case m != nil:
+		return m.entities[0], m.resource
 	case d.policy != nil:
 		return d.entity, d.policy.Resource
 	}
@@ -191,7 +191,7 @@ func (le *Lease) observedEnd(ctx context.Context, rolledBack bool, err error) {
 	if o.Outcome = OutcomeAdmitted; le.degraded {
 		o.Outcome = OutcomeDegraded
 	}
-	n, amounts := le.limitCount(), le.decision.amounts.Array()
+	n, amounts := le.limitCount(), &le.decision.amounts
 	if le.ledger != nil {
 		n = le.ledger.own
 	}

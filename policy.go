@@ -19,7 +19,9 @@ import (
 // A request can have Limits instead of a Policy, if they are known only at run time.
 type Policy struct {
 	bound  PolicyLimits   // of the entity; none if they are stored
-	rates  bool           // these are plain rates
+	few    bool           // these are few
+	slots  bool           // some of these are slots
+	unsaid [few]int64     // the amounts of the first of these if a request says none
 	names  []string       // in the order of amounts by position
 	parent []bucket.Limit // the parent's; nil means the entity's
 	stored bool           // stored limits come before these
@@ -35,12 +37,28 @@ func NewPolicy(resource string, limits ...Limit) (*Policy, error) {
 	if len(limits) == 0 {
 		return nil, invalid("Policy.Limits", nil, "has no limit: name at least one, or use StoredPolicy")
 	}
-	var err error
-	if p.bound.Limits, err = compile("Policy.Limits", limits); err != nil {
+	if err := p.bind("Policy.Limits", limits); err != nil {
 		return nil, err
 	}
-	p.names, p.rates = namesOf(p.bound.Limits), plainRates(p.bound.Limits)
 	return p, nil
+}
+
+// bind compiles the limits of a policy.
+func (p *Policy) bind(field string, limits []Limit) (err error) {
+	if p.bound.Limits, err = compile(field, limits); err != nil {
+		return err
+	}
+	p.few = len(limits) > 0 && len(limits) <= few
+	p.names = make([]string, len(limits))
+	for i := range p.bound.Limits {
+		l := &p.bound.Limits[i]
+		slots := l.Definition.Kind == bucket.Slots
+		p.names[i], p.slots = l.Name, p.slots || slots
+		if i < few && !slots {
+			p.unsaid[i] = 1
+		}
+	}
+	return nil
 }
 
 // MustPolicy is like [NewPolicy] but panics if there is an error. It is for package
@@ -165,20 +183,6 @@ func compile(field string, limits []Limit) ([]bucket.Limit, error) {
 		compiled[i] = bucket.Limit{Name: limits[i].Name, Definition: d}
 	}
 	return compiled, nil
-}
-
-// plainRates reports whether a store knows each limit by its mark alone.
-func plainRates(limits []bucket.Limit) bool {
-	return !slices.ContainsFunc(limits, func(l bucket.Limit) bool { return !l.Definition.Plain() })
-}
-
-// namesOf returns the names of limits in order.
-func namesOf(limits []bucket.Limit) []string {
-	names := make([]string, len(limits))
-	for i := range limits {
-		names[i] = limits[i].Name
-	}
-	return names
 }
 
 func tooMany(field string, n int) error {

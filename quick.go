@@ -6,26 +6,52 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// quick decides the most common request to a store in memory: with a policy of up to
-// four limits, on one bucket that exists, without a wait. Everything is passed by value,
-// at half the cost. It writes the decision, and the generations of the limits. If the
-// request is another one, or not valid, it returns false and nothing was done.
-func (l *Limiter) quick(ctx context.Context, req *Request, d *Decision, generations *Four[uint64]) bool {
+// A quickTake is what a store in memory answered by value.
+type quickTake struct {
+	fits    bool
+	at      bucket.Instant
+	amounts [few]int64
+	values  Values
+}
+
+// quick makes the most common request to a store in memory: with a policy of up to four
+// limits, on one bucket that exists, without a wait. Everything is passed by value, at
+// less than half the cost. If the request is another one, or not valid, it returns false and nothing was done.
+func (l *Limiter) quick(ctx context.Context, req *Request, t *quickTake) (ok bool) {
 	p := req.Policy
-	if l == nil || l.valueStore == nil || l.observer != nil || p == nil || !req.plain(p) || l.line.Len() > 0 || l.closed.Load() || ctx.Err() != nil {
+	if l == nil || l.valueStore == nil || l.observer != nil || p == nil || !req.plain(p) || l.closed.Load() || ctx.Err() != nil ||
+		l.line.Len() > 0 || l.turns.any() {
 		return false
 	}
-	at, ok := l.quickInstant()
-	if !ok || !req.few(p, &d.amounts) {
+	if t.at, ok = l.quickInstant(); !ok || !req.few(p, &t.amounts) {
 		return false
 	}
-	marks, births, outcome, ok := l.valueStore.TakeValues(at, req.Entity, &p.bound, d.amounts)
-	if !ok || outcome == bucket.StaleLimits {
-		return false
-	}
-	d.Admitted, d.n, d.at, d.entity, d.policy = outcome == bucket.Fits, uint8(len(p.bound.Limits)), at, req.Entity, &p.bound
-	d.marks, *generations = marks, births
-	return true
+	var outcome bucket.Outcome
+	t.values, outcome, ok = l.valueStore.TakeValues(t.at, req.Entity, &p.bound, t.amounts)
+	t.fits = outcome == bucket.Fits
+	return ok && outcome != bucket.StaleLimits
+}
+
+// decision writes the decision on a request.
+func (t *quickTake) decision(req *Request, d *Decision) {
+	p := &req.Policy.bound
+	d.Admitted, d.n, d.at, d.entity, d.policy = t.fits, uint8(len(p.Limits)), t.at, req.Entity, p
+	d.marks, d.amounts = t.values.Marks, t.amounts
+	d.setUsed(&t.values.Used)
+}
+
+// refusal returns the error of a request that was refused.
+func (t *quickTake) refusal(req *Request) error {
+	e := new(ExceededError)
+	t.decision(req, &e.decision)
+	return e
+}
+
+// lease returns a lease on what a request took.
+func (t *quickTake) lease(l *Limiter, req *Request) *Lease {
+	le := &Lease{limiter: l, mode: req.FailureMode, slots: req.Policy.slots, used: t.amounts, generations: t.values.Generations}
+	t.decision(req, &le.decision)
+	return le
 }
 
 // quickInstant returns the time for the arithmetic, if it is in range.
@@ -37,19 +63,13 @@ func (l *Limiter) quickInstant() (at bucket.Instant, ok bool) {
 	return at, err == nil
 }
 
-// quickLease returns a lease on what a decision took.
-func (l *Limiter) quickLease(req *Request, d *Decision, generations *Four[uint64]) *Lease {
-	return &Lease{limiter: l, mode: req.FailureMode, decision: *d, used: d.amounts.Array(), generations: *generations}
-}
-
 // endQuick is the end of a lease without a ledger. It reports whether nothing is left
 // to do.
 func (le *Lease) endQuick() bool {
 	d := &le.decision
 	var amounts [few]int64
-	taken := d.amounts.Array()
 	for i := range amounts {
-		amounts[i] = le.used[i] - taken[i]
+		amounts[i] = le.used[i] - d.amounts[i]
 	}
 	if amounts == [few]int64{} {
 		return true
@@ -59,27 +79,38 @@ func (le *Lease) endQuick() bool {
 		return false
 	}
 	at, ok := l.quickInstant()
-	if !ok {
+	if !ok || !l.valueStore.AdjustValues(at, d.entity, d.policy, amounts, Values{Marks: d.marks, Generations: le.generations}) {
 		return false
 	}
-	return l.valueStore.AdjustValues(at, d.entity, d.policy, FourOf(&amounts), d.marks, le.generations)
+	if l.turns.any() {
+		l.turns.wake([]Debit{{Key: Key{d.entity, d.policy.Resource}}})
+	}
+	return true
 }
 
 // plain reports whether a request by p is for one bucket and for limits that p
 // has itself, few of them, with amounts by position or none.
 func (req *Request) plain(p *Policy) bool {
-	return p.rates && len(p.bound.Limits) > 0 && len(p.bound.Limits) <= few && !p.stored && !req.UseStoredLimits && !req.Cascade &&
+	return p.few && !req.UseStoredLimits && !req.Cascade &&
 		req.Also == nil && req.Consume == nil && req.Resource == "" && req.Limits == nil && req.ParentLimits == nil &&
 		req.MaxWait >= 0 && req.FailureMode <= FailOpen
 }
 
-// few writes the amounts of a plain request, and reports whether they are valid.
-func (req *Request) few(p *Policy, amounts *Four[int64]) bool {
+// few writes the amounts of a plain request, and reports whether they are valid, and take no
+// slots: what has to be released has a ledger.
+func (req *Request) few(p *Policy, amounts *[few]int64) bool {
 	if !req.positional.given() {
-		*amounts = Four[int64]{1, 1, 1, 1}
+		*amounts = p.unsaid
 		return true
 	}
-	*amounts = FourOf(&req.positional.few)
+	*amounts = req.positional.few
+	if p.slots {
+		for i := range p.bound.Limits {
+			if amounts[i] > 0 && p.bound.Limits[i].Definition.Kind == bucket.Slots {
+				return false
+			}
+		}
+	}
 	// An amount that is not there is 0, and one below 0 is a large number.
-	return req.positional.n == len(p.bound.Limits) && max(uint64(amounts.A), uint64(amounts.B), uint64(amounts.C), uint64(amounts.D)) <= uint64(bucket.MaxAmount)
+	return req.positional.n == len(p.bound.Limits) && max(uint64(amounts[0]), uint64(amounts[1]), uint64(amounts[2]), uint64(amounts[3])) <= uint64(bucket.MaxAmount)
 }

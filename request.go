@@ -165,7 +165,7 @@ func (a *attempt) policyOf(req *Request) (*Policy, error) {
 	p := &Policy{bound: PolicyLimits{Resource: req.Resource}}
 	err := checkResource("Request.Resource", req.Resource)
 	if err == nil {
-		p.bound.Limits, err = compile("Request.Limits", req.Limits)
+		err = p.bind("Request.Limits", req.Limits)
 	}
 	if err == nil && req.ParentLimits != nil {
 		p.parent, err = compile("Request.ParentLimits", req.ParentLimits)
@@ -173,7 +173,6 @@ func (a *attempt) policyOf(req *Request) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.names, p.rates = namesOf(p.bound.Limits), plainRates(p.bound.Limits)
 	*last = literal{p, slices.Clone(req.Limits), slices.Clone(req.ParentLimits)}
 	return p, nil
 }

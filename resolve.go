@@ -58,7 +58,7 @@ func (l *Limiter) prepare(ctx context.Context, req *Request, known age, a *attem
 	}
 	a.bind(req, p, keys, limits, revs)
 	l.holdSlots(a)
-	if a.policy = nil; p.rates && parent == "" && sameLimits(limits[0], p.bound.Limits) && revs == [2]int64{} {
+	if a.policy = nil; parent == "" && sameLimits(limits[0], p.bound.Limits) && revs == [2]int64{} {
 		a.policy = &p.bound
 	}
 	if err := a.checkSlots(); err != nil {

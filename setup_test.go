@@ -50,13 +50,11 @@ func (f *fake) AdjustLocal(now time.Time, _ []zael.Debit) (time.Time, bool, erro
 	return now, false, nil
 }
 
-func (f *fake) TakeValues(bucket.Instant, string, *zael.PolicyLimits, zael.Four[int64]) (
-	marks zael.Four[int64], generations zael.Four[uint64], outcome bucket.Outcome, ok bool,
-) {
-	return marks, generations, outcome, false
+func (f *fake) TakeValues(bucket.Instant, string, *zael.PolicyLimits, [4]int64) (v zael.Values, outcome bucket.Outcome, ok bool) {
+	return v, outcome, false
 }
 
-func (f *fake) AdjustValues(bucket.Instant, string, *zael.PolicyLimits, zael.Four[int64], zael.Four[int64], zael.Four[uint64]) bool {
+func (f *fake) AdjustValues(bucket.Instant, string, *zael.PolicyLimits, [4]int64, zael.Values) bool {
 	return false
 }
 

@@ -235,7 +235,8 @@ func (le *Lease) Held() bool {
 func (le *Lease) releaseSlots(amounts Amounts) error {
 	le.mu.Lock()
 	var debits []Debit
-	if le.ledger != nil && !le.closed {
+	if (le.slots || le.ledger != nil) && !le.closed {
+		le.ledger = le.expanded()
 		debits = le.ledger.takeReleased(amounts)
 	}
 	le.mu.Unlock()

@@ -123,37 +123,34 @@ type LocalStore interface {
 
 // A ValueStore answers the commonest calls from the memory of this process, by
 // value. It is asked before a [LocalStore]. The limits that it is given never change.
+//
+// A Limiter does not ask a ValueStore that is a [SlotStore] too: slots are those of this
+// process.
 type ValueStore interface {
 	// TakeValues is Take of amounts, 0 to bucket.MaxAmount, of one to four limits
-	// from one bucket at an instant. It returns their marks and generations after it
-	// or, if a limit refuses, as they are. It answers only if the bucket has each
+	// from one bucket at an instant. It returns the limits after it or, if one
+	// refuses, as they are. It answers only if the bucket has each
 	// limit under that very definition, and nobody has stored settings, and refuses
 	// only by an instant that is not before the bucket's last change; otherwise ok is
 	// false and nothing has changed.
-	TakeValues(at bucket.Instant, entity string, p *PolicyLimits, amounts Four[int64]) (
-		marks Four[int64], generations Four[uint64], outcome bucket.Outcome, ok bool)
+	TakeValues(at bucket.Instant, entity string, p *PolicyLimits, amounts [4]int64) (v Values, outcome bucket.Outcome, ok bool)
 
-	// AdjustValues is Adjust in the same way: it charges amounts above 0, and gives back
-	// those below of the charges that had these marks and generations as receipts.
-	AdjustValues(at bucket.Instant, entity string, p *PolicyLimits, amounts, marks Four[int64], generations Four[uint64]) (ok bool)
+	// AdjustValues is Adjust in the same way, of the charges that v was returned for: it
+	// charges amounts above 0, and gives back those below.
+	AdjustValues(at bucket.Instant, entity string, p *PolicyLimits, amounts [4]int64, v Values) (ok bool)
 }
 
-// PolicyLimits are the limits of a Policy for a ValueStore: plain rates
-// (bucket.Definition.Plain).
+// PolicyLimits are the limits of a Policy for a ValueStore.
 type PolicyLimits struct {
 	Resource string
 	Limits   []bucket.Limit
 }
 
-// Four has a number for each of up to four limits, in their order. It is no array, as
-// only a struct is passed in registers.
-type Four[T int64 | uint64] struct{ A, B, C, D T }
-
-// FourOf returns the numbers of an array.
-func FourOf[T int64 | uint64](n *[4]T) Four[T] { return Four[T]{n[0], n[1], n[2], n[3]} }
-
-// Array returns the numbers.
-func (f Four[T]) Array() [4]T { return [4]T{f.A, f.B, f.C, f.D} }
+// Values are the states of up to four limits, in their order, without the definitions.
+type Values struct {
+	Marks, Used [4]int64
+	Generations [4]uint64
+}
 
 // A SlotStore keeps slots of holders that may die without releasing them. A Limiter names
 // itself as the holder of the slots that it takes from such a store, and renews them

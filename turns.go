@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/zeroae/zael/bucket"
@@ -22,10 +23,14 @@ const (
 
 // turns are the queues of callers that wait in turns.
 type turns struct {
-	mu     sync.Mutex
-	closed bool
-	queues map[waitKey]*turnQueue
+	mu      sync.Mutex
+	closed  bool
+	queues  map[waitKey]*turnQueue
+	callers atomic.Int64 // in all queues
 }
+
+// any reports whether a caller waits.
+func (t *turns) any() bool { return t.callers.Load() > 0 }
 
 // A turnQueue is the callers that wait for the same limits of the same buckets.
 type turnQueue struct {
@@ -54,6 +59,7 @@ func (t *turns) join(key waitKey) (*turn, error) {
 		q = new(turnQueue)
 		t.queues[key] = q
 	}
+	t.callers.Add(1) // before it asks, so that who gives back later wakes it
 	mine := &turn{first: make(chan struct{}), woken: make(chan struct{}, 1), ended: make(chan struct{})}
 	if q.waiting = append(q.waiting, mine); len(q.waiting) == 1 {
 		close(mine.first)
@@ -65,6 +71,7 @@ func (t *turns) join(key waitKey) (*turn, error) {
 func (t *turns) leave(key waitKey, mine *turn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.callers.Add(-1)
 	q := t.queues[key]
 	for i, other := range q.waiting {
 		if other != mine {

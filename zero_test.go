@@ -27,11 +27,11 @@ func exportedTypes() []reflect.Type {
 		reflect.TypeFor[zael.Ended](), reflect.TypeFor[zael.Ending](), reflect.TypeFor[zael.LeaseVerb](), reflect.TypeFor[zael.OnceTake](), reflect.TypeFor[zael.PartAmount](), reflect.TypeFor[zael.Renewal](),
 		reflect.TypeFor[zael.EditResult](), reflect.TypeFor[zael.Entity](), reflect.TypeFor[zael.EntityCapacity](),
 		reflect.TypeFor[zael.ExceededError](), reflect.TypeFor[zael.FailureMode](),
-		reflect.TypeFor[zael.Four[int64]](), reflect.TypeFor[zael.Key](), reflect.TypeFor[zael.Kind](), reflect.TypeFor[zael.Lease](),
+		reflect.TypeFor[zael.Key](), reflect.TypeFor[zael.Kind](), reflect.TypeFor[zael.Lease](),
 		reflect.TypeFor[zael.Limit](), reflect.TypeFor[zael.LimitSet](), reflect.TypeFor[zael.LimitState](),
 		reflect.TypeFor[zael.Limiter](), reflect.TypeFor[zael.Namespace](), reflect.TypeFor[zael.NamespaceState](),
 		reflect.TypeFor[zael.Once](), reflect.TypeFor[zael.Override](), reflect.TypeFor[zael.Part](), reflect.TypeFor[zael.Policy](),
-		reflect.TypeFor[zael.PolicyLimits](), reflect.TypeFor[zael.Query](), reflect.TypeFor[zael.Request](),
+		reflect.TypeFor[zael.PolicyLimits](), reflect.TypeFor[zael.Values](), reflect.TypeFor[zael.Query](), reflect.TypeFor[zael.Request](),
 		reflect.TypeFor[zael.ResourceCapacity](), reflect.TypeFor[zael.Scope](), reflect.TypeFor[zael.Settings](),
 		reflect.TypeFor[zael.Stats](), reflect.TypeFor[zael.Status](), reflect.TypeFor[zael.StoreState](), reflect.TypeFor[zael.Observed](), reflect.TypeFor[zael.ObservedUse](), reflect.TypeFor[zael.Outcome](), reflect.TypeFor[zael.StoreOp](),
 		reflect.TypeFor[zael.Switch](), reflect.TypeFor[zael.UnavailableError](), reflect.TypeFor[zael.Usage](),
@@ -43,7 +43,7 @@ func exportedTypes() []reflect.Type {
 // exportedFuncs are the exported functions of the package.
 func exportedFuncs() map[string]any {
 	return map[string]any{
-		"CheckNamespace": zael.CheckNamespace, "FourOf": zael.FourOf[int64], "Must": zael.Must, "MustPolicy": zael.MustPolicy, "New": zael.New,
+		"CheckNamespace": zael.CheckNamespace, "Must": zael.Must, "MustPolicy": zael.MustPolicy, "New": zael.New,
 		"NewExceededError": zael.NewExceededError, "NewPolicy": zael.NewPolicy, "ParseLimit": zael.ParseLimit, "ParseSwitch": zael.ParseSwitch,
 		"PerDay": zael.PerDay, "PerHour": zael.PerHour, "PerMinute": zael.PerMinute, "PerSecond": zael.PerSecond,
 		"StoredPolicy": zael.StoredPolicy,
@@ -125,7 +125,6 @@ func panicking() map[string]string {
 	list := map[string]string{
 		"zero Decision.Status": "there is no status, as documented",
 		"MustPolicy":           "as documented",
-		"FourOf":               "there is no array",
 	}
 	for name, methods := range map[string][]string{
 		"Charge":        {"Taken"},

@@ -55,7 +55,7 @@ func (s State) turn(at Instant) (counts, since, from Instant) {
 // 0 after a top-up.
 func (s State) UsedAt(at Instant) int64 {
 	_, since, _ := s.turn(at)
-	return s.usedIn(since)
+	return usedIn(&s.Definition, s.Mark, s.Used, since)
 }
 
 // on reports whether the state is of a quota or session whose period is on at an instant.
@@ -68,26 +68,25 @@ func (s State) on(at Instant) bool {
 }
 
 // usedIn returns the tokens used in the period that turns at since.
-func (s State) usedIn(since Instant) int64 {
-	d := &s.Definition
-	if Instant(s.Mark) >= since {
-		return s.Used
+func usedIn(d *Definition, mark, used int64, since Instant) int64 {
+	if Instant(mark) >= since {
+		return used
 	}
-	if d.Flags&CarryDebt == 0 || s.Used <= d.Burst {
+	if d.Flags&CarryDebt == 0 || used <= d.Burst {
 		return 0
 	}
-	starts := d.Calendar.Starts(Instant(s.Mark), since)
-	if starts > s.Used/d.Burst {
+	starts := d.Calendar.Starts(Instant(mark), since)
+	if starts > used/d.Burst {
 		return 0
 	}
-	return s.Used - d.Burst*starts
+	return used - d.Burst*starts
 }
 
 // turned returns s as it stands in the period that an instant is in: what has ended by its
 // definition has ended, whatever comes after it.
 func (s State) turned(at Instant) State {
 	if _, since, from := s.turn(at); Instant(s.Mark) < since {
-		if s.Used = s.usedIn(since); s.Used != 0 {
+		if s.Used = usedIn(&s.Definition, s.Mark, s.Used, since); s.Used != 0 {
 			s.Mark = int64(from)
 		}
 	}
@@ -112,43 +111,35 @@ func (s State) Period(at Instant) (start, end Instant, ok bool) {
 	return Instant(s.Mark), Instant(s.Mark) + Instant(d.Period), true
 }
 
-func (s State) takePeriod(at Instant, n int64) (State, bool) {
-	_, since, from := s.turn(at)
-	used := s.usedIn(since)
-	if used > s.Definition.Burst-n { // both n and Burst are in range: no overflow
-		return s, false
+// takePeriod is Take of a quota or session.
+func takePeriod(d *Definition, mark, used int64, at Instant, n int64) (newMark, newUsed int64, ok bool) {
+	newMark, newUsed = turned(d, mark, used, at)
+	if newUsed > d.Burst-n { // both n and Burst are in range: no overflow
+		return mark, used, false
 	}
 	if n == 0 {
-		return s, true
+		return mark, used, true
 	}
-	if Instant(s.Mark) < since {
-		s.Mark = int64(from)
-	}
-	s.Used = used + n
-	return s, true
+	return newMark, newUsed + n, true
 }
 
 // chargePeriod adds n, which may be negative, to what is used.
-func (s State) chargePeriod(at Instant, n int64) (State, error) {
-	_, since, from := s.turn(at)
-	used := s.usedIn(since)
-	if n > 0 && used > math.MaxInt64-n {
-		return s, errTooMuch(n)
+func chargePeriod(d *Definition, mark, used int64, at Instant, n int64) (newMark, newUsed int64, err error) {
+	newMark, newUsed = turned(d, mark, used, at)
+	if n > 0 && newUsed > math.MaxInt64-n {
+		return mark, used, errTooMuch(n)
 	}
-	if Instant(s.Mark) < since {
-		s.Mark = int64(from)
-	}
-	s.Used = used + n
-	return s, nil
+	return newMark, newUsed + n, nil
 }
 
-// givePeriod is Give of a quota or session.
-func (s State) givePeriod(at Instant, n int64, r Receipt) State {
-	if !s.inPeriod(at, r) {
-		return s
+// turned returns the Mark and Used of a quota or session that is charged at an instant: a
+// new period has begun if the one of mark is over.
+func turned(d *Definition, mark, used int64, at Instant) (newMark, newUsed int64) {
+	since, from := d.Turn(max(at, Instant(mark)))
+	if Instant(mark) >= since {
+		return mark, used
 	}
-	s.Used -= n
-	return s
+	return int64(from), usedIn(d, mark, used, since)
 }
 
 // inPeriod reports whether a receipt is of the period that is on.
@@ -160,8 +151,7 @@ func (s State) inPeriod(at Instant, r Receipt) bool {
 // waitPeriod is Wait of a quota or session: until the end of the period, or the first
 // end that suffices.
 func (s State) waitPeriod(at Instant, n int64) time.Duration {
-	_, since, _ := s.turn(at)
-	d, used := &s.Definition, s.usedIn(since)
+	d, used := &s.Definition, s.UsedAt(at)
 	switch {
 	case n <= MaxAmount && used <= d.Burst-n:
 		return 0
@@ -173,8 +163,7 @@ func (s State) waitPeriod(at Instant, n int64) time.Duration {
 
 // waitEnd returns the time until nothing is used.
 func (s State) waitEnd(at Instant) time.Duration {
-	_, since, _ := s.turn(at)
-	used := s.usedIn(since)
+	used := s.UsedAt(at)
 	if used == 0 {
 		return 0
 	}

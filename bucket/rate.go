@@ -109,11 +109,10 @@ func (s State) availableRate(at Instant) int64 {
 	return burst - int64(tokens) // fits int64, so that it does not matter if tokens wraps
 }
 
-// Take is [State.Take] for the mark of a plain rate alone: see [Definition.Plain]. It
-// copies no State, which makes acquires in memory faster. n fits by ahead later if
+// TakePlain is [Take] for a plain rate: see [Definition.Plain]. n fits by ahead later if
 //
 //	level(at + ahead) + n·unit ≤ Burst·unit
-func Take(d *Definition, mark int64, at Instant, n int64, ahead time.Duration) (newMark int64, ok bool) {
+func TakePlain(d *Definition, mark int64, at Instant, n int64, ahead time.Duration) (newMark int64, ok bool) {
 	if n < 0 || n > d.Burst || ahead < 0 {
 		return mark, false
 	}
@@ -134,33 +133,31 @@ func Take(d *Definition, mark int64, at Instant, n int64, ahead time.Duration) (
 	return base + n*unit, true // no more than room + burst: within int64
 }
 
-// chargeRate is Charge of a rate.
-func (s State) chargeRate(at Instant, n int64) (State, error) {
-	unit := s.Definition.Unit()
-	mark := max(s.Mark, s.Definition.floor(at))
-	if mark > math.MaxInt64-n*unit {
-		return s, errTooMuch(n)
+// chargeRate is charge of a rate.
+func chargeRate(d *Definition, mark int64, at Instant, n int64) (newMark int64, err error) {
+	unit := d.Unit()
+	base := max(mark, d.floor(at))
+	if base > math.MaxInt64-n*unit {
+		return mark, errTooMuch(n)
 	}
-	s.Mark = mark + n*unit
-	return s, nil
+	return base + n*unit, nil
 }
 
-// giveRate is Give of a rate.
-func (s State) giveRate(at Instant, n int64, r Receipt) State {
+// giveRate is give of a rate.
+func giveRate(s *State, at Instant, n int64, r Receipt) {
 	unit := s.Definition.Unit()
 	drip := s.Definition.floor(at)
 	if r.Mark <= drip || s.Mark <= drip {
-		return s
+		return
 	}
 	left, full := uint64(r.Mark)-uint64(drip), uint64(s.Definition.Burst*unit)
 	if s.Definition.Schedule != nil {
 		full = uint64(s.Definition.Ceiling(at)) - uint64(drip)
 	}
 	if left > full && r.Mark != s.Mark {
-		return s
+		return
 	}
 	s.Mark = max(drip, s.Mark-int64(min(uint64(n*unit), left)))
-	return s
 }
 
 // waitRate is Wait of a rate without a schedule.

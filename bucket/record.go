@@ -105,18 +105,10 @@ func (r *Record) Take(charges []Charge, at Instant, ahead time.Duration, birth u
 			c.State = r.redefine(&l.State, &c.Definition, at)
 		}
 		var fits bool
-		if c.State.Definition.Plain() {
-			c.State.Mark, fits = Take(&c.State.Definition, c.State.Mark, at, c.Amount, ahead)
-		} else {
-			c.State, fits = c.State.Take(at, c.Amount, ahead)
-		}
-		if !fits {
+		if c.State, fits = c.State.Take(at, c.Amount, ahead); !fits {
 			outcome = Exceeds
 		}
 		c.Receipt = c.State.Receipt()
-		if c.Definition.Kind == Slots {
-			c.Receipt.Mark = 0
-		}
 	}
 	return outcome
 }
@@ -167,36 +159,21 @@ func (r *Record) Adjust(charges []Charge, at Instant, birth uint64) (bad int, er
 				}
 			}
 			continue
-		case s == nil && (c.Amount <= 0 || c.settles()):
+		case s == nil && (c.Amount <= 0 || settles(&c.Definition, c.Amount, c.Receipt)):
 			c.State = State{}
 			continue
 		case s == nil:
 			c.State = r.begin(&c.Definition, at, birth)
-		case c.Amount < 0:
-			if c.State = *s; c.Definition.Flags&Unlimited == 0 { // what charged nothing owns nothing
-				c.State = s.Give(later(at, r.Latest), -c.Amount, c.Receipt)
-			}
-			continue
-		case s.Stale(c.Definition):
+		case c.Amount < 0 || s.Stale(c.Definition):
 			c.State = *s
 		default:
 			c.State = r.redefine(s, &c.Definition, at)
 		}
-		if c.settles() {
-			c.State, err = c.State.Settle(later(at, r.Latest), c.Amount, c.Receipt)
-		} else {
-			c.State, err = c.State.Charge(at, c.Amount)
-		}
-		if err != nil {
+		if err = Adjust(&c.State, &c.Definition, at, later(at, r.Latest), c.Amount, c.Receipt); err != nil {
 			return i, err
 		}
 	}
 	return 0, nil
-}
-
-// settles reports whether a charge of an adjust counts in the period of a take alone.
-func (c *Charge) settles() bool {
-	return c.Amount > 0 && c.Definition.periodic() && c.Receipt.Generation != 0
 }
 
 // Finish completes a take with the outcome of all buckets of the operation, or an

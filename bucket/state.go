@@ -27,7 +27,7 @@ type State struct {
 
 // A Receipt says which stretch of the axis a charge owns, (Mark − n, Mark], or in
 // which period it counts, so that it can be given back. It is the Mark and Generation of
-// the State just after the charge. Of slots, Generation is that of their holder.
+// the State just after the charge; of slots, the Generation of their holder alone.
 type Receipt struct {
 	Mark       int64
 	Generation uint64
@@ -37,7 +37,12 @@ type Receipt struct {
 func (s State) Absent() bool { return s.Definition.Burst == 0 }
 
 // Receipt returns the receipt for the charge that led to s.
-func (s State) Receipt() Receipt { return Receipt{Mark: s.Mark, Generation: s.Generation} }
+func (s State) Receipt() Receipt {
+	if s.Definition.Kind == Slots {
+		return Receipt{Generation: s.Generation}
+	}
+	return Receipt{Mark: s.Mark, Generation: s.Generation}
+}
 
 // Stale reports whether d is older than the definition of s: both are of stored
 // limits, and the revision of s is higher. A state must not be redefined by a stale
@@ -70,8 +75,7 @@ func (s State) Idle(at Instant) bool {
 // It is Never beyond the range. s must not be absent.
 func (s State) WaitIdle(at Instant) time.Duration {
 	if s.on(at) {
-		_, since, _ := s.turn(at)
-		return s.waitUntil(at, s.usedIn(since), 0)
+		return s.waitUntil(at, s.UsedAt(at), 0)
 	}
 	return s.WaitFull(at)
 }
@@ -123,30 +127,35 @@ func (s State) Available(at Instant) int64 {
 // in debt. What is soft or unlimited fits always. If n does not fit, is not in 0 to
 // MaxAmount, or ahead is negative, Take returns s and false. s must not be absent.
 func (s State) Take(at Instant, n int64, ahead time.Duration) (State, bool) {
-	switch d := &s.Definition; {
+	mark, used, ok := Take(&s.Definition, s.Mark, s.Used, at, n, ahead)
+	s.Mark, s.Used = mark, used
+	return s, ok
+}
+
+// Take is [State.Take] for the Mark and Used of a state. It copies no State, which makes
+// acquires in memory faster.
+func Take(d *Definition, mark, used int64, at Instant, n int64, ahead time.Duration) (newMark, newUsed int64, ok bool) {
+	switch {
 	case d.Plain():
-		mark, ok := Take(d, s.Mark, at, n, ahead)
-		s.Mark = mark
-		return s, ok
+		mark, ok = TakePlain(d, mark, at, n, ahead)
+		return mark, used, ok
 	case n < 0 || n > MaxAmount || ahead < 0:
-		return s, false
+		return mark, used, false
 	case d.Flags&(Block|Unlimited) != 0:
-		return s, d.Flags&Unlimited != 0 || n == 0
+		return mark, used, d.Flags&Unlimited != 0 || n == 0
 	case d.Flags&Soft != 0:
-		next, err := s.Charge(at, n)
-		return next, err == nil
+		mark, used, err := charge(d, mark, used, at, n)
+		return mark, used, err == nil
 	case d.Kind == Slots:
-		if n > 0 && s.Used > d.Burst-n { // 0 never refuses
-			return s, false
+		if n > 0 && used > d.Burst-n { // 0 never refuses
+			return mark, used, false
 		}
-		s.Used += n
-		return s, true
+		return mark, used + n, true
 	case d.periodic():
-		return s.takePeriod(at, n)
+		return takePeriod(d, mark, used, at, n)
 	default:
-		mark, ok := d.Schedule.take(s.Mark, at, n, ahead)
-		s.Mark = mark
-		return s, ok
+		mark, ok = d.Schedule.take(mark, at, n, ahead)
+		return mark, used, ok
 	}
 }
 
@@ -154,22 +163,27 @@ func (s State) Take(at Instant, n int64, ahead time.Duration) (State, bool) {
 // debt. s must not be absent. The error matches ErrRange if n is not in 0 to
 // MaxAmount or the state would leave int64.
 func (s State) Charge(at Instant, n int64) (State, error) {
-	if n < 0 || n > MaxAmount {
-		return s, fmt.Errorf("amount %d is not in 0 to %d: %w", n, MaxAmount, ErrRange)
-	}
-	switch d := &s.Definition; {
+	mark, used, err := charge(&s.Definition, s.Mark, s.Used, at, n)
+	s.Mark, s.Used = mark, used
+	return s, err
+}
+
+func charge(d *Definition, mark, used int64, at Instant, n int64) (newMark, newUsed int64, err error) {
+	switch {
+	case n < 0 || n > MaxAmount:
+		return mark, used, fmt.Errorf("amount %d is not in 0 to %d: %w", n, MaxAmount, ErrRange)
 	case n == 0 || d.Flags&Unlimited != 0:
-		return s, nil
+		return mark, used, nil
 	case d.Kind == Slots:
-		if s.Used > math.MaxInt64-n {
-			return s, errTooMuch(n)
+		if used > math.MaxInt64-n {
+			return mark, used, errTooMuch(n)
 		}
-		s.Used += n
-		return s, nil
+		return mark, used + n, nil
 	case d.periodic():
-		return s.chargePeriod(at, n)
+		return chargePeriod(d, mark, used, at, n)
 	default:
-		return s.chargeRate(at, n)
+		mark, err = chargeRate(d, mark, at, n)
+		return mark, used, err
 	}
 }
 
@@ -190,15 +204,18 @@ func errTooMuch(n int64) error {
 // released by their holder: see [Record.Adjust]. at must be the latest
 // instant known for the bucket, so that a clock that is behind gives nothing twice.
 func (s State) Give(at Instant, n int64, r Receipt) State {
+	give(&s, at, n, r)
+	return s
+}
+
+func give(s *State, at Instant, n int64, r Receipt) {
 	switch d := &s.Definition; {
-	case n <= 0 || n > MaxAmount || s.Absent() || s.Generation != r.Generation:
-		return s
+	case n <= 0 || n > MaxAmount || d.Burst == 0 || s.Generation != r.Generation:
 	case d.Flags&Unlimited != 0 || d.Kind == Slots:
-		return s
-	case d.periodic():
-		return s.givePeriod(at, n, r)
-	default:
-		return s.giveRate(at, n, r)
+	case !d.periodic():
+		giveRate(s, at, n, r)
+	case s.inPeriod(at, r):
+		s.Used -= n
 	}
 }
 
@@ -210,6 +227,29 @@ func (s State) Settle(at Instant, n int64, r Receipt) (State, error) {
 		return s, nil
 	}
 	return s.Charge(at, n)
+}
+
+// Adjust charges n tokens to a state, or gives them back if n is less than 0, as [Record.Adjust]
+// does it for a charge under definition d with receipt r. Slots it does not give back.
+// latest is the later of at and the latest instant known for the bucket, the error as of
+// [State.Charge].
+func Adjust(s *State, d *Definition, at, latest Instant, n int64, r Receipt) (err error) {
+	switch {
+	case n < 0:
+		if d.Flags&Unlimited == 0 { // what charged nothing owns nothing
+			give(s, latest, -n, r)
+		}
+	case settles(d, n, r):
+		*s, err = s.Settle(latest, n, r)
+	default:
+		s.Mark, s.Used, err = charge(&s.Definition, s.Mark, s.Used, at, n)
+	}
+	return err
+}
+
+// settles reports whether a charge of an adjust counts in the period of a take alone.
+func settles(d *Definition, n int64, r Receipt) bool {
+	return n > 0 && d.periodic() && r.Generation != 0
 }
 
 // Wait returns the time from an instant until n tokens fit: 0 if they fit, and Never
@@ -280,11 +320,12 @@ func (s State) TopUp(at Instant, n int64) (State, error) {
 	case d.Kind == Slots:
 		return s, fmt.Errorf("slots cannot be topped up: %w", ErrRange)
 	case d.periodic():
-		next, err := s.chargePeriod(at, -n)
-		if err != nil || next.Used < -MaxAmount {
+		mark, used, err := chargePeriod(d, s.Mark, s.Used, at, -n)
+		if err != nil || used < -MaxAmount {
 			return s, fmt.Errorf("a top-up of %d leaves more than %d on top of the amount: %w", n, MaxAmount, ErrRange)
 		}
-		return next, nil
+		s.Mark, s.Used = mark, used
+		return s, nil
 	default:
 		floor := d.floor(at)
 		if s.Mark > floor {

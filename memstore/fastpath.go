@@ -18,12 +18,8 @@ func (s *Store) takeKnown(at bucket.Instant, maxWait time.Duration, debit *zael.
 		return bucket.Fits, false
 	}
 	var entries [fewLimits]*entry
-	h, index := s.hash(debit.Key)
-	sh := &s.shards[index]
-	sh.mu.Lock()
-	r := sh.table.find(h, debit.Key)
+	sh, r := s.lockRecord(debit.Key)
 	if r == nil {
-		sh.mu.Unlock()
 		return bucket.Fits, false
 	}
 	for i := range charges {
@@ -36,7 +32,7 @@ func (s *Store) takeKnown(at bucket.Instant, maxWait time.Duration, debit *zael.
 		var fits bool
 		if e.limit.plain {
 			var mark int64
-			mark, fits = bucket.Take(&e.limit.definition, e.mark, at, ch.Amount, maxWait)
+			mark, fits = bucket.TakePlain(&e.limit.definition, e.mark, at, ch.Amount, maxWait)
 			ch.Receipt = bucket.Receipt{Mark: mark, Generation: e.generation}
 		} else {
 			ch.State, fits = r.state(e).Take(at, ch.Amount, maxWait)

@@ -27,7 +27,7 @@ func TestLatestInstantOfTakeValues(t *testing.T) {
 		t.Fatal(err)
 	}
 	limits := &zael.PolicyLimits{Resource: key.Resource, Limits: []bucket.Limit{{Name: "rps", Definition: d}}}
-	_, _, outcome, ok := s.TakeValues(at, key.Entity, limits, zael.Four[int64]{A: 1})
+	_, outcome, ok := s.TakeValues(at, key.Entity, limits, [4]int64{1})
 	if !ok || outcome != bucket.Fits {
 		t.Fatalf("TakeValues: got %v and %v, want it answered and to fit", outcome, ok)
 	}

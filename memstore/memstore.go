@@ -103,6 +103,18 @@ func (s *Store) hash(key zael.Key) (h uint64, index uint8) {
 	return e ^ bits.RotateLeft64(maphash.String(s.seed, key.Resource), 1), uint8(e >> (64 - shardBits))
 }
 
+// lockRecord returns the bucket of a key with its shard locked, or nil if there is none.
+func (s *Store) lockRecord(key zael.Key) (*shard, *record) {
+	h, index := s.hash(key)
+	sh := &s.shards[index]
+	sh.mu.Lock()
+	r := sh.table.find(h, key)
+	if r == nil {
+		sh.mu.Unlock()
+	}
+	return sh, r
+}
+
 // Take implements zael.BucketStore.
 func (s *Store) Take(_ context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
 	at, _, err := s.TakeLocal(now, maxWait, debits)

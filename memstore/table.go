@@ -130,13 +130,22 @@ func (r *record) slots() iter.Seq[*entry] {
 
 func (l *limit) slots() bool { return l.definition.Kind == bucket.Slots }
 
-// findLimit returns the entry of a limit if that has the very same definition, or nil.
-// It looks first at place i, which the limit has if it came in this order.
-func (r *record) findLimit(i int, l *bucket.Limit) *entry {
+// place returns the entry that limit number i has if the limits came in this order, or nil.
+func (r *record) place(i int) *entry {
 	if i < len(r.first) {
-		if e := &r.first[i]; e.limit != nil && e.limit.is(l) {
-			return e
-		}
+		return &r.first[i]
+	}
+	if i -= len(r.first); i < len(r.more) {
+		return &r.more[i]
+	}
+	return nil
+}
+
+// findLimit returns the entry of a limit if that has the very same definition, or nil.
+// It looks first at place i.
+func (r *record) findLimit(i int, l *bucket.Limit) *entry {
+	if e := r.place(i); e != nil && e.limit != nil && e.limit.is(l) {
+		return e
 	}
 	if e := r.find(l.Name, l.Definition.Kind == bucket.Slots); e != nil && e.limit.is(l) {
 		return e
@@ -148,20 +157,23 @@ func (r *record) findLimit(i int, l *bucket.Limit) *entry {
 func (r *record) state(e *entry) bucket.State {
 	s := bucket.State{Definition: e.limit.definition, Mark: e.mark, Generation: e.generation}
 	if !e.limit.plain {
-		s.Used = r.used(e.limit)
+		s.Used = *r.used(e.limit)
 	}
 	return s
 }
 
-func (r *record) used(l *limit) int64 {
-	if r.rare != nil {
-		for i := range r.rare.used {
-			if u := &r.rare.used[i]; u.limit == l {
-				return u.n
-			}
+// used returns where the record keeps what is used of a limit that is no plain rate.
+func (r *record) used(l *limit) *int64 {
+	if r.rare == nil {
+		r.rare = new(rare)
+	}
+	for i := range r.rare.used {
+		if u := &r.rare.used[i]; u.limit == l {
+			return &u.n
 		}
 	}
-	return 0
+	r.rare.used = append(r.rare.used, used{limit: l})
+	return &r.rare.used[len(r.rare.used)-1].n
 }
 
 // set writes a limit into an entry of a record.
@@ -175,20 +187,9 @@ func (t *table) set(r *record, e *entry, l *bucket.LimitState) {
 
 // setMark writes what a limit has beside its definition into its entry.
 func (r *record) setMark(e *entry, s *bucket.State) {
-	e.mark, e.generation = s.Mark, s.Generation
-	if e.limit.plain {
-		return
+	if e.mark, e.generation = s.Mark, s.Generation; !e.limit.plain {
+		*r.used(e.limit) = s.Used
 	}
-	if r.rare == nil {
-		r.rare = new(rare)
-	}
-	for i := range r.rare.used {
-		if u := &r.rare.used[i]; u.limit == e.limit {
-			u.n = s.Used
-			return
-		}
-	}
-	r.rare.used = append(r.rare.used, used{e.limit, s.Used})
 }
 
 // dropUsed forgets what is used of a limit that the record has no more.

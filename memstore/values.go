@@ -5,102 +5,151 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
+// inPlace reports whether a limit of a record can be changed in place by n tokens: slots
+// only by 0, as their holders have to be looked at, and even if nobody has had any.
+func (r *record) inPlace(e *entry, l *bucket.Limit, n int64) bool {
+	if l.Definition.Kind == bucket.Slots {
+		return n == 0 && (e != nil && *r.used(e.limit) <= l.Definition.Burst || e == nil && len(r.holders()) == 0)
+	}
+	return e != nil
+}
+
+// values returns the mark of a limit, which of slots is the instant of the call, and what
+// is used of it. e is nil for slots that nobody has.
+func (r *record) values(e *entry, at bucket.Instant) (mark, used int64) {
+	switch {
+	case e == nil:
+		return int64(at), 0
+	case e.limit.plain:
+		return e.mark, 0
+	case e.limit.slots():
+		return int64(at), *r.used(e.limit)
+	default:
+		return e.mark, *r.used(e.limit)
+	}
+}
+
+// setValues writes them.
+func (r *record) setValues(e *entry, mark, used int64) {
+	if e != nil && e.limit.plain {
+		e.mark = mark
+	} else if e != nil && !e.limit.slots() {
+		e.mark = mark
+		*r.used(e.limit) = used
+	}
+}
+
 // TakeValues implements zael.ValueStore. A store that counts usage answers no call.
-func (s *Store) TakeValues(at bucket.Instant, entity string, p *zael.PolicyLimits, amounts zael.Four[int64]) (
-	_ zael.Four[int64], _ zael.Four[uint64], outcome bucket.Outcome, ok bool,
+func (s *Store) TakeValues(at bucket.Instant, entity string, p *zael.PolicyLimits, amounts [fewLimits]int64) (
+	v zael.Values, outcome bucket.Outcome, ok bool,
 ) {
-	limits, ask := p.Limits, amounts.Array()
-	var entries [fewLimits]*entry
-	var marks [fewLimits]int64
-	var generations [fewLimits]uint64
-	if s.usage != nil || len(limits) > fewLimits || s.settings.latest.Load() != 0 {
-		return zael.Four[int64]{}, zael.Four[uint64]{}, outcome, false
+	if s.usage != nil || len(p.Limits) > fewLimits || s.settings.latest.Load() != 0 {
+		return v, outcome, false
 	}
 	s.noteCall(at)
 	key := zael.Key{Entity: entity, Resource: p.Resource}
-	h, index := s.hash(key)
+	h, index := s.hash(key) // as lockRecord, a call less
 	sh := &s.shards[index]
 	sh.mu.Lock()
 	r := sh.table.find(h, key)
 	if r == nil {
 		sh.mu.Unlock()
-		return zael.Four[int64]{}, zael.Four[uint64]{}, outcome, false
+		return v, outcome, false
 	}
-	for i := range limits {
-		e := r.findLimit(i, &limits[i])
-		if e == nil || !e.limit.plain {
-			sh.mu.Unlock()
-			return zael.Four[int64]{}, zael.Four[uint64]{}, outcome, false
+	ok = true
+	var entries [fewLimits]*entry
+	for i := range p.Limits {
+		l, fits := &p.Limits[i], false
+		e := r.place(i)
+		if e == nil || e.limit == nil || e.limit.seen != l { // else it is the one of the call before
+			e = r.findLimit(i, l)
 		}
-		mark, fits := bucket.Take(&limits[i].Definition, e.mark, at, ask[i], 0)
+		if e != nil && e.limit.plain {
+			v.Marks[i], fits = bucket.TakePlain(&l.Definition, e.mark, at, amounts[i], 0)
+		} else if ok = r.inPlace(e, l, amounts[i]); ok {
+			mark, used := r.values(e, at)
+			v.Marks[i], v.Used[i], fits = bucket.Take(&l.Definition, mark, used, at, amounts[i], 0)
+		}
+		if !ok {
+			break
+		}
 		if !fits {
 			outcome = bucket.Exceeds
 		}
-		entries[i], marks[i], generations[i] = e, mark, e.generation
+		if entries[i] = e; e != nil {
+			v.Generations[i] = e.generation
+		}
 	}
 	switch {
+	case !ok:
 	case outcome == bucket.Fits:
-		for i := range limits {
-			entries[i].mark = marks[i]
+		for i := range p.Limits {
+			r.setValues(entries[i], v.Marks[i], v.Used[i])
 		}
 		r.latest = bucket.Latest(r.latest, at)
 	case r.latest > at: // by a later instant it may fit: the Limiter sees to its clock
-		sh.mu.Unlock()
-		return zael.Four[int64]{}, zael.Four[uint64]{}, outcome, false
+		ok = false
 	default:
-		for i := range limits {
-			marks[i] = entries[i].mark
+		for i := range p.Limits {
+			if e := entries[i]; e != nil && e.limit.plain {
+				v.Marks[i] = e.mark
+			} else {
+				v.Marks[i], v.Used[i] = r.values(e, at)
+			}
 		}
 	}
+	if !ok {
+		sh.mu.Unlock()
+		return v, outcome, false
+	}
 	s.leave(sh, r, at)
-	return zael.FourOf(&marks), zael.FourOf(&generations), outcome, true
+	return v, outcome, true
 }
 
 // AdjustValues implements zael.ValueStore.
-func (s *Store) AdjustValues(
-	at bucket.Instant, entity string, p *zael.PolicyLimits, amounts, marks zael.Four[int64], generations zael.Four[uint64],
-) (ok bool) {
-	limits, change, receipts, births := p.Limits, amounts.Array(), marks.Array(), generations.Array()
-	var entries [fewLimits]*entry
-	if s.usage != nil || len(limits) > fewLimits {
+func (s *Store) AdjustValues(at bucket.Instant, entity string, p *zael.PolicyLimits, amounts [fewLimits]int64, v zael.Values) (ok bool) {
+	if s.usage != nil || len(p.Limits) > fewLimits {
 		return false
 	}
 	s.noteCall(at)
-	key := zael.Key{Entity: entity, Resource: p.Resource}
-	h, index := s.hash(key)
-	sh := &s.shards[index]
-	sh.mu.Lock()
-	r := sh.table.find(h, key)
+	sh, r := s.lockRecord(zael.Key{Entity: entity, Resource: p.Resource})
 	if r == nil {
-		sh.mu.Unlock()
 		return false
 	}
-	later := bucket.Latest(r.latest, at)
+	if ok = r.adjust(at, p.Limits, &amounts, &v); ok {
+		s.leave(sh, r, at)
+	} else {
+		sh.mu.Unlock()
+	}
+	return ok
+}
+
+// adjust is AdjustValues with the shard locked.
+func (r *record) adjust(at bucket.Instant, limits []bucket.Limit, amounts *[fewLimits]int64, v *zael.Values) (ok bool) {
+	latest := bucket.Latest(r.latest, at)
+	var entries [fewLimits]*entry
 	for i := range limits {
-		e := r.findLimit(i, &limits[i])
-		if e == nil || !e.limit.plain {
-			sh.mu.Unlock()
+		l, n := &limits[i], amounts[i]
+		e := r.findLimit(i, l)
+		if !r.inPlace(e, l, n) {
 			return false
 		}
-		state := r.state(e)
-		switch n := change[i]; {
-		case n > 0:
-			charged, err := state.Charge(at, n)
-			if err != nil {
-				sh.mu.Unlock()
-				return false
-			}
-			state = charged
-		case n < 0:
-			state = state.Give(later, -n, bucket.Receipt{Mark: receipts[i], Generation: births[i]})
+		if n == 0 {
+			continue
 		}
-		entries[i], receipts[i] = e, state.Mark
+		entries[i] = e
+		receipt := bucket.Receipt{Mark: v.Marks[i], Generation: v.Generations[i]}
+		mark, used := r.values(e, at)
+		s := bucket.State{Definition: l.Definition, Mark: mark, Used: used, Generation: e.generation}
+		if bucket.Adjust(&s, &l.Definition, at, latest, n, receipt) != nil {
+			return false
+		}
+		v.Marks[i], v.Used[i] = s.Mark, s.Used
 	}
 	for i := range limits {
-		entries[i].mark = receipts[i]
+		r.setValues(entries[i], v.Marks[i], v.Used[i])
 	}
-	r.latest = later
-	s.leave(sh, r, at)
+	r.latest = latest
 	return true
 }
 

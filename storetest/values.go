@@ -57,16 +57,15 @@ func (e *env) takeValues(now time.Time, maxWait time.Duration, debits []zael.Deb
 	if !ok || maxWait != 0 {
 		return false, nil
 	}
-	marks, generations, outcome, ok := e.values.TakeValues(at, debits[0].Key.Entity, p, zael.FourOf(&amounts))
+	v, outcome, ok := e.values.TakeValues(at, debits[0].Key.Entity, p, amounts)
 	if !ok {
 		return false, nil
 	}
-	mark, generation := marks.Array(), generations.Array()
 	for i := range debits[0].Charges {
 		c := &debits[0].Charges[i]
-		c.Receipt = bucket.Receipt{Mark: mark[i], Generation: generation[i]}
-		if outcome != bucket.Fits {
-			c.State, c.Receipt = bucket.State{Definition: c.Definition, Mark: mark[i], Generation: generation[i]}, bucket.Receipt{}
+		c.State = bucket.State{Definition: c.Definition, Mark: v.Marks[i], Used: v.Used[i], Generation: v.Generations[i]}
+		if c.Receipt = c.State.Receipt(); outcome != bucket.Fits {
+			c.Receipt = bucket.Receipt{}
 		}
 	}
 	switch outcome {
@@ -85,12 +84,11 @@ func (e *env) adjustValues(ctx context.Context, now time.Time, debits []zael.Deb
 	if !ok {
 		return false, nil
 	}
-	var marks [fewLimits]int64
-	var generations [fewLimits]uint64
+	var v zael.Values
 	for i, c := range debits[0].Charges {
-		marks[i], generations[i] = c.Receipt.Mark, c.Receipt.Generation
+		v.Marks[i], v.Generations[i] = c.Receipt.Mark, c.Receipt.Generation
 	}
-	if !e.values.AdjustValues(at, debits[0].Key.Entity, p, zael.FourOf(&amounts), zael.FourOf(&marks), zael.FourOf(&generations)) {
+	if !e.values.AdjustValues(at, debits[0].Key.Entity, p, amounts, v) {
 		return false, nil
 	}
 	_, buckets, err := e.store.Buckets(ctx, now, []zael.Key{debits[0].Key})

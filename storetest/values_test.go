@@ -46,38 +46,38 @@ func debitOf(entity string, p *zael.PolicyLimits, amounts [4]int64) []zael.Debit
 	return []zael.Debit{d}
 }
 
-func (v *valued) TakeValues(at bucket.Instant, entity string, p *zael.PolicyLimits, amounts zael.Four[int64]) (
-	_ zael.Four[int64], _ zael.Four[uint64], outcome bucket.Outcome, ok bool,
+func (v *valued) TakeValues(at bucket.Instant, entity string, p *zael.PolicyLimits, amounts [4]int64) (
+	out zael.Values, outcome bucket.Outcome, ok bool,
 ) {
-	var marks [4]int64
-	var generations [4]uint64
-	debits := debitOf(entity, p, amounts.Array())
+	debits := debitOf(entity, p, amounts)
 	if ok = v.answersAll || v.has(entity, p); ok || v.charges {
 		if _, err := v.Take(context.Background(), at.Time(), 0, debits); err != nil {
 			outcome = bucket.Exceeds
 		}
 	}
 	for i, c := range debits[0].Charges {
-		if marks[i], generations[i] = c.Receipt.Mark, c.Receipt.Generation; outcome == bucket.Exceeds {
-			marks[i], generations[i] = c.State.Mark, c.State.Generation
+		state := c.State
+		if outcome == bucket.Fits {
+			state = c.Taken()
 		}
+		out.Marks[i], out.Used[i], out.Generations[i] = state.Mark, state.Used, state.Generation
 	}
-	return zael.FourOf(&marks), zael.FourOf(&generations), outcome, ok
+	return out, outcome, ok
 }
 
 func (v *valued) AdjustValues(
-	at bucket.Instant, entity string, p *zael.PolicyLimits, amounts, marks zael.Four[int64], generations zael.Four[uint64],
+	at bucket.Instant, entity string, p *zael.PolicyLimits, amounts [4]int64, in zael.Values,
 ) bool {
 	if !v.has(entity, p) {
 		if v.charges {
-			_, _ = v.Adjust(context.Background(), at.Time(), debitOf(entity, p, amounts.Array()))
+			_, _ = v.Adjust(context.Background(), at.Time(), debitOf(entity, p, amounts))
 		}
 		return false
 	}
-	debits, mark, generation := debitOf(entity, p, amounts.Array()), marks.Array(), generations.Array()
+	debits := debitOf(entity, p, amounts)
 	for i := range debits[0].Charges {
 		c := &debits[0].Charges[i]
-		if c.Receipt = (bucket.Receipt{Mark: mark[i], Generation: generation[i]}); v.sets && c.Amount < 0 {
+		if c.Receipt = (bucket.Receipt{Mark: in.Marks[i], Generation: in.Generations[i]}); v.sets && c.Amount < 0 {
 			c.Receipt.Mark += 1_000_000
 		}
 	}

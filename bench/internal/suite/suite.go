@@ -3,6 +3,7 @@ package suite
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -61,7 +62,7 @@ func All(loads *load.Loads) []Group {
 			}))
 		}
 	}
-	return append(append(groups, httpGroups()...), llmGroups()...)
+	return slices.Concat(groups, kindsGroups(loads), httpGroups(), llmGroups())
 }
 
 // floor returns what every other benchmark includes: reading the clock, and the loop with

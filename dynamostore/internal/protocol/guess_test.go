@@ -162,7 +162,7 @@ func TestPadNeverAdmitsMore(t *testing.T) {
 		}
 		lo, hi := p.Range()
 		for _, mark := range []int64{max(lo, d.Drip(at)-5), guess, min(hi, d.Drip(at)+pad)} {
-			want, ok := bucket.Take(&d, mark, at, n, 0)
+			want, ok := bucket.TakePlain(&d, mark, at, n, 0)
 			if got := p.Of(mark); mark >= lo && mark <= hi && (!ok || got < want) {
 				t.Fatalf("take %d of %+v at mark %d with pad %d: got %d, want at least %d (fits: %v)", n, d, mark, pad, got, want, ok)
 			} else if got > want {
