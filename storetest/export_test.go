@@ -8,14 +8,15 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// CheckNames are the names of all checks, as role and name, the role's repeats
-// of BucketStore's left out.
+// CheckNames are the names of all checks, as role and name. What LocalStore and ValueStore
+// repeat of others is left out.
 func CheckNames() []string {
 	var names []string
 	for _, g := range groups() {
 		for _, c := range g.checks {
 			name := string(g.role) + "/" + c.name
-			if g.role != LocalStore && g.role != ValueStore || !slices.Contains(names, string(bucketStore)+"/"+c.name) {
+			repeats := slices.ContainsFunc([]Role{bucketStore, Kinds}, func(r Role) bool { return slices.Contains(names, string(r)+"/"+c.name) })
+			if g.role != LocalStore && g.role != ValueStore || !repeats {
 				names = append(names, name)
 			}
 		}

@@ -11,14 +11,14 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// valueChecks are those of BucketStore, asking TakeValues and AdjustValues first as a
-// Limiter does, and one of their own.
+// valueChecks are those of BucketStore and of all kinds, asking TakeValues and AdjustValues
+// first as a Limiter does, and some of their own.
 func valueChecks() []check {
 	checks := []check{
 		{name: "an unanswered call by value changes nothing", run: unansweredValuesChangeNothing},
 		{name: "calls by value do not pass settings by", also: []Role{AdminStore}, run: valuesHeedSettings},
 	}
-	for _, c := range bucketChecks() {
+	for _, c := range append(bucketChecks(), kindChecks()...) {
 		run := c.run
 		c.run = func(ctx context.Context, e *env) error {
 			e.values = role[zael.ValueStore](e)
@@ -33,7 +33,7 @@ func valueChecks() []check {
 const fewLimits = 4
 
 // byValue returns a call as a ValueStore takes it, if it is one: on one bucket, with
-// few limits and amounts from least on.
+// few limits and amounts from least on. Who the holder of slots is does not reach it.
 func byValue(now time.Time, debits []zael.Debit, least int64) (at bucket.Instant, p *zael.PolicyLimits, amounts [fewLimits]int64, ok bool) {
 	at, err := bucket.At(now)
 	if err != nil || len(debits) != 1 || len(debits[0].Charges) == 0 || len(debits[0].Charges) > fewLimits {

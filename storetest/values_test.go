@@ -22,7 +22,7 @@ type valued struct {
 
 var _ zael.ValueStore = (*valued)(nil)
 
-// has reports whether a bucket has each limit under that definition.
+// has reports whether a bucket has each limit under that definition, and none is of slots.
 func (v *valued) has(entity string, p *zael.PolicyLimits) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -31,7 +31,7 @@ func (v *valued) has(entity string, p *zael.PolicyLimits) bool {
 	}
 	r := v.record(zael.Key{Entity: entity, Resource: p.Resource})
 	for _, l := range p.Limits {
-		if r.limits[v.limit(l.Name)].Definition != l.Definition {
+		if l.Definition.Kind == bucket.Slots || r.limits[v.limit(l.Name)].Definition != l.Definition {
 			return false
 		}
 	}

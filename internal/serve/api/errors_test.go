@@ -242,6 +242,6 @@ func (contended) TakeLocal(now time.Time, _ time.Duration, _ []zael.Debit) (time
 	return now, false, nil
 }
 
-func (contended) TakeValues(bucket.Instant, string, *zael.PolicyLimits, zael.Four[int64]) (marks zael.Four[int64], generations zael.Four[uint64], outcome bucket.Outcome, ok bool) {
-	return marks, generations, outcome, false
+func (contended) TakeValues(bucket.Instant, string, *zael.PolicyLimits, [4]int64) (v zael.Values, outcome bucket.Outcome, ok bool) {
+	return v, outcome, false
 }
