@@ -24,12 +24,16 @@ func TestSettleAfterTheEndOfThePeriod(t *testing.T) {
 		{"less, after the end", 7, 2, time.Second, 10},
 		{"of nothing, after the end", 0, 7, time.Second, 3},
 	} {
-		now := midnight.Add(-time.Minute)
+		now := midnight.AddDate(0, 0, -2)
 		l, err := zael.New(memstore.New(nil), &zael.Config{Clock: func() time.Time { return now }})
 		if err != nil {
 			t.Fatal(err)
 		}
 		policy := zael.MustPolicy("gpt-4", zael.EachDay("q", 10))
+		if err := l.Allow(t.Context(), policy.For("key-1", 4)); err != nil { // from now on the bucket is there
+			t.Fatal(err)
+		}
+		now = midnight.Add(-time.Minute)
 		lease, err := l.Acquire(t.Context(), policy.For("key-1", tt.took))
 		if err != nil {
 			t.Fatalf("%s: %v", tt.name, err)

@@ -68,8 +68,11 @@ func (l *Limiter) quickInstant() (at bucket.Instant, ok bool) {
 func (le *Lease) endQuick() bool {
 	d := &le.decision
 	var amounts [few]int64
+	taken := Values{Marks: d.marks, Generations: le.generations}
 	for i := range amounts {
-		amounts[i] = le.used[i] - d.amounts[i]
+		if amounts[i] = le.used[i] - d.amounts[i]; d.amounts[i] == 0 {
+			taken.Generations[i] = 0 // nothing was taken: there is no receipt
+		}
 	}
 	if amounts == [few]int64{} {
 		return true
@@ -79,7 +82,7 @@ func (le *Lease) endQuick() bool {
 		return false
 	}
 	at, ok := l.quickInstant()
-	if !ok || !l.valueStore.AdjustValues(at, d.entity, d.policy, amounts, Values{Marks: d.marks, Generations: le.generations}) {
+	if !ok || !l.valueStore.AdjustValues(at, d.entity, d.policy, amounts, taken) {
 		return false
 	}
 	if l.turns.any() {

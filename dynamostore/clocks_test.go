@@ -44,7 +44,8 @@ func TestLimitersWithClocksApart(t *testing.T) {
 	begin := time.Now()
 	ahead := apart(t, table, 30*time.Minute)
 	behind := apart(t, table, -30*time.Minute)
-	const period = 50 * time.Minute // of a token: less than what the clocks are apart, and far more than the test takes
+	const period = 50 * time.Minute  // of a token: less than what the clocks are apart, and far more than the test takes
+	const thousandth = period / 1000 // rates are counted in thousandths of a token
 	limit := zael.Limit{Name: "rpm", Burst: 10, RefillAmount: 1, RefillPeriod: period}
 	for _, tt := range []struct {
 		entity        string
@@ -68,7 +69,7 @@ func TestLimitersWithClocksApart(t *testing.T) {
 			if !ok {
 				t.Fatalf("%s, emptied by the other clock: got %v, want a refusal", tt.entity, err)
 			}
-			if got, least, most := refused.RetryAfter(), period-took-clockError, period+clockError; got < least || got > most {
+			if got, least, most := refused.RetryAfter(), period-took-clockError-thousandth, period+clockError; got < least || got > most {
 				t.Errorf("%s: retry after %v, want %v to %v", tt.entity, got, least, most)
 			}
 		}

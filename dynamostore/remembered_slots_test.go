@@ -87,12 +87,15 @@ func TestSlotsAreSharedFairly(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), seconds*time.Second)
 		defer cancel()
 		served, asked := make([]int, processes), make([]int, processes)
-		var all sync.WaitGroup
-		for i := range processes {
-			l, err := zael.New(storeOn(t, n, uint64(i)+1), nil)
-			if err != nil {
+		var limiters [processes]*zael.Limiter
+		for i := range limiters {
+			var err error
+			if limiters[i], err = zael.New(storeOn(t, n, uint64(i)+1), nil); err != nil {
 				t.Fatal(err)
 			}
+		}
+		var all sync.WaitGroup
+		for i, l := range limiters {
 			all.Go(func() {
 				for time.Sleep(time.Duration(i) * time.Millisecond); ctx.Err() == nil; asked[i]++ { //nolint:forbidigo // in synctest's time
 					lease, err := l.Reserve(ctx, p.For("e", 1))
