@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,10 +19,12 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// Limit is how much the callers may have together.
-const Limit = 1000
+// limitVariable tells a replica how much the callers may have together.
+const limitVariable = "ZAEL_ONCE_LIMIT"
 
-func policy() *zael.Policy { return zael.MustPolicy("gpt-4", zael.EachYear("requests", Limit)) }
+func policy(limit int) *zael.Policy {
+	return zael.MustPolicy("gpt-4", zael.EachYear("requests", int64(limit)))
+}
 
 // Serve is what a replica does: for each line of its input, an idempotency key, it acquires, and
 // writes the key and the id of the lease, or the key and "-" if it is refused.
@@ -30,7 +33,11 @@ func Serve(ctx context.Context, store zael.Store) error {
 	if err != nil {
 		return err
 	}
-	p := policy()
+	limit, err := strconv.Atoi(os.Getenv(limitVariable))
+	if err != nil {
+		return fmt.Errorf("%s: %w", limitVariable, err)
+	}
+	p := policy(limit)
 	var out sync.Mutex
 	var all sync.WaitGroup
 	in := bufio.NewScanner(os.Stdin)
@@ -67,8 +74,9 @@ type replica struct {
 	lost    int // requests that were not answered
 }
 
-func start(t *testing.T, cmd *exec.Cmd) *replica {
+func start(t *testing.T, cmd *exec.Cmd, limit int) *replica {
 	t.Helper()
+	cmd.Env = append(cmd.Env, fmt.Sprint(limitVariable, "=", limit))
 	r := &replica{cmd: cmd, waiting: map[string]chan string{}}
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -129,13 +137,15 @@ func (r *replica) ask(key string) (answer string, ok bool) {
 	return answer, ok
 }
 
-// Run has callers make requests of three replicas, which command starts, of which one is killed with
-// -9 in the middle. A request that is not answered is repeated on another replica. Exactly
-// Limit have to be told that they are admitted, and that is what store, which is the same, has charged.
-func Run(t *testing.T, command func() *exec.Cmd, store zael.Store, requests int) {
+// Run has 64 callers make five times limit requests of three replicas, which command starts, of
+// which one is killed with -9 in the middle. A request that is not answered is repeated on another
+// replica. Exactly limit have to be told that they are admitted, and that is what store, which is the
+// same, has charged.
+func Run(t *testing.T, command func() *exec.Cmd, store zael.Store, limit int) {
 	t.Helper()
 	const callers = 64
-	replicas := []*replica{start(t, command()), start(t, command()), start(t, command())}
+	requests := 5 * limit
+	replicas := []*replica{start(t, command(), limit), start(t, command(), limit), start(t, command(), limit)}
 	told, killed := make([]string, requests), make(chan struct{})
 	var mu sync.Mutex
 	admitted := 0
@@ -156,7 +166,7 @@ func Run(t *testing.T, command func() *exec.Cmd, store zael.Store, requests int)
 					t.Errorf("%s: got %s", key, answer)
 				} else if told[n] = answer; answer != "-" {
 					mu.Lock()
-					if admitted++; admitted == Limit/2 {
+					if admitted++; admitted == limit/2 {
 						close(killed)
 					}
 					mu.Unlock()
@@ -182,12 +192,12 @@ func Run(t *testing.T, command func() *exec.Cmd, store zael.Store, requests int)
 			ids[id] = true
 		}
 	}
-	left, err := leftIn(t.Context(), store)
+	left, err := leftIn(t.Context(), store, limit)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(ids) != Limit || admitted != Limit || left != 0 {
-		t.Errorf("got %d told of %d leases and %d left, want %d and 0", admitted, len(ids), left, Limit)
+	if len(ids) != limit || admitted != limit || left != 0 {
+		t.Errorf("got %d told of %d leases and %d left, want %d and 0", admitted, len(ids), left, limit)
 	}
 	replicas[0].mu.Lock()
 	lost := replicas[0].lost
@@ -198,11 +208,11 @@ func Run(t *testing.T, command func() *exec.Cmd, store zael.Store, requests int)
 	t.Logf("%d of %d requests were told, %d answers were lost", admitted, requests, lost)
 }
 
-func leftIn(ctx context.Context, store zael.Store) (int64, error) {
+func leftIn(ctx context.Context, store zael.Store, limit int) (int64, error) {
 	l, err := zael.New(store, &zael.Config{Timeout: time.Minute})
 	if err != nil {
 		return 0, err
 	}
-	n, err := l.Available(ctx, zael.Query{Entity: "alice", Policy: policy()})
+	n, err := l.Available(ctx, zael.Query{Entity: "alice", Policy: policy(limit)})
 	return n["requests"], err
 }
