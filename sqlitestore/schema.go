@@ -175,18 +175,20 @@ func (c *conn) prepareFile(ctx context.Context, sync Synchronous) (file instants
 	return file, err
 }
 
+// recognized is one statement, so that it sees what another process makes as a whole or not at all.
+const recognized = `SELECT (SELECT count(*) FROM sqlite_schema),
+	(SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version)`
+
 // recognize returns the version of the tables, 0 if the file is new. It returns an error
 // for a file of another program, or of a version that this one does not know.
 func recognize(c *conn) (version int64, err error) {
-	tables, err := c.queryInt("SELECT count(*) FROM sqlite_schema")
-	if err != nil {
-		return 0, err
-	}
-	id, err := c.queryInt("PRAGMA application_id")
-	if err != nil {
-		return 0, err
-	}
-	version, err = c.queryInt("PRAGMA user_version")
+	var tables, id int64
+	err = c.query(recognized, func(row []driver.Value) error {
+		tables, _ = row[0].(int64)
+		id, _ = row[1].(int64)
+		version, _ = row[2].(int64)
+		return nil
+	})
 	if err != nil {
 		return 0, err
 	}
