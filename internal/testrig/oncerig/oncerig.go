@@ -71,7 +71,8 @@ type replica struct {
 	mu      sync.Mutex
 	waiting map[string]chan string // by key; closed if the answer was lost
 	gone    bool
-	lost    int // requests that were not answered
+	unheard chan struct{} // not nil: answers are lost, and closed once one is waited for
+	lost    int           // requests that were not answered
 }
 
 func start(t *testing.T, cmd *exec.Cmd, limit int) *replica {
@@ -108,7 +109,11 @@ func (r *replica) read(out io.Reader) {
 		key, answer, _ := strings.Cut(lines.Text(), " ")
 		r.mu.Lock()
 		c := r.waiting[key]
-		delete(r.waiting, key)
+		if r.unheard != nil {
+			c = nil
+		} else {
+			delete(r.waiting, key)
+		}
 		r.mu.Unlock()
 		if c != nil {
 			c <- answer
@@ -131,10 +136,25 @@ func (r *replica) ask(key string) (answer string, ok bool) {
 		return "", false
 	}
 	r.waiting[key] = c
+	if r.unheard != nil && len(r.waiting) == 1 {
+		close(r.unheard)
+	}
 	_, _ = io.WriteString(r.in, key+"\n") // if that fails, the answer is lost
 	r.mu.Unlock()
 	answer, ok = <-c
 	return answer, ok
+}
+
+// lose loses the answers of the replica from now on. It returns a channel that is closed once one
+// is waited for.
+func (r *replica) lose() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unheard = make(chan struct{})
+	if len(r.waiting) > 0 {
+		close(r.unheard)
+	}
+	return r.unheard
 }
 
 // Run has 64 callers make five times limit requests of three replicas, which command starts, of
@@ -179,6 +199,10 @@ func Run(t *testing.T, command func() *exec.Cmd, store zael.Store, limit int) {
 	killer.Go(func() {
 		select {
 		case <-killed:
+			select {
+			case <-replicas[0].lose():
+			case <-ended:
+			}
 			_ = replicas[0].cmd.Process.Kill()
 		case <-ended:
 		}
