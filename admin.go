@@ -32,7 +32,7 @@ func WithPrincipal(ctx context.Context, principal string) context.Context {
 	return context.WithValue(ctx, principalKey{}, principal)
 }
 
-// principalOf returns who makes the changes of a context.
+// principalOf returns the principal that audit events of a call with this context name.
 func (l *Limiter) principalOf(ctx context.Context) string {
 	principal, _ := ctx.Value(principalKey{}).(string)
 	return cmp.Or(principal, l.principal)

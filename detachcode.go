@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/varint"
 )
 
 // A lease as bytes: the form, the id, when it was acquired (µs since 1970) and for how long (µs), the
@@ -139,29 +140,29 @@ func encodeDefinition(b []byte, c *Charge) []byte {
 
 // decodeLease reads a lease; with taken, as it is kept with an idempotency key.
 func decodeLease(b []byte, taken bool) (*DetachedLease, error) {
-	in := leaseReader{rest: b}
-	if !taken && len(b) > mostLease || in.byte() != leaseForm {
+	in := leaseReader{varint.Reader{Rest: b}}
+	if !taken && len(b) > mostLease || in.Byte() != leaseForm {
 		return nil, errLeaseBytes
 	}
-	d := &DetachedLease{id: base64.RawURLEncoding.EncodeToString(in.bytes(15))}
-	d.acquired = time.UnixMicro(in.signed()).UTC()
-	age := in.unsigned()
+	d := &DetachedLease{id: base64.RawURLEncoding.EncodeToString(in.Bytes(15))}
+	d.acquired = time.UnixMicro(in.Signed()).UTC()
+	age := in.Unsigned()
 	if age > uint64(mostMaxAge/time.Microsecond) {
 		return nil, errLeaseBytes
 	}
 	d.expires = d.acquired.Add(time.Duration(age) * time.Microsecond)
-	d.principal = in.text()
+	d.principal = in.Text()
 	at := time.Time{}
 	if taken {
-		at = bucket.Instant(in.signed()).Time()
+		at = bucket.Instant(in.Signed()).Time()
 	}
-	d.parts = make([]detachedPart, in.count())
+	d.parts = make([]detachedPart, in.Count())
 	for i := range d.parts {
 		if err := in.part(&d.parts[i], d.id, taken); err != nil {
 			return nil, err
 		}
 	}
-	if in.bad || len(in.rest) > 0 || len(d.parts) == 0 || len(d.parts) > maxParts {
+	if in.Bad || len(in.Rest) > 0 || len(d.parts) == 0 || len(d.parts) > maxParts {
 		return nil, errLeaseBytes
 	}
 	if taken {
@@ -170,71 +171,20 @@ func decodeLease(b []byte, taken bool) (*DetachedLease, error) {
 	return d, nil
 }
 
-// A leaseReader reads values from bytes. bad is set if one was missing.
-type leaseReader struct {
-	rest []byte
-	bad  bool
-}
-
-func (r *leaseReader) bytes(n uint64) []byte {
-	if n > uint64(len(r.rest)) {
-		r.bad, r.rest = true, nil
-		return nil
-	}
-	b := r.rest[:n]
-	r.rest = r.rest[n:]
-	return b
-}
-
-func (r *leaseReader) byte() byte {
-	if b := r.bytes(1); len(b) == 1 {
-		return b[0]
-	}
-	return 0
-}
-
-func (r *leaseReader) unsigned() uint64 {
-	v, n := binary.Uvarint(r.rest)
-	return r.skip(v, n)
-}
-
-func (r *leaseReader) signed() int64 {
-	v, n := binary.Varint(r.rest)
-	return int64(r.skip(uint64(v), n))
-}
-
-func (r *leaseReader) skip(v uint64, n int) uint64 {
-	if n <= 0 {
-		r.bad, r.rest = true, nil
-		return 0
-	}
-	r.rest = r.rest[n:]
-	return v
-}
-
-func (r *leaseReader) text() string { return string(r.bytes(r.unsigned())) }
-
-// count reads how many of something there are, of which each takes a byte or more.
-func (r *leaseReader) count() int {
-	n := r.unsigned()
-	if n > uint64(len(r.rest)) {
-		r.bad, r.rest = true, nil
-		return 0
-	}
-	return int(n)
-}
+// A leaseReader reads the parts of a lease.
+type leaseReader struct{ varint.Reader }
 
 func (r *leaseReader) part(p *detachedPart, id string, states bool) error {
-	flags := r.byte()
+	flags := r.Byte()
 	p.stored, p.degraded = flags&partStored != 0, flags&partDegraded != 0
-	p.entity, p.resource = r.text(), r.text()
-	if r.bad || flags > partStored|partDegraded {
+	p.entity, p.resource = r.Text(), r.Text()
+	if r.Bad || flags > partStored|partDegraded {
 		return errLeaseBytes
 	}
 	if err := errors.Join(checkEntity("entity", p.entity), checkResource("resource", p.resource)); err != nil {
 		return err
 	}
-	n := int(r.byte())
+	n := int(r.Byte())
 	if n > mostDebits || p.degraded != (n == 0) {
 		return errLeaseBytes
 	}
@@ -253,20 +203,20 @@ func (r *leaseReader) part(p *detachedPart, id string, states bool) error {
 }
 
 func (r *leaseReader) debit(d *Debit, limits *int, parent, states bool) error {
-	flags := r.byte()
+	flags := r.Byte()
 	if parent != (flags&debitParent != 0) || flags > debitBypass|debitParent {
 		return errLeaseBytes
 	}
 	d.Bypass = flags&debitBypass != 0
 	if parent {
-		d.Key.Entity = r.text()
+		d.Key.Entity = r.Text()
 		if err := checkEntity("parent", d.Key.Entity); err != nil {
 			return err
 		}
 	}
-	d.SettingsRev = int64(r.unsigned())
-	*limits = r.count()
-	d.Charges = make([]Charge, r.count())
+	d.SettingsRev = int64(r.Unsigned())
+	*limits = r.Count()
+	d.Charges = make([]Charge, r.Count())
 	if *limits > len(d.Charges) || *limits > maxLimits || *limits == 0 || d.SettingsRev < 0 {
 		return errLeaseBytes
 	}
@@ -290,14 +240,14 @@ func (r *leaseReader) debit(d *Debit, limits *int, parent, states bool) error {
 
 // charge reads a charge, which is the first of its name or, after those, another one.
 func (r *leaseReader) charge(c *Charge, before []Charge, first, states bool) error {
-	same := r.unsigned()
+	same := r.Unsigned()
 	switch {
-	case r.bad || same > uint64(len(before)):
+	case r.Bad || same > uint64(len(before)):
 		return errLeaseBytes
 	case same > 0:
 		c.Name, c.Definition = before[same-1].Name, before[same-1].Definition
 	default:
-		c.Name = r.text()
+		c.Name = r.Text()
 		if err := r.definition(c); err != nil {
 			return err
 		}
@@ -305,15 +255,15 @@ func (r *leaseReader) charge(c *Charge, before []Charge, first, states bool) err
 	if known := slices.ContainsFunc(before, func(o Charge) bool { return o.Name == c.Name }); known == first {
 		return errLeaseBytes
 	}
-	c.Amount = int64(r.unsigned())
-	c.Receipt.Mark = r.signed()
-	if generation := r.bytes(8); len(generation) == 8 {
+	c.Amount = int64(r.Unsigned())
+	c.Receipt.Mark = r.Signed()
+	if generation := r.Bytes(8); len(generation) == 8 {
 		c.Receipt.Generation = binary.LittleEndian.Uint64(generation)
 	}
 	if states && !c.Definition.Plain() {
-		c.State = bucket.State{Definition: c.Definition, Mark: r.signed(), Used: r.signed(), Generation: c.Receipt.Generation}
+		c.State = bucket.State{Definition: c.Definition, Mark: r.Signed(), Used: r.Signed(), Generation: c.Receipt.Generation}
 	}
-	if r.bad || c.Amount < 0 || c.Amount > bucket.MaxAmount {
+	if r.Bad || c.Amount < 0 || c.Amount > bucket.MaxAmount {
 		return errLeaseBytes
 	}
 	return nil
@@ -321,11 +271,11 @@ func (r *leaseReader) charge(c *Charge, before []Charge, first, states bool) err
 
 func (r *leaseReader) definition(c *Charge) error {
 	def := &c.Definition
-	switch r.byte() {
+	switch r.Byte() {
 	case 0:
-		def.Burst, def.Amount, def.Period = int64(r.unsigned()), int64(r.unsigned()), time.Duration(r.unsigned())
+		def.Burst, def.Amount, def.Period = int64(r.Unsigned()), int64(r.Unsigned()), time.Duration(r.Unsigned())
 	case 1:
-		limit, err := ParseLimit("l=" + r.text())
+		limit, err := ParseLimit("l=" + r.Text())
 		if err != nil {
 			return err
 		}
@@ -335,8 +285,8 @@ func (r *leaseReader) definition(c *Charge) error {
 	default:
 		return errLeaseBytes
 	}
-	def.Capacity, def.Rev = int64(r.unsigned()), int64(r.unsigned())
-	if r.bad || !validName(c.Name) {
+	def.Capacity, def.Rev = int64(r.Unsigned()), int64(r.Unsigned())
+	if r.Bad || !validName(c.Name) {
 		return errLeaseBytes
 	}
 	if err := def.Validate(); err != nil {

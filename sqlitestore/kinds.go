@@ -46,19 +46,19 @@ func encodeWindows(b []byte, sc *bucket.Schedule) []byte {
 
 // windows reads what encodeWindows wrote, for the rate of def.
 func (d *decoder) windows(def *bucket.Definition) {
-	windows := make([]bucket.ScheduleWindow, d.count())
+	windows := make([]bucket.ScheduleWindow, d.Count())
 	for i := range windows {
 		w := &windows[i]
-		w.Days, w.From, w.To = d.byte(), int16(d.unsigned()), int16(d.unsigned())
-		w.Times, w.Burst, w.Amount, w.Period = int64(d.unsigned()), int64(d.unsigned()), int64(d.unsigned()), time.Duration(d.unsigned())
-		w.Zone = d.text()
+		w.Days, w.From, w.To = d.Byte(), int16(d.Unsigned()), int16(d.Unsigned())
+		w.Times, w.Burst, w.Amount, w.Period = int64(d.Unsigned()), int64(d.Unsigned()), int64(d.Unsigned()), time.Duration(d.Unsigned())
+		w.Zone = d.Text()
 	}
-	if len(windows) == 0 || d.bad {
+	if len(windows) == 0 || d.Bad {
 		return
 	}
 	schedule, err := bucket.NewSchedule(*def, windows)
 	if err != nil {
-		d.bad = true
+		d.Bad = true
 		return
 	}
 	def.Schedule = schedule
@@ -84,14 +84,12 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-func (d *decoder) text() string { return string(d.bytes(d.unsigned())) }
-
 // kind reads what encodeKind wrote.
 func (d *decoder) kind(s *bucket.State) {
 	def := &s.Definition
-	def.Kind = bucket.Kind(d.unsigned())
-	def.Flags = bucket.Flags(d.unsigned())
-	s.Used = d.signed()
+	def.Kind = bucket.Kind(d.Unsigned())
+	def.Flags = bucket.Flags(d.Unsigned())
+	s.Used = d.Signed()
 	switch def.Kind {
 	case bucket.Rate:
 		d.windows(def)
@@ -100,7 +98,7 @@ func (d *decoder) kind(s *bucket.State) {
 	default:
 		return
 	}
-	spec := bucket.CalendarSpec{Each: bucket.Cycle(d.byte()), On: int16(d.unsigned()), At: int16(d.unsigned()), Zone: d.text()}
+	spec := bucket.CalendarSpec{Each: bucket.Cycle(d.Byte()), On: int16(d.Unsigned()), At: int16(d.Unsigned()), Zone: d.Text()}
 	calendar, err := bucket.NewCalendar(spec)
 	if err != nil { // the definition will not be valid
 		return
@@ -108,28 +106,18 @@ func (d *decoder) kind(s *bucket.State) {
 	def.Calendar = calendar
 }
 
-// count reads how many of something there are, of which each takes a byte or more.
-func (d *decoder) count() int {
-	n := d.unsigned()
-	if n > uint64(len(d.rest)) {
-		d.bad = true
-		return 0
-	}
-	return int(n)
-}
-
 // holders reads what encodeHolders wrote.
 func (d *decoder) holders() []bucket.Holder {
-	holders := make([]bucket.Holder, d.count())
+	holders := make([]bucket.Holder, d.Count())
 	for i := range holders {
 		h := &holders[i]
-		h.ID, h.Deadline = d.text(), bucket.Instant(d.signed())
-		if generation := d.bytes(8); len(generation) == 8 {
+		h.ID, h.Deadline = d.Text(), bucket.Instant(d.Signed())
+		if generation := d.Bytes(8); len(generation) == 8 {
 			h.Generation = binary.LittleEndian.Uint64(generation)
 		}
-		h.Counts = make([]bucket.Count, d.count())
+		h.Counts = make([]bucket.Count, d.Count())
 		for j := range h.Counts {
-			h.Counts[j] = bucket.Count{Name: d.text(), N: int64(d.unsigned())}
+			h.Counts[j] = bucket.Count{Name: d.Text(), N: int64(d.Unsigned())}
 		}
 	}
 	return holders

@@ -13,6 +13,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/saturate"
+	"github.com/zeroae/zael/internal/varint"
 )
 
 // A row is one bucket, with the usage of the hour in which it was last used.
@@ -208,110 +209,71 @@ func encodeLimit(b []byte, l *bucket.LimitState, u used) []byte {
 var errDamaged = errors.New("the state of a bucket is damaged")
 
 func (r *row) decode(b []byte) error {
-	in := decoder{rest: b}
-	form := in.byte()
+	in := decoder{varint.Reader{Rest: b}}
+	form := in.Byte()
 	if form != stateForm && form != kindsForm {
 		return fmt.Errorf("%w: form %d: %w", errDamaged, form, zael.ErrUnavailable)
 	}
-	r.Latest = bucket.Instant(in.signed())
-	r.events = in.signed()
-	n := in.unsigned()
-	if n > uint64(len(in.rest)) {
-		in.bad = true
+	r.Latest = bucket.Instant(in.Signed())
+	r.events = in.Signed()
+	n := in.Unsigned()
+	if n > uint64(len(in.Rest)) {
+		in.Bad = true
 		n = 0
 	}
 	r.Limits, r.used = make([]bucket.LimitState, n), make([]used, n)
 	for i := range r.Limits {
 		l := &r.Limits[i]
 		in.limit(l, &r.used[i])
-		if in.bad {
+		if in.Bad {
 			break
 		}
 		if err := l.State.Definition.Validate(); err != nil {
 			return fmt.Errorf("%w: %w: %w", errDamaged, err, zael.ErrUnavailable)
 		}
 	}
-	if form == kindsForm && !in.bad {
+	if form == kindsForm && !in.Bad {
 		r.Holders = in.holders()
 	}
-	if in.bad || len(in.rest) > 0 {
+	if in.Bad || len(in.Rest) > 0 {
 		return fmt.Errorf("%w: %w", errDamaged, zael.ErrUnavailable)
 	}
 	return nil
 }
 
-// A decoder reads values from a slice. bad is set if a value was missing.
-type decoder struct {
-	rest []byte
-	bad  bool
-}
-
-func (d *decoder) bytes(n uint64) []byte {
-	if n > uint64(len(d.rest)) {
-		d.bad, d.rest = true, nil
-		return nil
-	}
-	b := d.rest[:n]
-	d.rest = d.rest[n:]
-	return b
-}
-
-func (d *decoder) byte() byte {
-	if b := d.bytes(1); len(b) == 1 {
-		return b[0]
-	}
-	return 0
-}
-
-func (d *decoder) unsigned() uint64 {
-	v, n := binary.Uvarint(d.rest)
-	return d.skip(v, n)
-}
-
-func (d *decoder) signed() int64 {
-	v, n := binary.Varint(d.rest)
-	return int64(d.skip(uint64(v), n))
-}
-
-func (d *decoder) skip(v uint64, n int) uint64 {
-	if n <= 0 {
-		d.bad, d.rest = true, nil
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
-}
+// A decoder reads the parts of a row.
+type decoder struct{ varint.Reader }
 
 // limit reads a limit and its usage.
 func (d *decoder) limit(l *bucket.LimitState, u *used) {
 	def := &l.State.Definition
-	l.Name = string(d.bytes(d.unsigned()))
-	flags := d.byte()
-	def.Amount = int64(d.unsigned())
+	l.Name = string(d.Bytes(d.Unsigned()))
+	flags := d.Byte()
+	def.Amount = int64(d.Unsigned())
 	def.Burst = def.Amount
 	if flags&flagBurst != 0 {
-		def.Burst = int64(d.unsigned())
+		def.Burst = int64(d.Unsigned())
 	}
-	period := int64(d.unsigned())
+	period := int64(d.Unsigned())
 	if flags&flagPeriod == 0 {
 		period *= int64(time.Second)
 	}
 	def.Period = time.Duration(period)
 	def.Capacity = min(def.Burst, def.Amount)
 	if flags&flagCapacity != 0 {
-		def.Capacity = int64(d.unsigned())
+		def.Capacity = int64(d.Unsigned())
 	}
 	if flags&flagRev != 0 {
-		def.Rev = int64(d.unsigned())
+		def.Rev = int64(d.Unsigned())
 	}
 	if flags&flagKind != 0 {
 		d.kind(&l.State)
 	}
-	l.State.Mark = d.signed()
-	if generation := d.bytes(8); len(generation) == 8 {
+	l.State.Mark = d.Signed()
+	if generation := d.Bytes(8); len(generation) == 8 {
 		l.State.Generation = binary.LittleEndian.Uint64(generation)
 	}
 	if flags&flagUsed != 0 {
-		u.tokens, u.counted = d.signed(), true
+		u.tokens, u.counted = d.Signed(), true
 	}
 }
