@@ -175,7 +175,8 @@ func (k *keptAnswer) first() []byte {
 	return k.answer
 }
 
-// contended is the error of who has come too late again and again.
+// contended returns the error of a call that lost the race for its item in every try, or whose
+// context has ended.
 func (s *Store) contended(ctx context.Context, what string) error {
 	if ctx.Err() != nil {
 		return s.translate(ctx, what, ctx.Err())

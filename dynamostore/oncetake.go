@@ -21,7 +21,7 @@ import (
 // of one bucket would hinder each other.
 const onceLanes = 64
 
-// A lane is held by who makes a take with a key.
+// A lane is held by one take with a key at a time.
 type lane chan struct{}
 
 // tryEnter reports whether the lane was free, and is the caller's now.

@@ -422,7 +422,7 @@ func TestHealth(t *testing.T) {
 			<-time.After(time.Until(begin.Add(step.after)))
 			fails = step.fails
 			cancelled, cancel := context.WithCancel(t.Context())
-			cancel() // who asks may leave
+			cancel() // the caller may leave
 			answered, err := check(cancelled)
 			if !errors.Is(err, step.want) || answered.Sub(begin) != step.answered || asked != step.asked {
 				t.Errorf("after %v: got an answer at %v, %v and %d pings, want %v, %v and %d", step.after, answered.Sub(begin), err, asked, step.answered, step.want, step.asked)

@@ -204,7 +204,7 @@ func bearerToken(h http.Header) (text string, ok bool) {
 }
 
 // wrongToken refuses a token that nobody has. The tries of each address are limited, or of
-// each /64 of IPv6; who has a valid token does not come here, whatever others try.
+// each /64 of IPv6. A valid token is never refused for the tries of others.
 func (g *Guard) wrongToken(w http.ResponseWriter, r *http.Request, rules *compiled) {
 	client, err := rules.networks.Client(r.RemoteAddr, func() []string { return r.Header["X-Forwarded-For"] })
 	if err != nil {

@@ -103,7 +103,7 @@ func ofValidation(v *zael.ValidationError) *failure {
 	return &failure{code: problem.Invalid, detail: text(&in), field: field, reason: v.Reason}
 }
 
-// A problemBody is a problem of the API but for a refusal.
+// A problemBody is the body of every error of the API except a refusal by a limit.
 type problemBody struct {
 	problem.Details
 

@@ -22,7 +22,7 @@ type route struct {
 	segments []string
 }
 
-// routes returns the routes but for acquirePath, which comes before them.
+// routes returns all routes except acquirePath, which is matched before them.
 func routes() []route {
 	list := []route{
 		{method: http.MethodGet, path: "/v1/openapi.json", serve: (*call).document},

@@ -207,7 +207,7 @@ func TestEveryMistake(t *testing.T) {
 	}
 }
 
-// TestSource checks what the command line says over the file, and who is let in.
+// TestSource checks that flags override the file, and which callers are let in.
 func TestSource(t *testing.T) {
 	t.Parallel()
 	tokens := "\ntokens: [{name: a, role: read, hash: '" + access.HashOf("a").String() + "'}]"
