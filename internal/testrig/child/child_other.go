@@ -1,0 +1,17 @@
+//go:build !unix || aix || solaris
+
+package child
+
+import "errors"
+
+// Start fails: processes cannot be tied to this one on this system.
+func Start(string, string, ...string) (*Process, error) { return nil, errors.ErrUnsupported }
+
+// Kill is not reached.
+func (p *Process) Kill() {}
+
+// Pause is not reached.
+func (p *Process) Pause() error { return errors.ErrUnsupported }
+
+// Resume is not reached.
+func (p *Process) Resume() error { return errors.ErrUnsupported }
