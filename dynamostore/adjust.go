@@ -18,10 +18,10 @@ func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) 
 	if bypasses(debits) {
 		return s.adjustBypassing(ctx, now, debits)
 	}
-	if !s.inflight.begin() {
+	if !s.inflight.Begin() {
 		return now, errClosed
 	}
-	defer s.inflight.end()
+	defer s.inflight.End()
 	if err := s.check(ctx, debits); err != nil {
 		return now, err
 	}

@@ -43,7 +43,7 @@ func (s *Store) takeBypassing(ctx context.Context, now time.Time, maxWait time.D
 		}
 		others[i].Charges = slices.DeleteFunc(charges, func(c zael.Charge) bool { return c.Amount == 0 })
 	}
-	s.inflight.spawn(func() {
+	s.inflight.Go(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoFor)
 		defer cancel()
 		_, _ = s.Adjust(ctx, at, others) // if it fails, the tokens refill
@@ -83,10 +83,10 @@ func (s *Store) adjustBypassing(ctx context.Context, now time.Time, debits []zae
 // countBypassed counts the charges of bypassed debits, and shows their limits as they
 // are.
 func (s *Store) countBypassed(ctx context.Context, now time.Time, debits []zael.Debit, events int64) error {
-	if !s.inflight.begin() {
+	if !s.inflight.Begin() {
 		return errClosed
 	}
-	defer s.inflight.end()
+	defer s.inflight.End()
 	if err := s.check(ctx, debits); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
+	"github.com/zeroae/zael/internal/engineclock"
 	"github.com/zeroae/zael/internal/pause"
 	"github.com/zeroae/zael/internal/schema"
 )
@@ -106,20 +107,20 @@ func (s *Store) units(c *types.ConsumedCapacity, reading bool) {
 }
 
 // learnTime notes the time in an answer.
-func (s *Store) learnTime(metadata middleware.Metadata, sent reading) {
+func (s *Store) learnTime(metadata middleware.Metadata, sent engineclock.Reading) {
 	if date, ok := awsmiddleware.GetServerTime(metadata); ok && !date.IsZero() {
-		s.clock.answer(date, sent, s.read())
+		s.clock.Answer(date, time.Second, sent, s.read())
 	}
 }
 
 // learnTimeOf notes the time in an answer that is an error.
-func (s *Store) learnTimeOf(err error, sent reading) {
+func (s *Store) learnTimeOf(err error, sent engineclock.Reading) {
 	e, ok := errors.AsType[*awshttp.ResponseError](err)
 	if !ok || e.Response == nil {
 		return
 	}
 	if date, err := time.Parse(time.RFC1123, e.Response.Header.Get("Date")); err == nil {
-		s.clock.answer(date, sent, s.read())
+		s.clock.Answer(date, time.Second, sent, s.read())
 	}
 }
 
@@ -129,12 +130,12 @@ func (s *Store) learnTimeOf(err error, sent reading) {
 func (s *Store) instant(ctx context.Context, now time.Time) (time.Time, bucket.Instant, error) {
 	if !s.trial.VirtualTime {
 		entered := s.read()
-		offset, known := s.clock.offset(entered)
+		offset, known := s.clock.Offset(entered)
 		if !known && !s.timeless.Load() {
 			if err := s.askTime(ctx); err != nil {
 				return now, 0, err
 			}
-			offset, _ = s.clock.offset(entered)
+			offset, _ = s.clock.Offset(entered)
 		}
 		now = now.Add(offset)
 	}
@@ -165,7 +166,7 @@ func (s *Store) askTime(ctx context.Context) error {
 				return err
 			})
 			if a.err == nil {
-				s.timeless.Store(s.clock.silent())
+				s.timeless.Store(s.clock.Silent())
 			}
 			s.asked.Store(nil)
 			close(a.done)
@@ -189,7 +190,7 @@ func (s *Store) askFirst() (a *asking, mine bool) {
 		if a = s.asked.Load(); a != nil {
 			return a, false
 		}
-		if _, known := s.clock.offset(s.read()); known || s.timeless.Load() {
+		if _, known := s.clock.Offset(s.read()); known || s.timeless.Load() {
 			return nil, false
 		}
 		if a = (&asking{done: make(chan struct{})}); s.asked.CompareAndSwap(nil, a) {

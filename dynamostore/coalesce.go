@@ -96,7 +96,7 @@ func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.De
 		}
 	}
 	if !s.trial.VirtualTime {
-		offset, known := s.clock.offset(s.read())
+		offset, known := s.clock.Offset(s.read())
 		if !known && !s.timeless.Load() {
 			return now, false, nil
 		}

@@ -8,7 +8,7 @@
 // describes the protocol; package internal/protocol has the writes, without the SDK,
 // run.go the calls, take.go and undo.go takes from several buckets.
 //
-// Marks are computed with the server's clock: see clock.go.
+// Marks are computed with the server's clock: see internal/engineclock.
 package dynamostore
 
 import (
@@ -26,6 +26,8 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
 	"github.com/zeroae/zael/internal/coalesce"
+	"github.com/zeroae/zael/internal/engineclock"
+	"github.com/zeroae/zael/internal/inflight"
 	"github.com/zeroae/zael/internal/trial"
 )
 
@@ -99,14 +101,14 @@ type Store struct {
 	cache  *cache
 	held   holdings
 	lanes  [onceLanes]lane // of takes with keys
-	clock  *clock
+	clock  *engineclock.Clock
 	stats  counters
 
 	coalescer *coalesce.Coalescer
-	inflight  inflight
+	inflight  inflight.Group
 
-	asked  atomic.Pointer[asking] // a call for the engine's time, under way
-	read   func() reading         // this machine's clocks
+	asked  atomic.Pointer[asking]     // a call for the engine's time, under way
+	read   func() engineclock.Reading // this machine's clocks
 	random func() uint64
 	closed atomic.Bool
 
@@ -155,13 +157,13 @@ func NewTrial(client client, table string, config *Config, options trial.Options
 	c.Retention = cmp.Or(c.Retention, defaultRetention)
 	s := &Store{
 		client: client, table: table, where: located(client, table), config: c, trial: options, keys: newKeys(c.Namespace),
-		cache: newCache(c.CachedBuckets), clock: new(clock),
-		read: machineClock(), random: rand.Uint64,
+		cache: newCache(c.CachedBuckets), clock: new(engineclock.Clock),
+		read: engineclock.Machine(), random: rand.Uint64,
 	}
 	s.lanes = newLanes()
 	s.coalescer = coalesce.New(engine{s}, coalesce.Config{
 		MaxLimits: protocol.MaxKindLimits, Remembered: c.CachedBuckets, Tries: maxRetries, AdvanceWhileQueued: !options.VirtualTime, Direct: options.Direct,
-		Go: s.inflight.spawn, GaveBack: s.gaveBack,
+		Go: s.inflight.Go, GaveBack: s.gaveBack,
 	})
 	return s, nil
 }
@@ -174,7 +176,10 @@ func (s *Store) String() string { return "DynamoDB table " + s.table }
 func (s *Store) Close(ctx context.Context) error {
 	s.closed.Store(true)
 	defer s.coalescer.Close()
-	return s.inflight.close(ctx)
+	if err := s.inflight.Close(ctx); err != nil {
+		return fmt.Errorf("dynamostore: %w", err)
+	}
+	return nil
 }
 
 // Stats are counts since the store was made.

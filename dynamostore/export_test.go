@@ -4,11 +4,12 @@ import (
 	"time"
 
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
+	"github.com/zeroae/zael/internal/engineclock"
 )
 
 // What the tests look at of the inside.
 
-type Clock = clock
+type Clock struct{ engineclock.Clock }
 
 func RecordOf(it item) (*protocol.Record, error) { return recordOf(it) }
 
@@ -23,28 +24,25 @@ func (s *Store) SetWall(now func() time.Time) {
 
 // SetClocks makes the store's own wall clock and monotonic clock.
 func (s *Store) SetClocks(read func() (wall time.Time, mono time.Duration)) {
-	s.read = func() reading {
+	s.read = func() engineclock.Reading {
 		wall, mono := read()
-		return reading{wall, mono}
+		return engineclock.Reading{Wall: wall, Mono: mono}
 	}
 }
 
 // readingAt is one of a wall clock that nobody sets.
-func readingAt(wall time.Time) reading {
-	return reading{wall, wall.Sub(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))}
+func readingAt(wall time.Time) engineclock.Reading {
+	return engineclock.Reading{Wall: wall, Mono: wall.Sub(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))}
 }
 
-func (c *clock) Answer(date, sent, received time.Time) {
-	c.answer(date, readingAt(sent), readingAt(received))
+func (c *Clock) Answer(date, sent, received time.Time) {
+	c.Clock.Answer(date, time.Second, readingAt(sent), readingAt(received))
 }
-func (c *clock) Offset(now time.Time) (time.Duration, bool) { return c.offset(readingAt(now)) }
+
+func (c *Clock) Offset(now time.Time) (time.Duration, bool) { return c.Clock.Offset(readingAt(now)) }
 
 // Kept returns for how many buckets something is kept besides their last state.
 func Kept(s *Store) int { return s.coalescer.Len() }
 
 // Parked returns how many goroutines of a store wait for work.
-func Parked(s *Store) int {
-	s.inflight.mu.Lock()
-	defer s.inflight.mu.Unlock()
-	return len(s.inflight.parked)
-}
+func Parked(s *Store) int { return s.inflight.Parked() }

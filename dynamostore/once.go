@@ -106,10 +106,10 @@ func (s *Store) AdjustOnce(ctx context.Context, now time.Time, debits []zael.Deb
 	if once.Key == "" {
 		return nil, invalid("Once.Key", "", "is empty: name the change")
 	}
-	if !s.inflight.begin() {
+	if !s.inflight.Begin() {
 		return nil, errClosed
 	}
-	defer s.inflight.end()
+	defer s.inflight.End()
 	if err := errors.Join(checkOnce(now, &once), s.check(ctx, debits)); err != nil {
 		return nil, err
 	}
@@ -243,10 +243,10 @@ func (s *Store) updateOnce(ctx context.Context, what string, u *types.Update) (f
 // read.
 func (s *Store) Extend(ctx context.Context, now time.Time, d zael.Debit) (deadline time.Time, held bool, err error) {
 	const what = "extending a holder"
-	if !s.inflight.begin() {
+	if !s.inflight.Begin() {
 		return deadline, false, errClosed
 	}
-	defer s.inflight.end()
+	defer s.inflight.End()
 	if err := s.check(ctx, []zael.Debit{d}); err != nil {
 		return deadline, false, err
 	}

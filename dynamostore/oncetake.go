@@ -87,10 +87,10 @@ func (s *Store) TakeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 
 func (s *Store) takeOnce(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit, once *zael.OnceTake) (counted time.Time, first []byte, err error) {
 	const what = "taking once"
-	if !s.inflight.begin() {
+	if !s.inflight.Begin() {
 		return now, nil, errClosed
 	}
-	defer s.inflight.end()
+	defer s.inflight.End()
 	if err := errors.Join(checkOnce(now, &once.Once), s.check(ctx, debits)); err != nil {
 		return now, nil, err
 	}

@@ -17,10 +17,10 @@ var _ zael.SlotStore = (*Store)(nil)
 // Renew implements zael.SlotStore. A renewal also writes what the holder has, if the answer
 // to a take of it was lost, and removes a few holders whose deadline is past.
 func (s *Store) Renew(ctx context.Context, now time.Time, d zael.Debit) (held bool, err error) {
-	if !s.inflight.begin() {
+	if !s.inflight.Begin() {
 		return false, errClosed
 	}
-	defer s.inflight.end()
+	defer s.inflight.End()
 	debits := []zael.Debit{d}
 	if err := s.check(ctx, debits); err != nil {
 		return false, err

@@ -24,10 +24,10 @@ func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, 
 	if bypasses(debits) {
 		return s.takeBypassing(ctx, now, maxWait, debits)
 	}
-	if !s.inflight.begin() {
+	if !s.inflight.Begin() {
 		return now, errClosed
 	}
-	defer s.inflight.end()
+	defer s.inflight.End()
 	if err := s.check(ctx, debits); err != nil {
 		return now, err
 	}
@@ -233,7 +233,7 @@ func (t *multiTake) undo(ctx context.Context) (undone <-chan struct{}, n int) {
 		}
 		n++
 		key := t.debits[i].Key // the debits are the caller's
-		s.inflight.spawn(func() {
+		s.inflight.Go(func() {
 			s.undoMember(ctx, key, &sd.Op, t.begun)
 			done <- struct{}{}
 		})

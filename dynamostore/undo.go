@@ -67,7 +67,7 @@ func (s *Store) undoUnknown(ctx context.Context, w *protocol.BucketWrite, begun 
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
-	s.inflight.spawn(func() {
+	s.inflight.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, undoFor)
 		defer cancel()
 		r, err := s.readBucket(ctx, w.Key)

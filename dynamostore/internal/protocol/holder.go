@@ -9,6 +9,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/deftext"
 	"github.com/zeroae/zael/internal/schema"
 )
 
@@ -67,11 +68,11 @@ func parseHolder(id, text string) (h holder, err error) {
 	h.ID, h.text = id, text
 	head, rest, more := strings.Cut(text, ";")
 	if len(head) <= deadlineDigits {
-		return fail(errText)
+		return fail(deftext.ErrText)
 	}
 	ms, err := strconv.ParseInt(head[:deadlineDigits], 36, 64)
 	if err != nil || ms > int64(2*bucket.MaxInstant/deadlineUnit)+1 {
-		return fail(errText)
+		return fail(deftext.ErrText)
 	}
 	h.Deadline = bucket.Instant(ms)*deadlineUnit - bucket.MaxInstant
 	if h.Generation, err = strconv.ParseUint(head[deadlineDigits:], 36, 64); err != nil {
@@ -83,7 +84,7 @@ func parseHolder(id, text string) (h holder, err error) {
 		name, count, ok := strings.Cut(one, "=")
 		n, err := strconv.ParseInt(count, 10, 64)
 		if !ok || err != nil || n < 1 || n > bucket.MaxSlots {
-			return fail(errText)
+			return fail(deftext.ErrText)
 		}
 		h.Counts = append(h.Counts, bucket.Count{Name: unescape.Replace(name), N: n})
 	}

@@ -1,4 +1,4 @@
-package protocol
+package deftext
 
 import (
 	"errors"
@@ -9,10 +9,6 @@ import (
 
 	"github.com/zeroae/zael/bucket"
 )
-
-// kindGrammar is the version of definitionText for what is no plain rate. Programs that
-// know the first version alone refuse it.
-const kindGrammar = "2:"
 
 // The letters of kinds and flags.
 const (
@@ -27,7 +23,7 @@ const (
 	unlimitedLetter = 'u'
 )
 
-// appendKind appends a definition that is no plain rate, without its revision and turns:
+// appendKind appends a definition that is no plain rate, without its revision:
 //
 //	r10000/60s^20000!s                  a rate that is soft; windows follow after bars
 //	q100/month.31.360.Europe/Berlin!d   a quota: cycle, day, minutes after midnight and zone; what is as by default is left out
@@ -96,7 +92,7 @@ func appendCalendar(b []byte, c *bucket.Calendar) []byte {
 func parseKind(text string) (d bucket.Definition, err error) {
 	text, flags, hasFlags := strings.Cut(text, "!")
 	if text == "" || hasFlags && flags == "" {
-		return d, errText
+		return d, ErrText
 	}
 	for i := range len(flags) {
 		known := false
@@ -120,7 +116,7 @@ func parseKind(text string) (d bucket.Definition, err error) {
 	amount, rest, ok := strings.Cut(rest, "/")
 	amount, capacity, hasCapacity := strings.Cut(amount, "c")
 	if !ok {
-		return d, errText
+		return d, ErrText
 	}
 	var errs [3]error
 	d.Burst, errs[0] = strconv.ParseInt(amount, 10, 64)
@@ -165,7 +161,7 @@ func parseWindows(rate bucket.Definition, text string) (*bucket.Schedule, error)
 	for one := range strings.SplitSeq(text, "|") {
 		fields := strings.Split(one, ",")
 		if len(fields) != 8 {
-			return nil, errText
+			return nil, ErrText
 		}
 		var n [7]int64
 		for i := range n {
@@ -217,7 +213,7 @@ func appendLength(b []byte, d time.Duration) []byte {
 // parseLength reads what appendLength wrote.
 func parseLength(text string) (time.Duration, error) {
 	if text == "" {
-		return 0, errText
+		return 0, ErrText
 	}
 	n, err := strconv.ParseInt(text[:len(text)-1], 10, 64)
 	switch unit := text[len(text)-1]; {
@@ -228,5 +224,5 @@ func parseLength(text string) (time.Duration, error) {
 	case unit == 's' && n <= int64(bucket.MaxPeriod/time.Second):
 		return time.Duration(n) * time.Second, nil
 	}
-	return 0, errText
+	return 0, ErrText
 }

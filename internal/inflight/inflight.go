@@ -1,4 +1,5 @@
-package dynamostore
+// Package inflight has what a store is doing, so that closing it can wait for that.
+package inflight
 
 import (
 	"context"
@@ -11,10 +12,10 @@ import (
 // long.
 const parkedFor = time.Second
 
-// An inflight has what a Store is doing, so that Close can wait for it: the calls
-// of callers, and the work in goroutines of the Store, which goes on when its
+// A Group has what a store is doing, so that Close can wait for it: the calls
+// of callers, and the work in goroutines of the store, which goes on when its
 // caller has left. A goroutine that has done its work is parked for the next.
-type inflight struct {
+type Group struct {
 	mu      sync.Mutex
 	n       int // calls and work
 	closed  bool
@@ -26,8 +27,8 @@ type inflight struct {
 	workers sync.WaitGroup
 }
 
-// begin counts one more call, unless the Store is closed.
-func (f *inflight) begin() bool {
+// Begin counts one more call, unless the group is closed.
+func (f *Group) Begin() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
@@ -37,22 +38,23 @@ func (f *inflight) begin() bool {
 	return true
 }
 
-func (f *inflight) end() {
+// End counts one less.
+func (f *Group) End() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.done()
 }
 
 // done counts one less, with f.mu held.
-func (f *inflight) done() {
+func (f *Group) done() {
 	if f.n--; f.n == 0 && f.none != nil {
 		close(f.none)
 		f.none = nil
 	}
 }
 
-// spawn runs work that belongs to something in flight, and counts it.
-func (f *inflight) spawn(work func()) {
+// Go runs work that belongs to something in flight, and counts it.
+func (f *Group) Go(work func()) {
 	f.mu.Lock()
 	f.n++
 	var parked chan func()
@@ -69,7 +71,7 @@ func (f *inflight) spawn(work func()) {
 }
 
 // work does what there is to do until nothing has come for a while.
-func (f *inflight) work(work func()) {
+func (f *Group) work(work func()) {
 	next := make(chan func(), 1)
 	for work != nil {
 		work()
@@ -82,7 +84,7 @@ func (f *inflight) work(work func()) {
 
 // park notes that a goroutine has done its work and waits for more, unless there
 // will be none.
-func (f *inflight) park(next chan func()) bool {
+func (f *Group) park(next chan func()) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.done()
@@ -102,7 +104,7 @@ func (f *inflight) park(next chan func()) bool {
 }
 
 // trim ends the goroutines that nobody needed since the last trim.
-func (f *inflight) trim() {
+func (f *Group) trim() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.release(f.unused)
@@ -113,7 +115,7 @@ func (f *inflight) trim() {
 }
 
 // release ends the first n of the goroutines that are parked, with f.mu held.
-func (f *inflight) release(n int) {
+func (f *Group) release(n int) {
 	for _, parked := range f.parked[:n] {
 		close(parked)
 	}
@@ -122,9 +124,9 @@ func (f *inflight) release(n int) {
 	f.parked = f.parked[:rest]
 }
 
-// close lets nothing more begin, waits until nothing is in flight, and ends the
+// Close lets nothing more begin, waits until nothing is in flight, and ends the
 // goroutines.
-func (f *inflight) close(ctx context.Context) error {
+func (f *Group) Close(ctx context.Context) error {
 	f.mu.Lock()
 	f.closed = true
 	f.release(len(f.parked))
@@ -141,9 +143,16 @@ func (f *inflight) close(ctx context.Context) error {
 		select {
 		case <-none:
 		case <-ctx.Done():
-			return fmt.Errorf("dynamostore: closing, with writes on their way: %w", ctx.Err())
+			return fmt.Errorf("closing, with writes on their way: %w", ctx.Err())
 		}
 	}
 	f.workers.Wait()
 	return nil
+}
+
+// Parked returns how many goroutines wait for work.
+func (f *Group) Parked() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.parked)
 }

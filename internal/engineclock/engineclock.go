@@ -1,4 +1,5 @@
-package dynamostore
+// Package engineclock knows the time of a store's engine from what the engine answers.
+package engineclock
 
 import (
 	"sync"
@@ -14,41 +15,41 @@ const (
 	clockStep = 100 * time.Millisecond
 )
 
-// A reading is what this machine's clocks show at one moment.
-type reading struct {
-	wall time.Time
-	mono time.Duration // of the monotonic clock, since the store was made
+// A Reading is what this machine's clocks show at one moment.
+type Reading struct {
+	Wall time.Time
+	Mono time.Duration // of the monotonic clock, since the store was made
 }
 
-// machineClock returns a function that reads this machine's clocks.
-func machineClock() func() reading {
+// Machine returns a function that reads this machine's clocks.
+func Machine() func() Reading {
 	start := time.Now()
-	return func() reading {
+	return func() Reading {
 		now := time.Now()
-		return reading{now.Round(0), now.Sub(start)}
+		return Reading{now.Round(0), now.Sub(start)}
 	}
 }
 
 // apart returns by how much the wall clock went another way than the monotonic
 // one between two readings.
-func (r reading) apart(before reading) time.Duration {
-	return (r.wall.Sub(before.wall) - (r.mono - before.mono)).Abs()
+func (r Reading) apart(before Reading) time.Duration {
+	return (r.Wall.Sub(before.Wall) - (r.Mono - before.Mono)).Abs()
 }
 
-// A clock knows the engine's time by this machine's monotonic clock, which nobody
-// sets. Each answer bears the engine's time in whole seconds, somewhere between
+// A Clock knows the engine's time by this machine's monotonic clock, which nobody
+// sets. Each answer bears the engine's time, rounded down to a resolution, somewhere between
 // the sending and the receiving. With the engine's time as a duration since the
 // clock's zero,
 //
-//	date − received ≤ lead < date + 1 s − sent
+//	date − received ≤ lead < date + resolution − sent
 //
 // and a few answers narrow the lead down to the time that one takes. Of the leads
 // that all answers of the last ten minutes allow, the one counts that is nearest
 // to this machine's wall clock: a clock that is right is left alone.
-type clock struct {
+type Clock struct {
 	mu    sync.Mutex
 	zero  time.Time             // any instant, from which leads count
-	last  reading               // at the last answer
+	last  Reading               // at the last answer
 	slots [clockSlots]clockSlot // each for a tenth of the span
 }
 
@@ -57,17 +58,17 @@ type clockSlot struct {
 	lo, hi time.Duration // lo ≤ lead < hi
 }
 
-func slotNumber(r reading) int64 { return int64(r.mono/(clockSpan/clockSlots)) + 1 }
+func slotNumber(r Reading) int64 { return int64(r.Mono/(clockSpan/clockSlots)) + 1 }
 
-// answer notes an answer.
-func (c *clock) answer(date time.Time, sent, received reading) {
+// Answer notes an answer with the engine's time, which is rounded down to a resolution.
+func (c *Clock) Answer(date time.Time, resolution time.Duration, sent, received Reading) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.zero.IsZero() {
 		c.zero = date
 	}
 	lead := date.Sub(c.zero)
-	b := clockSlot{number: slotNumber(received), lo: lead - received.mono, hi: lead + time.Second - sent.mono}
+	b := clockSlot{number: slotNumber(received), lo: lead - received.Mono, hi: lead + resolution - sent.Mono}
 	if lo, hi, ok := c.agreed(b.number); ok && (b.hi <= lo || b.lo >= hi) {
 		c.slots = [clockSlots]clockSlot{} // the machine slept, or the engine's clock was set: what was before tells nothing
 	}
@@ -81,7 +82,7 @@ func (c *clock) answer(date time.Time, sent, received reading) {
 }
 
 // agreed returns what all answers allow; not ok if there is none yet.
-func (c *clock) agreed(number int64) (lo, hi time.Duration, ok bool) {
+func (c *Clock) agreed(number int64) (lo, hi time.Duration, ok bool) {
 	for _, s := range c.slots {
 		if s.number == 0 || s.number <= number-clockSlots {
 			continue
@@ -95,10 +96,10 @@ func (c *clock) agreed(number int64) (lo, hi time.Duration, ok bool) {
 	return lo, hi, ok
 }
 
-// offset returns what to add to the wall clock of a reading. It is not known
+// Offset returns what to add to the wall clock of a Reading. It is not known
 // before the first answer, and when the wall clock was set or the machine slept
 // since the last one.
-func (c *clock) offset(r reading) (d time.Duration, known bool) {
+func (c *Clock) Offset(r Reading) (d time.Duration, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.zero.IsZero() {
@@ -112,12 +113,12 @@ func (c *clock) offset(r reading) (d time.Duration, known bool) {
 			}
 		}
 	}
-	wall := r.wall.Sub(c.zero) - r.mono // the lead if this machine's wall clock is right
+	wall := r.Wall.Sub(c.zero) - r.Mono // the lead if this machine's wall clock is right
 	return min(max(wall, lo), hi-1) - wall, r.apart(c.last) <= clockStep
 }
 
-// silent reports whether no answer has told a time yet.
-func (c *clock) silent() bool {
+// Silent reports whether no answer has told a time yet.
+func (c *Clock) Silent() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.zero.IsZero()
