@@ -77,12 +77,20 @@ func (o *DetachOptions) check() error {
 		return invalid("DetachOptions.MaxAge", o.MaxAge, fmt.Sprintf("is not in 1s to %v: use 0 for the default of %v", mostMaxAge, defaultMaxAge))
 	case len(o.Principal) > mostPrincipal:
 		return invalid("DetachOptions.Principal", o.Principal, fmt.Sprintf("is longer than %d bytes", mostPrincipal))
-	case len(o.IdempotencyKey) > mostOnceKey:
-		return invalid("DetachOptions.IdempotencyKey", o.IdempotencyKey, fmt.Sprintf("is longer than %d characters", mostOnceKey))
+	case o.IdempotencyKey == "":
+		return nil
 	}
-	for i := range len(o.IdempotencyKey) {
-		if c := o.IdempotencyKey[i]; c < ' ' || c > '~' {
-			return invalid("DetachOptions.IdempotencyKey", o.IdempotencyKey, "is not of printable ASCII characters alone")
+	return checkOnceKey("DetachOptions.IdempotencyKey", o.IdempotencyKey)
+}
+
+// checkOnceKey returns an error if key cannot be the idempotency key of a take.
+func checkOnceKey(field, key string) error {
+	if len(key) > mostOnceKey {
+		return invalid(field, key, fmt.Sprintf("is longer than %d characters", mostOnceKey))
+	}
+	for i := range len(key) {
+		if c := key[i]; c < ' ' || c > '~' {
+			return invalid(field, key, "is not of printable ASCII characters alone")
 		}
 	}
 	return nil
@@ -338,6 +346,23 @@ func (d *DetachedLease) Times() (acquired, expires time.Time) {
 	return d.acquired, d.expires
 }
 
+// Hold returns the shortest hold of the slots that the lease took; 0 if it took none. See
+// [Limiter.RenewDetached].
+func (d *DetachedLease) Hold() time.Duration {
+	if d == nil {
+		return 0
+	}
+	var hold time.Duration
+	for _, debit := range d.slots() {
+		for i := range debit.Charges {
+			if h := debit.Charges[i].Definition.Period; hold == 0 || h < hold {
+				hold = h
+			}
+		}
+	}
+	return hold
+}
+
 // Decision returns how the limits stood just after the acquire. It is zero, which is a
 // refusal, in a lease that comes from bytes.
 func (d *DetachedLease) Decision() Decision {
@@ -361,7 +386,8 @@ func (d *DetachedLease) Degraded() bool {
 	return d != nil && len(d.parts) > 0 && d.parts[0].degraded
 }
 
-// Repeated reports whether AcquireDetached had given the lease before, by its idempotency key.
+// Repeated reports whether AcquireDetached or ConsumeDetached had given the lease before, by its
+// idempotency key.
 func (d *DetachedLease) Repeated() bool { return d != nil && d.repeated }
 
 // errNoDetached is the error of a DetachedLease that nobody has given.

@@ -183,17 +183,17 @@ func TestDetachedConsume(t *testing.T) {
 		ctx := t.Context()
 		p := zael.MustPolicy("gpt-4", zael.PerDay("tpd", 100), zael.PerDay("rpd", 10))
 		d := detachedLease(t, l[0], p.For("alice", 40, 1), zael.DetachOptions{})
-		more, err := l[1].ConsumeDetached(ctx, moved(t, d), zael.Amounts{"tpd": 30})
+		more, err := l[1].ConsumeDetached(ctx, moved(t, d), zael.Amounts{"tpd": 30}, zael.ConsumeOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if more.ID() != d.ID() {
 			t.Errorf("got the id %s, want %s still", more.ID(), d.ID())
 		}
-		if _, err := l[0].ConsumeDetached(ctx, moved(t, more), zael.Amounts{"tpd": 31}); !errors.Is(err, zael.ErrExceeded) {
+		if _, err := l[0].ConsumeDetached(ctx, moved(t, more), zael.Amounts{"tpd": 31}, zael.ConsumeOptions{}); !errors.Is(err, zael.ErrExceeded) {
 			t.Errorf("got %v, want a refusal", err)
 		}
-		if _, err := l[0].ConsumeDetached(ctx, moved(t, more), zael.Amounts{"usd": 1}); err == nil {
+		if _, err := l[0].ConsumeDetached(ctx, moved(t, more), zael.Amounts{"usd": 1}, zael.ConsumeOptions{}); err == nil {
 			t.Error("got no error of a name that the lease lacks")
 		}
 		if got := ended(t, l[0], moved(t, more), zael.Ending{Verb: zael.LeaseRollback}); got.Repeated {
@@ -202,7 +202,7 @@ func TestDetachedConsume(t *testing.T) {
 		if got := left(t, l[1], "alice", p); got != 100 {
 			t.Errorf("got %d left, want 100: all that was taken is given back", got)
 		}
-		if _, err := l[1].ConsumeDetached(ctx, moved(t, more), zael.Amounts{"tpd": 1}); !errors.Is(err, zael.ErrLeaseClosed) {
+		if _, err := l[1].ConsumeDetached(ctx, moved(t, more), zael.Amounts{"tpd": 1}, zael.ConsumeOptions{}); !errors.Is(err, zael.ErrLeaseClosed) {
 			t.Errorf("got %v, want ErrLeaseClosed", err)
 		}
 		if got := left(t, l[1], "alice", p); got != 100 {
@@ -265,7 +265,7 @@ func TestDetachedExpires(t *testing.T) {
 		clock.forward(time.Microsecond)
 		for _, err := range []error{
 			second(l[1].EndDetached(ctx, d, zael.Ending{Verb: zael.LeaseRollback})),
-			second(l[1].ConsumeDetached(ctx, d, zael.Amounts{"tpm": 1})),
+			second(l[1].ConsumeDetached(ctx, d, zael.Amounts{"tpm": 1}, zael.ConsumeOptions{})),
 			second(l[1].RenewDetached(ctx, d)),
 		} {
 			if !errors.Is(err, zael.ErrLeaseExpired) {
@@ -356,7 +356,7 @@ func TestDetachedDegraded(t *testing.T) {
 	if !d.Degraded() || !there.Degraded() {
 		t.Errorf("got %+v, want a degraded lease", there)
 	}
-	if got, err := l.ConsumeDetached(t.Context(), there, zael.Amounts{"tpd": 1}); err != nil || !got.Degraded() {
+	if got, err := l.ConsumeDetached(t.Context(), there, zael.Amounts{"tpd": 1}, zael.ConsumeOptions{}); err != nil || !got.Degraded() {
 		t.Errorf("got %+v (%v), want it degraded still", got, err)
 	}
 	if got := ended(t, l, there, zael.Ending{Verb: zael.LeaseSettle, Amounts: zael.Amounts{"tpd": 1}}); got.Used != nil {

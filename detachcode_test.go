@@ -53,7 +53,7 @@ func TestLeaseBytes(t *testing.T) {
 		d := detachedLease(t, l, req, zael.DetachOptions{Principal: "web", MaxAge: time.Hour})
 		for range r.IntN(4) {
 			clock.forward(time.Duration(r.IntN(100)) * time.Second)
-			if more, err := l.ConsumeDetached(t.Context(), d, zael.Amounts{limits[r.IntN(len(limits))].Name: 0, "rpm": 0}); err == nil {
+			if more, err := l.ConsumeDetached(t.Context(), d, zael.Amounts{limits[r.IntN(len(limits))].Name: 0, "rpm": 0}, zael.ConsumeOptions{}); err == nil {
 				d = more
 			}
 		}
@@ -98,7 +98,7 @@ func FuzzLeaseBytes(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	more, err := l.ConsumeDetached(f.Context(), d, zael.Amounts{"rpm": 2})
+	more, err := l.ConsumeDetached(f.Context(), d, zael.Amounts{"rpm": 2}, zael.ConsumeOptions{})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func FuzzLeaseBytes(f *testing.F) {
 		if err := new(zael.DetachedLease).UnmarshalBinary(again); err != nil {
 			t.Errorf("%x, of what was read: got %v", again, err)
 		}
-		_, _ = l.ConsumeDetached(context.Background(), d, zael.Amounts{"rpm": 1})
+		_, _ = l.ConsumeDetached(context.Background(), d, zael.Amounts{"rpm": 1}, zael.ConsumeOptions{})
 		_, _ = l.RenewDetached(context.Background(), d)
 		_, _ = l.EndDetached(context.Background(), d, zael.Ending{Verb: zael.LeaseRollback})
 	})

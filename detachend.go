@@ -2,6 +2,8 @@ package zael
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,15 +33,17 @@ type Ending struct {
 
 // A PartAmount is amounts for one part of a lease, as [Lease.On] names it.
 type PartAmount struct {
-	Entity, Resource string
-	Amounts          Amounts
+	Entity   string  `json:"entity_id"`
+	Resource string  `json:"resource"`
+	Amounts  Amounts `json:"amounts"`
 }
 
 // An Ended is how a lease has ended.
 type Ended struct {
-	Verb     LeaseVerb `json:"verb"`
-	Used     Amounts   `json:"used,omitempty"` // what stays charged, by limit of the request's own bucket
-	Repeated bool      `json:"-"`              // it had ended before, so: nothing was changed
+	Verb     LeaseVerb    `json:"verb"`
+	Used     Amounts      `json:"used,omitempty"` // what stays charged, by limit of the request's own bucket
+	Also     []PartAmount `json:"also,omitempty"` // the same of the parts of Request.Also
+	Repeated bool         `json:"-"`              // it had ended before, so: nothing was changed
 }
 
 // A Renewal is what [Limiter.RenewDetached] tells.
@@ -156,6 +160,10 @@ func (l *Limiter) EndDetached(ctx context.Context, d *DetachedLease, e Ending) (
 		debits = append(debits, part.ledger.finalDebits()...)
 	}
 	ended.Used = whole.Consumed()
+	for i, part := range whole.parts()[1:] {
+		p := &d.parts[i+1]
+		ended.Also = append(ended.Also, PartAmount{p.entity, p.resource, part.Consumed()})
+	}
 	answer, err := json.Marshal(ended)
 	if err != nil {
 		return Ended{}, err
@@ -234,14 +242,42 @@ func (l *Limiter) adjustOnce(ctx context.Context, now time.Time, debits []Debit,
 	return first, err
 }
 
+// ConsumeOptions tune [Limiter.ConsumeDetached].
+type ConsumeOptions struct {
+	// IdempotencyKey makes the take once, as DetachOptions.IdempotencyKey does: a repetition
+	// within ten minutes takes nothing and returns the lease that the first did. It belongs to
+	// one lease and its amounts: with others, the error matches ErrKeyUsed.
+	IdempotencyKey string
+}
+
+// onceOf returns how more is taken for a lease.
+func (o *ConsumeOptions) onceOf(d *DetachedLease, amounts Amounts, now time.Time) (*OnceTake, error) {
+	once := &OnceTake{Unless: endKey(d.id)}
+	if o.IdempotencyKey == "" {
+		return once, nil
+	}
+	if err := checkOnceKey("ConsumeOptions.IdempotencyKey", o.IdempotencyKey); err != nil {
+		return nil, err
+	}
+	arguments, err := json.Marshal(amounts)
+	if err != nil {
+		return nil, err
+	}
+	hash := sha256.Sum256(arguments)
+	key := sha256.Sum256([]byte(d.principal + "\x00" + d.id + "\x00" + o.IdempotencyKey))
+	once.Once = Once{Key: "more/" + hex.EncodeToString(key[:16]), Hash: hex.EncodeToString(hash[:16]), Until: now.Add(keepTake)}
+	return once, nil
+}
+
 // ConsumeDetached takes more for a lease, from all limits named in amounts or from none, as
 // [Lease.Consume] does. It returns a lease in place of d, with the same id, which
 // can end all that was taken; d itself ends only what it had. Amounts are for the bucket
 // of the request; those of Request.Also take no more.
 //
 // Errors are those of [Limiter.Reserve]; [ErrLeaseClosed] if the lease has ended,
-// [ErrLeaseExpired] if it is too old, and a [*ValidationError] if it has taken too often.
-func (l *Limiter) ConsumeDetached(ctx context.Context, d *DetachedLease, amounts Amounts) (*DetachedLease, error) {
+// [ErrLeaseExpired] if it is too old, [ErrKeyUsed], and a [*ValidationError] of the options or if
+// it has taken too often.
+func (l *Limiter) ConsumeDetached(ctx context.Context, d *DetachedLease, amounts Amounts, options ConsumeOptions) (*DetachedLease, error) {
 	if err := l.checkDetached(d); err != nil {
 		return nil, err
 	}
@@ -251,18 +287,35 @@ func (l *Limiter) ConsumeDetached(ctx context.Context, d *DetachedLease, amounts
 	if n := len(d.encode(nil, nil)); n > mostConsume {
 		return nil, invalid("DetachedLease", n, fmt.Sprintf("bytes are more than the %d of a lease that can take more: end it and acquire another one", mostConsume))
 	}
-	whole := l.attach(d)
-	a, err := whole.beginConsume(amounts)
+	a, err := l.attach(d).beginConsume(amounts)
 	if err != nil {
 		return nil, err
 	}
-	a.detach = &detaching{once: &OnceTake{Unless: endKey(d.id)}}
+	once, err := options.onceOf(d, amounts, l.now())
+	if err != nil {
+		return nil, err
+	}
+	// more returns the lease with what a take of amounts took.
+	more := func(at time.Time, debits []Debit) *DetachedLease {
+		whole := l.attach(d)
+		whole.addConsumed(&attempt{debits: debits}, amounts, at)
+		return whole.detached(d)
+	}
+	once.Answer = func(at time.Time, debits []Debit) []byte { return more(at, debits).encode(nil, nil) }
+	a.detach = &detaching{once: once}
 	at, err := l.takeMore(ctx, a)
+	if errors.Is(err, errRepeated) {
+		first, err := decodeLease(a.detach.first, false)
+		if err != nil {
+			return nil, fmt.Errorf("zael: the lease of an idempotency key cannot be read: %w", err)
+		}
+		first.repeated = true
+		return first, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	whole.addConsumed(a, amounts, at)
-	return whole.detached(d), nil
+	return more(at, a.debits), nil
 }
 
 // RenewDetached keeps the slots of a lease: it moves the deadline by which they are free for
@@ -353,7 +406,7 @@ var errRepeated = errors.New("zael: the idempotency key was used before")
 func (l *Limiter) askOnce(ctx context.Context, a *attempt, now time.Time, maxWait time.Duration) (at time.Time, err error) {
 	d := a.detach
 	once := *d.once
-	if once.Key != "" {
+	if once.Key != "" && once.Answer == nil {
 		once.Answer = d.answer()
 	}
 	var first []byte

@@ -111,3 +111,55 @@ func TestIdempotencyKeyWaits(t *testing.T) {
 		}
 	})
 }
+
+// TestConsumeKeys: a consume that is repeated by its key takes once, on any process, and the lease of
+// either answer gives back all that was taken.
+func TestConsumeKeys(t *testing.T) {
+	t.Parallel()
+	replicas(t, func(t *testing.T, clock *handClock, l [2]*zael.Limiter) {
+		t.Helper()
+		ctx := t.Context()
+		p := zael.MustPolicy("gpt-4", zael.EachMonth("tpm", 100), zael.AtOnce("parallel", 5))
+		d, other := detachedLease(t, l[0], p.For("alice", 10, 1), zael.DetachOptions{}), detachedLease(t, l[0], p.For("alice", 10, 1), zael.DetachOptions{})
+		consume := func(i int, d *zael.DetachedLease, key string, n int64) *zael.DetachedLease {
+			more, err := l[i].ConsumeDetached(ctx, moved(t, d), zael.Amounts{"tpm": n, "parallel": 1}, zael.ConsumeOptions{IdempotencyKey: key})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return more
+		}
+		first := consume(0, d, "k", 30)
+		clock.forward(time.Second)
+		again := consume(1, d, "k", 30)
+		if first.Repeated() || !again.Repeated() || again.ID() != d.ID() {
+			t.Errorf("got %+v and %+v, want the first lease, repeated", first, again)
+		}
+		if got := left(t, l[1], "alice", p); got != 50 {
+			t.Errorf("got %d left, want 50: taken once", got)
+		}
+		if _, err := l[1].ConsumeDetached(ctx, moved(t, d), zael.Amounts{"tpm": 31}, zael.ConsumeOptions{IdempotencyKey: "k"}); !errors.Is(err, zael.ErrKeyUsed) {
+			t.Errorf("got %v, want ErrKeyUsed of other amounts", err)
+		}
+		if got := consume(1, other, "k", 1); got.Repeated() {
+			t.Errorf("got %+v, want more for another lease", got)
+		}
+		if _, err := l[1].ConsumeDetached(ctx, moved(t, d), zael.Amounts{"tpm": 1}, zael.ConsumeOptions{IdempotencyKey: "\n"}); !isValidation(err, "ConsumeOptions.IdempotencyKey") {
+			t.Errorf("got %v, want the key refused", err)
+		}
+		ended(t, l[0], moved(t, again), zael.Ending{Verb: zael.LeaseRollback})
+		if got := left(t, l[1], "alice", p); got != 89 {
+			t.Errorf("got %d left, want 89: all of the first lease is given back", got)
+		}
+		if got := consume(0, d, "k", 30); !got.Repeated() {
+			t.Errorf("got %+v, want the first answer", got)
+		}
+		if got := left(t, l[1], "alice", p); got != 89 {
+			t.Errorf("got %d left, want 89: a repetition takes nothing", got)
+		}
+	})
+}
+
+func isValidation(err error, field string) bool {
+	v, ok := errors.AsType[*zael.ValidationError](err)
+	return ok && v.Field == field
+}

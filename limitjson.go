@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/decimal"
 )
 
@@ -108,6 +109,62 @@ func (s Status) AppendJSON(b []byte) []byte {
 	b = appendSeconds(append(b, `,"retry_after_seconds":`...), s.RetryAfter)
 	b = appendSeconds(append(b, `,"full_in_seconds":`...), s.FullAfter)
 	return append(b, '}')
+}
+
+// A statusJSON is what a Status is read from: the text of the limit decides.
+type statusJSON struct {
+	Entity      string      `json:"entity_id"`
+	Resource    string      `json:"resource"`
+	Limit       string      `json:"limit"`
+	Available   *int64      `json:"available"`
+	Requested   int64       `json:"requested"`
+	Exceeded    bool        `json:"exceeded"`
+	Overdrawn   bool        `json:"overdrawn"`
+	PeriodStart time.Time   `json:"period_start"`
+	ResetsAt    time.Time   `json:"resets_at"`
+	RetryAfter  jsonSeconds `json:"retry_after_seconds"`
+	FullAfter   jsonSeconds `json:"full_in_seconds"`
+}
+
+// UnmarshalJSON reads what MarshalJSON writes, such as the answer of a server. It goes by the
+// text of the limit. Members that it does not know do not matter. The error is that of
+// [ParseLimit], or of JSON in another form.
+func (s *Status) UnmarshalJSON(data []byte) error {
+	var in statusJSON
+	if err := json.Unmarshal(data, &in); err != nil {
+		return err
+	}
+	limit, err := ParseLimit(in.Limit)
+	if err != nil {
+		return err
+	}
+	*s = Status{
+		Entity: in.Entity, Resource: in.Resource, Limit: limit, Available: bucket.MaxAmount, Requested: in.Requested,
+		Exceeded: in.Exceeded, Overdrawn: in.Overdrawn, PeriodStart: in.PeriodStart, ResetsAt: in.ResetsAt,
+		RetryAfter: time.Duration(in.RetryAfter), FullAfter: time.Duration(in.FullAfter),
+	}
+	if in.Available != nil {
+		s.Available = *in.Available
+	}
+	return nil
+}
+
+// A jsonSeconds is a duration in seconds, read to the nanosecond; null is Never.
+type jsonSeconds time.Duration
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (d *jsonSeconds) UnmarshalJSON(data []byte) error {
+	text := string(data)
+	if text == "null" {
+		*d = jsonSeconds(Never)
+		return nil
+	}
+	parsed, err := time.ParseDuration(text + "s")
+	if err != nil {
+		return invalid("seconds", text, "are not a number of seconds, such as 1.5")
+	}
+	*d = jsonSeconds(parsed)
+	return nil
 }
 
 // appendString appends a string as JSON.

@@ -88,6 +88,15 @@ func TestStatusJSON(t *testing.T) {
 		if got := c.status.AppendJSON([]byte("x")); string(got) != "x"+c.want {
 			t.Errorf("appended: got %s, want %s", got, c.want)
 		}
+		var back zael.Status
+		if err := json.Unmarshal([]byte(c.want), &back); err != nil || back != c.status {
+			t.Errorf("read back: got %+v, %v, want %+v", back, err, c.status)
+		}
+	}
+	for _, bad := range []string{`{}`, `{"limit":"x"}`, `{"limit":"n=1/min","retry_after_seconds":"1"}`, `{"limit":"n=1/min","full_in_seconds":1e99}`, `[]`} {
+		if back := (zael.Status{Entity: "as it was"}); json.Unmarshal([]byte(bad), &back) == nil || back.Entity != "as it was" {
+			t.Errorf("%s: got %+v, want an error", bad, back)
+		}
 	}
 }
 
@@ -102,5 +111,9 @@ func TestStatusJSONEscapes(t *testing.T) {
 	}
 	if err := json.Unmarshal(status.AppendJSON(nil), &got); err != nil || got.Entity != status.Entity || got.RetryAfter != "0.000000001" || got.Full != "-1.5" {
 		t.Errorf("got %+v, %v, want %+v", got, err, status)
+	}
+	var back zael.Status
+	if err := json.Unmarshal(status.AppendJSON(nil), &back); err != nil || back != status {
+		t.Errorf("read back: got %+v, %v, want %+v", back, err, status)
 	}
 }

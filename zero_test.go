@@ -23,7 +23,7 @@ func exportedTypes() []reflect.Type {
 		reflect.TypeFor[zael.AuditEvent](), reflect.TypeFor[zael.AuditQuery](), reflect.TypeFor[zael.Bucket](),
 		reflect.TypeFor[zael.CapacityOptions](), reflect.TypeFor[zael.Change](), reflect.TypeFor[zael.Charge](),
 		reflect.TypeFor[zael.CommitError](), reflect.TypeFor[zael.Config](), reflect.TypeFor[zael.Debit](),
-		reflect.TypeFor[zael.Decision](), reflect.TypeFor[zael.DetachedLease](), reflect.TypeFor[zael.DetachOptions](), reflect.TypeFor[zael.DisabledError](), reflect.TypeFor[zael.Edit](),
+		reflect.TypeFor[zael.Decision](), reflect.TypeFor[zael.DetachedLease](), reflect.TypeFor[zael.DetachOptions](), reflect.TypeFor[zael.ConsumeOptions](), reflect.TypeFor[zael.DisabledError](), reflect.TypeFor[zael.Edit](),
 		reflect.TypeFor[zael.Ended](), reflect.TypeFor[zael.Ending](), reflect.TypeFor[zael.LeaseVerb](), reflect.TypeFor[zael.OnceTake](), reflect.TypeFor[zael.PartAmount](), reflect.TypeFor[zael.Renewal](),
 		reflect.TypeFor[zael.EditResult](), reflect.TypeFor[zael.Entity](), reflect.TypeFor[zael.EntityCapacity](),
 		reflect.TypeFor[zael.ExceededError](), reflect.TypeFor[zael.FailureMode](),
@@ -137,6 +137,7 @@ func panicking() map[string]string {
 		"Limit": {
 			"At", "CarriesDebt", "CarryDebt", "Definition", "Hold", "In", "IsSoft", "Kind", "MarshalJSON", "On", "Soft", "String", "Validate", "When", "WithBurst",
 		},
+		"Status":           {"AppendJSON", "MarshalJSON"},
 		"UnavailableError": {"Error", "Unwrap"},
 		"ValidationError":  {"Error"},
 	} {

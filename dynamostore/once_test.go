@@ -53,9 +53,16 @@ func TestCallsOfDetachedLeases(t *testing.T) {
 	calls("an acquire", 1, acquire(zael.DetachOptions{}))
 	calls("a renewal", 2, func() error { return second(l.RenewDetached(t.Context(), d)) })
 	calls("a consume", 2, func() (err error) {
-		d, err = l.ConsumeDetached(t.Context(), d, zael.Amounts{"tpd": 5})
+		d, err = l.ConsumeDetached(t.Context(), d, zael.Amounts{"tpd": 5}, zael.ConsumeOptions{})
 		return err
 	})
+	first := d
+	consume := func() (err error) {
+		d, err = l.ConsumeDetached(t.Context(), first, zael.Amounts{"tpd": 5}, zael.ConsumeOptions{IdempotencyKey: "c"})
+		return err
+	}
+	calls("a consume with a key", 2, consume)
+	calls("a repeated consume", 1, consume)
 	calls("a settle", 1, end(zael.Ending{Verb: zael.LeaseSettle, Amounts: zael.Amounts{"tpd": 3}}))
 	calls("a repeated end", 2+1, end(commit)) // the bucket is read, as a transaction does not show it
 	calls("an acquire with a key", 2, acquire(zael.DetachOptions{IdempotencyKey: "k"}))

@@ -29,6 +29,7 @@ type acquireBody struct {
 	cascade, lease       bool
 	maxWait              time.Duration
 	mode                 zael.FailureMode
+	also                 []partBody
 }
 
 func (in *acquireBody) member(r *strictjson.Reader, name string) error {
@@ -56,6 +57,16 @@ func (in *acquireBody) member(r *strictjson.Reader, name string) error {
 		return readInto(&in.maxWait, r.Duration)
 	case "failure_mode":
 		return readFailureMode(r, &in.mode)
+	case "also":
+		in.also = []partBody{}
+		return r.Array(func() error {
+			if len(in.also) == maxAlso {
+				return strictjson.Invalid("is one too many: a request has at most 15 other parts")
+			}
+			in.also = append(in.also, partBody{})
+			part := &in.also[len(in.also)-1]
+			return r.Object(func(name []byte) error { return part.member(r, string(name)) })
+		})
 	}
 	return strictjson.Unknown()
 }
@@ -90,6 +101,11 @@ func (in *acquireBody) check(c *call, config *config.Config) error {
 	case in.mode != 0 && !c.principal.MayBringLimits():
 		return c.forbid("send a failure mode: leave it out for the stored one")
 	}
+	for i := range in.also {
+		if err := in.also[i].check(c, index("also", i)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -104,6 +120,17 @@ func (in *acquireBody) request(c *call, config *config.Config) (zael.Request, er
 		req.Resource, req.UseStoredLimits = in.resource, true
 	} else if in.stored != nil {
 		req.UseStoredLimits = *in.stored
+	}
+	for i := range in.also {
+		if err != nil {
+			break
+		}
+		var part zael.Part
+		part, err = in.also[i].part(c, config, index("also", i))
+		if err == nil && req.Policy == nil && (in.also[i].limits != nil || in.also[i].policy != "") {
+			err = invalid(index("also", i), "has limits, and the request's are the stored ones: make them requests of their own")
+		}
+		req.Also = append(req.Also, part)
 	}
 	return req, err
 }

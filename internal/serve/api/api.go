@@ -159,6 +159,7 @@ type failure struct {
 	code   problem.Code
 	detail string
 	field  string // of Invalid
+	value  any
 	reason string
 }
 

@@ -24,6 +24,7 @@ type availableBody struct {
 	levelsBody
 
 	RetryAfterSeconds *float64 `json:"retry_after_seconds"` // null: no amounts were named, or never
+	Never             string   `json:"never,omitempty"`     // why no wait helps
 }
 
 func availableQuery() []string {
@@ -43,9 +44,11 @@ func (c *call) available() error {
 	if len(amounts) > 0 {
 		wait, err := c.limiter.TimeUntilAvailable(c.ctx, q, amounts)
 		switch {
-		case err != nil && !errors.Is(err, zael.ErrNever):
+		case errors.Is(err, zael.ErrNever):
+			out.Never = strings.TrimPrefix(err.Error(), zael.ErrNever.Error()+": ")
+		case err != nil:
 			return err
-		case err == nil && wait < zael.Never:
+		case wait < zael.Never:
 			seconds := decimal.Seconds(wait)
 			out.RetryAfterSeconds = &seconds
 		}

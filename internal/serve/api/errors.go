@@ -81,7 +81,7 @@ var fields = map[string]string{
 	"Policy.Resource": "resource", "Bucket.Entity": "entity", "Bucket.Resource": "resource",
 	"Request.Limits": "limits", "Query.Limits": "limits", "Policy.Limits": "limits",
 	"Request.ParentLimits": "parent_limits", "Query.ParentLimits": "parent_limits", "Policy.ParentLimits": "parent_limits",
-	"Request.Consume": "consume", "Request.MaxWait": "max_wait", "amount of": "consume",
+	"Request.Consume": "consume", "Request.MaxWait": "max_wait", "Request.Also": "also", "amount of": "consume",
 	"Entity.ID": "id", "Entity.Name": "name", "Entity.ParentID": "parent_id", "Entity.Metadata": "metadata",
 	"UsageQuery.To": "to", "AuditQuery.To": "to", "UsageQuery.Window": "window",
 	"amounts": "amounts", "limit": "limit_name", "names": "limit_names", "namespace": "name", "Change": "changes",
@@ -100,7 +100,7 @@ func ofValidation(v *zael.ValidationError) *failure {
 	}
 	in := *v
 	in.Field = field
-	return &failure{code: problem.Invalid, detail: text(&in), field: field, reason: v.Reason}
+	return &failure{code: problem.Invalid, detail: text(&in), field: field, value: v.Value, reason: v.Reason}
 }
 
 // A problemBody is the body of every error of the API except a refusal by a limit.
@@ -108,7 +108,18 @@ type problemBody struct {
 	problem.Details
 
 	Field  string `json:"field,omitempty"`
+	Value  any    `json:"value,omitempty"` // a string or a number
 	Reason string `json:"reason,omitempty"`
+
+	*disabledBody
+}
+
+// A disabledBody says what a switch turns off, and the scope of the switch.
+type disabledBody struct {
+	Entity        string `json:"entity_id"`
+	Resource      string `json:"resource"`
+	LevelEntity   string `json:"level_entity_id,omitempty"`
+	LevelResource string `json:"level_resource,omitempty"`
 }
 
 // fail answers with an error.
@@ -122,7 +133,15 @@ func (c *call) fail(err error) {
 		c.env.Log.LogAttrs(c.r.Context(), levelOf(f.code), "request failed", attributes(c, f, err)...)
 	}
 	details := problem.Of(f.code, f.detail)
-	body, err := json.Marshal(problemBody{details, f.field, f.reason})
+	answer := problemBody{Details: details, Field: f.field, Reason: f.reason}
+	switch f.value.(type) {
+	case string, int, int64:
+		answer.Value = f.value
+	}
+	if off, ok := errors.AsType[*zael.DisabledError](err); ok {
+		answer.disabledBody = &disabledBody{off.Entity, off.Resource, off.Level.Entity, off.Level.Resource}
+	}
+	body, err := json.Marshal(answer)
 	if err != nil {
 		body = nil // strings and a number: it does not happen
 	}

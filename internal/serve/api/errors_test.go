@@ -206,7 +206,14 @@ func TestCodes(t *testing.T) {
 	s = setup(t)
 	s.wantError(501, "unsupported", "", admin, "GET", "/v1/namespaces", "")
 	s.want(200, admin, "PUT", "/v1/entities/e/switch", `{"switch":"disabled"}`)
-	s.wantError(403, "disabled", "", admin, "POST", "/v1/acquire", body)
+	got = s.wantError(403, "disabled", "", admin, "POST", "/v1/acquire", body)
+	if !strings.Contains(got.text, `"entity_id":"e","resource":"r","level_entity_id":"e"`) {
+		t.Errorf("disabled: got %s, want the bucket and the scope of the switch", got.text)
+	}
+	got = s.wantError(400, "invalid", "entity", admin, "POST", "/v1/acquire", `{"entity":" e","resource":"r","limits":["n=1/min"]}`)
+	if got.body["value"] != " e" {
+		t.Errorf("got %s, want what was sent", got.text)
+	}
 	s.wantError(404, "not_found", "", admin, "GET", "/v1/entities/e", "")
 	s.want(201, admin, "POST", "/v1/entities", `{"id":"e"}`)
 	s.want(201, admin, "POST", "/v1/entities", `{"id":"child","parent_id":"e"}`)

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -73,7 +74,7 @@ func TestLeaseTakesMore(t *testing.T) {
 	s.wantError(429, "rate_limit_exceeded", "", admin, "POST", "/v1/leases/consume", `{"lease":"`+second+`","amounts":{"n":71}}`)
 	s.wantError(429, "never", "", admin, "POST", "/v1/leases/consume", `{"lease":"`+second+`","amounts":{"n":101}}`)
 	got = s.want(200, admin, "POST", "/v1/leases/renew", `{"lease":"`+second+`"}`)
-	if deadline, _ := got.body["deadline"].(string); got.body["held"] != true || !strings.HasPrefix(deadline, "2026-01-13T14:01:00") {
+	if deadline, _ := got.body["deadline"].(string); got.body["held"] != true || !strings.HasPrefix(deadline, "2026-01-13T14:01:00") || fmt.Sprint(got.body["renew_in_seconds"]) != "15" {
 		t.Errorf("renew: got %s, want the slot held for a minute", got.text)
 	}
 	s.want(200, admin, "POST", "/v1/leases/rollback", `{"lease":"`+second+`"}`)

@@ -103,7 +103,7 @@ func TestAdministration(t *testing.T) {
 		{tried{"POST", "/v1/entities", `{"id":"team"}`}, 201, ""},
 		{tried{"PUT", "/v1/entities/key-1/parent", `{"parent_id":"team"}`}, 204, ""},
 		{tried{"GET", "/v1/entities/team/children", ""}, 200, `"next":null`},
-		{tried{"GET", "/v1/entities/key-1/available?resource=r&consume=n=6&consume=m=9", ""}, 200, `{"entity_id":"key-1","resource":"r","available":{"m":9,"n":5},"retry_after_seconds":null}`},
+		{tried{"GET", "/v1/entities/key-1/available?resource=r&consume=n=6&consume=m=9", ""}, 200, `{"entity_id":"key-1","resource":"r","available":{"m":9,"n":5},"retry_after_seconds":null,"never":"6 of n is more than its burst of 5"}`},
 		{tried{"GET", "/v1/entities/key-1/available?resource=x&limits=n=2/min&limits=m=1/min&consume=n=2", ""}, 200, `"retry_after_seconds":0}`},
 		{tried{"GET", "/v1/entities/key-1/available?policy=chat", ""}, 200, `{"entity_id":"key-1","resource":"chat","available":{"rpm":2},"retry_after_seconds":null}`},
 		{tried{"DELETE", "/v1/entities/key-1/parent", ""}, 204, ""},
