@@ -76,7 +76,7 @@ a switch, 4 the store or AWS is unavailable, 128+N ended by signal N (130: Ctrl-
 		id, title string
 		commands  []*cobra.Command
 	}{
-		{"server", "Server:", []*cobra.Command{a.serve(), a.token()}},
+		{"server", "Server:", []*cobra.Command{a.serve(), a.token(), a.rls()}},
 		{"limits", "Limits:", []*cobra.Command{a.acquire(), a.available(), a.entity(), a.limits()}},
 		{"administration", "Administration:", []*cobra.Command{
 			a.disable(), a.enable(), a.bypass(), a.reset(), a.topUp(), a.failureMode(), a.settings(), a.namespace(), a.ping(),

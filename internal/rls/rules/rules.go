@@ -1,0 +1,185 @@
+// Package rules has the rules of a rate limit service: the YAML of envoyproxy/ratelimit, and
+// which rule a descriptor of a request goes by.
+//
+// Rules form a tree for each domain. A descriptor is a list of entries, and each entry leads
+// one level down: by its key and value, else by the first pattern of the level that its key
+// and value begin with, else by its key alone. The rule is that of the last entry; if there
+// is none, or a level is missing, nothing limits the descriptor.
+package rules
+
+import (
+	"strings"
+
+	"github.com/zeroae/zael"
+)
+
+// A Unit is the time in which a rule allows its requests, numbered as in the protocol's
+// RateLimitResponse.RateLimit.Unit.
+type Unit int32
+
+// The units.
+const (
+	Second Unit = iota + 1
+	Minute
+	Hour
+	Day
+	Month
+	Year
+	Week
+)
+
+// An Entry is a key of a descriptor and its value, which may be empty.
+type Entry struct{ Key, Value string }
+
+// A Rule limits the descriptors that it matches.
+type Rule struct {
+	Name     string   // by which other rules replace it; may be empty
+	Replaces []string // names of rules that do not hold where this one does
+	Requests uint32   // in each Unit
+	Unit     Unit     // 0 if Unlimited
+
+	Unlimited bool // nothing limits the descriptor
+	Shadow    bool // what it would refuse passes, and is counted
+	Quota     bool // a request is refused only when all its quotas are used up
+
+	// Policy has the one Limit that the rule is, named [LimitName], on the domain; it is soft
+	// under Shadow and Quota. It is nil where nothing is counted: if Unlimited, and if
+	// Requests is 0, which refuses everything.
+	Policy *zael.Policy
+	Limit  zael.Limit
+
+	detailed bool // statistics are kept by the values of requests
+}
+
+// LimitName is the name of the limit that a rule is.
+const LimitName = "requests"
+
+// A Match is a rule that a descriptor goes by.
+type Match struct {
+	*Rule
+	Entity  string // whose bucket is charged: see [Entity]
+	Counted string // what statistics call it: domain.key_value.key
+}
+
+// Rules are the rules of all domains. They do not change, and any number of goroutines may
+// use them.
+type Rules struct {
+	domains map[string]*level
+	count   int
+}
+
+// Len returns the number of descriptors in the rules.
+func (r *Rules) Len() int { return r.count }
+
+// A level is what an entry leads to.
+type level struct {
+	key      string            // "key", or "key_value"
+	next     map[string]*level // by key
+	patterns []*level          // those of next whose key ends with *, in the order of the file
+	rule     *Rule             // nil if none ends here
+
+	share         bool // a pattern whose values share one bucket
+	valueToMetric bool // statistics are kept by the value of the request
+}
+
+func newLevel(key string) *level { return &level{key: key, next: map[string]*level{}} }
+
+// Match returns the rule that a descriptor goes by. ok is false if there is none.
+func (r *Rules) Match(domain string, entries []Entry) (m Match, ok bool) {
+	at := r.domains[domain]
+	if at == nil || len(entries) == 0 {
+		return Match{}, false
+	}
+	var by []step
+	for _, e := range entries {
+		s, ok := at.step(e)
+		if !ok {
+			return Match{}, false
+		}
+		by = append(by, s)
+		at = s.to
+	}
+	if at.rule == nil {
+		return Match{}, false
+	}
+	shared := make([]Entry, len(entries))
+	for i, s := range by {
+		shared[i] = s.shared(entries[i])
+	}
+	m = Match{Rule: at.rule, Entity: Entity(shared)}
+	if m.detailed {
+		m.Counted = detailed(domain, by, entries)
+	} else {
+		m.Counted = counted(domain, by, entries)
+	}
+	return m, true
+}
+
+// A step is the way from one level to the next.
+type step struct {
+	to      *level
+	pattern string // value of the pattern that matched, such as files*; empty: none did
+	exact   bool   // key and value are those of the rule
+}
+
+// step goes one level down. ok is false if no rule is there.
+func (l *level) step(e Entry) (s step, ok bool) {
+	whole := e.Key + "_" + e.Value
+	if to := l.next[whole]; to != nil {
+		return step{to: to, exact: true}, true
+	}
+	for _, p := range l.patterns {
+		if strings.HasPrefix(whole, strings.TrimSuffix(p.key, "*")) {
+			return step{to: p, pattern: strings.TrimPrefix(p.key, e.Key+"_")}, true
+		}
+	}
+	to := l.next[e.Key]
+	return step{to: to}, to != nil
+}
+
+// shared returns an entry as the name of its bucket has it: the values of a pattern that
+// shares its threshold have one name.
+func (s step) shared(e Entry) Entry {
+	if s.pattern != "" && s.to.share {
+		e.Value = s.pattern
+	}
+	return e
+}
+
+// counted returns the name for statistics, with the values that the rules name, and those
+// that they ask for.
+func counted(domain string, by []step, entries []Entry) string {
+	var b strings.Builder
+	b.WriteString(domain)
+	for i, s := range by {
+		value := ""
+		switch {
+		case s.pattern != "" && (s.to.share || !s.to.valueToMetric):
+			value = s.pattern
+		case s.exact || s.to.valueToMetric:
+			value = entries[i].Value
+		}
+		write(&b, entries[i].Key, value)
+	}
+	return b.String()
+}
+
+// detailed returns the name for statistics with the values of the request.
+func detailed(domain string, by []step, entries []Entry) string {
+	var b strings.Builder
+	b.WriteString(domain)
+	for i, s := range by {
+		e := s.shared(entries[i])
+		write(&b, e.Key, e.Value)
+	}
+	return b.String()
+}
+
+func write(b *strings.Builder, key, value string) {
+	b.WriteByte('.')
+	b.WriteString(key)
+	if value != "" {
+		b.WriteByte('_')
+		b.WriteString(value)
+	}
+}
