@@ -26,7 +26,7 @@ type attempt struct {
 
 	leaseless bool       // nothing will release slots
 	detach    *detaching // nil: the lease, if there will be one, stays in the process
-	begun     time.Time  // when slots were asked for
+	begun     time.Time  // when the store was asked, if it is for slots that have to be renewed
 	newer     []Debit    // while limits are read again: the states that showed them to be stale
 	literal   literal
 	policy    *PolicyLimits     // that the limits are, if they are not stored and there is one bucket
@@ -153,6 +153,9 @@ func (l *Limiter) refreshLimits(ctx context.Context, req *Request, now time.Time
 func (l *Limiter) askStore(ctx context.Context, a *attempt, now time.Time, maxWait time.Duration) (at time.Time, err error) {
 	if a.detach != nil && a.detach.once != nil {
 		return l.askOnce(ctx, a, now, maxWait)
+	}
+	if l.slotStore != nil && hasSlots(a.charges) {
+		a.begun = time.Now()
 	}
 	if l.localStore != nil {
 		at, answered, err := l.localStore.TakeLocal(now, maxWait, a.debits)

@@ -28,6 +28,7 @@ func (x leaked) end() {
 	defer h.mu.Unlock()
 	if !h.closed {
 		h.leaked = append(h.leaked, x.ledger)
+		h.signal()
 	}
 }
 

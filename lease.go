@@ -48,7 +48,7 @@ func (l *Limiter) newLease(req *Request, a *attempt, at time.Time) *Lease {
 	if !a.plain() {
 		lease.ledger = newLedger(a.debits)
 		if a.detach == nil {
-			lease.openSlots(a.begun)
+			lease.openSlots(a.debits, a.begun)
 		}
 		return lease
 	}
@@ -317,7 +317,6 @@ func (le *Lease) Consume(ctx context.Context, amounts Amounts) error {
 		return err
 	}
 	var at time.Time
-	begun := time.Now()
 	if !le.degraded {
 		if at, err = le.limiter.takeMore(ctx, a); err != nil {
 			if !le.limiter.admitsUnavailable(le.mode, err) {
@@ -327,7 +326,7 @@ func (le *Lease) Consume(ctx context.Context, amounts Amounts) error {
 		}
 	}
 	if le.addConsumed(a, amounts, at) {
-		le.openSlots(begun)
+		le.openSlots(a.debits, a.begun)
 		return nil
 	}
 	_ = le.limiter.adjust(ctx, a.undoDebits()) // if that fails, the tokens refill
@@ -465,6 +464,20 @@ func (l *Limiter) adjust(ctx context.Context, debits []Debit) error {
 		return nil
 	}
 	defer l.turns.wake(debits)
+	if l.slotStore == nil {
+		return l.askAdjust(ctx, debits)
+	}
+	begun := time.Now()
+	err := l.askAdjust(ctx, debits)
+	if err == nil {
+		l.holdings.adjusted(debits, begun)
+	}
+	return err
+}
+
+// askAdjust asks the store once: first for an answer from memory, then under the deadline and
+// the breaker.
+func (l *Limiter) askAdjust(ctx context.Context, debits []Debit) error {
 	now := l.now()
 	if l.localStore != nil {
 		if _, answered, err := l.localStore.AdjustLocal(now, debits); answered {

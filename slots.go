@@ -5,8 +5,8 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"runtime"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 	"weak"
 
@@ -31,7 +31,7 @@ func (l *Limiter) holdSlots(a *attempt) {
 	}
 	for i := range a.debits {
 		if hasSlots(a.debits[i].Charges) {
-			a.debits[i].Holder, a.begun = holder, time.Now()
+			a.debits[i].Holder = holder
 		}
 	}
 }
@@ -45,38 +45,59 @@ func hasSlots(charges []Charge) bool {
 	return false
 }
 
-// holdings are the leases of a Limiter that hold slots. While there are any, a goroutine
+// holdings are the slots that leases of a Limiter hold. While there are any, a goroutine
 // renews them.
 type holdings struct {
 	mu      sync.Mutex
 	leases  map[*slotLease]bool
+	entries map[slotKey]*slotEntry
 	leaked  []*ledger // of leases that the garbage collector has found
 	running bool      // the renewer
 	closed  bool
-	changed chan struct{} // receives when there is a lease with a shorter hold, or none any more
+	changed chan struct{} // receives when the renewer has to look
 	stop    chan struct{} // closed by close
 	renewer sync.WaitGroup
 }
 
-// add has the slots of a lease renewed until remove.
-func (h *holdings) add(l *Limiter, lease *slotLease) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
-		return
-	}
-	if h.leases == nil {
-		h.leases, h.changed, h.stop = map[*slotLease]bool{}, make(chan struct{}, 1), make(chan struct{})
-	}
-	h.leases[lease] = true
-	if !h.running {
-		h.running = true
-		h.renewer.Go(l.renewSlots)
-		return
-	}
-	h.signal()
+// A slotKey names an entry: what the holder has of a bucket since the entry was made.
+type slotKey struct {
+	key        Key
+	generation uint64
 }
 
+// A slotEntry is what the Limiter knows of its entry as a holder in a bucket. Every write of
+// the entry moves its deadline, so it is renewed only if there was none for a while.
+type slotEntry struct {
+	slotKey
+	leases int           // that have slots of it
+	hold   time.Duration // the shortest one
+	acked  time.Time     // when the last write that was answered was sent
+	tried  time.Time     // when the last renewal was sent
+	lost   bool          // it was removed: others may have the slots
+}
+
+// due returns when the entry has to be renewed.
+func (e *slotEntry) due() time.Time {
+	switch {
+	case !e.tried.After(e.acked):
+		return e.acked.Add(e.hold / 4)
+	case e.lost:
+		return e.tried.Add(e.hold / 4)
+	default: // the renewal was not answered: once more before the leases cease to be held
+		return e.tried.Add(e.hold / 8)
+	}
+}
+
+// held reports whether nobody else can have the slots.
+func (e *slotEntry) held() bool { return !e.lost && time.Since(e.acked) < e.hold/2 }
+
+// A slotLease is what a lease knows of the slots it holds.
+type slotLease struct {
+	lease   weak.Pointer[Lease] // so that it is found if nobody ends it
+	entries []*slotEntry        // that have its slots
+}
+
+// signal has the renewer look again.
 func (h *holdings) signal() {
 	select {
 	case h.changed <- struct{}{}:
@@ -84,38 +105,46 @@ func (h *holdings) signal() {
 	}
 }
 
+// remove ends the renewals for a lease.
 func (h *holdings) remove(lease *slotLease) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if delete(h.leases, lease); len(h.leases) == 0 {
+	h.drop(lease.entries)
+	lease.entries = nil
+	if delete(h.leases, lease); len(h.leases) == 0 && h.running {
 		h.signal()
 	}
 }
 
-// all returns the leases, as long as they can be reached.
-func (h *holdings) all() []*Lease {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	leases := make([]*Lease, 0, len(h.leases))
-	for s := range h.leases {
-		if lease := s.lease.Value(); lease != nil {
-			leases = append(leases, lease)
+// drop removes entries of which no lease has slots any more.
+func (h *holdings) drop(entries []*slotEntry) {
+	for _, e := range entries {
+		if e.leases--; e.leases == 0 {
+			delete(h.entries, e.slotKey)
 		}
 	}
-	return leases
 }
 
-// shortestHold returns the shortest hold of the leases. If there are none the renewer has to
-// end, as the next lease starts another one.
-func (h *holdings) shortestHold() (hold time.Duration, some bool) {
+// acknowledge notes that a write of an entry was answered that was sent at a time.
+func (h *holdings) acknowledge(k slotKey, begun time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	hold = bucket.MaxHold
-	for s := range h.leases {
-		hold = min(hold, time.Duration(s.hold.Load()))
+	if e := h.entries[k]; e != nil && begun.After(e.acked) {
+		e.acked = begun
 	}
-	h.running = len(h.leases) > 0
-	return hold, h.running
+}
+
+// adjusted notes that an adjust was answered that was sent at a time: what it released of an
+// entry has moved its deadline, if the entry was there.
+func (h *holdings) adjusted(debits []Debit, begun time.Time) {
+	for i := range debits {
+		for j := range debits[i].Charges {
+			c := &debits[i].Charges[j]
+			if c.Definition.Kind == bucket.Slots && c.Amount < 0 && c.State.Generation == c.Receipt.Generation {
+				h.acknowledge(slotKey{debits[i].Key, c.Receipt.Generation}, begun)
+			}
+		}
+	}
 }
 
 // close ends the renewals. What is held stays held until its hold ends.
@@ -127,14 +156,6 @@ func (h *holdings) close() {
 	h.closed = true
 	h.mu.Unlock()
 	h.renewer.Wait()
-}
-
-// A slotLease is what a lease knows of the slots it holds.
-type slotLease struct {
-	lease weak.Pointer[Lease] // so that it is found if nobody ends it
-	acked time.Time           // the last time that all were taken or renewed began then
-	hold  atomic.Int64        // the shortest one, in ns
-	lost  bool                // others have taken them
 }
 
 // eachSlot calls f for the charges of slots that the lease holds.
@@ -149,70 +170,91 @@ func (le *Lease) eachSlotLocked(f func(Key, *Charge)) {
 		return
 	}
 	for i := range le.ledger.debits {
-		d := &le.ledger.debits[i]
-		for j := range d.Charges {
-			if c := &d.Charges[j]; c.Definition.Kind == bucket.Slots && c.Amount > 0 && !d.Bypass {
-				f(d.Key, c)
-			}
+		eachSlot(&le.ledger.debits[i], f)
+	}
+}
+
+// eachSlot calls f for the charges of a debit that have slots.
+func eachSlot(d *Debit, f func(Key, *Charge)) {
+	for j := range d.Charges {
+		if c := &d.Charges[j]; c.Definition.Kind == bucket.Slots && c.Amount > 0 && !d.Bypass {
+			f(d.Key, c)
 		}
 	}
 }
 
-// lose notes that others have taken the slots.
-func (le *Lease) lose() {
-	le.mu.Lock()
-	defer le.mu.Unlock()
-	if s := le.ledger.slots; s != nil {
-		s.lost = true
+// openSlots has the slots that a lease has just taken renewed, and released if the lease is
+// never ended. The store was asked for them at begun.
+func (le *Lease) openSlots(debits []Debit, begun time.Time) {
+	var taken []slotKey
+	for i := range debits {
+		eachSlot(&debits[i], func(key Key, c *Charge) { taken = append(taken, slotKey{key, c.Receipt.Generation}) })
 	}
-}
-
-// acknowledge notes that all slots of the lease were renewed, if they were: until then the
-// lease counts as held for hold/2 after the last time.
-func (le *Lease) acknowledge(r *renewal) {
-	le.mu.Lock()
-	defer le.mu.Unlock()
-	if s := le.ledger.slots; s != nil && r.held && !r.silent {
-		s.lost, s.acked = false, r.begun
-	}
-}
-
-// openSlots has the slots of a new lease, or those that it has taken more, renewed, and
-// released if it is never ended.
-func (le *Lease) openSlots(begun time.Time) {
-	hold := time.Duration(0)
-	le.eachSlot(func(_ Key, c *Charge) {
-		if hold == 0 || c.Definition.Period < hold {
-			hold = c.Definition.Period
-		}
-	})
-	if hold == 0 {
+	if len(taken) == 0 {
 		return
 	}
 	le.mu.Lock()
 	defer le.mu.Unlock()
-	g := le.ledger
 	if le.closed {
 		return
 	}
-	if g.leak == (runtime.Cleanup{}) {
+	if g := le.ledger; g.leak == (runtime.Cleanup{}) {
 		g.leak = runtime.AddCleanup(le, leaked.end, leaked{le.limiter, g})
 	}
-	switch {
-	case le.limiter.slotStore == nil:
-	case g.slots == nil: // what it takes later says nothing about what it has
-		g.slots = &slotLease{lease: weak.Make(le), acked: begun}
-		g.slots.hold.Store(int64(hold))
-		le.limiter.holdings.add(le.limiter, g.slots)
-	default:
-		g.slots.hold.Store(min(g.slots.hold.Load(), int64(hold)))
+	if le.limiter.slotStore != nil {
+		le.renewEntries(taken, begun)
 	}
+}
+
+// renewEntries has the entries renewed that have the slots of the lease, which is locked.
+// Those of acked were written by a call that was sent at begun.
+func (le *Lease) renewEntries(acked []slotKey, begun time.Time) {
+	l, h, g := le.limiter, &le.limiter.holdings, le.ledger
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return
+	}
+	if h.leases == nil {
+		h.leases, h.entries = map[*slotLease]bool{}, map[slotKey]*slotEntry{}
+		h.changed, h.stop = make(chan struct{}, 1), make(chan struct{})
+	}
+	if g.slots == nil {
+		g.slots = &slotLease{lease: weak.Make(le)}
+		h.leases[g.slots] = true
+	}
+	before := g.slots.entries
+	g.slots.entries = nil
+	le.eachSlotLocked(func(key Key, c *Charge) {
+		k := slotKey{key, c.Receipt.Generation}
+		e := h.entries[k]
+		if e == nil {
+			e = &slotEntry{slotKey: k, hold: c.Definition.Period}
+			h.entries[k] = e
+		}
+		if e.hold = min(e.hold, c.Definition.Period); !slices.Contains(g.slots.entries, e) {
+			g.slots.entries = append(g.slots.entries, e)
+			e.leases++
+		}
+	})
+	h.drop(before)
+	for _, k := range acked {
+		if e := h.entries[k]; e != nil && begun.After(e.acked) {
+			e.acked = begun
+		}
+	}
+	if !h.running {
+		h.running = true
+		h.renewer.Go(l.renewSlots)
+		return
+	}
+	h.signal()
 }
 
 // Held reports whether the lease holds its slots: it has not been ended, others have not
 // taken its slots after a time in which this process was silent, and the last answer to
-// a renewal is less than half a hold old, so that they cannot have. A lease without slots
-// holds them until it is ended. What to do about slots that are lost is for the
+// a write of them is less than half a hold old, so that they cannot have. A lease without
+// slots holds them until it is ended. What to do about slots that are lost is for the
 // caller to decide: the work goes on uncounted, and the slots are taken again if there is
 // room.
 func (le *Lease) Held() bool {
@@ -227,8 +269,10 @@ func (le *Lease) Held() bool {
 	if le.ledger == nil || le.ledger.slots == nil {
 		return true
 	}
-	s := le.ledger.slots
-	return !s.lost && time.Since(s.acked) < time.Duration(s.hold.Load())/2
+	h := &le.limiter.holdings
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !slices.ContainsFunc(le.ledger.slots.entries, func(e *slotEntry) bool { return !e.held() })
 }
 
 // releaseSlots gives back at once what a lease has recorded to be released.
@@ -237,7 +281,9 @@ func (le *Lease) releaseSlots(amounts Amounts) error {
 	var debits []Debit
 	if (le.slots || le.ledger != nil) && !le.closed {
 		le.ledger = le.expanded()
-		debits = le.ledger.takeReleased(amounts)
+		if debits = le.ledger.takeReleased(amounts); le.ledger.slots != nil {
+			le.renewEntries(nil, time.Time{})
+		}
 	}
 	le.mu.Unlock()
 	err := le.limiter.adjust(context.Background(), debits)

@@ -153,15 +153,14 @@ type Values struct {
 }
 
 // A SlotStore keeps slots of holders that may die without releasing them. A Limiter names
-// itself as the holder of the slots that it takes from such a store, and renews them
-// each quarter of their hold. In a store without this role, slots are held until they
-// are released.
+// itself as the holder of the slots that it takes from such a store, and renews them when
+// it has not written them for a quarter of their hold. In a store without this role, slots
+// are held until they are released.
 type SlotStore interface {
-	// Renew moves the deadline of d.Holder, which has the slots that the charges name,
-	// in the amounts that they say, under their receipts: to now and the longest hold of
-	// its slots. If the holder was removed, as it was late, all are taken again if
-	// there is room for all, and the charges get new receipts; if there is none, held is
-	// false and nothing has changed.
+	// Renew moves the deadline of d.Holder, which has the slots that the charges name
+	// under their receipts, to now and the longest hold of its slots. It takes
+	// nothing: if the holder was removed, as it was late, held is false and nothing has
+	// changed; the Limiter then takes the slots again, by Take.
 	Renew(ctx context.Context, now time.Time, d Debit) (held bool, err error)
 }
 

@@ -216,24 +216,18 @@ func (r *Record) countSlots() {
 	}
 }
 
-// Renew moves the deadline of the record's Own holder, which has the slots that charges
-// name. If the holder has been removed, as it was late, it takes them all again if there
-// is room: then they count again, and the charges get new Receipts. held reports whether
-// the holder has its slots, and changed whether the record has changed. Amounts are those
-// held, Receipts those of the takes.
-func (r *Record) Renew(charges []Charge, at Instant, birth uint64) (held, changed bool) {
-	if own := r.own(); own != nil && len(charges) > 0 && own.Generation == charges[0].Receipt.Generation {
-		r.touch(at)
-		r.countSlots()
-		r.Latest = Latest(r.Latest, at)
-		return true, true
+// Extend moves the deadline of the record's Own holder, which has the slots that charges
+// name under their Receipts, to an instant and the longest hold of its slots. It takes
+// nothing: if the holder has been removed, held is false and nothing has changed.
+func (r *Record) Extend(charges []Charge, at Instant) (deadline Instant, held bool) {
+	own := r.own()
+	if own == nil || len(charges) == 0 || own.Generation != charges[0].Receipt.Generation {
+		return 0, false
 	}
-	again := slices.Clone(charges)
-	if r.Take(again, at, 0, birth) != Fits {
-		return false, false
-	}
-	copy(charges, again)
-	return true, r.Finish(Fits, charges, at)
+	r.touch(at)
+	r.countSlots()
+	r.Latest = Latest(r.Latest, at)
+	return r.own().Deadline, true
 }
 
 // View returns the limits of the record as they stand at an instant: slots without those

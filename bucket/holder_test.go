@@ -34,13 +34,17 @@ func (b *slotBucket) take(id string, d bucket.Definition, n int64, at bucket.Ins
 	return charges[0], outcome == bucket.Fits
 }
 
+// renew extends the hold of a charge, or takes its slots again.
 func (b *slotBucket) renew(id string, c *bucket.Charge, at bucket.Instant) bool {
-	b.birth++
 	b.r.Own = id
-	charges := []bucket.Charge{*c}
-	held, _ := b.r.Renew(charges, at, b.birth)
-	*c = charges[0]
-	return held
+	if _, held := b.r.Extend([]bucket.Charge{*c}, at); held {
+		return true
+	}
+	again, ok := b.take(id, c.Definition, c.Amount, at)
+	if ok {
+		*c = again
+	}
+	return ok
 }
 
 func (b *slotBucket) release(id string, c bucket.Charge, at bucket.Instant) {

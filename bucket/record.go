@@ -127,7 +127,8 @@ func (r *Record) generation(birth uint64) uint64 {
 // of the limit if its own is stale; giving back does not change the definition. A charge to
 // a quota or session that has the Receipt of a take counts in the period of that take: if
 // it is over, nothing is charged. Slots can
-// only be given back: to those that the record's Own holder has under their receipt.
+// only be given back: to those that the record's Own holder has under their receipt, whose
+// generation the State then has.
 // Charges may name a limit any number of times, and are applied in order. Adjust
 // writes the State after each of them into the charge.
 //
@@ -154,7 +155,9 @@ func (r *Record) Adjust(charges []Charge, at Instant, birth uint64) (bad int, er
 				if c.State = *s; c.Amount == 0 && !s.Stale(c.Definition) {
 					c.State = s.Redefine(c.Definition, at, 0)
 				}
+				c.State.Generation = 0
 				if own := r.own(); own != nil && own.Generation == c.Receipt.Generation {
+					c.State.Generation = own.Generation
 					c.State.Used = max(0, c.State.Used+max(c.Amount, -own.Count(c.Name)))
 				}
 			}

@@ -104,7 +104,7 @@ func TestStoreOnFake(t *testing.T) {
 		t.Helper()
 		s, err := dynamostore.NewTrial(dynamofake.New(), "fake", patient(), trial.Options{VirtualTime: true})
 		return opened(t, s, err)
-	}, storetest.LocalStore, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.CapacityReader, storetest.AuditStore)
+	}, storetest.LocalStore, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.SlotStore, storetest.CapacityReader, storetest.AuditStore)
 }
 
 // The suite on an engine of its own, in one table with a namespace for each check: each
@@ -121,7 +121,7 @@ func TestStore(t *testing.T) {
 		s, err := dynamostore.NewTrial(c, table, &dynamostore.Config{Namespace: fmt.Sprintf("ns%d", n.Add(1)), CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 		opened(t, s, err)
 		return localFirst{s, s, s, s, s, s, s}
-	}, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.CapacityReader, storetest.AuditStore)
+	}, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.SlotStore, storetest.CapacityReader, storetest.AuditStore)
 }
 
 // A localFirst is a store whose Take and Adjust ask locally first. It is no LocalStore.

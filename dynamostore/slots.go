@@ -34,10 +34,9 @@ func (s *Store) Renew(ctx context.Context, now time.Time, d zael.Debit) (held bo
 	case coalesce.Failed:
 		return false, m.Err
 	case coalesce.Applied:
-		for i := range d.Charges {
-			d.Charges[i].Receipt = coalesce.Receipt(&d.Charges[i], m.Bucket, nil, i)
-		}
-		return true, nil
+		r, _ := m.Bucket.(*protocol.Record)
+		own := ownOf(r, d.Holder)
+		return own != nil && len(d.Charges) > 0 && own.Generation == d.Charges[0].Receipt.Generation, nil
 	default:
 		return false, nil
 	}

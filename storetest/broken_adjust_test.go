@@ -404,7 +404,7 @@ func brokenAdjusts() []brokenStore {
 					return at, errors.Join(err, ctx.Err())
 				}
 			}),
-			fails:    []string{"BucketStore/callers who leave hold nothing", "UsageStore/callers who leave are not counted"},
+			fails:    []string{"BucketStore/callers who leave hold nothing", "UsageStore/callers who leave are not counted", "SlotStore/callers who leave hold no slots"},
 			patience: time.Second,
 		},
 		{

@@ -152,6 +152,12 @@ func (s *reference) Extend(ctx context.Context, now time.Time, d zael.Debit) (ti
 	return until.Time(), held, ctx.Err()
 }
 
+// Renew implements zael.SlotStore.
+func (s *reference) Renew(ctx context.Context, now time.Time, d zael.Debit) (bool, error) {
+	_, held, err := s.Extend(ctx, now, d)
+	return held, err
+}
+
 // onceBroken is a store with defects in what it makes once.
 func onceBroken(defect func(d *defects)) func() zael.Store {
 	return func() zael.Store {
@@ -243,15 +249,32 @@ func brokenOnces() []brokenStore {
 				r.Holders = before
 				return until, held
 			}),
-			fails: []string{"OnceStore/a holder is extended"},
+			fails: []string{"OnceStore/a holder is extended", "SlotStore/a holder is renewed"},
 		},
 		{
-			name: "an extension is a renewal",
+			name: "an extension takes again",
 			make: extending(func(r *bucket.Record, charges []zael.Charge, at bucket.Instant) (bucket.Instant, bool) {
-				held, _ := r.Renew(charges, at, 1)
-				return at.Add(time.Minute), held
+				if until, held := r.Extend(charges, at); held {
+					return until, held
+				}
+				outcome := r.Take(charges, at, 0, 1)
+				r.Finish(outcome, charges, at)
+				return at.Add(time.Minute), outcome == bucket.Fits
 			}),
-			fails: []string{"OnceStore/a holder that was removed is not extended"},
+			fails: []string{"OnceStore/a holder that was removed is not extended", "SlotStore/a holder that was removed is not renewed, and takes again"},
+		},
+		{
+			name: "an extension is for the hold of what it names",
+			make: extending(func(r *bucket.Record, charges []zael.Charge, at bucket.Instant) (bucket.Instant, bool) {
+				until, held := r.Extend(charges, at)
+				for i := range r.Holders {
+					if h := &r.Holders[i]; held && h.ID == r.Own {
+						h.Deadline = at.Add(charges[0].Definition.Period)
+					}
+				}
+				return until, held
+			}),
+			fails: []string{"SlotStore/a renewal is for the longest hold"},
 		},
 	}
 }

@@ -47,6 +47,7 @@ const (
 	LimitStore     Role = "LimitStore"
 	AdminStore     Role = "AdminStore"
 	OnceStore      Role = "OnceStore"
+	SlotStore      Role = "SlotStore"
 	Applier        Role = "Applier"
 	CapacityReader Role = "CapacityReader"
 	UsageStore     Role = "UsageStore"
@@ -134,6 +135,7 @@ func groups() []group {
 		{LimitStore, limitChecks()},
 		{AdminStore, adminChecks()},
 		{OnceStore, onceChecks()},
+		{SlotStore, slotChecks()},
 		{Applier, applyChecks()},
 		{CapacityReader, capacityChecks()},
 		{UsageStore, usageChecks()},
@@ -203,6 +205,8 @@ func missing(ctx context.Context, store zael.Store, role Role) error {
 		if s, has = store.(zael.OnceStore); has {
 			_, _, err = s.TakeOnce(ctx, time.Date(2026, time.January, 13, 14, 0, 0, 0, time.UTC), 0, nil, zael.OnceTake{})
 		}
+	case SlotStore:
+		_, has = store.(zael.SlotStore)
 	case Applier:
 		_, has = store.(zael.Applier)
 	case CapacityReader:

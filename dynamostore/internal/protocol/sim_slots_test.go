@@ -170,6 +170,10 @@ func (w *slotWorld) act(p *slotProcess) {
 		l := p.leases[w.rng.IntN(len(p.leases))]
 		c := l.charge
 		c.Amount = groups[c.Receipt.Generation]
+		if l.lost { // all are taken again, by a take
+			w.begin(p, coalesce.Take, []zael.Charge{c})
+			return
+		}
 		w.begin(p, coalesce.Renew, []zael.Charge{c})
 	default:
 		w.begin(p, coalesce.Take, []zael.Charge{
@@ -298,6 +302,8 @@ func (w *slotWorld) end(r *slotRun, outcome coalesce.Outcome) {
 	switch {
 	case outcome == coalesce.Failed:
 		w.sum.failed++
+	case r.Kind == coalesce.Take && outcome == coalesce.Applied && len(r.Charges) == 1:
+		w.takenAgain(r)
 	case r.Kind == coalesce.Take && outcome == coalesce.Applied:
 		w.sum.takes++
 		l := &slotLease{charge: r.Charges[0], rate: r.Charges[1], acked: r.begun}
@@ -307,7 +313,7 @@ func (w *slotWorld) end(r *slotRun, outcome coalesce.Outcome) {
 	case r.Kind == coalesce.Take:
 		w.sum.refused++
 	case r.Kind == coalesce.Renew:
-		w.renewed(r, outcome == coalesce.Applied)
+		w.renewed(r)
 	}
 	if outcome == coalesce.Applied {
 		w.sameEntry(r)
@@ -347,18 +353,28 @@ func (w *slotWorld) sameEntry(r *slotRun) {
 	}
 }
 
-func (w *slotWorld) renewed(r *slotRun, held bool) {
-	was := r.Charges[0].Receipt.Generation
-	is := coalesce.StateOf(r.Known(), &r.Charges[0]).Generation
+// renewed is the answer to a renewal: whether the entry is still there.
+func (w *slotWorld) renewed(r *slotRun) {
+	generation := r.Charges[0].Receipt.Generation
+	held := coalesce.StateOf(r.Known(), &r.Charges[0]).Generation == generation
 	for _, l := range r.process.leases {
-		if l.charge.Receipt.Generation != was {
+		if l.charge.Receipt.Generation != generation {
 			continue
 		}
 		if l.lost = !held; held {
-			if w.sum.renewed++; was != is {
-				w.sum.again++
-			}
-			l.acked, l.charge.Receipt.Generation = r.begun, is
+			w.sum.renewed++
+			l.acked = r.begun
+		}
+	}
+}
+
+// takenAgain is the answer to a take of all that was lost of an entry.
+func (w *slotWorld) takenAgain(r *slotRun) {
+	is := coalesce.StateOf(r.Known(), &r.Charges[0]).Generation
+	for _, l := range r.process.leases {
+		if l.lost && l.charge.Receipt.Generation == r.Charges[0].Receipt.Generation {
+			w.sum.again++
+			l.lost, l.acked, l.charge.Receipt.Generation = false, r.begun, is
 		}
 	}
 }

@@ -131,7 +131,7 @@ func (u *slotsUpdate) asked(w *BucketWrite, d *draft, from *Record) (writes bool
 		switch {
 		case renews && u.seen != nil && u.held.Generation == c.Receipt.Generation:
 			writes = true
-		case c.Amount > 0 && (renews || w.Kind == coalesce.Take):
+		case c.Amount > 0 && w.Kind == coalesce.Take:
 			u.held, writes = u.held.add(c.Name, c.Amount), true
 			lu := u.limit(c.Name)
 			lu.takes, lu.soft, lu.hold = true, c.Definition.Flags&bucket.Soft != 0, c.Definition.Period
@@ -145,9 +145,8 @@ func (u *slotsUpdate) asked(w *BucketWrite, d *draft, from *Record) (writes bool
 			} else {
 				lu.oldText = definitionText(def, 0)
 			}
-			if lu.text = definitionText(def, 0); w.Kind == coalesce.Take {
-				lu.tokens += c.Amount
-			}
+			lu.text = definitionText(def, 0)
+			lu.tokens += c.Amount
 		case c.Amount < 0 && u.seen != nil && c.Receipt.Generation == u.held.Generation && w.Kind != coalesce.Take:
 			n := min(-c.Amount, u.held.count(c.Name))
 			u.held, writes, d.gives = u.held.add(c.Name, -n), true, true
