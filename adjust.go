@@ -1,0 +1,49 @@
+package zael
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// adjust makes a change that is never refused, even if ctx was cancelled.
+func (l *Limiter) adjust(ctx context.Context, debits []Debit) error {
+	if len(debits) == 0 {
+		return nil
+	}
+	defer l.turns.wake(debits)
+	if l.slotStore == nil {
+		return l.askAdjust(ctx, debits)
+	}
+	begun := time.Now()
+	err := l.askAdjust(ctx, debits)
+	if err == nil {
+		l.holdings.adjusted(debits, begun)
+	}
+	return err
+}
+
+// askAdjust asks the store once: first for an answer from memory, then under the deadline and
+// the breaker.
+func (l *Limiter) askAdjust(ctx context.Context, debits []Debit) error {
+	now := l.now()
+	if l.localStore != nil {
+		if _, answered, err := l.localStore.AdjustLocal(now, debits); answered {
+			return l.localError(debits[0].Key, err)
+		}
+	}
+	var b budget
+	defer b.end()
+	err := l.throughBreaker(context.WithoutCancel(ctx), StoreAdjust, &b, debits[0].Key, func(ctx context.Context) error {
+		_, err := l.store.Adjust(ctx, now, debits)
+		return err
+	})
+	if err != nil && slices.ContainsFunc(debits, gives) {
+		l.stats.lostGives.Add(1)
+	}
+	return err
+}
+
+func gives(d Debit) bool {
+	return slices.ContainsFunc(d.Charges, func(ch Charge) bool { return ch.Amount < 0 })
+}
