@@ -1,7 +1,7 @@
 # What `make check` runs, in this order; CI runs the same. test-all comes last, so that its results end the output.
 STEPS   := fmt size tidy-check lint deps bench-once test-all
 # The modules that hold Go code.
-MODULES := . $(patsubst %/go.mod,%,$(wildcard bench/go.mod tests/sdk/go.mod))
+MODULES := . $(patsubst %/go.mod,%,$(wildcard bench/go.mod tests/sdk/go.mod tests/rls/go.mod))
 
 MAX_LINES := 500
 
