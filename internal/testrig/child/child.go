@@ -28,6 +28,16 @@ type Process struct {
 // Ended is closed when the process has ended.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 
+// Succeeded reports whether it has ended, with exit code 0.
+func (p *Process) Succeeded() bool {
+	select {
+	case <-p.ended:
+		return p.cmd.ProcessState.Success()
+	default:
+		return false
+	}
+}
+
 // Log returns the end of what it wrote, and how it ended if it has.
 func (p *Process) Log() string {
 	select {

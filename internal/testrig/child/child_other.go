@@ -7,6 +7,9 @@ import "errors"
 // Start fails: processes cannot be tied to this one on this system.
 func Start(string, string, ...string) (*Process, error) { return nil, errors.ErrUnsupported }
 
+// StartAs fails like Start.
+func StartAs(int, string, string, ...string) (*Process, error) { return nil, errors.ErrUnsupported }
+
 // Kill is not reached.
 func (p *Process) Kill() {}
 
@@ -15,3 +18,6 @@ func (p *Process) Pause() error { return errors.ErrUnsupported }
 
 // Resume is not reached.
 func (p *Process) Resume() error { return errors.ErrUnsupported }
+
+// Pid is not reached.
+func (p *Process) Pid() int { return 0 }

@@ -19,6 +19,11 @@ exec "$@" 3<&-`
 
 // Start starts a program in a directory.
 func Start(dir, program string, args ...string) (*Process, error) {
+	return StartAs(os.Getuid(), dir, program, args...)
+}
+
+// StartAs is Start as another user, which root may do, of the group of the same number.
+func StartAs(uid int, dir, program string, args ...string) (*Process, error) {
 	held, holder, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -31,6 +36,9 @@ func Start(dir, program string, args ...string) (*Process, error) {
 	p.cmd.ExtraFiles = []*os.File{held}
 	p.cmd.WaitDelay = time.Second
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for this process
+	if uid != os.Getuid() {
+		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)} //nolint:gosec // a user's number
+	}
 	if err := p.cmd.Start(); err != nil {
 		_ = holder.Close()
 		return nil, err
@@ -59,3 +67,6 @@ func (p *Process) Pause() error { return syscall.Kill(p.cmd.Process.Pid, syscall
 
 // Resume lets a process go on that was paused.
 func (p *Process) Resume() error { return syscall.Kill(p.cmd.Process.Pid, syscall.SIGCONT) }
+
+// Pid returns the number of the process.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }

@@ -1,0 +1,224 @@
+package pgtest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/zeroae/zael/internal/testrig/child"
+)
+
+// Options are those of a server.
+type Options struct {
+	// Bin is the directory of PostgreSQL's programs; "" is that of the pinned version.
+	Bin string
+	// Durable has the server wait until the disk has a commit. Without it nothing is flushed.
+	Durable bool
+	// Settings are further ones, as in postgresql.conf: "max_connections=10".
+	Settings []string
+	// Files are copied into the server's directory, by name, as its user's own.
+	Files map[string]string
+}
+
+// A Server runs until Close, or until this process ends. The user postgres needs no password,
+// others do. Safe for concurrent use.
+type Server struct {
+	bin  string
+	dir  string
+	args []string
+	port int
+
+	mu      sync.Mutex
+	process *child.Process
+}
+
+const (
+	attempts = 5     // ports that are tried: another process can take one that was free a moment ago
+	nobody   = 65534 // the user as whom the server of root runs
+)
+
+// user returns the number of the user as whom the server runs.
+func user() int {
+	if uid := os.Getuid(); uid != 0 {
+		return uid
+	}
+	return nobody
+}
+
+// access lets the user postgres in without a password, and others with one.
+const access = "host all postgres 127.0.0.1/32 trust\n" +
+	"host all all 127.0.0.1/32 scram-sha-256\n" //nolint:dupword // any database, any user
+
+// start makes a server on a free port, and returns when it answers.
+func start(ctx context.Context, o Options, progress io.Writer) (*Server, error) {
+	bin := o.Bin
+	if bin == "" {
+		var err error
+		if bin, err = install(ctx, progress); err != nil {
+			return nil, err
+		}
+	}
+	dir, err := os.MkdirTemp("", "zael-postgres-*")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{bin: bin, dir: dir, args: settings(o)}
+	if err := s.create(ctx, o.Files); err != nil {
+		_ = os.RemoveAll(dir)
+		return nil, fmt.Errorf("making a PostgreSQL server: %w", err)
+	}
+	for n := 1; ; n++ {
+		if s.port, err = child.FreePort(); err == nil {
+			err = s.run(ctx)
+		}
+		if err == nil {
+			return s, nil
+		}
+		if !strings.Contains(err.Error(), "already in use") || n == attempts {
+			_ = os.RemoveAll(dir)
+			return nil, fmt.Errorf("starting PostgreSQL: %w", err)
+		}
+	}
+}
+
+func settings(o Options) (args []string) {
+	all := []string{"shared_buffers=32MB", "max_connections=200", "log_min_messages=fatal", "log_min_error_statement=panic", "unix_socket_directories="}
+	if !o.Durable {
+		all = append(all, "fsync=off", "synchronous_commit=off", "full_page_writes=off")
+	}
+	for _, setting := range append(all, o.Settings...) {
+		args = append(args, "-c", setting)
+	}
+	return args
+}
+
+// create makes the server's files.
+func (s *Server) create(ctx context.Context, files map[string]string) error {
+	if err := os.Chown(s.dir, user(), user()); err != nil && os.Getuid() == 0 {
+		return err
+	}
+	p, err := child.StartAs(user(), s.dir, filepath.Join(s.bin, "initdb"),
+		"--pgdata="+s.data(), "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
+	if err != nil {
+		return err
+	}
+	select {
+	case <-p.Ended():
+	case <-ctx.Done():
+		p.Kill()
+		return ctx.Err()
+	}
+	if !p.Succeeded() {
+		return fmt.Errorf("initdb failed (for another user than root it needs a directory that it can read); it said:\n%s", p.Log())
+	}
+	if err := s.write("pg_hba.conf", []byte(access)); err != nil {
+		return err
+	}
+	for name, from := range files {
+		content, err := os.ReadFile(from)
+		if err == nil {
+			err = s.write(name, content)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write writes a file that belongs to the server's user.
+func (s *Server) write(name string, content []byte) error {
+	path := filepath.Join(s.data(), name)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		return err
+	}
+	if os.Getuid() != 0 {
+		return nil
+	}
+	return os.Chown(path, user(), user())
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+// run starts the process, on the port and with the files of the one before.
+func (s *Server) run(ctx context.Context) error {
+	args := append([]string{"-D", s.data(), "-h", "127.0.0.1", "-p", strconv.Itoa(s.port)}, s.args...)
+	p, err := child.StartAs(user(), s.dir, filepath.Join(s.bin, "postgres"), args...)
+	if err != nil {
+		return err
+	}
+	if err := p.Await(ctx, s.answers); err != nil {
+		p.Kill()
+		return err
+	}
+	s.mu.Lock()
+	s.process = p
+	s.mu.Unlock()
+	return nil
+}
+
+func (s *Server) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	c, err := pgx.Connect(ctx, s.URL("postgres"))
+	if err != nil {
+		return false
+	}
+	return c.Close(ctx) == nil
+}
+
+// Address returns its host and port.
+func (s *Server) Address() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
+
+// URL returns the address of a database for the user postgres.
+func (s *Server) URL(database string) string {
+	return "postgres://postgres@" + s.Address() + "/" + database
+}
+
+// Process returns the process that runs, or ran.
+func (s *Server) Process() *child.Process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.process
+}
+
+// Kill ends the server and all processes of its own with -9, and waits until they have ended.
+func (s *Server) Kill() { killAll(s.Process()) }
+
+// Restart starts the server again, on the same port and with the same files.
+func (s *Server) Restart(ctx context.Context) error { return s.run(ctx) }
+
+// Pause stops the server and all processes of its own: connections stay open and nothing
+// answers. Resume lets them go on.
+func (s *Server) Pause() error { return signalAll(s.Process(), stopSignal) }
+
+// Resume lets a server go on that was paused.
+func (s *Server) Resume() error { return signalAll(s.Process(), goOnSignal) }
+
+// Close ends the server, and removes its files.
+func (s *Server) Close() {
+	s.Kill()
+	_ = os.RemoveAll(s.dir)
+}
+
+// Installed15 returns the directory of the programs of PostgreSQL 15 as Debian has them; ok is
+// false where they are not installed.
+func Installed15() (bin string, ok bool) {
+	if runtime.GOOS != "linux" {
+		return "", false
+	}
+	const dir = "/usr/lib/postgresql/15/bin"
+	out, err := exec.Command(filepath.Join(dir, "postgres"), "--version").Output() //nolint:noctx // it ends at once
+	return dir, err == nil && bytes.Contains(out, []byte(" 15."))
+}
