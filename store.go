@@ -10,7 +10,8 @@ import (
 
 // A Store keeps buckets, and by further roles found by type assertion
 // ([EntityStore], [LimitStore], [AdminStore], [NamespaceStore], [Applier], [SlotStore],
-// [OnceStore], [CapacityReader], [UsageStore], [AuditStore], [InstantStore], [LocalStore], [ValueStore])
+// [OnceStore], [CapacityReader], [ListStore], [UsageStore], [AuditStore], [InstantStore], [LocalStore],
+// [ValueStore])
 // what else a Limiter can work with. Package storetest checks every sentence of their
 // comments.
 //
@@ -310,6 +311,21 @@ type CapacityReader interface {
 	// ResourceBuckets iterates the live buckets of a resource, in no order.
 	// Full ones may be missing.
 	ResourceBuckets(ctx context.Context, resource string) iter.Seq2[Bucket, error]
+}
+
+// A ListStore lists what there is, a page at a time: what follows q.After and begins with
+// q.Prefix, both by bytes, in the order of bytes, as many as q.Max says and no fewer unless
+// there are no more. What was made or deleted before is seen. q.Max is 1 or more.
+type ListStore interface {
+	// ListEntities returns entities that were created, by ID.
+	ListEntities(ctx context.Context, q ListQuery) ([]Entity, error)
+	// ListScopes returns scopes that have limits, and these, by entity and then resource:
+	// the system's and those of resources are the first. The prefix is of the entity.
+	ListScopes(ctx context.Context, q ScopeQuery) ([]ScopeLimits, error)
+	// ListResources returns resources that have a live bucket, or limits stored for the
+	// resource itself. It may have others that once did, and learn of a resource's first
+	// bucket a moment after it was made.
+	ListResources(ctx context.Context, q ListQuery) ([]string, error)
 }
 
 // A UsageStore counts what Take and Adjust take and give: amounts net of what is

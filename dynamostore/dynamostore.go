@@ -125,6 +125,7 @@ var (
 	_ zael.AdminStore     = (*Store)(nil)
 	_ zael.NamespaceStore = (*Store)(nil)
 	_ zael.CapacityReader = (*Store)(nil)
+	_ zael.ListStore      = (*Store)(nil)
 	_ zael.UsageStore     = (*Store)(nil)
 	_ zael.AuditStore     = (*Store)(nil)
 )

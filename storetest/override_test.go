@@ -28,6 +28,9 @@ type override struct {
 	limits      func(ctx context.Context, scopes []zael.Scope) ([]zael.LimitSet, error)
 	ofEntity    func(ctx context.Context, entity string) iter.Seq2[zael.Bucket, error]
 	ofResource  func(ctx context.Context, resource string) iter.Seq2[zael.Bucket, error]
+	listed      func(ctx context.Context, q zael.ListQuery) ([]zael.Entity, error)
+	scopes      func(ctx context.Context, q zael.ScopeQuery) ([]zael.ScopeLimits, error)
+	resources   func(ctx context.Context, q zael.ListQuery) ([]string, error)
 	usage       func(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error]
 	administer  func(ctx context.Context, now time.Time, edit zael.Edit, once zael.Once) (zael.EditResult, error)
 	settings    func(ctx context.Context, scopes []zael.Scope) ([]zael.Settings, error)
@@ -47,6 +50,7 @@ func overridden(change func(o *override, good *reference)) *override {
 		create:      good.CreateEntity, entities: good.Entities, remove: good.DeleteEntity, children: good.Children,
 		apply: good.Apply, set: good.SetLimits, unset: good.DeleteLimits, limits: good.Limits,
 		ofEntity: good.EntityBuckets, ofResource: good.ResourceBuckets, usage: good.Usage, audit: good.Audit,
+		listed: good.ListEntities, scopes: good.ListScopes, resources: good.ListResources,
 		administer: good.Administer, settings: good.Settings, state: good.State,
 	}
 	change(o, good)
@@ -130,3 +134,15 @@ func (o *override) Settings(ctx context.Context, scopes []zael.Scope) ([]zael.Se
 }
 
 func (o *override) State(ctx context.Context) (zael.StoreState, error) { return o.state(ctx) }
+
+func (o *override) ListEntities(ctx context.Context, q zael.ListQuery) ([]zael.Entity, error) {
+	return o.listed(ctx, q)
+}
+
+func (o *override) ListScopes(ctx context.Context, q zael.ScopeQuery) ([]zael.ScopeLimits, error) {
+	return o.scopes(ctx, q)
+}
+
+func (o *override) ListResources(ctx context.Context, q zael.ListQuery) ([]string, error) {
+	return o.resources(ctx, q)
+}

@@ -19,6 +19,7 @@ var (
 	_ zael.LimitStore     = (*reference)(nil)
 	_ zael.AdminStore     = (*reference)(nil)
 	_ zael.CapacityReader = (*reference)(nil)
+	_ zael.ListStore      = (*reference)(nil)
 	_ zael.UsageStore     = (*reference)(nil)
 	_ zael.AuditStore     = (*reference)(nil)
 )

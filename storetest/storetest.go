@@ -50,6 +50,7 @@ const (
 	SlotStore      Role = "SlotStore"
 	Applier        Role = "Applier"
 	CapacityReader Role = "CapacityReader"
+	ListStore      Role = "ListStore"
 	UsageStore     Role = "UsageStore"
 	AuditStore     Role = "AuditStore"
 
@@ -138,6 +139,7 @@ func groups() []group {
 		{SlotStore, slotChecks()},
 		{Applier, applyChecks()},
 		{CapacityReader, capacityChecks()},
+		{ListStore, listChecks()},
 		{UsageStore, usageChecks()},
 		{AuditStore, auditChecks()},
 	}
@@ -213,6 +215,11 @@ func missing(ctx context.Context, store zael.Store, role Role) error {
 		var s zael.CapacityReader
 		if s, has = store.(zael.CapacityReader); has {
 			_, err = collect(s.ResourceBuckets(ctx, "probe"))
+		}
+	case ListStore:
+		var s zael.ListStore
+		if s, has = store.(zael.ListStore); has {
+			_, err = s.ListResources(ctx, zael.ListQuery{Max: 1})
 		}
 	case UsageStore:
 		var s zael.UsageStore

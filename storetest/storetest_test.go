@@ -20,7 +20,7 @@ import (
 func allRoles() []storetest.Role {
 	return []storetest.Role{
 		storetest.Kinds, storetest.InstantStore, storetest.LocalStore, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.SlotStore, storetest.Applier,
-		storetest.CapacityReader, storetest.UsageStore, storetest.AuditStore,
+		storetest.CapacityReader, storetest.ListStore, storetest.UsageStore, storetest.AuditStore,
 	}
 }
 
