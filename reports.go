@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/decimal"
 	"github.com/zeroae/zael/internal/saturate"
 )
@@ -69,7 +68,7 @@ func (l *Limiter) ResourceCapacity(ctx context.Context, resource, limit string, 
 	if err != nil {
 		return sum, err
 	}
-	for b, err := range l.liveBuckets(ctx, reader.ResourceBuckets(ctx, resource), limit) {
+	for b, err := range l.liveBuckets(ctx, reader.ResourceBuckets(ctx, resource), func(b *Bucket) bool { return holdsSlots(b.state(limit)) }) {
 		if err != nil {
 			return sum, l.storeError(ctx, Key{Resource: resource}, err)
 		}
@@ -105,9 +104,9 @@ func (l *Limiter) ResourceCapacity(ctx context.Context, resource, limit string, 
 	return sum, nil
 }
 
-// liveBuckets returns buckets, of which those that have slots of a name are read again, as of
-// now: some of who had them may have died since the last change.
-func (l *Limiter) liveBuckets(ctx context.Context, buckets iter.Seq2[Bucket, error], limit string) iter.Seq2[Bucket, error] {
+// liveBuckets returns buckets, of which those whose slots are held are read again, as of
+// now: some of the holders may have died since the last change.
+func (l *Limiter) liveBuckets(ctx context.Context, buckets iter.Seq2[Bucket, error], held func(*Bucket) bool) iter.Seq2[Bucket, error] {
 	return func(yield func(Bucket, error) bool) {
 		var keys []Key
 		again := func() bool {
@@ -125,7 +124,7 @@ func (l *Limiter) liveBuckets(ctx context.Context, buckets iter.Seq2[Bucket, err
 			return true
 		}
 		for b, err := range buckets {
-			if s := b.state(limit); err == nil && s.Definition.Kind == bucket.Slots && s.Used > 0 {
+			if err == nil && held(&b) {
 				if keys = append(keys, b.Key); len(keys) == entityBatch && !again() {
 					return
 				}

@@ -3,6 +3,7 @@ package dynamostore_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +91,38 @@ func TestCost(t *testing.T) {
 	take(t, s2, 0, nil, debit("b", ask("tpm", d, 1)))
 	if got := wire.requests.Load() - sent; got != 3 {
 		t.Errorf("two hits of a process that has not seen the bucket: got %d requests, want 3", got)
+	}
+}
+
+// The first bucket of a resource, in a process, costs a unit more, which nobody waits for:
+// the resource is put on a list. Administration pays for what it lists in its transaction.
+func TestCostOfLists(t *testing.T) {
+	t.Parallel()
+	c, wire := newClient(t)
+	table := newTable(t, c)
+	s, err := dynamostore.NewTrial(c, table, &dynamostore.Config{CallTimeout: time.Minute}, trial.Options{CountUnits: true, VirtualTime: true})
+	opened(t, s, err)
+	on := func(resource, entity string) zael.Debit {
+		return zael.Debit{Key: zael.Key{Entity: entity, Resource: resource}, Charges: []zael.Charge{ask("rpm", define(10, 10, time.Hour), 1)}}
+	}
+	before := wire.requests.Load()
+	for i, entity := range []string{"a", "b", "a", "c"} {
+		take(t, s, 0, nil, on("new", entity), on("newer", entity))
+		for i == 0 && wire.requests.Load()-before < 4 { // two of them in the background
+			if err := t.Context().Err(); err != nil {
+				t.Fatal(err)
+			}
+			runtime.Gosched()
+		}
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := wire.requests.Load() - before; got != 2+4*2 {
+		t.Errorf("8 takes from 2 new resources: got %d requests, want 10", got)
+	}
+	if got := s.Stats().WriteUnits; got != 2+3*4+2 {
+		t.Errorf("8 takes, 6 of them first, from 2 new resources: got %v write units, want 16", got)
 	}
 }
 

@@ -112,6 +112,7 @@ type Store struct {
 	random func() uint64
 	closed atomic.Bool
 
+	resources  *resourceRegistry
 	registered atomic.Bool // the namespace, or that was tried
 
 	timeless atomic.Bool // the engine answers and tells no time: it is believed to have ours
@@ -159,7 +160,7 @@ func NewTrial(client client, table string, config *Config, options trial.Options
 	s := &Store{
 		client: client, table: table, where: located(client, table), config: c, trial: options, keys: newKeys(c.Namespace),
 		cache: newCache(c.CachedBuckets), clock: new(engineclock.Clock),
-		read: engineclock.Machine(), random: rand.Uint64,
+		resources: newResourceRegistry(), read: engineclock.Machine(), random: rand.Uint64,
 	}
 	s.lanes = newLanes()
 	s.coalescer = coalesce.New(engine{s}, coalesce.Config{

@@ -103,7 +103,7 @@ func (s *Store) CreateEntity(ctx context.Context, e zael.Entity, event zael.Audi
 		UpdateExpression:          aws.String("SET " + strings.Join(sets, ", ")),
 		ExpressionAttributeNames:  names,
 		ExpressionAttributeValues: values,
-	}}, audit)
+	}}, s.listPut(s.keys.entityList(), e.ID), audit)
 	if err == nil && failed >= 0 {
 		return zael.ErrEntityExists
 	}
@@ -230,7 +230,8 @@ func (s *Store) DeleteEntity(ctx context.Context, id string, event zael.AuditEve
 	if own {
 		last.ConditionExpression = aws.String("attribute_exists(PK)")
 	}
-	failed, err := s.transact(ctx, what, types.TransactWriteItem{Delete: last}, audit)
+	failed, err := s.transact(ctx, what, types.TransactWriteItem{Delete: last},
+		s.listDelete(s.keys.entityList(), id), s.listDelete(s.keys.ownerList(), owner(zael.Scope{Entity: id})), audit)
 	if err == nil && failed >= 0 {
 		return zael.ErrEntityNotFound // somebody else has just deleted it
 	}

@@ -41,6 +41,9 @@ func (c *Clock) Answer(date, sent, received time.Time) {
 
 func (c *Clock) Offset(now time.Time) (time.Duration, bool) { return c.Clock.Offset(readingAt(now)) }
 
+// KnowResource has a store believe that it has listed a resource.
+func (s *Store) KnowResource(name string) { s.resources.add(name) }
+
 // Kept returns for how many buckets something is kept besides their last state.
 func Kept(s *Store) int { return s.coalescer.Len() }
 

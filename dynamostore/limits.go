@@ -72,7 +72,11 @@ func (s *Store) setLimits(ctx context.Context, scope zael.Scope, list *types.Att
 			update.ConditionExpression = aws.String("#l = :old")
 			update.ExpressionAttributeValues[":old"] = kept
 		}
-		failed, err := s.transact(ctx, what, types.TransactWriteItem{Update: update}, audit)
+		writes := []types.TransactWriteItem{{Update: update}, audit}
+		if kept == nil {
+			writes = append(writes, s.ownerPuts(scope)...)
+		}
+		failed, err := s.transact(ctx, what, writes...)
 		if err != nil || failed < 0 {
 			return rev, err
 		}

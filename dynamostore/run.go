@@ -94,6 +94,9 @@ func (s *Store) send(ctx context.Context, w *protocol.BucketWrite, u *protocol.U
 	}
 	if w.Answered(r, ok) {
 		s.countApplied(w, r, ok)
+		if r.Birth() == w.ID { // it made the item
+			s.listResource(ctx, w.Key.Resource)
+		}
 		return true, nil
 	}
 	s.cache.observe(w.Key, r, w.At, nil)

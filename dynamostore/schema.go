@@ -20,10 +20,11 @@ import (
 
 // Keys and index of the table.
 const (
-	indexName = schema.Index
-	meta      = "#META"
-	bucketKey = schema.BucketKey
-	shards    = 16 // of a resource, in the index
+	indexName       = schema.Index
+	meta            = "#META"
+	bucketKey       = schema.BucketKey
+	limitsAttribute = "l_" // before a resource, of an entity
+	shards          = 16   // of a resource, in the index
 )
 
 // longest is how many bytes a name may have: it is part of keys that the engine
@@ -56,11 +57,11 @@ func (k keys) bucketIndex(key zael.Key) string {
 func (k keys) scope(s zael.Scope) (pk, attribute string) {
 	switch {
 	case s.Entity != "":
-		return k.Entity(s.Entity), "l_" + s.Resource
+		return k.Entity(s.Entity), limitsAttribute + s.Resource
 	case s.Resource != "":
-		return k.resource(s.Resource), "l_"
+		return k.resource(s.Resource), limitsAttribute
 	}
-	return k.System(), "l_"
+	return k.System(), limitsAttribute
 }
 
 func invalid(field string, v any, reason string) error {

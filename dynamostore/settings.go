@@ -20,7 +20,7 @@ const latestSettings = "settings_rev"
 // settingsIn is where the settings of a scope are: an item, and its attribute.
 func (k keys) settings(scope zael.Scope) (pk, attribute string) {
 	pk, attribute = k.scope(scope)
-	return pk, "s_" + strings.TrimPrefix(attribute, "l_")
+	return pk, "s_" + strings.TrimPrefix(attribute, limitsAttribute)
 }
 
 // settingsOf reads what settingsChange wrote.

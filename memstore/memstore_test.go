@@ -287,7 +287,7 @@ func TestConformance(t *testing.T) {
 			t.Parallel()
 			roles := []storetest.Role{
 				storetest.Kinds, storetest.InstantStore, storetest.LocalStore, storetest.ValueStore, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.Applier,
-				storetest.CapacityReader, storetest.AuditStore,
+				storetest.CapacityReader, storetest.ListStore, storetest.AuditStore,
 			}
 			if usage {
 				roles = append(roles, storetest.UsageStore)

@@ -24,7 +24,7 @@ func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) zael.Store {
 		t.Helper()
 		return open(t, newPath(t), nil)
-	}, storetest.Kinds, storetest.InstantStore, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.SlotStore, storetest.Applier, storetest.CapacityReader, storetest.UsageStore, storetest.AuditStore)
+	}, storetest.Kinds, storetest.InstantStore, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.SlotStore, storetest.Applier, storetest.CapacityReader, storetest.ListStore, storetest.UsageStore, storetest.AuditStore)
 }
 
 var (

@@ -1,4 +1,4 @@
 package stack_test
 
 // templateSum is that of template.yaml, see TestTemplateNumber.
-const templateSum = "306922058924c2135815484cb9aa27ebab9a9f5fd2f26eab9e4cc344c6f5f3e0"
+const templateSum = "a9864835edfb2d8a7dc9f526c1159e093c68397e0f87a839fa93414513d72d93"

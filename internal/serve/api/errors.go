@@ -84,7 +84,7 @@ var fields = map[string]string{
 	"Request.Consume": "consume", "Request.MaxWait": "max_wait", "Request.Also": "also", "amount of": "consume",
 	"Entity.ID": "id", "Entity.Name": "name", "Entity.ParentID": "parent_id", "Entity.Metadata": "metadata",
 	"UsageQuery.To": "to", "AuditQuery.To": "to", "UsageQuery.Window": "window",
-	"amounts": "amounts", "limit": "limit_name", "names": "limit_names", "namespace": "name", "Change": "changes",
+	"amounts": "amounts", "limit": "limit_name", "names": "limit_names", "namespace": "name", "Change": "changes", "prefix": "prefix",
 	"AdminOptions.IdempotencyKey": keyHeader, "DetachOptions.IdempotencyKey": keyHeader, "DetachedLease": "lease",
 }
 

@@ -36,6 +36,9 @@ func TestRoles(t *testing.T) {
 		{tried{"GET", "/v1/entities/ID/available?resource=r", ""}, "admin acquire reader adminA teamA readerA", levels},
 		{tried{"GET", "/v1/entities/ID/available?resource=r&limits=n=1/min", ""}, "admin adminA", "admin"},
 
+		{tried{"GET", "/v1/entities?prefix=ID", ""}, "admin reader adminA readerA", reads},
+		{tried{"GET", "/v1/scopes?prefix=ID", ""}, "admin reader adminA readerA", reads},
+		{tried{"GET", "/v1/resources?prefix=ID", ""}, reads, reads},
 		{tried{"GET", "/v1/entities/ID", ""}, "admin reader adminA readerA", reads},
 		{tried{"GET", "/v1/entities/ID/children", ""}, "admin reader adminA readerA", reads},
 		{tried{"GET", "/v1/entities/ID/limits?resource=r", ""}, "admin reader adminA readerA", reads},

@@ -35,6 +35,9 @@ func routes() []route {
 		{method: http.MethodPost, path: "/v1/leases/consume", serve: (*call).consume},
 		{method: http.MethodPost, path: "/v1/leases/renew", serve: (*call).renew},
 
+		{method: http.MethodGet, path: "/v1/entities", query: []string{"prefix", "limit", "cursor"}, serve: (*call).entities},
+		{method: http.MethodGet, path: "/v1/scopes", query: []string{"prefix", "limit", "cursor"}, serve: (*call).scopes},
+		{method: http.MethodGet, path: "/v1/resources", query: []string{"prefix", "limit", "cursor"}, serve: (*call).resources},
 		{method: http.MethodPost, path: "/v1/entities", serve: (*call).createEntity},
 		{method: http.MethodGet, path: "/v1/entities/{id}", serve: (*call).entity},
 		{method: http.MethodDelete, path: "/v1/entities/{id}", serve: (*call).deleteEntity},

@@ -154,19 +154,24 @@ func TestPages(t *testing.T) {
 	for i := range 7 {
 		id := fmt.Sprintf("e%d", i)
 		s.want(201, admin, "POST", "/v1/entities", `{"id":"`+id+`","parent_id":"team"}`)
+		s.want(200, admin, "PUT", "/v1/entities/"+id+"/limits?resource=r", `{"limits":["n=5/min"]}`)
 		for _, resource := range []string{"r", "q"} {
 			s.want(200, admin, "POST", "/v1/acquire", `{"entity":"`+id+`","resource":"`+resource+`","limits":["n=5/min"]}`)
 		}
 	}
 	for path, list := range map[string]string{
 		"/v1/entities/team/children?":           "entities",
+		"/v1/entities?":                         "entities",
+		"/v1/entities?prefix=e":                 "entities",
+		"/v1/resources?":                        "resources",
+		"/v1/scopes?":                           "scopes",
 		"/v1/resources/r/capacity?limit_name=n": "entities",
 		"/v1/usage?resource=r":                  "records",
 		"/v1/audit?":                            "events", // all of one instant
 		"/v1/usage?entity=e1":                   "records",
 	} {
 		want := s.pages(path+"&limit=1000", list)
-		if n := map[string]int{"/v1/usage?entity=e1": 2}[path]; len(want) != max(n, 2) && len(want) != 7 {
+		if n := map[string]int{"/v1/usage?entity=e1": 2, "/v1/resources?": 2, "/v1/audit?": 14}[path]; len(want) != max(n, 2) && len(want) != 7 {
 			t.Errorf("%s: got %d, want 7", path, len(want))
 		}
 		for _, limit := range []string{"1", "2", "3", "7"} {
@@ -178,5 +183,56 @@ func TestPages(t *testing.T) {
 	got := s.want(200, admin, "GET", "/v1/usage?resource=r&limit=1", "")
 	if !strings.Contains(got.text, `"amounts":{"n":7},"events":7`) {
 		t.Errorf("got %s, want the totals of all", got.text)
+	}
+}
+
+// Lists have what begins with a prefix, and for a token with a prefix its own alone.
+func TestListsOfPrefix(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	for _, id := range []string{"a/1", "a/2", "b", "a"} {
+		s.want(201, admin, "POST", "/v1/entities", `{"id":"`+id+`"}`)
+		s.want(200, admin, "PUT", "/v1/entities/"+strings.ReplaceAll(id, "/", "%2F")+"/limits?resource=r", `{"limits":["n=5/min"]}`)
+	}
+	s.want(200, admin, "PUT", "/v1/resources/r/limits", `{"limits":["n=5/min"]}`)
+	s.want(200, admin, "PUT", "/v1/system/limits", `{"limits":["n=6/min"]}`)
+	for _, c := range []struct {
+		p          access.Principal
+		path, want string
+	}{
+		{admin, "/v1/entities", "a a/1 a/2 b"},
+		{admin, "/v1/entities?prefix=a", "a a/1 a/2"},
+		{readerA, "/v1/entities", "a/1 a/2"},
+		{readerA, "/v1/entities?prefix=a", "a/1 a/2"},
+		{readerA, "/v1/entities?prefix=a%2F2", "a/2"},
+		{admin, "/v1/scopes", " -r a-r a/1-r a/2-r b-r"},
+		{readerA, "/v1/scopes", "a/1-r a/2-r"},
+		{admin, "/v1/scopes?prefix=b", "b-r"},
+	} {
+		got := s.want(200, c.p, "GET", c.path, "")
+		var names []string
+		for _, list := range []string{"entities", "scopes"} {
+			elements, _ := got.body[list].([]any)
+			for _, e := range elements {
+				of, _ := e.(map[string]any)
+				text := func(member string) string { v, _ := of[member].(string); return v }
+				name := text("id") + text("entity_id")
+				if text("resource") != "" {
+					name += "-" + text("resource")
+				}
+				names = append(names, name)
+			}
+		}
+		if got := strings.Join(names, " "); got != c.want {
+			t.Errorf("%s by %s: got %q, want %q", c.path, c.p.Name, got, c.want)
+		}
+	}
+	for _, path := range []string{"/v1/entities", "/v1/scopes", "/v1/resources"} {
+		for _, cursor := range []string{"!", "_w", "AAE", "IA"} {
+			if got := s.do(admin, "GET", path+"?cursor="+cursor, ""); got.status != 200 && (got.status != 400 || got.body["field"] != "cursor") {
+				t.Errorf("%s after %s: got %d %s, want 400 of the cursor, or a page", path, cursor, got.status, got.text)
+			}
+		}
+		s.wantError(400, "invalid", "limit", admin, "GET", path+"?limit=1001", "")
 	}
 }

@@ -136,6 +136,11 @@ func (t *Table) UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, _ 
 			failed = &types.ConditionalCheckFailedException{Message: aws.String("The conditional request failed"), Item: maps.Clone(old)}
 			return
 		}
+		if in.UpdateExpression == nil { // makes the item, or leaves it
+			if after = maps.Clone(old); after == nil {
+				after = maps.Clone(in.Key)
+			}
+		}
 		t.items[key(in.Key)] = after
 		out.Attributes = maps.Clone(after)
 	})
