@@ -101,7 +101,7 @@ func (s *Store) listResource(ctx context.Context, resource string) {
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
-	s.inflight.spawn(func() {
+	s.inflight.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, s.config.CallTimeout)
 		defer cancel()
 		out, err := s.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
