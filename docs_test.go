@@ -16,7 +16,7 @@ import (
 // llm, whose program needs an SDK.
 func TestPackagesBeginWithAProgram(t *testing.T) {
 	t.Parallel()
-	for _, dir := range []string{"httplimit", "grpclimit", "telemetry"} {
+	for _, dir := range []string{"httplimit", "grpclimit", "telemetry", "client"} {
 		program, err := docprogram.Of(dir)
 		if err != nil {
 			t.Error(err)
