@@ -13,10 +13,11 @@ func (l *Limiter) adjust(ctx context.Context, debits []Debit) error {
 	}
 	defer l.turns.wake(debits)
 	if l.slotStore == nil {
-		return l.askAdjust(ctx, debits)
+		_, err := l.askAdjust(ctx, debits)
+		return err
 	}
 	begun := time.Now()
-	err := l.askAdjust(ctx, debits)
+	_, err := l.askAdjust(ctx, debits)
 	if err == nil {
 		l.holdings.adjusted(debits, begun)
 	}
@@ -25,23 +26,23 @@ func (l *Limiter) adjust(ctx context.Context, debits []Debit) error {
 
 // askAdjust asks the store once: first for an answer from memory, then under the deadline and
 // the breaker.
-func (l *Limiter) askAdjust(ctx context.Context, debits []Debit) error {
+func (l *Limiter) askAdjust(ctx context.Context, debits []Debit) (at time.Time, err error) {
 	now := l.now()
 	if l.localStore != nil {
-		if _, answered, err := l.localStore.AdjustLocal(now, debits); answered {
-			return l.localError(debits[0].Key, err)
+		if at, answered, err := l.localStore.AdjustLocal(now, debits); answered {
+			return at, l.localError(debits[0].Key, err)
 		}
 	}
 	var b budget
 	defer b.end()
-	err := l.throughBreaker(context.WithoutCancel(ctx), StoreAdjust, &b, debits[0].Key, func(ctx context.Context) error {
-		_, err := l.store.Adjust(ctx, now, debits)
+	err = l.throughBreaker(context.WithoutCancel(ctx), StoreAdjust, &b, debits[0].Key, func(ctx context.Context) error {
+		at, err = l.store.Adjust(ctx, now, debits)
 		return err
 	})
 	if err != nil && slices.ContainsFunc(debits, gives) {
 		l.stats.lostGives.Add(1)
 	}
-	return err
+	return at, err
 }
 
 func gives(d Debit) bool {
