@@ -50,7 +50,7 @@ func (req *Request) requests() ([]Request, error) {
 		p := &req.Also[i]
 		r := Request{
 			Entity: cmp.Or(p.Entity, req.Entity), Policy: p.Policy, Resource: p.Resource, Limits: p.Limits, Consume: p.Consume,
-			Cascade: req.Cascade, UseStoredLimits: req.UseStoredLimits, FailureMode: req.FailureMode, positional: p.positional,
+			Cascade: req.Cascade, Parent: req.Parent, UseStoredLimits: req.UseStoredLimits, FailureMode: req.FailureMode, positional: p.positional,
 		}
 		if r.stored() != own.stored() || req.UseStoredLimits && p.Limits != nil {
 			return nil, invalid("Request.Also", r.resourceName(), "mixes stored limits and others: make them requests of their own")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,6 +58,38 @@ func (l *Limiter) TimeUntilAvailable(ctx context.Context, q Query, amounts Amoun
 	return wait, nil
 }
 
+// LimitNames returns the names of the limits that a request like q takes from, each once:
+// the entity's and, with a cascade, the parent's. Where they are stored it is for programs
+// that have to tell what each of them counts before they ask for amounts. It reads no bucket,
+// and takes stored limits from memory if they were read within Config.ConfigTTL. Errors are
+// those of [Limiter.Reserve] except ErrExceeded.
+func (l *Limiter) LimitNames(ctx context.Context, q Query) ([]string, error) {
+	if err := errors.Join(l.checkOpen(), ctx.Err()); err != nil {
+		return nil, err
+	}
+	req := q.request(nil)
+	a := l.attempt()
+	defer l.recycle(a)
+	if err := l.prepare(ctx, &req, age{l.now(), l.ttl}, a); err != nil {
+		return nil, queryError(err)
+	}
+	var names []string
+	for i := range a.charges {
+		if name := a.charges[i].Name; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// request returns the request for amounts that the query asks about.
+func (q *Query) request(amounts Amounts) Request {
+	return Request{
+		Entity: q.Entity, Policy: q.Policy, Resource: q.Resource, Limits: q.Limits, ParentLimits: q.ParentLimits,
+		Consume: amounts, Cascade: q.Cascade, UseStoredLimits: q.UseStoredLimits, Parent: q.Parent,
+	}
+}
+
 // eachLimit reads the buckets of q and calls show for each limit, with its state and
 // the amount asked for.
 func (l *Limiter) eachLimit(ctx context.Context, q Query, amounts Amounts, show func(*Charge, bucket.Instant)) error {
@@ -66,10 +99,7 @@ func (l *Limiter) eachLimit(ctx context.Context, q Query, amounts Amounts, show 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	req := Request{
-		Entity: q.Entity, Policy: q.Policy, Resource: q.Resource, Limits: q.Limits, ParentLimits: q.ParentLimits,
-		Consume: amounts, Cascade: q.Cascade, UseStoredLimits: q.UseStoredLimits,
-	}
+	req := q.request(amounts)
 	c := new(attempt)
 	defer c.end()
 	now := l.now()

@@ -288,3 +288,52 @@ func TestChildrenShareTheParent(t *testing.T) {
 		t.Errorf("got %d admitted, want 5: the 10 of org", admitted)
 	}
 }
+
+// A request may name the parent, in place of the stored one.
+func TestParentOfTheRequest(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	child, parent := family(r, true)
+	child.Parent = "team"
+	r.allow(child)
+	r.left(on("team", parent), zael.Amounts{"rpm": 6, "tpm": 70})
+	r.left(parent, zael.Amounts{"rpm": 10, "tpm": 100})
+	other := child
+	other.Entity = "key-2"
+	r.allow(other)
+	other.Entity = "key-3"
+	if err := r.l.Allow(r.ctx, other); !errors.Is(err, zael.ErrExceeded) {
+		t.Errorf("the third of a parent of 10 with 4 each: %v", err)
+	}
+	r.left(on("key-3", parent), zael.Amounts{"rpm": 10, "tpm": 100})
+	stored := zael.Must(zael.StoredPolicy("gpt-4", "rpm"))
+	for scope, limits := range map[zael.Scope][]zael.Limit{
+		{Entity: "key-1"}: {zael.PerMinute("rpm", 10), zael.PerMinute("tpm", 10)}, {Entity: "team"}: {zael.PerMinute("usd", 10), zael.PerMinute("tpm", 10)},
+	} {
+		if err := r.l.SetLimits(r.ctx, scope, limits); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names, err := r.l.LimitNames(r.ctx, zael.Query{Entity: "key-1", Policy: stored, Parent: "team"})
+	if err != nil || fmt.Sprint(names) != "[rpm tpm usd]" {
+		t.Errorf("limits of a child and its parent: %v, error %v", names, err)
+	}
+	if _, err := r.l.LimitNames(r.ctx, zael.Query{Entity: "key-2", Policy: stored}); !errors.Is(err, zael.ErrNoLimits) {
+		t.Errorf("limits of an entity without: error %v", err)
+	}
+	for _, wrong := range []string{"key-1", " ", "a\nb"} {
+		child.Parent = wrong
+		if err := r.l.Allow(r.ctx, child); !isValidation(err, "Request.Parent") {
+			t.Errorf("parent %q: error %v", wrong, err)
+		}
+	}
+	child.Parent = "team"
+	if _, err := r.l.AcquireDetached(r.ctx, child, zael.DetachOptions{MaxAge: time.Hour}); !isValidation(err, "Request.Parent") {
+		t.Errorf("a detached lease with a parent of the request: error %v", err)
+	}
+}
+
+func isValidation(err error, field string) bool {
+	v, ok := errors.AsType[*zael.ValidationError](err)
+	return ok && v.Field == field
+}

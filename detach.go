@@ -218,6 +218,9 @@ func (l *Limiter) AcquireDetached(ctx context.Context, req Request, options Deta
 	if l.onceStore == nil {
 		return nil, l.unsupported("OnceStore")
 	}
+	if req.Parent != "" {
+		return nil, invalid("Request.Parent", req.Parent, "is not for detached leases: store it as the entity's parent")
+	}
 	begun := time.Now()
 	d, lease, err := l.acquireDetached(ctx, &req, &options)
 	if l.observes() && (lease != nil || err != nil) { // a repetition decides nothing

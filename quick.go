@@ -94,7 +94,7 @@ func (le *Lease) endQuick() bool {
 // plain reports whether a request by p is for one bucket and for limits that p
 // has itself, few of them, with amounts by position or none.
 func (req *Request) plain(p *Policy) bool {
-	return p.few && !req.UseStoredLimits && !req.Cascade &&
+	return p.few && !req.UseStoredLimits && !req.Cascade && req.Parent == "" &&
 		req.Also == nil && req.Consume == nil && req.Resource == "" && req.Limits == nil && req.ParentLimits == nil &&
 		req.MaxWait >= 0 && req.FailureMode <= FailOpen
 }

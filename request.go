@@ -84,6 +84,9 @@ type Request struct {
 	// the parent does not have are not checked there. Without a parent it has no
 	// effect.
 	Cascade bool
+	// Parent, unless it is empty, is taken from too, as with Cascade, and whatever parent
+	// is stored for the entity: for programs that know it better. AcquireDetached has none.
+	Parent string
 	// UseStoredLimits reads the limits from the store. Entity.Cascade then has the
 	// same effect as Cascade.
 	UseStoredLimits bool
@@ -112,6 +115,7 @@ type Query struct {
 	Resource                 string
 	Limits, ParentLimits     []Limit
 	Cascade, UseStoredLimits bool
+	Parent                   string
 }
 
 // A Scope is what stored limits apply to. With both fields it is an entity on a
@@ -182,6 +186,14 @@ func (req *Request) check(p *Policy) error {
 	if err := checkEntity("Request.Entity", req.Entity); err != nil {
 		return err
 	}
+	if req.Parent != "" {
+		if err := checkEntity("Request.Parent", req.Parent); err != nil {
+			return err
+		}
+		if req.Parent == req.Entity {
+			return invalid("Request.Parent", req.Parent, "is the entity itself")
+		}
+	}
 	if req.MaxWait < 0 {
 		return invalid("Request.MaxWait", req.MaxWait, "is negative: use 0 not to wait")
 	}
@@ -241,7 +253,7 @@ func (req *Request) stored() bool {
 // names reports whether name is that of a limit which the request itself has.
 func (req *Request) names(p *Policy, name string) bool {
 	is := func(l bucket.Limit) bool { return l.Name == name }
-	return slices.ContainsFunc(p.bound.Limits, is) || req.Cascade && slices.ContainsFunc(p.parent, is)
+	return slices.ContainsFunc(p.bound.Limits, is) || (req.Cascade || req.Parent != "") && slices.ContainsFunc(p.parent, is)
 }
 
 // amount returns what to take of limit number i of a bucket. What is not said is 1, but

@@ -24,8 +24,8 @@ func (l *Limiter) prepare(ctx context.Context, req *Request, known age, a *attem
 	if err := l.bindSettings(ctx, a, 0, Key{req.Entity, p.bound.Resource}, known); err != nil {
 		return err
 	}
-	parent := ""
-	if req.stored() || req.Cascade {
+	parent := req.Parent
+	if parent == "" && (req.stored() || req.Cascade) {
 		if parent, err = l.parentOf(ctx, &a.budget, req.Entity, req.Cascade, known); err != nil {
 			return err
 		}

@@ -3,11 +3,13 @@ package llm
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
 
 // A body is what is sent with a call.
@@ -26,6 +28,11 @@ func (l *Limits) read(r *http.Request, api API, model string) (*Call, *body, err
 	if api == OpenAIMedia && !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
 		return call, &body{}, nil // a form with a file in it, perhaps large
 	}
+	if api == Other && !isJSON(r) {
+		call.text = max(0, r.ContentLength) / 4
+		call.passed = &passed{ReadCloser: r.Body}
+		return call, &body{}, nil
+	}
 	data, err := io.ReadAll(r.Body)
 	if cerr := r.Body.Close(); err == nil {
 		err = cerr
@@ -38,7 +45,13 @@ func (l *Limits) read(r *http.Request, api API, model string) (*Call, *body, err
 		call.text = int64(len(data)) / 4
 		return call, b, nil
 	}
-	options := l.inspect(call, data)
+	options, err := l.inspect(call, data)
+	if err != nil {
+		return nil, nil, &CallError{err}
+	}
+	if api == Other || api == Listing {
+		call.text, call.media, call.Media = int64(len(data))/4, 0, 0
+	}
 	if call.Stream && (api == OpenAIChat || api == OpenAICompletions) && !l.config.KeepBody && !signed(r) {
 		b.data, b.injected = includeUsage(data, options)
 	}
@@ -46,10 +59,13 @@ func (l *Limits) read(r *http.Request, api API, model string) (*Call, *body, err
 }
 
 // outgoing returns the request to send. A RoundTripper must not change the caller's.
-func (l *Limits) outgoing(r *http.Request, b *body) *http.Request {
+func (l *Limits) outgoing(r *http.Request, b *body, passed *passed) *http.Request {
 	out := r.Clone(r.Context())
 	if !b.read {
 		out.Body, out.GetBody = r.Body, r.GetBody
+		if passed != nil {
+			out.Body, out.GetBody = passed, nil
+		}
 		return out
 	}
 	data := b.data
@@ -66,23 +82,49 @@ func (l *Limits) outgoing(r *http.Request, b *body) *http.Request {
 	return out
 }
 
+// A passed body counts the bytes that are sent of it.
+type passed struct {
+	io.ReadCloser
+	n atomic.Int64
+}
+
+// Read implements io.Reader.
+func (p *passed) Read(b []byte) (int, error) {
+	n, err := p.ReadCloser.Read(b)
+	p.n.Add(int64(n))
+	return n, err
+}
+
+func isJSON(r *http.Request) bool {
+	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	return strings.EqualFold(strings.TrimSpace(kind), "application/json")
+}
+
 // A member is one of a JSON object: a key and where its value is.
 type member struct {
 	key        string
 	start, end int
 }
 
-// inspect sets what a body in JSON tells of a call, and returns where stream_options are.
-func (l *Limits) inspect(call *Call, data []byte) (options member) {
+// inspect sets what a body in JSON tells of a call, and returns where stream_options are. A
+// body that names its model twice is an error, in capitals too: which of them counts depends
+// on the server, and so would the budget.
+func (l *Limits) inspect(call *Call, data []byte) (options member, err error) {
 	m := &measure{limits: l}
 	all := members(data, 0)
-	m.model = call.Model
+	named := false
 	for _, f := range all {
-		if f.key == "model" && call.Model == "" {
-			m.model = unquote(data[f.start:f.end]) // the last one counts, as for most servers
+		if !strings.EqualFold(f.key, "model") {
+			continue
+		}
+		if named {
+			return options, errors.New("the body names its model twice")
+		}
+		if named = true; call.Model == "" {
+			call.Model = unquote(data[f.start:f.end])
 		}
 	}
-	call.Model = m.model
+	m.model = call.Model
 	for _, f := range all {
 		value := data[f.start:f.end]
 		switch f.key {
@@ -90,7 +132,7 @@ func (l *Limits) inspect(call *Call, data []byte) (options member) {
 		case "stream":
 			call.Stream = call.Stream || string(value) == "true"
 		case "background":
-			call.background = call.API == OpenAIResponses && string(value) == "true"
+			call.Background = call.API == OpenAIResponses && string(value) == "true"
 		case "stream_options":
 			options = f
 		case "max_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample", "max_gen_len":
@@ -114,7 +156,7 @@ func (l *Limits) inspect(call *Call, data []byte) (options member) {
 	}
 	call.text, call.Media = m.tokens+m.bytes/4, m.media
 	call.media = int64(m.media) * l.config.MediaTokens
-	return options
+	return options, nil
 }
 
 // A measure adds up the size of the texts of a prompt.

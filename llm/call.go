@@ -21,6 +21,11 @@ const (
 	GeminiEmbeddings             // …:embedContent and …:batchEmbedContents
 	BedrockConverse              // /model/…/converse and …/converse-stream
 	BedrockInvoke                // /model/…/invoke and …/invoke-with-response-stream
+
+	// Those that Recognize never returns, for a Config.Recognize of one's own.
+
+	Listing // takes a request and no tokens, such as a list of models
+	Other   // of unknown form: takes a token for every four bytes of the request and its answer
 )
 
 // String returns a name such as "openai chat".
@@ -28,6 +33,7 @@ func (a API) String() string {
 	names := [...]string{
 		"none", "openai chat", "openai completions", "openai responses", "openai embeddings", "openai media",
 		"anthropic messages", "gemini", "gemini embeddings", "bedrock converse", "bedrock invoke",
+		"listing", "other",
 	}
 	if int(a) < len(names) {
 		return names[a]
@@ -44,11 +50,15 @@ type Call struct {
 	MaxOutput int64  // tokens of output that the call allows; 0 if it does not say
 	Media     int    // images and documents within the request
 
+	// Background says that the provider works on when the answer has come, or is cut. Its
+	// usage comes later, to nobody here: the call keeps its estimate.
+	Background bool
+
 	text    int64 // tokens of the prompt's text, before the ratio
 	answers int64 // how many are asked for at once
 	media   int64 // tokens of Media
 
-	background bool // the provider works on when the answer has come, or is cut
+	passed *passed // of Other: the body that was not read before it was sent
 }
 
 // Recognize returns which API a request calls, by method and path, and the model if the

@@ -64,6 +64,12 @@ func (l *learned) lessons(resource string) *lessons {
 func (l *learned) estimate(resource string, call *Call, output int64) Usage {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	switch call.API {
+	case Listing:
+		return Usage{}
+	case Other:
+		return Usage{Input: call.text}
+	}
 	known := l.lessons(resource)
 	u := Usage{Input: scale(call.text, known.input.value()) + call.media}
 	switch call.API {

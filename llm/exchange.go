@@ -124,6 +124,16 @@ func (x *exchange) reportError(err error) {
 
 // used returns what was used, by what a meter has seen.
 func (x *exchange) used(m *meter) Usage {
+	switch x.call.API {
+	case Listing:
+		return Usage{}
+	case Other:
+		u := Usage{Input: x.estimate.Input, Output: (m.raw + 3) / 4}
+		if p := x.call.passed; p != nil {
+			u.Input = max(u.Input, (p.n.Load()+3)/4)
+		}
+		return u
+	}
 	u := m.report.usage()
 	if m.reported && m.complete && (u.Input+u.Output > 0 || x.call.API == OpenAIMedia) {
 		u.Reported = true
@@ -133,7 +143,7 @@ func (x *exchange) used(m *meter) Usage {
 	if u.Input == 0 {
 		u.Input = max(1, x.estimate.Input)
 	}
-	if x.call.background {
+	if x.call.Background {
 		u.Output = max(u.Output, x.estimate.Output)
 	}
 	u.Output = max(u.Output, x.limits.learned.text(x.resource, m.scan.text), min((m.raw+1)/2, x.estimate.Output))

@@ -109,6 +109,10 @@ type Config struct {
 	// a price fails if a limit counts MicroDollars.
 	Prices map[string]Price
 
+	// Price returns the price of a model that Prices lacks, in place of that of "". Its
+	// error is the call's.
+	Price func(call *Call) (Price, error)
+
 	// Tokens returns the number of tokens of a text of a prompt. Nil means a quarter of
 	// its bytes. Both are multiplied with a ratio that is learned from reported usage.
 	Tokens func(model, text string) int64
@@ -132,6 +136,12 @@ type Config struct {
 
 	// MaxWait lets a call wait in line; see zael.Request. 0 does not wait.
 	MaxWait time.Duration
+
+	// Acquire takes the lease of a call by a request that has its estimate. It may change the
+	// request in all but entity, policy and amounts. It is called again with less if its
+	// refusal says that no wait helps and the estimate is larger than a burst. Nil means
+	// Limiter.Acquire.
+	Acquire func(ctx context.Context, call *Call, req zael.Request) (*zael.Lease, error)
 
 	// FailureMode decides what happens while the store cannot answer. Zero is that of
 	// the Limiter. With zael.FailClosed a call fails with a *zael.UnavailableError.
@@ -308,7 +318,7 @@ func (l *Limits) Middleware(r *http.Request, next func(*http.Request) (*http.Res
 	}
 	x.hides = body.injected
 	l.underway.begin()
-	return x.send(l.outgoing(r, body), next)
+	return x.send(l.outgoing(r, body, call.passed), next)
 }
 
 // A CallError is a call whose key, policy or price cannot be told.
@@ -370,9 +380,16 @@ func (l *Limits) admit(r *http.Request, call *Call) (*exchange, error) {
 
 // acquire takes a lease.
 func (x *exchange) acquire(ctx context.Context, req zael.Request) (err error) {
-	x.lease, err = x.limits.limiter.Acquire(ctx, req)
+	take := func() {
+		if x.limits.config.Acquire != nil {
+			x.lease, err = x.limits.config.Acquire(ctx, x.call, req)
+		} else {
+			x.lease, err = x.limits.limiter.Acquire(ctx, req)
+		}
+	}
+	take()
 	for capped(req.Consume, x.units, err) {
-		x.lease, err = x.limits.limiter.Acquire(ctx, req)
+		take()
 	}
 	return err
 }

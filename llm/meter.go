@@ -35,7 +35,7 @@ func newMeter(api API, res *http.Response) *meter {
 	kind = strings.ToLower(strings.TrimSpace(kind))
 	stream := true
 	switch {
-	case res.Header.Get("Content-Encoding") != "" || strings.HasPrefix(kind, "audio/"):
+	case api == Other, api == Listing, res.Header.Get("Content-Encoding") != "" || strings.HasPrefix(kind, "audio/"):
 		m.frames = opaque{}
 	case kind == "text/event-stream":
 		m.frames = &serverSentEvents{}

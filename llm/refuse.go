@@ -1,11 +1,8 @@
 package llm
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -49,6 +46,12 @@ func Decision(res *http.Response) (zael.Decision, bool) {
 
 type decisionKey struct{}
 
+// Refuse returns the answer to a call that limits of a gateway's own refuse, as those of
+// Limits are answered.
+func Refuse(r *http.Request, api API, err *zael.ExceededError) *http.Response {
+	return refused(r, api, err)
+}
+
 // refused answers a call that a limit refuses.
 func refused(r *http.Request, api API, err *zael.ExceededError) *http.Response {
 	r = r.WithContext(context.WithValue(r.Context(), refusalKey{}, err))
@@ -86,45 +89,4 @@ func refusalText(err *zael.ExceededError) string {
 func disabled(r *http.Request, api API) *http.Response {
 	h := http.Header{"X-Should-Retry": {"false"}}
 	return synthetic(r, api, http.StatusForbidden, h, "the call was not sent: a switch of zael turns it off", zael.Never)
-}
-
-// synthetic returns an answer in the form of the provider's own errors.
-func synthetic(r *http.Request, api API, status int, h http.Header, message string, wait time.Duration) *http.Response {
-	type object = map[string]any
-	limited := status == http.StatusTooManyRequests
-	pick := func(ifLimited, otherwise string) string {
-		if limited {
-			return ifLimited
-		}
-		return otherwise
-	}
-	var content object
-	switch api {
-	case Anthropic:
-		content = object{"type": "error", "error": object{"type": pick("rate_limit_error", "permission_error"), "message": message}}
-	case Gemini, GeminiEmbeddings:
-		e := object{"code": status, "message": message, "status": pick("RESOURCE_EXHAUSTED", "PERMISSION_DENIED")}
-		if limited && wait != zael.Never {
-			seconds := strconv.FormatFloat(wait.Seconds(), 'f', 3, 64)
-			e["details"] = []any{object{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": seconds + "s"}}
-		}
-		content = object{"error": e}
-	case BedrockConverse, BedrockInvoke:
-		h.Set("X-Amzn-Errortype", pick("ThrottlingException", "AccessDeniedException"))
-		content = object{"message": message}
-	default:
-		code := pick("rate_limit_exceeded", "permission_denied")
-		content = object{"error": object{"message": message, "type": code, "param": nil, "code": code}}
-	}
-	data, err := json.Marshal(content)
-	if err != nil {
-		data = []byte("{}") // strings and numbers: it does not happen
-	}
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(data)))
-	return &http.Response{
-		Status: strconv.Itoa(status) + " " + http.StatusText(status), StatusCode: status,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: h, Body: io.NopCloser(bytes.NewReader(data)), ContentLength: int64(len(data)), Request: r,
-	}
 }

@@ -92,6 +92,12 @@ type limitUnit struct {
 	unit Unit
 }
 
+// UnitOf returns what a limit counts by its name, and whether the name tells.
+func UnitOf(limit string) (unit Unit, ok bool) {
+	unit = unitNamed(limit)
+	return unit, unit != 0
+}
+
 // unitNamed returns what a limit's name tells that it counts, or 0.
 func unitNamed(name string) Unit {
 	switch name {
@@ -159,12 +165,13 @@ func (x *exchange) amounts(u Usage, requests int64) (zael.Amounts, error) {
 		case OutputTokens:
 			all[l.name] = u.Output
 		case MicroDollars:
-			price, ok := x.limits.config.Prices[x.call.Model]
-			if !ok {
-				price, ok = x.limits.config.Prices[""]
+			if x.call.API == Listing {
+				all[l.name] = 0
+				continue
 			}
-			if !ok {
-				return nil, fmt.Errorf("the limit %s counts money, and the model %q has no price: add it to Config.Prices", l.name, x.call.Model)
+			price, err := x.limits.priceOf(x.call, l.name)
+			if err != nil {
+				return nil, err
 			}
 			all[l.name] = price.of(u)
 		}
@@ -173,6 +180,25 @@ func (x *exchange) amounts(u Usage, requests int64) (zael.Amounts, error) {
 		maps.Copy(all, x.limits.config.Amounts(x.call, u))
 	}
 	return all, nil
+}
+
+// priceOf returns the price of a call's model.
+func (l *Limits) priceOf(call *Call, limit string) (Price, error) {
+	price, ok := l.config.Prices[call.Model]
+	if !ok && l.config.Price != nil {
+		price, err := l.config.Price(call)
+		if err == nil && !price.valid() {
+			err = fmt.Errorf("Config.Price returned a price of %q that is negative or more than 1,000 dollars a token", call.Model)
+		}
+		return price, err
+	}
+	if !ok {
+		price, ok = l.config.Prices[""]
+	}
+	if !ok {
+		return price, fmt.Errorf("the limit %s counts money, and the model %q has no price: add it to Config.Prices", limit, call.Model)
+	}
+	return price, nil
 }
 
 // settled is amounts for Lease.Settle, which is not for what is in flight.
