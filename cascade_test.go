@@ -332,8 +332,3 @@ func TestParentOfTheRequest(t *testing.T) {
 		t.Errorf("a detached lease with a parent of the request: error %v", err)
 	}
 }
-
-func isValidation(err error, field string) bool {
-	v, ok := errors.AsType[*zael.ValidationError](err)
-	return ok && v.Field == field
-}

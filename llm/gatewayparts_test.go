@@ -129,8 +129,13 @@ func TestFailure(t *testing.T) {
 		for i, api := range []llm.API{llm.Other, llm.Anthropic, llm.Gemini, llm.BedrockInvoke} {
 			res := llm.Failure(r, api, status, `a "reason"`)
 			var body struct {
-				Message string
-				Error   struct{ Message, Code, Type, Status any }
+				Message string `json:"message"`
+				Error   struct {
+					Message any `json:"message"`
+					Code    any `json:"code"`
+					Type    any `json:"type"`
+					Status  any `json:"status"`
+				} `json:"error"`
 			}
 			err := json.NewDecoder(res.Body).Decode(&body)
 			_ = res.Body.Close()
@@ -146,7 +151,7 @@ func TestFailure(t *testing.T) {
 	}
 	refused := llm.Refuse(r, llm.Anthropic, zael.NewExceededError(zael.Status{Limit: zael.PerMinute("rpm", 1), Requested: 1, Exceeded: true, RetryAfter: time.Second}))
 	defer func() { _ = refused.Body.Close() }()
-	if _, ok := llm.Refusal(refused); !ok || refused.StatusCode != 429 || refused.Header.Get("Retry-After") != "1" {
+	if _, ok := llm.Refusal(refused); !ok || refused.StatusCode != http.StatusTooManyRequests || refused.Header.Get("Retry-After") != "1" {
 		t.Errorf("a refusal: %v", refused)
 	}
 	if unit, ok := llm.UnitOf("itpm"); !ok || unit != llm.InputTokens {

@@ -104,6 +104,12 @@ func (n *Networks) Client(remote string, forwarded func() []string) (string, err
 	return p.String(), nil
 }
 
+// Proxied reports whether remote is a trusted proxy.
+func (n *Networks) Proxied(remote string) bool {
+	addr, err := parse(remote)
+	return err == nil && n.trusts(addr)
+}
+
 func (n *Networks) trusts(addr netip.Addr) bool {
 	return slices.ContainsFunc(n.trusted, func(p netip.Prefix) bool { return p.Contains(addr.WithZone("")) })
 }

@@ -25,6 +25,8 @@ func (d *Daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.call(w, r, "metrics", d.guard.Handler(http.HandlerFunc(d.serveMetrics)))
 	case strings.HasPrefix(r.URL.Path, "/v1/") && d.api != nil:
 		d.call(w, r, "api", d.api)
+	case d.calling != nil && d.calling.Covers(r.URL.Path):
+		d.call(w, r, "gateway", d.calling)
 	default:
 		d.call(w, r, "none", d.guard.Handler(http.HandlerFunc(serveNothing)))
 	}
@@ -65,12 +67,14 @@ func (d *Daemon) call(w http.ResponseWriter, r *http.Request, route string, h ht
 		// Until somebody reads it: the server reads the rest of a body that nobody wants.
 		_ = http.NewResponseController(w).SetReadDeadline(begun.Add(d.config.Load().Max.HeaderTime))
 	}
+	defer func() { // of answers that are cut too
+		d.metrics.served(route, rec.status, time.Since(begun))
+		d.log.DebugContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", rec.status, "took", time.Since(begun), "principal", rec.principal)
+	}()
 	defer func() {
 		if p := recover(); p != nil {
 			d.panicked(rec, r, p)
 		}
-		d.metrics.served(route, rec.status, time.Since(begun))
-		d.log.DebugContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", rec.status, "took", time.Since(begun), "principal", rec.principal)
 	}()
 	h.ServeHTTP(rec, r)
 }
@@ -91,10 +95,7 @@ func (d *Daemon) panicked(rec *recorder, r *http.Request, p any) {
 // bounded limits the body of a request that access has let in.
 func (d *Daemon) bounded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		server := w // MaxBytesReader tells the server's own writer to close the connection
-		if rec, ok := w.(*recorder); ok {
-			rec.principal, server = access.From(r.Context()).Name, rec.ResponseWriter
-		}
+		SetPrincipal(w, access.From(r.Context()).Name)
 		if r.ContentLength != 0 {
 			m := d.config.Load().Max
 			if r.ContentLength > m.Body {
@@ -103,7 +104,7 @@ func (d *Daemon) bounded(next http.Handler) http.Handler {
 			}
 			// The server lifts the deadline when all has been read, and watches the connection.
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(m.Idle))
-			r.Body = http.MaxBytesReader(server, r.Body, m.Body)
+			r.Body = http.MaxBytesReader(ServerWriter(w), r.Body, m.Body)
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -131,6 +132,35 @@ func (r *recorder) Write(p []byte) (int, error) {
 		r.status = http.StatusOK
 	}
 	return r.ResponseWriter.Write(p)
+}
+
+// SetPrincipal notes for the log who sends the request that w answers.
+func SetPrincipal(w http.ResponseWriter, name string) {
+	if r, ok := recorderOf(w); ok {
+		r.principal = name
+	}
+}
+
+// ServerWriter returns the server's own writer for http.MaxBytesReader, which tells it to
+// close the connection.
+func ServerWriter(w http.ResponseWriter) http.ResponseWriter {
+	if r, ok := recorderOf(w); ok {
+		return r.ResponseWriter
+	}
+	return w
+}
+
+func recorderOf(w http.ResponseWriter) (*recorder, bool) {
+	for {
+		switch t := w.(type) {
+		case *recorder:
+			return t, true
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = t.Unwrap()
+		default:
+			return nil, false
+		}
+	}
 }
 
 // Unwrap lets http.ResponseController find what the server's writer can do besides.

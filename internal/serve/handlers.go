@@ -3,10 +3,14 @@
 package serve
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/serve/access"
 	"github.com/zeroae/zael/internal/serve/config"
 )
 
@@ -15,6 +19,18 @@ import (
 // context ends when its token is removed, and its body is bounded. An error ends the start.
 type Handlers struct {
 	API func(*Env) (http.Handler, error) // of paths that begin with /v1/
+
+	// Gateway is asked for calls that it covers, and lets them in by Env.Guard itself.
+	Gateway func(*Env) (Gateway, error)
+}
+
+// A Gateway passes calls on to LLM providers.
+type Gateway interface {
+	http.Handler
+	// Covers reports whether a path is the gateway's.
+	Covers(path string) bool
+	// Shutdown returns when all calls have settled, or ctx is done.
+	Shutdown(ctx context.Context) error
 }
 
 // An Env is what handlers work with.
@@ -22,6 +38,8 @@ type Env struct {
 	Limiter *zael.Limiter
 	Store   zael.Store // of the limiter, for its roles
 	Log     *slog.Logger
+	Guard   *access.Guard
+	Metrics prometheus.Registerer // of /metrics; may be nil
 
 	// Config returns the configuration that holds now. A request asks once, so that a reload
 	// in between does not matter to it.

@@ -33,15 +33,8 @@ func fingerprintOf(files []string) fingerprint {
 
 func (f fingerprint) and(other fingerprint) fingerprint { return f + other }
 
-func tlsFiles(c *config.Config) []string {
-	if c.TLS == nil {
-		return nil
-	}
-	return c.TLS.Files()
-}
-
 func (d *Daemon) fingerprint() fingerprint {
-	return fingerprintOf([]string{d.source.File}).and(fingerprintOf(tlsFiles(d.config.Load())))
+	return fingerprintOf([]string{d.source.File}).and(fingerprintOf(d.config.Load().Files()))
 }
 
 // watch reloads the configuration when its files change, and when it is told to, until ctx is

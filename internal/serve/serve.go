@@ -43,8 +43,9 @@ type Daemon struct {
 	limiter *zael.Limiter
 	health  health
 
-	guard *access.Guard
-	api   http.Handler // behind the guard; nil if there is none
+	guard   *access.Guard
+	api     http.Handler // behind the guard; nil if there is none
+	calling Gateway      // nil if there is none
 
 	main, aside  *server // aside serves metrics alone; nil if there is none
 	calls        calls
@@ -71,7 +72,7 @@ func New(ctx context.Context, o *Options) (*Daemon, error) {
 		return nil, err
 	}
 	d.config.Store(c)
-	d.seen = before.and(fingerprintOf(tlsFiles(c)))
+	d.seen = before.and(fingerprintOf(c.Files()))
 	d.level.Set(c.Log.Level)
 	d.log = slog.New(logHandler(o.Log, c.Log.JSON, d.level))
 	if d.metrics, err = newMetrics(d); err != nil {
@@ -113,12 +114,21 @@ func (d *Daemon) build(ctx context.Context, h Handlers) (err error) {
 	if d.guard, err = access.NewGuard(rules(c), d.log, d.metrics.refuse); err != nil {
 		return err
 	}
+	env := &Env{
+		Limiter: d.limiter, Store: d.store, Log: d.log, Guard: d.guard, Metrics: d.metrics.registry,
+		Config: d.config.Load, Wait: d.wait, Draining: d.draining,
+	}
 	if h.API != nil {
-		api, err := h.API(&Env{Limiter: d.limiter, Store: d.store, Log: d.log, Config: d.config.Load, Wait: d.wait, Draining: d.draining})
+		api, err := h.API(env)
 		if err != nil {
 			return err
 		}
 		d.api = d.guard.Handler(d.bounded(api))
+	}
+	if h.Gateway != nil {
+		if d.calling, err = h.Gateway(env); err != nil {
+			return err
+		}
 	}
 	if d.main, err = d.listen(ctx, c.Listen, d.tls.Load() != nil, d, d.maxConnections); err != nil {
 		return err
@@ -240,7 +250,7 @@ func (d *Daemon) end(ctx context.Context) error {
 		err = fmt.Errorf("%d requests were cut off, as they took longer than shutdown_timeout, %v", cut, c.ShutdownTimeout)
 	}
 	d.cutCalls(errEnding)
-	err = errors.Join(err, d.closeStore(ctx))
+	err = errors.Join(err, d.settleCalls(ctx), d.closeStore(ctx))
 	d.log.Info("ended")
 	return err
 }
@@ -259,6 +269,20 @@ func (d *Daemon) Close(ctx context.Context) error {
 
 // storeTime is how long the store has at least to close.
 const storeTime = 5 * time.Second
+
+// settleCalls waits for what calls through the gateway used to be told to the store, which no
+// client waits for.
+func (d *Daemon) settleCalls(ctx context.Context) error {
+	if d.calling == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+	defer cancel()
+	if d.calling.Shutdown(ctx) != nil {
+		return errors.New("calls through the gateway have not settled")
+	}
+	return nil
+}
 
 func (d *Daemon) closeStore(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)

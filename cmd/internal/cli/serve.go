@@ -11,6 +11,7 @@ import (
 	"github.com/zeroae/zael/internal/serve"
 	"github.com/zeroae/zael/internal/serve/api"
 	"github.com/zeroae/zael/internal/serve/config"
+	"github.com/zeroae/zael/internal/serve/gateway"
 	"github.com/zeroae/zael/stores"
 )
 
@@ -54,7 +55,7 @@ within shutdown_timeout.`,
 		}
 		ctx := cmd.Context()
 		d, err := serve.New(ctx, &serve.Options{
-			Source: source, Hangup: hangups(ctx), Log: a.err, Handlers: serve.Handlers{API: api.New},
+			Source: source, Hangup: hangups(ctx), Log: a.err, Handlers: serve.Handlers{API: api.New, Gateway: gateway.New},
 			Open: func(ctx context.Context, url string) (stores.Store, error) {
 				return a.open(ctx, &storeFlags{url: url, timeout: storeTimeout})
 			},

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"errors"
@@ -140,57 +141,102 @@ func (g *Guard) find(rules *compiled, h Hash) *bearer {
 	return nil
 }
 
+// A Gate is how a Guard lets requests through to a handler.
+type Gate struct {
+	// Token returns the token of a request that has one. Nil means that of Authorization.
+	Token func(http.Header) (text string, ok bool)
+	// Hint tells those without a token what to send. Empty means as a bearer.
+	Hint string
+	// Own reports whether the handler finds out by itself who sends a request. It then has
+	// no principal, and needs no token.
+	Own func(*http.Request) bool
+	// Refuse answers a request that is refused. Nil means problem.Write.
+	Refuse func(w http.ResponseWriter, r *http.Request, code problem.Code, detail string)
+}
+
 // Handler lets requests through to next, with their principal in the context.
-func (g *Guard) Handler(next http.Handler) http.Handler {
+func (g *Guard) Handler(next http.Handler) http.Handler { return g.Through(Gate{}, next) }
+
+// Through is Handler with another gate.
+func (g *Guard) Through(gate Gate, next http.Handler) http.Handler {
+	if gate.Token == nil {
+		gate.Token = bearerToken
+	}
+	if gate.Refuse == nil {
+		gate.Refuse = func(w http.ResponseWriter, _ *http.Request, code problem.Code, detail string) {
+			problem.Write(w, code, detail)
+		}
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rules := g.rules.Load()
-		if !rules.allowsHost(r.Host) {
-			g.refuse(w, "host", problem.Forbidden, "the name in the request's Host is not one of this daemon: add it to hosts in the configuration")
-			return
+		c := caller{g, rules, &gate, w, r}
+		switch {
+		case !rules.allowsHost(r.Host):
+			c.refuse("host", problem.Forbidden, "the name in the request's Host is not one of this daemon: add it to hosts in the configuration")
+		case len(rules.Tokens) > 0 && (gate.Own == nil || !gate.Own(r)):
+			c.serveBearer(next)
+		case len(rules.Tokens) > 0:
+			next.ServeHTTP(w, r)
+		default:
+			c.serveLocal(next)
 		}
-		if len(rules.Tokens) > 0 {
-			g.serveBearer(w, r, rules, next)
-			return
-		}
-		if reason, detail := foreign(r); reason != "" {
-			code := problem.Forbidden
-			if reason == reasonMediaType {
-				code = problem.Invalid
-			}
-			g.refuse(w, reason, code, detail)
-			return
-		}
-		p := Principal{Name: Local, Role: Admin}
-		if rules.Open {
-			p.Name = Anyone
-		}
-		next.ServeHTTP(w, r.WithContext(With(r.Context(), p)))
 	})
 }
 
-func (g *Guard) refuse(w http.ResponseWriter, reason string, code problem.Code, detail string) {
-	g.refused(reason)
-	problem.Write(w, code, detail)
+// A caller is one request at a gate.
+type caller struct {
+	*Guard
+
+	rules *compiled
+	gate  *Gate
+	w     http.ResponseWriter
+	r     *http.Request
+}
+
+func (c *caller) refuse(reason string, code problem.Code, detail string) {
+	c.refused(reason)
+	c.gate.Refuse(c.w, c.r, code, detail)
+}
+
+// serveLocal serves a request where no token is asked for, unless a web page may have sent it.
+func (c *caller) serveLocal(next http.Handler) {
+	if reason, detail := foreign(c.r); reason != "" {
+		code := problem.Forbidden
+		if reason == reasonMediaType {
+			code = problem.Invalid
+		}
+		c.refuse(reason, code, detail)
+		return
+	}
+	if c.gate.Own != nil && c.gate.Own(c.r) {
+		next.ServeHTTP(c.w, c.r)
+		return
+	}
+	p := Principal{Name: Local, Role: Admin}
+	if c.rules.Open {
+		p.Name = Anyone
+	}
+	next.ServeHTTP(c.w, c.r.WithContext(With(c.r.Context(), p)))
 }
 
 // serveBearer serves the request of a token, until the token is removed.
-func (g *Guard) serveBearer(w http.ResponseWriter, r *http.Request, rules *compiled, next http.Handler) {
-	text, ok := bearerToken(r.Header)
+func (c *caller) serveBearer(next http.Handler) {
+	text, ok := c.gate.Token(c.r.Header)
 	if !ok {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="zael"`)
-		g.refuse(w, "no_token", problem.Unauthenticated, "send a token as Authorization: Bearer zael_…")
+		c.w.Header().Set("WWW-Authenticate", `Bearer realm="zael"`)
+		c.refuse("no_token", problem.Unauthenticated, cmp.Or(c.gate.Hint, "send a token as Authorization: Bearer zael_…"))
 		return
 	}
-	b := g.find(rules, HashOf(text))
+	b := c.find(c.rules, HashOf(text))
 	if b == nil {
-		g.wrongToken(w, r, rules)
+		c.wrongToken("the token is not known: it may have been removed")
 		return
 	}
-	ctx, end := context.WithCancelCause(With(r.Context(), b.Principal))
+	ctx, end := context.WithCancelCause(With(c.r.Context(), b.Principal))
 	defer end(nil)
 	stop := context.AfterFunc(b.ctx, func() { end(ErrTokenRemoved) })
 	defer stop()
-	next.ServeHTTP(w, r.WithContext(ctx))
+	next.ServeHTTP(c.w, c.r.WithContext(ctx))
 }
 
 // bearerToken returns the token of a request that has one.
@@ -203,20 +249,55 @@ func bearerToken(h http.Header) (text string, ok bool) {
 	return strings.Trim(text, " "), ok && strings.EqualFold(scheme, "Bearer")
 }
 
+// AnyKey returns the key of a request as clients of LLM providers send it: in Authorization,
+// X-Api-Key, X-Goog-Api-Key or Api-Key. A request that has two different ones has none.
+func AnyKey(h http.Header) (text string, ok bool) {
+	if len(h["Authorization"]) > 0 {
+		if text, ok = bearerToken(h); !ok {
+			return "", false
+		}
+	}
+	for _, name := range [...]string{"X-Api-Key", "X-Goog-Api-Key", "Api-Key"} {
+		for _, value := range h[name] {
+			if value = strings.Trim(value, " "); ok && value != text {
+				return "", false
+			}
+			text, ok = value, true
+		}
+	}
+	return text, ok && text != ""
+}
+
+// RefuseKey refuses a request whose handler found out that its key is nobody's, as a token
+// that nobody has: the tries of each address are limited.
+func (g *Guard) RefuseKey(gate Gate, w http.ResponseWriter, r *http.Request, detail string) {
+	c := caller{g, g.rules.Load(), &gate, w, r}
+	c.wrongToken(detail)
+}
+
 // wrongToken refuses a token that nobody has. The tries of each address are limited, or of
 // each /64 of IPv6. A valid token is never refused for the tries of others.
-func (g *Guard) wrongToken(w http.ResponseWriter, r *http.Request, rules *compiled) {
-	client, err := rules.networks.Client(r.RemoteAddr, func() []string { return r.Header["X-Forwarded-For"] })
-	if err != nil {
-		client = "unknown"
-	}
-	err = g.tries.Allow(r.Context(), g.wrong.For(client, 1))
+func (c *caller) wrongToken(detail string) {
+	client := c.Client(c.r)
+	err := c.tries.Allow(c.r.Context(), c.wrong.For(client, 1))
 	if exceeded, ok := errors.AsType[*zael.ExceededError](err); ok {
-		httpedge.SetRetryAfter(w.Header(), exceeded)
-		g.refuse(w, "tries", problem.Exceeded, "too many wrong tokens from this address")
+		httpedge.SetRetryAfter(c.w.Header(), exceeded)
+		c.refuse("tries", problem.Exceeded, "too many wrong tokens from this address")
 		return
 	}
-	g.log.WarnContext(r.Context(), "a token that is not known", "client", client)
-	w.Header().Set("WWW-Authenticate", `Bearer realm="zael", error="invalid_token"`)
-	g.refuse(w, "token", problem.Unauthenticated, "the token is not known: it may have been removed")
+	c.log.WarnContext(c.r.Context(), "a token that is not known", "client", client)
+	c.w.Header().Set("WWW-Authenticate", `Bearer realm="zael", error="invalid_token"`)
+	c.refuse("token", problem.Unauthenticated, detail)
 }
+
+// Client returns the address of the client that sends a request, or its /64 of IPv6.
+func (g *Guard) Client(r *http.Request) string {
+	client, err := g.rules.Load().networks.Client(r.RemoteAddr, func() []string { return r.Header["X-Forwarded-For"] })
+	if err != nil {
+		return "unknown"
+	}
+	return client
+}
+
+// Proxied reports whether a request comes from one of the trusted proxies.
+func (g *Guard) Proxied(r *http.Request) bool { return g.rules.Load().networks.Proxied(r.RemoteAddr) }

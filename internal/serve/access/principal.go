@@ -67,7 +67,12 @@ func (p Principal) MayBringLimits() bool {
 }
 
 // MayUseGateway reports whether the principal may call through the gateway.
-func (p Principal) MayUseGateway() bool { return p.Role == Gateway }
+func (p Principal) MayUseGateway() bool {
+	return p.Role == Gateway || p.Role == Admin && (p.Name == Local || p.Name == Anyone)
+}
+
+// Covers reports whether the principal may name an entity.
+func (p Principal) Covers(entity string) bool { return p.covers(entity) }
 
 // MayReadLevels reports whether the principal may see what is left of an entity's limits.
 func (p Principal) MayReadLevels(entity string) bool {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/serve/access"
+	"github.com/zeroae/zael/llm"
 )
 
 // A Config says how the daemon runs. One that is loaded is never changed: a reload makes
@@ -36,6 +37,8 @@ type Config struct {
 	Leases          Leases
 	Tokens          []access.Token          // none: callers of this machine need none
 	Policies        map[string]*zael.Policy // by name, which is also the resource
+	Prices          ByName[llm.Price]       // by model or resource
+	Gateway         []Route
 }
 
 // TLS names the files of a server's certificate.
@@ -59,6 +62,8 @@ type Max struct {
 	Connections int           // at a time
 	Waits       int           // requests that wait for their limits, at a time
 	Wait        time.Duration // that a request may ask to wait
+	Call        int64         // bytes of the body of a call through the gateway
+	Streams     int           // calls through the gateway, at a time
 }
 
 // Leases say how the texts of leases are signed.
@@ -77,6 +82,7 @@ func Default() *Config {
 		Max: Max{
 			Body: 1 << 20, Header: 32 << 10, HeaderTime: 5 * time.Second, Idle: 2 * time.Minute,
 			Connections: 10_000, Waits: 10_000, Wait: time.Minute,
+			Call: 32 << 20, Streams: 10_000,
 		},
 		Leases: Leases{MaxAge: 24 * time.Hour},
 	}

@@ -55,7 +55,7 @@ failure_mode: open
 log: {level: warn, format: json}
 shutdown_timeout: 10s
 shutdown_delay: 5s
-max: {body: 2MiB, header: 16KiB, header_time: 3s, idle: 1m, connections: 100, waits: 0, wait: 30s}
+max: {body: 2MiB, header: 16KiB, header_time: 3s, idle: 1m, connections: 100, waits: 0, call: 8MiB, streams: 50, wait: 30s}
 leases: {keys: ["${ZAEL_LEASE_KEY}"], max_age: 1h}
 tokens:
   - {name: web, role: acquire, prefix: "team-a/", may_set_limits: true, hash: "`+hash.String()+`"}
@@ -75,7 +75,7 @@ policies:
 		TLS:            &config.TLS{Cert: certificate.Cert, Key: certificate.Key, ClientCA: certificate.CA},
 		Timeout:        500 * time.Millisecond, FailureMode: zael.FailOpen, Log: config.Log{Level: slog.LevelWarn, JSON: true},
 		ShutdownTimeout: 10 * time.Second, ShutdownDelay: 5 * time.Second,
-		Max:      config.Max{Body: 2 << 20, Header: 16 << 10, HeaderTime: 3 * time.Second, Idle: time.Minute, Connections: 100, Wait: 30 * time.Second},
+		Max:      config.Max{Body: 2 << 20, Header: 16 << 10, HeaderTime: 3 * time.Second, Idle: time.Minute, Connections: 100, Wait: 30 * time.Second, Call: 8 << 20, Streams: 50},
 		Leases:   config.Leases{Keys: []string{key}, MaxAge: time.Hour},
 		Tokens:   []access.Token{{Principal: access.Principal{Name: "web", Role: access.Acquire, Prefix: "team-a/", MaySetLimits: true}, Hash: hash}},
 		Policies: got.Policies,
@@ -118,7 +118,7 @@ func TestMistakes(t *testing.T) {
 		{"version: 1\n---\nversion: 1", "2: a second document begins here"},
 		{"version: 1\nversion: 1", `2: the file: key "version" is already in line 1`},
 		{"version: 1\nLISTEN: x", `2: the file: unknown key "LISTEN"`},
-		{"version: 1\ngateway: []", `2: the file: unknown key "gateway"`},
+		{"version: 1\ngateways: []", `2: the file: unknown key "gateways"`},
 		{"version: 1\na: &a 1\nstore: *a", "3: *a: aliases are not allowed here"},
 		{"version: 1\nlog: {<<: {level: info}}", `2: log: unknown key "<<"`},
 		{"version: 1\nlisten: limits.example.com:8080", `2: listen: "limits.example.com:8080" is not an address and port`},
@@ -148,7 +148,9 @@ func TestMistakes(t *testing.T) {
 		{"version: 1\nfailure_mode: ajar", `2: failure_mode: "ajar" is not closed, open`},
 		{"version: 1\nlog: {level: loud}", `2: log.level: "loud" is not debug`},
 		{"version: 1\nlog: {format: xml}", `2: log.format: "xml" is not text, json`},
-		{"version: 1\nmax: {streams: 1}", `2: max: unknown key "streams"`},
+		{"version: 1\nmax: {stream: 1}", `2: max: unknown key "stream"`},
+		{"version: 1\nmax: {streams: 0}", "2: streams: "},
+		{"version: 1\nmax: {call: 1}", "2: call: "},
 		{"version: 1\nmax: {body: 0}", "2: body: "},
 		{"version: 1\nmax: {body: 9999999999999GiB}", "2: body: "},
 		{"version: 1\nmax: {body: -1MiB}", "2: body: "},

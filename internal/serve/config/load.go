@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/yamlfile"
 )
 
@@ -95,8 +96,11 @@ func parse(text []byte, lookupEnv func(string) (string, bool)) (*Config, map[str
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &parser{config: Default(), lookupEnv: lookupEnv, lines: map[string]int{}}
-	if err := errors.Join(noAliases(document), p.document(document)); err != nil {
+	p := &parser{config: Default(), lookupEnv: lookupEnv, lines: map[string]int{}, limits: map[string][]zael.Limit{}}
+	if err := noAliases(document); err != nil {
+		return nil, nil, err
+	}
+	if err := errors.Join(p.document(document), p.checkRoutes()); err != nil {
 		return nil, nil, err
 	}
 	return p.config, p.lines, nil

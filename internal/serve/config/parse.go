@@ -26,6 +26,8 @@ type parser struct {
 	config    *Config
 	lookupEnv func(string) (string, bool)
 	lines     map[string]int // of listen, metrics_listen and tls
+	routes    []*routeParser
+	limits    map[string][]zael.Limit // of policies
 }
 
 // noAliases refuses aliases: a short file of them can stand for a very long one.
@@ -70,6 +72,8 @@ func (p *parser) document(n *yaml.Node) error {
 		"leases":           p.leases,
 		"tokens":           p.tokens,
 		"policies":         p.policies,
+		"prices":           p.prices,
+		"gateway":          p.gateway,
 	})
 	if !version && n.Kind == yaml.MappingNode {
 		err = errors.Join(yamlfile.Errorf(n.Line, "version: missing: write version: 1"), err)
@@ -113,6 +117,8 @@ func (p *parser) max(name string, _, n *yaml.Node) error {
 		"connections": whole(&m.Connections, 1, 1_000_000),
 		"waits":       whole(&m.Waits, 0, 1_000_000),
 		"wait":        p.duration(&m.Wait, 0, time.Hour),
+		"call":        size(&m.Call, 1<<10, 1<<30),
+		"streams":     whole(&m.Streams, 1, 1_000_000),
 	})
 }
 
@@ -175,22 +181,28 @@ func (p *parser) policies(name string, _, n *yaml.Node) error {
 	return yamlfile.Mapping(n, name, yamlfile.Fields{yamlfile.AnyKey: func(resource string, key, n *yaml.Node) error {
 		var limits []zael.Limit
 		what := "policy " + resource
-		err := yamlfile.Mapping(n, what, yamlfile.Fields{"limits": each(func(n *yaml.Node) error {
-			text, err := p.expand(what, n)
-			if err != nil {
-				return err
-			}
-			l, err := zael.ParseLimit(text)
-			limits = append(limits, l)
-			return invalid(n.Line, what, err)
-		})})
+		p.config.Policies[resource] = nil // known, though it may be wrong
+		err := yamlfile.Mapping(n, what, yamlfile.Fields{"limits": p.limitList(&limits, what)})
 		if err != nil {
 			return err
 		}
 		policy, err := zael.NewPolicy(resource, limits...)
-		p.config.Policies[resource] = policy
+		p.config.Policies[resource], p.limits[resource] = policy, limits
 		return invalid(key.Line, what, err)
 	}})
+}
+
+// limitList reads a list of limits. what is what has them.
+func (p *parser) limitList(to *[]zael.Limit, what string) yamlfile.Reader {
+	return each(func(n *yaml.Node) error {
+		text, err := p.expand(what, n)
+		if err != nil {
+			return err
+		}
+		l, err := zael.ParseLimit(text)
+		*to = append(*to, l)
+		return invalid(n.Line, what, err)
+	})
 }
 
 // invalid returns an *yamlfile.Error for a *zael.ValidationError, without the API's field.
