@@ -92,7 +92,7 @@ func (l *Lease) checkUsed(used zael.Amounts) error {
 		case n < 0 || n > bucket.MaxAmount:
 			return &zael.ValidationError{Field: "Settle " + name, Value: n, Reason: fmt.Sprintf("is not in 0 to %d tokens", bucket.MaxAmount)}
 		case i < 0 && !l.stored && !l.admission.Degraded:
-			return notOfLease(name)
+			return notOfLease(name, "")
 		case i >= 0 && l.admission.Limits[i].Limit.Kind() == zael.KindSlots:
 			return &zael.ValidationError{Field: "Settle " + name, Value: n, Reason: "are slots, which are not settled: the end of the lease gives them back"}
 		case i >= 0:
@@ -101,14 +101,14 @@ func (l *Lease) checkUsed(used zael.Amounts) error {
 	}
 	if len(l.admission.Limits) > 0 && known == 0 {
 		for name := range used {
-			return notOfLease(name)
+			return notOfLease(name, ", and no other name is")
 		}
 	}
 	return nil
 }
 
-func notOfLease(name string) error {
-	return &zael.ValidationError{Field: "Settle", Value: name, Reason: "is not the name of a limit of the lease"}
+func notOfLease(name, more string) error {
+	return &zael.ValidationError{Field: "Settle", Value: name, Reason: "is not the name of a limit of the lease" + more}
 }
 
 // Commit ends the lease: what Settle recorded is charged in place of what was taken. It works after

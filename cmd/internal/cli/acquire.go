@@ -74,7 +74,7 @@ switch refuses (see 'zael disable'). With a command, JSON is printed only for a 
 		Args: commandAfterDashes,
 	}
 	c.requestFlags = addRequest(cmd, "tokens to take from a limit; may be repeated (default 1 from each limit)")
-	c.store = addStore(cmd, time.Second)
+	c.store = addServed(cmd, time.Second)
 	c.json = addJSON(cmd)
 	f := cmd.Flags()
 	c.quiet = f.BoolP("quiet", "q", false, "print nothing if admitted")
@@ -153,26 +153,16 @@ func (a *app) runAcquire(ctx context.Context, c *acquireCommand, args []string) 
 		}
 		defer child.close()
 	}
-	var store zael.Store
-	switch opened, err := a.open(ctx, c.store); {
-	case err == nil:
-		store = opened
-		defer func() { _ = opened.Close(context.WithoutCancel(ctx)) }()
-	case c.mode == failureMode(zael.FailOpen) && errors.Is(err, zael.ErrUnavailable):
-		store = downStore{cause: err}
-	default:
-		return err
+	req := zael.Request{
+		Entity: c.entity, Resource: c.resource, Limits: *c.limits, ParentLimits: c.parents(), Consume: amounts,
+		Cascade: c.cascade, UseStoredLimits: c.stored, MaxWait: c.maxWait, FailureMode: zael.FailureMode(c.mode),
 	}
-	l, err := zael.New(store, &zael.Config{Timeout: c.store.timeout, FailureMode: zael.FailureMode(c.mode)})
+	acquirer, closeAll, err := a.acquirer(ctx, c.store, &req, child != nil)
 	if err != nil {
 		return err
 	}
-	// This gives back the places in line that nobody is left for.
-	defer func() { _ = l.Close(context.WithoutCancel(ctx)) }()
-	lease, err := a.inLine(ctx, l, zael.Request{
-		Entity: c.entity, Resource: c.resource, Limits: *c.limits, ParentLimits: c.parents(), Consume: amounts,
-		Cascade: c.cascade, UseStoredLimits: c.stored, MaxWait: c.maxWait,
-	})
+	defer closeAll()
+	lease, err := a.inLine(ctx, acquirer, &req)
 	if err != nil {
 		if exceeded := (*zael.ExceededError)(nil); *c.json && errors.As(err, &exceeded) {
 			return errors.Join(a.printJSON(exceeded), err)
@@ -182,15 +172,15 @@ func (a *app) runAcquire(ctx context.Context, c *acquireCommand, args []string) 
 		}
 		return c.ofRequest(err)
 	}
-	defer lease.Rollback(ctx)
-	if d := lease.Decision(); child == nil {
-		for s := range d.All() {
+	defer func() { _ = lease.Rollback(ctx) }()
+	if child == nil {
+		for _, s := range lease.statuses() {
 			if s.Limit.Kind() == zael.KindSlots && s.Requested > 0 {
-				return usagef("--consume %s=%d: slots are held until a command ends: write the command after --", s.Limit.Name, s.Requested)
+				return slotsError(s.Limit.Name, s.Requested)
 			}
 		}
 	}
-	a.warn(c, l, lease)
+	a.warn(c, lease)
 	if child != nil {
 		return a.runUnder(ctx, lease, child)
 	}
@@ -200,27 +190,29 @@ func (a *app) runAcquire(ctx context.Context, c *acquireCommand, args []string) 
 	return a.printLease(c, lease)
 }
 
+// slotsError returns the error of slots that no command holds.
+func slotsError(name string, amount int64) error {
+	return usagef("--consume %s=%d: slots are held until a command ends: write the command after --", name, amount)
+}
+
 // warn writes warnings about an admitted acquire to standard error.
-func (a *app) warn(c *acquireCommand, l *zael.Limiter, lease *zael.Lease) {
+func (a *app) warn(c *acquireCommand, lease lease) {
 	if lease.Degraded() {
 		fmt.Fprintln(a.err, "zael: warning: the store is unavailable: admitted without charging")
 		return
 	}
-	if l.Stats().UnknownNames == 0 {
-		return
-	}
-	have := lease.Consumed()
+	have := lease.statuses()
 	for _, name := range slices.Sorted(maps.Keys(c.consume)) {
-		if _, ok := have[name]; !ok {
+		if !slices.ContainsFunc(have, func(s zael.Status) bool { return s.Limit.Name == name }) {
 			fmt.Fprintf(a.err, "zael: warning: no limit %q of %s on %s is stored: nothing was taken from it\n", name, c.entity, c.resource)
 		}
 	}
 }
 
 // inLine acquires, and shows on a terminal how long it has waited.
-func (a *app) inLine(ctx context.Context, l *zael.Limiter, req zael.Request) (*zael.Lease, error) {
+func (a *app) inLine(ctx context.Context, acquirer acquirer, req *zael.Request) (lease, error) {
 	if req.MaxWait == 0 {
-		return l.Acquire(ctx, req)
+		return acquirer.acquire(ctx)
 	}
 	line := a.newLine()
 	defer line.clear()
@@ -241,7 +233,7 @@ func (a *app) inLine(ctx context.Context, l *zael.Limiter, req zael.Request) (*z
 	})
 	defer shown.Wait()
 	defer close(ended)
-	return l.Acquire(ctx, req)
+	return acquirer.acquire(ctx)
 }
 
 // A leaseReport is an admitted acquire as JSON.
@@ -256,7 +248,7 @@ type leaseReport struct {
 	Limits        []zael.Status `json:"limits"` // as a refusal has them
 }
 
-func (a *app) printLease(c *acquireCommand, lease *zael.Lease) error {
+func (a *app) printLease(c *acquireCommand, lease lease) error {
 	if *c.quiet && !*c.json {
 		return nil
 	}
@@ -264,12 +256,11 @@ func (a *app) printLease(c *acquireCommand, lease *zael.Lease) error {
 		Admitted: true, Degraded: lease.Degraded(), Entity: c.entity, Resource: c.resource,
 		Consumed: lease.Consumed(), WaitedSeconds: decimal.Seconds(lease.Delay()), Limits: []zael.Status{},
 	}
-	decision := lease.Decision()
-	r.Limits = slices.AppendSeq(r.Limits, decision.All())
+	r.Limits = append(r.Limits, lease.statuses()...)
 	if r.Degraded {
 		r.Consumed = zael.Amounts{}
 	} else {
-		r.Available = left(&decision)
+		r.Available = left(r.Limits)
 	}
 	if *c.json {
 		return a.printJSON(r)
@@ -291,9 +282,9 @@ func (a *app) printLease(c *acquireCommand, lease *zael.Lease) error {
 
 // left returns what is left of each limit after an acquire: the lesser of the entity's and
 // its parent's. Of an unlimited one there is no number.
-func left(d *zael.Decision) zael.Amounts {
+func left(statuses []zael.Status) zael.Amounts {
 	amounts := zael.Amounts{}
-	for s := range d.All() {
+	for _, s := range statuses {
 		if s.Limit.Kind() == zael.KindUnlimited {
 			continue
 		}

@@ -29,7 +29,7 @@ namespaces, newest first, and who made them.`,
   zael audit --entity key-1 --from 2026-01-01 --json`,
 		Args: cobra.NoArgs,
 	}
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	asJSON := addJSON(cmd)
 	f := cmd.Flags()
 	f.StringVarP(&q.Entity, "entity", "e", "", "only changes of the entity `ID`")
@@ -44,7 +44,7 @@ namespaces, newest first, and who made them.`,
 			return usagef("--max %d is not at least 1", q.Max)
 		}
 		q.From, q.To = from.Time, to.Time
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			events, err := l.Audit(ctx, q)
 			switch {
 			case err != nil:

@@ -47,7 +47,7 @@ available now, and null if they exceed the burst or if it takes more than 292 ye
 		Args: cobra.NoArgs,
 	}
 	r := addRequest(cmd, "show when this many tokens of a limit are available; may be repeated")
-	store := addStore(cmd, time.Second)
+	store := addServed(cmd, time.Second)
 	asJSON := addJSON(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		if err := r.check(); err != nil {
@@ -57,7 +57,7 @@ available now, and null if they exceed the burst or if it takes more than 292 ye
 		if _, err := r.consume.amounts(*r.limits, *r.parentLimits, r.stored); err != nil {
 			return err
 		}
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			report := availableReport{Entity: r.entity, Resource: r.resource}
 			var err error
 			if report.Available, err = l.Available(ctx, r.query()); err != nil {

@@ -24,7 +24,7 @@ missing, as stores forget them.`,
   zael capacity --resource gpt-4 --limit-name tpm --parents-only --json`,
 		Args: cobra.NoArgs,
 	}
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	asJSON := addJSON(cmd)
 	f := cmd.Flags()
 	f.StringVarP(&resource, "resource", "r", "", "`NAME` of the resource")
@@ -40,7 +40,7 @@ missing, as stores forget them.`,
 		case limit == "":
 			return usagef("name the limit with --limit-name")
 		}
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			sum, err := l.ResourceCapacity(ctx, resource, limit, options)
 			switch {
 			case err != nil:

@@ -59,7 +59,7 @@ func (c *child) close() {
 }
 
 // runUnder runs the command, and then commits the lease or rolls it back.
-func (a *app) runUnder(ctx context.Context, lease *zael.Lease, c *child) error {
+func (a *app) runUnder(ctx context.Context, lease lease, c *child) error {
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), c.path, c.args[1:]...)
 	cmd.Args[0] = c.args[0]
 	cmd.Env = append(os.Environ(), "ZAEL_SETTLE="+c.settle)
@@ -70,10 +70,14 @@ func (a *app) runUnder(ctx context.Context, lease *zael.Lease, c *child) error {
 	if err := cmd.Start(); err != nil {
 		return errors.Join(cannotRun(c.args[0], err), lease.Rollback(ctx))
 	}
+	stop := lease.keep(ctx)
 	ended := make(chan struct{})
 	go c.forward(cmd.Process, ended)
 	_ = cmd.Wait() // ProcessState has the result
 	close(ended)
+	if err := stop(); err != nil {
+		a.complain("keeping its slots", err)
+	}
 	code := codeOf(cmd.ProcessState)
 	settled, err := c.settleTo(lease)
 	if err != nil {
@@ -115,7 +119,7 @@ func (c *child) forward(p *os.Process, ended <-chan struct{}) {
 
 // settleTo settles the lease to what the command wrote to its file, and reports whether
 // it wrote anything.
-func (c *child) settleTo(lease *zael.Lease) (settled bool, err error) {
+func (c *child) settleTo(lease lease) (settled bool, err error) {
 	f, err := os.Open(c.settle)
 	if err != nil {
 		return false, err

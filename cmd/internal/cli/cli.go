@@ -62,7 +62,10 @@ func (a *app) root() *cobra.Command {
 slots.
 
 Buckets, limits and entities are in a store. It is a SQLite file in your data
-directory unless --store or the environment variable ZAEL_STORE says otherwise.
+directory unless --store or the environment variable ZAEL_STORE says otherwise. Commands
+for limits, administration and reports also work through a server (zael serve): --store is
+its address then, such as https://limits.example.com, and the environment variable
+ZAEL_TOKEN has the token.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a limit or
 a switch, 4 the store or AWS is unavailable, 128+N ended by signal N (130: Ctrl-C).`,

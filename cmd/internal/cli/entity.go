@@ -50,7 +50,7 @@ the parent, which need not exist.`,
 		Args:              oneID,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	a.addPrincipal(cmd, store)
 	asJSON := addJSON(cmd)
 	metadata := pairsValue{}
@@ -63,7 +63,7 @@ the parent, which need not exist.`,
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
 	}
 	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			e.ID = args[0]
 			if len(metadata) > 0 {
 				e.Metadata = metadata
@@ -93,10 +93,10 @@ func (a *app) entityShow() *cobra.Command {
 		Args:              oneID,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	asJSON := addJSON(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			e, err := l.Entity(ctx, args[0])
 			switch {
 			case err != nil:
@@ -140,10 +140,10 @@ func (a *app) entityChildren() *cobra.Command {
 		Args:              oneID,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	asJSON := addJSON(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			children, err := l.Children(ctx, args[0])
 			switch {
 			case err != nil:
@@ -183,7 +183,7 @@ parent within a minute. What was charged to the old one stays there.`,
 		Args:              oneID,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	a.addPrincipal(cmd, store)
 	options := addAdmin(cmd)
 	asJSON := addJSON(cmd)
@@ -197,7 +197,7 @@ parent within a minute. What was charged to the old one stays there.`,
 		case *parent != "" && *none:
 			return usagef("--parent does not go with --none")
 		}
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			switch err := l.SetParent(ctx, args[0], *parent, *options); {
 			case err != nil:
 				return err
@@ -230,11 +230,11 @@ and its children stay.`,
 		Args:              oneID,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	a.addPrincipal(cmd, store)
 	asJSON := addJSON(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			switch err := l.DeleteEntity(ctx, args[0]); {
 			case err != nil:
 				return err

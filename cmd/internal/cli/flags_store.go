@@ -29,12 +29,26 @@ type storeFlags struct {
 
 // addStore gives cmd the flags --store and --timeout.
 func addStore(cmd *cobra.Command, timeout time.Duration) *storeFlags {
+	s := addStoreFlags(cmd, timeout)
+	completeStore(cmd)
+	return s
+}
+
+func addStoreFlags(cmd *cobra.Command, timeout time.Duration) *storeFlags {
 	s := new(storeFlags)
 	f := cmd.Flags()
 	f.StringVar(&s.url, "store", "", "`URL` of the store: sqlite:PATH, dynamodb://NAME or memory: (default: $ZAEL_STORE, else a SQLite file in your data directory)")
 	f.DurationVar(&s.timeout, "timeout", timeout, "give up if the store takes longer than this")
-	completeStore(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("timeout", cobra.NoFileCompletions)
+	return s
+}
+
+// addServed is addStore for a command that also works through a server.
+func addServed(cmd *cobra.Command, timeout time.Duration) *storeFlags {
+	s := addStoreFlags(cmd, timeout)
+	completeStore(cmd, "http://", "https://")
+	flag := cmd.Flags().Lookup("store")
+	flag.Usage = strings.Replace(flag.Usage, " or memory:", ", memory:, or the address of a server, such as http://127.0.0.1:8080", 1)
 	return s
 }
 
@@ -44,9 +58,9 @@ func (a *app) addPrincipal(cmd *cobra.Command, s *storeFlags) {
 	_ = cmd.RegisterFlagCompletionFunc("principal", cobra.NoFileCompletions)
 }
 
-func completeStore(cmd *cobra.Command) {
+func completeStore(cmd *cobra.Command, more ...string) {
 	_ = cmd.RegisterFlagCompletionFunc("store", cobra.FixedCompletions(
-		[]string{"memory:", "sqlite:", "dynamodb://"}, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace))
+		append([]string{"memory:", "sqlite:", "dynamodb://"}, more...), cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace))
 }
 
 // storeTimeout is the default timeout of commands that manage what is stored.
@@ -96,6 +110,9 @@ func (a *app) dataDir() (string, error) {
 // openStore opens a store, which the caller closes. Settings are added to the URL of a
 // store in DynamoDB.
 func openStore(ctx context.Context, url string, settings ...string) (stores.Store, error) {
+	if isServer(url) {
+		return nil, usagef("--store %q is a server, and this command needs the store itself: use the URL that the server has, such as sqlite:PATH or dynamodb://NAME", url)
+	}
 	full := url
 	if strings.HasPrefix(url, awsconf.Scheme) {
 		for _, setting := range settings {
@@ -140,21 +157,46 @@ func late(ctx context.Context, s *storeFlags, err error) error {
 	return err
 }
 
-// manage opens the store and calls f with a limiter on it, all within the timeout of the
-// flags. It takes a *zael.ValidationError for one about the command line.
-func (a *app) manage(ctx context.Context, s *storeFlags, f func(ctx context.Context, l *zael.Limiter) error) error {
-	store, err := a.open(ctx, s)
+// manage opens the store, or calls the server, and calls f with a limiter on it, all within the
+// timeout of the flags. It takes a *zael.ValidationError for one about the command line.
+func (a *app) manage(ctx context.Context, s *storeFlags, f func(ctx context.Context, l limiter) error) error {
+	l, closeAll, err := a.limiter(ctx, s)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = store.Close(context.WithoutCancel(ctx)) }()
-	l, err := zael.New(store, &zael.Config{Timeout: s.timeout, Principal: a.who(s)})
-	if err != nil {
-		return err
-	}
+	defer closeAll()
 	within, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	return ofFlags(late(ctx, s, f(within, l)))
+}
+
+// limiter returns the limiter of the flags, and a function that lets go of it.
+func (a *app) limiter(ctx context.Context, s *storeFlags) (l limiter, closeAll func(), err error) {
+	url, err := a.storeURL(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	if isServer(url) {
+		if s.principal != "" {
+			return nil, nil, usagef("--principal: a server names the token in its audit log: leave it out")
+		}
+		c, err := a.dial(s, url)
+		if err != nil {
+			return nil, nil, err
+		}
+		return c, c.Close, nil
+	}
+	store, err := a.open(ctx, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	closeAll = func() { _ = store.Close(context.WithoutCancel(ctx)) }
+	direct, err := zael.New(store, &zael.Config{Timeout: s.timeout, Principal: a.who(s)})
+	if err != nil {
+		closeAll()
+		return nil, nil, err
+	}
+	return direct, closeAll, nil
 }
 
 // who returns the principal of changes.
@@ -187,8 +229,12 @@ func ofFlags(err error) error {
 		"Request.Limits": "--limit", "Query.Limits": "--limit", "limits": "--limit",
 		"Request.ParentLimits": "--parent-limit", "Query.ParentLimits": "--parent-limit",
 		"Request.Consume": "--consume", "amounts": "--consume",
-		"AdminOptions.IdempotencyKey": "--idempotency-key",
-		"UsageQuery.To":               "--to", "AuditQuery.To": "--to",
+		"AdminOptions.IdempotencyKey": "--idempotency-key", "Idempotency-Key": "--idempotency-key",
+		// What a server calls them.
+		"address": "--store", "Config.Token": "ZAEL_TOKEN", "Config.Timeout": "--timeout", "entity": "--entity", "parent_limits": "--parent-limit",
+		"consume": "--consume", "max_wait": "--max-wait", "id": "entity", "parent_id": "--parent", "metadata": "--metadata",
+		"limit_name": "--limit-name", "limit_names": "--limit-name", "to": "--to", "lease": "--consume",
+		"UsageQuery.To": "--to", "AuditQuery.To": "--to",
 	}[v.Field]
 	if !ok {
 		return &usageError{err}

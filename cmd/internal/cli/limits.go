@@ -107,7 +107,7 @@ an error without --replace.`,
 	}
 	flags := addScope(cmd)
 	limits := addLimits(cmd)
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	a.addPrincipal(cmd, store)
 	asJSON := addJSON(cmd)
 	replace := addReplace(cmd)
@@ -119,7 +119,7 @@ an error without --replace.`,
 		if len(*limits) == 0 {
 			return usagef("name at least one limit, such as --limit rpm=100/min; 'zael limits delete' removes them")
 		}
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			overrides, err := l.Overridden(ctx, []zael.Change{{Scope: scope, Limits: *limits}})
 			if err != nil {
 				return err
@@ -158,14 +158,14 @@ apply to it.`,
 		Args: cobra.NoArgs,
 	}
 	flags := addScope(cmd)
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	asJSON := addJSON(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		scope, err := flags.scope()
 		if err != nil {
 			return err
 		}
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			limits, err := l.Limits(ctx, scope)
 			switch {
 			case err != nil:
@@ -195,7 +195,7 @@ func (a *app) limitsDelete() *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	flags := addScope(cmd)
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	a.addPrincipal(cmd, store)
 	asJSON := addJSON(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
@@ -203,7 +203,7 @@ func (a *app) limitsDelete() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			before, err := l.Limits(ctx, scope)
 			if err != nil {
 				return err

@@ -32,7 +32,7 @@ an error without --replace.
 		Args: cobra.NoArgs,
 	}
 	file := addFile(cmd)
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	a.addPrincipal(cmd, store)
 	asJSON := addJSON(cmd)
 	replace := addReplace(cmd)
@@ -41,7 +41,7 @@ an error without --replace.
 		if err != nil {
 			return err
 		}
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			plan, overrides, err := comparePlan(ctx, l, f, *replace)
 			if err != nil {
 				return fileError(*file, err)
@@ -74,7 +74,7 @@ func addReplace(cmd *cobra.Command) *bool {
 }
 
 // comparePlan returns the plan of a file, and what it hides.
-func comparePlan(ctx context.Context, l *zael.Limiter, f *limitsfile.File, replace bool) (*limitsfile.Plan, []zael.Override, error) {
+func comparePlan(ctx context.Context, l limiter, f *limitsfile.File, replace bool) (*limitsfile.Plan, []zael.Override, error) {
 	plan, err := limitsfile.Compare(ctx, l, f)
 	if err != nil {
 		return nil, nil, err

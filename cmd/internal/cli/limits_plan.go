@@ -26,7 +26,7 @@ The exit code is 0 even if there are differences.
 		Args: cobra.NoArgs,
 	}
 	file := addFile(cmd)
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	asJSON := addJSON(cmd)
 	replace := addReplace(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
@@ -34,7 +34,7 @@ The exit code is 0 even if there are differences.
 		if err != nil {
 			return err
 		}
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			plan, _, err := comparePlan(ctx, l, f, *replace)
 			if err != nil {
 				return fileError(*file, err)

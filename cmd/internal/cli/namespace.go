@@ -34,12 +34,12 @@ func oneName(_ *cobra.Command, args []string) error {
 }
 
 // namespaceCommand completes a command that changes a namespace and then says so.
-func (a *app) namespaceCommand(cmd *cobra.Command, did string, change func(ctx context.Context, l *zael.Limiter, name string) error) *cobra.Command {
+func (a *app) namespaceCommand(cmd *cobra.Command, did string, change func(ctx context.Context, l limiter, name string) error) *cobra.Command {
 	cmd.Args, cmd.ValidArgsFunction = oneName, cobra.NoFileCompletions
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	a.addPrincipal(cmd, store)
 	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			if err := namespaceError(change(ctx, l, args[0])); err != nil {
 				return err
 			}
@@ -66,7 +66,7 @@ func (a *app) namespaceRegister() *cobra.Command {
 		Short:   "Register a namespace",
 		Long:    `Register adds a namespace to the list. One that is registered stays as it is.`,
 		Example: `  zael namespace register team-a --store dynamodb://limits`,
-	}, "registered", func(ctx context.Context, l *zael.Limiter, name string) error { return l.RegisterNamespace(ctx, name) })
+	}, "registered", func(ctx context.Context, l limiter, name string) error { return l.RegisterNamespace(ctx, name) })
 }
 
 func (a *app) namespaceDelete() *cobra.Command {
@@ -76,7 +76,7 @@ func (a *app) namespaceDelete() *cobra.Command {
 		Long: `Delete makes all acquires and changes in a namespace fail, within a minute in programs
 that run. Everything stays, for 'zael namespace recover', until 'zael namespace purge'.`,
 		Example: `  zael namespace delete team-a --store dynamodb://limits`,
-	}, "deleted", func(ctx context.Context, l *zael.Limiter, name string) error { return l.DeleteNamespace(ctx, name) })
+	}, "deleted", func(ctx context.Context, l limiter, name string) error { return l.DeleteNamespace(ctx, name) })
 }
 
 func (a *app) namespaceRecover() *cobra.Command {
@@ -85,7 +85,7 @@ func (a *app) namespaceRecover() *cobra.Command {
 		Short:   "Make a deleted namespace active again",
 		Long:    `Recover makes a deleted namespace active again, with all that was in it.`,
 		Example: `  zael namespace recover team-a --store dynamodb://limits`,
-	}, "recovered", func(ctx context.Context, l *zael.Limiter, name string) error { return l.RecoverNamespace(ctx, name) })
+	}, "recovered", func(ctx context.Context, l limiter, name string) error { return l.RecoverNamespace(ctx, name) })
 }
 
 func (a *app) namespacePurge() *cobra.Command {
@@ -98,14 +98,14 @@ as a scan does. If it is interrupted, run it again.`,
 		Args:              oneName,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	store := addStore(cmd, 10*time.Minute)
+	store := addServed(cmd, 10*time.Minute)
 	a.addPrincipal(cmd, store)
 	yes := cmd.Flags().BoolP("yes", "y", false, "do it: nothing brings it back")
 	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
 		if !*yes {
 			return usagef("purge removes all records of %q for good: confirm with --yes", args[0])
 		}
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			n, err := l.PurgeNamespace(ctx, args[0])
 			if err != nil {
 				return namespaceError(err)
@@ -130,10 +130,10 @@ func (a *app) namespaceList() *cobra.Command {
 		Example: `  zael namespace list --store dynamodb://limits --json`,
 		Args:    cobra.NoArgs,
 	}
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	asJSON := addJSON(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			all, err := l.Namespaces(ctx)
 			switch {
 			case err != nil:
@@ -163,10 +163,10 @@ func (a *app) namespaceShow() *cobra.Command {
 		Args:              oneName,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	asJSON := addJSON(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			n, err := l.Namespace(ctx, args[0])
 			switch {
 			case err != nil:

@@ -30,7 +30,7 @@ from before that settle later give nothing back. The parent's bucket stays as it
 	var names []string
 	cmd.Flags().StringArrayVar(&names, "limit-name", nil, "`NAME` of a limit to reset; may be repeated (default: all)")
 	_ = cmd.RegisterFlagCompletionFunc("limit-name", cobra.NoFileCompletions)
-	return a.refill(cmd, nil, func(ctx context.Context, l *zael.Limiter, s *zael.Scope, options *zael.AdminOptions) (zael.Amounts, error) {
+	return a.refill(cmd, nil, func(ctx context.Context, l limiter, s *zael.Scope, options *zael.AdminOptions) (zael.Amounts, error) {
 		return l.Reset(ctx, s.Entity, s.Resource, names, *options)
 	})
 }
@@ -53,18 +53,18 @@ that may run twice should give an --idempotency-key.`,
 		}
 		return nil
 	}
-	return a.refill(cmd, check, func(ctx context.Context, l *zael.Limiter, s *zael.Scope, options *zael.AdminOptions) (zael.Amounts, error) {
+	return a.refill(cmd, check, func(ctx context.Context, l limiter, s *zael.Scope, options *zael.AdminOptions) (zael.Amounts, error) {
 		return l.TopUp(ctx, s.Entity, s.Resource, zael.Amounts(amounts), *options)
 	})
 }
 
 // refill completes a command that refills a bucket.
-func (a *app) refill(cmd *cobra.Command, check func() error, change func(context.Context, *zael.Limiter, *zael.Scope, *zael.AdminOptions) (zael.Amounts, error)) *cobra.Command {
+func (a *app) refill(cmd *cobra.Command, check func() error, change func(context.Context, limiter, *zael.Scope, *zael.AdminOptions) (zael.Amounts, error)) *cobra.Command {
 	cmd.Args = cobra.NoArgs
 	scope := addSwitchScope(cmd)
 	_ = cmd.MarkFlagRequired("entity")
 	_ = cmd.MarkFlagRequired("resource")
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	a.addPrincipal(cmd, store)
 	options := addAdmin(cmd)
 	asJSON := addJSON(cmd)
@@ -74,7 +74,7 @@ func (a *app) refill(cmd *cobra.Command, check func() error, change func(context
 				return err
 			}
 		}
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			available, err := change(ctx, l, scope, options)
 			switch {
 			case err != nil:

@@ -74,7 +74,7 @@ type settingsReport struct {
 func (a *app) switchTo(cmd *cobra.Command, to func() zael.Switch) *cobra.Command {
 	cmd.Args = cobra.NoArgs
 	flags := addSwitchScope(cmd)
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	a.addPrincipal(cmd, store)
 	options := addAdmin(cmd)
 	asJSON := addJSON(cmd)
@@ -82,7 +82,7 @@ func (a *app) switchTo(cmd *cobra.Command, to func() zael.Switch) *cobra.Command
 		if *flags == (zael.Scope{}) {
 			return usagef("name an entity with --entity, a resource with --resource, or both")
 		}
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			if err := l.SetSwitch(ctx, *flags, to(), *options); err != nil {
 				return err
 			}
@@ -107,7 +107,7 @@ func addSwitchScope(cmd *cobra.Command) *zael.Scope {
 	return s
 }
 
-func (a *app) printSettings(ctx context.Context, l *zael.Limiter, scope zael.Scope) error {
+func (a *app) printSettings(ctx context.Context, l limiter, scope zael.Scope) error {
 	s, err := l.Settings(ctx, scope)
 	if err != nil {
 		return err
@@ -130,7 +130,7 @@ the store is unavailable.`,
 		ValidArgs: []string{"closed", "open", "inherit"},
 	}
 	flags := addScope(cmd)
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	a.addPrincipal(cmd, store)
 	options := addAdmin(cmd)
 	asJSON := addJSON(cmd)
@@ -143,7 +143,7 @@ the store is unavailable.`,
 		if !ok {
 			return usagef("%q is not closed, open or inherit", args[0])
 		}
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			if err := l.SetFailureMode(ctx, scope, mode, *options); err != nil {
 				return err
 			}
@@ -168,14 +168,14 @@ func (a *app) settings() *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	flags := addScope(cmd)
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	asJSON := addJSON(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		scope, err := flags.scope()
 		if err != nil {
 			return err
 		}
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			if *asJSON {
 				return a.printSettings(ctx, l, scope)
 			}
@@ -198,9 +198,9 @@ func (a *app) ping() *cobra.Command {
 		Example: `  zael ping --timeout 1s`,
 		Args:    cobra.NoArgs,
 	}
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			if err := l.Ping(ctx); err != nil {
 				return err
 			}

@@ -87,7 +87,7 @@ in the total of a resource. The totals of parents and of other entities then fol
   zael usage --resource gpt-4 --window daily --from 2026-01-01 --to 2026-02-01 --csv`,
 		Args: cobra.NoArgs,
 	}
-	store := addStore(cmd, storeTimeout)
+	store := addServed(cmd, storeTimeout)
 	asJSON := addJSON(cmd)
 	f := cmd.Flags()
 	asCSV := f.Bool("csv", false, "print CSV, a column for each limit")
@@ -108,7 +108,7 @@ in the total of a resource. The totals of parents and of other entities then fol
 			return usagef("name an --entity, a --resource or both")
 		}
 		q.Window, q.From, q.To = zael.Window(window), from.Time, to.Time
-		return a.manage(cmd.Context(), store, func(ctx context.Context, l *zael.Limiter) error {
+		return a.manage(cmd.Context(), store, func(ctx context.Context, l limiter) error {
 			u, err := l.Usage(ctx, q)
 			switch {
 			case errors.Is(err, errors.ErrUnsupported):
