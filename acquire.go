@@ -14,7 +14,7 @@ import (
 // refused one with a [Policy] of up to four rates allocates once.
 func (l *Limiter) Allow(ctx context.Context, req Request) error {
 	var t quickTake
-	if l.quick(ctx, &req, &t) {
+	if l.quick(ctx, &req, &t, false) {
 		if t.fits {
 			return nil
 		}
@@ -60,7 +60,7 @@ func (l *Limiter) allow(ctx context.Context, req *Request) error {
 // allocate more.
 func (l *Limiter) Decide(ctx context.Context, req Request) (d Decision, err error) {
 	var t quickTake
-	if l.quick(ctx, &req, &t) {
+	if l.quick(ctx, &req, &t, false) {
 		t.decision(&req, &d)
 		return d, nil
 	}
@@ -109,7 +109,7 @@ func (l *Limiter) decide(ctx context.Context, req *Request) (Decision, error) {
 //   - any other error of the store, such as denied access.
 func (l *Limiter) Reserve(ctx context.Context, req Request) (*Lease, error) {
 	var t quickTake
-	if req.MaxWait == 0 && l.quick(ctx, &req, &t) {
+	if req.MaxWait == 0 && l.quick(ctx, &req, &t, true) {
 		if t.fits {
 			return t.lease(l, &req), nil
 		}
@@ -162,7 +162,7 @@ func (l *Limiter) recycle(a *attempt) {
 // soon as that is certain; its RetryAfter counts everybody ahead in the line.
 func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
 	var t quickTake
-	if l.quick(ctx, &req, &t) {
+	if l.quick(ctx, &req, &t, true) {
 		if t.fits {
 			return t.lease(l, &req), nil
 		}

@@ -3,27 +3,70 @@ package zael
 import (
 	"context"
 	"errors"
+	"runtime"
 
 	"github.com/zeroae/zael/bucket"
 )
 
-// leaked is what is left of a lease with slots that was never ended, when the garbage collector
-// has found that nobody can end it any more. It does not refer to the lease.
-type leaked struct {
-	limiter *Limiter
-	ledger  *ledger
+// A tether tells when the garbage collector finds that a lease with slots can not be ended any
+// more. Only the lease refers to it. When the lease ends, its tether is kept for another one, as
+// making one takes longer than all else about a lease.
+type tether struct{ slots *tethered }
+
+// tethered is what has to be released if a lease is never ended. It refers neither to the lease nor
+// to the tether.
+type tethered struct {
+	limiter *Limiter // nil: nothing
+	ledger  *ledger  // of the lease, or else what it took:
+
+	entity      string
+	policy      *PolicyLimits
+	amounts     [few]int64
+	generations [few]uint64
+}
+
+// tether returns a tether for a lease.
+func (l *Limiter) tether() *tether {
+	if t, ok := l.tethers.Get().(*tether); ok {
+		return t
+	}
+	t := &tether{new(tethered)}
+	runtime.AddCleanup(t, (*tethered).end, t.slots)
+	return t
+}
+
+// untether keeps the tether of a lease that has ended for another one.
+func (l *Limiter) untether(t *tether) {
+	if t != nil {
+		t.slots.limiter, t.slots.ledger = nil, nil
+		l.tethers.Put(t)
+	}
 }
 
 // end releases the slots, or has the renewer do it. It runs in a goroutine of the runtime,
 // which must not be kept; a store in memory answers at once.
-func (x leaked) end() {
-	l, h := x.limiter, &x.limiter.holdings
+func (x *tethered) end() {
+	l := x.limiter
+	if l == nil {
+		return
+	}
+	if x.ledger == nil {
+		charges := make([]Charge, len(x.policy.Limits))
+		for i := range charges {
+			limit := &x.policy.Limits[i]
+			charges[i] = Charge{
+				Name: limit.Name, Definition: limit.Definition, Amount: x.amounts[i], Receipt: bucket.Receipt{Generation: x.generations[i]},
+			}
+		}
+		x.ledger = newLedger([]Debit{{Key: Key{x.entity, x.policy.Resource}, Charges: charges}})
+	}
 	if l.slotStore == nil {
 		if l.localStore != nil && !l.closed.Load() {
 			l.releaseLeaked(x.ledger)
 		}
 		return
 	}
+	h := &l.holdings
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.closed {

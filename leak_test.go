@@ -105,6 +105,62 @@ func TestTrap13LeakedLease(t *testing.T) {
 	}
 }
 
+// TestLeakedLeaseInMemory: a lease that is answered by value is found as well: with what it took,
+// released and took more. Leases that were ended release nothing again.
+func TestLeakedLeaseInMemory(t *testing.T) {
+	t.Parallel()
+	l, err := zael.New(memstore.New(nil), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := zael.NewPolicy("gpt-4", zael.PerDay("tpd", 1000), zael.AtOnce("parallel", 12))
+	if err != nil {
+		t.Fatal(err)
+	}
+	acquire := func(n int64) *zael.Lease {
+		lease, err := l.Acquire(t.Context(), p.For("key-1", 10, n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return lease
+	}
+	kept := acquire(1)
+	if err := acquire(1).Commit(t.Context()); err != nil { // makes the bucket, and a tether for the next
+		t.Fatal(err)
+	}
+	for what, forget := range map[string]func() error{
+		"takes":        func() error { acquire(2); return nil },
+		"releases one": func() error { return acquire(3).Release(zael.Amounts{"parallel": 1}) },
+		"takes more":   func() error { return acquire(1).Consume(t.Context(), zael.Amounts{"parallel": 1}) },
+		"takes later":  func() error { return acquire(0).Consume(t.Context(), zael.Amounts{"parallel": 2}) },
+	} {
+		if err := forget(); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for l.Stats().LeakedLeases < 4 {
+		runtime.GC()
+		<-tick.C
+	}
+	if free := freeSlots(t, l, p); free != 11 {
+		t.Errorf("after four leases were collected: got %d slots free, want all but the one that is kept", free)
+	}
+	if err := kept.Commit(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for range 5 {
+		runtime.GC()
+	}
+	if free, leaked := freeSlots(t, l, p), l.Stats().LeakedLeases; free != 12 || leaked != 4 {
+		t.Errorf("got %d slots free and %d leaked leases, want 12 and 4", free, leaked)
+	}
+	if err := l.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 //go:noinline
 func forgetLease(t *testing.T, l *zael.Limiter, p *zael.Policy) {
 	t.Helper()

@@ -37,6 +37,7 @@ type Lease struct {
 	generations [few]uint64 // of the receipts, whose marks are those of the decision
 	used        [few]int64  // to be charged in the end
 	ledger      *ledger
+	tether      *tether    // if the lease has slots that somebody has to release
 	many        *manyLease // that this is a part of; nil if it is a lease of its own
 }
 
@@ -102,6 +103,16 @@ func (le *Lease) expanded() *ledger {
 		g.accounts[i].used = le.used[i]
 	}
 	return g
+}
+
+// expand has the lease keep a ledger from now on.
+func (le *Lease) expand() *ledger {
+	if le.ledger == nil {
+		if le.ledger = le.expanded(); le.tether != nil {
+			le.tether.slots.ledger = le.ledger
+		}
+	}
+	return le.ledger
 }
 
 // limitCount returns how many limits the lease has, each name once.
@@ -345,8 +356,7 @@ func (le *Lease) beginConsume(amounts Amounts) (*attempt, error) {
 	if err := le.checkAmounts("Consume", amounts, addsToUsed); err != nil {
 		return nil, err
 	}
-	le.ledger = le.expanded()
-	return le.ledger.attempt(amounts), nil
+	return le.expand().attempt(amounts), nil
 }
 
 // addConsumed adds what a took to the lease. It returns false if the lease was ended.
@@ -419,15 +429,9 @@ func (le *Lease) end(ctx context.Context, undo bool) error {
 // close closes the lease with what was used, or with nothing. It returns false if that was
 // done before.
 func (le *Lease) close(undo bool) bool {
-	var renewed *slotLease
-	defer func() { // when the lease is unlocked
-		if renewed != nil {
-			le.limiter.holdings.remove(renewed)
-		}
-	}()
 	le.mu.Lock()
-	defer le.mu.Unlock()
 	if le.closed {
+		le.mu.Unlock()
 		return false
 	}
 	le.closed = true // from now on nothing else changes
@@ -438,9 +442,15 @@ func (le *Lease) close(undo bool) bool {
 			}
 		}
 	}
+	var renewed *slotLease
 	if le.ledger != nil {
 		renewed = le.ledger.slots
-		le.ledger.leak.Stop()
+	}
+	le.limiter.untether(le.tether)
+	le.tether = nil
+	le.mu.Unlock()
+	if renewed != nil {
+		le.limiter.holdings.remove(renewed)
 	}
 	return true
 }

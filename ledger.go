@@ -1,7 +1,6 @@
 package zael
 
 import (
-	"runtime"
 	"time"
 
 	"github.com/zeroae/zael/bucket"
@@ -15,8 +14,7 @@ type ledger struct {
 	limits   [2]int  // how many limits each of the debits has
 	own      int     // accounts of the entity's limits; the others are only the parent's
 
-	slots *slotLease      // nil if none are renewed
-	leak  runtime.Cleanup // if there are slots: see leaked
+	slots *slotLease // nil if none are renewed
 }
 
 // An account is what was taken and used of one limit.

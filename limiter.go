@@ -117,6 +117,7 @@ type Limiter struct {
 	onceStore   OnceStore   // nil if the store lacks the role
 	holder      string      // of slots of this process
 	holdings    holdings
+	tethers     sync.Pool // of *tether
 	turns       turns
 
 	mode      FailureMode

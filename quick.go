@@ -16,14 +16,15 @@ type quickTake struct {
 
 // quick makes the most common request to a store in memory: with a policy of up to four
 // limits, on one bucket that exists, without a wait. Everything is passed by value, at
-// less than half the cost. If the request is another one, or not valid, it returns false and nothing was done.
-func (l *Limiter) quick(ctx context.Context, req *Request, t *quickTake) (ok bool) {
+// less than half the cost. Only for a lease it takes slots. If the request is another one, or not
+// valid, it returns false and nothing was done.
+func (l *Limiter) quick(ctx context.Context, req *Request, t *quickTake, lease bool) (ok bool) {
 	p := req.Policy
 	if l == nil || l.valueStore == nil || l.observer != nil || p == nil || !req.plain(p) || l.closed.Load() || ctx.Err() != nil ||
 		l.line.Len() > 0 || l.turns.any() {
 		return false
 	}
-	if t.at, ok = l.quickInstant(); !ok || !req.few(p, &t.amounts) {
+	if t.at, ok = l.quickInstant(); !ok || !req.few(p, &t.amounts, lease) {
 		return false
 	}
 	var outcome bucket.Outcome
@@ -51,7 +52,25 @@ func (t *quickTake) refusal(req *Request) error {
 func (t *quickTake) lease(l *Limiter, req *Request) *Lease {
 	le := &Lease{limiter: l, mode: req.FailureMode, slots: req.Policy.slots, used: t.amounts, generations: t.values.Generations}
 	t.decision(req, &le.decision)
+	if le.slots {
+		le.holdQuick()
+	}
 	return le
+}
+
+// holdQuick has the slots that a new lease has taken released if it is never ended.
+func (le *Lease) holdQuick() {
+	d := &le.decision
+	for i := range d.policy.Limits {
+		if d.policy.Limits[i].Definition.Kind != bucket.Slots || d.amounts[i] == 0 {
+			continue
+		}
+		le.tether = le.limiter.tether()
+		x := le.tether.slots
+		x.limiter, x.entity, x.policy = le.limiter, d.entity, d.policy
+		x.amounts, x.generations = d.amounts, le.generations
+		return
+	}
 }
 
 // quickInstant returns the time for the arithmetic, if it is in range.
@@ -99,15 +118,15 @@ func (req *Request) plain(p *Policy) bool {
 		req.MaxWait >= 0 && req.FailureMode <= FailOpen
 }
 
-// few writes the amounts of a plain request, and reports whether they are valid, and take no
-// slots: what has to be released has a ledger.
-func (req *Request) few(p *Policy, amounts *[few]int64) bool {
+// few writes the amounts of a plain request, and reports whether they are valid. Without a
+// lease slots are not.
+func (req *Request) few(p *Policy, amounts *[few]int64, lease bool) bool {
 	if !req.positional.given() {
 		*amounts = p.unsaid
 		return true
 	}
 	*amounts = req.positional.few
-	if p.slots {
+	if p.slots && !lease {
 		for i := range p.bound.Limits {
 			if amounts[i] > 0 && p.bound.Limits[i].Definition.Kind == bucket.Slots {
 				return false

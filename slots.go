@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base32"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -198,8 +197,9 @@ func (le *Lease) openSlots(debits []Debit, begun time.Time) {
 	if le.closed {
 		return
 	}
-	if g := le.ledger; g.leak == (runtime.Cleanup{}) {
-		g.leak = runtime.AddCleanup(le, leaked.end, leaked{le.limiter, g})
+	if le.tether == nil {
+		le.tether = le.limiter.tether()
+		le.tether.slots.limiter, le.tether.slots.ledger = le.limiter, le.ledger
 	}
 	if le.limiter.slotStore != nil {
 		le.renewEntries(taken, begun)
@@ -280,8 +280,7 @@ func (le *Lease) releaseSlots(amounts Amounts) error {
 	le.mu.Lock()
 	var debits []Debit
 	if (le.slots || le.ledger != nil) && !le.closed {
-		le.ledger = le.expanded()
-		if debits = le.ledger.takeReleased(amounts); le.ledger.slots != nil {
+		if debits = le.expand().takeReleased(amounts); le.ledger.slots != nil {
 			le.renewEntries(nil, time.Time{})
 		}
 	}

@@ -125,8 +125,8 @@ type LocalStore interface {
 // A ValueStore answers the commonest calls from the memory of this process, by
 // value. It is asked before a [LocalStore]. The limits that it is given never change.
 //
-// A Limiter does not ask a ValueStore that is a [SlotStore] too: slots are those of this
-// process.
+// Slots are those of this process, as of a Debit without a Holder: a Limiter does not ask a
+// ValueStore that is a [SlotStore] too.
 type ValueStore interface {
 	// TakeValues is Take of amounts, 0 to bucket.MaxAmount, of one to four limits
 	// from one bucket at an instant. It returns the limits after it or, if one

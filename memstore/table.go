@@ -303,7 +303,7 @@ func (r *record) bury(at bucket.Instant) {
 // idle reports whether all limits are, and nobody has slots.
 func (r *record) idle(at bucket.Instant) bool {
 	for _, h := range r.holders() {
-		if h.Live(at) {
+		if h.Live(at) && slices.ContainsFunc(h.Counts, func(c bucket.Count) bool { return c.N > 0 }) {
 			return false
 		}
 	}

@@ -1,17 +1,26 @@
 package memstore
 
 import (
+	"math"
+	"math/rand/v2"
+
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 )
 
-// inPlace reports whether a limit of a record can be changed in place by n tokens: slots
-// only by 0, as their holders have to be looked at, and even if nobody has had any.
+// inPlace reports whether a limit of a record can be changed in place by n tokens. Slots can
+// if this process is the only one that has any; by 0 if there is room, and even if nobody
+// has had any.
 func (r *record) inPlace(e *entry, l *bucket.Limit, n int64) bool {
-	if l.Definition.Kind == bucket.Slots {
-		return n == 0 && (e != nil && *r.used(e.limit) <= l.Definition.Burst || e == nil && len(r.holders()) == 0)
+	switch {
+	case l.Definition.Kind != bucket.Slots:
+		return e != nil
+	case n != 0:
+		holders := r.holders()
+		return e != nil && l.Definition.Flags == 0 && (len(holders) == 0 || len(holders) == 1 && holders[0].ID == "")
+	default:
+		return e != nil && *r.used(e.limit) <= l.Definition.Burst || e == nil && len(r.holders()) == 0
 	}
-	return e != nil
 }
 
 // values returns the mark of a limit, which of slots is the instant of the call, and what
@@ -36,6 +45,53 @@ func (r *record) setValues(e *entry, mark, used int64) {
 	} else if e != nil && !e.limit.slots() {
 		e.mark = mark
 		*r.used(e.limit) = used
+	}
+}
+
+// hold has this process hold n slots more of a limit. It returns the generation. The holder stays
+// when it has none, so that the next take finds it.
+func (r *record) hold(e *entry, n int64) (generation uint64) {
+	if len(r.holders()) == 0 {
+		r.setHolders([]bucket.Holder{{Deadline: math.MinInt64, Generation: rand.Uint64()}})
+	}
+	own := &r.rare.holders[0]
+	i := countOf(own, e)
+	if i < 0 {
+		i = len(own.Counts)
+		own.Counts = append(own.Counts, bucket.Count{Name: e.limit.name})
+	}
+	own.Counts[i].N += n
+	r.setHeld(e, own.Counts[i].N)
+	return own.Generation
+}
+
+// release gives back n slots of this process, if it has them in a generation.
+func (r *record) release(e *entry, n int64, generation uint64) {
+	if len(r.holders()) == 0 || r.rare.holders[0].Generation != generation {
+		return
+	}
+	own := &r.rare.holders[0]
+	if i := countOf(own, e); i >= 0 {
+		own.Counts[i].N -= min(n, own.Counts[i].N)
+		r.setHeld(e, own.Counts[i].N)
+	}
+}
+
+// countOf returns the index of a limit in the counts of a holder, or -1.
+func countOf(h *bucket.Holder, e *entry) int {
+	for i := range h.Counts {
+		if h.Counts[i].Name == e.limit.name {
+			return i
+		}
+	}
+	return -1
+}
+
+// setHeld writes how many slots are held, all by this process.
+func (r *record) setHeld(e *entry, n int64) {
+	*r.used(e.limit) = n
+	if e.mark = int64(bucket.MaxInstant); n == 0 {
+		e.mark = math.MinInt64
 	}
 }
 
@@ -84,7 +140,11 @@ func (s *Store) TakeValues(at bucket.Instant, entity string, p *zael.PolicyLimit
 	case !ok:
 	case outcome == bucket.Fits:
 		for i := range p.Limits {
-			r.setValues(entries[i], v.Marks[i], v.Used[i])
+			if e := entries[i]; amounts[i] > 0 && e.limit.slots() {
+				v.Generations[i] = r.hold(e, amounts[i])
+			} else {
+				r.setValues(e, v.Marks[i], v.Used[i])
+			}
 		}
 		r.latest = bucket.Latest(r.latest, at)
 	case r.latest > at: // by a later instant it may fit: the Limiter sees to its clock
@@ -95,6 +155,9 @@ func (s *Store) TakeValues(at bucket.Instant, entity string, p *zael.PolicyLimit
 				v.Marks[i] = e.mark
 			} else {
 				v.Marks[i], v.Used[i] = r.values(e, at)
+			}
+			if l := &p.Limits[i]; l.Definition.Kind == bucket.Slots && v.Used[i] > l.Definition.Burst-amounts[i] {
+				v.Marks[i] = int64(at.Add(l.Definition.Period))
 			}
 		}
 	}
@@ -137,7 +200,12 @@ func (r *record) adjust(at bucket.Instant, limits []bucket.Limit, amounts *[fewL
 		if n == 0 {
 			continue
 		}
-		entries[i] = e
+		if entries[i] = e; e.limit.slots() {
+			if n > 0 {
+				return false // an error
+			}
+			continue
+		}
 		receipt := bucket.Receipt{Mark: v.Marks[i], Generation: v.Generations[i]}
 		mark, used := r.values(e, at)
 		s := bucket.State{Definition: l.Definition, Mark: mark, Used: used, Generation: e.generation}
@@ -147,7 +215,11 @@ func (r *record) adjust(at bucket.Instant, limits []bucket.Limit, amounts *[fewL
 		v.Marks[i], v.Used[i] = s.Mark, s.Used
 	}
 	for i := range limits {
-		r.setValues(entries[i], v.Marks[i], v.Used[i])
+		if e := entries[i]; e != nil && e.limit.slots() {
+			r.release(e, -amounts[i], v.Generations[i])
+		} else {
+			r.setValues(e, v.Marks[i], v.Used[i])
+		}
 	}
 	r.latest = latest
 	return true

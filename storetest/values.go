@@ -33,7 +33,7 @@ func valueChecks() []check {
 const fewLimits = 4
 
 // byValue returns a call as a ValueStore takes it, if it is one: on one bucket, with
-// few limits and amounts from least on. Who the holder of slots is does not reach it.
+// few limits and amounts from least on. Slots are those of this process.
 func byValue(now time.Time, debits []zael.Debit, least int64) (at bucket.Instant, p *zael.PolicyLimits, amounts [fewLimits]int64, ok bool) {
 	at, err := bucket.At(now)
 	if err != nil || len(debits) != 1 || len(debits[0].Charges) == 0 || len(debits[0].Charges) > fewLimits {
@@ -42,6 +42,9 @@ func byValue(now time.Time, debits []zael.Debit, least int64) (at bucket.Instant
 	p = &zael.PolicyLimits{Resource: debits[0].Key.Resource}
 	for i, c := range debits[0].Charges {
 		named := func(l bucket.Limit) bool { return l.Name == c.Name }
+		if c.Definition.Kind == bucket.Slots && c.Amount != 0 && debits[0].Holder != "" {
+			return at, nil, amounts, false
+		}
 		if c.Amount < least || c.Amount > bucket.MaxAmount || slices.ContainsFunc(p.Limits, named) {
 			return at, nil, amounts, false
 		}
