@@ -12,6 +12,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/serve/access"
 	"github.com/zeroae/zael/internal/serve/config"
+	"github.com/zeroae/zael/internal/serve/live"
 )
 
 // Handlers make what a daemon serves beside health and metrics, before it listens. A request
@@ -37,6 +38,7 @@ type Gateway interface {
 type Env struct {
 	Limiter *zael.Limiter
 	Store   zael.Store // of the limiter, for its roles
+	Live    *live.Recorder
 	Log     *slog.Logger
 	Guard   *access.Guard
 	Metrics prometheus.Registerer // of /metrics; may be nil

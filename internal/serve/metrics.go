@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/serve/access"
 	"github.com/zeroae/zael/internal/serve/problem"
 	"github.com/zeroae/zael/telemetry"
@@ -95,5 +96,36 @@ func (d *Daemon) serveMetrics(w http.ResponseWriter, r *http.Request) {
 		if encoder.Encode(f) != nil {
 			return // the client has left
 		}
+	}
+}
+
+// observers are told the same, one after the other.
+type observers []zael.Observer
+
+// Decision implements zael.Observer.
+func (all observers) Decision(o *zael.Observed) {
+	for _, one := range all {
+		one.Decision(o)
+	}
+}
+
+// Settled implements zael.Observer.
+func (all observers) Settled(o *zael.Observed) {
+	for _, one := range all {
+		one.Settled(o)
+	}
+}
+
+// StoreCall implements zael.Observer.
+func (all observers) StoreCall(op zael.StoreOp, took time.Duration, err error) {
+	for _, one := range all {
+		one.StoreCall(op, took, err)
+	}
+}
+
+// Breaker implements zael.Observer.
+func (all observers) Breaker(open bool) {
+	for _, one := range all {
+		one.Breaker(open)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/serve/access"
 	"github.com/zeroae/zael/internal/serve/config"
+	"github.com/zeroae/zael/internal/serve/live"
 	"github.com/zeroae/zael/stores"
 )
 
@@ -39,6 +40,7 @@ type Daemon struct {
 	log     *slog.Logger
 	level   *slog.LevelVar
 	metrics *metrics
+	live    *live.Recorder
 	store   stores.Store
 	limiter *zael.Limiter
 	health  health
@@ -104,8 +106,9 @@ func logHandler(w io.Writer, asJSON bool, level slog.Leveler) slog.Handler {
 // build makes what stands on the store.
 func (d *Daemon) build(ctx context.Context, h Handlers) (err error) {
 	c := d.config.Load()
+	d.live = live.New(time.Now)
 	d.limiter, err = zael.New(d.store, &zael.Config{
-		Timeout: c.Timeout, FailureMode: c.FailureMode, Principal: "zael serve", Observer: d.metrics.observer,
+		Timeout: c.Timeout, FailureMode: c.FailureMode, Principal: "zael serve", Observer: observers{d.metrics.observer, d.live},
 	})
 	if err != nil {
 		return err
@@ -115,7 +118,7 @@ func (d *Daemon) build(ctx context.Context, h Handlers) (err error) {
 		return err
 	}
 	env := &Env{
-		Limiter: d.limiter, Store: d.store, Log: d.log, Guard: d.guard, Metrics: d.metrics.registry,
+		Limiter: d.limiter, Store: d.store, Live: d.live, Log: d.log, Guard: d.guard, Metrics: d.metrics.registry,
 		Config: d.config.Load, Wait: d.wait, Draining: d.draining,
 	}
 	if h.API != nil {

@@ -10,12 +10,14 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/serve"
 	"github.com/zeroae/zael/internal/serve/access"
+	"github.com/zeroae/zael/internal/serve/live"
 	"github.com/zeroae/zael/internal/serve/problem"
 )
 
@@ -36,11 +38,14 @@ type handler struct {
 	policies *policyCache
 	signer   leaseSigner
 	buffers  sync.Pool // of *buffer
+
+	overviews *live.Shared[*overview]
 }
 
 // New returns a handler of the paths that begin with /v1/.
 func New(env *serve.Env) (http.Handler, error) {
 	h := &handler{env: env, limiter: env.Limiter, policies: newPolicyCache(), routes: routes()}
+	h.overviews = live.NewShared[*overview](time.Now, overviewAge, storeTime)
 	h.signer.limiter = env.Limiter
 	h.buffers.New = func() any { return new(buffer) }
 	return h, nil
@@ -71,7 +76,14 @@ func (h *handler) serve(c *call) error {
 	if c.query, err = parseQuery(c.r.URL.RawQuery, to.query); err != nil {
 		return err
 	}
-	return to.serve(c)
+	err = to.serve(c)
+	if c.r.Method != http.MethodGet && !strings.HasPrefix(to.path, "/v1/leases/") { // a change, perhaps
+		h.overviews.Forget()
+		if strings.HasPrefix(to.path, "/v1/entities/") {
+			h.env.Live.Forget(c.name)
+		}
+	}
+	return err
 }
 
 // A call is one request.

@@ -19,6 +19,7 @@ import (
 	"github.com/zeroae/zael/internal/serve/access"
 	"github.com/zeroae/zael/internal/serve/api"
 	"github.com/zeroae/zael/internal/serve/config"
+	"github.com/zeroae/zael/internal/serve/live"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -76,12 +77,13 @@ func setupOn(t *testing.T, store zael.Store) *rig {
 	t.Helper()
 	s := &rig{T: t, log: new(strings.Builder), draining: make(chan struct{}), waits: 100}
 	var err error
-	s.limiter, err = zael.New(store, &zael.Config{Clock: s.now, Principal: "server"})
+	recorder := live.New(s.now)
+	s.limiter, err = zael.New(store, &zael.Config{Clock: s.now, Principal: "server", Observer: recorder})
 	s.ok(err)
 	s.config.Max = config.Max{Body: 8192, Wait: time.Minute}
 	s.config.Policies = map[string]*zael.Policy{"chat": zael.MustPolicy("chat", zael.PerMinute("rpm", 2))}
 	s.handler, err = api.New(&serve.Env{
-		Limiter: s.limiter, Store: store, Log: slog.New(slog.NewTextHandler(s.log, nil)),
+		Limiter: s.limiter, Store: store, Live: recorder, Log: slog.New(slog.NewTextHandler(s.log, nil)),
 		Config: func() *config.Config { return &s.config }, Wait: s.wait, Draining: s.draining,
 	})
 	s.ok(err)

@@ -40,6 +40,8 @@ func TestRoles(t *testing.T) {
 		{tried{"GET", "/v1/scopes?prefix=ID", ""}, "admin reader adminA readerA", reads},
 		{tried{"GET", "/v1/resources?prefix=ID", ""}, reads, reads},
 		{tried{"GET", "/v1/entities/ID", ""}, "admin reader adminA readerA", reads},
+		{tried{"GET", "/v1/entities/ID/overview", ""}, "admin reader adminA readerA", reads},
+		{tried{"GET", "/v1/live?resource=ID", ""}, "admin reader adminA readerA", "admin reader adminA readerA"}, // of what each may see
 		{tried{"GET", "/v1/entities/ID/children", ""}, "admin reader adminA readerA", reads},
 		{tried{"GET", "/v1/entities/ID/limits?resource=r", ""}, "admin reader adminA readerA", reads},
 		{tried{"GET", "/v1/entities/ID/settings", ""}, "admin reader adminA readerA", reads},

@@ -44,11 +44,13 @@ func routes() []route {
 		{method: http.MethodGet, path: "/v1/entities/{id}/children", query: []string{"limit", "cursor"}, serve: (*call).children},
 		{method: http.MethodPut, path: "/v1/entities/{id}/parent", serve: (*call).setParent},
 		{method: http.MethodDelete, path: "/v1/entities/{id}/parent", serve: (*call).removeParent},
+		{method: http.MethodGet, path: "/v1/entities/{id}/overview", serve: (*call).overview},
 		{method: http.MethodGet, path: "/v1/entities/{id}/available", query: availableQuery(), serve: (*call).available},
 		{method: http.MethodPost, path: "/v1/entities/{id}/reset", serve: (*call).reset},
 		{method: http.MethodPost, path: "/v1/entities/{id}/top-up", serve: (*call).topUp},
 
 		{method: http.MethodGet, path: "/v1/resources/{name}/capacity", query: []string{"limit_name", "parents_only", "limit", "cursor"}, serve: (*call).capacity},
+		{method: http.MethodGet, path: "/v1/live", query: []string{"resource", "limit"}, serve: (*call).live},
 		{method: http.MethodGet, path: "/v1/usage", query: []string{"entity", "resource", "window", "from", "to", "limit", "cursor"}, serve: (*call).usage},
 		{method: http.MethodGet, path: "/v1/audit", query: []string{"entity", "from", "to", "limit", "cursor"}, serve: (*call).audit},
 		{method: http.MethodPost, path: "/v1/changes", query: []string{"dry_run", "replace"}, serve: (*call).changes},
