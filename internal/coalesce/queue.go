@@ -214,6 +214,28 @@ func (g *Coalescer) Forget(key zael.Key) {
 	}
 }
 
+// Learn notes the state of a bucket after it was written, or a take of it refused, by other means
+// than Do: a refusal is remembered as one by Do.
+func (g *Coalescer) Learn(key zael.Key, a Answer) {
+	if g.config.Direct {
+		return
+	}
+	sh := g.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	q, now := sh.queues[key], time.Now()
+	if q == nil {
+		if a.Outcome != Refused {
+			return
+		}
+		q = g.queue(sh, key)
+	}
+	q.epoch++ // an answer that is on its way may be older
+	refuses := a.Outcome == Refused || q.known.refuses && now.Before(q.known.until)
+	q.known = known{bucket: a.Bucket, at: a.At, seen: a.Seen, until: now.Add(remembered), slots: now.Add(rememberedSlots), refuses: refuses}
+	g.rest(sh, q)
+}
+
 // recalled returns what is remembered of a bucket.
 func (k *known) recalled(now time.Time) Recalled {
 	return Recalled{Bucket: k.bucket, Seen: k.seen, Slots: now.Before(k.slots)}

@@ -1,0 +1,77 @@
+package redisstore_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/testrig/redistest"
+	"github.com/zeroae/zael/internal/trial"
+	"github.com/zeroae/zael/redisstore"
+	"github.com/zeroae/zael/storetest"
+)
+
+var engines redistest.Engines
+
+func TestMain(m *testing.M) { engines.Main(m) }
+
+// newClient is a client of a server.
+func newClient(tb testing.TB, address string) rueidis.Client {
+	tb.Helper()
+	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{address}, ForceSingleClient: true, DisableCache: true, DisableRetry: true, AlwaysPipelining: true})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(c.Close)
+	return c
+}
+
+var namespaces atomic.Int64
+
+// newNamespace is one that no other test uses.
+func newNamespace() string { return fmt.Sprintf("ns%d", namespaces.Add(1)) }
+
+// newStore is a store with a namespace of its own, in virtual time.
+func newStore(tb testing.TB, client rueidis.Client, config redisstore.Config) *redisstore.Store {
+	tb.Helper()
+	config.Namespace = newNamespace()
+	config.CallTimeout = time.Minute
+	s, err := redisstore.NewTrial(client, &config, trial.Options{VirtualTime: true})
+	return opened(tb, s, err)
+}
+
+// opened closes a store at the end of the test.
+func opened(tb testing.TB, s *redisstore.Store, err error) *redisstore.Store {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.Close(context.WithoutCancel(tb.Context())); err != nil {
+			tb.Errorf("Close: got %v, want nil", err)
+		}
+	})
+	return s
+}
+
+// The suite on each server: the checks of BucketStore twice, with and without TakeLocal before
+// each call.
+func TestStore(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []redistest.Kind{redistest.Valkey, redistest.Redis} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			client := newClient(t, engines.Address(t, kind))
+			storetest.Run(t, func(t *testing.T) zael.Store {
+				t.Helper()
+				return newStore(t, client, redisstore.Config{Usage: true})
+			}, storetest.LocalStore, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore,
+				storetest.Applier, storetest.CapacityReader, storetest.ListStore, storetest.UsageStore, storetest.AuditStore)
+		})
+	}
+}

@@ -1,0 +1,242 @@
+package redisstore
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/coalesce"
+)
+
+// A part is what a write does to one bucket.
+type part struct {
+	key      zael.Key
+	kind     coalesce.Kind
+	charges  []zael.Charge // of this write alone
+	at       bucket.Instant
+	maxWait  time.Duration
+	stages   [][]coalesce.Stage // instead of maxWait: see coalesce.Batch
+	settings int64
+	holder   string
+	events   int64
+	bypass   bool
+
+	birth  uint64         // of limits that are new
+	known  *record        // the bucket as last seen; after the write as that has left it
+	fresh  bool           // known is of an answer to this write
+	latest bucket.Instant // the latest known of the bucket
+
+	held     bool           // of an extend
+	deadline bucket.Instant // of an extend
+}
+
+// extend is bucket.Record.Extend. No coalescer has it.
+const extend = coalesce.Kind(255)
+
+const (
+	quarter = bucket.Instant(15 * time.Minute) // in steps of which buckets expire
+	margin  = bucket.Instant(time.Hour)        // by which clocks may be behind
+
+	// fewLimits is how many limits of a bucket are not searched for those that can be
+	// forgotten.
+	fewLimits = 8
+)
+
+// forgets reports whether the write is to forget limits that nobody has used for long: half of
+// many.
+func (p *part) forgets() bool {
+	if len(p.known.Limits) < fewLimits {
+		return false
+	}
+	n := 0
+	for i := range p.known.Limits {
+		if p.known.Limits[i].State.Forgettable(p.at - margin) {
+			n++
+		}
+	}
+	return n >= len(p.known.Limits)/2
+}
+
+// evaluate returns what the operation does to the bucket as it is known, and the record
+// after it, which is complete once the outcome of all parts is known: see finish. The error is
+// of an adjust that cannot be made.
+func (p *part) evaluate() (kept bucket.Record, outcome bucket.Outcome, err error) {
+	kept = p.known.kept(p.holder, p.latest)
+	switch {
+	case p.bypass:
+	case p.kind == coalesce.Take:
+		ahead := p.maxWait
+		for _, stages := range p.stages {
+			for _, s := range stages {
+				ahead = max(ahead, s.Wait)
+			}
+		}
+		outcome = kept.Take(p.charges, p.at, ahead, p.birth)
+	case p.kind == coalesce.Adjust || p.kind == coalesce.Undo:
+		if bad, err := kept.Adjust(p.charges, p.at, p.birth); err != nil {
+			return kept, 0, invalid("amount of "+p.charges[bad].Name, p.charges[bad].Amount, err.Error())
+		}
+	}
+	return kept, outcome, nil
+}
+
+// finish completes the record with the outcome of all parts, and reports whether it has
+// changed.
+func (p *part) finish(kept *bucket.Record, outcome bucket.Outcome) (changed bool) {
+	switch {
+	case p.bypass:
+		kept.Pass(p.charges, p.at)
+		return false
+	case p.kind == extend:
+		p.deadline, p.held = kept.Extend(p.charges, p.at)
+		return p.held
+	}
+	if outcome == bucket.Fits && p.known != nil && p.forgets() && kept.Forget(p.at-margin, p.charges) > 0 {
+		changed = true
+	}
+	return kept.Finish(outcome, p.charges, p.at) || changed
+}
+
+// expiryOf returns the quarter of an hour by which limits and holders are idle, with a margin.
+func expiryOf(limits []bucket.LimitState, holders []bucket.Holder, at bucket.Instant) int64 {
+	idle := at
+	for i := range limits {
+		idle = max(idle, at.Add(limits[i].State.WaitIdle(at)))
+	}
+	for i := range holders {
+		idle = max(idle, holders[i].Deadline)
+	}
+	return expiryAfter(idle)
+}
+
+func expiryAfter(idle bucket.Instant) int64 { return int64((idle+margin)/quarter) + 1 }
+
+// keepFor returns for how many milliseconds from an instant a bucket is kept that expires in a
+// quarter of an hour.
+func keepFor(expiry int64, at bucket.Instant) int64 {
+	return max(int64(margin), expiry*int64(quarter)-int64(at)) / int64(time.Millisecond)
+}
+
+// expiryOfRows returns by when a bucket that rows are applied to is idle.
+func expiryOfRows(rows []row, at bucket.Instant) int64 {
+	idle := at
+	for i := range rows {
+		idle = max(idle, at.Add(rows[i].last.WaitIdle(at)))
+	}
+	return expiryAfter(idle)
+}
+
+// take appends a part as take.lua reads it.
+func (p *part) take(s *script, k keys, rows []row, usage *usage) {
+	s.keys = append(s.keys, k.bucket(p.key), k.index(p.key.Entity))
+	expiry := expiryOfRows(rows, p.at)
+	s.add(p.known.last())
+	s.number(p.settings)
+	s.number(expiry)
+	s.number(keepFor(expiry, p.at))
+	fields := 3
+	for i := range rows {
+		fields += 2
+		if rows[i].period {
+			fields++
+		}
+	}
+	s.add(escape(p.key.Resource))
+	s.number(int64(fields))
+	s.number(int64(len(rows)))
+	s.number(int64(len(usage.counts)))
+	s.add(idsField, expiryField, settingsField)
+	for i := range rows {
+		r := &rows[i]
+		if s.add(string(definitionField)+r.name, string(markField)+r.name); r.period {
+			s.add(string(usedField) + r.name)
+		}
+	}
+	for i := range rows {
+		rows[i].append(s)
+	}
+	if usage.keys != nil {
+		s.keys = append(s.keys, usage.keys...)
+	}
+	for _, c := range usage.counts {
+		s.add(c.field)
+		s.number(c.n)
+	}
+	s.number(usage.keep)
+}
+
+// changes returns the commands that bring the hash of a part from the record that is known to
+// one that is kept, and the record then.
+func (p *part) changes(w *writeScript, k keys, kept *bucket.Record, id string) *record {
+	old := p.known
+	expiry := expiryOf(kept.Limits, kept.Holders, p.at)
+	next := old.followed(kept, id, expiry)
+	set := []string{idsField, next.ids}
+	var gone []string
+	if old == nil || expiry > old.expiry {
+		set = append(set, expiryField, strconv.FormatInt(expiry, 10))
+	}
+	if kept.Forgotten != 0 && (old == nil || kept.Forgotten != old.Forgotten) {
+		set = append(set, forgottenField, strconv.FormatInt(int64(kept.Forgotten), 10))
+	}
+	for i := range kept.Limits {
+		l := &kept.Limits[i]
+		set = limitFields(set, l, old.find(l.Name, l.State.Definition.Kind == bucket.Slots))
+	}
+	if old != nil {
+		for i := range old.Limits {
+			l := &old.Limits[i]
+			if slots := l.State.Definition.Kind == bucket.Slots; next.find(l.Name, slots) == nil {
+				gone = append(gone, fieldOf(definitionField, l.Name, slots), fieldOf(markField, l.Name, slots), fieldOf(usedField, l.Name, slots))
+			}
+		}
+		for i := range old.Holders {
+			id := old.Holders[i].ID
+			if !slices.ContainsFunc(kept.Holders, func(h bucket.Holder) bool { return h.ID == id }) {
+				gone = append(gone, string(holderField)+id)
+			}
+		}
+	}
+	for i := range kept.Holders {
+		h := &kept.Holders[i]
+		set = append(set, string(holderField)+h.ID, holderText(h))
+	}
+	key := w.key(k.bucket(p.key))
+	w.command("HSET", key, set...)
+	if len(gone) > 0 {
+		w.command("HDEL", key, gone...)
+	}
+	if old == nil || expiry > old.expiry {
+		keep, index := strconv.FormatInt(keepFor(expiry, p.at), 10), w.key(k.index(p.key.Entity))
+		w.command("PEXPIRE", key, keep)
+		w.command("SADD", index, escape(p.key.Resource))
+		w.command("PEXPIRE", index, keep, "NX")
+		w.command("PEXPIRE", index, keep, "GT")
+	}
+	return next
+}
+
+func fieldOf(letter byte, name string, slots bool) string {
+	if slots {
+		letter -= upper
+	}
+	return string(letter) + name
+}
+
+// limitFields appends the fields of a limit that differ from those before; old is nil if there
+// are none.
+func limitFields(set []string, l *bucket.LimitState, old *bucket.State) []string {
+	s, slots := &l.State, l.State.Definition.Kind == bucket.Slots
+	if old == nil || old.Definition != s.Definition || old.Generation != s.Generation {
+		set = append(set, fieldOf(definitionField, l.Name, slots), definitionText(&s.Definition, s.Generation))
+	}
+	if old == nil || old.Mark != s.Mark {
+		set = append(set, fieldOf(markField, l.Name, slots), strconv.FormatInt(s.Mark, 10))
+	}
+	if old == nil && (s.Used != 0 || s.Definition.Kind != bucket.Rate) || old != nil && (old.Used != s.Used || old.Definition.Kind == bucket.Rate && s.Definition.Kind != bucket.Rate) {
+		set = append(set, fieldOf(usedField, l.Name, slots), strconv.FormatInt(s.Used, 10))
+	}
+	return set
+}

@@ -1,0 +1,166 @@
+package redisstore
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/coalesce"
+	"github.com/zeroae/zael/internal/engineclock"
+	"github.com/zeroae/zael/internal/inflight"
+	"github.com/zeroae/zael/internal/trial"
+)
+
+// A Config tunes a Store. A nil Config and the zero Config are the same.
+type Config struct {
+	// Namespace keeps apart tenants of one server: up to 64 characters of
+	// A-Z a-z 0-9 _ . -. Empty is one of its own.
+	Namespace string
+
+	// CallTimeout bounds one call of the server, within the operation's own deadline: a write
+	// whose answer is lost is repeated after it. 0 is 400 ms. It is at most half of what
+	// is left.
+	CallTimeout time.Duration
+
+	// CachedBuckets is how many buckets are remembered as they were last seen, at most
+	// twice as many; without one an operation may take a second call. 0 is 50,000 (some
+	// 600 bytes each).
+	CachedBuckets int
+
+	// Retention is how long usage and audit events are kept. 0 is 90 days.
+	Retention time.Duration
+
+	// Usage counts usage, by hour. Without it reading usage gives errors.ErrUnsupported.
+	Usage bool
+}
+
+const (
+	defaultCallTimeout   = 400 * time.Millisecond
+	defaultCachedBuckets = 50_000
+	defaultRetention     = 90 * 24 * time.Hour
+	maxLimits            = 100 // that a batch names
+)
+
+// Validate returns an error, a *zael.ValidationError, for a Config that New would refuse.
+func (c *Config) Validate() error {
+	switch {
+	case !regexp.MustCompile(`^[A-Za-z0-9_.-]{0,64}$`).MatchString(c.Namespace):
+		return invalid("Config.Namespace", c.Namespace, "is not up to 64 characters of A-Z a-z 0-9 _ . -")
+	case c.CallTimeout < 0:
+		return invalid("Config.CallTimeout", c.CallTimeout, fmt.Sprintf("is negative: use 0 for the default of %v", defaultCallTimeout))
+	case c.CachedBuckets < 0:
+		return invalid("Config.CachedBuckets", c.CachedBuckets, fmt.Sprintf("is negative: use 0 for the default of %d", defaultCachedBuckets))
+	case c.Retention < 0:
+		return invalid("Config.Retention", c.Retention, "is negative: use 0 for the default of 90 days")
+	}
+	return nil
+}
+
+// A Store is a zael.Store in Redis or Valkey. Its methods may be called concurrently, by any
+// number of Stores and processes on one server.
+type Store struct {
+	client  rueidis.Client
+	scripts scripts
+	keys    keys
+	config  Config
+	trial   trial.Options
+	cache   *cache
+	clock   *engineclock.Clock
+	stats   counters
+
+	coalescer *coalesce.Coalescer
+	inflight  inflight.Group
+
+	read   func() engineclock.Reading // this machine's clocks
+	asked  atomic.Pointer[asking]     // a call for the server's time, under way
+	asking atomic.Int64               // when that was asked last, by the monotonic clock
+	closed atomic.Bool
+	lane   chan struct{} // holds one while administration is changed
+
+	resources  resources
+	registered atomic.Bool // the namespace, or that was tried
+}
+
+var (
+	_ zael.Store          = (*Store)(nil)
+	_ zael.LocalStore     = (*Store)(nil)
+	_ zael.SlotStore      = (*Store)(nil)
+	_ zael.EntityStore    = (*Store)(nil)
+	_ zael.LimitStore     = (*Store)(nil)
+	_ zael.AdminStore     = (*Store)(nil)
+	_ zael.NamespaceStore = (*Store)(nil)
+	_ zael.OnceStore      = (*Store)(nil)
+	_ zael.Applier        = (*Store)(nil)
+	_ zael.CapacityReader = (*Store)(nil)
+	_ zael.ListStore      = (*Store)(nil)
+	_ zael.UsageStore     = (*Store)(nil)
+	_ zael.AuditStore     = (*Store)(nil)
+)
+
+// New makes a store on a server. The client stays the caller's; it should be made without
+// retries and client-side caching, as what to repeat is decided here. Errors are
+// *zael.ValidationErrors: nothing is asked of the server.
+func New(client rueidis.Client, config *Config) (*Store, error) {
+	return NewTrial(client, config, trial.Options{})
+}
+
+// NewTrial is New with options for benchmarks, replays and tests of this module. Others
+// cannot use it.
+func NewTrial(client rueidis.Client, config *Config, options trial.Options) (*Store, error) {
+	var c Config
+	if config != nil {
+		c = *config
+	}
+	if client == nil {
+		return nil, invalid("client", nil, "is nil: make one with rueidis.NewClient")
+	}
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	c.CallTimeout = cmp.Or(c.CallTimeout, defaultCallTimeout)
+	c.CachedBuckets = cmp.Or(c.CachedBuckets, defaultCachedBuckets)
+	c.Retention = cmp.Or(c.Retention, defaultRetention)
+	s := &Store{
+		client: client, scripts: newScripts(), keys: newKeys(c.Namespace), config: c, trial: options,
+		cache: newCache(c.CachedBuckets), clock: new(engineclock.Clock), read: engineclock.Machine(),
+		lane: make(chan struct{}, 1),
+	}
+	s.coalescer = coalesce.New(engine{s}, coalesce.Config{
+		MaxLimits: maxLimits, Remembered: c.CachedBuckets, Tries: maxRetries, AdvanceWhileQueued: !options.VirtualTime, Direct: options.Direct,
+		Go: s.inflight.Go, GaveBack: s.gaveBack,
+	})
+	return s, nil
+}
+
+// String returns "Redis".
+func (s *Store) String() string { return "Redis" }
+
+// Close waits for what is on its way, give-backs too, as long as ctx lets it. Later calls give
+// errors that match zael.ErrClosed.
+func (s *Store) Close(ctx context.Context) error {
+	s.closed.Store(true)
+	defer s.coalescer.Close()
+	if err := s.inflight.Close(ctx); err != nil {
+		return fmt.Errorf("redisstore: %w", err)
+	}
+	return nil
+}
+
+var errClosed = fmt.Errorf("redisstore: %w", zael.ErrClosed)
+
+// newID returns the id of a write: 12 characters, of 72 random bits.
+func newID() string {
+	var b [9]byte
+	binary.LittleEndian.PutUint64(b[:], rand.Uint64())
+	b[8] = byte(rand.Uint32())
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}

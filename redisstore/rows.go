@@ -1,0 +1,175 @@
+package redisstore
+
+import (
+	"math"
+	"slices"
+	"strconv"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/coalesce"
+)
+
+// A row is one limit of a write by take.lua, which has the meaning of its fields.
+type row struct {
+	name      string // of the limit
+	period    bool
+	want, def string
+	lo, hi, n int64
+	set       int64
+	sets      bool         // set is allowed
+	last      bucket.State // the latest by which it is full is that of this state
+}
+
+// rowsOf returns the rows of a part, as far as take.lua can make it. ok is false if it has to
+// be made by write.lua: see package comment.
+func (p *part) rowsOf() (rows []row, ok bool) {
+	if p.kind != coalesce.Take && p.kind != coalesce.Adjust && p.kind != coalesce.Undo {
+		return nil, false
+	}
+	if p.known != nil && p.forgets() {
+		return nil, false
+	}
+	rows = make([]row, 0, len(p.charges))
+	for i := range p.charges {
+		c := &p.charges[i]
+		r, ok := p.rowOf(c, i)
+		if !ok || slices.ContainsFunc(rows, func(other row) bool { return other.name == c.Name }) {
+			return nil, false
+		}
+		rows = append(rows, r)
+	}
+	return rows, true
+}
+
+// rowOf returns the row of a charge.
+func (p *part) rowOf(c *zael.Charge, i int) (r row, ok bool) {
+	d := &c.Definition
+	if d.Flags != 0 || d.Kind == bucket.Slots {
+		return r, false
+	}
+	switch {
+	case p.kind == coalesce.Take && d.Kind == bucket.Rate:
+		r, ok = p.takeRow(c, i)
+	case p.kind == coalesce.Take:
+		r, ok = p.periodRow(c)
+	case d.Kind != bucket.Rate:
+		return r, false
+	case c.Amount >= 0:
+		r, ok = p.chargeRow(c)
+	default:
+		return p.giveRow(c)
+	}
+	if !ok {
+		return r, false
+	}
+	r.name, r.want = c.Name, string(wantedText(d))
+	if p.known == nil && c.Amount > 0 {
+		r.def = definitionText(d, p.birth)
+	}
+	return r, true
+}
+
+// takeRow is the row of a take from a rate.
+func (p *part) takeRow(c *zael.Charge, i int) (r row, ok bool) {
+	d := &c.Definition
+	hi := int64(math.MaxInt64)
+	for _, stage := range p.stagesOf(c, i) {
+		then := p.at.Add(stage.Wait)
+		room := d.Ceiling(then) - stage.Sum*d.Unit()
+		if d.Schedule != nil && d.Floor(then) > room {
+			return r, false
+		}
+		hi = min(hi, room)
+	}
+	lo := d.Floor(p.at)
+	if hi < lo || c.Amount > d.Burst && d.Schedule == nil {
+		return r, false // not even from a full bucket
+	}
+	return rateRow(d, lo, hi, c.Amount), true
+}
+
+// stagesOf returns the stages of a take's charge; one, if it has no others.
+func (p *part) stagesOf(c *zael.Charge, i int) []coalesce.Stage {
+	if p.stages != nil {
+		return p.stages[i]
+	}
+	return []coalesce.Stage{{Sum: c.Amount, Wait: p.maxWait}}
+}
+
+func rateRow(d *bucket.Definition, lo, hi, tokens int64) row {
+	n := tokens * d.Unit()
+	return row{lo: lo, hi: hi, n: n, set: lo + n, sets: true, last: bucket.State{Definition: *d, Mark: hi + n}}
+}
+
+// chargeRow is the row of a charge to a rate. It has an upper end, or nobody would know when
+// the bucket is full: two bursts above the place of the refill, with what is charged.
+func (p *part) chargeRow(c *zael.Charge) (r row, ok bool) {
+	d := &c.Definition
+	lo, unit := d.Floor(p.at), d.Unit()
+	if lo > math.MaxInt64/4 || c.Amount > bucket.MaxAmount {
+		return r, false
+	}
+	return rateRow(d, lo, lo+2*d.Burst*unit, c.Amount), true
+}
+
+// giveRow is the row of a give to a rate, as bucket.State.Give makes it of a mark that has not
+// fallen below what is given. The receipt is of the generation that was last seen, or
+// write.lua has to look.
+func (p *part) giveRow(c *zael.Charge) (r row, ok bool) {
+	s := p.known.find(c.Name, false)
+	if s == nil || s.Generation != c.Receipt.Generation || s.Definition.Kind != bucket.Rate || s.Definition.Flags != 0 || c.Amount < -bucket.MaxAmount {
+		return r, false
+	}
+	d := &s.Definition
+	at := max(p.at, p.latest)
+	lo, unit := d.Floor(at), d.Unit()
+	left := c.Receipt.Mark - lo
+	if c.Receipt.Mark < lo {
+		left = 0
+	}
+	if left < 0 || left > d.Ceiling(at)-lo { // a place in line, or beyond int64
+		return r, false
+	}
+	n := min(-c.Amount*unit, left)
+	return row{name: c.Name, want: definitionText(d, s.Generation), lo: lo + n, hi: math.MaxInt64, n: -n, sets: n == 0, last: *s}, true
+}
+
+// periodRow is the row of a take from a quota or session.
+func (p *part) periodRow(c *zael.Charge) (r row, ok bool) {
+	d := &c.Definition
+	if c.Amount > d.Burst {
+		return r, false
+	}
+	since, from := d.Turn(p.at)
+	return row{
+		period: true, lo: int64(since), hi: d.Burst - c.Amount, n: c.Amount, set: int64(from), sets: true,
+		last: bucket.State{Definition: *d, Mark: int64(from), Used: d.Burst},
+	}, true
+}
+
+// A script is what one of the scripts is called with.
+type script struct {
+	keys, args []string
+}
+
+func (s *script) add(args ...string) { s.args = append(s.args, args...) }
+
+func (s *script) number(n int64) { s.args = append(s.args, strconv.FormatInt(n, 10)) }
+
+// append appends a row as take.lua reads it, without its fields.
+func (r *row) append(s *script) {
+	kind := "r"
+	if r.period {
+		kind = "p"
+	}
+	s.add(kind, r.want, r.def)
+	s.number(r.lo)
+	s.number(r.hi)
+	s.number(r.n)
+	if r.sets {
+		s.number(r.set)
+	} else {
+		s.add("")
+	}
+}

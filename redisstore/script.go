@@ -1,0 +1,105 @@
+package redisstore
+
+import (
+	_ "embed"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/redis/rueidis"
+)
+
+//go:embed take.lua
+var takeScript string
+
+//go:embed write.lua
+var writeScriptText string
+
+// scripts are those of a Store. The server tells their SHA-1, which Go does not compute where
+// only FIPS algorithms are allowed.
+type scripts struct{ take, write *rueidis.Lua }
+
+func newScripts() scripts {
+	return scripts{rueidis.NewLuaScript(takeScript, rueidis.WithLoadSHA1(true)), rueidis.NewLuaScript(writeScriptText, rueidis.WithLoadSHA1(true))}
+}
+
+// A verdict is the first number of a script's answer.
+type verdict int64
+
+const (
+	notApplied verdict = iota
+	applied
+	appliedBefore
+	unknown
+)
+
+// An answer is that of a script: the hashes that it has, in order; nil where the script says that
+// one is as the caller knows it.
+type answer struct {
+	verdict verdict
+	hashes  [][]string
+}
+
+// answerOf reads an answer.
+func answerOf(result rueidis.RedisResult) (a answer, err error) {
+	values, err := result.ToArray()
+	if err != nil {
+		return a, err
+	}
+	if len(values) == 0 {
+		return a, fmt.Errorf("a script answers nothing: %w", errDamaged)
+	}
+	n, err := values[0].ToInt64()
+	if err != nil {
+		return a, err
+	}
+	a.verdict = verdict(n)
+	for i := range values[1:] {
+		v := &values[i+1]
+		if v.IsInt64() {
+			a.hashes = append(a.hashes, nil)
+			continue
+		}
+		hash, err := v.AsStrSlice()
+		if err != nil {
+			return a, err
+		}
+		if hash == nil {
+			hash = []string{}
+		}
+		a.hashes = append(a.hashes, hash)
+	}
+	return a, nil
+}
+
+// A writeScript is what write.lua is called with.
+type writeScript struct {
+	keys       []string
+	conditions []string
+	commands   []string
+}
+
+// key returns the number of a key.
+func (w *writeScript) key(name string) string {
+	i := slices.Index(w.keys, name)
+	if i < 0 {
+		i = len(w.keys)
+		w.keys = append(w.keys, name)
+	}
+	return strconv.Itoa(i + 1)
+}
+
+// require makes it a condition that a field begins with an id, or is missing if that is "".
+func (w *writeScript) require(key, field, id string) {
+	w.conditions = append(w.conditions, w.key(key), field, id)
+}
+
+// command adds one on the key with a number.
+func (w *writeScript) command(name, key string, words ...string) {
+	w.commands = append(append(w.commands, strconv.Itoa(len(words)+2), name, key), words...)
+}
+
+// args returns the arguments for the write with an id.
+func (w *writeScript) args(id string) []string {
+	return slices.Concat([]string{id, strconv.Itoa(len(w.conditions) / 3)}, w.conditions, w.commands)
+}

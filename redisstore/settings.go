@@ -1,0 +1,271 @@
+package redisstore
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+)
+
+// Administer implements zael.AdminStore.
+func (s *Store) Administer(ctx context.Context, now time.Time, edit zael.Edit, once zael.Once) (result zael.EditResult, err error) {
+	if err := checkText("idempotency key", once.Key); err != nil {
+		return result, err
+	}
+	if err := checkEdit(&edit); err != nil {
+		return result, err
+	}
+	if ctx.Err() != nil {
+		return result, s.translate(ctx, "not tried", ctx.Err())
+	}
+	now, at, err := s.instant(ctx, now)
+	if err != nil {
+		return result, err
+	}
+	err = s.change(ctx, "changing administration", func(ctx context.Context, t *adminTx) error {
+		result = zael.EditResult{}
+		known, err := t.editOnce(ctx, once, now, &result)
+		if err != nil || known {
+			return err
+		}
+		if err := t.administer(ctx, at, &edit, &result); err != nil {
+			return err
+		}
+		return t.keepOnce(once, now, result)
+	})
+	if err != nil {
+		return zael.EditResult{}, err
+	}
+	return result, s.forgetEntity(ctx, edit.Event.Entity)
+}
+
+// checkEdit returns an error for an edit that Administer does not make.
+func checkEdit(edit *zael.Edit) error {
+	if err := checkKey(zael.Key(edit.Scope())); err != nil {
+		return err
+	}
+	switch edit.Event.Action {
+	case zael.SwitchEnabled, zael.SwitchDisabled, zael.SwitchBypass, zael.SwitchRemoved, zael.FailureModeSet, zael.FailureModeRemoved,
+		zael.BucketReset, zael.BucketToppedUp:
+		return nil
+	case zael.ParentSet:
+		return checkEntity(edit.Entity)
+	}
+	return notAnEdit(edit)
+}
+
+func notAnEdit(edit *zael.Edit) error {
+	return invalid("Edit.Event.Action", string(edit.Event.Action), "is not a change that this method makes")
+}
+
+// administer makes an edit.
+func (t *adminTx) administer(ctx context.Context, at bucket.Instant, edit *zael.Edit, result *zael.EditResult) error {
+	switch action := edit.Event.Action; action {
+	case zael.SwitchEnabled, zael.SwitchDisabled, zael.SwitchBypass, zael.SwitchRemoved:
+		return t.changeSettings(ctx, edit, func(sc *scope) bool {
+			old := sc.Switch
+			sc.Switch = action.Switch()
+			return old != zael.Inherit || sc.Switch != zael.Inherit
+		})
+	case zael.FailureModeSet, zael.FailureModeRemoved:
+		return t.changeSettings(ctx, edit, func(sc *scope) bool {
+			old := sc.FailureMode
+			sc.FailureMode = edit.FailureMode
+			return old != 0 || sc.FailureMode != 0
+		})
+	case zael.ParentSet:
+		t.record(edit.Event)
+		return t.setParent(ctx, edit.Entity.ID, edit.Entity.ParentID)
+	default:
+		t.record(edit.Event)
+		return t.refill(ctx, at, edit, result)
+	}
+}
+
+// changeSettings changes the settings of a scope. change reports whether it changes anything.
+func (t *adminTx) changeSettings(ctx context.Context, edit *zael.Edit, change func(*scope) bool) error {
+	of := edit.Scope()
+	sc, err := t.scope(ctx, of)
+	if err != nil || !change(&sc) {
+		return err
+	}
+	sc.SettingsRev = t.nextSettings(edit.Event.Time, sc.SettingsRev)
+	if of.Entity != "" {
+		words := []string{t.keys.buckets(of.Entity), strconv.FormatInt(sc.SettingsRev, 10)}
+		if of.Resource != "" {
+			words = append(words, escape(of.Resource))
+		}
+		t.call.command("MARK", t.call.key(t.keys.index(of.Entity)), words...)
+	}
+	t.record(edit.Event)
+	return t.putScope(of, sc)
+}
+
+// refill makes an edit of a bucket, under the condition that nobody writes it meanwhile.
+func (t *adminTx) refill(ctx context.Context, at bucket.Instant, edit *zael.Edit, result *zael.EditResult) error {
+	s, key := t.store, zael.Key(edit.Scope())
+	hashes, err := s.readHashes(ctx, "reading a bucket", []string{t.keys.bucket(key)})
+	if err != nil {
+		return err
+	}
+	r, err := readRecord(hashes[0])
+	if err != nil {
+		return err
+	}
+	kept := r.kept("", s.cache.last(key).latest)
+	if result.Available, err = edit.Refill(&kept, at, rand.Uint64()); err != nil {
+		return err
+	}
+	t.call.require(t.keys.bucket(key), idsField, r.last())
+	if len(kept.Limits) > 0 {
+		p := part{key: key, known: r, at: at}
+		p.changes(&t.call, t.keys, &kept, t.id)
+	}
+	return nil
+}
+
+// editOnce reports whether a key was used for this change, and reads its result.
+func (t *adminTx) editOnce(ctx context.Context, once zael.Once, now time.Time, result *zael.EditResult) (known bool, err error) {
+	if once.Key == "" {
+		return false, nil
+	}
+	hashes, err := t.store.readHashes(ctx, "reading an idempotency key", []string{t.keys.editOnce(once.Key)})
+	if err != nil {
+		return false, err
+	}
+	fields := map[string]string{}
+	for i := 0; i+1 < len(hashes[0]); i += 2 {
+		fields[hashes[0][i]] = hashes[0][i+1]
+	}
+	t.prior = fields[onceIDField]
+	if t.prior == "" {
+		return false, nil
+	}
+	until, err := strconv.ParseInt(fields[onceUntilField], 10, 64)
+	switch {
+	case err != nil:
+		return false, err
+	case until <= now.UnixNano():
+		return false, nil
+	case fields[onceHashField] != once.Hash:
+		return false, zael.ErrKeyUsed
+	}
+	if err := json.Unmarshal([]byte(fields[onceAnswerField]), result); err != nil {
+		return false, fmt.Errorf("redisstore: %w: an idempotency key: %w", errDamaged, err)
+	}
+	result.Repeated = true
+	return true, nil
+}
+
+// keepOnce keeps a result with its key.
+func (t *adminTx) keepOnce(once zael.Once, now time.Time, result zael.EditResult) error {
+	if once.Key == "" {
+		return nil
+	}
+	text, err := json.Marshal(result)
+	if err != nil {
+		return err
+	}
+	name := t.keys.editOnce(once.Key)
+	t.call.require(name, onceIDField, t.prior)
+	key := t.call.key(name)
+	t.call.command("HSET", key, onceIDField, t.id, onceHashField, once.Hash, onceUntilField, strconv.FormatInt(once.Until.UnixNano(), 10), onceAnswerField, string(text))
+	t.call.command("PEXPIRE", key, strconv.FormatInt(keepUntil(once.Until, now), 10))
+	return nil
+}
+
+// keepUntil returns for how many ms a key is kept that may be forgotten at a time.
+func keepUntil(until, now time.Time) int64 {
+	return max(1, until.Sub(now).Milliseconds()+int64(margin)/int64(time.Millisecond))
+}
+
+// Settings implements zael.AdminStore.
+func (s *Store) Settings(ctx context.Context, scopes []zael.Scope) ([]zael.Settings, error) {
+	found, err := s.readScopes(ctx, "reading settings", scopes)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]zael.Settings, len(scopes))
+	for i := range all {
+		all[i] = zael.Settings{Switch: found[i].Switch, FailureMode: found[i].FailureMode, Rev: found[i].SettingsRev}
+	}
+	return all, nil
+}
+
+// State implements zael.AdminStore.
+func (s *Store) State(ctx context.Context) (state zael.StoreState, err error) {
+	if s.closed.Load() {
+		return state, errClosed
+	}
+	if ctx.Err() != nil {
+		return state, s.translate(ctx, "not tried", ctx.Err())
+	}
+	meta, err := s.readMeta(ctx, s.keys)
+	if err != nil {
+		return state, err
+	}
+	state.Deleted = meta[namespaceField] != ""
+	if text, ok := meta[adminRevField]; ok {
+		if state.SettingsRev, err = strconv.ParseInt(text, 10, 64); err != nil {
+			return state, fmt.Errorf("redisstore: %w: %w", errDamaged, err)
+		}
+	}
+	return state, nil
+}
+
+// Apply implements zael.Applier.
+func (s *Store) Apply(ctx context.Context, edits []zael.Edit) error {
+	texts := make([][]string, len(edits))
+	for i := range edits {
+		e := &edits[i]
+		var err error
+		switch {
+		case !e.Applies():
+			err = notAnEdit(e)
+		case e.Event.Action == zael.EntityCreated:
+			err = checkEntity(e.Entity)
+		case e.Event.Action == zael.LimitsSet || e.Event.Action == zael.LimitsDeleted:
+			if err = checkKey(zael.Key(e.Scope())); err == nil {
+				texts[i], err = limitTexts(e.Limits)
+			}
+		default:
+			err = checkEdit(e)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	edits = slices.Clone(edits)
+	err := s.change(ctx, "applying changes", func(ctx context.Context, t *adminTx) error {
+		for i := range edits {
+			e := &edits[i]
+			var err error
+			switch e.Event.Action {
+			case zael.EntityCreated:
+				if err = t.createEntity(ctx, e.Entity, e.Event); err != nil && isAnswer(err) {
+					err = fmt.Errorf("%w: %s", err, e.Entity.ID)
+				}
+			case zael.LimitsSet, zael.LimitsDeleted:
+				_, err = t.setLimits(ctx, e.Scope(), texts[i], e.Event)
+			default:
+				err = t.administer(ctx, 0, e, new(zael.EditResult))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for i := 0; i < len(edits) && err == nil; i++ {
+		if e := &edits[i]; e.Event.Action != zael.EntityCreated && e.Event.Action != zael.LimitsSet && e.Event.Action != zael.LimitsDeleted {
+			err = s.forgetEntity(ctx, e.Event.Entity)
+		}
+	}
+	return err
+}
