@@ -157,7 +157,7 @@ func (g *Gateway) known(ctx context.Context, id string, c *config.Config) (bool,
 	g.mu.Lock()
 	seen, ok := g.entities.Get(id)
 	g.mu.Unlock()
-	if ok && time.Since(seen) < g.times.Known {
+	if ok && time.Since(seen) < g.bounds.Known {
 		return true, nil
 	}
 	bounded, cancel := context.WithTimeout(ctx, c.Timeout)

@@ -24,18 +24,20 @@ import (
 	"github.com/zeroae/zael/internal/serve/problem"
 )
 
-// Times bound how long a call may stand still. A zero field is its default.
-type Times struct {
+// Bounds bound how long a call may stand still. A zero field is its default.
+type Bounds struct {
 	Header time.Duration // until the upstream answers; 10 minutes
 	Idle   time.Duration // between parts of the upstream's answer; 5 minutes
 	Client time.Duration // until the client reads what was written; 30 seconds
 	Known  time.Duration // that an entity which was found is not looked up again; 10 seconds
+
+	Decoded int64 // bytes of a compressed answer that are decoded; 32 MiB
 }
 
 // A Gateway serves the routes of the configuration. It may be used concurrently.
 type Gateway struct {
 	env     *serve.Env
-	times   Times
+	bounds  Bounds
 	metrics *metrics
 	base    http.RoundTripper
 	proxy   *httputil.ReverseProxy
@@ -52,19 +54,20 @@ type Gateway struct {
 }
 
 // New returns the gateway of a daemon.
-func New(env *serve.Env) (serve.Gateway, error) { return NewWith(env, Times{}) }
+func New(env *serve.Env) (serve.Gateway, error) { return NewWith(env, Bounds{}) }
 
 // remembered is how many entities and policies are remembered.
 const remembered = 10_000
 
-// NewWith is New with other times.
-func NewWith(env *serve.Env, times Times) (*Gateway, error) {
-	times.Header = cmp.Or(times.Header, 10*time.Minute)
-	times.Idle = cmp.Or(times.Idle, 5*time.Minute)
-	times.Client = cmp.Or(times.Client, 30*time.Second)
-	times.Known = cmp.Or(times.Known, 10*time.Second)
+// NewWith is New with other bounds.
+func NewWith(env *serve.Env, bounds Bounds) (*Gateway, error) {
+	bounds.Header = cmp.Or(bounds.Header, 10*time.Minute)
+	bounds.Idle = cmp.Or(bounds.Idle, 5*time.Minute)
+	bounds.Client = cmp.Or(bounds.Client, 30*time.Second)
+	bounds.Known = cmp.Or(bounds.Known, 10*time.Second)
+	bounds.Decoded = cmp.Or(bounds.Decoded, 32<<20)
 	g := &Gateway{
-		env: env, times: times, base: newUpstream(),
+		env: env, bounds: bounds, base: newUpstream(),
 		entities: recent.New[string, time.Time](remembered), stored: recent.New[string, *storedPolicy](remembered),
 	}
 	var err error
@@ -123,7 +126,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), flightKey{}, f))
 	defer cancel(nil)
 	f.cancel = cancel
-	f.watch.start(g.times, f, w)
+	f.watch.start(g.bounds, f, w)
 	defer f.watch.stop()
 	g.guarded.ServeHTTP(&watched{w, &f.watch}, r.WithContext(ctx))
 }

@@ -80,10 +80,10 @@ const key = "sk-of-the-operator"
 // the environment's variable of its key. It has stopped when the test ends.
 func start(t *testing.T, yaml string, upstream http.Handler) *rig {
 	t.Helper()
-	return startWith(t, yaml, upstream, gateway.Times{})
+	return startWith(t, yaml, upstream, gateway.Bounds{})
 }
 
-func startWith(t *testing.T, yaml string, upstream http.Handler, times gateway.Times) *rig {
+func startWith(t *testing.T, yaml string, upstream http.Handler, bounds gateway.Bounds) *rig {
 	t.Helper()
 	r := &rig{t: t, log: new(journal), hangup: make(chan struct{}), file: filepath.Join(t.TempDir(), "zael.yaml"), stopped: make(chan error, 1)}
 	r.log.grown.L = &r.log.mu
@@ -98,7 +98,7 @@ func startWith(t *testing.T, yaml string, upstream http.Handler, times gateway.T
 		Handlers: serve.Handlers{Gateway: func(env *serve.Env) (serve.Gateway, error) {
 			r.env = env
 			var err error
-			r.gateway, err = gateway.NewWith(env, times)
+			r.gateway, err = gateway.NewWith(env, bounds)
 			return r.gateway, err
 		}},
 	})

@@ -62,7 +62,7 @@ func (t roundTripper) send(r *http.Request) (*http.Response, error) {
 	}
 	res.Body = &watchedBody{res.Body, watch}
 	if strings.EqualFold(res.Header.Get("Content-Encoding"), "gzip") { // nobody asked for it
-		res.Body = &gunzip{source: res.Body}
+		res.Body = &gunzip{source: res.Body, most: t.bounds.Decoded}
 		res.Header.Del("Content-Encoding")
 		res.Header.Del("Content-Length")
 		res.ContentLength = -1
@@ -70,14 +70,12 @@ func (t roundTripper) send(r *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// maxDecoded is how much is decoded of a compressed answer.
-const maxDecoded = 32 << 20
+var errDecoded = errors.New("a compressed answer is too large")
 
-var errDecoded = errors.New("a compressed answer has more than 32 MiB")
-
-// A gunzip decompresses an answer, up to maxDecoded: a small one may stand for a large one.
+// A gunzip decompresses an answer, as much as may be: a small one may stand for a large one.
 type gunzip struct {
 	source io.ReadCloser
+	most   int64
 	reader *gzip.Reader
 	read   int64
 	err    error
@@ -92,7 +90,7 @@ func (g *gunzip) Read(p []byte) (int, error) {
 		return 0, g.err
 	}
 	n, err := g.reader.Read(p)
-	if g.read += int64(n); g.read > maxDecoded {
+	if g.read += int64(n); g.read > g.most {
 		n, err = 0, errDecoded
 	}
 	g.err = err

@@ -12,7 +12,7 @@ import (
 // reads nothing. It looks every quarter of the shortest time, which costs a call less than a
 // timer that each part of its answer sets.
 type watch struct {
-	times  Times
+	bounds Bounds
 	flight *flight
 	writer http.ResponseWriter
 	begun  time.Time
@@ -25,9 +25,9 @@ type watch struct {
 	header, idle, client atomic.Int64
 }
 
-func (s *watch) start(times Times, f *flight, w http.ResponseWriter) {
-	s.times, s.flight, s.writer, s.begun = times, f, w, time.Now()
-	s.every = max(time.Millisecond, min(times.Header, times.Idle, times.Client)/4)
+func (s *watch) start(bounds Bounds, f *flight, w http.ResponseWriter) {
+	s.bounds, s.flight, s.writer, s.begun = bounds, f, w, time.Now()
+	s.every = max(time.Millisecond, min(bounds.Header, bounds.Idle, bounds.Client)/4)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.timer = time.AfterFunc(s.every, s.look)
@@ -55,11 +55,11 @@ func (s *watch) look() {
 		return at != 0 && now-at >= int64(most)
 	}
 	switch {
-	case late(&s.header, s.times.Header):
+	case late(&s.header, s.bounds.Header):
 		s.flight.cancel(errHeader)
-	case late(&s.idle, s.times.Idle):
+	case late(&s.idle, s.bounds.Idle):
 		s.flight.cancel(errIdle)
-	case late(&s.client, s.times.Client):
+	case late(&s.client, s.bounds.Client):
 		s.flight.cancel(errUnread)
 		_ = http.NewResponseController(s.writer).SetWriteDeadline(s.begun) // which is over
 	default:
