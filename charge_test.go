@@ -141,3 +141,74 @@ func TestChargeErrors(t *testing.T) {
 		t.Errorf("an outage, open: got %+v (%v)", d, err)
 	}
 }
+
+func TestCredit(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	clock := new(handClock)
+	l := limiterOn(t, memstore.New(&memstore.Config{Usage: true}), &zael.Config{Clock: clock.now})
+	policy := zael.MustPolicy("gpt-4", zael.PerMinute("tpm", 60), zael.EachDay("tpd", 100))
+	for _, c := range []struct {
+		name     string
+		at       time.Duration
+		charged  int64
+		credited int64
+		left     [2]int64
+	}{
+		{"nothing is used", 0, 0, 10, [2]int64{60, 100}},
+		{"a part of it", 0, 50, 20, [2]int64{30, 70}},
+		{"more than was used", 0, 0, 1000, [2]int64{60, 100}},
+		{"debt", 0, 150, 30, [2]int64{-60, -20}},
+		{"what has refilled is not given back", 90 * time.Second, 0, 1000, [2]int64{60, 100}},
+		{"nor what was used in another period", 24 * time.Hour, 0, 10, [2]int64{60, 100}},
+	} {
+		clock.set(c.at)
+		if _, err := l.Charge(ctx, policy.For("alice", c.charged, c.charged)); err != nil {
+			t.Fatal(err)
+		}
+		d, err := l.Credit(ctx, policy.For("alice", c.credited, c.credited))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]int64{d.Status(0).Available, d.Status(1).Available}; got != c.left || d.Status(0).Requested != c.credited {
+			t.Errorf("%s: the decision has %v left of %d, want %v", c.name, got, d.Status(0).Requested, c.left)
+		}
+		now, err := l.Available(ctx, zael.Query{Entity: "alice", Policy: policy})
+		if got := [2]int64{now["tpm"], now["tpd"]}; err != nil || got != c.left {
+			t.Errorf("%s: got %v left (%v), want %v", c.name, got, err, c.left)
+		}
+	}
+	u, err := l.Usage(ctx, zael.UsageQuery{Entity: "alice"})
+	if err != nil || u.Amounts["tpd"] != 0 {
+		t.Errorf("got usage %v (%v), want that what was given back is not counted", u.Amounts, err)
+	}
+	if _, err := l.Credit(ctx, policy.For("alice", -1, 0)); !isInvalid(err) {
+		t.Errorf("less than none: got %v, want a *ValidationError", err)
+	}
+}
+
+// Of two credits at once that find the same tokens used, the limit is full afterwards, and no more.
+func TestCreditsAtOnce(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	f := &fake{Store: memstore.New(nil)}
+	l := limiterOn(t, f, nil)
+	policy := zael.MustPolicy("gpt-4", zael.PerHour("tph", 60), zael.EachDay("tpd", 100))
+	if _, err := l.Charge(ctx, policy.For("alice", 30, 30)); err != nil {
+		t.Fatal(err)
+	}
+	f.adjust = func(ctx context.Context, now time.Time, debits []zael.Debit) (time.Time, error) {
+		f.adjust = nil // the other credit comes between the two calls of this one
+		if _, err := l.Credit(ctx, policy.For("alice", 20, 20)); err != nil {
+			t.Error(err)
+		}
+		return f.Store.Adjust(ctx, now, debits)
+	}
+	d, err := l.Credit(ctx, policy.For("alice", 25, 25))
+	if err != nil || d.Status(0).Available != 60 || d.Status(1).Available != 100 {
+		t.Errorf("got %d and %d left (%v), want full ones", d.Status(0).Available, d.Status(1).Available, err)
+	}
+	if now, err := l.Available(ctx, zael.Query{Entity: "alice", Policy: policy}); err != nil || now["tph"] != 60 || now["tpd"] != 100 {
+		t.Errorf("got %v left (%v), want full ones", now, err)
+	}
+}

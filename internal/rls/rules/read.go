@@ -204,9 +204,6 @@ func (r *reader) rateLimit(n *yaml.Node, rule *Rule) error {
 	if fixed {
 		rule.Limit = zael.Each(LimitName, int64(rule.Requests), known.window)
 	}
-	if rule.Shadow || rule.Quota {
-		rule.Limit = rule.Limit.Soft()
-	}
 	if rule.Policy, err = zael.NewPolicy(r.resource, rule.Limit); err != nil {
 		return yamlfile.Errorf(n.Line, "rate_limit: %w", err)
 	}
@@ -293,6 +290,25 @@ func flag(to *bool) yamlfile.Reader {
 		*to, err = yamlfile.Bool(name, n)
 		return err
 	}
+}
+
+// Override returns the rule that a request brings along for a descriptor of a domain. Its limit
+// has a name of its own, so that it and the rules of files do not replace each other.
+func Override(domain string, requests uint32, unit Unit) (*Rule, error) {
+	for _, w := range units() {
+		if w.unit != unit {
+			continue
+		}
+		r := &Rule{Requests: requests, Unit: unit}
+		if requests == 0 {
+			return r, nil
+		}
+		var err error
+		r.Limit = w.limit(OverrideName, int64(requests))
+		r.Policy, err = zael.NewPolicy(Resource(domain), r.Limit)
+		return r, err
+	}
+	return nil, fmt.Errorf("the unit %d is not one of 1 to %d", unit, Week)
 }
 
 // absent reports whether there is no value.

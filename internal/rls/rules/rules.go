@@ -42,17 +42,19 @@ type Rule struct {
 	Shadow    bool // what it would refuse passes, and is counted
 	Quota     bool // a request is refused only when all its quotas are used up
 
-	// Policy has the one Limit that the rule is, named [LimitName], on the domain; it is soft
-	// under Shadow and Quota. It is nil where nothing is counted: if Unlimited, and if
-	// Requests is 0, which refuses everything.
+	// Policy has the one Limit that the rule is, on the domain. It is nil where nothing is
+	// counted: if Unlimited, and if Requests is 0, which refuses everything.
 	Policy *zael.Policy
 	Limit  zael.Limit
 
 	detailed bool // statistics are kept by the values of requests
 }
 
-// LimitName is the name of the limit that a rule is.
-const LimitName = "requests"
+// The names of the limits that rules are.
+const (
+	LimitName    = "requests"
+	OverrideName = "override" // of a rule that a request brings along
+)
 
 // A Match is a rule that a descriptor goes by.
 type Match struct {
@@ -70,6 +72,9 @@ type Rules struct {
 
 // Len returns the number of descriptors in the rules.
 func (r *Rules) Len() int { return r.count }
+
+// Has reports whether there are rules for a domain.
+func (r *Rules) Has(domain string) bool { return r.domains[domain] != nil }
 
 // A level is what an entry leads to.
 type level struct {
