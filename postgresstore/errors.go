@@ -1,0 +1,194 @@
+package postgresstore
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/zeroae/zael"
+)
+
+var errClosed = fmt.Errorf("postgresstore: the store is closed: %w", zael.ErrClosed)
+
+func invalid(field string, value any, reason string) error {
+	return &zael.ValidationError{Field: field, Value: value, Reason: reason}
+}
+
+// parseReason returns why an address cannot be read, without the address: it may have a
+// password.
+func parseReason(err error) string {
+	if e, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
+		if inner := e.Unwrap(); inner != nil {
+			err = inner
+		}
+	}
+	text := err.Error()
+	if strings.Contains(text, "://") {
+		return "it is no URL or list of keywords of PostgreSQL: write it like postgres://user@host:5432/database"
+	}
+	return text
+}
+
+// Conditions of PostgreSQL, by which errors are told apart: see "PostgreSQL Error Codes".
+const (
+	codeSerialization = "40001"
+	codeDeadlock      = "40P01"
+	codeReadOnly      = "25006"
+	codeLockTimeout   = "55P03"
+	codeCanceled      = "57014"
+	codeNoRight       = "42501"
+	codeNoTable       = "42P01"
+	codeNoFunction    = "42883"
+	codeNoSchema      = "3F000"
+	codeNoDatabase    = "3D000"
+)
+
+// unavailableClasses are the classes of conditions in which the server fails by itself:
+// connections, resources, intervention of an operator, system errors, internal errors.
+const unavailableClasses = "08 53 57 58 XX"
+
+// A fate is what an error tells of its call.
+type fate uint8
+
+const (
+	rejected fate = iota // the server understood and refused, or nothing was sent: again would be no use
+	failed               // surely not applied, and may work again
+	retried              // surely not applied, and is tried again: somebody else was faster
+	unknown              // may have been applied
+)
+
+// fateOf returns the fate of a call by its error.
+func fateOf(err error) fate {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch {
+		case e.Code == codeSerialization || e.Code == codeDeadlock:
+			return retried
+		case e.Code == codeReadOnly || e.Code == codeLockTimeout || e.Code == codeCanceled:
+			return failed
+		case e.Severity == "FATAL" && strings.HasPrefix(e.Code, "57"):
+			if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
+				return failed
+			}
+			return unknown // the server ends: perhaps after the commit
+		case strings.Contains(unavailableClasses, e.Code[:min(2, len(e.Code))]):
+			return failed
+		}
+		return rejected
+	}
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		if tlsError(err) {
+			return rejected
+		}
+		return failed
+	}
+	if pgconn.SafeToRetry(err) {
+		return failed
+	}
+	if errors.Is(err, errDamaged) || errors.Is(err, ErrNoTables) {
+		return rejected
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
+		return unknown
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return unknown
+	}
+	if strings.Contains(err.Error(), "conn closed") {
+		return unknown
+	}
+	return rejected
+}
+
+// tlsError reports whether a connection failed as the certificate of a side is refused, or the
+// server has no TLS.
+func tlsError(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[tls.AlertError](err); ok {
+		return true
+	}
+	return strings.Contains(err.Error(), "server refused TLS connection")
+}
+
+// isDone reports whether err is the end of a context.
+func isDone(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}
+
+// translate returns the error of a call as the Store's methods return it.
+func (s *Store) translate(ctx context.Context, what string, err error) error {
+	if err == nil || isAnswer(err) {
+		return err
+	}
+	if s.queue.isClosed() && (s.life.Err() != nil || strings.Contains(err.Error(), "closed pool")) {
+		return errClosed
+	}
+	if ctx.Err() != nil {
+		return contextError(ctx, what)
+	}
+	what = "postgresstore: " + what
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch e.Code {
+		case codeNoTable, codeNoFunction, codeNoSchema:
+			return s.noTables()
+		case codeNoRight:
+			return fmt.Errorf("%s: %w: grant %s (and %s for administration, %s for reading alone) to the user, or run \"zael table create\" as the owner of schema %s",
+				what, err, RoleAcquire, RoleAdmin, RoleRead, s.config.Schema)
+		case codeNoDatabase:
+			return fmt.Errorf("%s: %w: create it, or name another one", what, err)
+		case codeReadOnly:
+			return fmt.Errorf("%s: %w: %s is read-only (a standby?): name the primary: %w", what, err, s.where, zael.ErrUnavailable)
+		}
+	}
+	switch fateOf(err) {
+	case rejected:
+		return fmt.Errorf("%s: %w", what, err)
+	case retried:
+		return fmt.Errorf("%s: %w: %w", what, err, zael.ErrContention)
+	}
+	return fmt.Errorf("%s: %w: %w", what, hideContext(err), zael.ErrUnavailable)
+}
+
+// hideContext returns err so that it does not match the error of a context: that of an attempt
+// is not that of the caller.
+func hideContext(err error) error {
+	if isDone(err) {
+		return errors.New("the server did not answer in time: " + err.Error())
+	}
+	return err
+}
+
+func (s *Store) noTables() error {
+	return fmt.Errorf("postgresstore: schema %s of %s: %w in the version of this program: run \"zael table create\" with its address as a user that may, or open the store with migrate=true",
+		s.config.Schema, s.where, ErrNoTables)
+}
+
+// contextError returns an error that matches the one of ctx, which is done.
+func contextError(ctx context.Context, what string) error {
+	return fmt.Errorf("postgresstore: %s: %w", what, ctx.Err())
+}
+
+// isAnswer reports whether err is what an operation answers, having changed nothing.
+func isAnswer(err error) bool {
+	for _, answer := range []error{
+		zael.ErrExceeded, zael.ErrStaleLimits, zael.ErrStaleSettings, zael.ErrLeaseClosed, zael.ErrClosed, zael.ErrEntityExists, zael.ErrEntityNotFound, zael.ErrKeyUsed,
+		zael.ErrParentCycle, zael.ErrNoLimits, zael.ErrNamespaceDeleted, zael.ErrNamespaceNotFound, zael.ErrNamespaceState,
+	} {
+		if errors.Is(err, answer) {
+			return true
+		}
+	}
+	_, wrong := errors.AsType[*zael.ValidationError](err)
+	return wrong
+}

@@ -1,0 +1,285 @@
+package postgresstore
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+)
+
+// An op is an operation on buckets that waits for a lane. It has copies of its arguments,
+// because a caller that gives up may change them.
+type op struct {
+	opRules
+	at      bucket.Instant
+	hour    int64 // of at, counted from 1970
+	debits  []zael.Debit
+	charges []zael.Charge // of all debits
+	until   time.Time     // the deadline of the caller; zero if there is none
+	came    time.Time     // when it was queued first
+
+	tries int // how often another process was faster
+
+	err      error
+	early    error          // told to a caller that does not wait until it is known what came of the op
+	held     bool           // of extendOp
+	deadline bucket.Instant // of extendOp
+	stage    atomic.Int32
+	done     chan struct{} // closed when the stage becomes answered
+}
+
+type kind uint8
+
+const (
+	takeOp kind = iota
+	adjustOp
+	undoOp // an adjust that gives back a take and uncounts it
+	extendOp
+)
+
+// The stages of an op. Its caller may give up in the first two.
+const (
+	queued    int32 = iota
+	running         // in a batch
+	answered        // done is closed, or about to be
+	abandoned       // the caller has given up
+)
+
+// newOp returns an op with copies of its arguments, checked.
+func newOp(k kind, now time.Time, at bucket.Instant, debits []zael.Debit) (*op, error) {
+	o := &op{opRules: opRules{kind: k}, at: at, hour: hourOf(now), done: make(chan struct{})}
+	n := 0
+	for i := range debits {
+		if err := checkDebit(k, &debits[i]); err != nil {
+			return nil, err
+		}
+		n += len(debits[i].Charges)
+	}
+	o.charges, o.debits = make([]zael.Charge, 0, n), make([]zael.Debit, len(debits))
+	for i, d := range debits {
+		o.charges = append(o.charges, d.Charges...)
+		d.Charges = o.charges[len(o.charges)-len(d.Charges) : len(o.charges) : len(o.charges)]
+		o.debits[i] = d
+	}
+	return o, nil
+}
+
+func checkDebit(k kind, d *zael.Debit) error {
+	if err := checkKey(d.Key); err != nil {
+		return err
+	}
+	if err := checkText("holder", d.Holder); err != nil {
+		return err
+	}
+	for j := range d.Charges {
+		c := &d.Charges[j]
+		if err := checkText("limit", c.Name); err != nil {
+			return err
+		}
+		if c.Definition.Kind == bucket.Slots && c.Amount != 0 && d.Holder == "" {
+			return invalid("Debit.Holder", "", "is empty, but slots of "+c.Name+" need a holder that this database's other programs can tell from theirs: name one")
+		}
+		if k == takeOp && (c.Amount < 0 || c.Amount > bucket.MaxAmount) {
+			return invalid("amount of "+c.Name, c.Amount, "is not in 0 to 1e15")
+		}
+	}
+	return nil
+}
+
+// copyResults copies states and receipts into the caller's debits.
+func (o *op) copyResults(debits []zael.Debit) {
+	rest := o.charges
+	for i := range debits {
+		for j := range debits[i].Charges {
+			ch := &debits[i].Charges[j]
+			ch.State = rest[0].State
+			if o.kind == takeOp {
+				ch.Receipt = rest[0].Receipt
+			}
+			rest = rest[1:]
+		}
+	}
+}
+
+// undo returns the op that gives back what a take took.
+func (o *op) undo() *op {
+	u := &op{opRules: opRules{kind: undoOp}, at: o.at, hour: o.hour, done: make(chan struct{})}
+	for _, d := range o.debits {
+		charges := slices.Clone(d.Charges)
+		for j := range charges {
+			charges[j].Amount = -charges[j].Amount
+		}
+		// One of 0 would bring its limit under the definition of the take.
+		d.Charges = slices.DeleteFunc(charges, func(c zael.Charge) bool { return c.Amount == 0 })
+		u.debits = append(u.debits, d)
+		u.charges = append(u.charges, d.Charges...)
+	}
+	return u
+}
+
+// isWanted reports whether o is to be performed.
+func (o *op) isWanted() bool { return o.kind == undoOp || o.stage.Load() == queued }
+
+// locks reports whether o needs a transaction that locks the buckets first: it has several, or
+// a key, or other processes were faster more than once.
+func (o *op) locks() bool { return len(o.debits) != 1 || o.once != nil || o.tries > 1 }
+
+// submit queues o and waits for the answer. If inTime is false, ctx was done first and a lane
+// may still use o.
+func (s *Store) submit(ctx context.Context, o *op) (inTime bool, err error) {
+	if ctx.Err() != nil {
+		return false, contextError(ctx, "not attempted")
+	}
+	if !s.inflight.Begin() {
+		return false, errClosed
+	}
+	defer s.inflight.End()
+	o.until, _ = ctx.Deadline()
+	o.came = time.Now()
+	if err := s.queue.add(o); err != nil {
+		return false, err
+	}
+	select {
+	case <-o.done:
+		if o.stage.Load() == abandoned {
+			return false, o.early
+		}
+		return true, o.err
+	case <-ctx.Done():
+	}
+	if o.stage.CompareAndSwap(queued, abandoned) {
+		return false, contextError(ctx, "gave up before its turn, nothing was changed")
+	}
+	if o.stage.CompareAndSwap(running, abandoned) {
+		what := "gave up while the change was being made, it may have been made"
+		if o.kind == takeOp {
+			what = "gave up while the take was being made, it will be given back"
+		}
+		return false, contextError(ctx, what)
+	}
+	<-o.done // comes at once
+	if o.stage.Load() == abandoned {
+		return false, o.early
+	}
+	return true, o.err
+}
+
+// checkKey returns an error for names that cannot be stored: see checkText.
+func checkKey(k zael.Key) error {
+	if err := checkText("entity", k.Entity); err != nil {
+		return err
+	}
+	return checkText("resource", k.Resource)
+}
+
+// checkText returns an error if s cannot be a text in PostgreSQL.
+func checkText(field, s string) error {
+	if strings.IndexByte(s, 0) >= 0 {
+		return invalid(field, s, "has a zero byte in it")
+	}
+	if !utf8.ValidString(s) {
+		return invalid(field, s, "is not UTF-8")
+	}
+	return nil
+}
+
+// Take implements zael.BucketStore.
+func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
+	at, _, err := s.bucketOp(ctx, now, debits, opRules{kind: takeOp, maxWait: maxWait})
+	return at, err
+}
+
+// Adjust implements zael.BucketStore.
+func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) (time.Time, error) {
+	at, _, err := s.bucketOp(ctx, now, debits, opRules{kind: adjustOp})
+	return at, err
+}
+
+// opRules say what an op does beside its debits.
+type opRules struct {
+	kind    kind
+	maxWait time.Duration
+	once    *onceOp // nil: it has no key
+}
+
+// bucketOp performs a take or an adjust. first is what was kept with a key that is known.
+func (s *Store) bucketOp(ctx context.Context, now time.Time, debits []zael.Debit, rules opRules) (counted time.Time, first []byte, err error) {
+	now, at, err := s.instant(ctx, now)
+	if err != nil {
+		return now, nil, err
+	}
+	o, err := newOp(rules.kind, now, at, debits)
+	if err != nil {
+		return now, nil, err
+	}
+	o.opRules = rules
+	once := rules.once
+	if once != nil {
+		once.at = now
+	}
+	if o.kind == takeOp && once == nil && s.recalls(o) {
+		o.copyResults(debits)
+		return now, nil, zael.ErrExceeded
+	}
+	inTime, err := s.submit(ctx, o)
+	if !inTime {
+		return now, nil, err
+	}
+	if once != nil && once.first != nil {
+		return now, once.first, err
+	}
+	o.copyResults(debits)
+	return now, nil, err
+}
+
+// TakeLocal implements zael.LocalStore: it answers takes that a remembered refusal refuses.
+func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, bool, error) {
+	if len(debits) != 1 || s.queue.isClosed() {
+		return now, false, nil
+	}
+	counted, at, ok := s.localInstant(now)
+	if !ok || !s.queue.remembers(debits[0].Key) {
+		return now, false, nil
+	}
+	o, err := newOp(takeOp, counted, at, debits)
+	if err != nil {
+		return now, false, nil //nolint:nilerr // Take says so
+	}
+	if o.maxWait = maxWait; !s.recalls(o) {
+		return now, false, nil
+	}
+	o.copyResults(debits)
+	return counted, true, zael.ErrExceeded
+}
+
+// AdjustLocal implements zael.LocalStore.
+func (s *Store) AdjustLocal(now time.Time, _ []zael.Debit) (time.Time, bool, error) {
+	return now, false, nil
+}
+
+// Renew implements zael.SlotStore.
+func (s *Store) Renew(ctx context.Context, now time.Time, d zael.Debit) (held bool, err error) {
+	_, held, err = s.Extend(ctx, now, d)
+	return held, err
+}
+
+// Extend implements zael.OnceStore.
+func (s *Store) Extend(ctx context.Context, now time.Time, d zael.Debit) (deadline time.Time, held bool, err error) {
+	now, at, err := s.instant(ctx, now)
+	if err != nil {
+		return deadline, false, err
+	}
+	o, err := newOp(extendOp, now, at, []zael.Debit{d})
+	if err != nil {
+		return deadline, false, err
+	}
+	if _, err := s.submit(ctx, o); err != nil || !o.held {
+		return deadline, false, err
+	}
+	return o.deadline.Time(), true, nil
+}

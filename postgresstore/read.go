@@ -1,0 +1,303 @@
+package postgresstore
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/pause"
+)
+
+// pageRows is the number of rows that an iterator reads at a time. Between pages it holds no
+// connection, so its caller may take as long as it likes.
+const pageRows = 500
+
+// prepare finds out, once, whether the tables are there in the version of this program, and
+// makes them if Config.Migrate says so.
+func (s *Store) prepare(ctx context.Context) error {
+	if s.ready.Load() {
+		return nil
+	}
+	version := 0
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
+		version, err = readVersion(ctx, tx, s.config.Schema)
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case version > schemaVersion:
+		return fmt.Errorf("%w: %w", ErrNoTables, s.newerSchema(version))
+	case version < schemaVersion && s.config.Migrate:
+		if err := s.CreateTables(ctx, CreateOptions{NoRoles: true}); err != nil {
+			return err
+		}
+	case version < schemaVersion:
+		return s.noTables()
+	}
+	s.ready.Store(true)
+	return nil
+}
+
+// retryRead makes a call that changes nothing until it is answered.
+func (s *Store) retryRead(ctx context.Context, what string, call func(context.Context) error) error {
+	if s.queue.isClosed() {
+		return errClosed
+	}
+	for i := 0; ; i++ {
+		err := s.tryRead(ctx, call)
+		if err == nil {
+			return nil
+		}
+		if fateOf(err) == rejected || i >= mostRetries || pause.Backoff(ctx, i, retryBase, retryMost) != nil {
+			return s.translate(ctx, what, err)
+		}
+	}
+}
+
+// tryRead makes a call, with a part of the time that is left.
+func (s *Store) tryRead(ctx context.Context, call func(context.Context) error) error {
+	attempt := patientAttempt
+	if d, ok := ctx.Deadline(); ok {
+		attempt = min(max(time.Until(d)/2, leastAttempt), patientAttempt)
+	}
+	ctx, cancel := context.WithTimeout(ctx, attempt)
+	defer cancel()
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	return call(ctx)
+}
+
+// readTx runs f in a transaction that sees one state of the database. It runs f again if it
+// failed.
+func (s *Store) readTx(ctx context.Context, f func(ctx context.Context, tx pgx.Tx) error) error {
+	return s.retryRead(ctx, "reading", func(ctx context.Context) error {
+		return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+			return f(ctx, tx)
+		})
+	})
+}
+
+// transact runs f in a transaction that writes, again if it was surely not made and may succeed.
+func (s *Store) transact(ctx context.Context, what string, f func(ctx context.Context, tx pgx.Tx) error) error {
+	if !s.inflight.Begin() {
+		return errClosed
+	}
+	defer s.inflight.End()
+	for i := 0; ; i++ {
+		err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error { return f(ctx, tx) })
+		if err == nil || isAnswer(err) {
+			return err
+		}
+		if fate := fateOf(err); fate == rejected || fate == unknown || i >= mostRetries || pause.Backoff(ctx, i, retryBase, retryMost) != nil {
+			return s.translate(ctx, what, err)
+		}
+	}
+}
+
+// change runs a change of administration: one at a time in a namespace, which must not be
+// deleted.
+func (s *Store) change(ctx context.Context, what string, f func(ctx context.Context, tx pgx.Tx) error) error {
+	if err := s.tryRead(ctx, func(context.Context) error { return nil }); err != nil {
+		return s.translate(ctx, what, err)
+	}
+	return s.transact(ctx, what, func(ctx context.Context, tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", s.lockNumber("")); err != nil {
+			return err
+		}
+		if err := s.checkActive(ctx, tx); err != nil {
+			return err
+		}
+		return f(ctx, tx)
+	})
+}
+
+// pages iterates over what page reads. page returns up to pageRows records that follow last,
+// the first ones if last is nil.
+func pages[T any](ctx context.Context, s *Store, page func(ctx context.Context, tx pgx.Tx, last *T) ([]T, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var last *T
+		for {
+			var found []T
+			err := s.readTx(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
+				found, err = page(ctx, tx, last)
+				return err
+			})
+			if err != nil {
+				var none T
+				yield(none, err)
+				return
+			}
+			for _, v := range found {
+				if !yield(v, nil) {
+					return
+				}
+			}
+			if len(found) < pageRows {
+				return
+			}
+			last = &found[len(found)-1]
+		}
+	}
+}
+
+// A query is a text of SQL with the values of its parameters.
+type query struct {
+	text strings.Builder
+	args []any
+}
+
+// add appends a text in which each ? stands for a value.
+func (q *query) add(text string, values ...any) *query {
+	for _, v := range values {
+		before, after, _ := strings.Cut(text, "?")
+		q.args = append(q.args, v)
+		fmt.Fprintf(&q.text, "%s$%d", before, len(q.args))
+		text = after
+	}
+	q.text.WriteString(text)
+	return q
+}
+
+// collect returns what scan makes of each row of a query.
+func collect[T any](ctx context.Context, s *Store, tx pgx.Tx, q *query, scan func(pgx.CollectableRow) (T, error)) ([]T, error) {
+	rows, err := tx.Query(ctx, s.sql(q.text.String()), q.args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scan)
+}
+
+// find calls scan with the columns of the only row of a query, and reports whether there is one.
+func (s *Store) find(ctx context.Context, tx pgx.Tx, q *query, targets ...any) (found bool, err error) {
+	rows, err := tx.Query(ctx, s.sql(q.text.String()), q.args...)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	if rows.Next() {
+		found = true
+		if err := rows.Scan(targets...); err != nil {
+			return false, err
+		}
+	}
+	rows.Close()
+	return found, rows.Err()
+}
+
+// exec makes a change and returns how many rows it is about.
+func (s *Store) exec(ctx context.Context, tx pgx.Tx, q *query) (int64, error) {
+	tag, err := tx.Exec(ctx, s.sql(q.text.String()), q.args...)
+	return tag.RowsAffected(), err
+}
+
+// Buckets implements zael.BucketStore.
+func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (time.Time, []zael.Bucket, error) {
+	now, at, err := s.instant(ctx, now)
+	if err != nil {
+		return now, nil, err
+	}
+	var entities, resources []string
+	for _, k := range keys {
+		if err := checkKey(k); err != nil {
+			return now, nil, err
+		}
+		entities, resources = append(entities, k.Entity), append(resources, k.Resource)
+	}
+	var found map[zael.Key]*row
+	err = s.retryRead(ctx, "reading buckets", func(ctx context.Context) error {
+		found = map[zael.Key]*row{}
+		rows, err := s.pool.Query(ctx, s.sql("SELECT b.entity, b.resource, "+storedColumns+` FROM zael.buckets b
+			WHERE b.namespace = $1 AND (b.entity, b.resource) IN (SELECT k.entity COLLATE "C", k.resource COLLATE "C" FROM unnest($2::text[], $3::text[]) AS k (entity, resource))`),
+			s.config.Namespace, entities, resources)
+		if err != nil {
+			return err
+		}
+		return scanRows(rows, found)
+	})
+	if err != nil {
+		return now, nil, err
+	}
+	buckets := make([]zael.Bucket, len(keys))
+	for i, k := range keys {
+		r := found[k]
+		if r == nil {
+			r = missing(k)
+		}
+		buckets[i] = zael.Bucket{Key: k, Limits: r.states(at)}
+	}
+	return now, buckets, nil
+}
+
+// EntityBuckets implements zael.LimitStore.
+func (s *Store) EntityBuckets(ctx context.Context, entity string) iter.Seq2[zael.Bucket, error] {
+	if err := checkText("entity", entity); err != nil {
+		return errorSeq[zael.Bucket](err)
+	}
+	return s.bucketPages(ctx, func(q *query, last *row) {
+		if q.add(" AND entity = ?", entity); last != nil {
+			q.add(" AND resource > ?", last.key.Resource)
+		}
+		q.add(" ORDER BY resource")
+	})
+}
+
+// ResourceBuckets implements zael.CapacityReader.
+func (s *Store) ResourceBuckets(ctx context.Context, resource string) iter.Seq2[zael.Bucket, error] {
+	if err := checkText("resource", resource); err != nil {
+		return errorSeq[zael.Bucket](err)
+	}
+	return s.bucketPages(ctx, func(q *query, last *row) {
+		if q.add(" AND resource = ?", resource); last != nil {
+			q.add(" AND entity > ?", last.key.Entity)
+		}
+		q.add(" ORDER BY entity")
+	})
+}
+
+// bucketPages iterates the buckets that a condition selects.
+func (s *Store) bucketPages(ctx context.Context, condition func(q *query, last *row)) iter.Seq2[zael.Bucket, error] {
+	return func(yield func(zael.Bucket, error) bool) {
+		for r, err := range pages(ctx, s, func(ctx context.Context, tx pgx.Tx, last *row) ([]row, error) {
+			q := new(query).add("SELECT entity, resource, "+storedColumns+" FROM zael.buckets WHERE namespace = ?", s.config.Namespace)
+			condition(q, last)
+			return collect(ctx, s, tx, q.add(" LIMIT ?", pageRows), scanRow)
+		}) {
+			b := zael.Bucket{Key: r.key}
+			if err == nil {
+				b.Limits = r.states(r.Latest)
+			}
+			if !yield(b, err) {
+				return
+			}
+		}
+	}
+}
+
+// scanRow reads entity, resource and storedColumns.
+func scanRow(rows pgx.CollectableRow) (row, error) {
+	var k zael.Key
+	var c stored
+	if err := rows.Scan(append([]any{&k.Entity, &k.Resource}, c.targets()...)...); err != nil {
+		return row{}, err
+	}
+	r, err := c.row(k)
+	if err != nil {
+		return row{}, err
+	}
+	return *r, nil
+}
+
+// errorSeq returns an iterator that yields only an error.
+func errorSeq[T any](err error) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		yield(none, err)
+	}
+}

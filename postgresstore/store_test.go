@@ -1,0 +1,74 @@
+package postgresstore_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/testrig/pgtest"
+	"github.com/zeroae/zael/internal/trial"
+	"github.com/zeroae/zael/postgresstore"
+	"github.com/zeroae/zael/storetest"
+)
+
+var engine pgtest.Engine
+
+func TestMain(m *testing.M) { engine.Main(m) }
+
+// shared is the database of tests that keep to a namespace of their own.
+var shared struct {
+	sync.Once
+	url        string
+	namespaces atomic.Int64
+}
+
+// sharedURL returns the URL of the shared database, which has the tables.
+func sharedURL(tb testing.TB) string {
+	tb.Helper()
+	shared.Do(func() {
+		url := engine.Database(tb)
+		createTables(tb, url)
+		shared.url = url
+	})
+	if shared.url == "" {
+		tb.Fatal("the shared database could not be made")
+	}
+	return shared.url
+}
+
+func createTables(tb testing.TB, url string) {
+	tb.Helper()
+	s := open(tb, url, nil)
+	if err := s.CreateTables(tb.Context(), postgresstore.CreateOptions{}); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// open opens a store in which instants are the caller's, and closes it with the test.
+func open(tb testing.TB, url string, config *postgresstore.Config) *postgresstore.Store {
+	tb.Helper()
+	s, err := postgresstore.OpenTrial(url, config, trial.Options{VirtualTime: true})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.Close(context.WithoutCancel(tb.Context())); err != nil {
+			tb.Errorf("Close: %v", err)
+		}
+	})
+	return s
+}
+
+// newNamespace returns the name of a namespace that no other test uses.
+func newNamespace() string { return fmt.Sprintf("n%d", shared.namespaces.Add(1)) }
+
+func TestStore(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t *testing.T) zael.Store {
+		t.Helper()
+		return open(t, sharedURL(t), &postgresstore.Config{Namespace: newNamespace(), Usage: true, Pool: 3})
+	}, storetest.Kinds, storetest.LocalStore, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.SlotStore, storetest.Applier, storetest.CapacityReader, storetest.UsageStore, storetest.AuditStore)
+}
