@@ -424,9 +424,9 @@ func (l *Limiter) askOnce(ctx context.Context, a *attempt, now time.Time, maxWai
 // answer returns what makes a lease of the debits of a take, for its repetitions. It
 // refers to nothing that changes.
 func (d *detaching) answer() func(at time.Time, debits []Debit) []byte {
-	lease, shapes := d.lease, slices.Clone(d.parts)
-	return func(at time.Time, debits []Debit) []byte {
-		rest := debits
+	known, shapes := d.lease, slices.Clone(d.parts)
+	return func(at time.Time, debits []Debit) []byte { // for each try of the store
+		lease, rest := known, debits
 		for _, shape := range shapes {
 			n := shape.debits
 			if len(shapes) == 1 {

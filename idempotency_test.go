@@ -1,7 +1,9 @@
 package zael_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -110,6 +112,51 @@ func TestIdempotencyKeyWaits(t *testing.T) {
 			t.Errorf("got %v, want a refusal", err)
 		}
 	})
+}
+
+// A restless store asks for the answer of a take more than once, as one that has to try again does.
+type restless struct{ *memstore.Store }
+
+func (s restless) TakeOnce(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit, once zael.OnceTake) (time.Time, []byte, error) {
+	if answer := once.Answer; answer != nil {
+		once.Answer = func(at time.Time, debits []zael.Debit) []byte {
+			_ = answer(at, debits)
+			return answer(at, debits)
+		}
+	}
+	return s.Store.TakeOnce(ctx, now, maxWait, debits, once)
+}
+
+// TestAnswersOfTries: what is kept with a key is of the last try, so that a repetition gives back what was
+// taken, once.
+func TestAnswersOfTries(t *testing.T) {
+	t.Parallel()
+	l := limiterOn(t, restless{memstore.New(nil)}, nil)
+	p, tools := zael.MustPolicy("gpt-4", zael.EachYear("n", 100)), zael.MustPolicy("tools", zael.EachYear("n", 100))
+	for _, also := range [][]zael.Part{nil, {tools.PartFor("alice", 10)}} {
+		req, o := p.For("alice", 10), zael.DetachOptions{IdempotencyKey: fmt.Sprint("k", len(also))}
+		req.Also = also
+		_ = detachedLease(t, l, req, o)
+		again := detachedLease(t, l, req, o)
+		decision := again.Decision()
+		if !again.Repeated() || len(again.Keys()) != 1+len(also) || decision.Len() != 1+len(also) {
+			t.Errorf("got the parts %v, want %d", again.Keys(), 1+len(also))
+		}
+		more, err := l.ConsumeDetached(t.Context(), again, zael.Amounts{"n": 5}, zael.ConsumeOptions{IdempotencyKey: "more"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if more, err = l.ConsumeDetached(t.Context(), again, zael.Amounts{"n": 5}, zael.ConsumeOptions{IdempotencyKey: "more"}); err != nil || !more.Repeated() {
+			t.Fatalf("got %+v, %v, want the first answer", more, err)
+		}
+		if got := left(t, l, "alice", p); got != 85 {
+			t.Errorf("got %d left, want 85", got)
+		}
+		ended(t, l, more, zael.Ending{Verb: zael.LeaseRollback})
+		if got := left(t, l, "alice", p); got != 100 {
+			t.Errorf("got %d left, want 100", got)
+		}
+	}
 }
 
 // TestConsumeKeys: a consume that is repeated by its key takes once, on any process, and the lease of

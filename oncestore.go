@@ -14,8 +14,9 @@ type OnceTake struct {
 	// taken.
 	Unless string
 
-	// Answer returns what is kept with the key. It is called once the debits are taken, with their
-	// receipts, in another goroutine perhaps, and must not keep them.
+	// Answer returns what is kept with the key. It is called when the debits are taken, with their
+	// receipts, in another goroutine perhaps, and must not keep them. A store that has to try again
+	// calls it for each try.
 	Answer func(at time.Time, debits []Debit) []byte
 }
 

@@ -149,7 +149,9 @@ func again(err error) bool {
 func (f *fleet) stop() {
 	for _, s := range f.servers[1:] {
 		s.signal(os.Interrupt)
-		s.ended()
+		if log := s.ended(); f.t.Failed() {
+			f.t.Log(log)
+		}
 	}
 }
 
@@ -199,6 +201,7 @@ func (f *fleet) endTwice(ctx context.Context, ids map[string]bool) {
 		group.Go(func() {
 			for text := range work {
 				var firsts, rollbacks atomic.Int64
+				var answers [2]lib.Ended
 				var both sync.WaitGroup
 				for i, verb := range []lib.LeaseVerb{lib.LeaseCommit, lib.LeaseRollback} {
 					both.Go(func() {
@@ -210,6 +213,7 @@ func (f *fleet) endTwice(ctx context.Context, ids map[string]bool) {
 						if err != nil {
 							f.t.Error(err)
 						}
+						answers[i] = ended
 						if !ended.Repeated {
 							firsts.Add(1)
 						}
@@ -221,6 +225,7 @@ func (f *fleet) endTwice(ctx context.Context, ids map[string]bool) {
 				both.Wait()
 				if firsts.Load() > 1 || rollbacks.Load() == 1 { // both are told how it has ended
 					twice.Add(1)
+					f.t.Errorf("got the answers %+v, want one to be the first, and the other to repeat it", answers)
 				}
 				givenBack.Add(rollbacks.Load() / 2)
 			}
