@@ -1,0 +1,58 @@
+//go:build unix
+
+package main_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// blocks returns the blocks of code of a language in a document.
+func blocks(t *testing.T, document, language string) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, block := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
+		all = append(all, block[1])
+	}
+	return all
+}
+
+// TestDocuments runs the programs of README and of docs/serve.md as they are written, on a server of
+// their own: three requests are admitted, the fourth is not.
+func TestDocuments(t *testing.T) {
+	t.Parallel()
+	const documented = "http://127.0.0.1:8080"
+	server := newShop(t).serve("")
+	for _, c := range []struct {
+		document, language string
+		command            []string
+		want               string // a pattern
+	}{
+		{"README.md", "sh", []string{"sh", "-e"}, `(?s)^({"admitted":true.*?"available":[210],[^\n]*\n200\n){3}{"type":.*"error":"rate_limit_exceeded".*\n429\n$`},
+		{"docs/serve.md", "sh", []string{"sh", "-e"}, `^(admitted\n){3}refused\n$`},
+		{"docs/serve.md", "python", []string{"python3", "-"}, `^(admitted\n){3}come again in 1?[0-9]{1,3}(\.[0-9]+)? s\n$`},
+	} {
+		all := blocks(t, c.document, c.language)
+		if len(all) == 0 || !strings.Contains(all[0], documented) {
+			t.Errorf("%s: got no %s with the address of a server", c.document, c.language)
+			continue
+		}
+		cmd := exec.CommandContext(t.Context(), c.command[0], c.command[1:]...)
+		cmd.Stdin = strings.NewReader(strings.ReplaceAll(all[0], documented, server.base))
+		out, err := cmd.CombinedOutput()
+		if err != nil || !regexp.MustCompile(c.want).Match(out) {
+			t.Errorf("the %s of %s: got %v and\n%s", c.language, c.document, err, out)
+		}
+	}
+	server.signal(syscall.SIGTERM)
+	server.ended()
+}
