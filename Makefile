@@ -110,6 +110,9 @@ release: $(BIN)/goreleaser ## publish the release of the tag that is checked out
 dynamodb-local: ## fetch DynamoDB Local for the tests, once (needs Java 17 and Maven)
 	@tools/dynamodb-local/fetch
 
+sdks: ## install the SDKs that the gateway is tested with, once (needs Python 3.10)
+	@tools/sdks/fetch
+
 stack-tools: ## install what the tests of the stack run, once (needs Python 3.10)
 	@tools/stack/fetch
 

@@ -24,13 +24,15 @@ type answer struct {
 	mu     sync.Mutex // guards the meter, which a context that is done reads
 	ended  bool
 	meter  *meter
-	hidden *hider // nil if nothing is hidden
-	err    error  // of source, after what is left of hidden
+	ending sync.WaitGroup // until the call has settled
+	hidden *hider         // nil if nothing is hidden
+	err    error          // of source, after what is left of hidden
 }
 
 // newAnswer replaces the body of res.
 func newAnswer(ctx context.Context, x *exchange, res *http.Response, cancel context.CancelFunc) {
 	a := &answer{exchange: x, ctx: ctx, source: res.Body, cancel: cancel}
+	a.ending.Add(1)
 	if strings.EqualFold(res.Header.Get("Content-Encoding"), "gzip") {
 		a.source = &gunzip{source: res.Body}
 		res.Header.Del("Content-Encoding")
@@ -93,10 +95,11 @@ func (a *answer) readHiding(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close implements io.Closer.
+// Close implements io.Closer. When it returns the call has settled.
 func (a *answer) Close() error {
 	err := a.source.Close()
 	a.end(false)
+	a.ending.Wait() // if a context that is done has ended it
 	a.cancel()
 	return err
 }
@@ -115,6 +118,7 @@ func (a *answer) end(whole bool) {
 	if a.stop != nil {
 		a.stop()
 	}
+	defer a.ending.Done()
 	a.exchange.end(a.ctx, u)
 }
 

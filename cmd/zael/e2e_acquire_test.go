@@ -38,6 +38,7 @@ type shop struct {
 	t     *testing.T
 	store string
 	cache string // directory; the user's if empty
+	env   []string
 }
 
 func newShop(t *testing.T) shop {
@@ -52,7 +53,7 @@ func (s shop) command(args ...string) *exec.Cmd {
 		args = slices.Insert(slices.Clone(args), 1, "--timeout", "1m")
 	}
 	cmd := exec.CommandContext(s.t.Context(), program, args...)
-	cmd.Env = append(os.Environ(), "ZAEL_STORE="+s.store)
+	cmd.Env = append(append(os.Environ(), "ZAEL_STORE="+s.store), s.env...)
 	if s.cache != "" {
 		cmd.Env = append(cmd.Env, "XDG_CACHE_HOME="+s.cache)
 	}
