@@ -80,6 +80,32 @@ func (c *Client) Children(ctx context.Context, parent string) ([]zael.Entity, er
 	return all, err
 }
 
+// Entities returns a page of the entities that were created, by ID: of a token with a prefix, those
+// that it covers. See zael.Limiter.Entities.
+func (c *Client) Entities(ctx context.Context, q zael.ListQuery) ([]zael.Entity, error) {
+	return list(ctx, c, "/v1/entities", newListing(q.Prefix, q.After, q.Max), func(p *listPage) []zael.Entity { return p.Entities })
+}
+
+// Resources returns a page of the resources that are in use or have limits, by name.
+func (c *Client) Resources(ctx context.Context, q zael.ListQuery) ([]string, error) {
+	return list(ctx, c, "/v1/resources", newListing(q.Prefix, q.After, q.Max), func(p *listPage) []string { return p.Resources })
+}
+
+// Scopes returns a page of the scopes for which limits are stored, with their limits, by entity and
+// then resource: of a token with a prefix, those of entities that it covers.
+func (c *Client) Scopes(ctx context.Context, q zael.ScopeQuery) ([]zael.ScopeLimits, error) {
+	after := ""
+	if q.After != nil {
+		after = q.After.Entity + "\x00" + q.After.Resource
+	}
+	return list(ctx, c, "/v1/scopes", newListing(q.Prefix, after, q.Max), func(p *listPage) (all []zael.ScopeLimits) {
+		for _, s := range p.Scopes {
+			all = append(all, zael.ScopeLimits{Scope: zael.Scope(s.scopeBody), Limits: s.Limits})
+		}
+		return all
+	})
+}
+
 // SetParent gives an entity another parent, or none if parent is empty.
 func (c *Client) SetParent(ctx context.Context, id, parent string, options zael.AdminOptions) error {
 	if err := checkID("id", id); err != nil {

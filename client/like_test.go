@@ -25,6 +25,7 @@ type administration interface { //nolint:interfacebloat // all of it is compared
 	DeleteEntity(ctx context.Context, id string) error
 	DeleteLimits(ctx context.Context, scope zael.Scope) error
 	DeleteNamespace(ctx context.Context, name string) error
+	Entities(ctx context.Context, q zael.ListQuery) ([]zael.Entity, error)
 	Entity(ctx context.Context, id string) (zael.Entity, error)
 	Limits(ctx context.Context, scope zael.Scope) ([]zael.Limit, error)
 	Namespace(ctx context.Context, name string) (zael.Namespace, error)
@@ -35,7 +36,9 @@ type administration interface { //nolint:interfacebloat // all of it is compared
 	RecoverNamespace(ctx context.Context, name string) error
 	RegisterNamespace(ctx context.Context, name string) error
 	Reset(ctx context.Context, entity, resource string, names []string, options zael.AdminOptions) (zael.Amounts, error)
+	Resources(ctx context.Context, q zael.ListQuery) ([]string, error)
 	ResourceCapacity(ctx context.Context, resource, limit string, options zael.CapacityOptions) (zael.ResourceCapacity, error)
+	Scopes(ctx context.Context, q zael.ScopeQuery) ([]zael.ScopeLimits, error)
 	SetFailureMode(ctx context.Context, scope zael.Scope, mode zael.FailureMode, options zael.AdminOptions) error
 	SetLimits(ctx context.Context, scope zael.Scope, limits []zael.Limit) error
 	SetParent(ctx context.Context, id, parent string, options zael.AdminOptions) error
@@ -153,6 +156,13 @@ func steps() []step {
 	add("apply two in one", func(c ctx, a with) (any, error) {
 		return a.Apply(c, []zael.Change{{Scope: zael.Scope{Entity: "new"}, Limits: []zael.Limit{n}, Switch: &bypass}})
 	})
+	for _, q := range []zael.ListQuery{{}, {Max: 1}, {Prefix: "a"}, {After: odd}, {After: "b", Max: 5}, {Prefix: "zzz"}, {Max: -1}} {
+		add(fmt.Sprintf("entities %+v", q), func(c ctx, a with) (any, error) { return a.Entities(c, q) })
+		add(fmt.Sprintf("resources %+v", q), func(c ctx, a with) (any, error) { return a.Resources(c, q) })
+	}
+	for _, q := range []zael.ScopeQuery{{}, {Max: 2}, {Prefix: "a"}, {After: &zael.Scope{}}, {After: &zael.Scope{Entity: odd}, Max: 5}, {Max: -1}} {
+		add(fmt.Sprintf("scopes %+v", q), func(c ctx, a with) (any, error) { return a.Scopes(c, q) })
+	}
 	for _, most := range []int{0, 3, 1, -1} {
 		add(fmt.Sprint("audit ", most), func(c ctx, a with) (any, error) { return a.Audit(c, zael.AuditQuery{Max: most}) })
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/zeroae/zael/internal/serve/access"
 	"github.com/zeroae/zael/internal/serve/api"
 	"github.com/zeroae/zael/internal/serve/config"
+	"github.com/zeroae/zael/internal/serve/live"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -69,7 +70,7 @@ func setupAs(t *testing.T, p access.Principal, store zael.Store) *rig {
 	settings := &config.Config{Max: config.Max{Body: 1 << 20, Wait: time.Minute}}
 	settings.Policies = map[string]*zael.Policy{"chat": zael.MustPolicy("chat", zael.EachYear("rpy", 2))}
 	handler, err := api.New(&serve.Env{
-		Limiter: s.limiter, Store: store, Log: slog.New(slog.DiscardHandler), Config: func() *config.Config { return settings },
+		Limiter: s.limiter, Store: store, Live: live.New(time.Now), Log: slog.New(slog.DiscardHandler), Config: func() *config.Config { return settings },
 		Wait: func() (func(), bool) { return func() {}, true }, Draining: make(chan struct{}),
 	})
 	s.ok(err)

@@ -3,6 +3,7 @@ package client
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -15,6 +16,8 @@ import (
 const (
 	onePage   = 1000 // elements, the most that the server gives
 	mostPages = 100_000
+
+	defaultMax = 100
 )
 
 // pages reads a list, page after page. Each is decoded into what next returns, which then tells
@@ -38,6 +41,54 @@ func (c *Client) pages(ctx context.Context, path string, query url.Values, next 
 		query.Set("cursor", *cursor)
 	}
 	return &Error{Status: http.StatusOK, Detail: "the list of " + c.base + path + " has no end"}
+}
+
+// A listing is a query of a list.
+type listing struct {
+	values url.Values
+	most   int
+}
+
+// newListing returns the query of a list. A place in it is a cursor of the server.
+func newListing(prefix, after string, most int) *listing {
+	l := &listing{url.Values{}, most}
+	if prefix != "" {
+		l.values.Set("prefix", prefix)
+	}
+	if after != "" {
+		l.values.Set("cursor", base64.RawURLEncoding.EncodeToString([]byte(after)))
+	}
+	return l
+}
+
+// A listPage is a page of one of the lists.
+type listPage struct {
+	Entities  []zael.Entity `json:"entities"`
+	Resources []string      `json:"resources"`
+	Scopes    []struct {
+		scopeBody
+
+		Limits []zael.Limit `json:"limits"`
+	} `json:"scopes"`
+	Next *string `json:"next"`
+}
+
+// list reads a list up to the most elements that are wanted.
+func list[T any](ctx context.Context, c *Client, path string, l *listing, of func(*listPage) []T) ([]T, error) {
+	if l.most < 0 {
+		return nil, &zael.ValidationError{Field: "ListQuery.Max", Value: l.most, Reason: "is negative: use 0 for the default of 100"}
+	}
+	most := cmp.Or(l.most, defaultMax)
+	l.values.Set("limit", strconv.Itoa(min(most, onePage)))
+	all := []T{}
+	err := c.pages(ctx, path, l.values, func() (any, func() (*string, bool)) {
+		page := new(listPage)
+		return page, func() (*string, bool) {
+			all = append(all, of(page)...)
+			return page.Next, len(all) < most
+		}
+	})
+	return all[:min(len(all), most)], err
 }
 
 // levelsQuery returns the query of the limits of a bucket.
@@ -176,14 +227,12 @@ func setTimes(query url.Values, from, to time.Time) {
 	}
 }
 
-const defaultAuditMax = 100
-
 // Audit returns the changes of entities and limits, newest first. See zael.Limiter.Audit.
 func (c *Client) Audit(ctx context.Context, q zael.AuditQuery) ([]zael.AuditEvent, error) {
 	if q.Max < 0 {
 		return nil, &zael.ValidationError{Field: "AuditQuery.Max", Value: q.Max, Reason: "is negative: use 0 for the default of 100"}
 	}
-	most := cmp.Or(q.Max, defaultAuditMax)
+	most := cmp.Or(q.Max, defaultMax)
 	query := url.Values{"limit": {strconv.Itoa(min(most, onePage))}}
 	if q.Entity != "" {
 		query.Set("entity", q.Entity)
