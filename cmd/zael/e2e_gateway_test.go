@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/zeroae/zael/internal/testrig/fakellm"
@@ -29,8 +30,7 @@ const forty = "forty bytes of an answer, with its space"
 func provider(t *testing.T) string {
 	t.Helper()
 	ended := make(chan struct{})
-	var server *httptest.Server
-	server = httptest.NewServer(fakellm.Provider(func(r *fakellm.Request) fakellm.Answer {
+	server := httptest.NewServer(fakellm.Provider(func(r *fakellm.Request) fakellm.Answer {
 		for name := range r.Header {
 			if strings.Contains(strings.Join(r.Header[name], ""), "zael_") {
 				t.Errorf("the provider sees a token in %s", name)
@@ -158,6 +158,10 @@ func TestGatewaySDKs(t *testing.T) {
 		})
 	}
 	all.Wait()
+	d.signal(syscall.SIGTERM)
+	if log := d.ended(); strings.Contains(log, "zael_") || strings.Contains(log, "sk-") || strings.Contains(log, "Tell me") {
+		t.Errorf("the log has a key or a prompt: %s", log)
+	}
 }
 
 // left returns what is left to an entity on chat, when the server has settled.
