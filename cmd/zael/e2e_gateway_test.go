@@ -56,20 +56,13 @@ func withGateway(t *testing.T, limits string, names ...string) (d *server, token
 	tokens = map[string]string{}
 	yaml := "tokens:\n"
 	for _, name := range append(names, "read") {
-		out, _ := s.run(0, "token", "new", "--json")
-		var made struct {
-			Token string `json:"token"`
-			Hash  string `json:"hash"`
-		}
-		if err := json.Unmarshal([]byte(out), &made); err != nil {
-			t.Fatal(err)
-		}
+		text, hash := s.newToken()
 		role := "gateway"
 		if name == "read" {
 			role = "read"
 		}
-		tokens[name] = made.Token
-		yaml += fmt.Sprintf("- {name: %s, role: %s, hash: '%s'}\n", name, role, made.Hash)
+		tokens[name] = text
+		yaml += fmt.Sprintf("- {name: %s, role: %s, hash: '%s'}\n", name, role, hash)
 	}
 	upstream := provider(t)
 	yaml += "policies:\n  chat: {limits: [" + limits + "]}\ngateway:\n"
@@ -177,4 +170,65 @@ func (d *server) left(token, entity string) map[string]int64 {
 		d.t.Fatal(err)
 	}
 	return answer.Available
+}
+
+// TestGatewayDocs runs what docs/gateway.md shows: its configuration, and its programs, which
+// are answered twice and then refused.
+func TestGatewayDocs(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(root, "docs", "gateway.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := func(language string) string {
+		_, rest, _ := strings.Cut(string(text), "\n```"+language+"\n")
+		code, _, ok := strings.Cut(rest, "\n```\n")
+		if !ok || code == "" {
+			t.Fatalf("docs/gateway.md has no block of %s", language)
+		}
+		return code + "\n"
+	}
+	s := newShop(t)
+	token, hash := s.newToken()
+	s.env = append(s.env, "OPENAI_API_KEY=sk-of-the-operator")
+	yaml := strings.TrimPrefix(block("yaml"), "version: 1\n")
+	for _, change := range [][2]string{{"sha256:…", hash}, {"https://api.openai.com", provider(t)}, {"rpm=500/min", "rpm=2/365d"}} {
+		if !strings.Contains(yaml, change[0]) {
+			t.Fatalf("the configuration has no %s", change[0])
+		}
+		yaml = strings.Replace(yaml, change[0], change[1], 1)
+	}
+	d := s.serve(yaml)
+	answer := strings.Repeat(forty+"\n", 20)
+	for _, c := range []struct {
+		cmd  *exec.Cmd
+		want string
+	}{
+		{sdks.Python(t, block("python")), answer},
+		{sdks.Node(t, block("js")), answer + "\n"},
+		{sdks.Python(t, block("python")), "refused; try again in "},
+		{sdks.Node(t, block("js")), "refused; try again in "},
+	} {
+		var said strings.Builder
+		c.cmd.Env, c.cmd.Stderr = append(c.cmd.Env, "OPENAI_BASE_URL="+d.base+"/openai/v1", "OPENAI_API_KEY="+token), &said
+		if out, err := c.cmd.Output(); err != nil || !strings.HasPrefix(string(out), c.want) {
+			t.Errorf("%v: got %q, want %q; error %v, %s", c.cmd.Args, out, c.want, err, said.String())
+		}
+	}
+	d.signal(syscall.SIGTERM)
+	d.ended()
+}
+
+// newToken returns a token and its hash.
+func (s shop) newToken() (text, hash string) {
+	s.t.Helper()
+	out, _ := s.run(0, "token", "new", "--json")
+	var made struct {
+		Token string `json:"token"`
+		Hash  string `json:"hash"`
+	}
+	if err := json.Unmarshal([]byte(out), &made); err != nil {
+		s.t.Fatal(err)
+	}
+	return made.Token, made.Hash
 }
