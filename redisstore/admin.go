@@ -101,7 +101,7 @@ func (t *adminTx) try(ctx context.Context, f func(context.Context, *adminTx) err
 		words = append(words, adminRevField, strconv.FormatInt(t.settings, 10))
 	}
 	t.call.command("HSET", t.call.key(t.keys.meta()), words...)
-	a, _, err := s.run(ctx, s.scripts.write, t.call.keys, t.call.args(t.id), func() {})
+	a, _, err := s.run(ctx, editScript, t.call.keys, t.call.args(t.id), func() {})
 	return err == nil && a.verdict != notApplied, err
 }
 
@@ -128,8 +128,8 @@ func (t *adminTx) readMeta(ctx context.Context) (map[string]string, error) {
 }
 
 func (s *Store) readMeta(ctx context.Context, k keys) (map[string]string, error) {
-	return ask(s, ctx, "reading", func(ctx context.Context) (map[string]string, error) {
-		return s.client.Do(ctx, s.client.B().Hgetall().Key(k.meta()).Build()).AsStrMap()
+	return ask(s, ctx, "reading", func(ctx context.Context, c rueidis.Client) (map[string]string, error) {
+		return c.Do(ctx, c.B().Hgetall().Key(k.meta()).Build()).AsStrMap()
 	})
 }
 
@@ -141,8 +141,8 @@ func (t *adminTx) get(ctx context.Context, key, field string) (value string, ok 
 		}
 		return *v, true, nil
 	}
-	v, err := ask(t.store, ctx, "reading", func(ctx context.Context) (*string, error) {
-		text, err := t.store.client.Do(ctx, t.store.client.B().Hget().Key(key).Field(field).Build()).ToString()
+	v, err := ask(t.store, ctx, "reading", func(ctx context.Context, c rueidis.Client) (*string, error) {
+		text, err := c.Do(ctx, c.B().Hget().Key(key).Field(field).Build()).ToString()
 		if rueidis.IsRedisNil(err) {
 			return nil, nil //nolint:nilnil // it is missing
 		}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"github.com/zeroae/zael"
 )
 
@@ -76,8 +78,8 @@ func (s *Store) Audit(ctx context.Context, q zael.AuditQuery) iter.Seq2[zael.Aud
 				fail(s.translate(ctx, what, ctx.Err()))
 				return
 			}
-			members, err := ask(s, ctx, what, func(ctx context.Context) ([]string, error) {
-				return s.client.Do(ctx, s.client.B().Zrevrangebylex().Key(key).Max(most).Min(least).Limit(0, int64(min(left, pageSize))).Build()).AsStrSlice()
+			members, err := ask(s, ctx, what, func(ctx context.Context, c rueidis.Client) ([]string, error) {
+				return c.Do(ctx, c.B().Zrevrangebylex().Key(key).Max(most).Min(least).Limit(0, int64(min(left, pageSize))).Build()).AsStrSlice()
 			})
 			if err != nil {
 				fail(err)

@@ -37,19 +37,12 @@ func (s *Store) callTime(ctx context.Context) time.Duration {
 	return d
 }
 
-// call makes one call, which goes on when ctx is done: what it has changed has to be known.
-func (s *Store) call(ctx context.Context, do func(context.Context) rueidis.RedisResult) rueidis.RedisResult {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.callTime(ctx))
-	defer cancel()
-	s.stats.calls.Add(1)
-	return do(ctx)
-}
-
-// run calls a script until it is answered, or as often as that makes sense. lost reports whether an
-// answer was lost before: then the write may be applied.
-func (s *Store) run(ctx context.Context, lua *rueidis.Lua, keys, args []string, again func()) (a answer, lost bool, err error) {
+// run calls a script until it is answered, or as often as that makes sense. again is called before
+// it is sent once more though it may have been applied; lost reports whether it was. Calls go on
+// when ctx is done: what they have changed has to be known.
+func (s *Store) run(ctx context.Context, l *lua, keys, args []string, again func()) (a answer, lost bool, err error) {
 	for n := 0; ; n++ {
-		a, err = answerOf(s.call(ctx, func(ctx context.Context) rueidis.RedisResult { return lua.Exec(ctx, s.client, keys, args) }))
+		a, err = s.runOnce(ctx, l, keys, args)
 		if err == nil {
 			return a, lost, nil
 		}
@@ -68,12 +61,47 @@ func (s *Store) run(ctx context.Context, lua *rueidis.Lua, keys, args []string, 
 	}
 }
 
+// runOnce makes one call of a script.
+func (s *Store) runOnce(ctx context.Context, l *lua, keys, args []string) (a answer, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.callTime(ctx))
+	defer cancel()
+	c, err := s.connect(ctx)
+	if err != nil {
+		return a, err
+	}
+	s.stats.calls.Add(1)
+	result, replicas := s.exec(ctx, c, c.B().Evalsha().Sha1(l.sha1).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build())
+	if e, ok := rueidis.IsRedisErr(result.Error()); ok && e.IsNoScript() {
+		result, replicas = s.exec(ctx, c, c.B().Eval().Script(l.text).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build())
+	}
+	if a, err = answerOf(result); err == nil && a.verdict == applied && replicas < int64(s.config.Replicas) {
+		s.stats.unreplicated.Add(1)
+	}
+	return a, err
+}
+
+// exec makes a call and, if writes are to wait for replicas, waits on the same connection. It
+// returns how many have the write.
+func (s *Store) exec(ctx context.Context, c rueidis.Client, command rueidis.Completed) (result rueidis.RedisResult, replicas int64) {
+	if s.config.Replicas == 0 {
+		return c.Do(ctx, command), 0
+	}
+	wait := s.callTime(ctx)
+	if deadline, ok := ctx.Deadline(); ok {
+		wait = max(time.Millisecond, time.Until(deadline)/2)
+	}
+	all := c.DoMulti(ctx, command, c.B().Wait().Numreplicas(int64(s.config.Replicas)).Timeout(wait.Milliseconds()).Build())
+	replicas, err := all[1].AsInt64()
+	if err != nil {
+		replicas = 0 // and the write is answered, or not
+	}
+	return all[0], replicas
+}
+
 // ask makes a call that changes nothing until it is answered.
-func ask[T any](s *Store, ctx context.Context, what string, do func(context.Context) (T, error)) (T, error) { //nolint:revive // a method cannot have a type parameter
+func ask[T any](s *Store, ctx context.Context, what string, do func(context.Context, rueidis.Client) (T, error)) (T, error) { //nolint:revive // a method cannot have a type parameter
 	for n := 0; ; n++ {
-		callCtx, cancel := context.WithTimeout(ctx, s.callTime(ctx))
-		v, err := do(callCtx)
-		cancel()
+		v, err := askOnce(s, ctx, do)
 		if err == nil {
 			return v, nil
 		}
@@ -84,19 +112,29 @@ func ask[T any](s *Store, ctx context.Context, what string, do func(context.Cont
 	}
 }
 
+func askOnce[T any](s *Store, ctx context.Context, do func(context.Context, rueidis.Client) (T, error)) (v T, err error) { //nolint:revive // as ask
+	ctx, cancel := context.WithTimeout(ctx, s.callTime(ctx))
+	defer cancel()
+	c, err := s.connect(ctx)
+	if err != nil {
+		return v, err
+	}
+	return do(ctx, c)
+}
+
 // readHashes reads whole hashes, in their order.
 func (s *Store) readHashes(ctx context.Context, what string, keys []string) ([][]string, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	return ask(s, ctx, what, func(ctx context.Context) ([][]string, error) {
+	return ask(s, ctx, what, func(ctx context.Context, c rueidis.Client) ([][]string, error) {
 		commands := make(rueidis.Commands, len(keys))
 		for i, k := range keys {
-			commands[i] = s.client.B().Hgetall().Key(k).Build()
+			commands[i] = c.B().Hgetall().Key(k).Build()
 		}
 		s.stats.calls.Add(1)
 		all := make([][]string, len(keys))
-		for i, result := range s.client.DoMulti(ctx, commands...) {
+		for i, result := range c.DoMulti(ctx, commands...) {
 			m, err := result.AsStrMap()
 			if err != nil {
 				return nil, err
@@ -169,9 +207,9 @@ func (s *Store) askTime(ctx context.Context) error {
 
 // learnTime makes one call for the server's time.
 func (s *Store) learnTime(ctx context.Context) error {
-	_, err := ask(s, ctx, "asking for the server's time", func(ctx context.Context) (struct{}, error) {
+	_, err := ask(s, ctx, "asking for the server's time", func(ctx context.Context, c rueidis.Client) (struct{}, error) {
 		sent := s.read()
-		parts, err := s.client.Do(ctx, s.client.B().Time().Build()).AsStrSlice()
+		parts, err := c.Do(ctx, c.B().Time().Build()).AsStrSlice()
 		if err != nil {
 			return struct{}{}, err
 		}

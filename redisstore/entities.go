@@ -97,8 +97,8 @@ func (s *Store) readFields(ctx context.Context, what, key string, fields []strin
 	if len(fields) == 0 {
 		return nil, nil
 	}
-	return ask(s, ctx, what, func(ctx context.Context) ([]*string, error) {
-		values, err := s.client.Do(ctx, s.client.B().Hmget().Key(key).Field(fields...).Build()).ToArray()
+	return ask(s, ctx, what, func(ctx context.Context, c rueidis.Client) ([]*string, error) {
+		values, err := c.Do(ctx, c.B().Hmget().Key(key).Field(fields...).Build()).ToArray()
 		if err != nil {
 			return nil, err
 		}
@@ -125,8 +125,8 @@ func (s *Store) members(ctx context.Context, what, key string) ([]string, error)
 	if ctx.Err() != nil {
 		return nil, s.translate(ctx, "not tried", ctx.Err())
 	}
-	all, err := ask(s, ctx, what, func(ctx context.Context) ([]string, error) {
-		return s.client.Do(ctx, s.client.B().Smembers().Key(key).Build()).AsStrSlice()
+	all, err := ask(s, ctx, what, func(ctx context.Context, c rueidis.Client) ([]string, error) {
+		return c.Do(ctx, c.B().Smembers().Key(key).Build()).AsStrSlice()
 	})
 	slices.Sort(all)
 	return all, err

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -29,12 +30,15 @@ var passing = []string{"LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN
 
 // fateOf returns the fate of a call by its error.
 func fateOf(err error) fate {
-	if e, ok := rueidis.IsRedisErr(err); ok {
+	if e, ok := errors.AsType[*rueidis.RedisError](err); ok {
 		word, _, _ := strings.Cut(e.Error(), " ")
 		if slices.Contains(passing, word) || strings.Contains(e.Error(), "max number of clients reached") {
 			return surelyNot
 		}
 		return rejected
+	}
+	if _, ok := errors.AsType[*dialError](err); ok {
+		return dialFate(err)
 	}
 	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
 		return surelyNot
@@ -42,10 +46,25 @@ func fateOf(err error) fate {
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		return surelyNot
 	}
-	if errors.Is(err, errDamaged) || rueidis.IsParseErr(err) {
+	if errors.Is(err, errDamaged) || errors.Is(err, errUnsuitable) || rueidis.IsParseErr(err) {
 		return rejected
 	}
 	return mayBeApplied
+}
+
+// dialFate returns the fate of a call that had no connection: again may help, unless the server
+// cannot be trusted, or does not trust us.
+func dialFate(err error) fate {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return rejected
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return rejected
+	}
+	if _, ok := errors.AsType[tls.AlertError](err); ok {
+		return rejected
+	}
+	return surelyNot
 }
 
 // translate puts an error of the client into zael's words: that of ctx, if it is done;

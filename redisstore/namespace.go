@@ -62,8 +62,8 @@ func (s *Store) Namespaces(ctx context.Context) iter.Seq2[zael.Namespace, error]
 			yield(zael.Namespace{}, s.translate(ctx, "not tried", ctx.Err()))
 			return
 		}
-		all, err := ask(s, ctx, "reading namespaces", func(ctx context.Context) (map[string]string, error) {
-			return s.client.Do(ctx, s.client.B().Hgetall().Key(registry()).Build()).AsStrMap()
+		all, err := ask(s, ctx, "reading namespaces", func(ctx context.Context, c rueidis.Client) (map[string]string, error) {
+			return c.Do(ctx, c.B().Hgetall().Key(registry()).Build()).AsStrMap()
 		})
 		if err != nil {
 			yield(zael.Namespace{}, err)
@@ -212,12 +212,12 @@ func (s *Store) unlink(ctx context.Context, what string, names []string) (int, e
 	if len(names) == 0 {
 		return 0, nil
 	}
-	n, err := ask(s, ctx, what, func(ctx context.Context) (n int64, err error) {
+	n, err := ask(s, ctx, what, func(ctx context.Context, c rueidis.Client) (n int64, err error) {
 		commands := make(rueidis.Commands, len(names))
 		for i, name := range names { // each by itself: in a cluster they are in many slots
-			commands[i] = s.client.B().Unlink().Key(name).Build()
+			commands[i] = c.B().Unlink().Key(name).Build()
 		}
-		for _, result := range s.client.DoMulti(ctx, commands...) {
+		for _, result := range c.DoMulti(ctx, commands...) {
 			one, err := result.AsInt64()
 			if err != nil {
 				return n, err

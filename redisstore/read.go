@@ -157,8 +157,8 @@ func (s *Store) scan(ctx context.Context, what, pattern string) iter.Seq2[[]stri
 				yield(nil, s.translate(ctx, what, ctx.Err()))
 				return
 			}
-			entry, err := ask(s, ctx, what, func(ctx context.Context) (rueidis.ScanEntry, error) {
-				return s.client.Do(ctx, s.client.B().Scan().Cursor(cursor).Match(pattern).Count(2*pageSize).Build()).AsScanEntry()
+			entry, err := ask(s, ctx, what, func(ctx context.Context, c rueidis.Client) (rueidis.ScanEntry, error) {
+				return c.Do(ctx, c.B().Scan().Cursor(cursor).Match(pattern).Count(2*pageSize).Build()).AsScanEntry()
 			})
 			if err != nil {
 				yield(nil, err)
@@ -201,8 +201,8 @@ func (s *Store) listResource(ctx context.Context, resource string) {
 	s.inflight.Go(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoFor)
 		defer cancel()
-		_, err := ask(s, ctx, "listing a resource", func(ctx context.Context) (int64, error) {
-			return s.client.Do(ctx, s.client.B().Zadd().Key(s.keys.resources()).ScoreMember().ScoreMember(0, resource).Build()).AsInt64()
+		_, err := ask(s, ctx, "listing a resource", func(ctx context.Context, c rueidis.Client) (int64, error) {
+			return c.Do(ctx, c.B().Zadd().Key(s.keys.resources()).ScoreMember().ScoreMember(0, resource).Build()).AsInt64()
 		})
 		if err != nil { // the next bucket of it tells
 			s.resources.mu.Lock()

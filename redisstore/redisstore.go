@@ -39,6 +39,11 @@ type Config struct {
 	// Retention is how long usage and audit events are kept. 0 is 90 days.
 	Retention time.Duration
 
+	// Replicas is how many replicas a write waits for, by WAIT, so that it outlives the loss of
+	// the primary; 0 is none, and 9 the most. A write that fewer have in time stands all the
+	// same: see Stats.Unreplicated.
+	Replicas int
+
 	// Usage counts usage, by hour. Without it reading usage gives errors.ErrUnsupported.
 	Usage bool
 }
@@ -48,6 +53,7 @@ const (
 	defaultCachedBuckets = 50_000
 	defaultRetention     = 90 * 24 * time.Hour
 	maxLimits            = 100 // that a batch names
+	maxReplicas          = 9
 )
 
 // Validate returns an error, a *zael.ValidationError, for a Config that New would refuse.
@@ -61,6 +67,8 @@ func (c *Config) Validate() error {
 		return invalid("Config.CachedBuckets", c.CachedBuckets, fmt.Sprintf("is negative: use 0 for the default of %d", defaultCachedBuckets))
 	case c.Retention < 0:
 		return invalid("Config.Retention", c.Retention, "is negative: use 0 for the default of 90 days")
+	case c.Replicas < 0 || c.Replicas > maxReplicas:
+		return invalid("Config.Replicas", c.Replicas, fmt.Sprintf("is not in 0 to %d", maxReplicas))
 	}
 	return nil
 }
@@ -68,14 +76,15 @@ func (c *Config) Validate() error {
 // A Store is a zael.Store in Redis or Valkey. Its methods may be called concurrently, by any
 // number of Stores and processes on one server.
 type Store struct {
-	client  rueidis.Client
-	scripts scripts
-	keys    keys
-	config  Config
-	trial   trial.Options
-	cache   *cache
-	clock   *engineclock.Clock
-	stats   counters
+	connection connection
+	where      string // the server is, for people
+	cluster    bool   // keys are on several servers
+	keys       keys
+	config     Config
+	trial      trial.Options
+	cache      *cache
+	clock      *engineclock.Clock
+	stats      counters
 
 	coalescer *coalesce.Coalescer
 	inflight  inflight.Group
@@ -116,12 +125,22 @@ func New(client rueidis.Client, config *Config) (*Store, error) {
 // NewTrial is New with options for benchmarks, replays and tests of this module. Others
 // cannot use it.
 func NewTrial(client rueidis.Client, config *Config, options trial.Options) (*Store, error) {
+	if client == nil {
+		return nil, invalid("client", nil, "is nil: make one with rueidis.NewClient")
+	}
+	s, err := newStore(config, options)
+	if err != nil {
+		return nil, err
+	}
+	s.connection.client.Store(&client)
+	return s, nil
+}
+
+// newStore makes a store without a connection.
+func newStore(config *Config, options trial.Options) (*Store, error) {
 	var c Config
 	if config != nil {
 		c = *config
-	}
-	if client == nil {
-		return nil, invalid("client", nil, "is nil: make one with rueidis.NewClient")
 	}
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -130,7 +149,7 @@ func NewTrial(client rueidis.Client, config *Config, options trial.Options) (*St
 	c.CachedBuckets = cmp.Or(c.CachedBuckets, defaultCachedBuckets)
 	c.Retention = cmp.Or(c.Retention, defaultRetention)
 	s := &Store{
-		client: client, scripts: newScripts(), keys: newKeys(c.Namespace), config: c, trial: options,
+		where: "Redis", keys: newKeys(c.Namespace), config: c, trial: options,
 		cache: newCache(c.CachedBuckets), clock: new(engineclock.Clock), read: engineclock.Machine(),
 		lane: make(chan struct{}, 1),
 	}
@@ -141,8 +160,8 @@ func NewTrial(client rueidis.Client, config *Config, options trial.Options) (*St
 	return s, nil
 }
 
-// String returns "Redis".
-func (s *Store) String() string { return "Redis" }
+// String returns where the server is, without a password.
+func (s *Store) String() string { return s.where }
 
 // Close waits for what is on its way, give-backs too, as long as ctx lets it. Later calls give
 // errors that match zael.ErrClosed.
@@ -152,6 +171,7 @@ func (s *Store) Close(ctx context.Context) error {
 	if err := s.inflight.Close(ctx); err != nil {
 		return fmt.Errorf("redisstore: %w", err)
 	}
+	s.closeConnection()
 	return nil
 }
 

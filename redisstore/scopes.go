@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/redis/rueidis"
+
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/prefix"
 )
@@ -175,8 +177,8 @@ func (s *Store) ranged(ctx context.Context, what, key, least, most string, n int
 	if ctx.Err() != nil {
 		return nil, s.translate(ctx, "not tried", ctx.Err())
 	}
-	return ask(s, ctx, what, func(ctx context.Context) ([]string, error) {
-		return s.client.Do(ctx, s.client.B().Zrangebylex().Key(key).Min(least).Max(most).Limit(0, n).Build()).AsStrSlice()
+	return ask(s, ctx, what, func(ctx context.Context, c rueidis.Client) ([]string, error) {
+		return c.Do(ctx, c.B().Zrangebylex().Key(key).Min(least).Max(most).Limit(0, n).Build()).AsStrSlice()
 	})
 }
 

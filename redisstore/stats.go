@@ -13,10 +13,12 @@ type Stats struct {
 	Contended  uint64 // operations given up with zael.ErrContention
 	Shared     uint64 // operations that were one write with others
 	Remembered uint64 // refusals from memory, without a call
+	// Unreplicated counts writes that fewer than Config.Replicas replicas had in time.
+	Unreplicated uint64
 }
 
 type counters struct {
-	calls, retried, unanswered, repeated, undone, stranded, contended, shared, remembered atomic.Uint64
+	calls, retried, unanswered, repeated, undone, stranded, contended, shared, remembered, unreplicated atomic.Uint64
 }
 
 // Stats returns the counts.
@@ -25,6 +27,7 @@ func (s *Store) Stats() Stats {
 	return Stats{
 		Calls: c.calls.Load(), Retried: c.retried.Load(), Unanswered: c.unanswered.Load(), Repeated: c.repeated.Load(), Undone: c.undone.Load(),
 		Stranded: c.stranded.Load(), Contended: c.contended.Load(), Shared: c.shared.Load(), Remembered: c.remembered.Load(),
+		Unreplicated: c.unreplicated.Load(),
 	}
 }
 

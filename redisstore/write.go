@@ -102,7 +102,7 @@ func (s *Store) applyRows(ctx context.Context, w *write) (done bool, err error) 
 		}
 		p.take(&call, s.keys, rows, s.usageOf(p))
 	}
-	a, lost, err := s.run(ctx, s.scripts.take, call.keys, call.args, func() {
+	a, lost, err := s.run(ctx, takeScript, call.keys, call.args, func() {
 		if w.gives() {
 			call.args[1] = "1"
 		}
@@ -267,7 +267,7 @@ func (s *Store) applyRecords(ctx context.Context, w *write) (outcome coalesce.Ou
 		return d.outcome, true, d.err
 	}
 	args := call.args(w.id)
-	a, lost, err := s.run(ctx, s.scripts.write, call.keys, args, func() {})
+	a, lost, err := s.run(ctx, editScript, call.keys, args, func() {})
 	w.maybe = w.maybe || lost
 	if err != nil {
 		return coalesce.Failed, false, err

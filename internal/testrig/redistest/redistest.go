@@ -97,7 +97,7 @@ func (e *Engines) Address(tb testing.TB, kind Kind) string {
 	}
 	e.mu.Unlock()
 	s.once.Do(func() {
-		s.server, s.err = start(context.Background(), Options{Kind: kind}, os.Stderr) // not with the context of the test that is the first
+		s.server, s.err = Run(context.Background(), Options{Kind: kind}, os.Stderr) // not with the context of the test that is the first
 	})
 	check(tb, s.err)
 	return s.server.Address()
@@ -107,7 +107,7 @@ func (e *Engines) Address(tb testing.TB, kind Kind) string {
 func Start(tb testing.TB, o Options) *Server {
 	tb.Helper()
 	NotShort(tb)
-	s, err := start(tb.Context(), o, os.Stderr)
+	s, err := Run(tb.Context(), o, os.Stderr)
 	check(tb, err)
 	tb.Cleanup(s.Close)
 	return s

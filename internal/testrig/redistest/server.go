@@ -34,8 +34,9 @@ type Server struct {
 
 const attempts = 5 // ports that are tried: another process can take one that was free a moment ago
 
-// start starts a server on a free port, and returns when it answers.
-func start(ctx context.Context, o Options, progress io.Writer) (*Server, error) {
+// Run starts a server on a free port, for benchmarks, and returns when it answers. It tells the
+// progress of installing one.
+func Run(ctx context.Context, o Options, progress io.Writer) (*Server, error) {
 	kind := cmp.Or(o.Kind, Valkey)
 	program, err := install(ctx, kind, progress)
 	if err != nil {
