@@ -91,8 +91,11 @@ type callError struct {
 
 func (e *callError) Error() string {
 	text := e.cause.Error()
-	if errors.Is(e.cause, context.DeadlineExceeded) {
+	switch e2, ok := errors.AsType[*rueidis.RedisError](e.cause); {
+	case errors.Is(e.cause, context.DeadlineExceeded):
 		text = "no answer in time"
+	case ok && strings.HasPrefix(e2.Error(), "NOAUTH"):
+		text = "the server wants a password: set REDISCLI_AUTH, or name another variable by password_env in the store's URL"
 	}
 	return "redisstore: " + e.what + ": " + text
 }

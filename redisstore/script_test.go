@@ -24,8 +24,9 @@ func ask(name string, d bucket.Definition, n int64) zael.Charge {
 	return zael.Charge{Name: name, Definition: d, Amount: n}
 }
 
-func debit(entity string, charges ...zael.Charge) zael.Debit {
-	return zael.Debit{Key: zael.Key{Entity: entity, Resource: "gpt-4"}, Charges: charges}
+// alice is a debit of the bucket of alice on gpt-4.
+func alice(charges ...zael.Charge) zael.Debit {
+	return zael.Debit{Key: zael.Key{Entity: "alice", Resource: "gpt-4"}, Charges: charges}
 }
 
 func state(t *testing.T, s zael.Store, at time.Time, key zael.Key, name string) bucket.State {
@@ -59,7 +60,7 @@ func TestNumbersBeyondDoubles(t *testing.T) {
 		if rng.IntN(2) == 0 {
 			d = define(1+rng.Int64N(2000), 1+rng.Int64N(1_000_000), time.Second)
 		}
-		key := debit("alice").Key
+		key := alice().Key
 		var want bucket.State
 		at := bucket.Instant(0)
 		for i := range 300 {
@@ -137,16 +138,16 @@ func TestExpiry(t *testing.T) {
 		}
 	}
 	short, long := define(10, 10, time.Minute), define(240, 24, time.Hour)
-	take(0, debit("alice", ask("rpm", short, 1)))
+	take(0, alice(ask("rpm", short, 1)))
 	within("a short limit", prefix+"b:{alice}:gpt-4", time.Hour-slack, time.Hour+slack)
 	take(0, zael.Debit{Key: zael.Key{Entity: "alice", Resource: "b"}, Charges: []zael.Charge{ask("day", long, 240)}})
 	within("a long limit", prefix+"b:{alice}:b", 11*time.Hour-slack, 11*time.Hour+slack)
 	within("its entity", prefix+"i:{alice}", 11*time.Hour-slack, 11*time.Hour+slack)
-	take(time.Second, debit("alice", ask("rpm", short, 1), ask("day", long, 240)))
+	take(time.Second, alice(ask("rpm", short, 1), ask("day", long, 240)))
 	within("a limit more", prefix+"b:{alice}:gpt-4", 11*time.Hour-slack, 11*time.Hour+slack)
-	take(2*time.Second, debit("alice", ask("rpm", short, 1)))
+	take(2*time.Second, alice(ask("rpm", short, 1)))
 	within("a short limit again", prefix+"b:{alice}:gpt-4", 11*time.Hour-slack, 11*time.Hour+slack)
-	take(2*time.Hour+time.Minute, debit("alice", ask("rpm", short, 1), ask("day", long, 48)))
+	take(2*time.Hour+time.Minute, alice(ask("rpm", short, 1), ask("day", long, 48)))
 	by := func() int64 {
 		t.Helper()
 		n, err := client.Do(t.Context(), client.B().Hget().Key(prefix+"b:{alice}:gpt-4").Field("x").Build()).AsInt64()
@@ -156,7 +157,7 @@ func TestExpiry(t *testing.T) {
 		return n
 	}
 	before := by()
-	take(4*time.Hour+2*time.Minute, debit("alice", ask("day", long, 1)))
+	take(4*time.Hour+2*time.Minute, alice(ask("day", long, 1)))
 	if got := by(); got <= before {
 		t.Errorf("two hours later: the bucket is full by %d, and was by %d before", got, before)
 	}
@@ -171,7 +172,7 @@ func TestHashIsCompact(t *testing.T) {
 	s, err := redisstore.NewTrial(client, &config, trial.Options{VirtualTime: true})
 	opened(t, s, err)
 	for i := range 5 {
-		if _, err := s.Take(t.Context(), t0.Add(time.Duration(i)), 0, []zael.Debit{debit("alice", ask("rpm", define(10_000, 10_000, time.Minute), 1), ask("tpm", define(400_000, 400_000, time.Minute), 500))}); err != nil {
+		if _, err := s.Take(t.Context(), t0.Add(time.Duration(i)), 0, []zael.Debit{alice(ask("rpm", define(10_000, 10_000, time.Minute), 1), ask("tpm", define(400_000, 400_000, time.Minute), 500))}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -48,18 +48,15 @@ const (
 //	ca=FILE               certificates (PEM) of the authorities to trust, instead of the system's
 //	cert=FILE&key=FILE    the client's certificate and key (PEM)
 //	server_name=NAME      whom the server's certificate must be for, if not the host
+//	virtual_time=true     for replays: instants are the caller's, and not corrected by the server's clock
 //
 // Errors are *zael.ValidationErrors, which show no password.
-func Open(address string) (*Store, error) { return OpenTrial(address, trial.Options{}) }
-
-// OpenTrial is Open with options for benchmarks, replays and tests of this module. Others cannot
-// use it.
-func OpenTrial(address string, options trial.Options) (*Store, error) {
+func Open(address string) (*Store, error) {
 	u, err := parseURL(address)
 	if err != nil {
 		return nil, err
 	}
-	s, err := newStore(&u.config, options)
+	s, err := newStore(&u.config, u.trial)
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +70,7 @@ func OpenTrial(address string, options trial.Options) (*Store, error) {
 type address struct {
 	option  rueidis.ClientOption
 	config  Config
+	trial   trial.Options
 	cluster bool
 	where   string // for people
 }
@@ -203,6 +201,8 @@ func (a *address) settings(settings url.Values, secure bool) error {
 			if err == nil && (a.config.Replicas < 0 || a.config.Replicas > maxReplicas) {
 				err = strconv.ErrRange
 			}
+		case "virtual_time":
+			a.trial.VirtualTime, err = strconv.ParseBool(value)
 		case "password_env":
 			passwordEnv = value
 		case "ca":
@@ -218,7 +218,7 @@ func (a *address) settings(settings url.Values, secure bool) error {
 		}
 		if err != nil {
 			return fmt.Errorf("has %s=%q, which is not %s", name, value, map[string]string{
-				"namespace": "1 to 64 characters of A-Z a-z 0-9 _ . -", "usage": "true or false", "wait": fmt.Sprintf("a number of replicas, 0 to %d", maxReplicas),
+				"namespace": "1 to 64 characters of A-Z a-z 0-9 _ . -", "usage": "true or false", "virtual_time": "true or false", "wait": fmt.Sprintf("a number of replicas, 0 to %d", maxReplicas),
 			}[name])
 		}
 	}

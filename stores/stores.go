@@ -10,7 +10,9 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/awsconf"
+	"github.com/zeroae/zael/internal/redact"
 	"github.com/zeroae/zael/memstore"
+	"github.com/zeroae/zael/redisstore"
 	"github.com/zeroae/zael/sqlitestore"
 )
 
@@ -30,19 +32,24 @@ type Store interface {
 //	dynamodb://NAME                           the table ZAEL-NAME, for any number of processes
 //	dynamodb://NAME?region=eu-central-1&namespace=team-a&endpoint=http://127.0.0.1:8000
 //
+//	redis://HOST:6379/DB?namespace=team-a     Redis or Valkey, rediss:// with TLS, and
+//	                                          redis+sentinel:// and redis+cluster://: see redisstore.Open
+//
 // Further settings of dynamodb: are usage=true (an aggregator counts usage),
 // count_units=true (the table is asked what each call costs) and virtual_time=true
 // (instants are the caller's, and nothing expires). Region and credentials are the
 // user's, as all programs that use AWS find them; at an endpoint of this machine they
 // may be missing. Opening asks nothing of the table.
 //
-// The error of a URL that is wrong is a *zael.ValidationError; others are those
+// Redis is asked nothing, either. It has virtual_time, too.
+//
+// The error of a URL that is wrong is a *zael.ValidationError, which shows no password; others are those
 // of opening the store, see sqlitestore.Open.
 func Open(ctx context.Context, address string) (Store, error) {
 	scheme, rest, ok := strings.Cut(address, ":")
 	switch {
 	case !ok:
-		return nil, bad(address, `is not a store's URL: write it like "memory:", "sqlite:PATH" or "dynamodb://NAME"`)
+		return nil, bad(address, `is not a store's URL: write it like "memory:", "sqlite:PATH", "dynamodb://NAME" or "redis://HOST"`)
 	case scheme == "memory":
 		return openMemory(address, rest)
 	case scheme == "sqlite":
@@ -50,6 +57,8 @@ func Open(ctx context.Context, address string) (Store, error) {
 			return nil, bad(address, `names no file: write it like "sqlite:/var/lib/zael.db"`)
 		}
 		return opened(sqlitestore.Open(ctx, rest, nil))
+	case redisstore.IsScheme(scheme):
+		return opened(redisstore.Open(address))
 	case scheme == "dynamodb":
 		a, err := awsconf.Parse(address)
 		if err != nil {
@@ -57,8 +66,12 @@ func Open(ctx context.Context, address string) (Store, error) {
 		}
 		return opened(a.Open(ctx))
 	}
-	return nil, bad(address, fmt.Sprintf(`names an unknown kind of store, %q: use "memory:", "sqlite:PATH" or "dynamodb://NAME"`, scheme))
+	return nil, bad(address, fmt.Sprintf(`names an unknown kind of store, %q: use "memory:", "sqlite:PATH", "dynamodb://NAME" or "redis://HOST"`, scheme))
 }
+
+// Redact returns a store's URL as it may be shown: with *** for a password, also if it is no valid
+// URL.
+func Redact(address string) string { return redact.URL(address) }
 
 // opened keeps a nil pointer from becoming a Store that is not nil.
 func opened[S Store](s S, err error) (Store, error) {
@@ -69,7 +82,7 @@ func opened[S Store](s S, err error) (Store, error) {
 }
 
 func bad(address, reason string) error {
-	return &zael.ValidationError{Field: "store", Value: address, Reason: reason}
+	return &zael.ValidationError{Field: "store", Value: Redact(address), Reason: reason}
 }
 
 func openMemory(address, rest string) (Store, error) {

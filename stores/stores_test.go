@@ -98,12 +98,15 @@ func TestOpenRefuses(t *testing.T) {
 		"sqlite:":                 "names no file",
 		"dynamodb://":             `has a name, "", that is empty`,
 		"dynamodb:app":            "is not a store in DynamoDB",
-		"redis://localhost":       `unknown kind of store, "redis"`,
+		"redis://me:s3cret@":      "names no host",
+		"mysql://me:s3cret@h":     `unknown kind of store, "mysql"`,
 	} {
 		_, err := stores.Open(t.Context(), address)
 		var v *zael.ValidationError
 		if !errors.As(err, &v) || v.Field != "store" || !strings.Contains(err.Error(), reason) {
 			t.Errorf("Open(%q): got %v, want a *ValidationError of store that says %q", address, err, reason)
+		} else if strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("Open(%q): the error shows the password: %v", address, err)
 		}
 	}
 }
@@ -123,9 +126,9 @@ func ExampleOpen() {
 		Entity: "key-1", Resource: "gpt-4", Limits: []zael.Limit{zael.PerMinute("rpm", 100)},
 		Consume: zael.Amounts{"rpm": 1},
 	}))
-	_, err = stores.Open(ctx, "redis://localhost")
+	_, err = stores.Open(ctx, "mysql://me:secret@localhost")
 	fmt.Println(err)
 	// Output:
 	// <nil>
-	// zael: store "redis://localhost" names an unknown kind of store, "redis": use "memory:", "sqlite:PATH" or "dynamodb://NAME"
+	// zael: store "mysql://me:***@localhost" names an unknown kind of store, "mysql": use "memory:", "sqlite:PATH", "dynamodb://NAME" or "redis://HOST"
 }

@@ -48,7 +48,7 @@ type row struct {
 
 // A measure is what came of a round.
 type measure struct {
-	rate, p  float64
+	rate     float64
 	server   time.Duration // of a call
 	client   time.Duration // of an operation
 	p50, p99 time.Duration
@@ -86,10 +86,10 @@ func define(amount int64) bucket.Definition {
 }
 
 // take takes from two limits, which never refuse here.
-func take(s *redisstore.Store, entity, resource string) func(context.Context) error {
+func take(s *redisstore.Store, entity string) func(context.Context) error {
 	rpm, tpm := define(1e9), define(1e11)
 	return func(ctx context.Context) error {
-		debits := [1]zael.Debit{{Key: zael.Key{Entity: entity, Resource: resource}, Charges: []zael.Charge{
+		debits := [1]zael.Debit{{Key: zael.Key{Entity: entity, Resource: "gpt-4"}, Charges: []zael.Charge{
 			{Name: "rpm", Definition: rpm, Amount: 1}, {Name: "tpm", Definition: tpm, Amount: 500},
 		}}}
 		_, err := s.Take(ctx, time.Now(), 0, debits[:])
@@ -113,16 +113,14 @@ func (b *bench) groups() [][]row {
 	takes := make([]func(context.Context) error, len(entities))
 	parents := make([]func(context.Context) error, len(entities))
 	for i, e := range entities {
-		takes[i] = take(b.joined, e, "gpt-4")
-		child, parent := take(b.joined, e, "child"), "parent"
-		_ = child
+		takes[i] = take(b.joined, e)
 		rpm, tpm := define(1e9), define(1e11)
 		parents[i] = func(ctx context.Context) error {
 			charges := func() []zael.Charge {
 				return []zael.Charge{{Name: "rpm", Definition: rpm, Amount: 1}, {Name: "tpm", Definition: tpm, Amount: 500}}
 			}
 			_, err := b.joined.Take(ctx, time.Now(), 0, []zael.Debit{
-				{Key: zael.Key{Entity: e, Resource: "child"}, Charges: charges()}, {Key: zael.Key{Entity: parent, Resource: "child"}, Charges: charges()},
+				{Key: zael.Key{Entity: e, Resource: "child"}, Charges: charges()}, {Key: zael.Key{Entity: "parent", Resource: "child"}, Charges: charges()},
 			})
 			return err
 		}
@@ -134,7 +132,7 @@ func (b *bench) groups() [][]row {
 		}
 		return err
 	}
-	oneDirect, oneJoined, used := take(b.direct, "one", "gpt-4"), take(b.joined, "one", "gpt-4"), b.exhausted()
+	oneDirect, oneJoined, used := take(b.direct, "one"), take(b.joined, "one"), b.exhausted()
 	group := func(callers int, where string, rows ...row) []row {
 		for i := range rows {
 			rows[i].callers = callers
@@ -284,7 +282,7 @@ func (b *bench) sizes(ctx context.Context, out io.Writer, n int) error {
 	for w := range errs {
 		wg.Go(func() {
 			for i := next.Add(1); i <= int64(n) && errs[w] == nil; i = next.Add(1) {
-				one := take(b.joined, fmt.Sprintf("entity-%08d", i), "gpt-4")
+				one := take(b.joined, fmt.Sprintf("entity-%08d", i))
 				errs[w] = errors.Join(one(ctx), one(ctx))
 			}
 		})

@@ -17,6 +17,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/decimal"
 	"github.com/zeroae/zael/internal/loadgen"
+	"github.com/zeroae/zael/stores"
 )
 
 // A benchCommand has the flags of zael bench.
@@ -215,7 +216,9 @@ func worker(url string) func(context.Context) *exec.Cmd {
 		if err != nil {
 			self = os.Args[0]
 		}
-		return exec.CommandContext(ctx, self, "bench-worker", "--store", url)
+		cmd := exec.CommandContext(ctx, self, "bench-worker")
+		cmd.Env = append(os.Environ(), "ZAEL_STORE="+url) // which may have a password: others see a command line
+		return cmd
 	}
 }
 
@@ -332,7 +335,7 @@ func (c *benchCommand) report(t *loadgen.Tally, url string) (*benchReport, error
 		return nil, err
 	}
 	r := &benchReport{
-		Store: url, Processes: c.processes, Callers: c.Callers, Keys: c.Keys,
+		Store: stores.Redact(url), Processes: c.processes, Callers: c.Callers, Keys: c.Keys,
 		DurationSeconds: decimal.Seconds(t.Elapsed()), Rate: c.rate,
 		AcquiresPerS: rate(t.Admitted, t.Elapsed()), RefusedPerS: rate(t.Refused, t.Elapsed()),
 		Errors: t.Failed, ErrorsByKind: t.Errors,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/awsconf"
+	"github.com/zeroae/zael/redisstore"
 	"github.com/zeroae/zael/stores"
 )
 
@@ -37,7 +38,7 @@ func addStore(cmd *cobra.Command, timeout time.Duration) *storeFlags {
 func addStoreFlags(cmd *cobra.Command, timeout time.Duration) *storeFlags {
 	s := new(storeFlags)
 	f := cmd.Flags()
-	f.StringVar(&s.url, "store", "", "`URL` of the store: sqlite:PATH, dynamodb://NAME or memory: (default: $ZAEL_STORE, else a SQLite file in your data directory)")
+	f.StringVar(&s.url, "store", "", "`URL` of the store: sqlite:PATH, dynamodb://NAME, redis://HOST or memory: (default: $ZAEL_STORE, else a SQLite file in your data directory)")
 	f.DurationVar(&s.timeout, "timeout", timeout, "give up if the store takes longer than this")
 	_ = cmd.RegisterFlagCompletionFunc("timeout", cobra.NoFileCompletions)
 	return s
@@ -108,14 +109,18 @@ func (a *app) dataDir() (string, error) {
 }
 
 // openStore opens a store, which the caller closes. Settings are added to the URL of a
-// store in DynamoDB.
+// store that has them.
 func openStore(ctx context.Context, url string, settings ...string) (stores.Store, error) {
 	if isServer(url) {
-		return nil, usagef("--store %q is a server, and this command needs the store itself: use the URL that the server has, such as sqlite:PATH or dynamodb://NAME", url)
+		return nil, usagef("--store %q is a server, and this command needs the store itself: use the URL that the server has, such as sqlite:PATH or dynamodb://NAME", stores.Redact(url))
 	}
 	full := url
-	if strings.HasPrefix(url, awsconf.Scheme) {
+	scheme, _, _ := strings.Cut(url, ":")
+	if inDynamoDB := strings.HasPrefix(url, awsconf.Scheme); inDynamoDB || redisstore.IsScheme(scheme) {
 		for _, setting := range settings {
+			if !inDynamoDB && setting != "virtual_time" {
+				continue
+			}
 			separator := "?"
 			if strings.Contains(full, "?") {
 				separator = "&"
@@ -129,7 +134,7 @@ func openStore(ctx context.Context, url string, settings ...string) (stores.Stor
 	case err == nil:
 		return s, nil
 	case errors.As(err, &invalid):
-		return nil, usagef("--store %q %s", url, invalid.Reason)
+		return nil, usagef("--store %q %s", stores.Redact(url), invalid.Reason)
 	}
 	return nil, err
 }
