@@ -25,11 +25,22 @@ func (d *Daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.call(w, r, "metrics", d.guard.Handler(http.HandlerFunc(d.serveMetrics)))
 	case strings.HasPrefix(r.URL.Path, "/v1/") && d.api != nil:
 		d.call(w, r, "api", d.api)
+	case r.URL.Path == "/json" && d.rateLimits != nil:
+		d.call(w, r, "rls", d.guard.Handler(d.bounded(http.HandlerFunc(d.serveRateLimits))))
 	case d.calling != nil && d.calling.Covers(r.URL.Path):
 		d.call(w, r, "gateway", d.calling)
 	default:
 		d.call(w, r, "none", d.guard.Handler(http.HandlerFunc(serveNothing)))
 	}
+}
+
+// serveRateLimits answers for the rate limit service, to those who may acquire for anybody.
+func (d *Daemon) serveRateLimits(w http.ResponseWriter, r *http.Request) {
+	if !access.From(r.Context()).MayAcquire("") {
+		problem.Write(w, problem.Forbidden, "rate limits of Envoy need a token with the role acquire and no prefix")
+		return
+	}
+	d.rateLimits.ServeHTTP(w, r)
 }
 
 // metricsAlone serves metrics and health.

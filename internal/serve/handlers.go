@@ -4,7 +4,9 @@ package serve
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
+	"net"
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +25,21 @@ type Handlers struct {
 
 	// Gateway is asked for calls that it covers, and lets them in by Env.Guard itself.
 	Gateway func(*Env) (Gateway, error)
+
+	// RateLimits is asked for if the configuration has a rate limit service. As a handler it
+	// answers /json.
+	RateLimits func(*Env) (RateLimits, error)
+}
+
+// RateLimits serve Envoy's rate limit service.
+type RateLimits interface {
+	http.Handler
+	// Serve answers RPCs of a listener's connections until Shutdown, which is no error.
+	Serve(l net.Listener) error
+	// Announce says to health checks that the end is near.
+	Announce()
+	// Shutdown finishes what is under way. What is left when ctx is done is cut off.
+	Shutdown(ctx context.Context)
 }
 
 // A Gateway passes calls on to LLM providers.
@@ -42,6 +59,7 @@ type Env struct {
 	Log     *slog.Logger
 	Guard   *access.Guard
 	Metrics prometheus.Registerer // of /metrics; may be nil
+	TLS     *tls.Config           // of connections that the daemon does not encrypt itself; nil: they are not encrypted
 
 	// Config returns the configuration that holds now. A request asks once, so that a reload
 	// in between does not matter to it.

@@ -1,7 +1,6 @@
 package serve_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -9,60 +8,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"github.com/zeroae/zael/internal/serve"
 	"github.com/zeroae/zael/internal/serve/config"
+	"github.com/zeroae/zael/internal/testrig/journal"
 	"github.com/zeroae/zael/stores"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// A journal is a log that can be waited for.
-type journal struct {
-	mu    sync.Mutex
-	grown sync.Cond
-	text  bytes.Buffer
-}
-
-func newJournal() *journal {
-	j := new(journal)
-	j.grown.L = &j.mu
-	return j
-}
-
-// Write implements io.Writer.
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	defer j.grown.Broadcast()
-	return j.text.Write(p)
-}
-
-// await waits until the log has a text after its first bytes, and returns how long it is then.
-func (j *journal) await(after int, text string) int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for !strings.Contains(j.text.String()[after:], text) {
-		j.grown.Wait()
-	}
-	return j.text.Len()
-}
-
-func (j *journal) len() int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Len()
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
 
 // A rig is a daemon that runs, with a handler as its API.
 type rig struct {
@@ -71,7 +27,7 @@ type rig struct {
 	t       *testing.T
 	env     *serve.Env
 	file    string
-	log     *journal
+	log     *journal.Journal
 	hangup  chan struct{}
 	client  *http.Client
 	stop    context.CancelFunc
@@ -82,7 +38,7 @@ type rig struct {
 // start runs a daemon with a configuration. It has stopped when the test ends.
 func start(t *testing.T, text string, api http.HandlerFunc) *rig {
 	t.Helper()
-	r := &rig{t: t, file: filepath.Join(t.TempDir(), "zael.yaml"), log: newJournal(), hangup: make(chan struct{}), stopped: make(chan error, 1)}
+	r := &rig{t: t, file: filepath.Join(t.TempDir(), "zael.yaml"), log: journal.New(), hangup: make(chan struct{}), stopped: make(chan error, 1)}
 	r.write(text)
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
@@ -125,10 +81,10 @@ func (r *rig) write(text string) {
 // reload replaces the configuration and waits for what the log says of it.
 func (r *rig) reload(text, says string) {
 	r.t.Helper()
-	before := r.log.len()
+	before := r.log.Len()
 	r.write(text)
 	r.hangup <- struct{}{}
-	r.log.await(before, says)
+	r.log.Await(before, says)
 }
 
 // end stops the daemon and returns what Run returned.

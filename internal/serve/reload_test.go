@@ -55,11 +55,11 @@ func TestWatch(t *testing.T) {
 	t.Parallel()
 	r := start(t, "", whoami)
 	r.write("policies: {gpt-4: {limits: [rpm=1/min]}}\n")
-	mark := r.log.await(0, "configuration reloaded")
+	mark := r.log.Await(0, "configuration reloaded")
 	r.write("bogus: 1\n")
-	mark = r.log.await(mark, "unknown key")
+	mark = r.log.Await(mark, "unknown key")
 	r.write("policies: {a: {limits: [rpm=1/min]}, b: {limits: [rpm=1/min]}}\n")
-	r.log.await(mark, "configuration reloaded")
+	r.log.Await(mark, "configuration reloaded")
 	if n := len(r.env.Config().Policies); n != 2 || strings.Count(r.log.String(), "unknown key") != 1 {
 		t.Errorf("got %d policies, want 2, and each change told once", n)
 	}
@@ -125,9 +125,9 @@ func TestTLS(t *testing.T) {
 		}
 		_ = resp.Body.Close()
 	}
-	before := r.log.len()
+	before := r.log.Len()
 	authority.Issue("server") // the files change, not the configuration
-	r.log.await(before, "configuration reloaded")
+	r.log.Await(before, "configuration reloaded")
 	second, err := shown()
 	if err != nil || second == first {
 		t.Errorf("got the certificate %s (%v), want another than %s", second, err, first)

@@ -50,6 +50,8 @@ type Daemon struct {
 	calling Gateway      // nil if there is none
 
 	main, aside  *server // aside serves metrics alone; nil if there is none
+	rateLimits   RateLimits
+	rates        *boundedListener // of rateLimits; both are nil if there are none
 	calls        calls
 	waits        atomic.Int64
 	notReady     atomic.Bool // as the daemon ends
@@ -119,7 +121,7 @@ func (d *Daemon) build(ctx context.Context, h Handlers) (err error) {
 	}
 	env := &Env{
 		Limiter: d.limiter, Store: d.store, Live: d.live, Log: d.log, Guard: d.guard, Metrics: d.metrics.registry,
-		Config: d.config.Load, Wait: d.wait, Draining: d.draining,
+		Config: d.config.Load, Wait: d.wait, Draining: d.draining, TLS: d.encryption(),
 	}
 	if h.API != nil {
 		api, err := h.API(env)
@@ -136,6 +138,11 @@ func (d *Daemon) build(ctx context.Context, h Handlers) (err error) {
 	if d.main, err = d.listen(ctx, c.Listen, d.tls.Load() != nil, d, d.maxConnections); err != nil {
 		return err
 	}
+	if c.RLS != nil && h.RateLimits != nil {
+		if err := d.limitRates(ctx, env, h); err != nil {
+			return err
+		}
+	}
 	if c.MetricsListen == "" {
 		return nil
 	}
@@ -148,6 +155,30 @@ func (d *Daemon) build(ctx context.Context, h Handlers) (err error) {
 	}
 	d.aside, err = d.listen(ctx, c.MetricsListen, encrypted, d.metricsAlone(guard), func() int64 { return scrapers })
 	return err
+}
+
+// limitRates makes the rate limit service, and listens for it.
+func (d *Daemon) limitRates(ctx context.Context, env *Env, h Handlers) (err error) {
+	if d.rateLimits, err = h.RateLimits(env); err != nil {
+		return err
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", d.config.Load().RLS.Listen)
+	if err != nil {
+		return err
+	}
+	d.rates = &boundedListener{Listener: l, most: d.maxConnections, refused: d.metrics.connectionsRefused.Inc}
+	return nil
+}
+
+// encryption returns what a server needs that is not of this package: the certificate that
+// holds when a client connects.
+func (d *Daemon) encryption() *tls.Config {
+	if d.tls.Load() == nil {
+		return nil
+	}
+	c := d.tls.Load().Clone()
+	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return d.tls.Load(), nil }
+	return c
 }
 
 // scrapers is the most connections that the listener for metrics alone has.
@@ -180,6 +211,14 @@ func (d *Daemon) MetricsAddr() net.Addr {
 	return d.aside.listener.Addr()
 }
 
+// RatesAddr returns the address of the rate limit service, nil if there is none.
+func (d *Daemon) RatesAddr() net.Addr {
+	if d.rates == nil {
+		return nil
+	}
+	return d.rates.Addr()
+}
+
 // Run serves until ctx is done. Then it is not ready any more, and ends after ShutdownDelay: it
 // refuses requests that wait, finishes those that are under way and closes the store. That
 // takes no longer than ShutdownTimeout, at whose end what is left is cut off, which is an error.
@@ -187,9 +226,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	var group sync.WaitGroup
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	for _, s := range d.servers() {
 		group.Go(func() { failed <- s.serve() })
+	}
+	if d.rates != nil {
+		group.Go(func() { failed <- d.rateLimits.Serve(d.rates) })
 	}
 	group.Go(func() { d.watch(running) })
 	d.log.Info("serving", "address", d.Addr().String(), "tls", d.tls.Load() != nil, "tokens", len(d.config.Load().Tokens))
@@ -223,6 +265,9 @@ func (d *Daemon) announce() {
 	for _, s := range d.servers() {
 		s.SetKeepAlivesEnabled(false)
 	}
+	if d.rateLimits != nil {
+		d.rateLimits.Announce()
+	}
 }
 
 // end finishes what is under way, and closes everything.
@@ -247,6 +292,9 @@ func (d *Daemon) end(ctx context.Context) error {
 			}
 		})
 	}
+	if d.rateLimits != nil {
+		group.Go(func() { d.rateLimits.Shutdown(polite) })
+	}
 	group.Wait()
 	var err error
 	if cut := d.calls.close(ctx); cut > 0 {
@@ -266,6 +314,12 @@ func (d *Daemon) Close(ctx context.Context) error {
 		if s != nil {
 			errs = append(errs, s.listener.Close())
 		}
+	}
+	if d.rateLimits != nil {
+		d.rateLimits.Shutdown(ctx)
+	}
+	if d.rates != nil {
+		errs = append(errs, d.rates.Close())
 	}
 	return errors.Join(append(errs, d.closeStore(ctx))...)
 }

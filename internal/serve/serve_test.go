@@ -289,7 +289,7 @@ func TestPanic(t *testing.T) {
 	if status, body := r.get("/v1/x", ""); status != 500 || !strings.Contains(body, `"error":"internal"`) || strings.Contains(body, "secret") {
 		t.Errorf("got %d and %s, want 500 without details", status, body)
 	}
-	r.log.await(0, "the secret of the handler")
+	r.log.Await(0, "the secret of the handler")
 	resp, err := r.client.Get(r.base + "/v1/half")
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"github.com/zeroae/zael/internal/serve"
 	"github.com/zeroae/zael/internal/serve/api"
 	"github.com/zeroae/zael/internal/serve/config"
+	"github.com/zeroae/zael/internal/serve/envoy"
 	"github.com/zeroae/zael/internal/serve/gateway"
 	"github.com/zeroae/zael/stores"
 )
@@ -41,8 +42,11 @@ within shutdown_timeout.`,
 	f.StringVar(&source.Listen, "listen", "", "`ADDRESS` and port of the API (default: the configuration's, else 127.0.0.1:8080)")
 	f.StringVar(&source.Store, "store", "", "`URL` of the store (default: the configuration's, else $ZAEL_STORE, else a SQLite file in your data directory)")
 	f.BoolVar(&source.Insecure, "insecure", false, "without tokens, let other machines in too: whoever reaches the address can do everything")
+	f.StringVar(&source.RLSListen, "rls-listen", "", "`ADDRESS` and port of Envoy's rate limit service, which is gRPC (default: the configuration's, else none)")
+	f.StringVar(&source.RLSFolder, "rls-config", "", "`DIR` of its rules, in the YAML of envoyproxy/ratelimit")
 	f.BoolVar(&check, "check", false, "only check the configuration: exit with 0, or with 2 and all mistakes")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
+	_ = cmd.MarkFlagDirname("rls-config")
 	_ = cmd.RegisterFlagCompletionFunc("listen", cobra.NoFileCompletions)
 	completeStore(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
@@ -55,7 +59,7 @@ within shutdown_timeout.`,
 		}
 		ctx := cmd.Context()
 		d, err := serve.New(ctx, &serve.Options{
-			Source: source, Hangup: hangups(ctx), Log: a.err, Handlers: serve.Handlers{API: api.New, Gateway: gateway.New},
+			Source: source, Hangup: hangups(ctx), Log: a.err, Handlers: serve.Handlers{API: api.New, Gateway: gateway.New, RateLimits: envoy.New},
 			Open: func(ctx context.Context, url string) (stores.Store, error) {
 				return a.open(ctx, &storeFlags{url: url, timeout: storeTimeout})
 			},
@@ -73,6 +77,16 @@ func (a *app) checkConfig(source *config.Source) error {
 	c, err := source.Load()
 	if err != nil {
 		return configError(err)
+	}
+	if c.RLS != nil {
+		read, warnings, err := envoy.Check(c.RLS)
+		for _, w := range warnings {
+			fmt.Fprintln(a.err, "warning:", w)
+		}
+		if err != nil {
+			return configError(config.Wrong(err))
+		}
+		defer fmt.Fprintf(a.out, "the rules are valid: %s\n", count(read.Len(), "descriptor", "descriptors"))
 	}
 	fmt.Fprintf(a.out, "the configuration is valid: %s, %s\n", count(len(c.Tokens), "token", "tokens"), count(len(c.Policies), "policy", "policies"))
 	return nil

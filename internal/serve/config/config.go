@@ -39,6 +39,7 @@ type Config struct {
 	Policies        map[string]*zael.Policy // by name, which is also the resource
 	Prices          ByName[llm.Price]       // by model or resource
 	Gateway         []Route
+	RLS             *RLS // nil: there is no rate limit service
 }
 
 // TLS names the files of a server's certificate.
@@ -46,6 +47,21 @@ type TLS struct {
 	Cert, Key string
 	ClientCA  string // certificates that clients' certificates are signed by; empty: clients need none
 }
+
+// RLS is Envoy's rate limit service.
+type RLS struct {
+	Listen   string // address of gRPC
+	Folder   string // of the files of rules
+	Merge    bool   // several files may have rules for the same domain
+	Insecure bool   // whoever reaches the address may call, from other machines too
+
+	ChargeOnRefusal bool // a refused request charges the descriptors that did not refuse it
+	NeverRefuse     bool // quotas refuse nobody, also if none of a request's has anything left
+	Headers         RLSHeaders
+}
+
+// RLSHeaders are the names of headers for the client; an empty one is left out.
+type RLSHeaders struct{ Limit, Remaining, Reset string }
 
 // Log says what is logged, and how.
 type Log struct {
@@ -107,6 +123,7 @@ func Restart(old, next *Config) []string {
 		{"max.header_time", old.Max.HeaderTime, next.Max.HeaderTime},
 		{"max.idle", old.Max.Idle, next.Max.Idle},
 		{"leases.max_age", old.Leases.MaxAge, next.Leases.MaxAge},
+		{"rls", old.RLS, next.RLS},
 		{"tokens (from or to none)", len(old.Tokens) == 0, len(next.Tokens) == 0},
 	} {
 		if !reflect.DeepEqual(k.old, k.next) {

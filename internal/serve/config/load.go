@@ -21,7 +21,9 @@ type Source struct {
 	File          string // its path; empty: there is none
 	Listen, Store string // instead of the file's, unless empty
 	Insecure      bool   // without tokens, addresses of other machines are allowed
-	LookupEnv     func(name string) (value string, ok bool)
+
+	RLSListen, RLSFolder string // of the rate limit service, instead of the file's, unless empty
+	LookupEnv            func(name string) (value string, ok bool)
 }
 
 // An Error is about a configuration that cannot be used. It names every mistake in a line of
@@ -33,6 +35,14 @@ func (e *Error) Error() string { return e.cause.Error() }
 
 // Unwrap returns the mistakes.
 func (e *Error) Unwrap() error { return e.cause }
+
+// Wrong returns an *Error about a configuration, or nil if err is nil.
+func Wrong(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{err}
+}
 
 // Load reads and checks the configuration. Its error is an *Error.
 func (s *Source) Load() (*Config, error) {
@@ -61,7 +71,10 @@ func (s *Source) load() (*Config, error) {
 		delete(lines, "listen")
 	}
 	c.Listen, c.Store, c.Insecure = cmp.Or(s.Listen, c.Listen), cmp.Or(s.Store, c.Store), s.Insecure
-	if err := errors.Join(s.checkOpen(c, lines), s.checkTLS(c, lines)); err != nil {
+	if err := s.setRLS(c, lines); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(s.checkOpen(c, lines), s.checkTLS(c, lines), s.checkRLS(c, lines)); err != nil {
 		return nil, err
 	}
 	return c, nil

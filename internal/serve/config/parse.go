@@ -74,6 +74,7 @@ func (p *parser) document(n *yaml.Node) error {
 		"policies":         p.policies,
 		"prices":           p.prices,
 		"gateway":          p.gateway,
+		"rls":              p.rls,
 	})
 	if !version && n.Kind == yaml.MappingNode {
 		err = errors.Join(yamlfile.Errorf(n.Line, "version: missing: write version: 1"), err)
