@@ -59,11 +59,16 @@ func hashed(s string) string {
 }
 
 // secret reports whether the values of a key are not to be stored. Keys are often the names
-// of headers.
+// of headers: x-api-key, access_token. A count of tokens is none.
 func secret(key string) bool {
-	key = strings.NewReplacer("-", "", "_", "", ".", "").Replace(strings.ToLower(key))
-	for _, word := range []string{"authorization", "cookie", "token", "secret", "apikey", "password", "credential"} {
-		if strings.Contains(key, word) {
+	words := strings.FieldsFunc(strings.ToLower(key), func(r rune) bool { return r == '-' || r == '_' || r == '.' || r == ' ' })
+	for i, word := range words {
+		for _, end := range []string{"authorization", "cookie", "token", "secret", "password", "credential", "credentials", "apikey"} {
+			if strings.HasSuffix(word, end) {
+				return true
+			}
+		}
+		if word == "key" && i > 0 && (words[i-1] == "api" || words[i-1] == "access") {
 			return true
 		}
 	}

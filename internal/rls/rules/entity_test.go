@@ -21,6 +21,10 @@ func TestEntity(t *testing.T) {
 		{"Authorization=Bearer abc", "Authorization=sha256:c355dce96c1612880d11940ffdd9014d"},
 		{"x-api-key=abc", "x-api-key=sha256:ba7816bf8f01cfea414140de5dae2223"},
 		{"token=", "token="},
+		{"tokens=abc", "tokens=abc"},
+		{"api_keys=abc", "api_keys=abc"},
+		{"X-Amz-Security-Token=abc", "X-Amz-Security-Token=sha256:ba7816bf8f01cfea414140de5dae2223"},
+		{"access_key=abc", "access_key=sha256:ba7816bf8f01cfea414140de5dae2223"},
 		{"path=" + long, "path=sha256:84a0678c90937f5dcf9994d5866668da"},
 	} {
 		if got := rules.Entity(entries(c.entries)); got != c.want {

