@@ -69,8 +69,8 @@ func (b *bench) writeAlone(ctx context.Context, out io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", row.name, err)
 		}
-		fmt.Fprintf(out, "%-34s %9s %9.0f %7s %9s %9s %7s %7.3f %9s\n", row.name, "", m.rate(), "", "",
-			m.cpuPerOp().Round(100*time.Nanosecond), "", calls, m.quantile(0.99).Round(10*time.Microsecond))
+		fmt.Fprintf(out, "%-34s %9s %9.0f %7s %9s %9s %7s %7.3f %9s\n", row.name, "", m.Rate(), "", "",
+			m.CPUPerOp().Round(100*time.Nanosecond), "", calls, m.Quantile(0.99).Round(10*time.Microsecond))
 	}
 	return nil
 }
@@ -87,9 +87,9 @@ func (b *bench) write(ctx context.Context, out io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", row.name, err)
 		}
-		fmt.Fprintf(out, "%-34s %9.0f %9.0f %6.2fx %9s %9s %6.2fx %7.3f %9s\n", row.name, p.bare.rate(), p.zael.rate(), p.ratio,
-			p.bare.cpuPerOp().Round(100*time.Nanosecond), p.zael.cpuPerOp().Round(100*time.Nanosecond), p.cpu, p.calls,
-			p.zael.quantile(0.99).Round(10*time.Microsecond))
+		fmt.Fprintf(out, "%-34s %9.0f %9.0f %6.2fx %9s %9s %6.2fx %7.3f %9s\n", row.name, p.bare.Rate(), p.zael.Rate(), p.ratio,
+			p.bare.CPUPerOp().Round(100*time.Nanosecond), p.zael.CPUPerOp().Round(100*time.Nanosecond), p.cpu, p.calls,
+			p.zael.Quantile(0.99).Round(10*time.Microsecond))
 	}
 	if err := b.writeAlone(ctx, out); err != nil {
 		return err
@@ -98,14 +98,14 @@ func (b *bench) write(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("cascade: %w", err)
 	}
-	fmt.Fprintf(out, "%-34s %9s %9.0f %7s %9s %9s %7s %7.3f %9s\n", "64 callers, 64 keys, one parent", "", m.rate(), "", "",
-		m.cpuPerOp().Round(100*time.Nanosecond), "", calls, m.quantile(0.99).Round(10*time.Microsecond))
+	fmt.Fprintf(out, "%-34s %9s %9.0f %7s %9s %9s %7s %7.3f %9s\n", "64 callers, 64 keys, one parent", "", m.Rate(), "", "",
+		m.CPUPerOp().Round(100*time.Nanosecond), "", calls, m.Quantile(0.99).Round(10*time.Microsecond))
 
 	if m, calls, err = b.exhausted(ctx); err != nil {
 		return fmt.Errorf("exhausted bucket: %w", err)
 	}
 	fmt.Fprintf(out, "\nexhausted bucket of 60/min, 8 callers: %.0f refusals a second, %.1f calls a second, %v of CPU each\n\n",
-		m.rate(), calls, m.cpuPerOp().Round(10*time.Nanosecond))
+		m.Rate(), calls, m.CPUPerOp().Round(10*time.Nanosecond))
 
 	fmt.Fprintf(out, "%-34s %9s %9s %9s %7s %7s %7s %7s\n", "8 processes, 64 callers, one key", "asked", "admitted", "at most", "calls", "units", "p99.9", "most")
 	for _, share := range []float64{0.3, 0.9, 1.5, 5} {

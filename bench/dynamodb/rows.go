@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bench/internal/crowd"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/trial"
 )
@@ -87,7 +88,7 @@ func request(prefix string, caller, keys int, limits []zael.Limit) zael.Request 
 
 // A pair compares zael with the bare loop, by medians of rounds that take turns.
 type pair struct {
-	bare, zael *measurement
+	bare, zael *crowd.Measurement
 	ratio, cpu float64 // rate and CPU time of zael, relative to the bare loop
 	calls      float64 // for each acquire
 }
@@ -109,15 +110,15 @@ func (b *bench) pair(ctx context.Context, callers, keys int) (*pair, error) {
 		requests[i] = request(prefix, i, keys, plenty())
 	}
 	acquire := func(ctx context.Context, caller, _ int) error { return p.Allow(ctx, requests[caller]) }
-	var bares, zaels []*measurement
+	var bares, zaels []*crowd.Measurement
 	var calls, ops int
 	for round := range b.rounds + 1 {
-		m1, err := load(ctx, callers, b.d, 0, bare)
+		m1, err := crowd.Run(ctx, callers, b.d, 0, bare)
 		if err != nil {
 			return nil, err
 		}
 		p.wire.reset()
-		m2, err := load(ctx, callers, b.d, 0, acquire)
+		m2, err := crowd.Run(ctx, callers, b.d, 0, acquire)
 		if err != nil {
 			return nil, err
 		}
@@ -125,25 +126,20 @@ func (b *bench) pair(ctx context.Context, callers, keys int) (*pair, error) {
 			continue // it opens connections and creates buckets
 		}
 		n, _ := p.wire.counts()
-		calls, ops = calls+n, ops+m2.ops
+		calls, ops = calls+n, ops+m2.Ops
 		bares, zaels = append(bares, m1), append(zaels, m2)
 	}
 	var out pair
-	out.bare, out.zael = median(bares), median(zaels)
-	out.ratio = out.zael.rate() / out.bare.rate()
-	out.cpu = float64(out.zael.cpuPerOp()) / float64(out.bare.cpuPerOp())
+	out.bare, out.zael = crowd.Median(bares), crowd.Median(zaels)
+	out.ratio = out.zael.Rate() / out.bare.Rate()
+	out.cpu = float64(out.zael.CPUPerOp()) / float64(out.bare.CPUPerOp())
 	out.calls = float64(calls) / float64(ops)
 	return &out, nil
 }
 
-func median(ms []*measurement) *measurement {
-	slices.SortFunc(ms, func(a, b *measurement) int { return int(a.rate() - b.rate()) })
-	return ms[len(ms)/2]
-}
-
 // alone has one caller on a bucket of its own, whose acquires follow each other or
 // begin every so often.
-func (b *bench) alone(ctx context.Context, rate int64, every time.Duration) (m *measurement, calls float64, err error) {
+func (b *bench) alone(ctx context.Context, rate int64, every time.Duration) (m *crowd.Measurement, calls float64, err error) {
 	p, err := b.process(false, false)
 	if err != nil {
 		return nil, 0, err
@@ -155,17 +151,17 @@ func (b *bench) alone(ctx context.Context, rate int64, every time.Duration) (m *
 	}
 	p.wire.reset()
 	next := time.Now()
-	m, err = load(ctx, 1, max(b.d, 100*every), 0, func(ctx context.Context, _, _ int) error {
-		nap(ctx, time.Until(next))
+	m, err = crowd.Run(ctx, 1, max(b.d, 100*every), 0, func(ctx context.Context, _, _ int) error {
+		crowd.Nap(ctx, time.Until(next))
 		next = time.Now().Add(every)
 		return p.Allow(ctx, req)
 	})
 	n, _ := p.wire.counts()
-	return m, float64(n) / float64(max(1, m.ops)), err
+	return m, float64(n) / float64(max(1, m.Ops)), err
 }
 
 // exhausted asks an empty bucket of 60/min.
-func (b *bench) exhausted(ctx context.Context) (m *measurement, calls float64, err error) {
+func (b *bench) exhausted(ctx context.Context) (m *crowd.Measurement, calls float64, err error) {
 	p, err := b.process(false, false)
 	if err != nil {
 		return nil, 0, err
@@ -179,18 +175,18 @@ func (b *bench) exhausted(ctx context.Context) (m *measurement, calls float64, e
 		return nil, 0, err
 	}
 	p.wire.reset()
-	m, err = load(ctx, 8, 3*b.d, 0, func(ctx context.Context, _, _ int) error {
+	m, err = crowd.Run(ctx, 8, 3*b.d, 0, func(ctx context.Context, _, _ int) error {
 		if err := p.Allow(ctx, req); err != nil && !errors.Is(err, zael.ErrExceeded) {
 			return err
 		}
 		return nil
 	})
 	n, _ := p.wire.counts()
-	return m, float64(n) / m.elapsed.Seconds(), err
+	return m, float64(n) / m.Elapsed.Seconds(), err
 }
 
 // cascade measures callers with keys of their own and one parent.
-func (b *bench) cascade(ctx context.Context, callers int) (m *measurement, calls float64, err error) {
+func (b *bench) cascade(ctx context.Context, callers int) (m *crowd.Measurement, calls float64, err error) {
 	p, err := b.process(false, false)
 	if err != nil {
 		return nil, 0, err
@@ -210,12 +206,12 @@ func (b *bench) cascade(ctx context.Context, callers int) (m *measurement, calls
 	}
 	for range 2 { // the first round warms up
 		p.wire.reset()
-		if m, err = load(ctx, callers, b.d, 0, func(ctx context.Context, caller, _ int) error { return p.Allow(ctx, requests[caller]) }); err != nil {
+		if m, err = crowd.Run(ctx, callers, b.d, 0, func(ctx context.Context, caller, _ int) error { return p.Allow(ctx, requests[caller]) }); err != nil {
 			return nil, 0, err
 		}
 	}
 	n, _ := p.wire.counts()
-	return m, float64(n) / float64(m.ops), nil
+	return m, float64(n) / float64(m.Ops), nil
 }
 
 // A shared has the results of several processes that share a bucket.
@@ -245,7 +241,7 @@ func (b *bench) processes(ctx context.Context, share float64) (*shared, error) {
 	var admitted atomic.Int64
 	pause := time.Duration(float64(n*callers) / (share * rate) * float64(time.Second))
 	begin := time.Now()
-	m, err := load(ctx, n*callers, 5*b.d, pause, func(ctx context.Context, caller, _ int) error {
+	m, err := crowd.Run(ctx, n*callers, 5*b.d, pause, func(ctx context.Context, caller, _ int) error {
 		err := ps[caller%n].Allow(ctx, req)
 		if err == nil {
 			admitted.Add(1)
@@ -258,7 +254,7 @@ func (b *bench) processes(ctx context.Context, share float64) (*shared, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &shared{asked: m.ops, admitted: int(admitted.Load()), ideal: rate/4 + rate*time.Since(begin).Seconds()}
+	out := &shared{asked: m.Ops, admitted: int(admitted.Load()), ideal: rate/4 + rate*time.Since(begin).Seconds()}
 	var writes []int
 	var total, failed uint64
 	var units float64
@@ -269,7 +265,7 @@ func (b *bench) processes(ctx context.Context, share float64) (*shared, error) {
 		s := p.store.Stats()
 		total, failed, units = total+s.Writes, failed+s.Failed, units+s.WriteUnits
 	}
-	out.calls /= float64(m.ops)
+	out.calls /= float64(m.Ops)
 	out.units = (units - float64(failed) - 1) / float64(total-failed) // the first created the item
 	slices.Sort(writes)
 	out.most, out.p999 = writes[len(writes)-1], writes[min(len(writes)-1, len(writes)*999/1000)]

@@ -60,6 +60,12 @@ func user() int {
 const access = "host all postgres 127.0.0.1/32 trust\n" +
 	"host all all 127.0.0.1/32 scram-sha-256\n" //nolint:dupword // any database, any user
 
+// New makes a server for others than tests, on a free port, and returns when it answers. What
+// installs the programs, if they are missing, says so to progress.
+func New(ctx context.Context, o Options, progress io.Writer) (*Server, error) {
+	return start(ctx, o, progress)
+}
+
 // start makes a server on a free port, and returns when it answers.
 func start(ctx context.Context, o Options, progress io.Writer) (*Server, error) {
 	bin := o.Bin
