@@ -32,6 +32,7 @@ type row struct {
 
 	read    time.Time // when it was read or written, by the monotonic clock; zero: it is only guessed
 	refuses bool      // a take was refused by the bucket as it is
+	shared  time.Time // when it was found changed by another process; zero: never
 }
 
 const noHour = math.MinInt64
@@ -189,6 +190,26 @@ func (r *row) marksText() string {
 		b = strconv.AppendInt(b, r.Limits[i].State.Mark, 10)
 	}
 	return string(append(b, '}'))
+}
+
+// marks and tokens are the same as values.
+
+func (r *row) marks() []int64 {
+	marks := make([]int64, len(r.Limits))
+	for i := range r.Limits {
+		marks[i] = r.Limits[i].State.Mark
+	}
+	return marks
+}
+
+func (r *row) tokens() []*int64 {
+	tokens := make([]*int64, len(r.used))
+	for i := range r.used {
+		if u := &r.used[i]; u.counted {
+			tokens[i] = &u.tokens
+		}
+	}
+	return tokens
 }
 
 func (r *row) tokensText() string {

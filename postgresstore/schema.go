@@ -158,7 +158,7 @@ const writeFunction = `CREATE OR REPLACE FUNCTION zael.write(
 ) RETURNS TABLE (
 	ord integer, at timestamptz, ids bigint[], settings bigint, latest bigint, expires bigint, birth bigint,
 	limits text, marks bigint[], more text, hour bigint, events bigint, tokens bigint[]
-) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
 	rev bigint;
@@ -207,6 +207,24 @@ BEGIN
 END
 $$`
 
+// writeOneFunction is writeFunction of one bucket that is there, in half of its time. It returns
+// the server's time, or null if the bucket is not in the state that was expected.
+const writeOneFunction = `CREATE OR REPLACE FUNCTION zael.write_one(
+	p_namespace text, p_id bigint, p_lock_ms bigint, p_async boolean, p_entity text, p_resource text, p_expected bigint, p_latest bigint, p_expires bigint,
+	p_limits text, p_marks bigint[], p_more text, p_hour bigint, p_events bigint, p_tokens bigint[]
+) RETURNS timestamptz LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM set_config('lock_timeout', p_lock_ms::text, true);
+	IF p_async THEN
+		PERFORM set_config('synchronous_commit', 'off', true);
+	END IF;
+	UPDATE zael.buckets b SET ids = p_id || b.ids[1:3], latest = p_latest, expires = p_expires,
+		limits = p_limits, marks = p_marks, more = p_more, hour = p_hour, events = p_events, tokens = p_tokens
+	WHERE b.namespace = p_namespace AND b.entity = p_entity AND b.resource = p_resource AND b.ids[1] = p_expected;
+	RETURN CASE WHEN FOUND THEN clock_timestamp() END;
+END
+$$`
+
 // Roles that CreateTables makes: each has the rights of what its name says, and nobody logs in
 // as one. Grant them to the roles of programs.
 const (
@@ -224,7 +242,7 @@ var grants = []string{
 	`GRANT INSERT, UPDATE, DELETE ON zael.buckets, zael.usage, zael.once TO zael_acquire, zael_admin`,
 	`GRANT DELETE ON zael.audit TO zael_acquire`,
 	`GRANT INSERT, UPDATE, DELETE ON zael.entities, zael.limits, zael.settings, zael.audit, zael.namespaces TO zael_admin`,
-	`GRANT EXECUTE ON FUNCTION zael.write TO zael_acquire, zael_admin`,
+	`GRANT EXECUTE ON FUNCTION zael.write, zael.write_one TO zael_acquire, zael_admin`,
 }
 
 // CreateOptions are those of CreateTables.
@@ -274,7 +292,7 @@ func (s *Store) makeTables(ctx context.Context, tx pgx.Tx, o CreateOptions) erro
 	for _, t := range tables {
 		statements = append(statements, s.sql(strings.Replace(t, "CREATE %s TABLE", "CREATE "+unlogged+" TABLE", 1)))
 	}
-	statements = append(statements, s.sql(writeFunction), s.sql(`REVOKE ALL ON FUNCTION zael.write FROM PUBLIC`),
+	statements = append(statements, s.sql(writeFunction), s.sql(writeOneFunction), s.sql(`REVOKE ALL ON FUNCTION zael.write, zael.write_one FROM PUBLIC`),
 		s.sql(fmt.Sprintf(`INSERT INTO zael.version VALUES (1, %d)`, schemaVersion)))
 	return execAll(ctx, tx, statements)
 }

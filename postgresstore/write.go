@@ -177,6 +177,9 @@ func least(b *batch, key zael.Key) int64 {
 // one statement. The ops of others are to be performed again.
 func (w *writing) compareAndWrite(ctx context.Context) error {
 	s := w.store
+	if done, err := w.writeOne(ctx); done || err != nil {
+		return err
+	}
 	s.stats.calls.Add(1)
 	sent := s.read()
 	rows, err := s.pool.Query(ctx, s.sql(writeCall), w.args.values(s, w.id, untilDone(ctx), false)...)
@@ -195,6 +198,7 @@ func (w *writing) compareAndWrite(ctx context.Context) error {
 			s.queue.learn(r.written(w.id))
 		case w.differs(r, i, other):
 			s.stats.changed.Add(1)
+			other.shared = other.read
 			s.queue.learn(other)
 			differs[r.key] = true
 		}
@@ -207,6 +211,34 @@ func (w *writing) compareAndWrite(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+const writeOneCall = `SELECT zael.write_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`
+
+// sharedFor is how long a bucket counts as one that other processes write, too.
+const sharedFor = 10 * time.Second
+
+// writeOne is compareAndWrite of one bucket that is there, and that no other process seems to
+// write. If done is false, it is to be asked what the bucket is.
+func (w *writing) writeOne(ctx context.Context) (done bool, err error) {
+	s, r := w.store, w.asked[0]
+	if len(w.asked) != 1 || w.args.expected[0] <= 0 || !r.shared.IsZero() && time.Since(r.shared) < sharedFor {
+		return false, nil
+	}
+	s.stats.calls.Add(1)
+	sent := s.read()
+	var at *time.Time
+	err = s.pool.QueryRow(ctx, s.sql(writeOneCall), s.config.Namespace, w.id, max(1, untilDone(ctx).Milliseconds()), s.config.Durability == DurabilityOff,
+		r.key.Entity, r.key.Resource, w.args.expected[0], int64(r.Latest), int64(r.expires),
+		w.args.limits[0], r.marks(), w.args.more[0], r.hourValue(), r.events, r.tokens()).Scan(&at)
+	if err != nil || at == nil {
+		return false, err
+	}
+	s.learnTime(*at, sent)
+	s.stats.written.Add(1)
+	s.queue.learn(r.written(w.id))
+	w.again = nil
+	return true, nil
 }
 
 // differs reports whether a bucket is not as it was known. If it is, it is noted as it is now.
