@@ -36,6 +36,14 @@ func parseReason(err error) string {
 	return text
 }
 
+// reasonOf returns the reason of a *zael.ValidationError.
+func reasonOf(err error) string {
+	if v, ok := errors.AsType[*zael.ValidationError](err); ok {
+		return v.Field + " " + v.Reason
+	}
+	return err.Error()
+}
+
 // Conditions of PostgreSQL, by which errors are told apart: see "PostgreSQL Error Codes".
 const (
 	codeSerialization = "40001"

@@ -130,20 +130,22 @@ var (
 	_ zael.AuditStore     = (*Store)(nil)
 )
 
-// Open returns a store in the database of an address, a URL or keywords as libpq has them; see
-// pgx.ParseConfig. It connects to nothing: the first call does, and finds out whether the
-// tables are there. The caller must call Close. Errors are *zael.ValidationErrors; none of them
-// has the address, which may have a password.
-func Open(address string, config *Config) (*Store, error) {
-	return OpenTrial(address, config, trial.Options{})
+// New returns a store whose connections are as a pgxpool.Config says, for programs that need more
+// than a URL can say: tokens instead of passwords in BeforeConnect, for instance. It connects to
+// nothing: see Open. Errors are *zael.ValidationErrors. The caller must call Close.
+func New(pool *pgxpool.Config, config *Config) (*Store, error) {
+	return NewTrial(pool, config, trial.Options{})
 }
 
-// OpenTrial is Open with options for benchmarks, replays and tests of this module. Others
-// cannot use it.
-func OpenTrial(address string, config *Config, options trial.Options) (*Store, error) {
+// NewTrial is New with options for benchmarks, replays and tests of this module. Others cannot
+// use it.
+func NewTrial(pool *pgxpool.Config, config *Config, options trial.Options) (*Store, error) {
 	var c Config
 	if config != nil {
 		c = *config
+	}
+	if pool == nil {
+		return nil, invalid("pool", nil, "is nil: make one by pgxpool.ParseConfig, or use Open")
 	}
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -152,24 +154,21 @@ func OpenTrial(address string, config *Config, options trial.Options) (*Store, e
 	c.Pool = cmp.Or(c.Pool, defaultPool)
 	c.CachedBuckets = cmp.Or(c.CachedBuckets, defaultCachedBuckets)
 	c.Retention = cmp.Or(c.Retention, defaultRetention)
-	pc, err := pgxpool.ParseConfig(address)
-	if err != nil {
-		return nil, invalid("address", nil, "cannot be read: "+parseReason(err))
-	}
+	pc := pool.Copy()
 	pc.MaxConns = int32(c.Pool)                                //nolint:gosec // at most mostPool
 	pc.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec // nothing stays in a session: poolers may pass it on after each transaction
 	pc.ConnConfig.StatementCacheCapacity, pc.ConnConfig.DescriptionCacheCapacity = 0, 0
-	pool, err := pgxpool.NewWithConfig(context.Background(), pc)
+	connections, err := pgxpool.NewWithConfig(context.Background(), pc)
 	if err != nil {
-		return nil, invalid("address", nil, "cannot be used: "+parseReason(err))
+		return nil, invalid("pool", nil, "cannot be used: "+parseReason(err))
 	}
 	s := &Store{
-		config: c, where: location(pc.ConnConfig), trial: options, pool: pool,
+		config: c, where: location(pc.ConnConfig), trial: options, pool: connections,
 		clock: new(engineclock.Clock), read: engineclock.Machine(), random: func() int64 { return 1 + rand.Int64N(1<<62) },
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.queue.init(c.CachedBuckets)
-	for range max(1, c.Pool-pool2Reads(c.Pool)) {
+	for range c.Pool - max(1, c.Pool/4) { // the rest is for what is no acquire
 		s.lanes.Go(s.lane)
 	}
 	sweepCtx, sweepEnd := context.WithCancel(s.life)
@@ -179,9 +178,6 @@ func OpenTrial(address string, config *Config, options trial.Options) (*Store, e
 	}
 	return s, nil
 }
-
-// pool2Reads returns how many connections of a pool are left for what is no acquire.
-func pool2Reads(pool int) int { return max(1, pool/4) }
 
 // location names a database without user and password.
 func location(c *pgx.ConnConfig) string {

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/testrig/pgtest"
 	"github.com/zeroae/zael/internal/trial"
@@ -15,8 +17,6 @@ import (
 )
 
 var engine pgtest.Engine
-
-func TestMain(m *testing.M) { engine.Main(m) }
 
 // shared is the database of tests that keep to a namespace of their own.
 var shared struct {
@@ -50,7 +50,17 @@ func createTables(tb testing.TB, url string) {
 // open opens a store in which instants are the caller's, and closes it with the test.
 func open(tb testing.TB, url string, config *postgresstore.Config) *postgresstore.Store {
 	tb.Helper()
-	s, err := postgresstore.OpenTrial(url, config, trial.Options{VirtualTime: true})
+	return openTrial(tb, url, config, trial.Options{VirtualTime: true})
+}
+
+// openTrial opens a store, and closes it with the test.
+func openTrial(tb testing.TB, url string, config *postgresstore.Config, options trial.Options) *postgresstore.Store {
+	tb.Helper()
+	pool, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s, err := postgresstore.NewTrial(pool, config, options)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -32,16 +32,16 @@ const mostKeys = 64
 
 // begin makes the tables, and returns the server's version.
 func (b *bench) begin(ctx context.Context) (version string, err error) {
-	s, err := postgresstore.Open(b.url, nil)
+	config, err := pgxpool.ParseConfig(b.url)
+	if err != nil {
+		return "", err
+	}
+	s, err := postgresstore.New(config, nil)
 	if err != nil {
 		return "", err
 	}
 	defer s.Close(context.WithoutCancel(ctx))
 	if err := s.CreateTables(ctx, postgresstore.CreateOptions{}); err != nil {
-		return "", err
-	}
-	config, err := pgxpool.ParseConfig(b.url)
-	if err != nil {
 		return "", err
 	}
 	config.MaxConns = int32(b.pool)                                // as many as zael has
@@ -64,7 +64,11 @@ func (b *bench) begin(ctx context.Context) (version string, err error) {
 // limiter returns a limiter on a store of its own.
 func (b *bench) limiter(config postgresstore.Config) (*zael.Limiter, *postgresstore.Store, error) {
 	config.Pool = b.pool
-	s, err := postgresstore.Open(b.url, &config)
+	pool, err := pgxpool.ParseConfig(b.url)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := postgresstore.New(pool, &config)
 	if err != nil {
 		return nil, nil, err
 	}
