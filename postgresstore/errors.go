@@ -136,7 +136,7 @@ func isDone(err error) bool {
 
 // translate returns the error of a call as the Store's methods return it.
 func (s *Store) translate(ctx context.Context, what string, err error) error {
-	if err == nil || isAnswer(err) {
+	if err == nil || isAnswer(err) || errors.Is(err, ErrNoTables) {
 		return err
 	}
 	if s.queue.isClosed() && (s.life.Err() != nil || strings.Contains(err.Error(), "closed pool")) {

@@ -288,7 +288,14 @@ func (s *Store) makeTables(ctx context.Context, tx pgx.Tx, o CreateOptions) erro
 	if o.Unlogged {
 		unlogged = "UNLOGGED"
 	}
-	statements := []string{"CREATE SCHEMA IF NOT EXISTS " + pgx.Identifier{s.config.Schema}.Sanitize()}
+	var statements []string
+	var exists bool
+	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)", s.config.Schema).Scan(&exists); err != nil {
+		return err
+	}
+	if !exists { // somebody may have made it for a user who may not
+		statements = append(statements, "CREATE SCHEMA "+pgx.Identifier{s.config.Schema}.Sanitize())
+	}
 	for _, t := range tables {
 		statements = append(statements, s.sql(strings.Replace(t, "CREATE %s TABLE", "CREATE "+unlogged+" TABLE", 1)))
 	}

@@ -1,6 +1,7 @@
 package postgresstore
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -54,6 +55,9 @@ func Open(address string) (*Store, error) {
 
 // Open opens the store of an address.
 func (a *Address) Open() (*Store, error) { return NewTrial(a.pool, &a.config, a.trial) }
+
+// Schema returns that of the tables.
+func (a *Address) Schema() string { return cmp.Or(a.config.Schema, defaultSchema) }
 
 // Unlogged reports whether the address says durability=unlogged.
 func (a *Address) Unlogged() bool { return a.unlogged }

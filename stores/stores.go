@@ -12,6 +12,7 @@ import (
 	"github.com/zeroae/zael/internal/awsconf"
 	"github.com/zeroae/zael/internal/redact"
 	"github.com/zeroae/zael/memstore"
+	"github.com/zeroae/zael/postgresstore"
 	"github.com/zeroae/zael/redisstore"
 	"github.com/zeroae/zael/sqlitestore"
 )
@@ -35,13 +36,16 @@ type Store interface {
 //	redis://HOST:6379/DB?namespace=team-a     Redis or Valkey, rediss:// with TLS, and
 //	                                          redis+sentinel:// and redis+cluster://: see redisstore.Open
 //
+//	postgres://USER@HOST:5432/DATABASE?namespace=team-a
+//	                                          PostgreSQL, in tables of zael table create: see postgresstore.Open
+//
 // Further settings of dynamodb: are usage=true (an aggregator counts usage),
 // count_units=true (the table is asked what each call costs) and virtual_time=true
 // (instants are the caller's, and nothing expires). Region and credentials are the
 // user's, as all programs that use AWS find them; at an endpoint of this machine they
 // may be missing. Opening asks nothing of the table.
 //
-// Redis is asked nothing, either. It has virtual_time, too.
+// Redis and PostgreSQL are asked nothing, either. They have virtual_time, too.
 //
 // The error of a URL that is wrong is a *zael.ValidationError, which shows no password; others are those
 // of opening the store, see sqlitestore.Open.
@@ -49,7 +53,7 @@ func Open(ctx context.Context, address string) (Store, error) {
 	scheme, rest, ok := strings.Cut(address, ":")
 	switch {
 	case !ok:
-		return nil, bad(address, `is not a store's URL: write it like "memory:", "sqlite:PATH", "dynamodb://NAME" or "redis://HOST"`)
+		return nil, bad(address, `is not a store's URL: write it like "memory:", "sqlite:PATH", "dynamodb://NAME", "redis://HOST" or "postgres://HOST/DATABASE"`)
 	case scheme == "memory":
 		return openMemory(address, rest)
 	case scheme == "sqlite":
@@ -59,6 +63,8 @@ func Open(ctx context.Context, address string) (Store, error) {
 		return opened(sqlitestore.Open(ctx, rest, nil))
 	case redisstore.IsScheme(scheme):
 		return opened(redisstore.Open(address))
+	case postgresstore.IsScheme(scheme):
+		return opened(postgresstore.Open(address))
 	case scheme == "dynamodb":
 		a, err := awsconf.Parse(address)
 		if err != nil {
@@ -66,7 +72,7 @@ func Open(ctx context.Context, address string) (Store, error) {
 		}
 		return opened(a.Open(ctx))
 	}
-	return nil, bad(address, fmt.Sprintf(`names an unknown kind of store, %q: use "memory:", "sqlite:PATH", "dynamodb://NAME" or "redis://HOST"`, scheme))
+	return nil, bad(address, fmt.Sprintf(`names an unknown kind of store, %q: use "memory:", "sqlite:PATH", "dynamodb://NAME", "redis://HOST" or "postgres://HOST/DATABASE"`, scheme))
 }
 
 // Redact returns a store's URL as it may be shown: with *** for a password, also if it is no valid

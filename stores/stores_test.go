@@ -99,6 +99,7 @@ func TestOpenRefuses(t *testing.T) {
 		"dynamodb://":             `has a name, "", that is empty`,
 		"dynamodb:app":            "is not a store in DynamoDB",
 		"redis://me:s3cret@":      "names no host",
+		"postgres://me:s3cret@h":  "names no database",
 		"mysql://me:s3cret@h":     `unknown kind of store, "mysql"`,
 	} {
 		_, err := stores.Open(t.Context(), address)
@@ -130,5 +131,5 @@ func ExampleOpen() {
 	fmt.Println(err)
 	// Output:
 	// <nil>
-	// zael: store "mysql://me:***@localhost" names an unknown kind of store, "mysql": use "memory:", "sqlite:PATH", "dynamodb://NAME" or "redis://HOST"
+	// zael: store "mysql://me:***@localhost" names an unknown kind of store, "mysql": use "memory:", "sqlite:PATH", "dynamodb://NAME", "redis://HOST" or "postgres://HOST/DATABASE"
 }

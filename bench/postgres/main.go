@@ -60,7 +60,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		name       string
 		durability postgresstore.Durability
 	}{{"on", postgresstore.DurabilityOn}, {"off", postgresstore.DurabilityOff}} {
-		fmt.Fprintf(out, "\n%-38s %9s %9s %7s %9s %9s %7s %6s %9s %9s\n", "synchronous_commit "+mode.name, "bare/s", "zael/s", "ratio", "bare CPU", "zael CPU", "calls", "HOT", "p50", "p99")
+		fmt.Fprintf(out, "\n%-38s %9s %9s %7s %9s %9s %7s %9s %9s\n", "synchronous_commit "+mode.name, "bare/s", "zael/s", "ratio", "bare CPU", "zael CPU", "calls", "p50", "p99")
 		if err := b.write(ctx, out, mode.durability); err != nil {
 			return err
 		}

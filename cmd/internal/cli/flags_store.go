@@ -15,6 +15,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/awsconf"
+	"github.com/zeroae/zael/postgresstore"
 	"github.com/zeroae/zael/redisstore"
 	"github.com/zeroae/zael/stores"
 )
@@ -38,7 +39,7 @@ func addStore(cmd *cobra.Command, timeout time.Duration) *storeFlags {
 func addStoreFlags(cmd *cobra.Command, timeout time.Duration) *storeFlags {
 	s := new(storeFlags)
 	f := cmd.Flags()
-	f.StringVar(&s.url, "store", "", "`URL` of the store: sqlite:PATH, dynamodb://NAME, redis://HOST or memory: (default: $ZAEL_STORE, else a SQLite file in your data directory)")
+	f.StringVar(&s.url, "store", "", "`URL` of the store: sqlite:PATH, dynamodb://NAME, redis://HOST, postgres://HOST/DATABASE or memory: (default: $ZAEL_STORE, else a SQLite file in your data directory)")
 	f.DurationVar(&s.timeout, "timeout", timeout, "give up if the store takes longer than this")
 	_ = cmd.RegisterFlagCompletionFunc("timeout", cobra.NoFileCompletions)
 	return s
@@ -116,7 +117,7 @@ func openStore(ctx context.Context, url string, settings ...string) (stores.Stor
 	}
 	full := url
 	scheme, _, _ := strings.Cut(url, ":")
-	if inDynamoDB := strings.HasPrefix(url, awsconf.Scheme); inDynamoDB || redisstore.IsScheme(scheme) {
+	if inDynamoDB := strings.HasPrefix(url, awsconf.Scheme); inDynamoDB || redisstore.IsScheme(scheme) || postgresstore.IsScheme(scheme) {
 		for _, setting := range settings {
 			if !inDynamoDB && setting != "virtual_time" {
 				continue

@@ -50,7 +50,7 @@ func (a *app) namespaceCommand(cmd *cobra.Command, did string, change func(ctx c
 	return cmd
 }
 
-var errNoNamespaces = errors.New("the store has no namespaces: use --store dynamodb://NAME or redis://HOST")
+var errNoNamespaces = errors.New("the store has no namespaces: use --store dynamodb://NAME, redis://HOST or postgres://HOST/DATABASE")
 
 // namespaceError names the stores that have namespaces, if this one has none.
 func namespaceError(err error) error {

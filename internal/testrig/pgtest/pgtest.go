@@ -118,3 +118,18 @@ func check(tb testing.TB, err error) {
 		tb.Fatal(err)
 	}
 }
+
+// Exec runs statements as the user postgres, in the database of that name.
+func (s *Server) Exec(tb testing.TB, statements ...string) {
+	tb.Helper()
+	c, err := pgx.Connect(tb.Context(), s.URL("postgres"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer c.Close(context.WithoutCancel(tb.Context()))
+	for _, statement := range statements {
+		if _, err := c.Exec(tb.Context(), statement); err != nil {
+			tb.Fatalf("%s: %v", statement, err)
+		}
+	}
+}
