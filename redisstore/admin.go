@@ -34,6 +34,14 @@ type adminTx struct {
 	raised   bool
 	events   []zael.AuditEvent
 	prior    string // with which id a once-key was last seen
+	change   *adminChange
+	aside    []func(*writeScript) // what is of entities, in a cluster
+}
+
+// An adminChange is what the tries of a change have in common.
+type adminChange struct {
+	refilled bool // in a cluster, a bucket was refilled
+	result   zael.EditResult
 }
 
 // change makes a change of administration in the store's namespace. f may be called more than
@@ -56,11 +64,12 @@ func (s *Store) changeIn(ctx context.Context, k keys, what string, f func(contex
 	case <-ctx.Done():
 		return s.translate(ctx, what, ctx.Err())
 	}
+	all := new(adminChange)
 	for turn := 0; ; turn++ {
 		if ctx.Err() != nil {
 			return s.translate(ctx, what, ctx.Err())
 		}
-		t := &adminTx{store: s, keys: k, id: id, pending: map[[2]string]*string{}}
+		t := &adminTx{store: s, keys: k, id: id, pending: map[[2]string]*string{}, change: all}
 		if done, err := t.try(ctx, f); done || err != nil {
 			return s.translateOwn(ctx, what, err)
 		}
@@ -82,7 +91,7 @@ func (t *adminTx) try(ctx context.Context, f func(context.Context, *adminTx) err
 	}
 	ids := meta[adminIDsField]
 	if (&record{ids: ids}).follows(t.id) {
-		return true, nil // by an earlier try whose answer was lost
+		return true, t.finishAside(ctx, func() error { return f(ctx, t) }) // by an earlier try whose answer was lost
 	}
 	t.call.require(t.keys.meta(), adminIDsField, ids[:min(idLength, len(ids))])
 	if err := f(ctx, t); err != nil {
@@ -102,7 +111,40 @@ func (t *adminTx) try(ctx context.Context, f func(context.Context, *adminTx) err
 	}
 	t.call.command("HSET", t.call.key(t.keys.meta()), words...)
 	a, _, err := s.run(ctx, editScript, t.call.keys, t.call.args(t.id), func() {})
-	return err == nil && a.verdict != notApplied, err
+	if err != nil || a.verdict == notApplied {
+		return false, err
+	}
+	return true, t.finishAside(ctx, nil)
+}
+
+// entity adds commands on the buckets of an entity. In a cluster, where they are in another slot, they
+// are made after the change, before its caller hears of it.
+func (t *adminTx) ofEntity(commands func(*writeScript)) {
+	if t.store.cluster {
+		t.aside = append(t.aside, commands)
+		return
+	}
+	commands(&t.call)
+}
+
+// finishAside makes what ofEntity has put aside. again, if it is not nil, finds it first.
+func (t *adminTx) finishAside(ctx context.Context, again func() error) error {
+	if !t.store.cluster {
+		return nil
+	}
+	if again != nil && len(t.aside) == 0 {
+		if err := again(); err != nil && !isAnswer(err) {
+			return err
+		}
+	}
+	for _, commands := range t.aside {
+		var call writeScript
+		commands(&call)
+		if _, _, err := t.store.run(ctx, editScript, call.keys, call.args(newID()), func() {}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readMeta reads the hash of the namespace's administration. Names and numbers follow it.

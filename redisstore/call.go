@@ -209,7 +209,11 @@ func (s *Store) askTime(ctx context.Context) error {
 func (s *Store) learnTime(ctx context.Context) error {
 	_, err := ask(s, ctx, "asking for the server's time", func(ctx context.Context, c rueidis.Client) (struct{}, error) {
 		sent := s.read()
-		parts, err := c.Do(ctx, c.B().Time().Build()).AsStrSlice()
+		command := c.B().Time().Build()
+		if s.cluster { // always the same server's
+			command = c.B().Eval().Script("return redis.call('TIME')").Numkeys(1).Key(s.keys.meta()).Build()
+		}
+		parts, err := c.Do(ctx, command).AsStrSlice()
 		if err != nil {
 			return struct{}{}, err
 		}

@@ -66,9 +66,15 @@ func (s *Store) dial(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	if err := suitable(ctx, c); err != nil {
-		c.Close()
-		return err
+	nodes := map[string]rueidis.Client{"": c}
+	if s.cluster {
+		nodes = c.Nodes()
+	}
+	for _, node := range nodes {
+		if err := suitable(ctx, node); err != nil {
+			c.Close()
+			return err
+		}
 	}
 	s.connection.client.Store(&c)
 	return nil

@@ -35,7 +35,11 @@ func (e engine) Write(ctx context.Context, b *coalesce.Batch) coalesce.Answer {
 		return coalesce.Answer{Outcome: coalesce.Failed, Err: s.translateOwn(ctx, "writing a bucket", err)}
 	}
 	p := &w.parts[0]
-	return coalesce.Answer{Outcome: outcome, Bucket: p.known.owned(b.Holder), At: p.at, Seen: max(p.at, p.latest)}
+	a := coalesce.Answer{Outcome: outcome, Bucket: p.known.owned(b.Holder), At: p.at, Seen: max(p.at, p.latest)}
+	if s.cluster && b.Kind == coalesce.Take && outcome == coalesce.Applied {
+		a.Note = w // to restore the bucket, if another one refuses
+	}
+	return a
 }
 
 // owned returns the record as a holder sees it.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+	"go.uber.org/goleak"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/testrig/redistest"
@@ -18,7 +19,10 @@ import (
 
 var engines redistest.Engines
 
-func TestMain(m *testing.M) { engines.Main(m) }
+func TestMain(m *testing.M) {
+	// The client of a cluster closes connections that it no longer needs five seconds later.
+	engines.Main(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"))
+}
 
 // newClient is a client of a server.
 func newClient(tb testing.TB, address string) rueidis.Client {

@@ -252,12 +252,13 @@ func (s *Store) DeleteEntity(ctx context.Context, id string, event zael.AuditEve
 		if err != nil {
 			return err
 		}
-		t.call.command("DROP", t.call.key(t.keys.index(id)), t.keys.buckets(id))
-		t.call.command("DROP", t.call.key(t.keys.days(id)), t.keys.usage(id))
 		if !exists && len(scopes) == 0 && len(live) == 0 && len(days) == 0 {
-			t.call.commands = nil
 			return zael.ErrEntityNotFound
 		}
+		t.ofEntity(func(call *writeScript) {
+			call.command("DROP", call.key(t.keys.index(id)), t.keys.buckets(id))
+			call.command("DROP", call.key(t.keys.days(id)), t.keys.usage(id))
+		})
 		gone = live
 		t.record(event)
 		return nil

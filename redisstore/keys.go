@@ -8,8 +8,8 @@ import (
 )
 
 // keys are the names of a namespace's keys. Entity and resource are percent-encoded in
-// them; the entity is the hash tag, so that all of an entity is in one slot of a cluster.
-// What is of no entity has a tag that no entity has.
+// them; the entity is the hash tag, so that all buckets of an entity are in one slot of a
+// cluster. All administration, of all namespaces, is in one slot, too.
 type keys struct {
 	prefix string // of all keys: "zael:NAMESPACE:"
 	admin  string // of the keys of administration
@@ -17,7 +17,7 @@ type keys struct {
 
 func newKeys(namespace string) keys {
 	p := "zael:" + namespace + ":"
-	return keys{prefix: p, admin: p + "{~" + namespace + "}:"}
+	return keys{prefix: p, admin: p + "{~}:"}
 }
 
 // noEntity is the encoded form of "": an empty tag would be none.
@@ -143,7 +143,7 @@ func invalid(field string, value any, reason string) error {
 	return &zael.ValidationError{Field: field, Value: value, Reason: reason}
 }
 
-// Keys of administration, in one slot of a cluster.
+// Keys of administration.
 func (k keys) meta() string                  { return k.admin + "meta" }     // a hash: see adminTx
 func (k keys) entities() string              { return k.admin + "entities" } // a hash of JSON by id
 func (k keys) ids() string                   { return k.admin + "ids" }      // a sorted set, by bytes

@@ -2,6 +2,8 @@ package redisstore
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -124,12 +126,18 @@ func (o *onceWrite) see(hashes [][]string) (decided bool, err error) {
 // decides reports whether a key that is known decides the write.
 func (o *onceWrite) decides() bool { return o != nil && (o.failed != nil || o.first != nil) }
 
+// errOnceInCluster says that a key and the buckets that it is about cannot be written in one step.
+var errOnceInCluster = fmt.Errorf("redisstore: idempotency keys and detached leases need keys of one server, and this is a cluster: %w", errors.ErrUnsupported)
+
 // TakeOnce implements zael.OnceStore.
 func (s *Store) TakeOnce(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit, once zael.OnceTake) (at time.Time, first []byte, err error) {
 	if !s.inflight.Begin() {
 		return now, nil, errClosed
 	}
 	defer s.inflight.End()
+	if s.cluster {
+		return now, nil, errOnceInCluster
+	}
 	if err := s.check(ctx, debits, true); err != nil {
 		return now, nil, err
 	}
@@ -158,6 +166,9 @@ func (s *Store) AdjustOnce(ctx context.Context, now time.Time, debits []zael.Deb
 		return nil, errClosed
 	}
 	defer s.inflight.End()
+	if s.cluster {
+		return nil, errOnceInCluster
+	}
 	if err := s.check(ctx, debits, false); err != nil {
 		return nil, err
 	}

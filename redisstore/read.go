@@ -152,23 +152,45 @@ func (s *Store) scan(ctx context.Context, what, pattern string) iter.Seq2[[]stri
 			yield(nil, errClosed)
 			return
 		}
-		for cursor, first := uint64(0), true; first || cursor != 0; first = false {
-			if ctx.Err() != nil {
-				yield(nil, s.translate(ctx, what, ctx.Err()))
-				return
+		c, err := s.connect(ctx)
+		if err != nil {
+			yield(nil, s.translate(ctx, what, err))
+			return
+		}
+		nodes := []rueidis.Client{c}
+		if s.cluster {
+			nodes = nodes[:0]
+			for _, n := range c.Nodes() { // replicas too, which have what others have
+				nodes = append(nodes, n)
 			}
-			entry, err := ask(s, ctx, what, func(ctx context.Context, c rueidis.Client) (rueidis.ScanEntry, error) {
-				return c.Do(ctx, c.B().Scan().Cursor(cursor).Match(pattern).Count(2*pageSize).Build()).AsScanEntry()
-			})
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			if cursor = entry.Cursor; len(entry.Elements) > 0 && !yield(entry.Elements, nil) {
+		}
+		for _, node := range nodes {
+			if !s.scanNode(ctx, what, node, pattern, yield) {
 				return
 			}
 		}
 	}
+}
+
+// scanNode is scan of one server. It reports whether to go on.
+func (s *Store) scanNode(ctx context.Context, what string, c rueidis.Client, pattern string, yield func([]string, error) bool) bool {
+	for cursor, first := uint64(0), true; first || cursor != 0; first = false {
+		if ctx.Err() != nil {
+			yield(nil, s.translate(ctx, what, ctx.Err()))
+			return false
+		}
+		entry, err := ask(s, ctx, what, func(ctx context.Context, _ rueidis.Client) (rueidis.ScanEntry, error) {
+			return c.Do(ctx, c.B().Scan().Cursor(cursor).Match(pattern).Count(2*pageSize).Build()).AsScanEntry()
+		})
+		if err != nil {
+			yield(nil, err)
+			return false
+		}
+		if cursor = entry.Cursor; len(entry.Elements) > 0 && !yield(entry.Elements, nil) {
+			return false
+		}
+	}
+	return true
 }
 
 // glob quotes what has a meaning in patterns.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/pause"
 )
 
 // Administer implements zael.AdminStore.
@@ -101,14 +102,50 @@ func (t *adminTx) changeSettings(ctx context.Context, edit *zael.Edit, change fu
 		if of.Resource != "" {
 			words = append(words, escape(of.Resource))
 		}
-		t.call.command("MARK", t.call.key(t.keys.index(of.Entity)), words...)
+		t.ofEntity(func(call *writeScript) { call.command("MARK", call.key(t.keys.index(of.Entity)), words...) })
 	}
 	t.record(edit.Event)
 	return t.putScope(of, sc)
 }
 
-// refill makes an edit of a bucket, under the condition that nobody writes it meanwhile.
+// refill makes an edit of a bucket, under the condition that nobody writes it meanwhile. In a
+// cluster, where the bucket is in another slot than the event, it is a step of its own, before
+// the event's.
 func (t *adminTx) refill(ctx context.Context, at bucket.Instant, edit *zael.Edit, result *zael.EditResult) error {
+	call := &t.call
+	if t.store.cluster {
+		if t.change.refilled {
+			*result = t.change.result
+			return nil
+		}
+		call = new(writeScript)
+	}
+	for turn := 0; ; turn++ {
+		if err := t.refillBucket(ctx, call, at, edit, result); err != nil || !t.store.cluster {
+			return err
+		}
+		if len(call.commands) == 0 {
+			return nil
+		}
+		a, _, err := t.store.run(ctx, editScript, call.keys, call.args(t.id), func() {})
+		switch {
+		case err != nil:
+			return err
+		case a.verdict != notApplied:
+			t.change.refilled, t.change.result = true, *result
+			return nil
+		case turn >= maxTurns:
+			return zael.ErrContention
+		}
+		if err := pause.Backoff(ctx, turn, raceBase, raceMost); err != nil {
+			return err
+		}
+		*call = writeScript{}
+	}
+}
+
+// refillBucket adds the write of a bucket that is refilled to a call.
+func (t *adminTx) refillBucket(ctx context.Context, call *writeScript, at bucket.Instant, edit *zael.Edit, result *zael.EditResult) error {
 	s, key := t.store, zael.Key(edit.Scope())
 	hashes, err := s.readHashes(ctx, "reading a bucket", []string{t.keys.bucket(key)})
 	if err != nil {
@@ -122,10 +159,10 @@ func (t *adminTx) refill(ctx context.Context, at bucket.Instant, edit *zael.Edit
 	if result.Available, err = edit.Refill(&kept, at, rand.Uint64()); err != nil {
 		return err
 	}
-	t.call.require(t.keys.bucket(key), idsField, r.last())
+	call.require(t.keys.bucket(key), idsField, r.last())
 	if len(kept.Limits) > 0 {
 		p := part{key: key, known: r, at: at}
-		p.changes(&t.call, t.keys, &kept, t.id)
+		p.changes(call, t.keys, &kept, t.id)
 	}
 	return nil
 }

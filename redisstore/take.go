@@ -26,13 +26,14 @@ func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, 
 	if err != nil {
 		return now, err
 	}
-	if len(debits) != 1 || bypasses(debits) {
+	switch {
+	case s.apart(debits):
+		return s.takeApart(ctx, now, at, maxWait, debits)
+	case len(debits) != 1 || bypasses(debits):
 		return s.takeTogether(ctx, now, at, maxWait, debits, nil)
 	}
 	d := &debits[0]
-	m := coalesce.Op{
-		Kind: coalesce.Take, Charges: slices.Clone(d.Charges), At: at, MaxWait: maxWait, Settings: d.SettingsRev, Holder: d.Holder, Events: 1,
-	}
+	m := takeOp(d, at, maxWait)
 	s.do(ctx, d.Key, &m)
 	if m.Outcome != coalesce.Failed {
 		now = now.Add(time.Duration(m.Answer.At - at))
@@ -58,6 +59,13 @@ func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, 
 		took(&d.Charges[i], r, m.Answer.At, m.Behind, i)
 	}
 	return now, nil
+}
+
+// takeOp returns the operation that takes one debit.
+func takeOp(d *zael.Debit, at bucket.Instant, maxWait time.Duration) coalesce.Op {
+	return coalesce.Op{
+		Kind: coalesce.Take, Charges: slices.Clone(d.Charges), At: at, MaxWait: maxWait, Settings: d.SettingsRev, Holder: d.Holder, Events: 1,
+	}
 }
 
 // took writes the receipt of a take's charge i, which was applied, and its state, if it is of
@@ -123,7 +131,10 @@ func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) 
 	if err != nil {
 		return now, err
 	}
-	if len(debits) != 1 || bypasses(debits) {
+	switch {
+	case s.apart(debits):
+		return now, s.adjustApart(ctx, at, debits)
+	case len(debits) != 1 || bypasses(debits):
 		return now, s.adjustTogether(ctx, at, debits, nil)
 	}
 	d := &debits[0]

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -165,7 +166,9 @@ func (s *Store) usageIn(ctx context.Context, q zael.UsageQuery, days []usageDay)
 	}
 	var records []zael.UsageRecord
 	for _, r := range sums {
-		records = append(records, *r)
+		if r.Events != 0 || slices.ContainsFunc(slices.Collect(maps.Values(r.Amounts)), func(n int64) bool { return n != 0 }) {
+			records = append(records, *r)
+		}
 	}
 	slices.SortFunc(records, func(a, b zael.UsageRecord) int {
 		return cmp.Or(b.Start.Compare(a.Start), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))

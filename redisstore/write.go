@@ -20,7 +20,10 @@ type write struct {
 	once  *onceWrite // nil: it has no key
 
 	shared bool // it is several operations, each of which may be made by itself
+	refuse bool // a take that another bucket refuses: definitions that would admit sooner are stored
 	maybe  bool // an answer was lost: it may have been applied
+
+	before *record // the bucket before a take from one
 }
 
 var errLost = fmt.Errorf("the answer was lost, and whether it was applied cannot be told: %w", zael.ErrUnavailable)
@@ -36,7 +39,7 @@ func (s *Store) apply(ctx context.Context, w *write) (coalesce.Outcome, error) {
 		seen := s.cache.last(p.key)
 		p.known, p.latest, p.birth = seen.record, seen.latest, rand.Uint64()
 	}
-	fast := w.once == nil
+	fast := w.once == nil && !w.refuse
 	for turn := 0; ; turn++ {
 		if turn > 0 {
 			s.stats.retried.Add(1)
@@ -128,6 +131,7 @@ func (s *Store) applyRows(ctx context.Context, w *write) (done bool, err error) 
 		s.appliedBefore(w)
 		return true, nil
 	}
+	w.before = w.parts[0].known
 	for i := range w.parts {
 		p := &w.parts[i]
 		kept, outcome, err := p.evaluate()
@@ -196,6 +200,9 @@ type decision struct {
 func (w *write) decide() (d decision) {
 	d.kept, d.changed = make([]bucket.Record, len(w.parts)), make([]bool, len(w.parts))
 	taken := bucket.Fits
+	if w.refuse {
+		taken = bucket.Exceeds
+	}
 	for i := range w.parts {
 		if p := &w.parts[i]; p.kind == coalesce.Take && p.known.settingsRev() > p.settings {
 			d.outcome = coalesce.Stale
@@ -273,6 +280,9 @@ func (s *Store) applyRecords(ctx context.Context, w *write) (outcome coalesce.Ou
 		return coalesce.Failed, false, err
 	}
 	if a.verdict == applied {
+		if len(w.parts) > 0 { // a key alone has none
+			w.before = w.parts[0].known
+		}
 		for i := range w.parts {
 			if w.parts[i].known == nil && next[i] != nil {
 				s.listResource(ctx, w.parts[i].key.Resource)

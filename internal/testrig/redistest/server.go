@@ -19,14 +19,17 @@ import (
 type Options struct {
 	Kind Kind     // Valkey, if it is ""
 	Args []string // further settings, as on the command line: "--appendonly", "yes"
+
+	Sentinel string // the file with the configuration of a sentinel, which it is instead of a server
 }
 
 // A Server runs until Close, or until this process ends. Safe for concurrent use.
 type Server struct {
-	program string
-	args    []string
-	dir     string
-	port    int
+	program  string
+	args     []string
+	sentinel string
+	dir      string
+	port     int
 
 	mu      sync.Mutex
 	process *child.Process
@@ -46,7 +49,7 @@ func Run(ctx context.Context, o Options, progress io.Writer) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{program: program, args: o.Args, dir: dir}
+	s := &Server{program: program, args: o.Args, sentinel: o.Sentinel, dir: dir}
 	for n := 1; ; n++ {
 		if s.port, err = child.FreePort(); err == nil {
 			err = s.run(ctx)
@@ -67,6 +70,9 @@ func (s *Server) run(ctx context.Context) error {
 		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--daemonize", "no", "--enable-debug-command", "yes",
 		"--repl-diskless-sync-delay", "0", "--cluster-config-file", "nodes.conf",
 	}, s.args...)
+	if s.sentinel != "" {
+		args = []string{s.sentinel, "--sentinel", "--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir}
+	}
 	p, err := child.Start(s.dir, s.program, args...)
 	if err != nil {
 		return err
