@@ -29,6 +29,7 @@ func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) 
 	if err != nil {
 		return now, err
 	}
+	s.held.release(debits)
 	members := make([]coalesce.Op, len(debits))
 	for i := range debits {
 		members[i] = coalesce.Op{Kind: coalesce.Adjust, Holder: debits[i].Holder, Charges: slices.Clone(debits[i].Charges), At: at}

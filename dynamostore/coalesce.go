@@ -26,9 +26,14 @@ func (e engine) Write(ctx context.Context, b *coalesce.Batch) coalesce.Answer {
 		defer s.held.direct.Unlock()
 	}
 	w := s.newWrite(*b)
+	process := b.Holder != "" && protocol.IsProcess(b.Holder)
+	before := s.held.of(b.Key, b.Holder)
+	if process {
+		w.SetHeld(before)
+	}
 	outcome, err := s.run(ctx, w)
-	if b.Holder != "" && protocol.IsProcess(b.Holder) {
-		s.held.set(b.Key, b.Holder, w.Held(), err == nil)
+	if process && outcome != coalesce.Throttled && outcome != coalesce.Split {
+		s.held.update(b.Key, b.Holder, before, w.Held())
 	}
 	if err != nil {
 		if outcome == coalesce.Failed && b.Kind == coalesce.Take {

@@ -75,13 +75,14 @@ type faultTally struct {
 	RefusedCharged, FailedCharged, LostGives int
 	Cascades, Given, Contended, Conversions  int
 	Removals                                 int // writes that removed limits
+	Slots                                    int // schedules in which clients had some
 }
 
 func (t *faultTally) fields() []*int {
 	return []*int{
 		&t.Ops, &t.Taken, &t.Refused, &t.Failed, &t.Adjusts, &t.Requests, &t.Late, &t.Lost, &t.Throttled, &t.FiveXX, &t.LateApplied,
 		&t.Doubled, &t.Repeated, &t.Unanswered, &t.Undone, &t.Stranded, &t.RefusedCharged, &t.FailedCharged, &t.LostGives, &t.Cascades, &t.Given, &t.Contended, &t.Conversions,
-		&t.Removals,
+		&t.Removals, &t.Slots,
 	}
 }
 
@@ -99,7 +100,7 @@ func (t *faultTally) tells(tb testing.TB, n int) {
 	tb.Helper()
 	for what, got := range map[string]int{
 		"taken": t.Taken, "refused": t.Refused, "failed": t.Failed, "adjusts": t.Adjusts, "cascades": t.Cascades, "given": t.Given,
-		"late": t.Late, "lost": t.Lost, "throttled": t.Throttled, "5xx": t.FiveXX, "repeated": t.Repeated, "undone": t.Undone, "conversions": t.Conversions, "removals": t.Removals,
+		"late": t.Late, "lost": t.Lost, "throttled": t.Throttled, "5xx": t.FiveXX, "repeated": t.Repeated, "undone": t.Undone, "conversions": t.Conversions, "removals": t.Removals, "slots": t.Slots,
 	} {
 		if got < n/10 {
 			tb.Errorf("%s in %d schedules: got %d, too few to tell anything", what, n, got)

@@ -50,6 +50,7 @@ type faultWorld struct {
 	flavor   flavor
 	faulty   int  // of 100 requests
 	mixed    bool // every other store calls the limits by another definition, of the same generation
+	converts bool // or by another kind
 	direct   bool // every write is of one operation; otherwise what meets shares one, and nobody knows whose it is
 	table    string
 	patience time.Duration // of a call
@@ -66,6 +67,7 @@ type faultWorld struct {
 	ops   []*faultOp
 	loose []faultWrite   // of those of which the operation is not known
 	count map[string]int // of requests
+	calm  bool           // no more faults
 	step  int            // of virtual time
 	held  map[place]int64
 	over  error // held more than there is
@@ -130,12 +132,8 @@ func newFaultWorld(tb testing.TB, table string, seed uint64, patience time.Durat
 	}
 	w.limits = map[place]bucket.Definition{{w.child, "rpm"}: small, {w.child, "tpm"}: large, {w.parent, "rpm"}: large}
 	var err error
-	if w.flavor != flowing && seed%2 == 0 { // a quota beside a rate, which does not refill either
-		quota := bucket.Definition{Kind: bucket.Quota, Burst: 25, Capacity: 20}
-		if quota.Calendar, err = bucket.NewCalendar(bucket.CalendarSpec{Each: bucket.Each365Days}); err != nil {
-			tb.Fatal(err)
-		}
-		w.limits[place{w.child, "tpm"}] = quota
+	if err = w.addKinds(rng); err != nil {
+		tb.Fatal(err)
 	}
 	w.proxy, err = faultproxy.New(engine.Endpoint(tb), &faultproxy.Config{Plan: w.plan, Seen: w.seen})
 	if err != nil {
@@ -172,7 +170,7 @@ func (w *faultWorld) prepare(ctx context.Context, c *dynamodb.Client) error {
 	}
 	for _, entity := range []string{w.child, w.parent} {
 		d := debit(entity)
-		for _, limit := range []string{"tpm", "old-1", "old-2", "old-3"} {
+		for _, limit := range []string{"tpm", "soft", "old-1", "old-2", "old-3"} {
 			def, ok := w.limits[place{entity, limit}]
 			if !ok {
 				def = define(12, 1, bucket.MaxPeriod)
@@ -247,9 +245,12 @@ func (w *faultWorld) plan(header http.Header, body []byte) faultproxy.Action {
 	fw, _ := parseUpdate(header, body)
 	what := header.Get(opHeader) + header.Get("X-Amz-Target") + fw.entity + strconv.FormatInt(fw.event, 10)
 	w.mu.Lock()
-	n := w.count[what]
+	n, calm := w.count[what], w.calm
 	w.count[what]++
 	w.mu.Unlock()
+	if calm {
+		return faultproxy.Action{}
+	}
 	return w.fault(what, n)
 }
 
@@ -257,9 +258,14 @@ func (w *faultWorld) plan(header http.Header, body []byte) faultproxy.Action {
 func (w *faultWorld) seen(x faultproxy.Exchange) {
 	fw, ok := parseUpdate(x.Header, x.Request)
 	fw.applied, fw.asked, fw.done = x.Status == http.StatusOK, x.Asked, x.Done
-	w.logf("op %s: %v %v: %s of %s, %v events %+d, answered %d", x.Header.Get(opHeader), x.Action.Fault, x.Action.Delay, fw.id, fw.entity, fw.amounts, fw.event, x.Status)
+	if ok {
+		w.logf("op %s: %v %v: %s of %s, %v events %+d, answered %d", x.Header.Get(opHeader), x.Action.Fault, x.Action.Delay, fw.id, fw.entity, fw.amounts, fw.event, x.Status)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if !ok && w.calm { // reads
+		return
+	}
 	t := &w.tally
 	t.Requests++
 	switch f := x.Action.Fault; f {
@@ -306,7 +312,7 @@ func (w *faultWorld) run(ctx context.Context, direct *dynamodb.Client) error {
 		wg.Go(func() { w.call(ctx, caller) })
 	}
 	wg.Wait()
-	var errs []error
+	errs := []error{w.checkSlots(ctx, direct)}
 	for i, s := range w.stores {
 		errs = append(errs, s.Close(ctx))
 		w.wires[i].CloseIdleConnections()
@@ -373,7 +379,7 @@ func (w *faultWorld) take(ctx context.Context, rng *rand.Rand, store int) []zael
 	charge := func(entity, limit string, n int64) zael.Charge {
 		d := w.limits[place{entity, limit}]
 		if w.mixed && store%2 == 1 {
-			d.Capacity++
+			d = w.other(d)
 		}
 		return ask(limit, d, n)
 	}
@@ -385,9 +391,10 @@ func (w *faultWorld) take(ctx context.Context, rng *rand.Rand, store int) []zael
 	if rng.IntN(3) == 0 {
 		debits = append(debits, debit(w.parent, charge(w.parent, "rpm", n)))
 	}
+	w.askKinds(rng, store, &debits[0], charge)
 	o, ctx, cancel := w.begin(ctx, rng, store, true, debits)
 	defer cancel()
-	if w.flavor == flowing && rng.IntN(3) == 0 {
+	if w.flavor != walled && rng.IntN(3) == 0 { // which helps of rates alone
 		o.maxWait = time.Duration(rng.Int64N(int64(2 * time.Second)))
 	}
 	w.logf("op %d: store %d takes %v", o.number, store, o.asked)
@@ -409,9 +416,15 @@ func (w *faultWorld) settle(ctx context.Context, rng *rand.Rand, store int, leas
 	var debits []zael.Debit
 	given := map[place]int64{}
 	for _, d := range lease {
-		settled := zael.Debit{Key: d.Key}
+		settled := zael.Debit{Key: d.Key, Holder: d.Holder}
 		for i, c := range d.Charges {
 			switch {
+			case c.Definition.Kind == bucket.Slots:
+				if n := c.Amount; n > 0 { // a lease ends
+					given[place{d.Key.Entity, c.Name}] = n
+					settled.Charges = append(settled.Charges, back(c, n))
+				}
+			case c.Definition.Flags&bucket.Block != 0:
 			case how == 0 || how == 1 && i == 0:
 				if n := c.Amount; n > 0 {
 					if how == 1 {
@@ -441,7 +454,8 @@ func (w *faultWorld) holds(amounts map[place]int64, sign int64) {
 	defer w.mu.Unlock()
 	for p, n := range amounts {
 		w.held[p] += sign * n
-		if burst := w.limits[p].Burst; w.flavor != flowing && w.held[p] > burst && w.over == nil {
+		d := w.limits[p]
+		if burst := d.Burst; (w.flavor != flowing || d.Kind != bucket.Rate) && d.Flags&bucket.Soft == 0 && w.held[p] > burst && w.over == nil {
 			w.over = fmt.Errorf("%d of %v held at a time, of %d", w.held[p], p, burst)
 		}
 	}

@@ -17,11 +17,6 @@ const writingBucket = "writing a bucket"
 // newWrite returns the write of a batch, from what was last seen of its bucket.
 func (s *Store) newWrite(b coalesce.Batch) *protocol.BucketWrite {
 	w := &protocol.BucketWrite{Batch: b, ID: s.random(), Index: s.keys.bucketIndex(b.Key), NoExpiry: s.trial.VirtualTime}
-	if b.Holder != "" && protocol.IsProcess(b.Holder) {
-		if held, ok := s.held.of(b.Key, b.Holder); ok {
-			w.SetHeld(held)
-		}
-	}
 	w.Begin(s.cache.last(b.Key))
 	return w
 }

@@ -43,7 +43,7 @@ func (s *Store) Renew(ctx context.Context, now time.Time, d zael.Debit) (held bo
 }
 
 // holdings are what holders of this process have of buckets, by what it knows: each write of
-// a holder says all of it.
+// a holder says all of it. There is no entry for what has nothing.
 type holdings struct {
 	mu   sync.Mutex
 	held map[holding]protocol.Held
@@ -56,27 +56,43 @@ type holding struct {
 	holder string
 }
 
-// of returns what a holder has of a bucket; ok is false if that is not known.
-func (h *holdings) of(key zael.Key, holder string) (held protocol.Held, ok bool) {
+// of returns what a holder has of a bucket.
+func (h *holdings) of(key zael.Key, holder string) protocol.Held {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	held, ok = h.held[holding{key, holder}]
-	return held, ok
+	return h.held[holding{key, holder}]
 }
 
-// set notes what a holder has. It is kept while that is something, or an entry in the item
-// may say more, as a write was not answered.
-func (h *holdings) set(key zael.Key, holder string, held protocol.Held, answered bool) {
+// release notes what debits release: from now on each write says that it is not held, so that it
+// is released whatever comes of theirs.
+func (h *holdings) release(debits []zael.Debit) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(held.Counts) == 0 && answered {
-		delete(h.held, holding{key, holder})
+	for i := range debits {
+		k := holding{debits[i].Key, debits[i].Holder}
+		held, ok := h.held[k]
+		if !ok {
+			continue
+		}
+		if h.held[k] = held.Release(debits[i].Charges); len(h.held[k].Counts) == 0 {
+			delete(h.held, k)
+		}
+	}
+}
+
+// update notes what a holder has after a write, which was planned when it had before.
+func (h *holdings) update(key zael.Key, holder string, before, after protocol.Held) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	k := holding{key, holder}
+	if after = after.Without(before, h.held[k]); len(after.Counts) == 0 {
+		delete(h.held, k)
 		return
 	}
 	if h.held == nil {
 		h.held = map[holding]protocol.Held{}
 	}
-	h.held[holding{key, holder}] = held
+	h.held[k] = after
 }
 
 // slotStates writes the states of slots into the charges of a take that took nothing: without

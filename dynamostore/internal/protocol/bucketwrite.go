@@ -77,6 +77,7 @@ func (w *BucketWrite) Plan() Plan {
 		final.Outcome = coalesce.Stale
 	case !d.fits && w.fresh:
 		final.Outcome = coalesce.Refused
+	case w.lost > 0 && w.Kind == coalesce.Undo && d.slots == nil: // nothing is given twice, nor counted
 	case w.shared() && w.lost == 0 && d.redefines(): // after a lost answer it may stand for all of them
 		return Plan{Action: Finish, Outcome: coalesce.Split}
 	case w.Kind == coalesce.Take || w.Kind == coalesce.Undo && d.gives || d.writes():
@@ -136,22 +137,17 @@ func (w *BucketWrite) sentEntry(r *Record) bool {
 	return false
 }
 
-// SetHeld tells the write what its Holder has of the bucket, by what this process knows.
+// SetHeld tells the write what its Holder has of the bucket, by what this process knows: without
+// what an Adjust is to release, which is not held whatever comes of it.
 func (w *BucketWrite) SetHeld(h Held) { w.held, w.heldKnown = h, true }
 
-// Held returns what the Holder has of the bucket when the write has ended. What it was to
+// Held returns what the Holder has of the bucket when the write has ended. What an Undo was to
 // release is not held even if the write was not applied: the next one puts the item right.
 func (w *BucketWrite) Held() Held {
-	h := w.held
-	if w.heldAfter || w.Kind != coalesce.Adjust && w.Kind != coalesce.Undo {
-		return h
+	if w.heldAfter || w.Kind != coalesce.Undo {
+		return w.held
 	}
-	for i := range w.Charges {
-		if c := &w.Charges[i]; isSlots(c) && c.Receipt.Generation == h.Generation {
-			h = h.add(c.Name, c.Amount)
-		}
-	}
-	return h
+	return w.held.Release(w.Charges)
 }
 
 // receipts returns a record, which others have written since the write, as one that gives

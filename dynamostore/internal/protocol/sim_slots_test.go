@@ -202,6 +202,9 @@ func (w *slotWorld) begin(p *slotProcess, kind coalesce.Kind, charges []zael.Cha
 	o := newWrite(kind, charges, w.now+p.skew, w.id())
 	o.Holder = p.id
 	if p.held != nil {
+		if kind == coalesce.Adjust {
+			*p.held = p.held.Release(charges)
+		}
 		o.SetHeld(*p.held)
 	}
 	o.Begin(observed(p.known, o.At))

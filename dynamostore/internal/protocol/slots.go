@@ -30,7 +30,7 @@ type Held struct {
 }
 
 // count returns how many slots of a limit are held.
-func (h *Held) count(name string) int64 {
+func (h Held) count(name string) int64 {
 	for _, c := range h.Counts {
 		if c.Name == name {
 			return c.N
@@ -40,7 +40,7 @@ func (h *Held) count(name string) int64 {
 }
 
 // add returns the counts with n more of a limit, 0 at least.
-func (h *Held) add(name string, n int64) Held {
+func (h Held) add(name string, n int64) Held {
 	next := Held{Generation: h.Generation, Counts: slices.Clone(h.Counts)}
 	i := slices.IndexFunc(next.Counts, func(c bucket.Count) bool { return c.Name == name })
 	if i < 0 {
@@ -52,6 +52,28 @@ func (h *Held) add(name string, n int64) Held {
 	}
 	slices.SortFunc(next.Counts, func(a, b bucket.Count) int { return cmp.Compare(a.Name, b.Name) })
 	return next
+}
+
+// Release returns what is held when the slots are released that charges name below 0, under
+// their receipts.
+func (h Held) Release(charges []zael.Charge) Held {
+	for i := range charges {
+		if c := &charges[i]; isSlots(c) && c.Amount < 0 && c.Receipt.Generation == h.Generation {
+			h = h.add(c.Name, c.Amount)
+		}
+	}
+	return h
+}
+
+// Without returns h without what was released since between before and now.
+func (h Held) Without(before, now Held) Held {
+	if h.Generation != before.Generation || h.Generation != now.Generation && len(now.Counts) > 0 {
+		return h // it was of an entry that is gone
+	}
+	for _, c := range before.Counts {
+		h = h.add(c.Name, now.count(c.Name)-c.N)
+	}
+	return h
 }
 
 // A slotsUpdate is the part of a write that changes slots.
@@ -147,6 +169,8 @@ func (u *slotsUpdate) asked(w *BucketWrite, d *draft, from *Record) (writes bool
 			}
 			lu.text = definitionText(def, 0)
 			lu.tokens += c.Amount
+		case w.Kind == coalesce.Adjust && w.heldKnown: // which is without them by now
+			d.gives = d.gives || writes
 		case c.Amount < 0 && u.seen != nil && c.Receipt.Generation == u.held.Generation && w.Kind != coalesce.Take:
 			n := min(-c.Amount, u.held.count(c.Name))
 			u.held, writes, d.gives = u.held.add(c.Name, -n), true, true
