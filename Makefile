@@ -1,7 +1,7 @@
 # What `make check` runs, in this order; CI runs the same. test-all comes last, so that its results end the output.
 STEPS   := fmt size tidy-check lint deps bench-once test-all
 # The modules that hold Go code.
-MODULES := . $(patsubst %/go.mod,%,$(wildcard bench/go.mod tests/sdk/go.mod tests/rls/go.mod))
+MODULES := . $(patsubst %/go.mod,%,$(wildcard bench/go.mod tests/sdk/go.mod tests/rls/go.mod tests/browser/go.mod))
 
 MAX_LINES := 500
 
@@ -17,7 +17,7 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS) -mod=readonly)
 # $(call each,command) runs command in every module and stops at the first that fails.
 each = @for m in $(MODULES); do (cd $$m && $(1)) || exit 1; done
 
-.PHONY: help check check-long clean $(STEPS) vet test fmt-fix e2e bench benchstat tools dynamodb-local stack-tools sdks postgres build aggregator bench-dynamodb \
+.PHONY: help check check-long clean $(STEPS) vet test fmt-fix e2e bench benchstat tools dynamodb-local stack-tools sdks postgres chromium build aggregator bench-dynamodb \
 	notices release release-snapshot
 
 help: ## print this help
@@ -118,6 +118,9 @@ stack-tools: ## install what the tests of the stack run, once (needs Python 3.10
 
 postgres: ## install PostgreSQL for the tests, once (needs Python 3)
 	@tools/postgres/fetch
+
+chromium: ## find or install Chromium, in which the dashboard is tested (installs on Debian, as root)
+	@tools/chromium/fetch
 
 clean: ## remove .bin/
 	rm -rf $(BIN)

@@ -29,6 +29,8 @@ func (d *Daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.call(w, r, "rls", d.guard.Handler(d.bounded(http.HandlerFunc(d.serveRateLimits))))
 	case d.calling != nil && d.calling.Covers(r.URL.Path):
 		d.call(w, r, "gateway", d.calling)
+	case d.page != nil && d.page.Covers(r.URL.Path):
+		d.call(w, r, "page", d.guard.Open(d.page))
 	default:
 		d.call(w, r, "none", d.guard.Handler(http.HandlerFunc(serveNothing)))
 	}

@@ -29,6 +29,17 @@ type Handlers struct {
 	// RateLimits is asked for if the configuration has a rate limit service. As a handler it
 	// answers /json.
 	RateLimits func(*Env) (RateLimits, error)
+
+	// Page is asked for files that it covers and the gateway does not. They hold no data, and
+	// are served without a token.
+	Page Page
+}
+
+// A Page serves static files.
+type Page interface {
+	http.Handler
+	// Covers reports whether a path is one of the files.
+	Covers(path string) bool
 }
 
 // RateLimits serve Envoy's rate limit service.

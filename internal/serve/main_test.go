@@ -46,7 +46,7 @@ func start(t *testing.T, text string, api http.HandlerFunc) *rig {
 	r.Daemon, err = serve.New(ctx, &serve.Options{
 		Source: config.Source{File: r.file, LookupEnv: os.LookupEnv}, Log: r.log, Hangup: r.hangup,
 		Open: func(ctx context.Context, _ string) (stores.Store, error) { return stores.Open(ctx, "memory:") },
-		Handlers: serve.Handlers{API: func(env *serve.Env) (http.Handler, error) {
+		Handlers: serve.Handlers{Page: page{}, API: func(env *serve.Env) (http.Handler, error) {
 			r.env = env
 			return api, nil
 		}},
@@ -131,3 +131,12 @@ func (r *rig) metric(token, name string) string {
 	}
 	return "none"
 }
+
+// A page is one file.
+type page struct{}
+
+// Covers implements serve.Page.
+func (page) Covers(path string) bool { return path == "/page" }
+
+// ServeHTTP implements http.Handler.
+func (page) ServeHTTP(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the page") }

@@ -48,6 +48,7 @@ type Daemon struct {
 	guard   *access.Guard
 	api     http.Handler // behind the guard; nil if there is none
 	calling Gateway      // nil if there is none
+	page    Page         // nil if there is none
 
 	main, aside  *server // aside serves metrics alone; nil if there is none
 	rateLimits   RateLimits
@@ -130,6 +131,7 @@ func (d *Daemon) build(ctx context.Context, h Handlers) (err error) {
 		}
 		d.api = d.guard.Handler(d.bounded(api))
 	}
+	d.page = h.Page
 	if h.Gateway != nil {
 		if d.calling, err = h.Gateway(env); err != nil {
 			return err

@@ -96,6 +96,35 @@ func TestRoles(t *testing.T) {
 	}
 }
 
+// TestPage checks that files are served to whoever asks, from other sites and without a token
+// too, but not to a page that has its own name lead here.
+func TestPage(t *testing.T) {
+	t.Parallel()
+	yaml, _ := tokens()
+	for name, text := range map[string]string{"tokens": yaml, "no tokens": ""} {
+		r := start(t, text, whoami)
+		for host, want := range map[string]int{"": 200, "evil.example.com": map[string]int{"tokens": 200, "no tokens": 403}[name]} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.base+"/page", http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = host
+			req.Header.Set("Sec-Fetch-Site", "cross-site") // a link
+			resp, err := r.client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != want {
+				t.Errorf("%s: host %q: got %d, want %d", name, host, resp.StatusCode, want)
+			}
+		}
+		if status, _ := r.get("/pages", ""); status == 200 {
+			t.Errorf("%s: /pages: got 200, want it refused", name)
+		}
+	}
+}
+
 // TestMetricsListen checks that metrics have an address of their own, and no other.
 func TestMetricsListen(t *testing.T) {
 	t.Parallel()

@@ -11,6 +11,7 @@ import (
 	"github.com/zeroae/zael/internal/serve"
 	"github.com/zeroae/zael/internal/serve/api"
 	"github.com/zeroae/zael/internal/serve/config"
+	"github.com/zeroae/zael/internal/serve/dashboard"
 	"github.com/zeroae/zael/internal/serve/envoy"
 	"github.com/zeroae/zael/internal/serve/gateway"
 	"github.com/zeroae/zael/stores"
@@ -57,9 +58,13 @@ within shutdown_timeout.`,
 		if check {
 			return a.checkConfig(&source)
 		}
+		page, err := dashboard.New()
+		if err != nil {
+			return err
+		}
 		ctx := cmd.Context()
 		d, err := serve.New(ctx, &serve.Options{
-			Source: source, Hangup: hangups(ctx), Log: a.err, Handlers: serve.Handlers{API: api.New, Gateway: gateway.New, RateLimits: envoy.New},
+			Source: source, Hangup: hangups(ctx), Log: a.err, Handlers: serve.Handlers{API: api.New, Gateway: gateway.New, RateLimits: envoy.New, Page: page},
 			Open: func(ctx context.Context, url string) (stores.Store, error) {
 				return a.open(ctx, &storeFlags{url: url, timeout: storeTimeout})
 			},

@@ -172,7 +172,7 @@ func (g *Guard) Through(gate Gate, next http.Handler) http.Handler {
 		c := caller{g, rules, &gate, w, r}
 		switch {
 		case !rules.allowsHost(r.Host):
-			c.refuse("host", problem.Forbidden, "the name in the request's Host is not one of this daemon: add it to hosts in the configuration")
+			c.refuse("host", problem.Forbidden, wrongHost)
 		case len(rules.Tokens) > 0 && (gate.Own == nil || !gate.Own(r)):
 			c.serveBearer(next)
 		case len(rules.Tokens) > 0:
@@ -182,6 +182,21 @@ func (g *Guard) Through(gate Gate, next http.Handler) http.Handler {
 		}
 	})
 }
+
+// Open lets requests through to next that are sent to a host of the daemon, whoever sends
+// them: it is for what is no secret, such as the files of a page.
+func (g *Guard) Open(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !g.rules.Load().allowsHost(r.Host) {
+			g.refused("host")
+			problem.Write(w, problem.Forbidden, wrongHost)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+const wrongHost = "the name in the request's Host is not one of this daemon: add it to hosts in the configuration"
 
 // A caller is one request at a gate.
 type caller struct {

@@ -54,7 +54,6 @@ type overviewBody struct {
 	MoreBuckets  bool          `json:"more_buckets"`
 	Children     []zael.Entity `json:"children"`
 	MoreChildren bool          `json:"more_children"`
-	May          mayBody       `json:"may"`
 }
 
 // A bucketBody is how a bucket stands, and the scope whose limits hold for it.
@@ -62,11 +61,6 @@ type bucketBody struct {
 	Resource string        `json:"resource"`
 	Limits   []zael.Status `json:"limits"`
 	Stored   *limitsBody   `json:"stored"` // null: no limits are stored that hold for it
-}
-
-// A mayBody is what the principal may do with the entity.
-type mayBody struct {
-	Change bool `json:"change"`
 }
 
 // overview serves GET /v1/entities/{id}/overview.
@@ -82,7 +76,7 @@ func (c *call) overview() error {
 		Entity: c.name, ReadAt: at.UTC().Truncate(time.Millisecond), Record: o.entity,
 		Switch: o.settings.Switch.String(), FailureMode: o.settings.FailureMode.String(),
 		Scopes: make([]limitsBody, len(o.scopes)), Buckets: make([]bucketBody, len(o.buckets)), MoreBuckets: o.moreBuckets,
-		Children: []zael.Entity{}, MoreChildren: o.moreChildren, May: mayBody{Change: c.principal.MayChange(c.name)},
+		Children: []zael.Entity{}, MoreChildren: o.moreChildren,
 	}
 	for i, l := range o.scopes {
 		out.Scopes[i] = limitsBody{Entity: l.Scope.Entity, Resource: l.Scope.Resource, Limits: l.Limits}

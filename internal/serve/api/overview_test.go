@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/serve/access"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -65,7 +66,7 @@ func TestOverview(t *testing.T) {
 		`"scopes":[{"entity_id":"a/1","resource":"q","limits":[{"limit_name":"n","kind":"rate","limit":"n=30/min"`,
 		`"stored":{"entity_id":"a/1","resource":"q","limits":[{`, `"stored":{"resource":"r","limits":[{"limit_name":"n","kind":"rate","limit":"n=20/min"`, `"stored":{"limits":[{"limit_name":"n","kind":"rate","limit":"n=10/min"`,
 		`"limit":"d=5 each day","soft":false,"capacity":5,"burst":5,"available":4,"requested":0,"exceeded":false,"overdrawn":false,"period_start":"2026-01-13T00:00:00Z","resets_at":"2026-01-14T00:00:00Z"`,
-		`"children":[{"id":"a/2"`, `{"id":"b"`, `"may":{"change":true}`,
+		`"children":[{"id":"a/2"`, `{"id":"b"`,
 	} {
 		if !strings.Contains(got.text, want) {
 			t.Errorf("overview: got %s, want %s in it", got.text, want)
@@ -75,13 +76,29 @@ func TestOverview(t *testing.T) {
 		t.Errorf("overview: got %s, want no other entity's limits", got.text)
 	}
 	got = s.want(200, readerA, "GET", "/v1/entities/a%2F1/overview", "")
-	if strings.Contains(got.text, `"id":"b"`) || !strings.Contains(got.text, `"id":"a/2"`) || !strings.Contains(got.text, `"may":{"change":false}`) {
+	if strings.Contains(got.text, `"id":"b"`) || !strings.Contains(got.text, `"id":"a/2"`) {
 		t.Errorf("overview for a prefix: got %s, want its own child", got.text)
 	}
 	got = s.want(200, admin, "GET", "/v1/entities/nobody/overview", "")
 	if !strings.Contains(got.text, `"entity":null,"switch":"inherit","failure_mode":"inherit","scopes":[],"buckets":[],"more_buckets":false,"children":[]`) {
 		t.Errorf("overview of nobody: got %s, want nothing", got.text)
 	}
+}
+
+// A token tells whose it is, whatever it is for.
+func TestWhoami(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	for p, want := range map[access.Principal]string{
+		admin:   `{"name":"ops","role":"admin","prefix":"","may_set_limits":true}`,
+		readerA: `{"name":"ra","role":"read","prefix":"a/","may_set_limits":false}`,
+		gateway: `{"name":"llm","role":"gateway","prefix":"","may_set_limits":false}`,
+	} {
+		if got := s.want(200, p, "GET", "/v1/whoami", ""); got.text != want+"\n" {
+			t.Errorf("%s: got %s, want %s", p.Name, got.text, want)
+		}
+	}
+	s.wantError(401, "unauthenticated", "", access.Principal{}, "GET", "/v1/whoami", "")
 }
 
 // A counting is a store that counts how often buckets of an entity are read.

@@ -184,3 +184,17 @@ func (c *call) ping() error {
 	}
 	return c.done()
 }
+
+// A whoamiBody is whose token a request has, and what it is for.
+type whoamiBody struct {
+	Name         string `json:"name"`
+	Role         string `json:"role"`
+	Prefix       string `json:"prefix"` // of the entities that it may name; empty: all
+	MaySetLimits bool   `json:"may_set_limits"`
+}
+
+// whoami serves GET /v1/whoami.
+func (c *call) whoami() error {
+	p := c.principal
+	return c.answer(http.StatusOK, whoamiBody{p.Name, p.Role.String(), p.Prefix, p.MayBringLimits()})
+}

@@ -27,6 +27,7 @@ func routes() []route {
 	list := []route{
 		{method: http.MethodGet, path: "/v1/openapi.json", serve: (*call).document},
 		{method: http.MethodGet, path: "/v1/ping", serve: (*call).ping},
+		{method: http.MethodGet, path: "/v1/whoami", serve: (*call).whoami},
 
 		{method: http.MethodPost, path: "/v1/leases/settle", serve: ended(zael.LeaseSettle, "used")},
 		{method: http.MethodPost, path: "/v1/leases/commit", serve: ended(zael.LeaseCommit, "")},
