@@ -2,6 +2,8 @@ package serve
 
 import (
 	"context"
+	"net"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,3 +14,6 @@ func (d *Daemon) Announce() { d.announce() }
 func NewHealth(ping func(context.Context) error) func(context.Context) (time.Time, error) {
 	return (&health{ping: ping}).check
 }
+
+// NewConn returns a connection of a boundedListener.
+func NewConn(c net.Conn) net.Conn { return &conn{Conn: c, open: new(atomic.Int64)} }
