@@ -133,6 +133,7 @@ func (s *Service) settle(ctx context.Context, c *call) error {
 			if l.rule.Limit.Kind() == zael.KindRate {
 				n = min(n, l.rule.Limit.Burst)
 			}
+			l.uncharged = l.amount - n
 			d, err = s.limiter.Charge(ctx, l.request(n))
 		case credit:
 			d, err = s.limiter.Credit(ctx, l.request(l.amount))
@@ -146,7 +147,7 @@ func (s *Service) settle(ctx context.Context, c *call) error {
 			return err
 		default:
 			l.known, l.status = true, d.Status(0)
-			l.exceeded = l.action == charge && l.status.Available < 0
+			l.exceeded = l.action == charge && l.status.Available < l.uncharged
 		}
 		c.over = c.over || l.exceeded && !s.shadow(l.rule) && !s.quota(l.rule)
 	}

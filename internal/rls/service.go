@@ -16,6 +16,7 @@
 package rls
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,12 @@ type Options struct {
 	// Headers are the names of headers that tell of the limit that is nearest; those with
 	// an empty name are left out.
 	Headers Headers
+
+	// Count is told of each descriptor that a rule limits; it may be nil. It is called
+	// concurrently.
+	Count func(domain, counted string, h Hits)
+	// NearLimit is the share of a limit above which hits count as near it; 0 means 0.8.
+	NearLimit float32
 }
 
 // Headers are names of headers for the client.
@@ -64,7 +71,9 @@ type Service struct {
 
 // New returns a service. rules returns those that hold now.
 func New(l *zael.Limiter, rules func() *rules.Rules, o *Options) *Service {
-	return &Service{limiter: l, rules: rules, options: *o}
+	s := &Service{limiter: l, rules: rules, options: *o}
+	s.options.NearLimit = cmp.Or(o.NearLimit, 0.8)
+	return s
 }
 
 // ShouldRateLimit implements the RPC. Its errors have the code InvalidArgument for a request
@@ -78,6 +87,7 @@ func (s *Service) ShouldRateLimit(ctx context.Context, r *pb.RateLimitRequest) (
 	if err := s.decide(ctx, c); err != nil {
 		return nil, asStatus(err)
 	}
+	s.count(c)
 	return s.answer(c), nil
 }
 
@@ -90,14 +100,16 @@ type call struct {
 
 // A line is one descriptor of a request.
 type line struct {
-	rule   *rules.Rule // nil: nothing limits it
-	entity string
-	action action
-	amount int64 // tokens, not negative
+	rule    *rules.Rule // nil: nothing limits it
+	entity  string
+	counted string
+	action  action
+	amount  int64 // tokens, not negative
 
-	known    bool // the bucket was asked
-	status   zael.Status
-	exceeded bool // it does not fit
+	known     bool // the bucket was asked
+	status    zael.Status
+	exceeded  bool  // it does not fit
+	uncharged int64 // tokens that were told, and are too many to charge
 }
 
 // An action is what a line does with its bucket.
@@ -163,9 +175,9 @@ func (s *Service) line(now *rules.Rules, r *pb.RateLimitRequest, d *common.RateL
 		if err != nil {
 			return l, fmt.Errorf("limit: %w", err)
 		}
-		l.entity = rules.Entity(entries)
+		l.entity, l.counted = rules.Entity(entries), rules.Counted(r.GetDomain(), entries)
 	} else if m, ok := now.Match(r.GetDomain(), entries); ok {
-		l.rule, l.entity = m.Rule, m.Entity
+		l.rule, l.entity, l.counted = m.Rule, m.Entity, m.Counted
 	}
 	l.amount = amount
 	l.action = s.actionOf(l.rule, d)

@@ -3,6 +3,7 @@ package rls_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -348,5 +349,29 @@ func TestBadRequests(t *testing.T) {
 	// Descriptors that are nil, as a hostile client may send them, limit nothing.
 	if a, err := b.service.ShouldRateLimit(t.Context(), &pb.RateLimitRequest{Domain: "d", Descriptors: []*common.RateLimitDescriptor{nil, {Entries: []*common.RateLimitDescriptor_Entry{nil}}}}); err != nil || short(a) != "ok | ok | ok" {
 		t.Errorf("nil descriptors: got %v (%v)", a, err)
+	}
+}
+
+// What is counted is what envoyproxy/ratelimit counts, but that a refused request takes
+// nothing.
+func TestCounts(t *testing.T) {
+	t.Parallel()
+	var got []string
+	b := newBench(t, &rls.Options{Count: func(domain, counted string, h rls.Hits) { got = append(got, fmt.Sprint(domain, " ", counted, " ", h)) }})
+	b.ask(3, "team=x")
+	b.ask(6, "team=x")
+	b.ask(2, "team=x")
+	b.ask(1, "user=a", "host=a", "free=a")
+	b.ask(0, "tokens=a:50")
+	b.ask(0, "tokens=a:30", "trial=a:3")
+	b.ask(4, "trial=b")
+	b.ask(5, "none=a")
+	b.ask(0, "tokens=a:-3")
+	want := []string{
+		"d d.team {3 0 0 3 0}", "d d.team {6 0 1 6 0}", "d d.team {2 2 0 0 0}", "d d.user {1 0 0 1 0}",
+		"d d.tokens {50 0 2 50 0}", "d d.tokens {30 20 10 0 0}", "d d.trial {3 1 1 0 1}", "d d.trial {4 4 0 0 4}", "d d.none {5 5 0 0 0}",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %s\nwant %s", strings.Join(got, ", "), strings.Join(want, ", "))
 	}
 }

@@ -180,6 +180,11 @@ func detailed(domain string, by []step, entries []Entry) string {
 	return b.String()
 }
 
+// Counted returns the name for statistics of a descriptor that brings its limit along.
+func Counted(domain string, entries []Entry) string {
+	return detailed(domain, make([]step, len(entries)), entries)
+}
+
 func write(b *strings.Builder, key, value string) {
 	b.WriteByte('.')
 	b.WriteString(key)

@@ -57,6 +57,7 @@ type RLS struct {
 
 	ChargeOnRefusal bool // a refused request charges the descriptors that did not refuse it
 	NeverRefuse     bool // quotas refuse nobody, also if none of a request's has anything left
+	CompatMetrics   bool // metrics under the names of envoyproxy/ratelimit too
 	Headers         RLSHeaders
 }
 

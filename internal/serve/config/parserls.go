@@ -25,6 +25,7 @@ func (p *parser) rls(name string, key, n *yaml.Node) error {
 		"insecure":             flag(&r.Insecure),
 		"merge_domain_configs": flag(&r.Merge),
 		"charge_on_refusal":    flag(&r.ChargeOnRefusal),
+		"compat_metrics":       flag(&r.CompatMetrics),
 		"quota_mode": func(name string, _, n *yaml.Node) error {
 			mode, err := yamlfile.Word("rls."+name, n, "any_left", "never_refuse")
 			r.NeverRefuse = mode == "never_refuse"

@@ -12,7 +12,7 @@ import (
 
 func TestRLS(t *testing.T) {
 	t.Parallel()
-	full := "rls: {listen: 127.0.0.1:8081, config: rules, charge_on_refusal: true, quota_mode: never_refuse, merge_domain_configs: true, headers: {limit: L, remaining: R, reset: S}}\n"
+	full := "rls: {listen: 127.0.0.1:8081, config: rules, charge_on_refusal: true, compat_metrics: true, quota_mode: never_refuse, merge_domain_configs: true, headers: {limit: L, remaining: R, reset: S}}\n"
 	for _, c := range []struct {
 		text           string
 		listen, folder string // of the command line
@@ -20,7 +20,7 @@ func TestRLS(t *testing.T) {
 		wrong          string
 	}{
 		{text: full, want: config.RLS{
-			Listen: "127.0.0.1:8081", Folder: "rules", ChargeOnRefusal: true, NeverRefuse: true, Merge: true,
+			Listen: "127.0.0.1:8081", Folder: "rules", ChargeOnRefusal: true, CompatMetrics: true, NeverRefuse: true, Merge: true,
 			Headers: config.RLSHeaders{Limit: "L", Remaining: "R", Reset: "S"},
 		}},
 		{text: "rls: {listen: ':8081', config: rules, insecure: true}", want: config.RLS{Listen: ":8081", Folder: "rules", Insecure: true}},

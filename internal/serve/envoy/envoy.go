@@ -61,10 +61,15 @@ func New(env *serve.Env) (serve.RateLimits, error) {
 		return nil, config.Wrong(err)
 	}
 	s.rules.Store(read)
-	s.service = rls.New(env.Limiter, s.rules.Load, &rls.Options{
+	decide := &rls.Options{
 		NeverRefuse: c.NeverRefuse, ChargeOnRefusal: c.ChargeOnRefusal,
 		Headers: rls.Headers{Limit: c.Headers.Limit, Remaining: c.Headers.Remaining, Reset: c.Headers.Reset},
-	})
+	}
+	if c.CompatMetrics {
+		decide.Count = newCompat(env.Metrics, env.Log).count
+		s.metrics.compatible(env.Metrics)
+	}
+	s.service = rls.New(env.Limiter, s.rules.Load, decide)
 	options := []grpc.ServerOption{grpc.MaxRecvMsgSize(maxMessage), grpc.UnaryInterceptor(s.intercept), grpc.StreamInterceptor(s.interceptStream), grpc.ConnectionTimeout(env.Config().Max.HeaderTime)}
 	if env.TLS != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(env.TLS)))

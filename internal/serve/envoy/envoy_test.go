@@ -61,7 +61,7 @@ func startAt(t *testing.T, more, address string) *rig {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "zael.yaml")
-	text := fmt.Sprintf("version: 1\nlisten: 127.0.0.1:0\n%s\nrls:\n  listen: %s\n  config: %s\n", more, address, r.rules)
+	text := fmt.Sprintf("version: 1\nlisten: 127.0.0.1:0\n%s\nrls:\n  listen: %s\n  config: %s\n  compat_metrics: true\n", more, address, r.rules)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -273,4 +273,50 @@ func TestJSON(t *testing.T) {
 		}
 	}
 	http.DefaultClient.CloseIdleConnections()
+}
+
+// Boards that were made for envoyproxy/ratelimit find its names.
+func TestCompatMetrics(t *testing.T) {
+	t.Parallel()
+	r := start(t, "")
+	conn := r.dial(insecure.NewCredentials())
+	for range 3 {
+		ask(t, conn, "user")
+	}
+	before := r.log.Len()
+	r.mount("2", "domain: d\ndescriptors: [{key: user, value_to_metric: true, rate_limit: {unit: day, requests_per_unit: 2}}]")
+	r.log.Await(before, "rules reloaded")
+	ask(t, conn, "user")
+	before = r.log.Len()
+	r.mount("3", "domain: d\ndescriptors: {}")
+	r.log.Await(before, "stay as they were")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.Addr().String()+"/metrics", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	http.DefaultClient.CloseIdleConnections()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`ratelimit_service_rate_limit_total_hits{domain="d",key1="user",key2=""} 3`,
+		`ratelimit_service_rate_limit_within_limit{domain="d",key1="user",key2=""} 2`,
+		`ratelimit_service_rate_limit_near_limit{domain="d",key1="user",key2=""} 1`,
+		`ratelimit_service_rate_limit_over_limit{domain="d",key1="user",key2=""} 1`,
+		`ratelimit_service_rate_limit_over_limit{domain="d",key1="user_a",key2=""} 1`,
+		`ratelimit_service_config_load_success 2`,
+		`ratelimit_service_config_load_error 1`,
+		`ratelimit_service_response_time_seconds_count 4`,
+		`zael_rls_request_seconds_count{code="OK"} 4`,
+	} {
+		if !strings.Contains(string(text), want+"\n") {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
 }

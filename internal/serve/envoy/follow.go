@@ -62,12 +62,10 @@ func (s *Server) follow(ctx context.Context) {
 
 func (s *Server) reload() {
 	read, err := s.read()
-	if err != nil {
-		s.metrics.loads("error")
+	if s.metrics.load(err); err != nil {
 		s.logLines("the rules stay as they were", err)
 		return
 	}
 	s.rules.Store(read)
-	s.metrics.loads("success")
 	s.log.Info("rules reloaded", "rules", read.Len())
 }

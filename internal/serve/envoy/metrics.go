@@ -11,6 +11,10 @@ import (
 type metrics struct {
 	seconds *prometheus.HistogramVec // by code
 	reloads *prometheus.CounterVec   // by result
+
+	// Under the names of envoyproxy/ratelimit; nil unless they are asked for.
+	response          prometheus.Histogram
+	loaded, notLoaded prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -27,8 +31,31 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return m
 }
 
+// compatible adds the names of envoyproxy/ratelimit.
+func (m *metrics) compatible(r prometheus.Registerer) {
+	m.response = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "ratelimit_service_response_time_seconds", Help: "Calls of the rate limit service.", Buckets: prometheus.DefBuckets,
+	})
+	m.loaded = prometheus.NewCounter(prometheus.CounterOpts{Name: "ratelimit_service_config_load_success", Help: "Loads of the rules."})
+	m.notLoaded = prometheus.NewCounter(prometheus.CounterOpts{Name: "ratelimit_service_config_load_error", Help: "Loads of rules with mistakes."})
+	r.MustRegister(m.response, m.loaded, m.notLoaded)
+	m.loaded.Inc()
+}
+
 func (m *metrics) served(c codes.Code, took time.Duration) {
+	if m.response != nil {
+		m.response.Observe(took.Seconds())
+	}
 	m.seconds.WithLabelValues(c.String()).Observe(took.Seconds())
 }
 
-func (m *metrics) loads(result string) { m.reloads.WithLabelValues(result).Inc() }
+// load counts a load of changed rules.
+func (m *metrics) load(err error) {
+	result, named := "success", m.loaded
+	if err != nil {
+		result, named = "error", m.notLoaded
+	}
+	if m.reloads.WithLabelValues(result).Inc(); named != nil {
+		named.Inc()
+	}
+}
