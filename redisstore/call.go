@@ -15,7 +15,9 @@ const (
 	leastCall  = 50 * time.Millisecond
 	undoFor    = 10 * time.Second // a give-back may take so long; nobody need wait for it
 	maxRetries = 4                // of calls that failed without an answer
-	maxTurns   = 64               // of writes that others came before
+	maxTurns   = 512              // of writes that others came before
+
+	burstOfTurns = 4
 
 	retryBase = 5 * time.Millisecond
 	retryMost = 160 * time.Millisecond

@@ -3,6 +3,7 @@ package redisstore_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,6 +21,13 @@ import (
 var engines redistest.Engines
 
 func TestMain(m *testing.M) {
+	if job := os.Getenv(jobVariable); job != "" {
+		if err := work(context.Background(), job); err != nil {
+			fmt.Fprintln(os.Stderr, "error:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	// The client of a cluster closes connections that it no longer needs five seconds later.
 	engines.Main(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"))
 }

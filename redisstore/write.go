@@ -50,7 +50,9 @@ func (s *Store) apply(ctx context.Context, w *write) (coalesce.Outcome, error) {
 				s.stats.contended.Add(1)
 				return coalesce.Failed, zael.ErrContention
 			}
-			if turn > 2 && pause.Backoff(ctx, turn-3, raceBase, raceMost) != nil {
+			// What an answer says of a bucket grows old by waiting: writers step back for a moment
+			// now and then, and in between try at once.
+			if turn%burstOfTurns == 0 && pause.Backoff(ctx, turn/burstOfTurns, raceBase, raceMost) != nil {
 				return coalesce.Failed, ctx.Err()
 			}
 		}

@@ -22,7 +22,8 @@ func For(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Backoff waits for the n-th time: up to base·2ⁿ and most, at random.
+// Backoff waits for the n-th time: up to base·2ⁿ and most, at random. base is a second at most.
 func Backoff(ctx context.Context, n int, base, most time.Duration) error {
-	return For(ctx, rand.N(min(most, base<<n)))
+	const doublings = 30 // beyond which a second leaves int64
+	return For(ctx, rand.N(min(most, base<<min(n, doublings))))
 }
