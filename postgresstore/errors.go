@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -115,8 +116,14 @@ func fateOf(err error) fate {
 }
 
 // tlsError reports whether a connection failed as the certificate of a side is refused, or the
-// server has no TLS.
+// server has no TLS: in each of its attempts, if there were several.
 func tlsError(err error) bool {
+	if e, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		err = e.Unwrap()
+	}
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		return !slices.ContainsFunc(several.Unwrap(), func(err error) bool { return !tlsError(err) })
+	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return true
 	}

@@ -57,8 +57,11 @@ func (s *Store) perform(b *batch) (again []*op) {
 		if err == nil {
 			return s.answer(b, nil, w.again)
 		}
-		waited := time.Since(begun)
-		switch fate := fateOf(err); {
+		waited, fate := time.Since(begun), fateOf(err)
+		if fate == unknown && !w.sent {
+			fate = failed
+		}
+		switch {
 		case fate == rejected && !w.unsure:
 			return s.answer(b, err, nil)
 		case fate == retried:

@@ -283,6 +283,7 @@ func (l *locking) write(ctx context.Context, t *step) error {
 		q.Queue(s.sql(keepText), s.config.Namespace, c.key, c.hash, c.until, c.kept)
 	}
 	q.Queue("COMMIT")
+	l.sent = true
 	s.stats.calls.Add(1)
 	return l.conn.SendBatch(ctx, &q).Close()
 }

@@ -126,6 +126,7 @@ var (
 	_ zael.OnceStore      = (*Store)(nil)
 	_ zael.Applier        = (*Store)(nil)
 	_ zael.CapacityReader = (*Store)(nil)
+	_ zael.ListStore      = (*Store)(nil)
 	_ zael.UsageStore     = (*Store)(nil)
 	_ zael.AuditStore     = (*Store)(nil)
 )

@@ -343,11 +343,12 @@ func (s *Store) newerSchema(version int) error {
 // readVersion returns the version of the tables; 0 if there are none.
 func readVersion(ctx context.Context, tx pgx.Tx, schema string) (version int, err error) {
 	var there bool
-	name := pgx.Identifier{schema, "version"}.Sanitize()
-	if err := tx.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", name).Scan(&there); err != nil || !there {
+	// Not to_regclass: it does not see what was made while the lock of migrations was waited for.
+	const find = "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = 'version')"
+	if err := tx.QueryRow(ctx, find, schema).Scan(&there); err != nil || !there {
 		return 0, err
 	}
-	err = tx.QueryRow(ctx, "SELECT version FROM "+name).Scan(&version)
+	err = tx.QueryRow(ctx, "SELECT version FROM "+pgx.Identifier{schema, "version"}.Sanitize()).Scan(&version)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return 0, nil
 	}

@@ -80,5 +80,5 @@ func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) zael.Store {
 		t.Helper()
 		return open(t, sharedURL(t), &postgresstore.Config{Namespace: newNamespace(), Usage: true, Pool: 3})
-	}, storetest.Kinds, storetest.LocalStore, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.SlotStore, storetest.Applier, storetest.CapacityReader, storetest.UsageStore, storetest.AuditStore)
+	}, storetest.Kinds, storetest.LocalStore, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.SlotStore, storetest.Applier, storetest.CapacityReader, storetest.ListStore, storetest.UsageStore, storetest.AuditStore)
 }

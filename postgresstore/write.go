@@ -20,7 +20,8 @@ type writing struct {
 	unsure   bool // a call was not answered, and may have been applied
 	again    []*op
 
-	id    int64 // of the last write that was tried
+	sent  bool  // a write was sent
+	id    int64 // of the last one
 	tried *step // what it was to leave, in an attempt without locks
 	args  arrays
 	asked []*row             // the rows of args
@@ -177,6 +178,7 @@ func least(b *batch, key zael.Key) int64 {
 // one statement. The ops of others are to be performed again.
 func (w *writing) compareAndWrite(ctx context.Context) error {
 	s := w.store
+	w.sent = true
 	if done, err := w.writeOne(ctx); done || err != nil {
 		return err
 	}

@@ -27,8 +27,6 @@ type Options struct {
 	Durable bool
 	// Settings are further ones, as in postgresql.conf: "max_connections=10".
 	Settings []string
-	// Files are copied into the server's directory, by name, as its user's own.
-	Files map[string]string
 }
 
 // A Server runs until Close, or until this process ends. The user postgres needs no password,
@@ -80,7 +78,7 @@ func start(ctx context.Context, o Options, progress io.Writer) (*Server, error) 
 		return nil, err
 	}
 	s := &Server{bin: bin, dir: dir, args: settings(o)}
-	if err := s.create(ctx, o.Files); err != nil {
+	if err := s.create(ctx); err != nil {
 		_ = os.RemoveAll(dir)
 		return nil, fmt.Errorf("making a PostgreSQL server: %w", err)
 	}
@@ -110,7 +108,7 @@ func settings(o Options) (args []string) {
 }
 
 // create makes the server's files.
-func (s *Server) create(ctx context.Context, files map[string]string) error {
+func (s *Server) create(ctx context.Context) error {
 	if err := os.Chown(s.dir, user(), user()); err != nil && os.Getuid() == 0 {
 		return err
 	}
@@ -128,19 +126,7 @@ func (s *Server) create(ctx context.Context, files map[string]string) error {
 	if !p.Succeeded() {
 		return fmt.Errorf("initdb failed (for another user than root it needs a directory that it can read); it said:\n%s", p.Log())
 	}
-	if err := s.write("pg_hba.conf", []byte(access)); err != nil {
-		return err
-	}
-	for name, from := range files {
-		content, err := os.ReadFile(from)
-		if err == nil {
-			err = s.write(name, content)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.write("pg_hba.conf", []byte(access))
 }
 
 // write writes a file that belongs to the server's user.
