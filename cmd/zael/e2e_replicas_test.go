@@ -140,9 +140,13 @@ func (f *fleet) left() int64 {
 	return got[f.limit.Name]
 }
 
-// again reports whether a request is to be repeated on another server.
+// again reports whether a request is to be repeated, a moment later.
 func again(err error) bool {
-	return errors.Is(err, lib.ErrUnavailable) || errors.Is(err, lib.ErrContention)
+	if !errors.Is(err, lib.ErrUnavailable) && !errors.Is(err, lib.ErrContention) {
+		return false
+	}
+	<-time.After(5 * time.Millisecond)
+	return true
 }
 
 // stop ends the servers that are left.

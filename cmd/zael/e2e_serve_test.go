@@ -50,7 +50,10 @@ func (s shop) serve(configuration string) *server {
 	go func() {
 		defer close(d.lines)
 		for scanner := bufio.NewScanner(log); scanner.Scan(); {
-			d.lines <- scanner.Text()
+			select {
+			case d.lines <- scanner.Text():
+			default: // nobody reads them, and the server must not wait
+			}
 		}
 	}()
 	address := regexp.MustCompile(`address=(\S+)`).FindStringSubmatch(d.await("msg=serving"))
@@ -193,6 +196,19 @@ func TestServeCheck(t *testing.T) {
 	s.run(0, "serve", "--listen", "0.0.0.0:0", "--insecure", "--check")
 	s.run(2, "serve", "--config", filepath.Join(t.TempDir(), "none.yaml"))
 	s.run(2, "serve", "--store", "nowhere", "--listen", "127.0.0.1:0")
+	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for address, want := range map[string]string{
+		taken.Addr().String(): "another program has the address " + taken.Addr().String() + ", perhaps another zael serve: end it, or choose another address with --listen",
+		"192.0.2.1:8080":      "is not one of this machine",
+	} {
+		if _, errs := s.run(1, "serve", "--insecure", "--listen", address); !strings.Contains(errs, want) || strings.Count(errs, "\n") != 1 {
+			t.Errorf("--listen %s: got %q, want one line with %q", address, errs, want)
+		}
+	}
 }
 
 // TestServeEndsUnderLoad sends SIGTERM while callers acquire: each answer that a caller got was

@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -26,7 +28,7 @@ type server struct {
 func (d *Daemon) listen(ctx context.Context, address string, encrypted bool, h http.Handler, most func() int64) (*server, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, err
+		return nil, listenError(address, err)
 	}
 	m := d.config.Load().Max
 	s := &server{encrypted: encrypted, listener: &boundedListener{Listener: l, most: most, refused: d.metrics.connectionsRefused.Inc}}
@@ -40,6 +42,19 @@ func (d *Daemon) listen(ctx context.Context, address string, encrypted bool, h h
 		s.TLSConfig.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return d.tls.Load(), nil }
 	}
 	return s, nil
+}
+
+// listenError says what to do about an address that cannot be had.
+func listenError(address string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("another program has the address %s, perhaps another zael serve: end it, or choose another address with --listen: %w", address, err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("this user may not have the address %s: choose a port from 1024 on with --listen: %w", address, err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("the address %s is not one of this machine: choose another with --listen, such as 127.0.0.1:8080: %w", address, err)
+	}
+	return err
 }
 
 // serve accepts connections until the server is shut down or closed, which is no error.

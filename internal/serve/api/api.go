@@ -38,6 +38,7 @@ type handler struct {
 	policies *policyCache
 	signer   leaseSigner
 	buffers  sync.Pool // of *buffer
+	failures logbook
 
 	overviews *live.Shared[*overview]
 }

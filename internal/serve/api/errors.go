@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/httpedge"
@@ -130,7 +132,9 @@ func (c *call) fail(err error) {
 	}
 	f := failureOf(err)
 	if f.code.Status() >= http.StatusInternalServerError && f.code != problem.Unsupported && !c.left(err) && c.env.Log != nil {
-		c.env.Log.LogAttrs(c.r.Context(), levelOf(f.code), "request failed", attributes(c, f, err)...)
+		if unlogged, ok := c.failures.speaks(f.code, time.Now()); ok {
+			c.env.Log.LogAttrs(c.r.Context(), levelOf(f.code), "request failed", append(attributes(c, f, err), slog.Int("not_logged", unlogged))...)
+		}
 	}
 	details := problem.Of(f.code, f.detail)
 	answer := problemBody{Details: details, Field: f.field, Reason: f.reason}

@@ -194,6 +194,13 @@ func TestCodes(t *testing.T) {
 		}
 	}
 	s := setupOn(t, limiters.Dead())
+	begun := time.Now()
+	for range 100 {
+		s.wantError(503, "unavailable", "", admin, "POST", "/v1/acquire", body)
+	}
+	if lines := strings.Count(s.log.String(), "\n"); lines == 0 || lines > 1+int(time.Since(begun)/time.Second) {
+		t.Errorf("got %d lines of 100 failures, want one a second", lines)
+	}
 	got := s.want(200, admin, "POST", "/v1/acquire", `{"entity":"e","resource":"r","limits":["n=1/min"],"failure_mode":"open"}`)
 	if !strings.Contains(got.text, `"degraded":true`) || !strings.Contains(got.text, `"limits":[]`) {
 		t.Errorf("failure mode open: got %s, want it admitted without a charge", got.text)
