@@ -96,27 +96,43 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-// TestPage checks that files are served to whoever asks, from other sites and without a token
-// too, but not to a page that has its own name lead here.
+// TestPage checks that files are served without a token, and by links of other sites, but not
+// to a page that has its own name lead here or asks for them itself.
 func TestPage(t *testing.T) {
 	t.Parallel()
 	yaml, _ := tokens()
 	for name, text := range map[string]string{"tokens": yaml, "no tokens": ""} {
 		r := start(t, text, whoami)
-		for host, want := range map[string]int{"": 200, "evil.example.com": map[string]int{"tokens": 200, "no tokens": 403}[name]} {
+		for _, c := range []struct {
+			host          string
+			headers       map[string]string
+			tokens, local int // the status, with tokens and without
+		}{
+			{"", nil, 200, 200},
+			{"evil.example.com", nil, 200, 403},
+			{"", map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 200, 200},
+			{"", map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 200, 403},
+			{"", map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Mode": "navigate"}, 200, 403},
+		} {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.base+"/page", http.NoBody)
 			if err != nil {
 				t.Fatal(err)
 			}
-			req.Host = host
-			req.Header.Set("Sec-Fetch-Site", "cross-site") // a link
+			req.Host = c.host
+			for header, value := range c.headers {
+				req.Header.Set(header, value)
+			}
 			resp, err := r.client.Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
 			_ = resp.Body.Close()
+			want := c.local
+			if name == "tokens" {
+				want = c.tokens
+			}
 			if resp.StatusCode != want {
-				t.Errorf("%s: host %q: got %d, want %d", name, host, resp.StatusCode, want)
+				t.Errorf("%s: host %q with %v: got %d, want %d", name, c.host, c.headers, resp.StatusCode, want)
 			}
 		}
 		if status, _ := r.get("/pages", ""); status == 200 {

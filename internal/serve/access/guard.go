@@ -183,17 +183,31 @@ func (g *Guard) Through(gate Gate, next http.Handler) http.Handler {
 	})
 }
 
-// Open lets requests through to next that are sent to a host of the daemon, whoever sends
-// them: it is for what is no secret, such as the files of a page.
+// Open lets requests through to next without a token: it is for what is no secret, such as the
+// files of a page. Where no token is asked for at all, only links of other sites lead there.
 func (g *Guard) Open(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !g.rules.Load().allowsHost(r.Host) {
-			g.refused("host")
-			problem.Write(w, problem.Forbidden, wrongHost)
+		rules := g.rules.Load()
+		reason, detail := "", ""
+		switch {
+		case !rules.allowsHost(r.Host):
+			reason, detail = "host", wrongHost
+		case len(rules.Tokens) == 0 && !isLink(r):
+			reason, detail = foreign(r)
+		}
+		if reason != "" {
+			g.refused(reason)
+			problem.Write(w, problem.Forbidden, detail)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// isLink reports whether a browser shows the answer of a request as a page, which another page
+// cannot read.
+func isLink(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Origin") == ""
 }
 
 const wrongHost = "the name in the request's Host is not one of this daemon: add it to hosts in the configuration"
