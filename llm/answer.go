@@ -128,7 +128,8 @@ type hider struct {
 	events *serverSentEvents
 	event  []byte
 	large  bool
-	out    []byte
+	out    []byte // what is to be read of whole
+	whole  []byte
 }
 
 const maxHeld = 64 << 10
@@ -151,10 +152,13 @@ func (h *hider) write(m *meter, p []byte) {
 
 func (h *hider) flush() {
 	if len(h.out) == 0 {
-		h.out = nil // what was read of it is free
+		h.out = h.whole[:0] // all of it was read
 	}
 	h.out = append(h.out, h.event...)
-	h.event = h.event[:0]
+	h.whole = h.out
+	if h.event = h.event[:0]; cap(h.event) > maxHeld || cap(h.whole) > maxHeld {
+		h.event, h.whole = nil, nil // not for the rest of a long stream
+	}
 }
 
 // A drained answer is read on by a goroutine when its caller has left.

@@ -1,7 +1,5 @@
 package llm
 
-import "bytes"
-
 // A scanner reads a JSON text in pieces of any size, in memory that does not grow. It
 // takes out the objects with usage, and counts the text of the answer.
 type scanner struct {
@@ -10,13 +8,13 @@ type scanner struct {
 
 	stack   [64]byte // what is open: '{' or '['
 	depth   int
-	objects int       // how many of it are objects
-	keys    [3][]byte // by number of objects, from 1 on: the key that is being read
-	key     []byte    // the last key that was read, at most maxKey bytes
-	value   bool      // what comes next is a value
+	objects int     // how many of it are objects
+	keys    [3]name // by number of objects, from 1 on: the key that is being read
+	key     name    // the last key that was read
+	value   bool    // what comes next is a value
 
 	inString, isKey, escaped, counted bool
-	kept                              []byte // the string's beginning
+	kept                              name // the string's beginning
 
 	capturing bool
 	captured  []byte
@@ -36,38 +34,54 @@ const (
 	maxCapture = 16 << 10
 )
 
+// A name is the beginning of a string, in memory that the collector need not look at.
+type name struct {
+	n    int
+	text [maxKey]byte
+}
+
+func (n *name) bytes() []byte { return n.text[:n.n] }
+
 // reset prepares the scanner for another text. Counts of text go on.
 func (s *scanner) reset() {
-	text, counts, usage, key, kept, captured := s.text, s.counts, s.usage, s.key[:0], s.kept[:0], s.captured[:0]
-	keys := s.keys
-	*s = scanner{text: text, counts: counts, usage: usage, key: key, kept: kept, captured: captured, keys: keys}
+	s.depth, s.objects, s.key.n, s.kept.n, s.value = 0, 0, 0, 0, false
+	s.inString, s.isKey, s.escaped, s.counted = false, false, false, false
+	s.capturing, s.captured, s.level = false, s.captured[:0], 0
+	s.kind, s.closed, s.reports, s.finish, s.empty, s.opened = "", false, false, false, false, 0
 }
 
 func (s *scanner) write(p []byte) {
-	for len(p) > 0 {
+	for i := 0; i < len(p); {
+		if !s.inString && !s.capturing { // which most of it is
+			s.outside(p[i])
+			i++
+			continue
+		}
 		n := 1
 		if s.inString && !s.escaped {
-			n = max(1, plain(p))
+			n = max(1, plain(p[i:]))
 		}
 		if s.capturing && len(s.captured) <= maxCapture {
-			s.captured = append(s.captured, p[:min(n, maxCapture+1)]...)
+			s.captured = append(s.captured, p[i:i+min(n, maxCapture+1)]...)
 		}
-		switch {
+		switch c := p[i]; {
 		case !s.inString:
-			s.outside(p[0])
-		case s.escaped || p[0] == '\\' || p[0] == '"':
-			s.special(p[0])
+			s.outside(c)
+		case s.escaped || c == '\\' || c == '"':
+			s.special(c)
 		default:
-			s.inside(p[:n], int64(n))
+			s.inside(p[i:i+n], int64(n))
 		}
-		p = p[n:]
+		i += n
 	}
 }
 
 // plain returns how many bytes there are before the first that is special in a string.
 func plain(p []byte) int {
-	if i := bytes.IndexAny(p, `"\`); i >= 0 {
-		return i
+	for i, c := range p { // strings are short: bytes.IndexAny takes longer to begin
+		if c == '"' || c == '\\' {
+			return i
+		}
 	}
 	return len(p)
 }
@@ -94,9 +108,9 @@ func (s *scanner) outside(c byte) {
 
 // begin begins a string.
 func (s *scanner) begin() {
-	s.inString, s.kept = true, s.kept[:0]
+	s.inString, s.kept.n = true, 0
 	s.isKey = !s.value && s.depth > 0 && s.top() == '{'
-	s.counted = !s.isKey && s.counts(s.key)
+	s.counted = !s.isKey && s.counts(s.key.bytes())
 }
 
 // special reads a backslash, what follows one, or the quote at the end of a string.
@@ -122,25 +136,25 @@ func (s *scanner) inside(p []byte, n int64) {
 	if s.counted {
 		s.text += n
 	}
-	s.kept = append(s.kept, p[:min(len(p), maxKey-len(s.kept))]...)
+	s.kept.n += copy(s.kept.text[s.kept.n:], p)
 }
 
 // end ends a string.
 func (s *scanner) end() {
 	if !s.isKey {
-		switch string(s.key) {
+		switch string(s.key.bytes()) {
 		case "type":
 			if s.objects == 1 {
-				s.kind = string(s.kept)
+				s.kind = string(s.kept.bytes())
 			}
 		case "finishReason":
 			s.finish = true
 		}
 		return
 	}
-	s.key = append(s.key[:0], s.kept...)
+	s.key = s.kept
 	if s.objects < len(s.keys) {
-		s.keys[s.objects] = append(s.keys[s.objects][:0], s.kept...)
+		s.keys[s.objects] = s.kept
 	}
 }
 
@@ -151,7 +165,7 @@ func (s *scanner) open(c byte) {
 		s.capturing, s.captured, s.level = true, append(s.captured[:0], c), s.depth
 	}
 	s.opened = 0
-	if c == '[' && s.objects == 1 && string(s.key) == "choices" {
+	if c == '[' && s.objects == 1 && string(s.key.bytes()) == "choices" {
 		s.opened = 1
 	}
 	if s.depth < len(s.stack) {
@@ -168,13 +182,13 @@ func (s *scanner) open(c byte) {
 func (s *scanner) isUsage() bool {
 	switch s.objects {
 	case 1:
-		switch string(s.keys[1]) {
+		switch string(s.keys[1].bytes()) {
 		case "usage", "usageMetadata", "amazon-bedrock-invocationMetrics":
 			return true
 		}
 	case 2:
-		within := string(s.keys[1])
-		return string(s.keys[2]) == "usage" && (within == "message" || within == "response")
+		within := string(s.keys[1].bytes())
+		return string(s.keys[2].bytes()) == "usage" && (within == "message" || within == "response")
 	}
 	return false
 }

@@ -103,14 +103,33 @@ type conn struct {
 
 	open   *atomic.Int64
 	closed atomic.Bool
+	bound  atomic.Int64 // when its deadline was set, in nanoseconds since 1970; 0: it is not ours
 }
+
+// boundEvery is for how long a deadline serves: streams have many small writes.
+const boundEvery = 2 * time.Second
 
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (int, error) {
-	if err := c.Conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
-		return 0, err
+	if now := time.Now(); now.UnixNano()-c.bound.Load() > int64(boundEvery) {
+		if err := c.Conn.SetWriteDeadline(now.Add(writeTime + boundEvery)); err != nil {
+			return 0, err
+		}
+		c.bound.Store(now.UnixNano())
 	}
 	return c.Conn.Write(p)
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.bound.Store(0)
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline implements net.Conn.
+func (c *conn) SetDeadline(t time.Time) error {
+	c.bound.Store(0)
+	return c.Conn.SetDeadline(t)
 }
 
 // Close implements net.Conn.

@@ -159,7 +159,11 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 			f.fail(w, r, http.StatusRequestEntityTooLarge, tooLarge(f.config))
 			return
 		}
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.config.Max.Idle))
+		c := http.NewResponseController(w)
+		_ = c.SetReadDeadline(time.Now().Add(f.config.Max.Idle))
+		// The upstream may answer before it has read all of a body that passes unread, which
+		// the server would close then.
+		_ = c.EnableFullDuplex()
 		r.Body = http.MaxBytesReader(serve.ServerWriter(w), r.Body, f.config.Max.Call)
 	}
 	g.proxy.ServeHTTP(w, r)
