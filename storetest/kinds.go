@@ -82,6 +82,12 @@ func timelines() []timeline {
 			{at: "2026-03-29T00:59:59Z", available: one(0), ask: one(1), wait: sec(1)},
 			{at: "2026-03-29T01:00:00Z", take: one(100), available: one(0), ask: one(1), wait: sec(84_600)},
 		}},
+		{"3, a time in the gap of New York", []string{"q=100 each day at 02:00 America/New_York"}, []moment{
+			{at: "2026-03-07T06:59:59Z", take: one(100), available: one(0), ask: one(1), wait: sec(1)},
+			{at: "2026-03-07T07:00:00Z", take: one(100), available: one(0), ask: one(1), wait: sec(86_400)},
+			{at: "2026-03-08T07:00:00Z", take: one(100), available: one(0), ask: one(1), wait: sec(82_800)},
+			{at: "2026-03-09T06:00:00Z", available: one(100), ask: one(100)},
+		}},
 		{"4, months", []string{"q=1000 each month America/New_York"}, []moment{
 			{at: "2026-03-15T12:00:00Z", take: one(1000), available: one(0), ask: one(1), wait: sec(1_440_000)},
 			{at: "2026-11-15T12:00:00Z", take: one(1000), available: one(0), ask: one(1), wait: sec(1_357_200)},

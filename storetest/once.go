@@ -30,6 +30,7 @@ func onceChecks() []check {
 		{name: "once-keys are apart from those of administration", also: []Role{AdminStore}, run: onceKeysOfOthers},
 		{name: "a holder is extended", also: []Role{Kinds}, run: extends},
 		{name: "a holder that was removed is not extended", also: []Role{Kinds}, run: extendsNoOther},
+		{name: "timeline: 9, slots that are renewed and expire", also: []Role{Kinds}, run: slotTimeline},
 		{name: "a done context: a take with a key is made, or its key is free", run: onceDone},
 	}
 }

@@ -133,7 +133,7 @@ func brokenKinds() []brokenStore {
 			name: "what is used of a quota is not kept",
 			make: kind(states(func(s *bucket.State) { s.Used = 0 }), nil),
 			fails: []string{
-				periods, line + "1, a day of 23 hours", line + "2, a day of 25 hours", line + "3, a time in the gap", line + "4, months",
+				periods, line + "1, a day of 23 hours", line + "2, a day of 25 hours", line + "3, a time in the gap", line + "3, a time in the gap of New York", line + "4, months",
 				line + "5, the 31st", line + "6, from first use", line + "7, a rate and a quota", line + "a clock that is behind",
 				line + "block, unlimited and soft", randomKinds,
 			},

@@ -156,3 +156,64 @@ func (e *env) takeOrLeave(ctx context.Context, after time.Duration, c zael.Charg
 	}
 	return false, fmt.Errorf("Take of slots that are free, of a caller who leaves: got %w, want it admitted or the context's error", err)
 }
+
+// slotTimeline is timeline 9: two slots with a hold of a minute, of holders that renew, release and
+// die.
+func slotTimeline(ctx context.Context, e *env) error {
+	charges := map[string]zael.Charge{}
+	for _, st := range []struct {
+		at     time.Duration
+		holder string
+		does   string
+		wait   time.Duration // of a take that is refused
+		free   int64         // afterwards
+	}{
+		{at: 0, holder: "A", does: "take", free: 1},
+		{at: 10 * time.Second, holder: "B", does: "take"},
+		{at: 20 * time.Second, holder: "C", does: "take", wait: 40 * time.Second},
+		{at: 30 * time.Second, holder: "A", does: "renew"},
+		{at: 35 * time.Second, holder: "B", does: "release", free: 1},
+		{at: 36 * time.Second, holder: "C", does: "take"},
+		{at: 40 * time.Second, holder: "D", does: "take", wait: 50 * time.Second},
+		{at: 89 * time.Second, holder: "D", does: "take", wait: time.Second},
+		{at: 90 * time.Second, holder: "D", does: "take"}, // A is dead
+		{at: 91 * time.Second, holder: "A", does: "release"},
+		{at: 96 * time.Second, does: "nothing", free: 1}, // C is dead
+	} {
+		fail := func(format string, args ...any) error {
+			return fmt.Errorf("%s at %v, %s: %w", st.holder, st.at, st.does, fmt.Errorf(format, args...))
+		}
+		holder := "timeline-9-" + st.holder
+		switch st.does {
+		case "take":
+			c, err := e.takeSlots(ctx, st.at, holder, 1)
+			if st.wait > 0 {
+				if got := c.State.Wait(mustAt(e.t0.Add(st.at)), 1); !errors.Is(err, zael.ErrExceeded) || got != st.wait {
+					return fail("got %w and a wait of %v, want a refusal and %v", orNil(err), got, st.wait)
+				}
+			} else if err != nil {
+				return fail("%w", err)
+			} else {
+				charges[st.holder] = c
+			}
+		case "renew":
+			d := debit(key("key-1"), charges[st.holder])
+			d.Holder = holder
+			if _, held, err := role[zael.OnceStore](e).Extend(ctx, e.t0.Add(st.at), d); err != nil || !held {
+				return fail("got held %t (%w)", held, orNil(err))
+			}
+		case "release":
+			if err := e.release(ctx, st.at, holder, charges[st.holder]); err != nil {
+				return fail("%w", err)
+			}
+		}
+		at, got, err := e.read(ctx, e.t0.Add(st.at), key("key-1"))
+		if err != nil {
+			return err
+		}
+		if free := limitOf(got[0], "parallel").Available(at); free != st.free {
+			return fail("got %d free, want %d", free, st.free)
+		}
+	}
+	return nil
+}
