@@ -56,6 +56,7 @@ type Schedule struct {
 	mu     sync.Mutex
 	begins []scheduleBegin // of the weeks from firstWeek on, as far as they were needed
 	last   atomic.Pointer[scheduleWeek]
+	seen   atomic.Pointer[scheduleSight]
 }
 
 // A schedulePart is what is in force in a window: amount thousandths in each period.
@@ -356,11 +357,15 @@ func (sc *Schedule) take(mark int64, at Instant, n int64, ahead time.Duration) (
 
 // wait returns the time from an instant until n tokens fit, or Never.
 func (sc *Schedule) wait(mark int64, at Instant, n int64) time.Duration {
-	if n > sc.maxBurst()/sc.unit {
+	if n > sc.maxBurst()/sc.unit || n*sc.unit > sc.sight(at).burst {
 		return Never
 	}
 	need := n * sc.unit
-	return sc.first(at, func(p *schedulePiece, from scheduleBegin) (target int64, ok bool) {
+	least := max(mark, sc.floor(at))
+	if least > math.MaxInt64-need {
+		return Never
+	}
+	return sc.first(at, least+need, func(p *schedulePiece, from scheduleBegin) (target int64, ok bool) {
 		base := max(mark, from.floor)
 		return base + need, need <= sc.parts[p.part].burst && base <= math.MaxInt64-need
 	})
@@ -371,17 +376,17 @@ func (sc *Schedule) waitFull(mark int64, at Instant) time.Duration {
 	if mark <= sc.floor(at) {
 		return 0
 	}
-	return sc.first(at, func(p *schedulePiece, _ scheduleBegin) (target int64, ok bool) {
+	return sc.first(at, mark, func(p *schedulePiece, _ scheduleBegin) (target int64, ok bool) {
 		burst := sc.parts[p.part].burst
 		return mark + burst, mark <= math.MaxInt64-burst
 	})
 }
 
 // first returns the time from an instant until the refill reaches what target says of the
-// piece that is on then. target is told the refill and the floor where the piece begins,
-// or at the instant.
-func (sc *Schedule) first(at Instant, target func(*schedulePiece, scheduleBegin) (int64, bool)) time.Duration {
-	for start := at; start <= MaxInstant; {
+// piece that is on then, which is least at least. target is told the refill and the floor where
+// the piece begins, or at the instant.
+func (sc *Schedule) first(at Instant, least int64, target func(*schedulePiece, scheduleBegin) (int64, bool)) time.Duration {
+	for start := sc.skip(at, least); start <= MaxInstant; start = sc.skip(start, least) {
 		w := sc.week(start)
 		next := Instant(w.number+1) * week
 		for i := range w.pieces {

@@ -114,6 +114,50 @@ func TestWrongSchedules(t *testing.T) {
 	}
 }
 
+// TestFarWaits: a wait does not look at all weeks to come, which each cost an allocation.
+func TestFarWaits(t *testing.T) { //nolint:paralleltest // it counts allocations
+	at := utc(t, "2026-06-10T12:00:00Z")
+	always := bucket.ScheduleWindow{Days: 0x7f, From: 0, To: 1440, Times: 500}
+	hidden := bucket.ScheduleWindow{Days: 0x7f, From: 0, To: 1440, Burst: 1000}
+	weekend := bucket.ScheduleWindow{Days: 0x60, From: 0, To: 1440, Zone: "Europe/Berlin", Burst: 2000}
+	daily := bucket.Definition{Burst: 1000, Amount: 1, Period: 24 * time.Hour, Capacity: 1}
+	slow := bucket.Definition{Burst: 1000, Amount: 1, Period: bucket.MaxPeriod, Capacity: 1}
+	for name, c := range map[string]struct {
+		d           bucket.Definition
+		owed, n     int64
+		least, most time.Duration // 0: never
+	}{
+		"a hidden window":    {scheduled(t, perSecond(1, 10), always, hidden), 0, 600, 0, 0},
+		"beyond all weeks":   {scheduled(t, slow, weekend), 100, 1000, 0, 0},
+		"three years":        {scheduled(t, daily, weekend), 1000, 1000, 998 * 24 * time.Hour, 1002 * 24 * time.Hour},
+		"until it is full":   {scheduled(t, daily, weekend), 2000, 1000, 998 * 24 * time.Hour, 2002 * 24 * time.Hour},
+		"two weeks and more": {scheduled(t, daily, weekend), 1000, 20, 18 * 24 * time.Hour, 22 * 24 * time.Hour},
+	} {
+		s, err := bucket.State{}.Redefine(c.d, at, 1).Charge(at, c.owed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wait := s.Wait(at, c.n) // makes the weeks so far
+		switch then := at.Add(max(0, wait)); {
+		case c.most == 0 && wait != bucket.Never:
+			t.Errorf("%s: got %v, want Never", name, wait)
+		case c.most == 0:
+		case wait < c.least || wait > c.most:
+			t.Errorf("%s: got %v, want %v to %v", name, wait, c.least, c.most)
+		default:
+			if _, fits := s.Take(then, c.n, 0); !fits {
+				t.Errorf("%s: after %v: got no room", name, wait)
+			}
+			if _, fits := s.Take(then-1, c.n, 0); fits {
+				t.Errorf("%s: a moment before %v: got room", name, wait)
+			}
+		}
+		if n := testing.AllocsPerRun(3, func() { s.Wait(at, c.n) }); n > 100 {
+			t.Errorf("%s: got %.0f allocations, want few weeks to be looked at", name, n)
+		}
+	}
+}
+
 // TestSchedulesAgainstSteps compares schedules with a bucket that is stepped through time
 // second by second, by the wall clock of package time.
 func TestSchedulesAgainstSteps(t *testing.T) {
