@@ -69,7 +69,8 @@ type Service struct {
 	options Options
 }
 
-// New returns a service. rules returns those that hold now.
+// New returns a service. rules returns those that hold now; as long as that is nil, requests
+// fail as if the store could not answer.
 func New(l *zael.Limiter, rules func() *rules.Rules, o *Options) *Service {
 	s := &Service{limiter: l, rules: rules, options: *o}
 	s.options.NearLimit = cmp.Or(o.NearLimit, 0.8)
@@ -80,7 +81,11 @@ func New(l *zael.Limiter, rules func() *rules.Rules, o *Options) *Service {
 // that makes no sense, and Unavailable if the store cannot answer, so that Envoy's
 // failure_mode_deny decides.
 func (s *Service) ShouldRateLimit(ctx context.Context, r *pb.RateLimitRequest) (*pb.RateLimitResponse, error) {
-	c, err := s.read(r)
+	now := s.rules()
+	if now == nil {
+		return nil, status.Error(codes.Unavailable, "no rules are known yet")
+	}
+	c, err := s.read(now, r)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -125,7 +130,7 @@ const (
 )
 
 // read makes the lines of a request.
-func (s *Service) read(r *pb.RateLimitRequest) (*call, error) {
+func (s *Service) read(now *rules.Rules, r *pb.RateLimitRequest) (*call, error) {
 	switch n := len(r.GetDescriptors()); {
 	case r.GetDomain() == "":
 		return nil, errors.New("rate limit domain must not be empty")
@@ -135,7 +140,6 @@ func (s *Service) read(r *pb.RateLimitRequest) (*call, error) {
 		return nil, fmt.Errorf("%d descriptors are more than %d", n, maxDescriptors)
 	}
 	c := &call{domain: r.GetDomain(), lines: make([]line, len(r.GetDescriptors()))}
-	now := s.rules()
 	replaced := map[string]bool{}
 	for i, d := range r.GetDescriptors() {
 		l, err := s.line(now, r, d)

@@ -83,7 +83,7 @@ func (a *app) checkConfig(source *config.Source) error {
 	if err != nil {
 		return configError(err)
 	}
-	if c.RLS != nil {
+	if c.RLS != nil && c.RLS.XDS == nil {
 		read, warnings, err := envoy.Check(c.RLS)
 		for _, w := range warnings {
 			fmt.Fprintln(a.err, "warning:", w)

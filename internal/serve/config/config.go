@@ -51,14 +51,30 @@ type TLS struct {
 // RLS is Envoy's rate limit service.
 type RLS struct {
 	Listen   string // address of gRPC
-	Folder   string // of the files of rules
-	Merge    bool   // several files may have rules for the same domain
-	Insecure bool   // whoever reaches the address may call, from other machines too
+	Folder   string // of the files of rules; empty: they come from XDS
+	XDS      *XDS
+	Merge    bool // several files may have rules for the same domain
+	Insecure bool // whoever reaches the address may call, from other machines too
 
 	ChargeOnRefusal bool // a refused request charges the descriptors that did not refuse it
 	NeverRefuse     bool // quotas refuse nobody, also if none of a request's has anything left
 	CompatMetrics   bool // metrics under the names of envoyproxy/ratelimit too
 	Headers         RLSHeaders
+}
+
+// XDS is a control plane that sends rules.
+type XDS struct {
+	Server     string // host and port
+	NodeID     string
+	Metadata   map[string]string // of the node
+	Headers    map[string]string // of the stream
+	TLS        *TLS              // of this client; nil: the connection is not encrypted. ClientCA is who signs the server's certificate
+	ServerName string            // in the server's certificate; empty: that of Server
+	MaxMessage int               // bytes; 0 means the usual
+
+	FirstRetry, MaxRetry time.Duration // 0 means the usual
+	// ForceStart serves before there are rules: nothing is limited until then.
+	ForceStart bool
 }
 
 // RLSHeaders are the names of headers for the client; an empty one is left out.

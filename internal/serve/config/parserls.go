@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
 
 	"go.yaml.in/yaml/v3"
 
@@ -22,6 +23,7 @@ func (p *parser) rls(name string, key, n *yaml.Node) error {
 			return err
 		},
 		"config":               p.text(&r.Folder),
+		"xds":                  func(_ string, key, n *yaml.Node) error { return p.xds(key, n, r) },
 		"insecure":             flag(&r.Insecure),
 		"merge_domain_configs": flag(&r.Merge),
 		"charge_on_refusal":    flag(&r.ChargeOnRefusal),
@@ -37,10 +39,33 @@ func (p *parser) rls(name string, key, n *yaml.Node) error {
 			})
 		},
 	})
-	if err == nil && (r.Listen == "" || r.Folder == "") {
-		err = yamlfile.Errorf(key.Line, "rls: needs both listen, an address of its own, and config, a folder of rules")
+	if err == nil && (r.Listen == "" || (r.Folder == "") == (r.XDS == nil)) {
+		err = yamlfile.Errorf(key.Line, "rls: needs listen, an address of its own, and either config, a folder of rules, or xds, a control plane")
 	}
 	p.config.RLS, p.lines[name] = r, key.Line
+	return err
+}
+
+func (p *parser) xds(key, n *yaml.Node, r *RLS) error {
+	x, t := new(XDS), new(TLS)
+	plain := false
+	err := yamlfile.Mapping(n, "rls.xds", yamlfile.Fields{
+		"server": p.text(&x.Server), "node_id": p.text(&x.NodeID), "server_name": p.text(&x.ServerName),
+		"cert": p.text(&t.Cert), "key": p.text(&t.Key), "ca": p.text(&t.ClientCA), "insecure": flag(&plain),
+	})
+	_, _, invalid := net.SplitHostPort(x.Server)
+	switch {
+	case err != nil:
+	case invalid != nil:
+		err = yamlfile.Errorf(key.Line, "rls.xds: server: %q is not a host and port, such as envoy-gateway:18001", x.Server)
+	case (t.Cert == "") != (t.Key == ""):
+		err = yamlfile.Errorf(key.Line, "rls.xds: cert and key belong together")
+	case plain && *t != TLS{}:
+		err = yamlfile.Errorf(key.Line, "rls.xds: insecure does not encrypt: leave cert, key and ca out")
+	case !plain:
+		x.TLS = t
+	}
+	r.XDS = x
 	return err
 }
 
@@ -67,8 +92,11 @@ func (s *Source) setRLS(c *Config, lines map[string]int) error {
 		delete(lines, "rls")
 	}
 	r.Listen, r.Folder = cmp.Or(s.RLSListen, r.Listen), cmp.Or(s.RLSFolder, r.Folder)
-	if r.Listen == "" || r.Folder == "" {
+	if r.Listen == "" || r.Folder == "" && r.XDS == nil {
 		return errors.New("--rls-listen and --rls-config belong together: give both")
+	}
+	if s.RLSFolder != "" {
+		r.XDS = nil
 	}
 	c.RLS = &r
 	return nil

@@ -17,15 +17,9 @@ func (t *TLS) Load() (*tls.Config, error) {
 	if t.ClientCA == "" {
 		return c, nil
 	}
-	pem, err := os.ReadFile(t.ClientCA)
-	if err != nil {
-		return nil, err
-	}
-	c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
-	if !c.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s: holds no certificate in PEM", t.ClientCA)
-	}
-	return c, nil
+	c.ClientAuth = tls.RequireAndVerifyClientCert
+	c.ClientCAs, err = pool(t.ClientCA)
+	return c, err
 }
 
 // Files returns the paths of the files.
@@ -35,4 +29,36 @@ func (t *TLS) Files() []string {
 		files = append(files, t.ClientCA)
 	}
 	return files
+}
+
+// LoadClient reads the files and returns what a client needs to call a server of a name.
+// Without ClientCA the authorities of the system sign; without Cert the client shows none.
+func (t *TLS) LoadClient(serverName string) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: serverName}
+	if t.Cert != "" {
+		certificate, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+		if err != nil {
+			return nil, err
+		}
+		c.Certificates = []tls.Certificate{certificate}
+	}
+	if t.ClientCA == "" {
+		return c, nil
+	}
+	var err error
+	c.RootCAs, err = pool(t.ClientCA)
+	return c, err
+}
+
+// pool reads certificates in PEM.
+func pool(file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	p := x509.NewCertPool()
+	if !p.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s: holds no certificate in PEM", file)
+	}
+	return p, nil
 }

@@ -27,6 +27,7 @@ import (
 
 	"github.com/zeroae/zael/internal/rls"
 	"github.com/zeroae/zael/internal/rls/rules"
+	"github.com/zeroae/zael/internal/rls/xds"
 	"github.com/zeroae/zael/internal/serve"
 	"github.com/zeroae/zael/internal/serve/config"
 )
@@ -55,12 +56,10 @@ type Server struct {
 func New(env *serve.Env) (serve.RateLimits, error) {
 	c := *env.Config().RLS
 	s := &Server{config: c, log: env.Log, metrics: newMetrics(env.Metrics), ending: make(chan struct{})}
-	s.seen = fingerprintOf(c.Folder)
-	read, err := s.read()
+	follow, err := s.source()
 	if err != nil {
 		return nil, config.Wrong(err)
 	}
-	s.rules.Store(read)
 	decide := &rls.Options{
 		NeverRefuse: c.NeverRefuse, ChargeOnRefusal: c.ChargeOnRefusal,
 		Headers: rls.Headers{Limit: c.Headers.Limit, Remaining: c.Headers.Remaining, Reset: c.Headers.Reset},
@@ -77,11 +76,58 @@ func New(env *serve.Env) (serve.RateLimits, error) {
 	s.grpc, s.health = grpc.NewServer(options...), health.NewServer()
 	pb.RegisterRateLimitServiceServer(s.grpc, s.service)
 	healthpb.RegisterHealthServer(s.grpc, s.health)
-	s.health.SetServingStatus(pb.RateLimitService_ServiceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
+	s.serving(s.rules.Load() != nil)
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	s.owned.Go(func() { s.follow(ctx) })
+	s.owned.Go(func() { follow(ctx) })
 	return s, nil
+}
+
+// source reads the rules of files, and returns what follows their changes.
+func (s *Server) source() (follow func(context.Context), err error) {
+	if s.config.XDS == nil {
+		s.seen = fingerprintOf(s.config.Folder)
+		read, err := s.read()
+		s.rules.Store(read)
+		return s.followFiles, err
+	}
+	x := s.config.XDS
+	o := &xds.Options{
+		Server: x.Server, NodeID: x.NodeID, Metadata: x.Metadata, Headers: x.Headers, MaxMessage: x.MaxMessage,
+		FirstRetry: x.FirstRetry, MaxRetry: x.MaxRetry, Merge: s.config.Merge, Log: s.log,
+	}
+	if x.TLS != nil {
+		if o.TLS, err = x.TLS.LoadClient(x.ServerName); err != nil {
+			return nil, err
+		}
+	} else if !config.Loopback(x.Server) {
+		s.log.Warn("rules come from the control plane without encryption: whoever is on the way can change them", "server", x.Server)
+	}
+	if x.ForceStart {
+		s.rules.Store(new(rules.Rules))
+	}
+	return func(ctx context.Context) {
+		if err := xds.Follow(ctx, o, s.accept); err != nil {
+			s.log.Error("the control plane cannot be called", "server", x.Server, "error", err)
+		}
+	}, nil
+}
+
+// accept has rules hold.
+func (s *Server) accept(r *rules.Rules) {
+	s.rules.Store(r)
+	s.metrics.load(nil)
+	s.serving(true)
+}
+
+// serving says to health checks whether requests can be decided.
+func (s *Server) serving(yes bool) {
+	status := healthpb.HealthCheckResponse_NOT_SERVING
+	if yes {
+		status = healthpb.HealthCheckResponse_SERVING
+	}
+	s.health.SetServingStatus("", status)
+	s.health.SetServingStatus(pb.RateLimitService_ServiceDesc.ServiceName, status)
 }
 
 // Check reads the rules that a configuration names. The error names every mistake, the
@@ -109,7 +155,7 @@ func (s *Server) read() (*rules.Rules, error) {
 
 // Serve answers RPCs until the server is shut down, which is no error.
 func (s *Server) Serve(l net.Listener) error {
-	s.log.Info("serving Envoy's rate limit service", "address", l.Addr().String(), "rules", s.rules.Load().Len())
+	s.log.Info("serving Envoy's rate limit service", "address", l.Addr().String())
 	if err := s.grpc.Serve(l); !errors.Is(err, grpc.ErrServerStopped) {
 		return err
 	}

@@ -39,9 +39,9 @@ func fingerprintOf(folder string) fingerprint {
 	return fingerprint(all.String())
 }
 
-// follow reads the rules again when their files change, until ctx is done. Rules with mistakes
+// followFiles reads the rules again when their files change, until ctx is done. Rules with mistakes
 // change nothing.
-func (s *Server) follow(ctx context.Context) {
+func (s *Server) followFiles(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	last := s.seen
@@ -62,10 +62,11 @@ func (s *Server) follow(ctx context.Context) {
 
 func (s *Server) reload() {
 	read, err := s.read()
-	if s.metrics.load(err); err != nil {
+	if err != nil {
+		s.metrics.load(err)
 		s.logLines("the rules stay as they were", err)
 		return
 	}
-	s.rules.Store(read)
+	s.accept(read)
 	s.log.Info("rules reloaded", "rules", read.Len())
 }
