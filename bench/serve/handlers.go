@@ -1,38 +1,56 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/serve"
-	"github.com/zeroae/zael/internal/serve/access"
 	"github.com/zeroae/zael/internal/serve/api"
 	"github.com/zeroae/zael/internal/serve/config"
-	"github.com/zeroae/zael/memstore"
+	"github.com/zeroae/zael/stores"
 )
 
-// apiHandler returns the JSON API over a store in memory, for a caller that may do anything.
-func apiHandler() (http.Handler, error) {
-	limiter, err := zael.New(memstore.New(nil), nil)
-	if err != nil {
-		return nil, err
-	}
-	c := &config.Config{Max: config.Max{Body: 1 << 20, Wait: time.Minute}}
-	h, err := api.New(&serve.Env{
-		Limiter: limiter, Config: func() *config.Config { return c }, Wait: func() (func(), bool) { return func() {}, true },
+// newDaemon returns the daemon, as zael serve without a configuration is, which listens.
+func newDaemon(ctx context.Context, store string) (*serve.Daemon, error) {
+	return serve.New(ctx, &serve.Options{
+		Source: config.Source{Listen: "127.0.0.1:0", Store: store, LookupEnv: os.LookupEnv}, Open: stores.Open, Log: io.Discard,
+		Handlers: serve.Handlers{API: api.New},
 	})
+}
+
+// serveDaemon serves the daemon's API.
+func serveDaemon(store string) (address net.Addr, stop func() error, err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	d, err := newDaemon(ctx, store)
 	if err != nil {
-		return nil, err
+		cancel()
+		return nil, nil, err
 	}
-	caller := access.Principal{Name: "bench", Role: access.Admin}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.ServeHTTP(w, r.WithContext(access.With(r.Context(), caller)))
-	}), nil
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	return d.Addr(), func() error {
+		cancel()
+		return <-ended
+	}, nil
+}
+
+// serveBare serves the bare handler.
+func serveBare() (address net.Addr, stop func() error, err error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it lives as long as the process
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &http.Server{Handler: http.HandlerFunc(bare), ReadHeaderTimeout: time.Minute}
+	go func() { _ = s.Serve(listener) }()
+	return listener.Addr(), s.Close, nil
 }
 
 // A bareRequest is what the bare handler reads.

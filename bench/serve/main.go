@@ -1,10 +1,12 @@
-// Program serve measures the JSON API of the daemon beside a bare handler of net/http that
-// parses and checks the same body, and answers in the same form without a store.
+// Program serve measures the daemon's JSON API beside a bare handler of net/http that parses
+// and checks the same body, and answers in the same form without a store: in memory, and on a
+// SQLite file.
 //
-//	go run ./serve [-time 2s] [-rounds 5]
+//	go run ./serve [-time 2s] [-rounds 5] [-dir .]
 //
-// Server and load are processes of their own. Rounds of the two servers alternate; the
-// tables have medians. CPU is the server's, by getrusage.
+// Server and load are processes of their own. Rounds of the servers alternate; the tables have
+// medians. CPU is the server's, by getrusage. The file is in -dir: its disk is measured too, as no
+// answer comes before a flush.
 package main
 
 import (
@@ -17,6 +19,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,15 +30,16 @@ import (
 )
 
 func main() {
-	server := flag.String("server", "", "serve api or bare, until standard input ends")
+	server := flag.String("server", "", "serve api, sqlite or bare, until standard input ends")
 	length := flag.Duration("time", 2*time.Second, "of a round")
 	rounds := flag.Int("rounds", 5, "of each server")
+	dir := flag.String("dir", ".", "of SQLite files, which are removed")
 	flag.Parse()
 	var err error
 	if *server != "" {
-		err = serveUntilEOF(*server)
+		err = serveUntilEOF(*server, *dir)
 	} else {
-		err = measureAll(*length, *rounds)
+		err = measureAll(*length, *rounds, *dir)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "serve:", err)
@@ -45,21 +49,30 @@ func main() {
 
 // serveUntilEOF serves on an address that it prints. For each line of standard input it
 // prints the CPU time that it has used, in microseconds.
-func serveUntilEOF(name string) error {
-	handler := http.Handler(http.HandlerFunc(bare))
-	if name == "api" {
-		var err error
-		if handler, err = apiHandler(); err != nil {
-			return err
-		}
+func serveUntilEOF(name, dir string) error {
+	var at net.Addr
+	var stop func() error
+	var err error
+	switch name {
+	case "bare":
+		at, stop, err = serveBare()
+	case "api":
+		at, stop, err = serveDaemon("memory:?usage=true")
+	case "sqlite":
+		file := filepath.Join(dir, fmt.Sprintf("bench-%d.db", os.Getpid()))
+		defer func() {
+			for _, suffix := range []string{"", "-wal", "-shm"} {
+				_ = os.Remove(file + suffix)
+			}
+		}()
+		at, stop, err = serveDaemon("sqlite:" + file)
+	default:
+		err = fmt.Errorf("-server %q is not api, sqlite or bare", name)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it lives as long as the process
 	if err != nil {
 		return err
 	}
-	s := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
-	go func() { _ = s.Serve(listener) }()
-	fmt.Println(listener.Addr())
+	fmt.Println(at)
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		var usage syscall.Rusage
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
@@ -67,7 +80,7 @@ func serveUntilEOF(name string) error {
 		}
 		fmt.Println((usage.Utime.Nano() + usage.Stime.Nano()) / int64(time.Microsecond))
 	}
-	return s.Close()
+	return stop()
 }
 
 // A child is a server in a process of its own.
@@ -78,8 +91,8 @@ type child struct {
 	address string
 }
 
-func start(name string) (*child, error) {
-	c := &child{cmd: exec.Command(os.Args[0], "-server", name)} //nolint:noctx,gosec // this program, ended by stop
+func start(name, dir string) (*child, error) {
+	c := &child{cmd: exec.Command(os.Args[0], "-server", name, "-dir", dir)} //nolint:noctx,gosec // this program, ended by stop
 	c.cmd.Stderr = os.Stderr
 	var err error
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
@@ -120,30 +133,77 @@ type round struct {
 	refused float64       // share
 }
 
-func measureAll(length time.Duration, rounds int) error {
+func measureAll(length time.Duration, rounds int, dir string) error {
 	fmt.Println("| row | callers | api/s | bare/s | api/bare | api CPU | bare CPU | CPU bare/api |")
 	fmt.Println("|---|---|---|---|---|---|---|---|")
 	for _, r := range rows() {
 		for _, callers := range []int{64, 512} {
-			got := map[string][]round{}
-			for range rounds {
-				for _, name := range []string{"api", "bare"} {
-					one, err := measure(name, &r, callers, length)
-					if err != nil {
-						return fmt.Errorf("%s, %s: %w", r.name, name, err)
-					}
-					got[name] = append(got[name], one)
-				}
+			got, err := alternate(&r, callers, length, rounds, dir, "api", "bare")
+			if err != nil {
+				return err
 			}
 			a, b := median(got["api"]), median(got["bare"])
-			if a.refused < r.least {
-				return fmt.Errorf("%s: %.3f were refused, want %.2f", r.name, a.refused, r.least)
-			}
 			fmt.Printf("| %s | %d | %.0f | %.0f | %.2f | %v | %v | %.2f |\n", r.name, callers, a.rate, b.rate, a.rate/b.rate,
 				a.cpu.Round(100*time.Nanosecond), b.cpu.Round(100*time.Nanosecond), float64(b.cpu)/float64(a.cpu))
 		}
 	}
+	fmt.Println("\n| on a SQLite file | callers | file/s | bare/s | flushes/s | callers × flushes/s | share of the lesser | CPU |")
+	fmt.Println("|---|---|---|---|---|---|---|---|")
+	for _, r := range rows() {
+		for _, callers := range []int{64, 512} {
+			got, err := alternate(&r, callers, length, rounds, dir, "sqlite", "bare", "flushes")
+			if err != nil {
+				return err
+			}
+			f, b, flushes := median(got["sqlite"]), median(got["bare"]), median(got["flushes"]).rate
+			bound := float64(callers) * flushes
+			fmt.Printf("| %s | %d | %.0f | %.0f | %.0f | %.0f | %.2f | %v |\n", r.name, callers, f.rate, b.rate, flushes, bound, f.rate/min(b.rate, bound), f.cpu.Round(100*time.Nanosecond))
+		}
+	}
 	return nil
+}
+
+// alternate measures servers in turns.
+func alternate(r *row, callers int, length time.Duration, rounds int, dir string, names ...string) (map[string][]round, error) {
+	got := map[string][]round{}
+	for range rounds {
+		for _, name := range names {
+			var one round
+			var err error
+			if name == "flushes" {
+				one.rate, err = flushes(dir, length/4)
+			} else {
+				one, err = measure(name, dir, r, callers, length)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%s, %s: %w", r.name, name, err)
+			}
+			if name != "flushes" && name != "bare" && one.refused < r.least {
+				return nil, fmt.Errorf("%s: %.3f were refused, want %.2f", r.name, one.refused, r.least)
+			}
+			got[name] = append(got[name], one)
+		}
+	}
+	return got, nil
+}
+
+// flushes returns how often a second 4 KiB can be written to a file and flushed, one after another.
+func flushes(dir string, length time.Duration) (rate float64, err error) {
+	f, err := os.CreateTemp(dir, "bench-flush-*")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	page, n, begun := make([]byte, 4096), 0, time.Now()
+	for ; time.Since(begun) < length; n++ {
+		if _, err := f.WriteAt(page, int64(n%256)*4096); err != nil {
+			return 0, err
+		}
+		if err := f.Sync(); err != nil {
+			return 0, err
+		}
+	}
+	return float64(n) / time.Since(begun).Seconds(), nil
 }
 
 // median returns the medians of rounds.
@@ -163,8 +223,8 @@ func median(rounds []round) round {
 	}
 }
 
-func measure(name string, r *row, callers int, length time.Duration) (out round, err error) {
-	c, err := start(name)
+func measure(name, dir string, r *row, callers int, length time.Duration) (out round, err error) {
+	c, err := start(name, dir)
 	if err != nil {
 		return out, err
 	}
