@@ -80,7 +80,7 @@ func acquireAll(ctx context.Context, s *redisstore.Store, job string) error {
 		return err
 	}
 	var next atomic.Int64
-	errs := make([]error, inFlight)
+	errs := make([]error, inFlight, inFlight+1)
 	var wg sync.WaitGroup
 	for i := range inFlight {
 		wg.Go(func() {

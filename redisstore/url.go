@@ -25,10 +25,12 @@ const (
 	defaultSentinelPort = "26379"
 	defaultPasswordEnv  = "REDISCLI_AUTH"
 
-	dialTimeout = 5 * time.Second
-	// silentFor is how long a connection may not answer before it is given up. Calls have given
-	// up long before.
-	silentFor = 10 * time.Second
+	dialTimeout = 2 * time.Second
+	// silentFor is how long a connection may not answer before it is given up for another one.
+	// Calls have given up before.
+	silentFor = time.Second
+	// askAlive is how often an idle connection is asked whether it is alive.
+	askAlive = time.Second
 )
 
 // Open opens the store that a URL names. It asks nothing of the server: that is connected to
@@ -95,7 +97,7 @@ func parseURL(text string) (a address, err error) {
 		return a, bad("has settings that cannot be read: separate them by &, and write special characters as %%XX")
 	}
 	a.option = rueidis.ClientOption{
-		DisableCache: true, DisableRetry: true, AlwaysPipelining: true, ClientName: "zael", ConnWriteTimeout: silentFor, Dialer: net.Dialer{Timeout: dialTimeout},
+		DisableCache: true, DisableRetry: true, AlwaysPipelining: true, ClientName: "zael", ConnWriteTimeout: silentFor, Dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: askAlive},
 	}
 	hosts := authority
 	if at := strings.LastIndexByte(authority, '@'); at >= 0 {
