@@ -59,6 +59,7 @@ func TestPrefix(t *testing.T) {
 	b := s.open("/", 1000, 700)
 	b.signIn("team-a")
 	b.see("team-a/1", "0 of 2 left")
+	b.gone("Requests a minute")
 	b.script(`location.hash = "#/entities"`)
 	b.see("Created", "team-a/1")
 	if text := value[string](b, `document.body.innerText`); strings.Contains(text, "team-b") || strings.Contains(text, "Resources") {
@@ -95,6 +96,8 @@ func TestLive(t *testing.T) {
 	b.script(`[...document.querySelectorAll(".near-table a")].find((a) => a.textContent === "key-1").focus()`)
 	s.ask(1, zael.Request{Entity: "key-3", Resource: "gpt-4", Limits: []zael.Limit{zael.PerMinute("rpm", 1)}})
 	b.see("key-3")
+	s.ask(9, zael.Request{Entity: "key-2", Resource: "gpt-4", Limits: []zael.Limit{zael.PerMinute("rpm", 2)}}) // now it is the first
+	b.until(`document.querySelector(".near-table tbody a").textContent === "key-2"`)
 	if got := value[string](b, `document.activeElement.textContent`); got != "key-1" {
 		t.Errorf("after news: got the focus on %q, want key-1", got)
 	}
@@ -136,7 +139,7 @@ func TestEdits(t *testing.T) {
 	lease, err := s.limiter.Acquire(ctx, zael.Request{Entity: "key 1/ü", Resource: "gpt-4", UseStoredLimits: true, Consume: zael.Amounts{"rpm": 60, "rpd": 900, "parallel": 2}})
 	s.ok(err)
 	b.script(`location.hash = "#/entity/key%201%2F%C3%BC"`)
-	b.see("40 of 100 left", "100 of 1,000 left", "2 of 5 held", "everybody on gpt-4", "resets in", "Was not created")
+	b.see("40 of 100 left", "100 of 1,000 left", "2 of 5 held", "stored for everybody on gpt-4", "resets in", "Was not created")
 
 	b.button("Top up …")
 	b.until(`document.getElementById("edit-limit")?.options.length === 2`) // no slots
@@ -184,19 +187,22 @@ func TestEdits(t *testing.T) {
 func TestHostileNames(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, true, 0)
-	const name = `<img src=x onerror="window.hacked=1">'"&amp;`
+	name := `<img src=x onerror="window.hacked=1">'"&amp;` + strings.Repeat("W", 200)
 	limits := []zael.Limit{zael.PerMinute("rpm", 1)}
 	s.ok(s.limiter.SetLimits(t.Context(), zael.Scope{Entity: name, Resource: name}, limits))
 	_, err := s.limiter.CreateEntity(t.Context(), zael.Entity{ID: name, Name: name, Metadata: map[string]string{name: name}})
 	s.ok(err)
 	s.ask(3, zael.Request{Entity: name, Resource: name, UseStoredLimits: true})
 	s.ask(1, zael.Request{Entity: "..", Resource: "..", Limits: limits})
-	b := s.open("/", 1000, 700)
+	b := s.open("/", 390, 800)
 	b.see(name)
 	for _, view := range []string{"entities", "limits", "resources", "audit", "usage?resource=" + escape(name), "entity/" + escape(name), "resource/" + escape(name)} {
 		b.script(fmt.Sprintf(`location.hash = "#/%s"`, view))
 		b.until(`document.querySelector("main h1") !== null`)
 		b.until(fmt.Sprintf(`document.body.innerText.includes(%q) || [...document.querySelectorAll("input")].some((i) => i.value === %q)`, name, name))
+		if over := value[float64](b, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); over > 0 {
+			t.Errorf("%s: is %v pixels wider than the screen", view, over)
+		}
 	}
 	b.script(`location.hash = "#/entity/.."`)
 	b.see("A browser cannot send the name")

@@ -56,5 +56,5 @@ export function audit({me, parameters, fail}) {
     location.hash = id ? `#/audit?entity=${encodeURIComponent(id)}` : "#/audit";
   });
   const shown = entity || !me.prefix ? events({entity, fail}).element : empty("Name an entity", `Your token sees those that begin with ${me.prefix}`);
-  return {element: h("div", null, h("h1", null, "Changes"), form, shown), live: {limit: 1}};
+  return {element: h("div", null, h("h1", null, "Audit log"), form, shown), live: {limit: 1}};
 }

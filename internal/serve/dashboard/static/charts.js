@@ -134,10 +134,10 @@ export function meter() {
   const bar = h("div", {class: "meter", role: "meter", "aria-valuemin": 0, "aria-valuemax": 100}, fill);
   return {
     element: bar,
-    draw(used, label) {
+    draw(used, label, soft) {
       const share = Math.max(0, Math.min(1, used));
       fill.style.width = `${share * 100}%`;
-      bar.className = `meter ${used >= 1 ? "full" : used >= 0.8 ? "near" : ""}`;
+      bar.className = `meter ${used >= 1 && !soft ? "full" : used >= 0.8 ? "near" : ""}`;
       bar.setAttribute("aria-valuenow", String(Math.round(share * 100)));
       bar.setAttribute("aria-label", label);
     },

@@ -33,6 +33,7 @@ export function text(element, value) {
 export function list(parent, items, key, make) {
   const kept = parent.kept ?? new Map();
   const next = new Map();
+  const focused = document.activeElement;
   let place = parent.firstElementChild;
   for (const item of items) {
     const k = key(item);
@@ -44,6 +45,7 @@ export function list(parent, items, key, make) {
   }
   for (const [k, entry] of kept) if (!next.has(k)) entry.element.remove();
   parent.kept = next;
+  if (focused !== document.activeElement && parent.contains(focused)) focused.focus({preventScroll: true}); // it was moved
 }
 
 // table makes a table that scrolls by itself on small screens. Columns are {name, class}.

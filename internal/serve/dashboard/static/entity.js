@@ -13,11 +13,14 @@ const READ = 5000; // milliseconds: the server reads the store no more often
 
 const states = {disabled: "Disabled: all requests are refused", bypass: "Limits are bypassed", enabled: "Enabled"};
 
+// scopeText names the scope whose limits hold for a bucket.
+const scopeText = (stored) => (stored.entity_id ? `this entity${stored.resource ? "" : ", all resources"}` : scopeName(stored));
+
 // origin tells where a limit of a bucket comes from.
 function origin(limit, stored) {
   const same = stored?.limits.find((l) => l.limit_name === limit.limit_name);
   if (!same) return "sent with the request";
-  return same.limit === limit.limit ? scopeName(stored) : `${scopeName(stored)}, from the next request on`;
+  return `stored for ${scopeText(stored)}${same.limit === limit.limit ? "" : ": " + same.limit + " from the next request on"}`;
 }
 
 function limitLine() {
@@ -50,7 +53,7 @@ function bucketCard({entity, change, refresh}) {
       list(lines, b.limits.map((limit) => ({limit, stored: b.stored})), (l) => l.limit.limit_name, limitLine);
       const names = new Set(b.limits.map((l) => l.limit_name));
       const others = (b.stored?.limits ?? []).filter((l) => !names.has(l.limit_name)).map((l) => l.limit);
-      text(unused, others.length > 0 ? `Stored for ${scopeName(b.stored)}, and full: ${others.join(", ")}` : "");
+      text(unused, others.length > 0 ? `Stored for ${scopeText(b.stored)}, and full: ${others.join(", ")}` : "");
       unused.hidden = others.length === 0;
       if (give) give.hidden = !b.limits.some((l) => ["rate", "quota", "window"].includes(l.kind));
     },

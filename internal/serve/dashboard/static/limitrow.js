@@ -40,7 +40,7 @@ export function level() {
   return {
     element: h("div", {class: "level"}, bar.element, h("div", {class: "numbers"}, numbers, when)),
     update(s) {
-      bar.draw(usedShare(s), `${s.limit_name}: ${percent(Math.max(0, usedShare(s)))} used`);
+      bar.draw(usedShare(s), `${s.limit_name}: ${percent(Math.max(0, usedShare(s)))} used`, s.soft);
       text(numbers, left(s));
       text(when, back(s));
       numbers.title = s.available === null ? "" : `${exact(s.available)} of ${exact(s.burst)} left`;

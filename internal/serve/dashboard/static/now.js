@@ -45,6 +45,7 @@ function nearRow() {
     element: h("tr", null, h("td", {class: "names"}, who), resource, h("td", {class: "of"}, limit), h("td", {class: "wide"}, bar.element), refused, seen),
     update(s) {
       text(who, s.entity_id);
+      who.title = s.entity_id;
       who.href = `#/entity/${encodeURIComponent(s.entity_id)}`;
       text(resource, s.resource);
       text(limit, s.limit);
@@ -138,7 +139,7 @@ export function now({me}) {
     update(snapshot) {
       const total = snapshot.total;
       const counts = total && [total.admitted, total.refused, total.degraded, total.failed];
-      const asked = total ? sum(counts.map(sum)) : snapshot.near.length;
+      const asked = total ? sum(counts.map(sum)) : 1; // what is not known is shown as traffic
       first.hidden = true;
       quiet.hidden = asked > 0;
       traffic.hidden = asked === 0;

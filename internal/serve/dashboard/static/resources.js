@@ -48,7 +48,7 @@ export function resources({fail}) {
   read().catch(fail);
   return {
     element: h("div", null, h("h1", null, "Resources"), box, none, h("p", null, more)),
-    live: {limit: 1000},
+    live: {limit: 300},
     update(snapshot) {
       counts = new Map();
       for (const l of snapshot.limits) { // a request is admitted by all limits, and refused by one or more
