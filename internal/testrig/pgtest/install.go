@@ -40,22 +40,27 @@ func install(ctx context.Context, progress io.Writer) (bin string, err error) {
 	if dir := filepath.Join(cache, "zael", "postgres"); installed(dir) {
 		return filepath.Join(dir, "bin"), nil
 	}
+	return fetch(ctx, "postgres", progress)
+}
+
+// fetch runs the script that installs something, and returns what it prints: where that is.
+func fetch(ctx context.Context, what string, progress io.Writer) (where string, err error) {
 	files, err := os.MkdirTemp("", "zael-pgtest-*")
 	if err != nil {
-		return "", fmt.Errorf("installing PostgreSQL: %w", err)
+		return "", fmt.Errorf("installing "+what+": %w", err)
 	}
 	defer os.RemoveAll(files)
 	if err := os.CopyFS(files, engine); err != nil {
-		return "", fmt.Errorf("installing PostgreSQL: %w", err)
+		return "", fmt.Errorf("installing "+what+": %w", err)
 	}
 	said, out := new(tail.Tail), new(bytes.Buffer)
-	cmd := exec.CommandContext(ctx, "bash", filepath.Join(files, "engine", "fetch"))
+	cmd := exec.CommandContext(ctx, "bash", filepath.Join(files, "engine", "fetch"), what)
 	cmd.Stdout, cmd.Stderr = out, io.MultiWriter(progress, said)
 	cmd.WaitDelay = time.Second
 	err = cmd.Run()
 	switch {
 	case ctx.Err() != nil:
-		return "", fmt.Errorf("installing PostgreSQL: %w", ctx.Err())
+		return "", fmt.Errorf("installing "+what+": %w", ctx.Err())
 	case errors.Is(err, exec.ErrNotFound):
 		return "", fmt.Errorf("%w: no bash, which runs the script that installs it", ErrMissing)
 	case err != nil:

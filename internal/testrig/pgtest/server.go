@@ -1,14 +1,12 @@
 package pgtest
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,9 +17,14 @@ import (
 	"github.com/zeroae/zael/internal/testrig/child"
 )
 
+// BinVariable is the environment variable with the directory of the programs of another version,
+// so that tests run on it: /usr/lib/postgresql/15/bin.
+const BinVariable = "ZAEL_POSTGRES_BIN"
+
 // Options are those of a server.
 type Options struct {
-	// Bin is the directory of PostgreSQL's programs; "" is that of the pinned version.
+	// Bin is the directory of PostgreSQL's programs; "" is what BinVariable says, or the pinned
+	// version.
 	Bin string
 	// Durable has the server wait until the disk has a commit. Without it nothing is flushed.
 	Durable bool
@@ -66,7 +69,7 @@ func New(ctx context.Context, o Options, progress io.Writer) (*Server, error) {
 
 // start makes a server on a free port, and returns when it answers.
 func start(ctx context.Context, o Options, progress io.Writer) (*Server, error) {
-	bin := o.Bin
+	bin := cmp.Or(o.Bin, os.Getenv(BinVariable))
 	if bin == "" {
 		var err error
 		if bin, err = install(ctx, progress); err != nil {
@@ -202,15 +205,4 @@ func (s *Server) Resume() error { return signalAll(s.Process(), goOnSignal) }
 func (s *Server) Close() {
 	s.Kill()
 	_ = os.RemoveAll(s.dir)
-}
-
-// Installed15 returns the directory of the programs of PostgreSQL 15 as Debian has them; ok is
-// false where they are not installed.
-func Installed15() (bin string, ok bool) {
-	if runtime.GOOS != "linux" {
-		return "", false
-	}
-	const dir = "/usr/lib/postgresql/15/bin"
-	out, err := exec.Command(filepath.Join(dir, "postgres"), "--version").Output() //nolint:noctx // it ends at once
-	return dir, err == nil && bytes.Contains(out, []byte(" 15."))
 }
