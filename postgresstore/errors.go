@@ -136,6 +136,12 @@ func tlsError(err error) bool {
 	return strings.Contains(err.Error(), "server refused TLS connection")
 }
 
+// isLockTimeout reports whether somebody else has locked a bucket for too long.
+func isLockTimeout(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == codeLockTimeout
+}
+
 // isDone reports whether err is the end of a context.
 func isDone(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)

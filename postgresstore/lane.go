@@ -62,6 +62,8 @@ func (s *Store) perform(b *batch) (again []*op) {
 			fate = failed
 		}
 		switch {
+		case isLockTimeout(err) && !w.unsure && b.split():
+			return s.answer(b, nil, b.ops)
 		case fate == rejected && !w.unsure:
 			return s.answer(b, err, nil)
 		case fate == retried:

@@ -117,7 +117,7 @@ func (l *locking) lock(ctx context.Context) error {
 	var q pgx.Batch
 	q.Queue(beginText)
 	var config engineclock.Reading
-	q.Queue(configText, fmt.Sprintf("%dms", max(1, untilDone(ctx).Milliseconds())), s.config.Durability == DurabilityOff).QueryRow(func(row pgx.Row) error {
+	q.Queue(configText, fmt.Sprintf("%dms", max(1, l.lockWait(ctx).Milliseconds())), s.config.Durability == DurabilityOff).QueryRow(func(row pgx.Row) error {
 		var lock, sync string
 		var at time.Time
 		err := row.Scan(&lock, &sync, &at)
@@ -273,7 +273,7 @@ func (l *locking) write(ctx context.Context, t *step) error {
 		for i := range a.settings {
 			a.settings[i] = asked[i].settings
 		}
-		q.Queue(s.sql(writeCall), a.values(s, l.id, untilDone(ctx), true)...).Query(func(rows pgx.Rows) error {
+		q.Queue(s.sql(writeCall), a.values(s, l.id, l.lockWait(ctx), true)...).Query(func(rows pgx.Rows) error {
 			rows.Close()
 			return rows.Err()
 		})

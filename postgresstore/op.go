@@ -23,7 +23,8 @@ type op struct {
 	until   time.Time     // the deadline of the caller; zero if there is none
 	came    time.Time     // when it was queued first
 
-	tries int // how often another process was faster
+	tries int  // how often another process was faster
+	alone bool // goes with ops of the same buckets only: others would have to wait for its locks
 
 	err      error
 	early    error          // told to a caller that does not wait until it is known what came of the op

@@ -225,6 +225,7 @@ func (s *Store) sql(text string) string { return inSchema(s.config.Schema, text)
 type Stats struct {
 	Calls      uint64 // statements and transactions that read or write buckets
 	Written    uint64 // buckets written
+	Offered    uint64 // of them, by takes made of a bucket as another process had left it
 	Changed    uint64 // buckets that another process had changed: they were computed again
 	Locked     uint64 // transactions that locked their buckets first
 	Unanswered uint64 // calls whose answer was lost
@@ -234,14 +235,14 @@ type Stats struct {
 }
 
 type counters struct {
-	calls, written, changed, locked, unanswered, undone, stranded, remembered atomic.Uint64
+	calls, written, offered, changed, locked, unanswered, undone, stranded, remembered atomic.Uint64
 }
 
 // Stats returns the counts.
 func (s *Store) Stats() Stats {
 	c := &s.stats
 	return Stats{
-		Calls: c.calls.Load(), Written: c.written.Load(), Changed: c.changed.Load(), Locked: c.locked.Load(),
+		Calls: c.calls.Load(), Written: c.written.Load(), Offered: c.offered.Load(), Changed: c.changed.Load(), Locked: c.locked.Load(),
 		Unanswered: c.unanswered.Load(), Undone: c.undone.Load(), Stranded: c.stranded.Load(), Remembered: c.remembered.Load(),
 	}
 }

@@ -48,6 +48,27 @@ type batch struct {
 	ops   []*op
 	rows  []*row // in the order of their keys, as far as they are known, to be changed
 	locks bool   // the buckets are locked first
+	alone bool   // the ops are all of the same buckets
+}
+
+// admits reports whether an op may go with those of a batch, whose buckets are in rows.
+func (b *batch) admits(o *op, rows map[zael.Key]*row) bool {
+	if o.locks() != b.locks || o.alone != b.alone {
+		return false
+	}
+	return !b.alone || !slices.ContainsFunc(o.debits, func(d zael.Debit) bool { return rows[d.Key] == nil })
+}
+
+// split has each op of a batch go with those of the same buckets, and reports whether that is
+// new.
+func (b *batch) split() bool {
+	if b.alone || len(b.rows) < 2 || len(b.ops) < 2 {
+		return false
+	}
+	for _, o := range b.ops {
+		o.alone = true
+	}
+	return true
 }
 
 func (q *queue) init(cached int) {
@@ -103,7 +124,7 @@ func (q *queue) take() *batch {
 	rest := q.pending.ops[:0]
 	for _, o := range q.pending.ops {
 		switch {
-		case len(b.ops) >= mostOps || len(rows) >= mostRows || len(b.ops) > 0 && o.locks() != b.locks:
+		case len(b.ops) >= mostOps || len(rows) >= mostRows || len(b.ops) > 0 && !b.admits(o, rows):
 			rest = append(rest, o)
 			continue
 		case !o.isWanted():
@@ -116,7 +137,7 @@ func (q *queue) take() *batch {
 		if o.kind != undoOp && !o.stage.CompareAndSwap(queued, running) {
 			continue
 		}
-		b.locks = o.locks()
+		b.locks, b.alone = o.locks(), o.alone
 		b.ops = append(b.ops, o)
 		for j := range o.debits {
 			key := o.debits[j].Key

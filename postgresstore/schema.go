@@ -154,7 +154,8 @@ var tables = []string{
 const writeFunction = `CREATE OR REPLACE FUNCTION zael.write(
 	p_namespace text, p_id bigint, p_lock_ms bigint, p_async boolean, p_must boolean,
 	p_entities text[], p_resources text[], p_expected bigint[], p_settings bigint[], p_latest bigint[], p_expires bigint[], p_births bigint[],
-	p_limits text[], p_marks text[], p_more text[], p_hours bigint[], p_events bigint[], p_tokens text[]
+	p_limits text[], p_marks text[], p_more text[], p_hours bigint[], p_events bigint[], p_tokens text[],
+	p_drips text[], p_rooms text[], p_adds text[], p_counts text[], p_takes bigint[], p_lasts bigint[]
 ) RETURNS TABLE (
 	ord integer, at timestamptz, ids bigint[], settings bigint, latest bigint, expires bigint, birth bigint,
 	limits text, marks bigint[], more text, hour bigint, events bigint, tokens bigint[]
@@ -173,6 +174,25 @@ BEGIN
 	RETURN NEXT;
 	FOR i IN 1 .. cardinality(p_entities) LOOP
 		rev := 0;
+		IF p_rooms[i] IS NOT NULL THEN
+			UPDATE zael.buckets b SET ids = p_id || b.ids[1:3], latest = greatest(b.latest, p_latest[i]), expires = greatest(b.expires, p_lasts[i]),
+				marks = ARRAY(SELECT CASE WHEN x.a IS NULL THEN x.m ELSE greatest(x.m, x.d) + x.a END
+					FROM unnest(b.marks, p_drips[i]::bigint[], p_adds[i]::bigint[]) WITH ORDINALITY AS x (m, d, a, o) ORDER BY x.o),
+				events = b.events + p_takes[i],
+				tokens = CASE WHEN p_counts[i] IS NULL THEN b.tokens ELSE ARRAY(
+					SELECT CASE WHEN x.n IS NULL THEN x.t ELSE least(coalesce(x.t, 0) + x.n::numeric, 9223372036854775807)::bigint END
+					FROM unnest(b.tokens, p_counts[i]::bigint[]) WITH ORDINALITY AS x (t, n, o) ORDER BY x.o) END
+			WHERE b.namespace = p_namespace AND b.entity = p_entities[i] AND b.resource = p_resources[i]
+				AND b.limits = p_limits[i] AND b.more IS NULL AND b.settings <= p_settings[i] AND b.hour IS NOT DISTINCT FROM p_hours[i] AND p_id <> ALL (b.ids)
+				AND NOT EXISTS (SELECT 1 FROM unnest(b.marks, p_drips[i]::bigint[], p_rooms[i]::bigint[]) AS x (m, d, r) WHERE greatest(x.m, x.d) > x.r)
+			RETURNING b.ids, b.settings, b.latest, b.expires, b.birth, b.limits, b.marks, b.more, b.hour, b.events, b.tokens
+			INTO ids, settings, latest, expires, birth, limits, marks, more, hour, events, tokens;
+			IF FOUND THEN
+				ord := -i;
+				RETURN NEXT;
+				CONTINUE;
+			END IF;
+		END IF;
 		IF p_expected[i] > 0 THEN
 			UPDATE zael.buckets b SET ids = p_id || b.ids[1:3], latest = p_latest[i], expires = p_expires[i],
 				limits = p_limits[i], marks = p_marks[i]::bigint[], more = p_more[i],
@@ -198,7 +218,12 @@ BEGIN
 			WHERE s.namespace = p_namespace AND s.entity IN (p_entities[i], '') AND s.resource IN (p_resources[i], '');
 			ids := '{}'; latest := 0; expires := 0; birth := 0; limits := '[]'; marks := '{}'; events := 0; tokens := '{}';
 		END IF;
-		CONTINUE WHEN p_expected[i] >= 0 AND p_id = ANY (ids);
+		IF p_expected[i] >= 0 AND p_id = ANY (ids) THEN
+			CONTINUE WHEN p_rooms[i] IS NULL;
+			ord := -i;
+			RETURN NEXT;
+			CONTINUE;
+		END IF;
 		IF p_must THEN
 			RAISE EXCEPTION 'a bucket has changed' USING ERRCODE = '40001';
 		END IF;
@@ -311,8 +336,8 @@ func (s *Store) makeRoles(ctx context.Context, tx pgx.Tx) error {
 		if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = $1)", role).Scan(&exists); err != nil {
 			return err
 		}
-		if !exists {
-			statements = append(statements, "CREATE ROLE "+role+" NOLOGIN")
+		if !exists { // roles are those of all databases, of which another one may be making them
+			statements = append(statements, "DO $$ BEGIN CREATE ROLE "+role+" NOLOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$")
 		}
 	}
 	schema := pgx.Identifier{s.config.Schema}.Sanitize()

@@ -64,6 +64,10 @@ type arrays struct {
 	hours                                       []*int64
 	events                                      []int64
 	tokens                                      []string
+
+	// Of buckets that others write, too; else null. See offer.
+	drips, rooms, adds, counts []*string
+	takes, lasts               []int64
 }
 
 // onlyRead is what is expected of a bucket that is only to be read.
@@ -76,15 +80,18 @@ func (a *arrays) add(r *row, expected, settings int64) {
 	a.births = append(a.births, int64(r.birth)) //nolint:gosec // the same bits
 	a.limits, a.marks, a.more = append(a.limits, r.limitsText()), append(a.marks, r.marksText()), append(a.more, r.moreText())
 	a.hours, a.events, a.tokens = append(a.hours, r.hourValue()), append(a.events, r.events), append(a.tokens, r.tokensText())
+	a.drips, a.rooms, a.adds, a.counts = append(a.drips, nil), append(a.rooms, nil), append(a.adds, nil), append(a.counts, nil)
+	a.takes, a.lasts = append(a.takes, 0), append(a.lasts, 0)
 }
 
-const writeCall = `SELECT ord, at, ` + storedColumns + ` FROM zael.write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`
+const writeCall = `SELECT ord, at, ` + storedColumns + ` FROM zael.write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)`
 
 // values returns the arguments of writeCall. lock is how long locks of others are waited for.
 func (a *arrays) values(s *Store, id int64, lock time.Duration, must bool) []any {
 	return []any{
 		s.config.Namespace, id, max(1, lock.Milliseconds()), s.config.Durability == DurabilityOff, must,
 		a.entities, a.resources, a.expected, a.settings, a.latest, a.expires, a.births, a.limits, a.marks, a.more, a.hours, a.events, a.tokens,
+		a.drips, a.rooms, a.adds, a.counts, a.takes, a.lasts,
 	}
 }
 
@@ -98,6 +105,18 @@ func untilDone(ctx context.Context) time.Duration {
 	left := time.Until(d)
 	return left - left/8
 }
+
+// lockWait is how long a batch waits for the locks of others. Ops of several buckets should not
+// wait long for one of them: they are tried apart then.
+func (w *writing) lockWait(ctx context.Context) time.Duration {
+	wait := untilDone(ctx)
+	if b := w.batch; !b.alone && len(b.rows) > 1 && len(b.ops) > 1 {
+		return min(wait, sharedLockWait)
+	}
+	return wait
+}
+
+const sharedLockWait = 250 * time.Millisecond
 
 // compute performs the ops on what is known of their buckets. It reports whether that needs
 // locks after all. The same is sent again if no answer comes.
@@ -122,6 +141,7 @@ func (w *writing) compute() (locks bool) {
 		switch known := b.rows[i]; {
 		case t.changed[r]:
 			w.args.add(r, known.version(), least(b, r.key))
+			w.offer(known, r)
 		case known.fresh(b):
 			w.store.queue.learn(withRefusal(known, r.refuses))
 			continue
@@ -184,17 +204,21 @@ func (w *writing) compareAndWrite(ctx context.Context) error {
 	}
 	s.stats.calls.Add(1)
 	sent := s.read()
-	rows, err := s.pool.Query(ctx, s.sql(writeCall), w.args.values(s, w.id, untilDone(ctx), false)...)
+	rows, err := s.pool.Query(ctx, s.sql(writeCall), w.args.values(s, w.id, w.lockWait(ctx), false)...)
 	if err != nil {
 		return err
 	}
-	others, err := s.readWritten(rows, w.asked, sent)
+	others, made, err := s.readWritten(rows, w.asked, sent)
 	if err != nil {
 		return err
 	}
 	differs := map[zael.Key]bool{}
 	for i, r := range w.asked {
 		switch other := others[i]; {
+		case other != nil && made[i]:
+			s.stats.written.Add(1)
+			s.stats.offered.Add(1)
+			w.settle(r, other)
 		case other == nil:
 			s.stats.written.Add(1)
 			s.queue.learn(r.written(w.id))
@@ -217,14 +241,11 @@ func (w *writing) compareAndWrite(ctx context.Context) error {
 
 const writeOneCall = `SELECT zael.write_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`
 
-// sharedFor is how long a bucket counts as one that other processes write, too.
-const sharedFor = 10 * time.Second
-
 // writeOne is compareAndWrite of one bucket that is there, and that no other process seems to
 // write. If done is false, it is to be asked what the bucket is.
 func (w *writing) writeOne(ctx context.Context) (done bool, err error) {
 	s, r := w.store, w.asked[0]
-	if len(w.asked) != 1 || w.args.expected[0] <= 0 || !r.shared.IsZero() && time.Since(r.shared) < sharedFor {
+	if len(w.asked) != 1 || w.args.expected[0] <= 0 || r.isShared() {
 		return false, nil
 	}
 	s.stats.calls.Add(1)
@@ -274,25 +295,27 @@ func (r *row) written(id int64) *row {
 }
 
 // readWritten reads what writeFunction answers: the server's time, and the buckets that were
-// not written, in the order of asked; nil for those that were written, which it notes.
-func (s *Store) readWritten(rows pgx.Rows, asked []*row, sent engineclock.Reading) (others []*row, err error) {
+// not written as they were sent, in the order of asked, nil for those that were. made is set for
+// those on which the takes were made as they are.
+func (s *Store) readWritten(rows pgx.Rows, asked []*row, sent engineclock.Reading) (others []*row, made []bool, err error) {
 	defer rows.Close()
-	others = make([]*row, len(asked))
+	others, made = make([]*row, len(asked)), make([]bool, len(asked))
 	for rows.Next() {
 		var ord int
 		var at time.Time
 		var c stored
 		if err := rows.Scan(append([]any{&ord, &at}, c.targets()...)...); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if ord == 0 {
 			s.learnTime(at, sent)
 			continue
 		}
-		if others[ord-1], err = c.row(asked[ord-1].key); err != nil {
-			return nil, err
+		i := max(ord, -ord) - 1
+		if others[i], err = c.row(asked[i].key); err != nil {
+			return nil, nil, err
 		}
-		others[ord-1].read = time.Now()
+		others[i].read, made[i] = time.Now(), ord < 0
 	}
-	return others, rows.Err()
+	return others, made, rows.Err()
 }

@@ -20,7 +20,7 @@ func (s *Server) Pooler(tb testing.TB, database string) (url string) {
 	tb.Helper()
 	program, err := fetch(tb.Context(), "pgbouncer", os.Stderr)
 	check(tb, err)
-	dir, err := os.MkdirTemp("", "zael-pgbouncer-*") // the directories of tb are closed to its user
+	dir, err := os.MkdirTemp("", "zael-pgbouncer-*") //nolint:usetesting // the directories of tb are closed to its user
 	if err != nil {
 		tb.Fatal(err)
 	}
