@@ -187,7 +187,7 @@ func TestServe(t *testing.T) {
 func TestServeCheck(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	if out, _ := s.run(0, "serve", "--check"); out != "the configuration is valid: 0 tokens, 0 policies\n" {
+	if out, _ := s.run(0, "serve", "--check"); out != "the configuration is valid: 0 tokens, 0 policies, 0 routes\n" {
 		t.Errorf("got %q", out)
 	}
 	if _, errs := s.run(2, "serve", "--listen", "0.0.0.0:0"); !strings.Contains(errs, "would let other machines in without a token") {

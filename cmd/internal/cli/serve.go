@@ -93,7 +93,8 @@ func (a *app) checkConfig(source *config.Source) error {
 		}
 		defer fmt.Fprintf(a.out, "the rules are valid: %s\n", count(read.Len(), "descriptor", "descriptors"))
 	}
-	fmt.Fprintf(a.out, "the configuration is valid: %s, %s\n", count(len(c.Tokens), "token", "tokens"), count(len(c.Policies), "policy", "policies"))
+	fmt.Fprintf(a.out, "the configuration is valid: %s, %s, %s\n", count(len(c.Tokens), "token", "tokens"), count(len(c.Policies), "policy", "policies"),
+		count(len(c.Gateway), "route", "routes"))
 	return nil
 }
 

@@ -41,7 +41,7 @@ func (r *routeParser) wrong(key, format string, args ...any) {
 
 func (r *routeParser) check() {
 	if reserved(r.Prefix) {
-		r.wrong("prefix", "%q is not a path of its own such as /openai: it begins with /, has no dots, escapes or slash at its end, and is none of the server's (/v1, /metrics, /healthz, /readyz, /dashboard)", r.Prefix)
+		r.wrong("prefix", "%q is not a path of its own such as /openai: it begins with /, has no escapes and no slash at its end, no dot in its first part, and is none of the server's (/v1, /metrics, /healthz, /readyz, /json)", r.Prefix)
 	}
 	if r.Upstream == nil {
 		r.wrong("upstream", "missing: write the URL that calls go to, such as https://api.openai.com")
@@ -68,7 +68,7 @@ func reserved(prefix string) bool {
 		return true
 	}
 	first, _, _ := strings.Cut(prefix[1:], "/")
-	return slices.Contains([]string{"v1", "metrics", "healthz", "readyz", "dashboard"}, first)
+	return strings.Contains(first, ".") || slices.Contains([]string{"v1", "metrics", "healthz", "readyz", "json"}, first)
 }
 
 func (r *routeParser) checkAuth() {

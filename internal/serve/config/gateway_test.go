@@ -96,6 +96,8 @@ func TestWrongRoutes(t *testing.T) {
 		{"gateway: [{prefix: '/a%2fb'" + rest, "2: prefix: "},
 		{"gateway: [{prefix: /v1/openai" + rest, "2: prefix: "},
 		{"gateway: [{prefix: /metrics" + rest, "2: prefix: "},
+		{"gateway: [{prefix: /main.js" + rest, "2: prefix: "},
+		{"gateway: [{prefix: /json" + rest, "2: prefix: "},
 		{"gateway: [{prefix: /a, upstream: h, auth: {tokens: true}, limits: stored, default_resource: any}]", "2: upstream: "},
 		{"gateway: [{prefix: /a, upstream: 'file:///etc/passwd', auth: {tokens: true}, limits: stored, default_resource: any}]", "2: upstream: "},
 		{"gateway: [{prefix: /a, upstream: 'https://u:p@h', auth: {tokens: true}, limits: stored, default_resource: any}]", "2: upstream: "},

@@ -17,6 +17,7 @@ var (
 	errBackground = errors.New("calls in the background are not counted: list POST of the path in also to pass them")
 	errForm       = errors.New("the model of a form is not read: set default_resource of the route to pass forms")
 	errNoModel    = errors.New("the body is not JSON, or names no model")
+	errBodies     = errors.New("the bodies of the calls that are under way are as large as they may be: try again in a second")
 	errWaits      = errors.New("as many calls wait for their limits here as may: try again in a second")
 	errDraining   = errors.New("this server is about to end: ask again")
 	errStore      = errors.New("the limits cannot be looked at: try again in a second")
@@ -64,7 +65,7 @@ func failure(err error, c *config.Config) (outcome string, status int, message s
 	if e, ok := errors.AsType[*zael.ValidationError](err); ok {
 		return "failed", http.StatusBadRequest, e.Error()
 	}
-	for _, known := range []error{errDraining, errWaits, errStore} {
+	for _, known := range []error{errDraining, errWaits, errBodies, errStore} {
 		if errors.Is(err, known) {
 			return "unavailable", http.StatusServiceUnavailable, known.Error()
 		}

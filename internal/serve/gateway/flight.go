@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/zeroae/zael"
@@ -29,6 +30,7 @@ type flight struct {
 	outcome  string // for metrics
 	cancel   context.CancelCauseFunc
 	watch    watch
+	body     atomic.Int64 // bytes that were read of it
 }
 
 const other = llm.Other
@@ -44,6 +46,7 @@ func flightOf(ctx context.Context) *flight {
 // end counts the call.
 func (f *flight) end() {
 	f.gateway.open.Add(-1)
+	f.gateway.bodies.Add(-f.body.Load())
 	f.gateway.metrics.calls.WithLabelValues(f.route.Prefix, f.resource, f.outcome).Inc()
 }
 

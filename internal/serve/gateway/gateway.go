@@ -32,6 +32,7 @@ type Bounds struct {
 	Known  time.Duration // that an entity which was found is not looked up again; 10 seconds
 
 	Decoded int64 // bytes of a compressed answer that are decoded; 32 MiB
+	Bodies  int64 // bytes of the bodies of all calls under way; 1 GiB
 }
 
 // A Gateway serves the routes of the configuration. It may be used concurrently.
@@ -43,6 +44,7 @@ type Gateway struct {
 	proxy   *httputil.ReverseProxy
 	guarded http.Handler
 	open    atomic.Int64 // calls
+	bodies  atomic.Int64 // bytes of theirs that were read
 
 	routes   atomic.Pointer[routes]
 	changing sync.Mutex
@@ -66,6 +68,7 @@ func NewWith(env *serve.Env, bounds Bounds) (*Gateway, error) {
 	bounds.Client = cmp.Or(bounds.Client, 30*time.Second)
 	bounds.Known = cmp.Or(bounds.Known, 10*time.Second)
 	bounds.Decoded = cmp.Or(bounds.Decoded, 32<<20)
+	bounds.Bodies = cmp.Or(bounds.Bodies, 1<<30)
 	g := &Gateway{
 		env: env, bounds: bounds, base: newUpstream(),
 		entities: recent.New[string, time.Time](remembered), stored: recent.New[string, *storedPolicy](remembered),
@@ -164,7 +167,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 		// The upstream may answer before it has read all of a body that passes unread, which
 		// the server would close then.
 		_ = c.EnableFullDuplex()
-		r.Body = http.MaxBytesReader(serve.ServerWriter(w), r.Body, f.config.Max.Call)
+		r.Body = &countedBody{http.MaxBytesReader(serve.ServerWriter(w), r.Body, f.config.Max.Call), f}
 	}
 	g.proxy.ServeHTTP(w, r)
 }

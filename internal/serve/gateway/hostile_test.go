@@ -5,16 +5,19 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/zeroae/zael/internal/serve/gateway"
+	"github.com/zeroae/zael/internal/testrig/certificates"
 	"github.com/zeroae/zael/internal/testrig/fakellm"
 )
 
@@ -163,6 +166,65 @@ func TestLargeBodies(t *testing.T) {
 	}
 	if left := r.left("local", yearly("rpm", 3)); left["rpm"] != 3 {
 		t.Errorf("%v is left", left)
+	}
+}
+
+// TestAllBodies: what calls under way hold of memory is bounded, together.
+func TestAllBodies(t *testing.T) {
+	t.Parallel()
+	release, arrived := make(chan struct{}), make(chan struct{}, 1)
+	r := startWith(t, limited, fakellm.Provider(func(*fakellm.Request) fakellm.Answer {
+		arrived <- struct{}{}
+		<-release
+		return fakellm.Answer{Input: 1, Output: 1}
+	}), gateway.Bounds{Bodies: 2000})
+	large := post(chat, strings.Replace(chatBody, "Tell", strings.Repeat("a", 1000), 1))
+	first := make(chan int, 1)
+	go func() { first <- r.send(large).StatusCode }()
+	<-arrived
+	r.want(large, 503, "as large as they may be")
+	close(release)
+	if got := <-first; got != http.StatusOK {
+		t.Errorf("the first call: %d", got)
+	}
+	r.settle()
+	for r.metric("zael_gateway_streams") != "0" { // until it has given its share back
+		runtime.Gosched()
+	}
+	r.want(large, 200, "choices")
+}
+
+// TestStreamsThatAreNotRead: over HTTP/2 a client stops one stream and goes on with others.
+func TestStreamsThatAreNotRead(t *testing.T) {
+	t.Parallel()
+	ended := make(chan struct{})
+	event := []byte("data: {\"choices\":[{\"delta\":{\"content\":\"" + strings.Repeat("a", 10_000) + "\"}}]}\n\n")
+	authority := certificates.New(t)
+	files := authority.Issue("localhost")
+	r := startWith(t, fmt.Sprintf("tls: {cert: %s, key: %s}\n", files.Cert, files.Key)+limited, http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		_, _ = io.Copy(io.Discard, q.Body)
+		w.Header().Set("Content-Type", "text/event-stream")
+		for q.Context().Err() == nil {
+			if _, err := w.Write(event); err != nil {
+				break
+			}
+		}
+		close(ended)
+	}), gateway.Bounds{Client: 50 * time.Millisecond})
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authority.Pool(), ServerName: "localhost", MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	r.client.Transport, r.base = transport, "https://"+r.Addr().String()
+	res, err := r.open(context.Background(), post(chat, chatBody))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.ProtoMajor != 2 || res.StatusCode != http.StatusOK {
+		t.Fatalf("got %s with %d", res.Proto, res.StatusCode)
+	}
+	<-ended                                       // though nobody reads
+	for r.metric("zael_gateway_streams") != "0" { // nor does the handler wait for the client
+		runtime.Gosched()
 	}
 }
 

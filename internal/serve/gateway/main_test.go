@@ -61,7 +61,7 @@ func (j *journal) String() string {
 type rig struct {
 	*serve.Daemon
 
-	t        *testing.T
+	t        testing.TB
 	env      *serve.Env
 	gateway  *gateway.Gateway
 	log      *journal
@@ -78,12 +78,12 @@ const key = "sk-of-the-operator"
 
 // start runs a daemon with a configuration, in which UPSTREAM is the upstream's URL and KEY
 // the environment's variable of its key. It has stopped when the test ends.
-func start(t *testing.T, yaml string, upstream http.Handler) *rig {
+func start(t testing.TB, yaml string, upstream http.Handler) *rig {
 	t.Helper()
 	return startWith(t, yaml, upstream, gateway.Bounds{})
 }
 
-func startWith(t *testing.T, yaml string, upstream http.Handler, bounds gateway.Bounds) *rig {
+func startWith(t testing.TB, yaml string, upstream http.Handler, bounds gateway.Bounds) *rig {
 	t.Helper()
 	r := &rig{t: t, log: new(journal), hangup: make(chan struct{}), file: filepath.Join(t.TempDir(), "zael.yaml"), stopped: make(chan error, 1)}
 	r.log.grown.L = &r.log.mu

@@ -92,6 +92,22 @@ func (w *watched) FlushError() error {
 // Unwrap lets http.ResponseController find what the server's writer can do besides.
 func (w *watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// A countedBody is that of a call. It is kept until the call ends, so all of them are bounded.
+type countedBody struct {
+	io.ReadCloser
+	flight *flight
+}
+
+// Read implements io.Reader.
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.flight.body.Add(int64(n))
+	if g := b.flight.gateway; g.bodies.Add(int64(n)) > g.bounds.Bodies {
+		return n, errBodies
+	}
+	return n, err
+}
+
 // A watchedBody is that of the upstream's answer.
 type watchedBody struct {
 	io.ReadCloser
