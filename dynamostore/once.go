@@ -113,6 +113,13 @@ func (s *Store) AdjustOnce(ctx context.Context, now time.Time, debits []zael.Deb
 	if err := errors.Join(checkOnce(now, &once), s.check(ctx, debits)); err != nil {
 		return nil, err
 	}
+	if len(debits) > 0 { // transactions of one bucket would hinder each other
+		l := s.laneOf(debits[0].Key)
+		if !l.enter(ctx) {
+			return nil, s.translate(ctx, what, ctx.Err())
+		}
+		defer l.leave()
+	}
 	_, at, err := s.instant(ctx, now)
 	if err != nil {
 		return nil, err

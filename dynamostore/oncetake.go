@@ -17,11 +17,11 @@ import (
 	"github.com/zeroae/zael/internal/pause"
 )
 
-// onceLanes is how many takes with keys are on their way at once, each of a bucket of its own: those
-// of one bucket would hinder each other.
+// onceLanes is how many transactions with keys are on their way at once, each of an entity of its
+// own: those of one bucket would hinder each other.
 const onceLanes = 64
 
-// A lane is held by one take with a key at a time.
+// A lane is held by one take or adjust with a key at a time.
 type lane chan struct{}
 
 // tryEnter reports whether the lane was free, and is the caller's now.

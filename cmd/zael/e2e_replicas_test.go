@@ -196,10 +196,10 @@ func (f *fleet) withKeys(ctx context.Context) {
 	f.endTwice(ctx, ids)
 }
 
-// endTwice has two servers end each lease at once: one of them does.
+// endTwice has two servers end each lease at once, each second one in the same way: one of them does.
 func (f *fleet) endTwice(ctx context.Context, ids map[string]bool) {
 	var group sync.WaitGroup
-	var givenBack, twice atomic.Int64
+	var n, givenBack, twice atomic.Int64
 	work := make(chan string)
 	for range fleetCallers {
 		group.Go(func() {
@@ -207,7 +207,11 @@ func (f *fleet) endTwice(ctx context.Context, ids map[string]bool) {
 				var firsts, rollbacks atomic.Int64
 				var answers [2]lib.Ended
 				var both sync.WaitGroup
-				for i, verb := range []lib.LeaseVerb{lib.LeaseCommit, lib.LeaseRollback} {
+				verbs := []lib.LeaseVerb{lib.LeaseRollback, lib.LeaseRollback}
+				if n.Add(1)%2 == 0 {
+					verbs[0] = lib.LeaseCommit
+				}
+				for i, verb := range verbs {
 					both.Go(func() {
 						lease := f.clients[1+i].Lease(text)
 						ended, err := lease.End(ctx, lib.Ending{Verb: verb})
