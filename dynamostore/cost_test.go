@@ -136,6 +136,7 @@ func TestItemStaysSmall(t *testing.T) {
 	opened(t, s, err)
 	wall := time.Now()
 	key := zael.Key{Entity: strings.Repeat("e", 64), Resource: strings.Repeat("r", 30)}
+	s.KnowResource(key.Resource) // listing it is a unit more, of TestCostOfLists
 	d := zael.Debit{Key: key}
 	for i := range 4 {
 		def := bucket.Definition{Burst: 123_456_789, Amount: 98_765_432, Period: 61 * time.Second, Capacity: 1_234_567, Rev: wall.UnixMicro()}

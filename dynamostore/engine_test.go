@@ -122,7 +122,7 @@ func TestStore(t *testing.T) {
 		t.Helper()
 		s, err := dynamostore.NewTrial(c, table, &dynamostore.Config{Namespace: fmt.Sprintf("ns%d", n.Add(1)), CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
 		opened(t, s, err)
-		return localFirst{s, s, s, s, s, s, s, s}
+		return localFirst{s, s, s, s, s, s, s, s, s}
 	}, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.SlotStore, storetest.CapacityReader, storetest.ListStore, storetest.AuditStore)
 }
 
@@ -134,6 +134,7 @@ type localFirst struct {
 	zael.OnceStore
 	zael.CapacityReader
 	zael.ListStore
+	zael.SlotStore
 	zael.AuditStore
 	store *dynamostore.Store
 }
