@@ -154,6 +154,10 @@ func TestServe(t *testing.T) {
 	if status, answer := d.acquire(token.Token, strings.ReplaceAll(literal, "a/1", "b/1")); status != 403 {
 		t.Errorf("another's entity: got %d and %s, want 403", status, answer)
 	}
+	status, headers, page := d.send("GET", "/", "", nil) // anybody gets the page, and nothing else
+	if policy := headers.Get("Content-Security-Policy"); status != 200 || !strings.Contains(page, "<title>zael</title>") || !strings.HasPrefix(policy, "default-src 'none'") {
+		t.Errorf("the page: got %d under %q and %s, want it", status, policy, page)
+	}
 	d.write(tokens + "policies: {video: {limits: [n=1 each day]}}\n")
 	d.signal(syscall.SIGHUP)
 	d.await("configuration reloaded")

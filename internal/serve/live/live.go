@@ -38,7 +38,7 @@ type Recorder struct {
 
 // New returns a Recorder that has seen nothing before now.
 func New(now func() time.Time) *Recorder {
-	r := &Recorder{now: now, since: now().UTC(), id: rand.Text()[:8], seed: maphash.MakeSeed(), series: map[seriesKey]*limitSeries{}}
+	r := &Recorder{now: now, since: now().UTC().Truncate(time.Millisecond), id: rand.Text()[:8], seed: maphash.MakeSeed(), series: map[seriesKey]*limitSeries{}}
 	for i := range r.near {
 		r.near[i].entries = map[nearKey]*nearEntry{}
 	}
