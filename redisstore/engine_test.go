@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,10 +33,14 @@ func TestMain(m *testing.M) {
 	engines.Main(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"))
 }
 
-// newClient is a client of a server.
-func newClient(tb testing.TB, address string) rueidis.Client {
+// newClient is a client of a server, of a user with a password if there are two more texts.
+func newClient(tb testing.TB, address string, user ...string) rueidis.Client {
 	tb.Helper()
-	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{address}, ForceSingleClient: true, DisableCache: true, DisableRetry: true, AlwaysPipelining: true})
+	o := rueidis.ClientOption{InitAddress: []string{address}, ForceSingleClient: true, DisableCache: true, DisableRetry: true, AlwaysPipelining: true}
+	if len(user) == 2 {
+		o.Username, o.Password = user[0], user[1]
+	}
+	c, err := rueidis.NewClient(o)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -71,14 +76,36 @@ func opened(tb testing.TB, s *redisstore.Store, err error) *redisstore.Store {
 	return s
 }
 
-// The suite on each server: the checks of BucketStore twice, with and without TakeLocal before
-// each call.
+// permissions returns what docs/redis.md gives a user, for keys of all namespaces.
+func permissions(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../docs/redis.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(text), "    ACL SETUSER zael on >PASSWORD ~zael:team-a:* ~zael::* ")
+	list, _, _ := strings.Cut(rest, "\n\n")
+	if !ok {
+		t.Fatal("docs/redis.md has no ACL SETUSER")
+	}
+	return "ACL SETUSER zael on >s3cret ~zael:* " + strings.Join(strings.Fields(list), " ")
+}
+
+// The suite on each server, on Redis by a user who may do no more than the documentation says: the
+// checks of BucketStore twice, with and without TakeLocal before each call.
 func TestStore(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []redistest.Kind{redistest.Valkey, redistest.Redis} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			client := newClient(t, engines.Address(t, kind))
+			address := engines.Address(t, kind)
+			client := newClient(t, address)
+			if kind == redistest.Redis {
+				if err := client.Do(t.Context(), client.B().Arbitrary(strings.Fields(permissions(t))...).Build()).Error(); err != nil {
+					t.Fatal(err)
+				}
+				client = newClient(t, address, "zael", "s3cret")
+			}
 			storetest.Run(t, func(t *testing.T) zael.Store {
 				t.Helper()
 				return newStore(t, client, redisstore.Config{Usage: true})
