@@ -141,7 +141,7 @@ func (s *Store) restore(ctx context.Context, w *write, m *coalesce.Op) bool {
 	if err != nil || a.verdict == notApplied {
 		return false
 	}
-	s.cache.observe(p.key, next, p.at)
+	s.cache.observe(p.key, next, p.at, p.texts)
 	m.Bucket = next
 	return true
 }

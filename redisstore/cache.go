@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"sync"
 
 	"github.com/zeroae/zael"
@@ -17,6 +18,7 @@ type cache struct {
 
 type observation struct {
 	record *record
+	texts  *texts         // nil: not yet made
 	latest bucket.Instant // the latest that this process has seen of the bucket; 0 if there is none
 }
 
@@ -32,12 +34,12 @@ func (c *cache) last(key zael.Key) observation {
 	return o
 }
 
-// observe notes a bucket as it is at an instant.
-func (c *cache) observe(key zael.Key, r *record, at bucket.Instant) {
+// observe notes a bucket as it is at an instant, and its texts, if they are not nil.
+func (c *cache) observe(key zael.Key, r *record, at bucket.Instant, t *texts) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	o, _ := c.seen.Get(key)
-	c.seen.Put(key, observation{r, bucket.Latest(o.latest, at)})
+	c.seen.Put(key, observation{r, cmp.Or(t, o.texts), bucket.Latest(o.latest, at)})
 }
 
 // forget drops what is known of an entity's buckets.

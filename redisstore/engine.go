@@ -90,7 +90,7 @@ func (s *Store) undoUnknown(ctx context.Context, w *write, begun time.Time) {
 				s.gaveBack(p.events, false)
 				continue
 			}
-			s.cache.observe(p.key, p.known, p.at)
+			s.cache.observe(p.key, p.known, p.at, p.texts)
 			u := coalesce.Op{
 				Kind: coalesce.Undo, Holder: p.holder, At: s.aged(p.at, begun), Events: -p.events, Charges: coalesce.Back(p.charges, p.known.owned(p.holder), nil),
 			}

@@ -23,6 +23,7 @@ type part struct {
 	events   int64
 	bypass   bool
 
+	texts  *texts
 	birth  uint64         // of limits that are new
 	known  *record        // the bucket as last seen; after the write as that has left it
 	fresh  bool           // known is of an answer to this write
@@ -129,8 +130,8 @@ func expiryOfRows(rows []row, at bucket.Instant) int64 {
 }
 
 // take appends a part as take.lua reads it.
-func (p *part) take(s *script, k keys, rows []row, usage *usage) {
-	s.keys = append(s.keys, k.bucket(p.key), k.index(p.key.Entity))
+func (p *part) take(s *script, rows []row, usage *usage) {
+	s.keys = append(s.keys, p.texts.hash, p.texts.index)
 	expiry := expiryOfRows(rows, p.at)
 	s.add(p.known.last())
 	s.number(p.settings)
@@ -143,15 +144,15 @@ func (p *part) take(s *script, k keys, rows []row, usage *usage) {
 			fields++
 		}
 	}
-	s.add(escape(p.key.Resource))
+	s.add(p.texts.resource)
 	s.number(int64(fields))
 	s.number(int64(len(rows)))
 	s.number(int64(len(usage.counts)))
 	s.add(idsField, expiryField, settingsField)
 	for i := range rows {
 		r := &rows[i]
-		if s.add(string(definitionField)+r.name, string(markField)+r.name); r.period {
-			s.add(string(usedField) + r.name)
+		if s.add(r.texts.define, r.texts.mark); r.period {
+			s.add(r.texts.usedText)
 		}
 	}
 	for i := range rows {

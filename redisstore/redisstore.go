@@ -3,8 +3,6 @@ package redisstore
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"regexp"
@@ -179,8 +177,14 @@ var errClosed = fmt.Errorf("redisstore: %w", zael.ErrClosed)
 
 // newID returns the id of a write: 12 characters, of 72 random bits.
 func newID() string {
-	var b [9]byte
-	binary.LittleEndian.PutUint64(b[:], rand.Uint64())
-	b[8] = byte(rand.Uint32())
-	return base64.RawURLEncoding.EncodeToString(b[:])
+	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	var b [idLength]byte
+	bits, more := rand.Uint64(), rand.Uint64()
+	for i := range b {
+		b[i] = digits[bits&63]
+		if bits >>= 6; i == 9 {
+			bits = more
+		}
+	}
+	return string(b[:])
 }

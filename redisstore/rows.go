@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
@@ -12,7 +13,7 @@ import (
 
 // A row is one limit of a write by take.lua, which has the meaning of its fields.
 type row struct {
-	name      string // of the limit
+	texts     *limitTexts
 	period    bool
 	want, def string
 	lo, hi, n int64
@@ -34,7 +35,7 @@ func (p *part) rowsOf() (rows []row, ok bool) {
 	for i := range p.charges {
 		c := &p.charges[i]
 		r, ok := p.rowOf(c, i)
-		if !ok || slices.ContainsFunc(rows, func(other row) bool { return other.name == c.Name }) {
+		if !ok || slices.ContainsFunc(rows, func(other row) bool { return other.texts.name == c.Name }) {
 			return nil, false
 		}
 		rows = append(rows, r)
@@ -58,12 +59,16 @@ func (p *part) rowOf(c *zael.Charge, i int) (r row, ok bool) {
 	case c.Amount >= 0:
 		r, ok = p.chargeRow(c)
 	default:
-		return p.giveRow(c)
+		if r, ok = p.giveRow(c); ok {
+			r.texts, p.texts = p.texts.of(c)
+		}
+		return r, ok
 	}
 	if !ok {
 		return r, false
 	}
-	r.name, r.want = c.Name, string(wantedText(d))
+	r.texts, p.texts = p.texts.of(c)
+	r.want = r.texts.want
 	if p.known == nil && c.Amount > 0 {
 		r.def = definitionText(d, p.birth)
 	}
@@ -132,7 +137,7 @@ func (p *part) giveRow(c *zael.Charge) (r row, ok bool) {
 		return r, false
 	}
 	n := min(-c.Amount*unit, left)
-	return row{name: c.Name, want: definitionText(d, s.Generation), lo: lo + n, hi: math.MaxInt64, n: -n, sets: n == 0, last: *s}, true
+	return row{want: definitionText(d, s.Generation), lo: lo + n, hi: math.MaxInt64, n: -n, sets: n == 0, last: *s}, true
 }
 
 // periodRow is the row of a take from a quota or session.
@@ -151,11 +156,47 @@ func (p *part) periodRow(c *zael.Charge) (r row, ok bool) {
 // A script is what one of the scripts is called with.
 type script struct {
 	keys, args []string
+
+	digits  []byte // of all numbers
+	numbers []placed
+}
+
+// A placed is a number among the arguments: where its digits are.
+type placed struct{ arg, from, to int }
+
+//nolint:gochecknoglobals // it saves making them
+var spareScripts = sync.Pool{New: func() any { return new(script) }}
+
+// newScript returns an empty script, which may be given back by spare when it was called.
+func newScript() *script {
+	s := spareScripts.Get().(*script) //nolint:forcetypeassert // the pool holds nothing else
+	s.keys, s.args, s.digits, s.numbers = s.keys[:0], s.args[:0], s.digits[:0], s.numbers[:0]
+	return s
+}
+
+// spare gives a script back.
+func (s *script) spare() {
+	clear(s.keys)
+	clear(s.args)
+	spareScripts.Put(s)
 }
 
 func (s *script) add(args ...string) { s.args = append(s.args, args...) }
 
-func (s *script) number(n int64) { s.args = append(s.args, strconv.FormatInt(n, 10)) }
+func (s *script) number(n int64) {
+	from := len(s.digits)
+	s.digits = strconv.AppendInt(s.digits, n, 10)
+	s.numbers = append(s.numbers, placed{len(s.args), from, len(s.digits)})
+	s.args = append(s.args, "")
+}
+
+// finish sets the numbers.
+func (s *script) finish() {
+	digits := string(s.digits)
+	for _, n := range s.numbers {
+		s.args[n.arg] = digits[n.from:n.to]
+	}
+}
 
 // append appends a row as take.lua reads it, without its fields.
 func (r *row) append(s *script) {

@@ -77,8 +77,8 @@ func (t *adminTx) putScope(of zael.Scope, sc scope) error {
 	return nil
 }
 
-// limitTexts returns limits as they are kept.
-func limitTexts(limits []zael.Limit) ([]string, error) {
+// textsOfLimits returns limits as they are kept.
+func textsOfLimits(limits []zael.Limit) ([]string, error) {
 	texts := make([]string, len(limits))
 	for i, l := range limits {
 		texts[i] = l.String()
@@ -91,7 +91,7 @@ func limitTexts(limits []zael.Limit) ([]string, error) {
 
 // SetLimits implements zael.LimitStore.
 func (s *Store) SetLimits(ctx context.Context, scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (rev int64, err error) {
-	texts, err := limitTexts(limits)
+	texts, err := textsOfLimits(limits)
 	if err != nil {
 		return 0, err
 	}

@@ -56,6 +56,7 @@ func answerOf(result rueidis.RedisResult) (a answer, err error) {
 		return a, err
 	}
 	a.verdict = verdict(n)
+	a.hashes = make([][]string, 0, len(values)-1)
 	for i := range values[1:] {
 		v := &values[i+1]
 		if v.IsInt64() {

@@ -269,7 +269,7 @@ func (s *Store) Apply(ctx context.Context, edits []zael.Edit) error {
 			err = checkEntity(e.Entity)
 		case e.Event.Action == zael.LimitsSet || e.Event.Action == zael.LimitsDeleted:
 			if err = checkKey(zael.Key(e.Scope())); err == nil {
-				texts[i], err = limitTexts(e.Limits)
+				texts[i], err = textsOfLimits(e.Limits)
 			}
 		default:
 			err = checkEdit(e)

@@ -186,7 +186,7 @@ func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 		if err != nil {
 			return now, nil, err
 		}
-		s.cache.observe(k, r, at)
+		s.cache.observe(k, r, at, nil)
 		buckets[i] = zael.Bucket{Key: k, Limits: r.shown(at)}
 	}
 	return now, buckets, nil

@@ -23,12 +23,15 @@ type count struct {
 	n     int64
 }
 
+//nolint:gochecknoglobals // a constant
+var nothing usage
+
 // usageOf returns what a part counts: nothing, if usage is not counted.
 func (s *Store) usageOf(p *part) *usage {
-	u := new(usage)
 	if !s.config.Usage {
-		return u
+		return &nothing
 	}
+	u := new(usage)
 	at := p.at.Time()
 	field := fmt.Sprintf("%02d|%s", at.Hour(), escape(p.key.Resource))
 	if p.events != 0 {

@@ -38,6 +38,9 @@ func (s *Store) apply(ctx context.Context, w *write) (coalesce.Outcome, error) {
 		p := &w.parts[i]
 		seen := s.cache.last(p.key)
 		p.known, p.latest, p.birth = seen.record, seen.latest, rand.Uint64()
+		if p.texts = seen.texts; p.texts == nil {
+			p.texts = newTexts(s.keys, p.key)
+		}
 	}
 	fast := w.once == nil && !w.refuse
 	for turn := 0; ; turn++ {
@@ -95,7 +98,9 @@ func (s *Store) applyRows(ctx context.Context, w *write) (done bool, err error) 
 	if s.config.Usage {
 		stride = "4"
 	}
-	call := script{args: []string{w.id, "", stride}}
+	call := newScript()
+	defer call.spare()
+	call.add(w.id, "", stride)
 	for i := range w.parts {
 		p := &w.parts[i]
 		var rows []row
@@ -105,8 +110,9 @@ func (s *Store) applyRows(ctx context.Context, w *write) (done bool, err error) 
 				return false, nil
 			}
 		}
-		p.take(&call, s.keys, rows, s.usageOf(p))
+		p.take(call, rows, s.usageOf(p))
 	}
+	call.finish()
 	a, lost, err := s.run(ctx, takeScript, call.keys, call.args, func() {
 		if w.gives() {
 			call.args[1] = "1"
@@ -146,7 +152,7 @@ func (s *Store) applyRows(ctx context.Context, w *write) (done bool, err error) 
 			}
 			p.known = p.known.followed(&kept, w.id, expiryOf(kept.Limits, kept.Holders, p.at))
 		}
-		s.cache.observe(p.key, p.known, p.at)
+		s.cache.observe(p.key, p.known, p.at, p.texts)
 	}
 	return true, nil
 }
@@ -170,7 +176,7 @@ func (p *part) see(hash []string) (err error) {
 func (s *Store) appliedBefore(w *write) {
 	for i := range w.parts {
 		p := &w.parts[i]
-		s.cache.observe(p.key, p.known, p.at)
+		s.cache.observe(p.key, p.known, p.at, p.texts)
 		if p.known != nil && p.known.last() != w.id {
 			shown := *p.known
 			shown.Record = p.known.kept(p.holder, 0)
@@ -290,7 +296,7 @@ func (s *Store) applyRecords(ctx context.Context, w *write) (outcome coalesce.Ou
 				s.listResource(ctx, w.parts[i].key.Resource)
 			}
 			w.parts[i].known = next[i]
-			s.cache.observe(w.parts[i].key, next[i], w.parts[i].at)
+			s.cache.observe(w.parts[i].key, next[i], w.parts[i].at, w.parts[i].texts)
 		}
 		return d.outcome, true, nil
 	}
@@ -349,7 +355,7 @@ func (s *Store) freshen(ctx context.Context, w *write) (fresh bool, err error) {
 	}
 	if len(keys) == 0 {
 		for i := range w.parts {
-			s.cache.observe(w.parts[i].key, w.parts[i].known, w.parts[i].at)
+			s.cache.observe(w.parts[i].key, w.parts[i].known, w.parts[i].at, w.parts[i].texts)
 		}
 		return true, nil
 	}
