@@ -10,5 +10,9 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Main(cli.UntilSignal(context.Background()), os.Args[1:], cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+	ctx := cli.UntilSignal(context.Background())
+	if cli.StandsIn(os.Args[0]) {
+		os.Exit(cli.RateLimit(ctx, os.Environ(), os.Stderr))
+	}
+	os.Exit(cli.Main(ctx, os.Args[1:], cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }

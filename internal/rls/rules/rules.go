@@ -8,6 +8,8 @@
 package rules
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/zeroae/zael"
@@ -27,6 +29,16 @@ const (
 	Year
 	Week
 )
+
+// String returns the unit's name in the protocol.
+func (u Unit) String() string {
+	for name, w := range units() {
+		if w.unit == u {
+			return strings.ToUpper(name)
+		}
+	}
+	return "UNKNOWN"
+}
 
 // An Entry is a key of a descriptor and its value, which may be empty.
 type Entry struct{ Key, Value string }
@@ -75,6 +87,24 @@ func (r *Rules) Len() int { return r.count }
 
 // Has reports whether there are rules for a domain.
 func (r *Rules) Has(domain string) bool { return r.domains[domain] != nil }
+
+// Dump returns the rules that limit something, a line each, in order.
+func (r *Rules) Dump() (lines []string) {
+	for domain, top := range r.domains {
+		top.dump(domain, &lines)
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+func (l *level) dump(path string, lines *[]string) {
+	if r := l.rule; r != nil {
+		*lines = append(*lines, fmt.Sprintf("%s: unit=%s requests_per_unit=%d, unlimited: %t, shadow_mode: %t, quota_mode: %t", path, r.Unit, r.Requests, r.Unlimited, r.Shadow, r.Quota))
+	}
+	for key, next := range l.next {
+		next.dump(path+"."+key, lines)
+	}
+}
 
 // A level is what an entry leads to.
 type level struct {

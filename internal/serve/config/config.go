@@ -60,6 +60,12 @@ type RLS struct {
 	NeverRefuse     bool // quotas refuse nobody, also if none of a request's has anything left
 	CompatMetrics   bool // metrics under the names of envoyproxy/ratelimit too
 	Headers         RLSHeaders
+
+	// Of the program ratelimit alone.
+	Shadow, Quota       bool          // every rule is in that mode
+	NearLimit           float32       // share of a limit above which hits count as near it; 0 means 0.8
+	MaxAge, MaxAgeGrace time.Duration // of a connection, and until it is cut; 0 means for ever
+	ClientName          string        // that a client's certificate has to have; empty: any
 }
 
 // XDS is a control plane that sends rules.

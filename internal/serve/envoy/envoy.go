@@ -4,6 +4,7 @@ package envoy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 
@@ -63,6 +65,7 @@ func New(env *serve.Env) (serve.RateLimits, error) {
 	decide := &rls.Options{
 		NeverRefuse: c.NeverRefuse, ChargeOnRefusal: c.ChargeOnRefusal,
 		Headers: rls.Headers{Limit: c.Headers.Limit, Remaining: c.Headers.Remaining, Reset: c.Headers.Reset},
+		Shadow:  c.Shadow, Quota: c.Quota, NearLimit: c.NearLimit,
 	}
 	if c.CompatMetrics {
 		decide.Count = newCompat(env.Metrics, env.Log).count
@@ -70,8 +73,11 @@ func New(env *serve.Env) (serve.RateLimits, error) {
 	}
 	s.service = rls.New(env.Limiter, s.rules.Load, decide)
 	options := []grpc.ServerOption{grpc.MaxRecvMsgSize(maxMessage), grpc.UnaryInterceptor(s.intercept), grpc.StreamInterceptor(s.interceptStream), grpc.ConnectionTimeout(env.Config().Max.HeaderTime)}
+	if c.MaxAge > 0 {
+		options = append(options, grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: c.MaxAge, MaxConnectionAgeGrace: c.MaxAgeGrace}))
+	}
 	if env.TLS != nil {
-		options = append(options, grpc.Creds(credentials.NewTLS(env.TLS)))
+		options = append(options, grpc.Creds(credentials.NewTLS(named(env.TLS, c.ClientName))))
 	}
 	s.grpc, s.health = grpc.NewServer(options...), health.NewServer()
 	pb.RegisterRateLimitServiceServer(s.grpc, s.service)
@@ -81,6 +87,49 @@ func New(env *serve.Env) (serve.RateLimits, error) {
 	s.stop = stop
 	s.owned.Go(func() { follow(ctx) })
 	return s, nil
+}
+
+// named returns a configuration that lets in only clients whose certificate is for a name,
+// unless that is empty.
+func named(c *tls.Config, name string) *tls.Config {
+	if name == "" {
+		return c
+	}
+	verify := func(c *tls.Config) *tls.Config {
+		c = c.Clone()
+		c.VerifyConnection = func(s tls.ConnectionState) error {
+			if len(s.PeerCertificates) == 0 {
+				return errors.New("the client shows no certificate")
+			}
+			return s.PeerCertificates[0].VerifyHostname(name)
+		}
+		return c
+	}
+	all := verify(c)
+	if inner := c.GetConfigForClient; inner != nil {
+		all.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+			c, err := inner(h)
+			if err != nil {
+				return nil, err
+			}
+			return verify(c), nil
+		}
+	}
+	return all
+}
+
+// Ready reports whether there are rules.
+func (s *Server) Ready() bool {
+	now := s.rules.Load()
+	return now != nil && now.Len() > 0
+}
+
+// Rules returns the rules that hold, one a line.
+func (s *Server) Rules() []string {
+	if now := s.rules.Load(); now != nil {
+		return now.Dump()
+	}
+	return nil
 }
 
 // source reads the rules of files, and returns what follows their changes.
