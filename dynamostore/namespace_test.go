@@ -12,6 +12,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/testrig/dynamofake"
+	"github.com/zeroae/zael/storetest"
 )
 
 // A namespaceWorld is one table, with a store in any namespace.
@@ -71,6 +72,13 @@ func (w *namespaceWorld) is(l *zael.Limiter, want ...string) {
 	if !slices.Equal(got, want) {
 		w.t.Errorf("got the namespaces %q, want %q", got, want)
 	}
+}
+
+func TestNamespaces(t *testing.T) {
+	t.Parallel()
+	eachTable(t, func(w *namespaceWorld) {
+		storetest.RunNamespaces(w.t, func(_ *testing.T, namespace string) zael.Store { return w.open(namespace) })
+	})
 }
 
 // Trap of zae-limiter 0.17: a running process goes on admitting in a deleted namespace.

@@ -42,3 +42,22 @@ func Check(ctx context.Context, name string, store zael.Store, seed uint64, shor
 func Missing(ctx context.Context, store zael.Store, role Role) error {
 	return missing(ctx, store, role)
 }
+
+// NamespaceCheckNames are the names of the checks of RunNamespaces.
+func NamespaceCheckNames() []string {
+	var names []string
+	for _, c := range namespaceChecks() {
+		names = append(names, c.name)
+	}
+	return names
+}
+
+// CheckNamespaces runs one check of RunNamespaces.
+func CheckNamespaces(ctx context.Context, name string, open func(namespace string) zael.Store) error {
+	for _, c := range namespaceChecks() {
+		if c.name == name {
+			return c.run(ctx, newSpaces(open))
+		}
+	}
+	panic("no check " + name)
+}

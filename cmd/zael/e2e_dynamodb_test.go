@@ -60,6 +60,45 @@ func TestDynamoDB(t *testing.T) {
 	}
 }
 
+// TestNamespaceCommands: a namespace from its registration until it is purged, as an operator and a
+// tenant see it.
+func TestNamespaceCommands(t *testing.T) {
+	t.Parallel()
+	s := onDynamoDB(t)
+	says := func(store string, code int, want string, args ...string) {
+		t.Helper()
+		if out, errs := (shop{t: t, store: store}).run(code, args...); !strings.Contains(out+errs, want) {
+			t.Errorf("zael %s: got %q and %q, want %q", strings.Join(args, " "), out, errs, want)
+		}
+	}
+	acquire := []string{"acquire", "-e", "key-1", "-r", "gpt-4", "-l", "rpd=3/d", "-c"}
+	a, b := s.store+"&namespace=team-a", s.store+"&namespace=team-b"
+	says(s.store, 0, "", "namespace", "register", "team-a")
+	says(s.store, 0, "", "namespace", "register", "team-a")
+	says(a, 0, "left rpd=1", append(acquire, "rpd=2")...)
+	says(b, 0, "", "limits", "set", "--resource", "gpt-4", "--limit", "rpd=5/d") // registers it
+	says(b, 0, "left rpd=0", append(acquire, "rpd=3")...)
+	says(s.store, 0, "team-b", "namespace", "list")
+	says(s.store, 0, `"name": "team-a"`, "namespace", "list", "--json")
+	says(a, 0, "active", "namespace", "show", "team-a")
+	says(s.store, 1, "active", "namespace", "purge", "team-a", "--yes")
+	says(s.store, 0, "", "namespace", "delete", "team-a")
+	says(s.store, 0, "deleted", "namespace", "show", "team-a")
+	says(a, 1, "namespace", append(acquire, "rpd=1")...)
+	says(a, 1, "namespace", "limits", "set", "--resource", "gpt-4", "--limit", "rpd=5/d")
+	says(s.store, 0, "", "namespace", "recover", "team-a")
+	says(a, 0, "left rpd=0", append(acquire, "rpd=1")...)
+	says(a, 3, "1 requested, 0 available", append(acquire, "rpd=1")...)
+	says(s.store, 0, "", "namespace", "delete", "team-a")
+	says(s.store, 0, "record", "namespace", "purge", "team-a", "--yes")
+	says(s.store, 1, "not", "namespace", "show", "team-a")
+	says(a, 0, "left rpd=0", append(acquire, "rpd=3")...) // the name is free, and all of it new
+	says(b, 3, "1 requested, 0 available", append(acquire, "rpd=1")...)
+	says(s.store, 0, "namespace_purged", "audit")
+	says(s.store, 2, "64 characters", "namespace", "register", "a/b")
+	says("sqlite:"+filepath.Join(t.TempDir(), "a.db"), 1, "keep a SQLite file for each tenant", "namespace", "list")
+}
+
 // Without credentials every command says so in one line, and nothing else is written.
 func TestNoCredentials(t *testing.T) {
 	t.Parallel()

@@ -153,7 +153,7 @@ func TestNamespaceCommandsWithoutNamespaces(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	for _, args := range []string{"list", "show a", "register a", "delete a", "recover a", "purge a --yes"} {
-		m.fails("namespace "+args, 1, "the store has no namespaces: use --store dynamodb://NAME")
+		m.fails("namespace "+args, 1, "the store has no namespaces: keep a SQLite file for each tenant, such as --store sqlite:team-a.db, or use --store dynamodb://NAME")
 	}
 	for _, c := range []struct{ args, want string }{
 		{"namespace delete", "name one namespace, not 0"},

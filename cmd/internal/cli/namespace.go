@@ -50,7 +50,7 @@ func (a *app) namespaceCommand(cmd *cobra.Command, did string, change func(ctx c
 	return cmd
 }
 
-var errNoNamespaces = errors.New("the store has no namespaces: use --store dynamodb://NAME, redis://HOST or postgres://HOST/DATABASE")
+var errNoNamespaces = errors.New("the store has no namespaces: keep a SQLite file for each tenant, such as --store sqlite:team-a.db, or use --store dynamodb://NAME, redis://HOST or postgres://HOST/DATABASE")
 
 // namespaceError names the stores that have namespaces, if this one has none.
 func namespaceError(err error) error {
