@@ -3,6 +3,7 @@
 package main_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -170,6 +171,59 @@ func (d *server) left(token, entity string) map[string]int64 {
 		d.t.Fatal(err)
 	}
 	return answer.Available
+}
+
+// TestGatewayEnds: a server that ends in the middle of a stream cuts it off in time, and what was
+// seen of it is in the store.
+func TestGatewayEnds(t *testing.T) {
+	t.Parallel()
+	limits := []string{"itpm=1000000/365d", "otpm=1000000/365d"}
+	d, tokens := withGateway(t, "'"+strings.Join(limits, "', '")+"'", "web")
+	d.write("shutdown_timeout: 1s\n" + strings.TrimPrefix(d.read(), "version: 1\nlisten: 127.0.0.1:0\n"))
+	d.signal(syscall.SIGHUP)
+	d.await("configuration reloaded")
+	body := `{"model":"gpt-4o","stream":true,"messages":[{"role":"user","content":"Please leave."}]}`
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, d.base+"/openai/v1/chat/completions", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = http.Header{"Content-Type": {"application/json"}, "Authorization": {"Bearer " + tokens["web"]}}
+	resp, err := d.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	stream := bufio.NewReader(resp.Body)
+	if line, err := stream.ReadString('\n'); err != nil || !strings.Contains(line, forty) {
+		t.Fatalf("the stream begins with %q, error %v", line, err)
+	}
+	d.signal(syscall.SIGTERM)
+	if rest, err := io.ReadAll(stream); err == nil {
+		t.Errorf("the stream ended as if it were whole, with %q", rest)
+	}
+	if log := d.ended(); strings.Contains(log, "settled") {
+		t.Errorf("the log has %s", log)
+	}
+	out, _ := d.run(0, "available", "--json", "--entity", "web", "--resource", "chat", "--limit", limits[0], "--limit", limits[1])
+	var left struct {
+		Available map[string]int64 `json:"available"`
+	}
+	if err := json.Unmarshal([]byte(out), &left); err != nil {
+		t.Fatal(err)
+	}
+	if input, output := 1_000_000-left.Available["itpm"], 1_000_000-left.Available["otpm"]; input < 3 || input > 20 || output < 5 || output > 25 {
+		t.Errorf("%d tokens of input and %d of output were charged, want those that were seen: %s", input, output, out)
+	}
+}
+
+// read returns the configuration.
+func (d *server) read() string {
+	d.t.Helper()
+	text, err := os.ReadFile(d.file)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return string(text)
 }
 
 // TestGatewayDocs runs what docs/gateway.md shows: its configuration, and its programs, which

@@ -18,3 +18,6 @@ func Passes(r *http.Request, prefix string) (rest string, ok bool) {
 	f.recognize(r)
 	return f.rest, f.known && wrongRequest(r, f.rest) == ""
 }
+
+// Upstream is the transport to upstreams.
+func Upstream() *http.Transport { return newUpstream() }

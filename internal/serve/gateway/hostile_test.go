@@ -88,6 +88,34 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
+// TestForbiddenAddresses: whatever a name leads to, some addresses are not dialled. This one
+// would lead to a server of this machine.
+func TestForbiddenAddresses(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := gateway.Upstream()
+	defer transport.CloseIdleConnections()
+	req, err := http.NewRequest(http.MethodGet, "http://0.0.0.0:"+port, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := transport.RoundTrip(req)
+	if err == nil {
+		_ = res.Body.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "no call goes there") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestRedirects go to the client: the operator's key follows nobody.
 func TestRedirects(t *testing.T) {
 	t.Parallel()

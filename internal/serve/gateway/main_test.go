@@ -78,14 +78,14 @@ const key = "sk-of-the-operator"
 
 // start runs a daemon with a configuration, in which UPSTREAM is the upstream's URL and KEY
 // the environment's variable of its key. It has stopped when the test ends.
-func start(t testing.TB, yaml string, upstream http.Handler) *rig {
-	t.Helper()
-	return startWith(t, yaml, upstream, gateway.Bounds{})
+func start(tb testing.TB, yaml string, upstream http.Handler) *rig {
+	tb.Helper()
+	return startWith(tb, yaml, upstream, gateway.Bounds{})
 }
 
-func startWith(t testing.TB, yaml string, upstream http.Handler, bounds gateway.Bounds) *rig {
-	t.Helper()
-	r := &rig{t: t, log: new(journal), hangup: make(chan struct{}), file: filepath.Join(t.TempDir(), "zael.yaml"), stopped: make(chan error, 1)}
+func startWith(tb testing.TB, yaml string, upstream http.Handler, bounds gateway.Bounds) *rig {
+	tb.Helper()
+	r := &rig{t: tb, log: new(journal), hangup: make(chan struct{}), file: filepath.Join(tb.TempDir(), "zael.yaml"), stopped: make(chan error, 1)}
 	r.log.grown.L = &r.log.mu
 	r.upstream = httptest.NewServer(upstream)
 	r.write(yaml)
@@ -105,18 +105,18 @@ func startWith(t testing.TB, yaml string, upstream http.Handler, bounds gateway.
 	if err != nil {
 		stop()
 		r.upstream.Close()
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	transport := &http.Transport{}
 	r.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	r.base = "http://" + r.Addr().String()
 	go func() { r.stopped <- r.Run(ctx) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		transport.CloseIdleConnections()
 		_ = r.end()
 		r.upstream.Close()
-		if t.Failed() {
-			t.Log(r.log)
+		if tb.Failed() {
+			tb.Log(r.log)
 		}
 	})
 	return r
