@@ -168,7 +168,7 @@ func TestNewHelpExamples(t *testing.T) {
 	s := newShop(t)
 	count := 0
 	for _, name := range []string{
-		"entity create", "entity show", "entity children", "acquire", "available", "limits set", "limits get", "limits plan", "limits apply",
+		"entity create", "entity show", "entity children", "acquire", "available", "limits set", "limits get", "limits list", "entity list", "resources", "limits plan", "limits apply",
 		"capacity", "usage", "audit", "limits delete", "entity delete", "bench",
 	} {
 		help, _ := s.run(0, append(strings.Fields(name), "--help")...)

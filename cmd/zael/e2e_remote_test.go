@@ -118,6 +118,16 @@ settings --entity a/b --resource gpt-4 --json
 ! limits delete --entity team
 ! entity delete a/b
 ! entity delete a/b
+entity list
+entity list --prefix a --json
+entity list --after a/b --max 1
+entity list --prefix zzz
+entity list --max 0
+resources
+resources --prefix v --json
+limits list
+limits list --prefix a --json
+limits list --max 1
 namespace list
 namespace show x
 ! namespace register x

@@ -84,7 +84,7 @@ a switch, 4 the store or AWS is unavailable, 128+N ended by signal N (130: Ctrl-
 		{"administration", "Administration:", []*cobra.Command{
 			a.disable(), a.enable(), a.bypass(), a.reset(), a.topUp(), a.failureMode(), a.settings(), a.namespace(), a.ping(),
 		}},
-		{"reports", "Reports:", []*cobra.Command{a.audit(), a.capacity(), a.usage()}},
+		{"reports", "Reports:", []*cobra.Command{a.audit(), a.capacity(), a.usage(), a.resources()}},
 		{"dynamodb", "DynamoDB and its stack:", []*cobra.Command{
 			a.table(), a.deploy(), a.status(), a.check(), a.upgrade(), a.delete(), a.list(),
 			a.aggregate(), a.redrive(), a.cfnTemplate(), a.lambdaExport(),

@@ -432,3 +432,40 @@ func write(t *testing.T, path, text string) {
 		t.Fatal(err)
 	}
 }
+
+// Lists show what is stored, in pages.
+func TestLists(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	for _, empty := range []struct{ args, want string }{
+		{"entity list", "no entities\n"}, {"resources", "no resources\n"}, {"limits list", "no limits are stored\n"}, {"limits list --json", "{\n  \"scopes\": []\n}\n"},
+	} {
+		if got := m.ok(empty.args); got != empty.want {
+			t.Errorf("zael %s: got %q, want %q", empty.args, got, empty.want)
+		}
+	}
+	m.ok("entity create a/1 --parent a")
+	m.ok("entity create a/2")
+	m.ok("entity create b")
+	m.ok("limits set --system --limit n=5/min")
+	m.ok("limits set --resource gpt-4 --limit n=5/min --limit m=6/min")
+	m.ok("limits set --entity a/1 --resource gpt-4 --limit n=5/min --limit m=6/min")
+	if got := m.ok("entity list"); !strings.Contains(got, "\nb  ") || strings.Count(got, "\n") != 4 {
+		t.Errorf("got %q, want three entities", got)
+	}
+	r := m.zaelIn("", "entity list --prefix a --max 1")
+	if strings.Count(r.out, "\n") != 2 || r.err != "zael: there may be more: --after \"a/1\" shows those that follow, or raise --max\n" {
+		t.Errorf("got %+v, want one, and the next", r)
+	}
+	if got := m.ok("entity list --after a/1 --prefix a"); !strings.Contains(got, "\na/2 ") || strings.Contains(got, "a/1") {
+		t.Errorf("got %q, want a/2", got)
+	}
+	if got := m.ok("resources"); got != "gpt-4\n" {
+		t.Errorf("got %q, want gpt-4", got)
+	}
+	if got := m.ok("limits list"); !strings.Contains(got, "entity a/1 resource gpt-4  ") || !strings.Contains(got, "system ") {
+		t.Errorf("got %q, want three scopes", got)
+	}
+	m.fails("resources --max 0", 2, "--max 0 is not at least 1")
+	m.fails("limits list --max 0", 2, "--max 0 is not at least 1")
+}

@@ -22,7 +22,7 @@ limited; creating it gives it a name, a parent and metadata.`,
 		Args: cobra.NoArgs,
 		RunE: help,
 	}
-	cmd.AddCommand(a.entityCreate(), a.entityShow(), a.entityChildren(), a.entitySetParent(), a.entityDelete())
+	cmd.AddCommand(a.entityCreate(), a.entityShow(), a.entityList(), a.entityChildren(), a.entitySetParent(), a.entityDelete())
 	return cmd
 }
 

@@ -21,6 +21,7 @@ type limiter interface {
 	DeleteEntity(ctx context.Context, id string) error
 	DeleteLimits(ctx context.Context, scope zael.Scope) error
 	DeleteNamespace(ctx context.Context, name string) error
+	Entities(ctx context.Context, q zael.ListQuery) ([]zael.Entity, error)
 	Entity(ctx context.Context, id string) (zael.Entity, error)
 	Limits(ctx context.Context, scope zael.Scope) ([]zael.Limit, error)
 	Namespace(ctx context.Context, name string) (zael.Namespace, error)
@@ -32,6 +33,8 @@ type limiter interface {
 	RegisterNamespace(ctx context.Context, name string) error
 	Reset(ctx context.Context, entity, resource string, names []string, options zael.AdminOptions) (zael.Amounts, error)
 	ResourceCapacity(ctx context.Context, resource, limit string, options zael.CapacityOptions) (zael.ResourceCapacity, error)
+	Resources(ctx context.Context, q zael.ListQuery) ([]string, error)
+	Scopes(ctx context.Context, q zael.ScopeQuery) ([]zael.ScopeLimits, error)
 	SetFailureMode(ctx context.Context, scope zael.Scope, mode zael.FailureMode, options zael.AdminOptions) error
 	SetLimits(ctx context.Context, scope zael.Scope, limits []zael.Limit) error
 	SetParent(ctx context.Context, id, parent string, options zael.AdminOptions) error

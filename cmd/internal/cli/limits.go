@@ -39,7 +39,7 @@ A LIMIT is NAME= and one of
 		Args: cobra.NoArgs,
 		RunE: help,
 	}
-	cmd.AddCommand(a.limitsSet(), a.limitsGet(), a.limitsDelete(), a.limitsPlan(), a.limitsApply())
+	cmd.AddCommand(a.limitsSet(), a.limitsGet(), a.limitsList(), a.limitsDelete(), a.limitsPlan(), a.limitsApply())
 	return cmd
 }
 
