@@ -123,12 +123,17 @@ func (o *op) undo() *op {
 	return u
 }
 
+// has reports whether a bucket is one of those of o.
+func (o *op) has(key zael.Key) bool {
+	return slices.ContainsFunc(o.debits, func(d zael.Debit) bool { return d.Key == key })
+}
+
 // isWanted reports whether o is to be performed.
 func (o *op) isWanted() bool { return o.kind == undoOp || o.stage.Load() == queued }
 
-// locks reports whether o needs a transaction that locks the buckets first: it has several, or
-// a key, or other processes were faster more than once.
-func (o *op) locks() bool { return len(o.debits) != 1 || o.once != nil || o.tries > 1 }
+// locks reports whether o needs a transaction that locks the buckets first: it has a key, or
+// other processes were faster more than once.
+func (o *op) locks() bool { return o.once != nil || o.tries > 1 || len(o.debits) == 0 }
 
 // submit queues o and waits for the answer. If inTime is false, ctx was done first and a lane
 // may still use o.

@@ -48,12 +48,14 @@ type batch struct {
 	ops   []*op
 	rows  []*row // in the order of their keys, as far as they are known, to be changed
 	locks bool   // the buckets are locked first
-	alone bool   // the ops are all of the same buckets
+	// several says that ops have several buckets, so that all rows are written or none.
+	several bool
+	alone   bool // the ops are all of the same buckets
 }
 
 // admits reports whether an op may go with those of a batch, whose buckets are in rows.
 func (b *batch) admits(o *op, rows map[zael.Key]*row) bool {
-	if o.locks() != b.locks || o.alone != b.alone {
+	if o.locks() != b.locks || o.alone != b.alone || len(o.debits) > 1 != b.several {
 		return false
 	}
 	return !b.alone || !slices.ContainsFunc(o.debits, func(d zael.Debit) bool { return rows[d.Key] == nil })
@@ -137,7 +139,7 @@ func (q *queue) take() *batch {
 		if o.kind != undoOp && !o.stage.CompareAndSwap(queued, running) {
 			continue
 		}
-		b.locks, b.alone = o.locks(), o.alone
+		b.locks, b.alone, b.several = o.locks(), o.alone, len(o.debits) > 1
 		b.ops = append(b.ops, o)
 		for j := range o.debits {
 			key := o.debits[j].Key

@@ -131,7 +131,7 @@ func (w *writing) compute() (locks bool) {
 	for _, o := range b.ops {
 		t.perform(o)
 	}
-	if len(t.usage) > 0 { // of an hour that has ended: seldom
+	if len(t.usage) > 0 || b.several && !w.certain(t, work) { // usage of an hour that has ended: seldom
 		w.locks = true
 		return true
 	}
@@ -140,8 +140,9 @@ func (w *writing) compute() (locks bool) {
 	for i, r := range work {
 		switch known := b.rows[i]; {
 		case t.changed[r]:
-			w.args.add(r, known.version(), least(b, r.key))
-			w.offer(known, r)
+			if w.args.add(r, known.version(), least(b, r.key)); !b.several {
+				w.offer(known, r)
+			}
 		case known.fresh(b):
 			w.store.queue.learn(withRefusal(known, r.refuses))
 			continue
@@ -151,6 +152,19 @@ func (w *writing) compute() (locks bool) {
 		w.asked = append(w.asked, r)
 	}
 	return false
+}
+
+// certain reports whether the ops of several buckets may be written on what is known of these: no
+// other process seems to write them, and what is not written has just been read.
+func (w *writing) certain(t *step, work []*row) bool {
+	for i, r := range work {
+		if known := w.batch.rows[i]; known.isShared() || !t.changed[r] && !known.fresh(w.batch) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(w.batch.ops, func(o *op) bool {
+		return o.err != nil && slices.ContainsFunc(w.batch.rows, func(r *row) bool { return o.has(r.key) && !r.fresh(w.batch) })
+	})
 }
 
 // bases returns the ids of the last writes of rows.
@@ -175,7 +189,7 @@ func (r *row) fresh(b *batch) bool {
 	if r.read.IsZero() {
 		return false
 	}
-	return !slices.ContainsFunc(b.ops, func(o *op) bool { return o.debits[0].Key == r.key && !o.came.Before(r.read) })
+	return !slices.ContainsFunc(b.ops, func(o *op) bool { return o.has(r.key) && !o.came.Before(r.read) })
 }
 
 // least returns the least revision of settings by which an op of a batch takes from a bucket.
@@ -204,12 +218,13 @@ func (w *writing) compareAndWrite(ctx context.Context) error {
 	}
 	s.stats.calls.Add(1)
 	sent := s.read()
-	rows, err := s.pool.Query(ctx, s.sql(writeCall), w.args.values(s, w.id, w.lockWait(ctx), false)...)
+	rows, err := s.pool.Query(ctx, s.sql(writeCall), w.args.values(s, w.id, w.lockWait(ctx), w.batch.several)...)
 	if err != nil {
 		return err
 	}
 	others, made, err := s.readWritten(rows, w.asked, sent)
 	if err != nil {
+		w.locks = w.batch.several && fateOf(err) == retried // another process has changed a bucket
 		return err
 	}
 	differs := map[zael.Key]bool{}

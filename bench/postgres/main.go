@@ -56,6 +56,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	defer b.bare.Close()
 	fmt.Fprintf(out, "%s %s/%s, %d CPUs; PostgreSQL %s; two limits a bucket, %d connections; median of %d rounds of %v\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), version, b.pool, b.rounds, b.d)
+	if err := b.weigh(ctx, out); err != nil { // first, into empty tables
+		return err
+	}
 	for _, mode := range []struct {
 		name       string
 		durability postgresstore.Durability
@@ -65,5 +68,5 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			return err
 		}
 	}
-	return b.weigh(ctx, out)
+	return nil
 }
