@@ -15,10 +15,13 @@
 //     writes each row if its last write is still the one that was seen, and answers the others
 //     as they are (write.go, schema.go). One statement, which is one transaction.
 //   - Operations on rows that another process has changed are performed again, on what was
-//     answered. If that happens twice, or if an operation has several buckets (a cascade) or a
-//     once-key, the batch locks its rows in the order of their keys, reads, computes and writes, in
-//     one transaction of two calls (lock.go). So no two processes wait for each other, and each
-//     operation comes to an end.
+//     answered. From then on takes of plain rates from such a row are sent as numbers, too, of which
+//     zael.write makes them on the row as it is (offer.go). If others are faster twice, or an
+//     operation has a once-key, the batch locks its rows in the order of their keys, reads, computes
+//     and writes, in one transaction of two calls (lock.go). So no two processes wait for each other,
+//     and each operation comes to an end.
+//   - Operations on several buckets (a cascade) are written in one statement as well, all rows or
+//     none; if one of them has changed, the batch locks them.
 //   - A caller whose context ends returns at once. If its take is made all the same, it is given
 //     back.
 //

@@ -98,6 +98,46 @@ func TestLostAnswers(t *testing.T) {
 	}
 }
 
+// Answers are lost while others write the same buckets: whatever was told is charged, and if it is not
+// known whether something was made, more is charged and never less.
+func TestLostAnswersAmongOthers(t *testing.T) {
+	t.Parallel()
+	for seed := range schedules.Seeds(t, 2) {
+		url, namespace := sharedURL(t), newNamespace()
+		w := newWire(t, engine.Server(t).Address())
+		direct := open(t, url, &postgresstore.Config{Namespace: namespace, Pool: 3})
+		s := open(t, strings.Replace(url, engine.Server(t).Address(), w.address(), 1), &postgresstore.Config{Namespace: namespace, Pool: 3})
+		var mu sync.Mutex
+		rng := rand.New(rand.NewPCG(seed, 2))
+		w.breakWhen(func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return rng.IntN(8) == 0
+		})
+		var want atomic.Int64
+		errs := make([]error, 12)
+		var wg sync.WaitGroup
+		for c := range errs {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				n, err := takeAndGive(ctx, []zael.Store{s, direct}[c%2], []string{"a", "b"}[c/2%2], c%3 == 0)
+				want.Add(n)
+				errs[c] = err
+			})
+		}
+		wg.Wait()
+		w.breakWhen(nil)
+		if err := errors.Join(errs...); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		unsure := int64(s.Stats().Unanswered) * 3 * 12 // a batch has a take of each caller at most
+		if got := used(t, direct, "a", "b"); got < want.Load() || got > want.Load()+unsure {
+			t.Errorf("seed %d: %d tokens are taken, want %d, and at most %d more (%+v)", seed, got, want.Load(), unsure, s.Stats())
+		}
+	}
+}
+
 // takeAndGive takes 3 and gives back 1, 20 times, and returns what it has then.
 func takeAndGive(ctx context.Context, s zael.Store, entity string, cascade bool) (n int64, err error) {
 	for range 20 {

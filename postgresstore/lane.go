@@ -200,7 +200,7 @@ func (q *queue) recall(key zael.Key) *row {
 // bucket of it is known to have too little, and all are known under the definitions of the
 // take.
 func (s *Store) recalls(o *op) bool {
-	if s.trial.Direct || len(o.debits) == 0 {
+	if s.trial.Direct || len(o.debits) == 0 || !s.queue.remembers(o.debits[0].Key) {
 		return false
 	}
 	outcome := bucket.Fits

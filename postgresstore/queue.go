@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	mostOps  = 512 // in a batch
-	mostRows = 64  // in a batch
+	mostOps  = 2048 // in a batch
+	mostRows = 64   // in a batch
 
 	// leastPurge is the least length at which ops that nobody waits for are removed.
 	leastPurge = 1024
