@@ -17,7 +17,7 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS) -mod=readonly)
 # $(call each,command) runs command in every module and stops at the first that fails.
 each = @for m in $(MODULES); do (cd $$m && $(1)) || exit 1; done
 
-.PHONY: help check check-long clean $(STEPS) vet test fmt-fix e2e bench benchstat tools dynamodb-local stack-tools sdks postgres chromium build aggregator bench-dynamodb \
+.PHONY: help check check-long clean $(STEPS) vet test fmt-fix e2e bench benchstat tools dynamodb-local stack-tools sdks postgres chromium build aggregator bench-dynamodb rls-peer \
 	notices release release-snapshot
 
 help: ## print this help
@@ -81,6 +81,9 @@ e2e: ## only the end-to-end tests of the programs (a part of test)
 
 bench: ## the benchmark table
 	cd bench && go run .
+
+rls-peer: ## 100,000 requests to the rate limit service and to envoyproxy/ratelimit, which answer the same
+	cd tests/rls && ZAEL_RLS_CASES=30000 go test -count=1 -run '^TestAnswersOfThePeer$$' -v ./...
 
 bench-dynamodb: ## the benchmark table of DynamoDB, on DynamoDB Local
 	cd bench && go run ./dynamodb

@@ -24,10 +24,12 @@ func (s *Service) decide(ctx context.Context, c *call) error {
 			return err
 		}
 	}
-	if c.over {
-		return s.chargeRefused(ctx, c)
+	if !c.over {
+		if err := s.each(c, takeAlone, false, func(l *line) error { return s.takeOne(ctx, l) }); err != nil {
+			return err
+		}
 	}
-	return s.each(c, takeAlone, false, func(l *line) error { return s.takeOne(ctx, l) })
+	return s.chargeAnyway(ctx, c)
 }
 
 // each calls f for the lines of an action, those of quotas or the others.
@@ -154,22 +156,31 @@ func (s *Service) settle(ctx context.Context, c *call) error {
 	return nil
 }
 
-// chargeRefused charges the lines that did not refuse a call which was refused, if that is
-// asked for.
-func (s *Service) chargeRefused(ctx context.Context, c *call) error {
+// chargeAnyway charges, if that is asked for, what was not taken: by all descriptors of a
+// refused request, and by those of quotas and shadows that had too little. Of a token bucket
+// that refused it charges nothing: a caller who repeats would dig for ever.
+func (s *Service) chargeAnyway(ctx context.Context, c *call) error {
 	if !s.options.ChargeOnRefusal {
 		return nil
 	}
 	for i := range c.lines {
 		l := &c.lines[i]
-		if l.action != take && l.action != takeAlone || l.exceeded {
+		switch {
+		case l.action != take && l.action != takeAlone,
+			!l.exceeded && !c.over, // it was taken
+			l.exceeded && l.rule.Limit.Kind() == zael.KindRate:
 			continue
 		}
-		d, err := s.limiter.Charge(ctx, l.request(min(l.amount, l.rule.Limit.Burst)))
+		n := l.amount
+		if l.rule.Limit.Kind() == zael.KindRate {
+			n = min(n, l.rule.Limit.Burst)
+		}
+		d, err := s.limiter.Charge(ctx, l.request(n))
 		if err != nil {
 			return err
 		}
 		l.known, l.status = true, d.Status(0)
+		l.exceeded = l.exceeded || l.status.Available < 0
 	}
 	return nil
 }

@@ -44,7 +44,8 @@ type Options struct {
 
 	// NeverRefuse has quotas refuse nobody, also if none of a request's has anything left.
 	NeverRefuse bool
-	// ChargeOnRefusal has a refused request charge the descriptors that did not refuse it.
+	// ChargeOnRefusal has all descriptors be charged, whether they fit or not, as
+	// envoyproxy/ratelimit does; but of a token bucket that refused nothing is charged.
 	ChargeOnRefusal bool
 	// Headers are the names of headers that tell of the limit that is nearest; those with
 	// an empty name are left out.

@@ -56,7 +56,7 @@ type RLS struct {
 	Merge    bool // several files may have rules for the same domain
 	Insecure bool // whoever reaches the address may call, from other machines too
 
-	ChargeOnRefusal bool // a refused request charges the descriptors that did not refuse it
+	ChargeOnRefusal bool // all descriptors are charged, whether they fit or not, but token buckets that refuse
 	NeverRefuse     bool // quotas refuse nobody, also if none of a request's has anything left
 	CompatMetrics   bool // metrics under the names of envoyproxy/ratelimit too
 	Headers         RLSHeaders
