@@ -61,7 +61,7 @@ func dialFate(err error) fate {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return rejected
 	}
-	if _, ok := errors.AsType[tls.AlertError](err); ok {
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "remote error" { // an alert of TLS
 		return rejected
 	}
 	return surelyNot
