@@ -1,0 +1,74 @@
+//go:build unix
+
+package main_test
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/zeroae/zael/internal/testrig/redistest"
+)
+
+// TestRedis runs each command on data on a file and on a Redis: outputs and exit codes are the same.
+func TestRedis(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	server := redistest.Start(t, redistest.Options{})
+	url := "redis://" + server.Address() + "?usage=true"
+	file := "sqlite:" + filepath.Join(t.TempDir(), "direct.db")
+	codes := map[int]int{}
+	for line := range strings.Lines(remoteSteps) {
+		line, changes := strings.CutPrefix(strings.TrimSpace(line), "! ")
+		args := words(line)
+		if len(args) == 0 || args[0] == "namespace" { // a file has none
+			continue
+		}
+		if changes {
+			args = append(slices.Clone(args), "--principal", "local")
+		}
+		want, got := s.runOn(file, remoteFile, args...).withoutTimes(), s.runOn(url, remoteFile, args...).withoutTimes()
+		got.out, got.errs = strings.ReplaceAll(got.out, strings.TrimSuffix(url, "?usage=true"), "SQLite file "+strings.TrimPrefix(file, "sqlite:")), strings.ReplaceAll(got.errs, url, file)
+		if got != want {
+			t.Errorf("zael %s:\ngot  %+v\nwant %+v", line, got, want)
+		}
+		codes[want.code]++
+	}
+	if codes[0] < 40 || codes[1] < 3 || codes[2] < 3 || codes[3] < 4 || codes[5] != 1 || codes[9] != 1 {
+		t.Errorf("got the exit codes %v, want some of each", codes)
+	}
+	s.store = url
+	for _, args := range [][]string{
+		{"namespace", "register", "team-a"},
+		{"namespace", "list"},
+		{"namespace", "delete", "team-a"},
+		{"namespace", "recover", "team-a"},
+		{"namespace", "delete", "team-a"},
+		{"namespace", "purge", "team-a", "--yes"},
+		{"bench", "--duration", "200ms", "--processes", "2"},
+	} {
+		s.run(0, args...)
+	}
+	server.Kill()
+	if got := s.runOn(url, "", "ping"); got.code != 4 || !strings.Contains(got.errs, "refused") {
+		t.Errorf("ping of a server that is gone: got %+v, want the code 4", got)
+	}
+}
+
+// A trace is replayed on Redis as it is in memory.
+func TestReplayOnRedis(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	server := redistest.Start(t, redistest.Options{})
+	var trace strings.Builder
+	trace.WriteString("timestamp,entity,tokens\n")
+	for i := range 200 {
+		trace.WriteString([]string{"2026-01-01T00:00:00Z,a,5\n", "2026-01-01T00:00:01Z,b,7\n", "2026-01-01T00:01:00Z,a,50\n"}[i*3/200])
+	}
+	args := []string{"replay", "-", "--limit", "n=100/min", "--consume", "n=1", "--json"}
+	want, got := s.runOn("memory:", trace.String(), args...).withoutTimes(), s.runOn("redis://"+server.Address(), trace.String(), args...).withoutTimes()
+	if want.code != 0 || got != want {
+		t.Errorf("replay on Redis:\ngot  %+v\nwant %+v", got, want)
+	}
+}
