@@ -204,9 +204,11 @@ func (s *Store) ListScopes(ctx context.Context, q zael.ScopeQuery) ([]zael.Scope
 		}
 		return len(found) == q.Max
 	}
-	system, err := s.ownedLimits(ctx, []zael.Scope{{}})
-	if err != nil || add(system) {
-		return found, err
+	if q.Selects(zael.Scope{}) {
+		system, err := s.ownedLimits(ctx, []zael.Scope{{}})
+		if err != nil || add(system) {
+			return found, err
+		}
 	}
 	after := zael.Scope{}
 	if q.After != nil {
@@ -225,11 +227,8 @@ func (s *Store) ListScopes(ctx context.Context, q zael.ScopeQuery) ([]zael.Scope
 		}
 	}
 	names := zael.ListQuery{Prefix: q.Prefix, After: after.Entity, Max: q.Max}
-	_, err = s.eachOwner(ctx, entityOwner, names, func(name string) zael.Scope { return zael.Scope{Entity: name} }, add)
-	if err != nil {
-		return nil, err
-	}
-	return found, nil
+	_, err := s.eachOwner(ctx, entityOwner, names, func(name string) zael.Scope { return zael.Scope{Entity: name} }, add)
+	return found, err
 }
 
 // eachOwner calls add with the limits of owners, by their names, until it says that there

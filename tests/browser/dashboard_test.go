@@ -161,8 +161,13 @@ func TestEdits(t *testing.T) {
 	}
 
 	b.button("Set limits …")
-	b.do(chromedp.SendKeys("#edit-resource", "gpt-4"), chromedp.SendKeys("#edit-limits", "rpm=7/min"))
+	b.do(chromedp.SendKeys("#edit-resource", "gpt-4"), chromedp.SendKeys("#edit-limits", "free=unlimited"))
 	b.button("Set limits")
+	b.see("Yes, nothing else shall hold there") // which has to be said
+	b.do(chromedp.SetValue("#edit-limits", "rpm=7/min"))
+	b.button("Set limits")
+	b.see("do not bind any more", "rpd=1000 each day of everybody on gpt-4")
+	b.button("Close")
 	b.see("on gpt-4", "rpm=7/min")
 	b.button("Delete …")
 	b.see("Delete the limits of key 1/ü on gpt-4?")

@@ -115,14 +115,8 @@ func (h *handler) readOverview(ctx context.Context, id string) (*overview, error
 	if o.moreBuckets = len(o.buckets) > mostInOverview; o.moreBuckets {
 		o.buckets = o.buckets[:mostInOverview]
 	}
-	scopes, err := h.limiter.Scopes(ctx, zael.ScopeQuery{Prefix: id, Max: mostInOverview}) // its own are the first
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+	if o.scopes, err = h.scopesOf(ctx, id); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return nil, err
-	}
-	for _, l := range scopes {
-		if l.Scope.Entity == id {
-			o.scopes = append(o.scopes, l)
-		}
 	}
 	store, ok := h.env.Store.(zael.EntityStore)
 	if !ok {
@@ -138,4 +132,27 @@ func (h *handler) readOverview(ctx context.Context, id string) (*overview, error
 		o.children = append(o.children, child)
 	}
 	return o, nil
+}
+
+// scopesOf returns the scopes of an entity that have limits, which are the first of those that
+// begin like it.
+func (h *handler) scopesOf(ctx context.Context, id string) (own []zael.ScopeLimits, err error) {
+	q := zael.ScopeQuery{Prefix: id, Max: 20}
+	for len(own) < maxPage {
+		page, err := h.limiter.Scopes(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for i := range page {
+			if page[i].Scope.Entity != id {
+				return own, nil
+			}
+			own = append(own, page[i])
+		}
+		if len(page) < q.Max {
+			break
+		}
+		q.After = &page[len(page)-1].Scope
+	}
+	return own, nil
 }

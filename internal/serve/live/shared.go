@@ -9,7 +9,7 @@ import (
 )
 
 // sharedKeys is how many keys' values are kept, at most twice as many.
-const sharedKeys = 256
+const sharedKeys = 64
 
 // Shared reads a value once for all who ask for it within an age. Its methods may be called
 // concurrently.

@@ -4,8 +4,9 @@ import {get, post, put, remove, scopePath, segment} from "./api.js";
 import {h, text} from "./dom.js";
 import {exact, scopeName} from "./format.js";
 
-// open shows a dialog. submit is called with the form's elements, and may throw.
-function open({title, body, action, danger, submit, done}) {
+// open shows a dialog. submit is called with the form's elements, and may throw; what it returns
+// is shown when it is done, if that is a list of elements.
+function open({title, body, action, danger, submit, done, failed}) {
   const error = h("p", {class: "error", role: "alert"});
   const confirm = h("button", {type: "submit", class: danger ? "primary danger" : "primary"}, action);
   const cancel = h("button", {type: "button", onclick: () => dialog.close()}, "Cancel");
@@ -16,11 +17,13 @@ function open({title, body, action, danger, submit, done}) {
     confirm.disabled = true;
     text(error, "");
     try {
-      await submit(form.elements);
-      dialog.close();
+      const notice = await submit(form.elements);
       done();
+      if (Array.isArray(notice)) form.replaceChildren(h("h2", null, "Done"), ...notice, h("div", {class: "buttons"}, h("button", {type: "button", class: "primary", autofocus: true, onclick: () => dialog.close()}, "Close")));
+      else dialog.close();
     } catch (problem) {
       text(error, problem.message);
+      failed?.(problem);
     } finally {
       confirm.disabled = false;
     }
@@ -42,6 +45,8 @@ export function setLimits({scope, limits, choose, done}) {
   const resource = h("input", {id: "edit-resource", name: "resource", value: scope.resource ?? "", autocomplete: "off", spellcheck: "false", autofocus: choose && scope.entity_id});
   const area = h("textarea", {id: "edit-limits", name: "limits", rows: Math.max(4, limits.length + 1), spellcheck: "false", required: true, autofocus: !choose});
   area.value = limits.map((l) => l.limit).join("\n");
+  const replace = h("input", {id: "edit-replace", type: "checkbox"});
+  const replacing = h("label", {class: "choice", hidden: true}, replace, h("span", null, "Yes, nothing else shall hold there"));
   open({
     title: choose ? "Set limits" : `Limits of ${scopeName(scope)}`,
     action: "Set limits",
@@ -49,11 +54,18 @@ export function setLimits({scope, limits, choose, done}) {
       choose && field("Entity", entity, "Empty: for everybody."),
       choose && field("Resource", resource, "Empty: for all resources for which nothing else is stored."),
       field("Limits, one a line", area, examples),
+      replacing,
     ],
+    failed: (problem) => { replacing.hidden = !problem.message.includes("replace=true"); },
     submit: async () => {
       const to = choose ? {entity_id: entity.value.trim(), resource: resource.value.trim()} : scope;
       const [path, query] = scopePath(to);
-      await put(`${path}/limits`, {limits: area.value.split("\n").map((l) => l.trim()).filter(Boolean)}, query);
+      const lines = area.value.split("\n").map((l) => l.trim()).filter(Boolean);
+      const {overrides} = await put(`${path}/limits`, {limits: lines}, {...query, replace: replace.checked && !replacing.hidden ? "true" : ""});
+      return overrides?.length > 0 && [
+        h("p", null, "Levels stand alone. These limits do not bind any more where the new ones hold:"),
+        h("ul", null, overrides.map((o) => h("li", null, h("code", null, o.limit.limit), ` of ${scopeName(o.scope)}`))),
+      ];
     },
     done,
   });
