@@ -205,6 +205,38 @@ func TestRenewalsArePutOff(t *testing.T) {
 	})
 }
 
+// TestTrap08HeldUntilTheDeadline is trap 8 of the kinds: if nothing is answered a lease is held for
+// half of its hold, not until its deadline, as clocks differ.
+func TestTrap08HeldUntilTheDeadline(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRenewedSlots(t)
+		r.silence(true)
+		a := r.acquire(5)
+		others := (&renewing{Store: r.store.Store}).limiter(t)
+		at := func(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
+		r.wait(at(29.9), at(15), at(22.5))
+		if !a.Held() {
+			t.Error("before half the hold: got Held false")
+		}
+		r.wait(at(30.1), at(30))
+		if a.Held() {
+			t.Error("after half the hold: got Held")
+		}
+		if _, err := others.Acquire(t.Context(), r.p.For("key-1", 1, 1)); !errors.Is(err, zael.ErrExceeded) {
+			t.Errorf("others, before the deadline: got %v, want a refusal", err)
+		}
+		r.wait(at(60.1), at(37.5), at(45), at(52.5), at(60))
+		theirs, err := others.Acquire(t.Context(), r.p.For("key-1", 1, 1))
+		if err != nil {
+			t.Fatalf("others, after it: got %v", err)
+		}
+		if err := errors.Join(theirs.Commit(t.Context()), a.Rollback(t.Context()), others.Close(t.Context()), r.l.Close(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestHeldAfterAWait: a lease that has waited long for its slots holds them from then on.
 func TestHeldAfterAWait(t *testing.T) {
 	t.Parallel()

@@ -9,7 +9,23 @@ import (
 )
 
 // Traps of zae-limiter 0.17 about quotas and schedules: what went wrong there is what these
-// tests are named after. Others are timelines of storetest, and TestKindMistakes.
+// tests are named after. Where a trap is found by another test:
+//
+//   - a wait that ignores the capacity of windows ahead, a balance that depends on who asked: timeline
+//     8 of storetest, and TestSchedulesAgainstSteps of package bucket
+//   - a quota that refills: TestKindMistakes
+//   - a reset each minute that makes stored limits unreadable, and requests unlimited: the calendars of
+//     TestSimulationOfKinds, and TestDamagedBucket of sqlitestore
+//   - switches and their audit: TestTrapAvailabilityOfADisabledResource, TestTrapAuditTellsSwitchesApart
+//   - keys with other amounts, a parent that is missing: TestTrapKeyWithOtherAmounts, storetest's parents
+//   - several resources: TestTrapRefusedPartTakesNothing
+//   - namespaces: TestTrapRunningInADeletedNamespace, TestTrapInterruptedPurge,
+//     TestTrapNamespaceNamesAndAudit of dynamostore, TestTrapNamespacePolicies of stack
+//   - stored limits: TestTrapChangedLimitsBindLiveBuckets, TestTrapTokensOfDeletedLimits,
+//     TestTrapLimitsKeepFailureMode, TestTrapUncheckedLimits, TestTrapTypoInALimitName
+//
+// Traps with a number are those of the design of all kinds; others of them are in
+// dynamostore/internal/protocol and slots_renew_test.go.
 
 // kindAt returns a request under a limit, and sets the clock to a time.
 func (r *rig) kindAt(at, limit string, n int64) zael.Request {
@@ -101,12 +117,14 @@ func TestTrapRemainingIsStoredInsteadOfUsed(t *testing.T) {
 	left("q=20 each day", 15)
 }
 
-func TestTrapSettleAfterTheBoundaryDependsOnTraffic(t *testing.T) {
+// Trap 6 of the kinds.
+func TestTrap06SettleAfterTheBoundaryDependsOnTraffic(t *testing.T) {
 	t.Parallel()
-	for _, traffic := range []bool{false, true} {
+	for i := range 4 {
+		traffic, limit := i%2 == 1, []string{"q=10 each day", "q=10 each day carry debt"}[i/2]
 		r := setup(t)
-		lease := r.lease(r.kindAt("2026-06-10T23:59:00Z", "q=10 each day", 3))
-		next := r.kindAt("2026-06-11T00:01:00Z", "q=10 each day", 1)
+		lease := r.lease(r.kindAt("2026-06-10T23:59:00Z", limit, 3))
+		next := r.kindAt("2026-06-11T00:01:00Z", limit, 1)
 		if traffic {
 			r.allow(next)
 		}
@@ -124,5 +142,48 @@ func TestTrapLimitsOfOneSetMustShareAZone(t *testing.T) {
 	t.Parallel()
 	if _, err := zael.NewPolicy("gpt-4", zael.EachDay("d", 5).In("Europe/Berlin"), zael.EachMonth("m", 50)); err != nil {
 		t.Errorf("got %v, want a policy", err)
+	}
+}
+
+// Trap 4 of the kinds: a lease from before a reset gives nothing into what the reset has filled, and a
+// top-up with a key is made once.
+func TestTrap04GiveAfterAReset(t *testing.T) {
+	t.Parallel()
+	for _, limit := range []string{"q=10 each day", "q=10 per 5h from first use", "q=10/d"} {
+		r := setup(t)
+		const noon = "2026-06-10T12:00:00Z"
+		lease := r.lease(r.kindAt(noon, limit, 5))
+		l, err := zael.ParseLimit(limit)
+		r.ok(err)
+		r.set(zael.Scope{}, l)
+		_, err = r.l.Reset(r.ctx, "key-1", "gpt-4", nil, zael.AdminOptions{})
+		r.ok(err)
+		r.allow(r.kindAt(noon, limit, 3))
+		r.ok(lease.Rollback(r.ctx))
+		r.left(r.kindAt(noon, limit, 0), zael.Amounts{"q": 7})
+		for range 2 {
+			_, err = r.l.TopUp(r.ctx, "key-1", "gpt-4", zael.Amounts{"q": 2}, zael.AdminOptions{IdempotencyKey: "top-up-1"})
+			r.ok(err)
+		}
+		r.left(r.kindAt(noon, limit, 0), zael.Amounts{"q": 9})
+	}
+}
+
+// Trap 14 of the kinds: two programs with other zone data have two calendars. The starts of both
+// count, each once.
+func TestTrap14TwoCalendars(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	admitted := int64(0)
+	day := time.Date(2026, 6, 10, 12, 0, 0, 0, time.UTC)
+	for step := range 48 { // two days, of which each has a start of either
+		for _, limit := range []string{"q=10 each day", "q=10 each day at 01:00"} {
+			for r.l.Allow(r.ctx, r.kindAt(day.Add(time.Duration(step)*time.Hour).Format(time.RFC3339), limit, 1)) == nil {
+				admitted++
+			}
+		}
+	}
+	if admitted < 30 || admitted > 50 {
+		t.Errorf("two days under two calendars: got %d of 10 a day admitted, want 10, and 10 more at each of 2 to 4 starts", admitted)
 	}
 }

@@ -18,9 +18,9 @@ func slotsOf(holder, name string, hold time.Duration, n int64) []zael.Debit {
 	return []zael.Debit{{Key: zael.Key{Entity: "alice", Resource: "r"}, Holder: holder, Charges: charges}}
 }
 
-// A write moves the deadline of all that a holder has, by the longest hold of them, also that
+// Trap 16 of the kinds: a write moves the deadline of all that a holder has, by the longest hold of them, also that
 // of limits which the write does not name.
-func TestDeadlineOfAllSlots(t *testing.T) {
+func TestTrap16DeadlineOfAllSlots(t *testing.T) {
 	t.Parallel()
 	s := memstore.New(nil)
 	mustTake(t, s, t0, slotsOf("A", "long", time.Hour, 2))

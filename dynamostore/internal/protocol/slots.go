@@ -199,7 +199,7 @@ func (u *slotsUpdate) reclaim(w *BucketWrite, from *Record) {
 	if from == nil {
 		return
 	}
-	most, fit := 0, max(0, min(MaxReclaimed, (260-10*len(w.Charges))/2)) // an expression has 300 operators
+	most, fit := 0, max(maxTidied, min(MaxReclaimed, (260-10*len(w.Charges))/2)) // an expression has 300 operators
 	if w.Kind == coalesce.Renew || w.ID%tidyEvery == 0 {
 		most = min(maxTidied, fit)
 	}

@@ -67,7 +67,7 @@ func trapQuota(t *testing.T) bucket.Definition {
 }
 
 // Trap 2: what is there as another kind does not look new.
-func TestAnotherKindDoesNotLookNew(t *testing.T) {
+func TestTrap02AnotherKindDoesNotLookNew(t *testing.T) {
 	t.Parallel()
 	q, rate := trapQuota(t), bucket.Definition{Burst: 10, Amount: 10, Period: time.Hour, Capacity: 10}
 	for _, tt := range []struct{ first, second bucket.Definition }{{q, rate}, {rate, q}} {
@@ -91,7 +91,7 @@ func TestAnotherKindDoesNotLookNew(t *testing.T) {
 
 // Trap 5: a take that is found by its id in a later item has a receipt only if that item is
 // still in the period of the take.
-func TestReceiptOfALaterItem(t *testing.T) {
+func TestTrap05ReceiptOfALaterItem(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name  string
@@ -123,7 +123,7 @@ func TestReceiptOfALaterItem(t *testing.T) {
 
 // Trap 7: a holder that was removed does not go on under its old count, and its receipts
 // release nothing.
-func TestRemovedHolderBeginsAgain(t *testing.T) {
+func TestTrap07RemovedHolderBeginsAgain(t *testing.T) {
 	t.Parallel()
 	tr := &trap{t: t, table: dynamofake.New()}
 	d := bucket.Definition{Kind: bucket.Slots, Burst: 2, Capacity: 2, Period: time.Minute}
@@ -183,7 +183,7 @@ func TestLoweredHold(t *testing.T) {
 
 // Trap 1: rows that set, or need absence, have no room in their condition. So more than the
 // amount at once, and more slots than there are, are refused where nothing is there.
-func TestTrapMoreThanThereIsOfWhatIsMissing(t *testing.T) {
+func TestTrap01MoreThanThereIsOfWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	slots := bucket.Definition{Kind: bucket.Slots, Burst: 2, Capacity: 2, Period: time.Minute}
 	for _, d := range []bucket.Definition{trapQuota(t), slots} {
@@ -214,7 +214,7 @@ func TestTrapMoreThanThereIsOfWhatIsMissing(t *testing.T) {
 }
 
 // Trap 10: a lowered hold does not shorten what is written.
-func TestTrapLoweredHoldShortensNothing(t *testing.T) {
+func TestTrap10LoweredHoldShortensNothing(t *testing.T) {
 	t.Parallel()
 	tr := &trap{t: t, table: dynamofake.New()}
 	d := bucket.Definition{Kind: bucket.Slots, Burst: 3, Capacity: 3, Period: time.Hour}
@@ -237,7 +237,7 @@ func TestTrapLoweredHoldShortensNothing(t *testing.T) {
 }
 
 // Trap 11: who needs the room of many dead holders removes them in one write, not one by one.
-func TestTrapDeadAreRemovedTogether(t *testing.T) {
+func TestTrap11DeadAreRemovedTogether(t *testing.T) {
 	t.Parallel()
 	tr := &trap{t: t, table: dynamofake.New()}
 	d := bucket.Definition{Kind: bucket.Slots, Burst: protocol.MaxReclaimed, Capacity: 1, Period: time.Minute}
