@@ -264,6 +264,45 @@ func TestSilentServer(t *testing.T) {
 	}
 }
 
+// A store is closed while its server is silent: it does not wait for longer than its caller, and who
+// waits for it is told.
+func TestCloseOfSilentServer(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t, pgtest.Options{})
+	url := server.URL("postgres")
+	createTables(t, url)
+	s := openURL(t, url)
+	if _, err := s.Take(t.Context(), time.Now(), 0, askPlenty("a", 1, false)); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	taking := make(chan error, 2)
+	for _, entity := range []string{"a", "b"} {
+		go func() {
+			_, err := s.Take(t.Context(), time.Now(), 0, askPlenty(entity, 1, false))
+			taking <- err
+		}()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := s.Close(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Close: got %v, want nil or the error of its context", err)
+	}
+	for range cap(taking) {
+		if err := <-taking; !errors.Is(err, zael.ErrClosed) && !errors.Is(err, zael.ErrUnavailable) {
+			t.Errorf("a take that waited: got %v, want ErrClosed or ErrUnavailable", err)
+		}
+	}
+	if _, err := s.Take(t.Context(), time.Now(), 0, askPlenty("a", 1, false)); !errors.Is(err, zael.ErrClosed) {
+		t.Errorf("a take of a closed store: got %v, want ErrClosed", err)
+	}
+	if err := server.Resume(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Nobody listens: callers are told so at once, or after half of their time.
 func TestRefusedConnections(t *testing.T) {
 	t.Parallel()
