@@ -30,6 +30,10 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	// The server of tests has no TLS: to ask for it first would double the connections.
+	if err := os.Setenv("PGSSLMODE", "disable"); err != nil {
+		panic(err)
+	}
 	for variable, run := range map[string]func(context.Context, *postgresstore.Store) error{workVariable: work, onceVariable: serveOnce} {
 		if where := os.Getenv(variable); where != "" {
 			if err := asProcess(where, run); err != nil {
