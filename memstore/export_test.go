@@ -1,6 +1,7 @@
 package memstore
 
 import (
+	"hash/maphash"
 	"time"
 
 	"github.com/zeroae/zael"
@@ -10,3 +11,32 @@ import (
 func (s *Store) Count(now time.Time, debits []zael.Debit, events int64) {
 	s.usage.count(now, debits, events)
 }
+
+// OnceKeys are the once-keys of one shard.
+type OnceKeys struct {
+	onceKeys
+
+	seed maphash.Seed
+}
+
+// NewOnceKeys returns none.
+func NewOnceKeys() *OnceKeys { return &OnceKeys{seed: maphash.MakeSeed()} }
+
+// Keep keeps an answer with a key.
+func (o *OnceKeys) Keep(once zael.Once, now time.Time, answer string) {
+	o.keep(o.seed, &once, now, []byte(answer))
+}
+
+// Lookup returns what is kept with a key.
+func (o *OnceKeys) Lookup(key string, now time.Time) (hash, answer string, known bool) {
+	k, known := o.lookup(o.seed, key, now)
+	return string(k.hash), string(k.answer), known
+}
+
+// Collide has a key that is not kept look as if its hash were that of one that is.
+func (o *OnceKeys) Collide(kept, other string) {
+	o.index[maphash.String(o.seed, other)] = o.index[maphash.String(o.seed, kept)]
+}
+
+// Len returns how many there are.
+func (o *OnceKeys) Len() int { return len(o.index) + len(o.later) }

@@ -10,47 +10,13 @@ import (
 	"github.com/zeroae/zael"
 )
 
-const (
-	onceShards = 64 // the parts that once-keys are kept in, so that callers seldom meet
-	leastOnce  = 64 // keys of a shard at which old ones are dropped at first
-)
+const onceShards = 64 // the parts that once-keys are kept in, so that callers seldom meet
 
 // A onceShard has the once-keys of takes and adjusts that have its hash. It is locked
 // before the shards of buckets.
 type onceShard struct {
-	mu    sync.Mutex
-	keys  map[string]kept
-	purge int // the number at which old ones are dropped
-}
-
-// A kept is what is kept with a once-key.
-type kept struct {
-	hash   string
-	until  int64 // in µs since 1970
-	answer []byte
-}
-
-// lookup returns what is kept with a key, if it is known.
-func (sh *onceShard) lookup(key string, now time.Time) (k kept, known bool) {
-	k, known = sh.keys[key]
-	return k, known && k.until > now.UnixMicro()
-}
-
-// keep keeps an answer with a key. When there are twice as many keys as were left the last
-// time, it drops those whose time is over.
-func (sh *onceShard) keep(once *zael.Once, now time.Time, answer []byte) {
-	if len(sh.keys) >= max(sh.purge, leastOnce) {
-		for key, k := range sh.keys {
-			if k.until <= now.UnixMicro() {
-				delete(sh.keys, key)
-			}
-		}
-		sh.purge = 2 * len(sh.keys)
-	}
-	if sh.keys == nil {
-		sh.keys = map[string]kept{}
-	}
-	sh.keys[once.Key] = kept{once.Hash, once.Until.UnixMicro(), bytes.Clone(answer)}
+	mu   sync.Mutex
+	keys onceKeys
 }
 
 // onceShard returns the index of a key's shard, -1 without a key.
@@ -74,15 +40,15 @@ func (s *Store) TakeOnce(_ context.Context, now time.Time, maxWait time.Duration
 		defer s.once[high].mu.Unlock()
 	}
 	if own >= 0 {
-		if k, known := s.once[own].lookup(once.Key, now); known {
-			if k.hash != once.Hash {
+		if k, known := s.once[own].keys.lookup(s.seed, once.Key, now); known {
+			if string(k.hash) != once.Hash {
 				return now, nil, zael.ErrKeyUsed
 			}
 			return now, bytes.Clone(k.answer), nil
 		}
 	}
 	if end >= 0 {
-		if _, known := s.once[end].lookup(once.Unless, now); known {
+		if _, known := s.once[end].keys.lookup(s.seed, once.Unless, now); known {
 			return now, nil, zael.ErrLeaseClosed
 		}
 	}
@@ -91,7 +57,7 @@ func (s *Store) TakeOnce(_ context.Context, now time.Time, maxWait time.Duration
 	}
 	at, _, err = s.TakeLocal(now, maxWait, debits)
 	if err == nil && own >= 0 {
-		s.once[own].keep(&once.Once, now, once.Answer(at, debits))
+		s.once[own].keys.keep(s.seed, &once.Once, now, once.Answer(at, debits))
 	}
 	return at, nil, err
 }
@@ -104,7 +70,7 @@ func (s *Store) AdjustOnce(_ context.Context, now time.Time, debits []zael.Debit
 	sh := &s.once[s.onceShard(once.Key)]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if k, known := sh.lookup(once.Key, now); known {
+	if k, known := sh.keys.lookup(s.seed, once.Key, now); known {
 		return bytes.Clone(k.answer), nil
 	}
 	if len(debits) > 0 {
@@ -112,7 +78,7 @@ func (s *Store) AdjustOnce(_ context.Context, now time.Time, debits []zael.Debit
 			return nil, err
 		}
 	}
-	sh.keep(&once, now, answer)
+	sh.keys.keep(s.seed, &once, now, answer)
 	return nil, nil
 }
 
