@@ -22,7 +22,7 @@ const (
 
 // Administer implements zael.AdminStore.
 func (s *Store) Administer(ctx context.Context, now time.Time, edit zael.Edit, once zael.Once) (result zael.EditResult, err error) {
-	if err := checkText("idempotency key", once.Key); err != nil {
+	if err := checkIndexed("idempotency key", once.Key); err != nil {
 		return zael.EditResult{}, err
 	}
 	nowText, err := checkedTimeText("now", now)
@@ -125,7 +125,7 @@ func (s *Store) adminChange(now time.Time, edit *zael.Edit, result *zael.EditRes
 		}), nil
 	case zael.ParentSet:
 		id, parent := edit.Entity.ID, edit.Entity.ParentID
-		if err := checkText("parent", parent); err != nil {
+		if err := checkIndexed("parent", parent); err != nil {
 			return nil, err
 		}
 		return func(ctx context.Context, tx pgx.Tx) error {

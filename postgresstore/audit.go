@@ -26,10 +26,11 @@ func (s *Store) auditChangeIn(namespace string, event zael.AuditEvent) (change, 
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range [][2]string{{"principal", event.Principal}, {"entity", event.Entity}, {"resource", event.Resource}} {
-		if err := checkText(t[0], t[1]); err != nil {
-			return nil, err
-		}
+	if err := checkText("principal", event.Principal); err != nil {
+		return nil, err
+	}
+	if err := checkKey(zael.Key{Entity: event.Entity, Resource: event.Resource}); err != nil {
+		return nil, err
 	}
 	return func(ctx context.Context, tx pgx.Tx) error {
 		_, err := s.exec(ctx, tx, new(query).add("INSERT INTO zael.audit (namespace, time, action, principal, entity, resource, details) VALUES (?, ?, ?, ?, ?, ?, ?)",

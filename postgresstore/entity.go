@@ -65,10 +65,13 @@ func (s *Store) CreateEntity(ctx context.Context, e zael.Entity, event zael.Audi
 
 // entityChange returns the change that creates e.
 func (s *Store) entityChange(e zael.Entity, event zael.AuditEvent) (change, error) {
-	for _, t := range [][2]string{{"entity", e.ID}, {"parent", e.ParentID}, {"name", e.Name}} {
-		if err := checkText(t[0], t[1]); err != nil {
+	for _, t := range [][2]string{{"entity", e.ID}, {"parent", e.ParentID}} {
+		if err := checkIndexed(t[0], t[1]); err != nil {
 			return nil, err
 		}
+	}
+	if err := checkText("name", e.Name); err != nil {
+		return nil, err
 	}
 	metadata, err := mapText(e.Metadata)
 	if err != nil {

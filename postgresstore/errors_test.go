@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/testrig/certificates"
@@ -119,6 +120,13 @@ func TestSchemas(t *testing.T) {
 	if _, b, err := open(t, url, nil).Buckets(t.Context(), t0, []zael.Key{sharedKey}); err != nil || len(b[0].Limits) > 0 {
 		t.Errorf("the other schema: got %v and %v, want no bucket", b, err)
 	}
+	if _, err := connect(t, url).Exec(t.Context(), "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"); err != nil {
+		t.Fatal(err)
+	}
+	latin := open(t, url[:strings.LastIndexByte(url, '/')]+"/latin", nil)
+	if err := latin.CreateTables(t.Context(), postgresstore.CreateOptions{}); err == nil || !strings.Contains(err.Error(), "UTF8") {
+		t.Errorf("CreateTables in Latin 1: got %v, want that the encoding is not UTF8", err)
+	}
 	if _, err := connect(t, url).Exec(t.Context(), "UPDATE zael.version SET version = 99"); err != nil {
 		t.Fatal(err)
 	}
@@ -128,6 +136,31 @@ func TestSchemas(t *testing.T) {
 	}
 	if err := newer.CreateTables(t.Context(), postgresstore.CreateOptions{}); err == nil || !strings.Contains(err.Error(), "update the program") {
 		t.Errorf("CreateTables: got %v, want that the program is to be updated", err)
+	}
+}
+
+// Names that no index holds are refused, and not those of others that go into the same statement.
+func TestLongNames(t *testing.T) {
+	t.Parallel()
+	s := open(t, sharedURL(t), &postgresstore.Config{Namespace: newNamespace(), Usage: true})
+	for _, n := range []int{800, 801} {
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				debits := askPlenty("a", 1, false)
+				if i == 0 {
+					long := strings.Repeat("é", n/2) + strings.Repeat("e", n%2)
+					debits[0].Key = zael.Key{Entity: long, Resource: long}
+					debits[0].Charges[0].Name = long
+				}
+				_, err := s.Take(t.Context(), t0.Add(time.Duration(n-800)*time.Hour), 0, debits)
+				var v *zael.ValidationError
+				if refused := errors.As(err, &v); refused != (i == 0 && n == 801) || !refused && err != nil {
+					t.Errorf("names of %d bytes, caller %d: got %v", n, i, err)
+				}
+			})
+		}
+		wg.Wait()
 	}
 }
 

@@ -36,7 +36,7 @@ func newOnce(now time.Time, once *zael.Once) (*onceOp, error) {
 	if once.Key == "" {
 		return o, nil
 	}
-	if err := checkText("Once.Key", once.Key); err != nil {
+	if err := checkIndexed("Once.Key", once.Key); err != nil {
 		return nil, err
 	}
 	o.key = takeKeys + once.Key
@@ -51,7 +51,7 @@ func (s *Store) TakeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 		return now, nil, err
 	}
 	if once.Unless != "" {
-		if err := checkText("OnceTake.Unless", once.Unless); err != nil {
+		if err := checkIndexed("OnceTake.Unless", once.Unless); err != nil {
 			return now, nil, err
 		}
 		c.unless = takeKeys + once.Unless

@@ -2,6 +2,7 @@ package postgresstore
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -79,7 +80,7 @@ func checkDebit(k kind, d *zael.Debit) error {
 	}
 	for j := range d.Charges {
 		c := &d.Charges[j]
-		if err := checkText("limit", c.Name); err != nil {
+		if err := checkIndexed("limit", c.Name); err != nil {
 			return err
 		}
 		if c.Definition.Kind == bucket.Slots && c.Amount != 0 && d.Holder == "" {
@@ -177,10 +178,21 @@ func (s *Store) submit(ctx context.Context, o *op) (inTime bool, err error) {
 
 // checkKey returns an error for names that cannot be stored: see checkText.
 func checkKey(k zael.Key) error {
-	if err := checkText("entity", k.Entity); err != nil {
+	if err := checkIndexed("entity", k.Entity); err != nil {
 		return err
 	}
-	return checkText("resource", k.Resource)
+	return checkIndexed("resource", k.Resource)
+}
+
+// mostIndexed is how long a text of an index may be, in bytes: three fit into a page.
+const mostIndexed = 800
+
+// checkIndexed is checkText of what an index has.
+func checkIndexed(field, s string) error {
+	if len(s) > mostIndexed {
+		return invalid(field, s[:mostIndexed/8]+"…", fmt.Sprintf("has %d bytes: use %d at most", len(s), mostIndexed))
+	}
+	return checkText(field, s)
 }
 
 // checkText returns an error if s cannot be a text in PostgreSQL.

@@ -290,6 +290,9 @@ func (s *Store) CreateTables(ctx context.Context, o CreateOptions) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(migrationLock)); err != nil {
 			return err
 		}
+		if err := checkEncoding(ctx, tx); err != nil {
+			return err
+		}
 		version, err := readVersion(ctx, tx, s.config.Schema)
 		switch {
 		case err != nil:
@@ -363,6 +366,22 @@ var ErrNoTables = errors.New("the tables are not there")
 
 func (s *Store) newerSchema(version int) error {
 	return fmt.Errorf("the tables in schema %s have version %d, this program knows %d: update the program", s.config.Schema, version, schemaVersion)
+}
+
+// errEncoding says that not all names fit into the database.
+var errEncoding = errors.New("is not UTF8: create a database with ENCODING 'UTF8'")
+
+// checkEncoding returns an error if the database does not have all characters: a name that it has
+// not would fail the calls of others that go with it.
+func checkEncoding(ctx context.Context, tx pgx.Tx) error {
+	var encoding string
+	if err := tx.QueryRow(ctx, "SELECT current_setting('server_encoding')").Scan(&encoding); err != nil {
+		return err
+	}
+	if encoding != "UTF8" {
+		return fmt.Errorf("the database's encoding, %s, %w", encoding, errEncoding)
+	}
+	return nil
 }
 
 // readVersion returns the version of the tables; 0 if there are none.
