@@ -108,9 +108,9 @@ func TestLive(t *testing.T) {
 		window.asked = 0;
 		const before = window.fetch;
 		window.fetch = (...all) => { window.asked++; return before(...all); };`)
-	b.until(`new Promise((done) => setTimeout(() => done(true), 3000))`)
+	b.until(`new Promise((done) => setTimeout(() => done(true), 2500))`)
 	if got := value[int](b, `window.asked`); got > 1 { // one may have been about to begin
-		t.Errorf("hidden for 3 seconds: got %d calls, want none", got)
+		t.Errorf("hidden for longer than it waits between two calls: got %d calls, want none", got)
 	}
 	b.script(`Object.defineProperty(document, "visibilityState", {value: "visible", configurable: true});
 		document.dispatchEvent(new Event("visibilitychange"));`)

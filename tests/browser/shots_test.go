@@ -74,8 +74,8 @@ func TestScreens(t *testing.T) {
 		width, height int64
 		dark          bool
 	}{{"wide", 1280, 860, false}, {"dark", 1280, 860, true}, {"phone", 390, 844, false}, {"phone-dark", 390, 844, true}} {
-		if screen.dark && folder == "" {
-			continue // colours alone differ
+		if screen.name != "phone" && folder == "" {
+			continue // on others there is more room
 		}
 		b := s.open("/", screen.width, screen.height)
 		scheme := "light"
