@@ -91,19 +91,23 @@ func (r *Recorder) count(now time.Time, s *zael.Status, admitted bool) {
 
 // Settled implements zael.Observer: it counts what was used more or less than was taken.
 func (r *Recorder) Settled(o *zael.Observed) {
-	if o.Resource == "" || len(o.Used) == 0 {
+	if o.Resource == "" || o.Err != nil || o.Outcome == zael.OutcomeDegraded {
 		return
 	}
 	now := r.now()
 	for _, u := range o.Used {
-		if u.Used == u.Taken {
+		more := u.Used - u.Taken
+		if o.RolledBack {
+			more = -u.Taken
+		}
+		if more == 0 {
 			continue
 		}
 		r.mu.RLock()
 		series := r.series[seriesKey{o.Resource, u.Limit}]
 		r.mu.RUnlock()
 		if series != nil && series.kind != zael.KindSlots {
-			series.add(now, Counts{Tokens: u.Used - u.Taken})
+			series.add(now, Counts{Tokens: more})
 		}
 	}
 }

@@ -104,15 +104,22 @@ func TestCounts(t *testing.T) {
 	if err := errors.Join(lease.Settle(zael.Amounts{"tpm": 60}), lease.Commit(t.Context())); err != nil {
 		t.Fatal(err)
 	}
+	other, err := r.limiter.Acquire(t.Context(), zael.Request{Entity: "key-3", Resource: "gpt-4", Limits: limits, Consume: zael.Amounts{"tpm": 500}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Rollback(t.Context()); err != nil { // which uses nothing
+		t.Fatal(err)
+	}
 	s := r.snapshot()
-	if got, want := fmt.Sprint(s.Total.Admitted[57:], s.Total.Refused[57:]), "[3 0 2] [2 0 1]"; got != want {
+	if got, want := fmt.Sprint(s.Total.Admitted[57:], s.Total.Refused[57:]), "[3 0 3] [2 0 1]"; got != want {
 		t.Errorf("admitted and refused in the last minutes: got %s, want %s", got, want)
 	}
 	var texts []string
 	for _, l := range s.Limits {
 		texts = append(texts, fmt.Sprint(l.Resource, "/", l.Limit, l.SumAdmitted, l.SumRefused, l.SumTokens, l.Admitted[57:], l.Refused[57:], l.Tokens[57:]))
 	}
-	want := "gpt-4/rpm 5 2 5 [3 0 2] [2 0 0] [3 0 2]; other/rpm 0 1 0 [0 0 0] [0 0 1] [0 0 0]; gpt-4/tpm 5 0 100 [3 0 2] [0 0 0] [30 0 70]"
+	want := "gpt-4/rpm 6 2 5 [3 0 3] [2 0 0] [3 0 2]; other/rpm 0 1 0 [0 0 0] [0 0 1] [0 0 0]; gpt-4/tpm 6 0 100 [3 0 3] [0 0 0] [30 0 70]"
 	if got := strings.NewReplacer("/rpm", "/rpm ", "/tpm", "/tpm ").Replace(strings.Join(texts, "; ")); got != want {
 		t.Errorf("limits: got %s\nwant %s", got, want)
 	}
