@@ -116,10 +116,10 @@ func TestReplicaTakesOver(t *testing.T) {
 	for _, wait := range []int{0, 1} {
 		t.Run(fmt.Sprint("wait ", wait), func(t *testing.T) {
 			t.Parallel()
-			primary := redistest.Start(t, redistest.Options{})
+			primary := redistest.Start(t, redistest.Options{Password: "s3cret"})
 			redistest.StartReplica(t, primary, redistest.Valkey)
 			sentinel := redistest.StartSentinel(t, primary, redistest.Valkey)
-			s, err := redisstore.Open(fmt.Sprintf("redis+sentinel://%s/main?virtual_time=true&wait=%d", sentinel.Address(), wait))
+			s, err := redisstore.Open(fmt.Sprintf("redis+sentinel://:s3cret@%s/main?virtual_time=true&wait=%d", sentinel.Address(), wait))
 			opened(t, s, err)
 			c := startCrowd(t, s)
 			c.until(t, 500)

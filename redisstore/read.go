@@ -2,8 +2,12 @@ package redisstore
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"iter"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -157,11 +161,11 @@ func (s *Store) scan(ctx context.Context, what, pattern string) iter.Seq2[[]stri
 			yield(nil, s.translate(ctx, what, err))
 			return
 		}
-		nodes := []rueidis.Client{c}
+		nodes := map[string]rueidis.Client{"": c}
 		if s.cluster {
-			nodes = nodes[:0]
-			for _, n := range c.Nodes() { // replicas too, which have what others have
-				nodes = append(nodes, n)
+			if nodes, err = primaries(s, ctx, what, c); err != nil {
+				yield(nil, err)
+				return
 			}
 		}
 		for _, node := range nodes {
@@ -170,6 +174,47 @@ func (s *Store) scan(ctx context.Context, what, pattern string) iter.Seq2[[]stri
 			}
 		}
 	}
+}
+
+// primaries returns the servers of a cluster that have slots, by address.
+func primaries(s *Store, ctx context.Context, what string, c rueidis.Client) (map[string]rueidis.Client, error) { //nolint:revive // as ask
+	entries, err := ask(s, ctx, what, func(ctx context.Context, c rueidis.Client) ([]rueidis.RedisMessage, error) {
+		return c.Do(ctx, c.B().ClusterSlots().Build()).ToArray()
+	})
+	if err != nil {
+		return nil, err
+	}
+	all, nodes := c.Nodes(), map[string]rueidis.Client{}
+	for i := range entries { // first and last slot, primary, replicas
+		entry, err := entries[i].ToArray()
+		if err != nil || len(entry) < 3 {
+			return nil, fmt.Errorf("redisstore: %s: what CLUSTER SLOTS says cannot be read: %w", what, err)
+		}
+		address, err := addressIn(&entry[2])
+		if err != nil {
+			return nil, fmt.Errorf("redisstore: %s: what CLUSTER SLOTS says cannot be read: %w", what, err)
+		}
+		node, ok := all[address]
+		if !ok { // the client calls it otherwise: then the replicas too, which have what others have
+			return all, nil
+		}
+		nodes[address] = node
+	}
+	return nodes, nil
+}
+
+// addressIn returns host and port of a server in what CLUSTER SLOTS says.
+func addressIn(m *rueidis.RedisMessage) (string, error) {
+	place, err := m.ToArray()
+	if err != nil || len(place) < 2 {
+		return "", errors.Join(errDamaged, err)
+	}
+	host, err := place[0].ToString()
+	if err != nil {
+		return "", err
+	}
+	port, err := place[1].AsInt64()
+	return net.JoinHostPort(host, strconv.FormatInt(port, 10)), err
 }
 
 // scanNode is scan of one server. It reports whether to go on.

@@ -47,6 +47,7 @@ const (
 //	usage=true            see Config
 //	wait=N                see Config.Replicas
 //	password_env=NAME     the variable of the environment that has the password, if the URL has none: REDISCLI_AUTH
+//	sentinel_password_env=NAME   the one that has the password of the sentinels, if they have one
 //	ca=FILE               certificates (PEM) of the authorities to trust, instead of the system's
 //	cert=FILE&key=FILE    the client's certificate and key (PEM)
 //	server_name=NAME      whom the server's certificate must be for, if not the host
@@ -186,7 +187,7 @@ func (a *address) place(kind, path string) error {
 
 // settings reads what follows the question mark.
 func (a *address) settings(settings url.Values, secure bool) error {
-	passwordEnv := defaultPasswordEnv
+	passwordEnv, sentinelEnv := defaultPasswordEnv, ""
 	var files struct{ ca, cert, key, serverName string }
 	for name, values := range settings {
 		value := values[len(values)-1]
@@ -207,6 +208,8 @@ func (a *address) settings(settings url.Values, secure bool) error {
 			a.trial.VirtualTime, err = strconv.ParseBool(value)
 		case "password_env":
 			passwordEnv = value
+		case "sentinel_password_env":
+			sentinelEnv = value
 		case "ca":
 			files.ca = value
 		case "cert":
@@ -216,7 +219,7 @@ func (a *address) settings(settings url.Values, secure bool) error {
 		case "server_name":
 			files.serverName = value
 		default:
-			return fmt.Errorf("has an unknown setting, %q: there are namespace, usage, wait, password_env, ca, cert, key and server_name", name)
+			return fmt.Errorf("has an unknown setting, %q: there are namespace, usage, wait, password_env, sentinel_password_env, ca, cert, key and server_name", name)
 		}
 		if err != nil {
 			return fmt.Errorf("has %s=%q, which is not %s", name, value, map[string]string{
@@ -232,7 +235,12 @@ func (a *address) settings(settings url.Values, secure bool) error {
 	} else if named {
 		return fmt.Errorf("has a password and password_env: leave one of them out")
 	}
-	a.option.Sentinel.Username, a.option.Sentinel.Password = a.option.Username, a.option.Password
+	if sentinelEnv != "" {
+		var set bool
+		if a.option.Sentinel.Password, set = os.LookupEnv(sentinelEnv); !set || a.option.Sentinel.MasterSet == "" {
+			return fmt.Errorf("has sentinel_password_env=%q, and there is no such variable, or no sentinel: set it to the password of redis+sentinel://", sentinelEnv)
+		}
+	}
 	if !secure {
 		if files.ca+files.cert+files.key+files.serverName != "" {
 			return fmt.Errorf("has settings of TLS, but is not rediss: write rediss for redis")

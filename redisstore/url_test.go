@@ -37,7 +37,7 @@ func TestOpenChecksURLs(t *testing.T) {
 	t.Setenv("ZAEL_TEST_PASSWORD", "s3cret")
 	for _, url := range []string{
 		"redis://localhost", "redis://localhost:7000/3", "redis://me@localhost", "redis://me:s3cret@localhost?namespace=a&usage=true&wait=1",
-		"redis://[::1]:6379", "redis://[::1]/2", "rediss://localhost?server_name=redis.example", "redis+sentinel://a,b:26380,[::1]/main", "redis+sentinel://a/main/4",
+		"redis://[::1]:6379", "redis://[::1]/2", "rediss://localhost?server_name=redis.example", "redis+sentinel://a,b:26380,[::1]/main", "redis+sentinel://a/main/4", "redis+sentinel://a/main?sentinel_password_env=ZAEL_TEST_PASSWORD",
 		"redis+cluster://a,b", "rediss+cluster://a", "redis://localhost?password_env=ZAEL_TEST_PASSWORD", "redis://:s3%23cret@localhost",
 	} {
 		s, err := redisstore.Open(url)
@@ -72,15 +72,17 @@ func TestOpenChecksURLs(t *testing.T) {
 		"redis://localhost?wait=-1":                        "0 to 9",
 		"redis://localhost?password=s3cret":                "unknown setting",
 		"redis://localhost?password_env=ZAEL_TEST_MISSING": "no such variable",
-		"redis://:s3cret@localhost?password_env=ZAEL_TEST_PASSWORD": "leave one",
-		"redis://localhost?ca=/nowhere":                             "rediss",
-		"rediss://localhost?ca=/nowhere":                            "cannot be read",
-		"rediss://localhost?ca=url_test.go":                         "no certificate",
-		"rediss://localhost?cert=/nowhere":                          "name both",
-		"rediss://localhost?cert=/nowhere&key=/nowhere":             "cannot be used",
-		"redis+sentinel://a":                                        "names no primary",
-		"redis+sentinel://a/main/x":                                 "database",
-		"redis+cluster://a/1":                                       "no databases",
+		"redis://:s3cret@localhost?password_env=ZAEL_TEST_PASSWORD":    "leave one",
+		"redis://localhost?ca=/nowhere":                                "rediss",
+		"rediss://localhost?ca=/nowhere":                               "cannot be read",
+		"rediss://localhost?ca=url_test.go":                            "no certificate",
+		"rediss://localhost?cert=/nowhere":                             "name both",
+		"rediss://localhost?cert=/nowhere&key=/nowhere":                "cannot be used",
+		"redis+sentinel://a":                                           "names no primary",
+		"redis+sentinel://a/main/x":                                    "database",
+		"redis://a?sentinel_password_env=ZAEL_TEST_PASSWORD":           "no sentinel",
+		"redis+sentinel://a/main?sentinel_password_env=ZAEL_TEST_GONE": "no such variable",
+		"redis+cluster://a/1":                                          "no databases",
 	} {
 		_, err := redisstore.Open(url)
 		var invalid *zael.ValidationError

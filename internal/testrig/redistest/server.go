@@ -20,6 +20,8 @@ type Options struct {
 	Kind Kind     // Valkey, if it is ""
 	Args []string // further settings, as on the command line: "--appendonly", "yes"
 
+	Password string // of all users, if it is not ""
+
 	Sentinel string // the file with the configuration of a sentinel, which it is instead of a server
 }
 
@@ -28,6 +30,7 @@ type Server struct {
 	program  string
 	args     []string
 	sentinel string
+	password string
 	dir      string
 	port     int
 
@@ -49,7 +52,7 @@ func Run(ctx context.Context, o Options, progress io.Writer) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{program: program, args: o.Args, sentinel: o.Sentinel, dir: dir}
+	s := &Server{program: program, args: o.Args, sentinel: o.Sentinel, password: o.Password, dir: dir}
 	for n := 1; ; n++ {
 		if s.port, err = child.FreePort(); err == nil {
 			err = s.run(ctx)
@@ -70,6 +73,9 @@ func (s *Server) run(ctx context.Context) error {
 		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--daemonize", "no", "--enable-debug-command", "yes",
 		"--repl-diskless-sync-delay", "0", "--cluster-config-file", "nodes.conf",
 	}, s.args...)
+	if s.password != "" {
+		args = append(args, "--requirepass", s.password, "--masterauth", s.password)
+	}
 	if s.sentinel != "" {
 		args = []string{s.sentinel, "--sentinel", "--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir}
 	}

@@ -32,10 +32,18 @@ func (s *Server) Ask(ctx context.Context, command string) (string, error) {
 	defer c.Close()
 	deadline, _ := ctx.Deadline()
 	_ = c.SetDeadline(deadline)
+	if s.password != "" {
+		command = "AUTH " + s.password + "\r\n" + command
+	}
 	if _, err := io.WriteString(c, command+"\r\n"); err != nil {
 		return "", err
 	}
 	in := bufio.NewReader(c)
+	if s.password != "" {
+		if _, err := in.ReadString('\n'); err != nil { // of AUTH
+			return "", err
+		}
+	}
 	line, err := in.ReadString('\n')
 	if err != nil {
 		return "", err
@@ -114,7 +122,7 @@ func must(tb testing.TB, s *Server, command string) {
 // StartReplica starts a replica of a server, and returns when it has all that the server has.
 func StartReplica(tb testing.TB, of *Server, kind Kind) *Server {
 	tb.Helper()
-	s := Start(tb, Options{Kind: kind, Args: []string{"--replicaof", "127.0.0.1 " + strconv.Itoa(of.Port())}})
+	s := Start(tb, Options{Kind: kind, Password: of.password, Args: []string{"--replicaof", "127.0.0.1 " + strconv.Itoa(of.Port())}})
 	if err := s.until(tb.Context(), "INFO replication", "master_link_status:up"); err != nil {
 		tb.Fatal(err)
 	}
@@ -127,6 +135,9 @@ func StartSentinel(tb testing.TB, of *Server, kind Kind) *Server {
 	tb.Helper()
 	file := filepath.Join(tb.TempDir(), "sentinel.conf")
 	config := fmt.Sprintf("sentinel monitor main 127.0.0.1 %d 1\nsentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 20000\n", of.Port())
+	if of.password != "" {
+		config += "sentinel auth-pass main " + of.password + "\n"
+	}
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		tb.Fatal(err)
 	}
