@@ -17,7 +17,7 @@ import (
 func FuzzPaths(f *testing.F) {
 	for _, p := range []string{
 		"/a/v1/chat/completions", "/a/v1/models/x%2F..", "/a/%2e%2e/v1/messages", "/a/v1beta/models/g:generateContent", "/a/model/x%3A1/invoke", "/a//responses",
-		"/a/v1/projects/p/locations/l/publishers/x/models/m:rawPredict", "/a/openai/deployments/d/embeddings", "/a/v1/models/%5c", "/a", "/ab/v1/models", "/a/v9alpha1/models",
+		"/a/v1/projects/p/locations/l/publishers/x/models/m:rawPredict", "/a/openai/deployments/d/embeddings", "/a/v1/models/%5c", "/a", "/a/model/!/invoke", "/ab/v1/models", "/a/v9alpha1/models",
 	} {
 		f.Add(http.MethodPost, p)
 		f.Add(http.MethodGet, p)

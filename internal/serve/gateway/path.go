@@ -21,7 +21,7 @@ func wrongRequest(r *http.Request, rest string) string {
 		return "the path has an escaped slash, backslash or percent sign"
 	}
 	for _, c := range []byte(rest) {
-		if c <= ' ' || c >= 0x7f || strings.IndexByte("\\\"#%<>?[]^`{|}", c) >= 0 {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte("!\"#%'()*<>?[\\]^`{|}", c) >= 0 {
 			return "the path has a character that does not pass"
 		}
 	}
