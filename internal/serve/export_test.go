@@ -16,4 +16,4 @@ func NewHealth(ping func(context.Context) error) func(context.Context) (time.Tim
 }
 
 // NewConn returns a connection of a boundedListener.
-func NewConn(c net.Conn) net.Conn { return &conn{Conn: c, open: new(atomic.Int64)} }
+func NewConn(c net.Conn) net.Conn { return newConn(c, new(atomic.Int64)) }

@@ -88,7 +88,7 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if l.open.Add(1) <= l.most() {
-			return &conn{Conn: c, open: &l.open}, nil
+			return newConn(c, &l.open), nil
 		}
 		l.open.Add(-1)
 		_ = c.Close()
@@ -103,19 +103,26 @@ type conn struct {
 
 	open   *atomic.Int64
 	closed atomic.Bool
-	bound  atomic.Int64 // when its deadline was set, in nanoseconds since 1970; 0: it is not ours
+	begun  time.Time
+	bound  atomic.Int64 // when its deadline was set, in nanoseconds from begun; 0: it is not ours
 }
 
-// boundEvery is for how long a deadline serves: streams have many small writes.
+// newConn returns a connection that counts in open until it is closed.
+func newConn(c net.Conn, open *atomic.Int64) *conn {
+	return &conn{Conn: c, open: open, begun: time.Now()}
+}
+
+// boundEvery is for how long a deadline serves further writes: streams have many small ones.
 const boundEvery = 2 * time.Second
 
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (int, error) {
-	if now := time.Now(); now.UnixNano()-c.bound.Load() > int64(boundEvery) {
-		if err := c.Conn.SetWriteDeadline(now.Add(writeTime + boundEvery)); err != nil {
+	now := max(1, int64(time.Since(c.begun)))
+	if bound := c.bound.Load(); bound == 0 || now-bound > int64(boundEvery) {
+		if err := c.Conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
 			return 0, err
 		}
-		c.bound.Store(now.UnixNano())
+		c.bound.Store(now)
 	}
 	return c.Conn.Write(p)
 }

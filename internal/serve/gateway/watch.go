@@ -23,6 +23,11 @@ type watch struct {
 
 	// What the call waits for since when, in nanoseconds from begun, and 0 if for nothing.
 	header, idle, client atomic.Int64
+
+	// last is when a part of the answer came. Reading a part, writing it and waiting for the
+	// next follow each other in one goroutine, and the clock is asked once for all: what a
+	// client takes to read counts for its upstream too, which may take longer.
+	last int64
 }
 
 func (s *watch) start(bounds Bounds, f *flight, w http.ResponseWriter) {
@@ -42,6 +47,14 @@ func (s *watch) stop() {
 
 // now returns an instant that is not 0.
 func (s *watch) now() int64 { return max(1, int64(time.Since(s.begun))) }
+
+// lately returns when the last part came, or the instant before there is one.
+func (s *watch) lately() int64 {
+	if s.last == 0 {
+		return s.now()
+	}
+	return s.last
+}
 
 func (s *watch) look() {
 	s.mu.Lock()
@@ -75,7 +88,7 @@ type watched struct {
 
 // Write implements http.ResponseWriter.
 func (w *watched) Write(p []byte) (int, error) {
-	w.watch.client.Store(w.watch.now())
+	w.watch.client.Store(w.watch.lately())
 	n, err := w.ResponseWriter.Write(p)
 	w.watch.client.Store(0)
 	return n, err
@@ -83,7 +96,7 @@ func (w *watched) Write(p []byte) (int, error) {
 
 // FlushError is what http.ResponseController calls.
 func (w *watched) FlushError() error {
-	w.watch.client.Store(w.watch.now())
+	w.watch.client.Store(w.watch.lately())
 	err := http.NewResponseController(w.ResponseWriter).Flush()
 	w.watch.client.Store(0)
 	return err
@@ -116,8 +129,9 @@ type watchedBody struct {
 
 // Read implements io.Reader.
 func (b *watchedBody) Read(p []byte) (int, error) {
-	b.watch.idle.Store(b.watch.now())
+	b.watch.idle.Store(b.watch.lately())
 	n, err := b.ReadCloser.Read(p)
 	b.watch.idle.Store(0)
+	b.watch.last = b.watch.now()
 	return n, err
 }
