@@ -92,7 +92,7 @@ func (s *Store) release(b *batch, err error) {
 		if o.kind != undoOp && o.stage.Load() == running {
 			o.early = err
 			if o.stage.CompareAndSwap(running, abandoned) {
-				close(o.done)
+				o.done <- struct{}{}
 			}
 		}
 	}
@@ -147,7 +147,7 @@ func (s *Store) answer(b *batch, err error, again []*op) []*op {
 		case o.kind == undoOp:
 			s.undone(o)
 		case o.stage.CompareAndSwap(running, answered):
-			close(o.done)
+			o.done <- struct{}{}
 		case o.kind == takeOp && o.err == nil && o.once.undone():
 			s.giveBack(o.undo())
 		}

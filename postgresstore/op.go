@@ -32,7 +32,7 @@ type op struct {
 	held     bool           // of extendOp
 	deadline bucket.Instant // of extendOp
 	stage    atomic.Int32
-	done     chan struct{} // closed when the stage becomes answered
+	done     chan struct{} // receives one value when the stage becomes answered, or early is set
 }
 
 type kind uint8
@@ -48,27 +48,41 @@ const (
 const (
 	queued    int32 = iota
 	running         // in a batch
-	answered        // done is closed, or about to be
+	answered        // done has its value, or is about to
 	abandoned       // the caller has given up
 )
 
-// newOp returns an op with copies of its arguments, checked.
-func newOp(k kind, now time.Time, at bucket.Instant, debits []zael.Debit) (*op, error) {
-	o := &op{opRules: opRules{kind: k}, at: at, hour: hourOf(now), done: make(chan struct{})}
-	n := 0
+// newOp returns an op with copies of its arguments, checked. It may be one that was answered and
+// recycled.
+func (s *Store) newOp(k kind, now time.Time, at bucket.Instant, debits []zael.Debit) (*op, error) {
 	for i := range debits {
 		if err := checkDebit(k, &debits[i]); err != nil {
 			return nil, err
 		}
-		n += len(debits[i].Charges)
 	}
-	o.charges, o.debits = make([]zael.Charge, 0, n), make([]zael.Debit, len(debits))
-	for i, d := range debits {
-		o.charges = append(o.charges, d.Charges...)
-		d.Charges = o.charges[len(o.charges)-len(d.Charges) : len(o.charges) : len(o.charges)]
-		o.debits[i] = d
+	o, ok := s.ops.Get().(*op)
+	if !ok {
+		o = &op{done: make(chan struct{}, 1)}
+	}
+	*o = op{opRules: opRules{kind: k}, at: at, hour: hourOf(now), debits: o.debits[:0], charges: o.charges[:0], done: o.done}
+	for i := range debits {
+		o.charges = append(o.charges, debits[i].Charges...)
+	}
+	rest := o.charges
+	for i := range debits {
+		n := len(debits[i].Charges)
+		d := debits[i]
+		d.Charges, rest = rest[:n:n], rest[n:]
+		o.debits = append(o.debits, d)
 	}
 	return o, nil
+}
+
+// recycle makes o available to newOp. The caller has the only reference to it.
+func (s *Store) recycle(o *op) {
+	clear(o.debits)
+	clear(o.charges) // so that names can be freed
+	s.ops.Put(o)
 }
 
 func checkDebit(k kind, d *zael.Debit) error {
@@ -110,7 +124,7 @@ func (o *op) copyResults(debits []zael.Debit) {
 
 // undo returns the op that gives back what a take took.
 func (o *op) undo() *op {
-	u := &op{opRules: opRules{kind: undoOp}, at: o.at, hour: o.hour, done: make(chan struct{})}
+	u := &op{opRules: opRules{kind: undoOp}, at: o.at, hour: o.hour} // nobody waits for it
 	for _, d := range o.debits {
 		charges := slices.Clone(d.Charges)
 		for j := range charges {
@@ -231,7 +245,7 @@ func (s *Store) bucketOp(ctx context.Context, now time.Time, debits []zael.Debit
 	if err != nil {
 		return now, nil, err
 	}
-	o, err := newOp(rules.kind, now, at, debits)
+	o, err := s.newOp(rules.kind, now, at, debits)
 	if err != nil {
 		return now, nil, err
 	}
@@ -242,6 +256,7 @@ func (s *Store) bucketOp(ctx context.Context, now time.Time, debits []zael.Debit
 	}
 	if o.kind == takeOp && once == nil && s.recalls(o) {
 		o.copyResults(debits)
+		s.recycle(o)
 		return now, nil, zael.ErrExceeded
 	}
 	inTime, err := s.submit(ctx, o)
@@ -249,10 +264,12 @@ func (s *Store) bucketOp(ctx context.Context, now time.Time, debits []zael.Debit
 		return now, nil, err
 	}
 	if once != nil && once.first != nil {
-		return now, once.first, err
+		first = once.first
+	} else {
+		o.copyResults(debits)
 	}
-	o.copyResults(debits)
-	return now, nil, err
+	s.recycle(o)
+	return now, first, err
 }
 
 // TakeLocal implements zael.LocalStore: it answers takes that a remembered refusal refuses.
@@ -264,10 +281,11 @@ func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.De
 	if !ok || !s.queue.remembers(debits[0].Key) {
 		return now, false, nil
 	}
-	o, err := newOp(takeOp, counted, at, debits)
+	o, err := s.newOp(takeOp, counted, at, debits)
 	if err != nil {
 		return now, false, nil //nolint:nilerr // Take says so
 	}
+	defer s.recycle(o)
 	if o.maxWait = maxWait; !s.recalls(o) {
 		return now, false, nil
 	}
@@ -292,7 +310,7 @@ func (s *Store) Extend(ctx context.Context, now time.Time, d zael.Debit) (deadli
 	if err != nil {
 		return deadline, false, err
 	}
-	o, err := newOp(extendOp, now, at, []zael.Debit{d})
+	o, err := s.newOp(extendOp, now, at, []zael.Debit{d})
 	if err != nil {
 		return deadline, false, err
 	}

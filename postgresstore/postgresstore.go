@@ -98,6 +98,7 @@ type Store struct {
 	pool   *pgxpool.Pool
 
 	queue queue
+	ops   sync.Pool // of *op
 	stats counters
 
 	clock *engineclock.Clock

@@ -259,7 +259,7 @@ func (q *queue) reject() {
 	for _, o := range all {
 		if o.stage.CompareAndSwap(queued, answered) {
 			o.err = errClosed
-			close(o.done)
+			o.done <- struct{}{}
 		}
 	}
 	q.more.Broadcast()
