@@ -20,7 +20,7 @@ func TestOnceKeys(t *testing.T) {
 		hash, answer string
 		until        time.Time
 	}
-	for seed := range schedules.Seeds(t, 20) {
+	for seed := range schedules.Seeds(t, 10) {
 		rng := rand.New(rand.NewPCG(seed, 31))
 		keys, want, now := memstore.NewOnceKeys(), map[string]kept{}, t0
 		for step := range 3000 {

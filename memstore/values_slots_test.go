@@ -83,7 +83,7 @@ func amountsOf(d zael.Debit) (amounts [4]int64) {
 // not, beside holders that are named.
 func TestSlotsByValue(t *testing.T) {
 	t.Parallel()
-	for seed := range schedules.Seeds(t, 300) {
+	for seed := range schedules.Seeds(t, 150) {
 		if err := slotsByValue(t, rand.New(rand.NewPCG(seed, 21))); err != nil {
 			t.Errorf("seed %d: %v", seed, err)
 		}
