@@ -123,8 +123,8 @@ entity list --prefix a --json
 entity list --after a/b --max 1
 entity list --prefix zzz
 entity list --max 0
-resources
 resources --prefix v --json
+resources
 limits list
 limits list --prefix a --json
 limits list --max 1

@@ -47,10 +47,6 @@ type RateLimits interface {
 	http.Handler
 	// Serve answers RPCs of a listener's connections until Shutdown, which is no error.
 	Serve(l net.Listener) error
-	// Ready reports whether there are rules.
-	Ready() bool
-	// Rules returns the rules that hold, one a line.
-	Rules() []string
 	// Announce says to health checks that the end is near.
 	Announce()
 	// Shutdown finishes what is under way. What is left when ctx is done is cut off.

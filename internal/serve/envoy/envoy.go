@@ -53,9 +53,18 @@ type Server struct {
 	owned  sync.WaitGroup     // goroutines
 }
 
-// New reads the rules, and makes the service of a daemon whose configuration has one. Rules
-// with mistakes are an error, and so is a folder without any: nothing would be limited.
+// New is NewServer for [serve.Handlers].
 func New(env *serve.Env) (serve.RateLimits, error) {
+	s, err := NewServer(env)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// NewServer reads the rules, and makes the service of a daemon whose configuration has one.
+// Rules with mistakes are an error, and so is a folder without any: nothing would be limited.
+func NewServer(env *serve.Env) (*Server, error) {
 	c := *env.Config().RLS
 	s := &Server{config: c, log: env.Log, metrics: newMetrics(env.Metrics), ending: make(chan struct{})}
 	follow, err := s.source()

@@ -50,7 +50,7 @@ type Program struct {
 	registry *prometheus.Registry
 	store    stores.Store
 	limiter  *zael.Limiter
-	rates    serve.RateLimits
+	rates    *envoy.Server
 	grpc     net.Listener
 	web      []*http.Server
 	listen   []net.Listener // of web
@@ -90,7 +90,7 @@ func (p *Program) build(ctx context.Context) (err error) {
 		}
 		env.TLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.TLS.Load() } // certificates are renewed
 	}
-	if p.rates, err = envoy.New(env); err != nil {
+	if p.rates, err = envoy.NewServer(env); err != nil {
 		return err
 	}
 	network, address := "tcp", c.RLS.Listen
