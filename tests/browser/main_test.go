@@ -30,7 +30,7 @@ import (
 	"github.com/zeroae/zael/memstore"
 )
 
-// patience ends what hangs, and nothing else: the machine may be slow.
+// patience ends a step that hangs, and nothing else: the machine may be slow.
 const patience = 2 * time.Minute
 
 // chromium is the browser of all tests, started once.
@@ -177,11 +177,9 @@ func (s *site) open(path string, width, height int64) *tab {
 	tabContext, cancel := chromedp.NewContext(chromium.ctx, chromedp.WithNewBrowserContext())
 	s.Cleanup(cancel)
 	s.ok(chromedp.Do(tabContext)) // the browser ends with the context of the first call
-	ctx, stop := context.WithTimeout(tabContext, patience)
-	s.Cleanup(stop)
-	b := &tab{site: s, ctx: ctx}
+	b := &tab{site: s, ctx: tabContext}
 	s.ok(chromedp.Listen(tabContext, b.listen))
-	_, err := chromedp.Call(ctx, cdplog.Enable, cdp.Empty{})
+	_, err := chromedp.Call(tabContext, cdplog.Enable, cdp.Empty{})
 	s.ok(err)
 	b.do(chromedp.EmulateViewport(width, height), chromedp.Navigate(s.url+path))
 	s.Cleanup(func() {
@@ -232,7 +230,9 @@ func (b *tab) takeProblems() string {
 
 func (b *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 	b.Helper()
-	if err := chromedp.Do(b.ctx, actions...); err != nil {
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, actions...); err != nil {
 		b.broken(err)
 	}
 }
@@ -268,7 +268,9 @@ func (b *tab) until(expression string) {
 		const look = () => { if (` + expression + `) done(true); else setTimeout(look, 20); };
 		look();
 	})`
-	if _, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](wait, chromedp.EvalAwaitPromise)); err != nil {
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if _, err := chromedp.Run(ctx, chromedp.Evaluate[bool](wait, chromedp.EvalAwaitPromise)); err != nil {
 		b.broken(fmt.Errorf("%s: %w", expression, err))
 	}
 }
@@ -276,7 +278,9 @@ func (b *tab) until(expression string) {
 // value returns what an expression is.
 func value[T any](b *tab, expression string) T {
 	b.Helper()
-	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression))
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
 	if err != nil {
 		b.broken(fmt.Errorf("%s: %w", expression, err))
 	}
