@@ -25,9 +25,9 @@ type watch struct {
 	header, idle, client atomic.Int64
 
 	// last is when a part of the answer came. Reading a part, writing it and waiting for the
-	// next follow each other in one goroutine, and the clock is asked once for all: what a
-	// client takes to read counts for its upstream too, which may take longer.
-	last int64
+	// next follow each other, and the clock is asked once for all: what a client takes to
+	// read counts for its upstream too, which may take longer.
+	last atomic.Int64
 }
 
 func (s *watch) start(bounds Bounds, f *flight, w http.ResponseWriter) {
@@ -50,10 +50,10 @@ func (s *watch) now() int64 { return max(1, int64(time.Since(s.begun))) }
 
 // lately returns when the last part came, or the instant before there is one.
 func (s *watch) lately() int64 {
-	if s.last == 0 {
-		return s.now()
+	if last := s.last.Load(); last != 0 {
+		return last
 	}
-	return s.last
+	return s.now()
 }
 
 func (s *watch) look() {
@@ -132,6 +132,6 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	b.watch.idle.Store(b.watch.lately())
 	n, err := b.ReadCloser.Read(p)
 	b.watch.idle.Store(0)
-	b.watch.last = b.watch.now()
+	b.watch.last.Store(b.watch.now())
 	return n, err
 }
