@@ -95,6 +95,9 @@ func (d *document) path(escaped string) string {
 func (d *document) check(t *testing.T, r *http.Request, body []byte, w *httptest.ResponseRecorder) {
 	t.Helper()
 	path, method, status := d.path(r.URL.EscapedPath()), strings.ToLower(r.Method), strconv.Itoa(w.Code)
+	if strings.ToUpper(method) != r.Method {
+		method = "none of HTTP"
+	}
 	operation, _ := d.at("paths", path, method)
 	if operation == nil {
 		if _, pointer := d.at("components", "schemas", "Problem"); w.Code != 404 && w.Code != 405 && w.Code != 401 || d.validate(pointer, w.Body.Bytes()) != nil {

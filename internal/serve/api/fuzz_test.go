@@ -21,6 +21,8 @@ func FuzzAcquire(f *testing.F) {
 		`{"entity":"e","policy":"chat","consume":{"rpm":1.0}}`, `{"entity":"e","resource":"r"}`, `{"entity":"e","entity":"f"}`, `{}`, "\xff", `{"entity":"\ud800"}`,
 		`{"entity":"e","resource":"r","limits":["p=2 at once"],"consume":{"p":1},"lease":true}`,
 		`{"entity":"e","resource":"r","limits":["p=2 at once","q=5 each day Europe/Berlin","u=unlimited","b=0/min","s=1 per 1h from first use soft"]}`,
+		`{"entity":"e","resource":"r","limits":["n=1/min"],"also":[{"entity":"f","resource":"r","limits":["p=2 at once"],"consume":{"p":1}},{"policy":"chat"}],"lease":true}`,
+		`{"entity":"e","resource":"r","also":[{"resource":"q"}]}`,
 	} {
 		f.Add(seed)
 	}
@@ -54,6 +56,7 @@ func FuzzRequests(f *testing.F) {
 		{"GET", "/v1/audit", "limit=1&cursor=MTc2ODMxMjgwMDAwMDAwMDAwMCAw&from=2026-01-01", ""},
 		{"GET", "/v1/usage", "entity=e&cursor=AA&window=daily", ""},
 		{"POST", "/v1/leases/settle", "", `{"lease":"ATyFCvcBawybSlB7prsgq3rLgandpPf2yKPcsAaAwN3uwQIFbG9jYWw","used":{"n":1}}`},
+		{"POST", "/v1/leases/release", "", `{"lease":"ATyFCvcBawybSlB7prsgq3rLgandpPf2yKPcsAaAwN3uwQIFbG9jYWw","also":[{"entity":"e","resource":"r","amounts":{"n":1}}]}`},
 		{"POST", "/v1/leases/renew", "", `{"lease":""}`},
 		{"DELETE", "/v1/entities/%", "", ""},
 		{"GET", "/v1/resources/r/capacity", "limit_name=n&parents_only=true", ""},
