@@ -125,7 +125,7 @@ func (s *Store) restore(ctx context.Context, w *write, m *coalesce.Op) bool {
 	next := w.before
 	if next == nil {
 		call.command("DEL", call.key(key))
-		call.command("SREM", call.key(s.keys.index(p.key.Entity)), escape(p.key.Resource))
+		call.command("ZREM", call.key(s.keys.index(p.key.Entity)), escape(p.key.Resource))
 	} else {
 		kept := w.before.kept("", 0)
 		next = p.changes(&call, s.keys, &kept, id)

@@ -248,7 +248,7 @@ func (s *Store) DeleteEntity(ctx context.Context, id string, event zael.AuditEve
 		if err != nil {
 			return err
 		}
-		days, err := s.members(ctx, what, t.keys.days(id))
+		days, err := s.ranged(ctx, what, t.keys.days(id), "-", "+", -1)
 		if err != nil {
 			return err
 		}

@@ -212,7 +212,7 @@ func (p *part) changes(w *writeScript, k keys, kept *bucket.Record, id string) *
 	if old == nil || expiry > old.expiry {
 		keep, index := strconv.FormatInt(keepFor(expiry, p.at), 10), w.key(k.index(p.key.Entity))
 		w.command("PEXPIRE", key, keep)
-		w.command("SADD", index, escape(p.key.Resource))
+		w.command("ZADD", index, "0", escape(p.key.Resource))
 		w.command("PEXPIRE", index, keep, "NX")
 		w.command("PEXPIRE", index, keep, "GT")
 	}

@@ -51,7 +51,7 @@ func (s *Store) records(ctx context.Context, what string, keys []zael.Key) (all 
 
 // entityKeys returns the buckets of an entity that may be there, by resource.
 func (s *Store) entityKeys(ctx context.Context, what, entity string) ([]zael.Key, error) {
-	members, err := s.members(ctx, what, s.keys.index(entity))
+	members, err := s.ranged(ctx, what, s.keys.index(entity), "-", "+", -1)
 	if err != nil {
 		return nil, err
 	}

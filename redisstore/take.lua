@@ -119,7 +119,7 @@ for i = 1, #buckets do
   if b.expires then
     local ms = ARGV[b.p + 3]
     redis.call('PEXPIRE', KEYS[k], ms)
-    if not b.o then redis.call('SADD', KEYS[k + 1], ARGV[b.p + 4]) end
+    if not b.o then redis.call('ZADD', KEYS[k + 1], 0, ARGV[b.p + 4]) end
     redis.call('PEXPIRE', KEYS[k + 1], ms, 'NX')
     redis.call('PEXPIRE', KEYS[k + 1], ms, 'GT')
   end
@@ -134,7 +134,7 @@ for i = 1, #buckets do
   end
   if new then
     redis.call('PEXPIRE', KEYS[k + 2], ARGV[ends])
-    redis.call('SADD', KEYS[k + 3], sub(KEYS[k + 2], -10))
+    redis.call('ZADD', KEYS[k + 3], 0, sub(KEYS[k + 2], -10))
     redis.call('PEXPIRE', KEYS[k + 3], ARGV[ends])
   end
 end

@@ -73,7 +73,7 @@ func (s *Store) usageDays(ctx context.Context, q zael.UsageQuery) ([]usageDay, e
 		byDay[day][entity] = true
 	}
 	if q.Entity != "" {
-		days, err := s.members(ctx, what, s.keys.days(q.Entity))
+		days, err := s.ranged(ctx, what, s.keys.days(q.Entity), "-", "+", -1)
 		if err != nil {
 			return nil, err
 		}

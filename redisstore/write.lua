@@ -28,10 +28,10 @@ end
 while p <= #ARGV do
   local n, name, key = tonumber(ARGV[p]), ARGV[p + 1], KEYS[tonumber(ARGV[p + 2])]
   if name == 'DROP' then
-    for _, member in ipairs(redis.call('SMEMBERS', key)) do redis.call('DEL', ARGV[p + 3] .. member) end
+    for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do redis.call('DEL', ARGV[p + 3] .. member) end
     redis.call('DEL', key)
   elseif name == 'MARK' then
-    for _, member in ipairs(redis.call('SMEMBERS', key)) do
+    for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
       local bucket = ARGV[p + 3] .. member
       local o = redis.call('HGET', bucket, 'o')
       if o and (n == 4 or ARGV[p + 5] == member) then
@@ -46,7 +46,7 @@ while p <= #ARGV do
     end
     local days = KEYS[tonumber(ARGV[p + 3])]
     redis.call('PEXPIRE', key, ARGV[p + 4])
-    redis.call('SADD', days, string.sub(key, -10))
+    redis.call('ZADD', days, 0, string.sub(key, -10))
     redis.call('PEXPIRE', days, ARGV[p + 4])
   else
     redis.call(name, key, unpack(ARGV, p + 3, p + n))
