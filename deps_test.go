@@ -27,7 +27,11 @@ func TestDependencies(t *testing.T) {
 			"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/zoneinfo", breaker,
 			"go.opentelemetry.io/otel/...", "go.opentelemetry.io/auto/sdk/...", "github.com/go-logr/...", "github.com/cespare/xxhash/v2",
 		},
-		"/client":    {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/zoneinfo", breaker},
+		"/client": {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/zoneinfo", breaker},
+		"/postgresstore": {
+			"", "/bucket", "/internal/decimal", "/internal/deftext", "/internal/engineclock", "/internal/inflight", "/internal/line", "/internal/pause", "/internal/prefix", "/internal/recent", "/internal/redact",
+			"/internal/saturate", "/internal/trial", "/internal/varint", "/internal/zoneinfo", breaker, "github.com/jackc/...", "golang.org/x/text/...", "golang.org/x/sync/semaphore",
+		},
 		"/memstore":  {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/zoneinfo", breaker},
 		"/storetest": {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/zoneinfo", breaker},
 	} {

@@ -283,7 +283,7 @@ func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.De
 	}
 	o, err := s.newOp(takeOp, counted, at, debits)
 	if err != nil {
-		return now, false, nil //nolint:nilerr // Take says so
+		return now, false, nil // Take says so
 	}
 	defer s.recycle(o)
 	if o.maxWait = maxWait; !s.recalls(o) {
