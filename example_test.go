@@ -29,7 +29,7 @@ func Example() {
 	call := func(ctx context.Context) (answer, error) { return answer{742}, ctx.Err() }
 	ctx := context.Background()
 
-	l, err := zael.New(memstore.New(nil), nil) // or a SQLite file, or a DynamoDB table
+	l, err := zael.New(memstore.New(nil), nil) // or a file, Redis, PostgreSQL, DynamoDB
 	if err != nil {
 		panic(err)
 	}
