@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/zeroae/zael"
 )
@@ -110,7 +111,8 @@ func brokenLists() []brokenStore {
 					}), err
 				}
 			}),
-			fails: []string{listedResources},
+			fails:    []string{listedResources},
+			patience: time.Second, // it may come yet
 		},
 		{
 			name: "a resource is listed for each bucket",

@@ -23,7 +23,6 @@ type env struct {
 	t0     time.Time       // when the check begins: a full hour
 	seed   uint64
 	short  bool
-	began  time.Time    // when the check began, by the wall clock
 	latest atomic.Int64 // the latest instant that the store was told
 }
 
@@ -33,7 +32,6 @@ func newEnv(store zael.Store, seed uint64) *env {
 		t0:    time.Date(2026, time.January, 13, 14, 0, 0, 0, time.UTC),
 		seed:  seed,
 		short: testing.Short(),
-		began: time.Now(),
 	}
 	e.latest.Store(math.MinInt64)
 	return e

@@ -225,16 +225,14 @@ func (s *script) resources(prefix string, size int, want ...string) {
 			if len(got) >= len(want) || !slices.IsSorted(got) {
 				return sameList(what, got, want)
 			}
-			if time.Now().After(s.e.began.Add(listPatience)) {
-				return fmt.Errorf("%s: after %v %w", what, listPatience, sameList("", got, want))
+			select {
+			case <-time.After(5 * time.Millisecond):
+			case <-s.ctx.Done():
+				return fmt.Errorf("%s: got %d until the end of the check, want %d", what, len(got), len(want))
 			}
 		}
 	})
 }
-
-// listPatience is how long a store may take to learn of a resource: much longer than one does
-// that learns at all.
-const listPatience = 15 * time.Second
 
 func listsResources(ctx context.Context, e *env) error {
 	s := e.script(ctx)
