@@ -152,7 +152,7 @@ func (p *part) take(s *script, rows []row, usage *usage) {
 	for i := range rows {
 		r := &rows[i]
 		if s.add(r.texts.define, r.texts.mark); r.period {
-			s.add(r.texts.usedText)
+			s.add(r.texts.used)
 		}
 	}
 	for i := range rows {

@@ -31,7 +31,7 @@ type Config struct {
 
 	// CachedBuckets is how many buckets are remembered as they were last seen, at most
 	// twice as many; without one an operation may take a second call. 0 is 50,000 (some
-	// 600 bytes each).
+	// 700 bytes each).
 	CachedBuckets int
 
 	// Retention is how long usage and audit events are kept. 0 is 90 days.
@@ -81,6 +81,7 @@ type Store struct {
 	config     Config
 	trial      trial.Options
 	cache      *cache
+	limits     *limitShelf
 	clock      *engineclock.Clock
 	stats      counters
 
@@ -148,7 +149,7 @@ func newStore(config *Config, options trial.Options) (*Store, error) {
 	c.Retention = cmp.Or(c.Retention, defaultRetention)
 	s := &Store{
 		where: "Redis", keys: newKeys(c.Namespace), config: c, trial: options,
-		cache: newCache(c.CachedBuckets), clock: new(engineclock.Clock), read: engineclock.Machine(),
+		cache: newCache(c.CachedBuckets), limits: newLimitShelf(), clock: new(engineclock.Clock), read: engineclock.Machine(),
 		lane: make(chan struct{}, 1),
 	}
 	s.coalescer = coalesce.New(engine{s}, coalesce.Config{

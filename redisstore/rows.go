@@ -24,7 +24,7 @@ type row struct {
 
 // rowsOf returns the rows of a part, as far as take.lua can make it. ok is false if it has to
 // be made by write.lua: see package comment.
-func (p *part) rowsOf() (rows []row, ok bool) {
+func (p *part) rowsOf(shelf *limitShelf) (rows []row, ok bool) {
 	if p.kind != coalesce.Take && p.kind != coalesce.Adjust && p.kind != coalesce.Undo {
 		return nil, false
 	}
@@ -34,8 +34,8 @@ func (p *part) rowsOf() (rows []row, ok bool) {
 	rows = make([]row, 0, len(p.charges))
 	for i := range p.charges {
 		c := &p.charges[i]
-		r, ok := p.rowOf(c, i)
-		if !ok || slices.ContainsFunc(rows, func(other row) bool { return other.texts.name == c.Name }) {
+		r, ok := p.rowOf(c, i, shelf)
+		if !ok || slices.ContainsFunc(rows, func(other row) bool { return other.texts.limit.name == c.Name }) {
 			return nil, false
 		}
 		rows = append(rows, r)
@@ -44,7 +44,7 @@ func (p *part) rowsOf() (rows []row, ok bool) {
 }
 
 // rowOf returns the row of a charge.
-func (p *part) rowOf(c *zael.Charge, i int) (r row, ok bool) {
+func (p *part) rowOf(c *zael.Charge, i int, shelf *limitShelf) (r row, ok bool) {
 	d := &c.Definition
 	if d.Flags != 0 || d.Kind == bucket.Slots {
 		return r, false
@@ -60,14 +60,14 @@ func (p *part) rowOf(c *zael.Charge, i int) (r row, ok bool) {
 		r, ok = p.chargeRow(c)
 	default:
 		if r, ok = p.giveRow(c); ok {
-			r.texts, p.texts = p.texts.of(c)
+			r.texts, p.texts = p.texts.of(c, shelf)
 		}
 		return r, ok
 	}
 	if !ok {
 		return r, false
 	}
-	r.texts, p.texts = p.texts.of(c)
+	r.texts, p.texts = p.texts.of(c, shelf)
 	r.want = r.texts.want
 	if p.known == nil && c.Amount > 0 {
 		r.def = definitionText(d, p.birth)

@@ -2,48 +2,80 @@ package redisstore
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/recent"
 )
 
 // texts are what calls for one bucket have in common, so that each need not make them again. They do
 // not change.
 type texts struct {
 	hash, index, resource string // the keys, and the resource as the set has it
-	limits                []limitTexts
+	limits                []*limitTexts
 }
 
-// limitTexts are those of a limit under a definition.
+// limitTexts are those of a limit under a definition, of all buckets.
 type limitTexts struct {
-	name                   string
-	definition             bucket.Definition
-	want                   string // see wantedText
-	define, mark, usedText string // fields
+	limit              limitOf
+	want               string // see wantedText
+	define, mark, used string // fields
 }
 
-// manyTexts is of how many limits texts are kept.
-const manyTexts = 16
+// A limitOf is a limit under a definition.
+type limitOf struct {
+	name       string
+	definition bucket.Definition
+}
+
+const (
+	manyTexts  = 16   // of how many limits a bucket's texts are kept
+	manyLimits = 1000 // of how many limits under definitions texts are kept
+)
+
+// A limitShelf has the texts of limits that were used lately.
+type limitShelf struct {
+	mu    sync.Mutex
+	texts *recent.Map[limitOf, *limitTexts]
+}
+
+func newLimitShelf() *limitShelf {
+	return &limitShelf{texts: recent.New[limitOf, *limitTexts](manyLimits)}
+}
+
+// of returns the texts of a limit.
+func (s *limitShelf) of(l limitOf) *limitTexts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, ok := s.texts.Get(l)
+	if !ok {
+		t = &limitTexts{
+			limit: l, want: string(wantedText(&l.definition)),
+			define: string(definitionField) + l.name, mark: string(markField) + l.name, used: string(usedField) + l.name,
+		}
+		s.texts.Put(l, t)
+	}
+	return t
+}
 
 func newTexts(k keys, key zael.Key) *texts {
 	return &texts{hash: k.bucket(key), index: k.index(key.Entity), resource: escape(key.Resource)}
 }
 
 // of returns the texts of a limit, and those of the bucket with them.
-func (t *texts) of(c *zael.Charge) (*limitTexts, *texts) {
-	for i := range t.limits {
-		if l := &t.limits[i]; l.name == c.Name && l.definition == c.Definition {
+func (t *texts) of(c *zael.Charge, shelf *limitShelf) (*limitTexts, *texts) {
+	for _, l := range t.limits {
+		if l.limit.name == c.Name && l.limit.definition == c.Definition {
 			return l, t
 		}
 	}
 	next := *t
-	next.limits = slices.DeleteFunc(slices.Clone(t.limits), func(l limitTexts) bool { return l.name == c.Name })
+	next.limits = slices.DeleteFunc(slices.Clone(t.limits), func(l *limitTexts) bool { return l.limit.name == c.Name })
 	if len(next.limits) >= manyTexts {
 		next.limits = nil
 	}
-	next.limits = append(next.limits, limitTexts{
-		name: c.Name, definition: c.Definition, want: string(wantedText(&c.Definition)),
-		define: string(definitionField) + c.Name, mark: string(markField) + c.Name, usedText: string(usedField) + c.Name,
-	})
-	return &next.limits[len(next.limits)-1], &next
+	l := shelf.of(limitOf{c.Name, c.Definition})
+	next.limits = append(next.limits, l)
+	return l, &next
 }

@@ -106,7 +106,7 @@ func (s *Store) applyRows(ctx context.Context, w *write) (done bool, err error) 
 		var rows []row
 		if !p.bypass {
 			var ok bool
-			if rows, ok = p.rowsOf(); !ok {
+			if rows, ok = p.rowsOf(s.limits); !ok {
 				return false, nil
 			}
 		}
