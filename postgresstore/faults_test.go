@@ -98,6 +98,56 @@ func TestLostAnswers(t *testing.T) {
 	}
 }
 
+// An operator ends connections all the time: each take and each give is made once all the same.
+func TestTerminatedConnections(t *testing.T) {
+	t.Parallel()
+	url := engine.Database(t)
+	createTables(t, url)
+	s := open(t, url+"?application_name=victim", &postgresstore.Config{Pool: 4})
+	operator := connect(t, url)
+	stop := make(chan struct{})
+	ended := make(chan int64, 1)
+	go func() {
+		total := int64(0)
+		defer func() { ended <- total }()
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			tag, err := operator.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'victim' AND state <> 'idle' AND random() < 0.3")
+			if err != nil {
+				return
+			}
+			total += tag.RowsAffected()
+		}
+	}()
+	errs := make([]error, 8)
+	var want atomic.Int64
+	var wg sync.WaitGroup
+	for c := range errs {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			n, err := takeAndGive(ctx, s, []string{"a", "b"}[c%2], c%4 == 0)
+			want.Add(n)
+			errs[c] = err
+		})
+	}
+	wg.Wait()
+	close(stop)
+	if n := <-ended; n == 0 {
+		t.Error("no connection was ended")
+	}
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	if got := used(t, open(t, url, nil), "a", "b"); got != want.Load() {
+		t.Errorf("%d tokens are taken, want %d (%+v)", got, want.Load(), s.Stats())
+	}
+}
+
 // Answers are lost while others write the same buckets: whatever was told is charged, and if it is not
 // known whether something was made, more is charged and never less.
 func TestLostAnswersAmongOthers(t *testing.T) {

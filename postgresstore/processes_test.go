@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -234,6 +235,35 @@ func TestKeysOfProcesses(t *testing.T) {
 	namespace := newNamespace()
 	s := open(t, sharedURL(t), &postgresstore.Config{Namespace: namespace})
 	oncerig.Run(t, func() *exec.Cmd { return process(t, onceVariable, namespace) }, s, 300)
+}
+
+// Stores that share slots hand out exactly as many as there are.
+func TestStoresShareSlots(t *testing.T) {
+	t.Parallel()
+	url, namespace := sharedURL(t), newNamespace()
+	hundred := bucket.Definition{Burst: 100, Kind: bucket.Slots, Period: time.Minute, Capacity: 100}
+	var held atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 4 {
+		s := open(t, url, &postgresstore.Config{Namespace: namespace, Pool: 3})
+		for range 10 {
+			wg.Go(func() {
+				for range 5 {
+					_, err := s.Take(t.Context(), t0, 0, []zael.Debit{{Key: sharedKey, Holder: fmt.Sprint("holder", i), Charges: []zael.Charge{charge("parallel", hundred, 1)}}})
+					switch {
+					case err == nil:
+						held.Add(1)
+					case !errors.Is(err, zael.ErrExceeded):
+						t.Error(err)
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if held.Load() != 100 {
+		t.Errorf("%d slots are held, want 100", held.Load())
+	}
 }
 
 // Slots of a holder that died without a word are free after their hold, and not before.
