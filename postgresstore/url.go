@@ -38,7 +38,7 @@ type Address struct {
 //	durability=on         see Config; off, or unlogged for tables that were created so
 //	pool=8                see Config
 //	migrate=true          see Config
-//	sslmode=verify-full   as libpq has it; anything less must be written, unless the host is this machine
+//	sslmode=verify-full   as libpq has it; anything less must be written, but for this machine: disable
 //	sslrootcert=FILE      certificates (PEM) of the authorities to trust, instead of the system's
 //	sslcert=FILE&sslkey=FILE  the client's certificate and key (PEM)
 //	passfile=FILE         where passwords are, instead of ~/.pgpass
@@ -112,7 +112,7 @@ func Parse(address string) (*Address, error) {
 	if !driver.Has("sslmode") && os.Getenv("PGSSLMODE") == "" {
 		driver.Set("sslmode", "verify-full")
 		if isLoopback(u.Hostname()) {
-			driver.Set("sslmode", "prefer")
+			driver.Set("sslmode", "disable")
 		}
 	}
 	if err := a.config.Validate(); err != nil {
