@@ -10,9 +10,15 @@ import (
 	"github.com/zeroae/zael/bucket"
 )
 
-// renewers is how many entries are renewed at once, so that one that is not answered does not
-// delay all others.
-const renewers = 8
+const (
+	// renewers is how many entries are renewed at once, so that one that is not answered does not
+	// delay all others.
+	renewers = 8
+
+	// Many entries are looked at, all of them, only so often.
+	manyEntries = 100
+	manyPause   = bucket.MinHold / 100
+)
 
 // renewSlots renews each entry when a quarter of its hold has passed since its last write,
 // until there are no leases with slots.
@@ -45,12 +51,17 @@ func (h *holdings) nextDue() (due time.Time, some bool) {
 	if h.running = len(h.leases) > 0; !h.running {
 		return due, false
 	}
-	due = time.Now().Add(bucket.MaxHold)
+	now := time.Now()
+	due = now.Add(bucket.MaxHold)
 	for _, e := range h.entries {
 		if d := e.due(); d.Before(due) {
 			due = d
 		}
 	}
+	if pause := now.Add(manyPause); len(h.entries) > manyEntries && due.Before(pause) {
+		due = pause
+	}
+	h.next = due
 	return due, true
 }
 

@@ -52,6 +52,7 @@ type holdings struct {
 	entries map[slotKey]*slotEntry
 	leaked  []*ledger // of leases that the garbage collector has found
 	running bool      // the renewer
+	next    time.Time // when it looks again
 	closed  bool
 	changed chan struct{} // receives when the renewer has to look
 	stop    chan struct{} // closed by close
@@ -243,12 +244,13 @@ func (le *Lease) renewEntries(acked []slotKey, begun time.Time) {
 			e.acked = begun
 		}
 	}
-	if !h.running {
+	switch {
+	case !h.running:
 		h.running = true
 		h.renewer.Go(l.renewSlots)
-		return
+	case slices.ContainsFunc(g.slots.entries, func(e *slotEntry) bool { return e.due().Before(h.next) }):
+		h.signal()
 	}
-	h.signal()
 }
 
 // Held reports whether the lease holds its slots: it has not been ended, others have not
