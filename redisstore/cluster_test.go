@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -17,7 +18,8 @@ import (
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	var hosts []string
-	for _, s := range redistest.StartCluster(t, redistest.Valkey, 3) {
+	servers := redistest.StartCluster(t, redistest.Valkey, 3)
+	for _, s := range servers {
 		hosts = append(hosts, s.Address())
 	}
 	url := "redis+cluster://" + strings.Join(hosts, ",")
@@ -32,5 +34,29 @@ func TestCluster(t *testing.T) {
 	opened(t, s, err)
 	if _, _, err := s.TakeOnce(t.Context(), time.Now(), 0, nil, zael.OnceTake{}); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("TakeOnce in a cluster: got %v, want errors.ErrUnsupported", err)
+	}
+
+	// One that is gone takes its own buckets with it.
+	servers[2].Kill()
+	s, err = redisstore.Open(url + "?virtual_time=true")
+	opened(t, s, err)
+	took, failed := 0, 0
+	for i := range 12 {
+		d := alice(ask("n", define(10, 10, time.Minute), 1))
+		d.Key.Entity = fmt.Sprintf("entity-%d", i)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		_, err := s.Take(ctx, t0, 0, []zael.Debit{d})
+		cancel()
+		switch {
+		case err == nil:
+			took++
+		case errors.Is(err, zael.ErrUnavailable):
+			failed++
+		default:
+			t.Errorf("Take with a server gone: got %v, want it taken or unavailable", err)
+		}
+	}
+	if took == 0 || failed == 0 {
+		t.Errorf("with a server gone: %d taken and %d failed, want some of each", took, failed)
 	}
 }

@@ -71,7 +71,8 @@ func (s *Store) dial(ctx context.Context) error {
 		nodes = c.Nodes()
 	}
 	for _, node := range nodes {
-		if err := suitable(ctx, node); err != nil {
+		// A server of a cluster that does not answer holds up its own buckets alone.
+		if err := suitable(ctx, node); err != nil && (!s.cluster || errors.Is(err, errUnsuitable)) {
 			c.Close()
 			return err
 		}

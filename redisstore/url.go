@@ -227,6 +227,9 @@ func (a *address) settings(settings url.Values, secure bool) error {
 			}[name])
 		}
 	}
+	if a.cluster && a.config.Replicas > 0 {
+		return fmt.Errorf("has wait=%d, which is for one server and its replicas: leave it out for a cluster", a.config.Replicas)
+	}
 	if _, named := settings["password_env"]; a.option.Password == "" {
 		var set bool
 		if a.option.Password, set = os.LookupEnv(passwordEnv); named && !set {

@@ -82,6 +82,7 @@ func TestOpenChecksURLs(t *testing.T) {
 		"redis+sentinel://a/main/x":                                    "database",
 		"redis://a?sentinel_password_env=ZAEL_TEST_PASSWORD":           "no sentinel",
 		"redis+sentinel://a/main?sentinel_password_env=ZAEL_TEST_GONE": "no such variable",
+		"redis+cluster://a?wait=1":                                     "leave it out",
 		"redis+cluster://a/1":                                          "no databases",
 	} {
 		_, err := redisstore.Open(url)
