@@ -151,10 +151,19 @@ func (e *ExceededError) RetryAfterHeader() (value string, ok bool) {
 // Error returns all violations, each with the remedy.
 func (e *ExceededError) Error() string {
 	var b strings.Builder
+	b.Grow(256) // refusals are what an attacker asks for, and servers write them out
 	b.WriteString(ErrExceeded.Error())
-	for i, s := range e.Violations() {
-		b.WriteString([]string{"; ", ": "}[btoi(i == 0)])
-		fmt.Fprintf(&b, "%s of %s on %s: %d requested, ", s.Limit.Name, s.Entity, s.Resource, s.Requested)
+	separator := ": "
+	for s := range e.decision.All() {
+		if !s.Exceeded {
+			continue
+		}
+		for _, part := range []string{
+			separator, s.Limit.Name, " of ", s.Entity, " on ", s.Resource, ": ", strconv.FormatInt(s.Requested, 10), " requested, ",
+		} {
+			b.WriteString(part)
+		}
+		separator = "; "
 		if s.RetryAfter == Never && s.Limit.Kind() == KindBlock {
 			b.WriteString("but it is blocked: no wait helps, somebody has to lift the limit " + s.Limit.text())
 			continue
@@ -164,7 +173,9 @@ func (e *ExceededError) Error() string {
 			fmt.Fprintf(&b, "more than the %s of %d: no wait helps, ask for less or raise the %s", word, s.Limit.Burst, word)
 			continue
 		}
-		fmt.Fprintf(&b, "%d available, retry after %s", s.Available, waitText(s.RetryAfter))
+		b.WriteString(strconv.FormatInt(s.Available, 10))
+		b.WriteString(" available, retry after ")
+		b.WriteString(waitText(s.RetryAfter))
 	}
 	return b.String()
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/decimal"
@@ -371,6 +372,15 @@ func appendRefusal(b []byte, err *zael.ExceededError, d *zael.Decision, code pro
 
 // appendString appends a string as JSON.
 func appendString(b []byte, s string) []byte {
+	plain := true
+	for i := range len(s) {
+		c := s[i]
+		plain = plain && c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\'
+	}
+	if plain {
+		b = append(append(b, '"'), s...)
+		return append(b, '"')
+	}
 	text, err := json.Marshal(s)
 	if err != nil {
 		text = []byte(`""`) // a string: it does not happen
