@@ -246,8 +246,8 @@ func measure(role, to string, r *row, calls int) (out round, err error) {
 	defer func() { err = errors.Join(err, c.stop()) }()
 	transport := &http.Transport{MaxIdleConnsPerHost: r.callers, DisableCompression: true}
 	defer transport.CloseIdleConnections()
-	one := func() (time.Duration, error) {
-		q, err := request(context.Background(), c.address, r.pace)
+	one := func(pace string) (time.Duration, error) {
+		q, err := request(context.Background(), c.address, pace)
 		if err != nil {
 			return 0, err
 		}
@@ -266,8 +266,8 @@ func measure(role, to string, r *row, calls int) (out round, err error) {
 		}
 		return time.Since(begun), err
 	}
-	for range 20 * r.callers / max(1, r.callers/4) { // connections, and what is made once
-		if _, err := one(); err != nil {
+	for range 100 { // what is made once
+		if _, err := one("0s"); err != nil {
 			return out, err
 		}
 	}
@@ -281,7 +281,7 @@ func measure(role, to string, r *row, calls int) (out round, err error) {
 	for i := range r.callers {
 		all.Go(func() {
 			for range calls / r.callers {
-				d, err := one()
+				d, err := one(r.pace)
 				if err != nil {
 					errs[i] = err
 					return
