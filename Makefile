@@ -114,10 +114,10 @@ dynamodb-local: ## fetch DynamoDB Local for the tests, once (needs Java 17 and M
 	@tools/dynamodb-local/fetch
 
 sdks: ## install the SDKs that the gateway is tested with, once (needs Python 3.10)
-	@tools/sdks/fetch
+	@go run ./internal/testrig/fetch sdks
 
 stack-tools: ## install what the tests of the stack run, once (needs Python 3.10)
-	@tools/stack/fetch
+	@go run ./internal/testrig/fetch stack
 
 postgres: ## install PostgreSQL for the tests, once (needs Python 3)
 	@tools/postgres/fetch

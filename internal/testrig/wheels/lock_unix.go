@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// lock waits until no other process has the file locked. The lock ends with unlock, or with
+// Lock waits until no other process has the file locked. The lock ends with unlock, or with
 // this process.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
+func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err

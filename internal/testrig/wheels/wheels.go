@@ -24,6 +24,19 @@ type Set struct {
 	Name string // of the programs, such as Envoy
 	Dir  string // where they go; its parent is made
 	List []byte // in the form of pip's requirements.txt, with hashes
+
+	// After is called when pip has fetched all, and before the set counts as installed; it may
+	// be nil.
+	After func(context.Context) error
+}
+
+// InCache returns the path of a folder in the user's cache directory.
+func InCache(name string) (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("finding the cache directory: %w", err)
+	}
+	return filepath.Join(cache, "zael", name), nil
 }
 
 // Install makes sure that the set is there, and tells progress if pip has to fetch it. Any
@@ -36,7 +49,7 @@ func (s *Set) Install(ctx context.Context, progress io.Writer) error {
 	if err := os.MkdirAll(filepath.Dir(s.Dir), 0o755); err != nil {
 		return err
 	}
-	unlock, err := lock(ctx, s.Dir+".lock") // an environment cannot be moved: the second one waits
+	unlock, err := Lock(ctx, s.Dir+".lock") // an environment cannot be moved: the second one waits
 	if err != nil {
 		return fmt.Errorf("installing %s: %w", s.Name, err)
 	}
@@ -64,7 +77,26 @@ func (s *Set) Install(ctx context.Context, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if s.After != nil {
+		if err := s.After(ctx); err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrMissing, s.Name, err)
+		}
+	}
 	return os.Rename(list, s.marker())
+}
+
+// Program returns the path of a program in a package of the set, such as envoy/_bin/envoy, which
+// may be run.
+func (s *Set) Program(name string) (string, error) {
+	found, err := filepath.Glob(filepath.Join(s.Dir, "lib", "python*", "site-packages", filepath.FromSlash(name)))
+	if err != nil || len(found) != 1 {
+		return "", fmt.Errorf("%w: %s: there are %d of %s in %s", ErrMissing, s.Name, len(found), name, s.Dir)
+	}
+	info, err := os.Stat(found[0])
+	if err == nil && info.Mode()&0o111 != 0o111 {
+		err = os.Chmod(found[0], 0o755)
+	}
+	return found[0], err
 }
 
 // marker is the list of what is installed: it is written last.
@@ -80,7 +112,7 @@ func (s *Set) run(ctx context.Context, progress io.Writer, remedy, program strin
 	said := new(tail.Tail)
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Stdout, cmd.Stderr = io.MultiWriter(progress, said), io.MultiWriter(progress, said)
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = 10 * time.Second
 	switch err := cmd.Run(); {
 	case ctx.Err() != nil:
 		return fmt.Errorf("installing %s: %w", s.Name, ctx.Err())

@@ -1,0 +1,32 @@
+// Program fetch installs what tests run, once, where it is missing, and prints where it is.
+// Tests do that by themselves; it is for those who want it before.
+//
+//	go run ./internal/testrig/fetch stack | sdks | envoy
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/zeroae/zael/internal/testrig/envoytest"
+	"github.com/zeroae/zael/internal/testrig/ministack"
+	"github.com/zeroae/zael/internal/testrig/sdks"
+)
+
+func main() {
+	install := map[string]func(context.Context, io.Writer) (string, error){
+		"stack": ministack.Install, "sdks": sdks.Install, "envoy": envoytest.Install,
+	}
+	if len(os.Args) != 2 || install[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "usage: fetch stack | sdks | envoy")
+		os.Exit(2)
+	}
+	where, err := install[os.Args[1]](context.Background(), os.Stderr)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "fetch:", err)
+		os.Exit(1)
+	}
+	fmt.Println(where)
+}
