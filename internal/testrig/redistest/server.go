@@ -44,7 +44,7 @@ const attempts = 5 // ports that are tried: another process can take one that wa
 // progress of installing one.
 func Run(ctx context.Context, o Options, progress io.Writer) (*Server, error) {
 	kind := cmp.Or(o.Kind, Valkey)
-	program, err := install(ctx, kind, progress)
+	program, err := Install(ctx, kind, progress)
 	if err != nil {
 		return nil, err
 	}

@@ -30,13 +30,15 @@ type Set struct {
 	After func(context.Context) error
 }
 
-// InCache returns the path of a folder in the user's cache directory.
+// InCache returns the path of a file or folder in zael's folder of the user's cache directory,
+// which it makes.
 func InCache(name string) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", fmt.Errorf("finding the cache directory: %w", err)
 	}
-	return filepath.Join(cache, "zael", name), nil
+	own := filepath.Join(cache, "zael")
+	return filepath.Join(own, name), os.MkdirAll(own, 0o755)
 }
 
 // Install makes sure that the set is there, and tells progress if pip has to fetch it. Any
