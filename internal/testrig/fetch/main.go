@@ -1,7 +1,7 @@
 // Program fetch installs what tests run, once, where it is missing, and prints where it is.
 // Tests do that by themselves; it is for those who want it before.
 //
-//	go run ./internal/testrig/fetch stack | sdks | envoy | valkey | redis
+//	go run ./internal/testrig/fetch stack | sdks | envoy | valkey | redis | postgres | pgbouncer
 package main
 
 import (
@@ -12,6 +12,7 @@ import (
 
 	"github.com/zeroae/zael/internal/testrig/envoytest"
 	"github.com/zeroae/zael/internal/testrig/ministack"
+	"github.com/zeroae/zael/internal/testrig/pgtest"
 	"github.com/zeroae/zael/internal/testrig/redistest"
 	"github.com/zeroae/zael/internal/testrig/sdks"
 )
@@ -19,6 +20,7 @@ import (
 func main() {
 	install := map[string]func(context.Context, io.Writer) (string, error){
 		"stack": ministack.Install, "sdks": sdks.Install, "envoy": envoytest.Install,
+		"postgres": pgtest.Install, "pgbouncer": pgtest.InstallPooler,
 		"valkey": func(ctx context.Context, w io.Writer) (string, error) {
 			return redistest.Install(ctx, redistest.Valkey, w)
 		},
@@ -27,7 +29,7 @@ func main() {
 		},
 	}
 	if len(os.Args) != 2 || install[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: fetch stack | sdks | envoy | valkey | redis")
+		fmt.Fprintln(os.Stderr, "usage: fetch stack | sdks | envoy | valkey | redis | postgres | pgbouncer")
 		os.Exit(2)
 	}
 	where, err := install[os.Args[1]](context.Background(), os.Stderr)

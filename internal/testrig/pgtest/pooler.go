@@ -18,7 +18,7 @@ import (
 // after each transaction, and returns its URL. Where PgBouncer is missing tb fails.
 func (s *Server) Pooler(tb testing.TB, database string) (url string) {
 	tb.Helper()
-	program, err := fetch(tb.Context(), "pgbouncer", os.Stderr)
+	program, err := InstallPooler(tb.Context(), os.Stderr)
 	check(tb, err)
 	dir, err := os.MkdirTemp("", "zael-pgbouncer-*") //nolint:usetesting // the directories of tb are closed to its user
 	if err != nil {

@@ -72,7 +72,7 @@ func start(ctx context.Context, o Options, progress io.Writer) (*Server, error) 
 	bin := cmp.Or(o.Bin, os.Getenv(BinVariable))
 	if bin == "" {
 		var err error
-		if bin, err = install(ctx, progress); err != nil {
+		if bin, err = Install(ctx, progress); err != nil {
 			return nil, err
 		}
 	}
