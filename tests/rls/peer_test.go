@@ -63,6 +63,38 @@ descriptors:
       - key: model
         value: big
         rate_limit: {unit: hour, requests_per_unit: 2}
+  # As Istio's guide has them: a path, and within it who asks.
+  - key: PATH
+    value: /productpage
+    rate_limit: {unit: day, requests_per_unit: 4}
+    descriptors:
+      - key: USER
+        rate_limit: {unit: hour, requests_per_unit: 3}
+  # As Envoy Gateway sends them: a rule of a route, with a key for each match, and an address.
+  - key: httproute/default/backend/rule/0
+    value: httproute/default/backend/rule/0
+    descriptors:
+      - key: rule-0-match-0
+        value: rule-0-match-0
+        descriptors:
+          - key: masked_remote_address
+            rate_limit: {unit: day, requests_per_unit: 3}
+      - key: rule-1-match-0
+        rate_limit: {unit: hour, requests_per_unit: 2}
+        shadow_mode: true
+  # As AI Gateway does: quotas of tokens by model, beside each other.
+  - key: ai-gateway-quota
+    value: input
+    descriptors:
+      - key: model_name
+        quota_mode: true
+        rate_limit: {unit: day, requests_per_unit: 5}
+  - key: ai-gateway-quota
+    value: output
+    descriptors:
+      - key: model_name
+        quota_mode: true
+        rate_limit: {unit: month, requests_per_unit: 2}
 `
 
 // A peer answers requests.
@@ -119,7 +151,6 @@ func TestAnswersOfThePeer(t *testing.T) {
 // sequence makes the requests of a case, whose values no other case has.
 func sequence(random *rand.Rand, n int) (list []*pb.RateLimitRequest) {
 	own := fmt.Sprintf("%d-%d", n, random.Uint32())
-	values := []string{own, "vip" + own}
 	for range 1 + random.IntN(6) {
 		r := &pb.RateLimitRequest{Domain: "d", HitsAddend: uint32(random.IntN(4))}
 		if random.IntN(30) == 0 {
@@ -127,24 +158,50 @@ func sequence(random *rand.Rand, n int) (list []*pb.RateLimitRequest) {
 		}
 		used := map[string]bool{}
 		for range 1 + random.IntN(3) {
-			key := []string{"user", "free", "none", "trial", "path", "path", "over", "tenant", "nothing"}[random.IntN(9)]
-			if used[key] {
-				continue // the same descriptor twice is answered twice by the original, one after the other
+			d := descriptor(random, own)
+			if text := fmt.Sprint(d); !used[text] { // the same twice is answered twice by the original, one after the other
+				used[text] = true
+				r.Descriptors = append(r.Descriptors, d)
 			}
-			used[key] = true
-			value := values[random.IntN(2)]
-			if key == "path" {
-				value = []string{"/a", "/c"}[random.IntN(2)] + own
-			}
-			d := &common.RateLimitDescriptor{Entries: []*common.RateLimitDescriptor_Entry{{Key: key, Value: value}}}
-			if key == "tenant" && random.IntN(4) > 0 {
-				d.Entries = append(d.Entries, &common.RateLimitDescriptor_Entry{Key: "model", Value: []string{"big", "small"}[random.IntN(2)]})
-			}
-			r.Descriptors = append(r.Descriptors, d)
 		}
 		list = append(list, r)
 	}
 	return list
+}
+
+// descriptor makes one, whose values are of a case.
+func descriptor(random *rand.Rand, own string) *common.RateLimitDescriptor {
+	pick := func(of ...string) string { return of[random.IntN(len(of))] }
+	d := &common.RateLimitDescriptor{}
+	add := func(key, value string) {
+		d.Entries = append(d.Entries, &common.RateLimitDescriptor_Entry{Key: key, Value: value})
+	}
+	switch key := pick("user", "free", "none", "trial", "over", "nothing", "path", "path", "tenant", "tenant", "PATH", "route", "route", "ai", "ai"); key {
+	case "path":
+		add(key, pick("/a", "/c")+own)
+	case "tenant":
+		add(key, own)
+		if random.IntN(4) > 0 {
+			add("model", pick("big", "small"))
+		}
+	case "PATH": // the path alone has one bucket for all cases
+		add(key, "/productpage")
+		add("USER", own)
+	case "route":
+		add("httproute/default/backend/rule/0", "httproute/default/backend/rule/0")
+		if random.IntN(2) == 0 {
+			add("rule-1-match-0", own)
+			break
+		}
+		add("rule-0-match-0", "rule-0-match-0")
+		add("masked_remote_address", own+"/24")
+	case "ai":
+		add("ai-gateway-quota", pick("input", "output"))
+		add("model_name", own)
+	default:
+		add(key, pick("", "vip")+own)
+	}
+	return d
 }
 
 // differ returns what differs between two answers. The time until the reset may differ by the
@@ -165,7 +222,7 @@ func differ(a, b *pb.RateLimitResponse) string {
 			return fmt.Sprintf("limit %d", i)
 		case s.GetLimitRemaining() != o.GetLimitRemaining():
 			return fmt.Sprintf("what remains of %d", i)
-		case s.GetCurrentLimit().GetRequestsPerUnit() > 0 && (s.GetDurationUntilReset().AsDuration()-o.GetDurationUntilReset().AsDuration()).Abs() > time.Minute:
+		case s.GetDurationUntilReset() != nil && s.GetCurrentLimit().GetRequestsPerUnit() > 0 && (s.GetDurationUntilReset().AsDuration()-o.GetDurationUntilReset().AsDuration()).Abs() > time.Minute:
 			return fmt.Sprintf("the reset of %d", i)
 		}
 	}
