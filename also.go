@@ -251,14 +251,14 @@ func (l *Limiter) reserveMany(ctx context.Context, req *Request, detach *detachi
 		} else {
 			leases[i] = l.newLease(&m.requests[i], m.attempts[i], m.at)
 		}
-		leases[i].mode = m.mode(l)
-		leases[i].ledger = leases[i].expanded()
 	}
 	whole := leases[0]
 	all := &manyLease{leases: leases}
 	for i, le := range leases {
 		all.keys = append(all.keys, Key{m.requests[i].Entity, m.requests[i].resourceName()})
-		le.many = all
+		le.mu.Lock() // its slots may be renewed already
+		le.mode, le.ledger, le.many = m.mode(l), le.expanded(), all
+		le.mu.Unlock()
 	}
 	if all.decision = whole.decision; !degraded {
 		all.decision = m.decision(false)

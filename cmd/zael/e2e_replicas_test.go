@@ -266,6 +266,8 @@ func (f *fleet) withoutKeys(ctx context.Context) {
 		case err == nil:
 			f.told()
 		case i%3 == 0 && errors.Is(err, lib.ErrUnavailable): // lost
+		case errors.Is(err, lib.ErrUnavailable): // the engine was too slow, and may have taken
+			f.first.unknown.Add(1)
 		case !errors.Is(err, lib.ErrExceeded):
 			f.t.Errorf("request %d: got %v", n, err)
 		}
