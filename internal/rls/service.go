@@ -82,13 +82,9 @@ func New(l *zael.Limiter, rules func() *rules.Rules, o *Options) *Service {
 // that makes no sense, and Unavailable if the store cannot answer, so that Envoy's
 // failure_mode_deny decides.
 func (s *Service) ShouldRateLimit(ctx context.Context, r *pb.RateLimitRequest) (*pb.RateLimitResponse, error) {
-	now := s.rules()
-	if now == nil {
-		return nil, status.Error(codes.Unavailable, "no rules are known yet")
-	}
-	c, err := s.read(now, r)
+	c, err := s.open(r)
 	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, err.Error())
+		return nil, err
 	}
 	if err := s.decide(ctx, c); err != nil {
 		return nil, asStatus(err)

@@ -215,7 +215,7 @@ func (c *call) take(in *acquireBody, req zael.Request, key string) (*taken, erro
 		return out, nil
 	}
 	config := c.env.Config()
-	keys, err := c.signer.keysOf(c.r.Context(), config) // before anything is taken
+	keys, err := c.signer.Keys(c.r.Context(), config.Leases.Keys) // before anything is taken
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/serve"
 	"github.com/zeroae/zael/internal/serve/access"
+	"github.com/zeroae/zael/internal/serve/leasetext"
 	"github.com/zeroae/zael/internal/serve/live"
 	"github.com/zeroae/zael/internal/serve/problem"
 )
@@ -36,7 +37,7 @@ type handler struct {
 	limiter  *zael.Limiter
 	routes   []route
 	policies *policyCache
-	signer   leaseSigner
+	signer   *leasetext.Signer
 	buffers  sync.Pool // of *buffer
 	failures logbook
 
@@ -47,7 +48,7 @@ type handler struct {
 func New(env *serve.Env) (http.Handler, error) {
 	h := &handler{env: env, limiter: env.Limiter, policies: newPolicyCache(), routes: routes()}
 	h.overviews = live.NewShared[*overview](time.Now, overviewAge, storeTime)
-	h.signer.limiter = env.Limiter
+	h.signer = leasetext.NewSigner(env.Limiter)
 	h.buffers.New = func() any { return new(buffer) }
 	return h, nil
 }

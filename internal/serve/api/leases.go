@@ -1,59 +1,16 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"net/http"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/decimal"
-	"github.com/zeroae/zael/internal/serve/config"
 	"github.com/zeroae/zael/internal/serve/leasetext"
 	"github.com/zeroae/zael/internal/serve/problem"
 	"github.com/zeroae/zael/internal/strictjson"
 )
-
-// A leaseSigner has the keys that sign leases: those of the configuration, or else one that
-// all servers find in the store.
-type leaseSigner struct {
-	limiter *zael.Limiter
-
-	mu      sync.Mutex
-	secrets []string // of the configuration that keys are made of
-	keys    *leasetext.Keys
-}
-
-// keysOf returns the keys of a configuration.
-func (s *leaseSigner) keysOf(ctx context.Context, config *config.Config) (*leasetext.Keys, error) {
-	s.mu.Lock()
-	keys, same := s.keys, slices.Equal(s.secrets, config.Leases.Keys)
-	s.mu.Unlock()
-	if keys != nil && same {
-		return keys, nil
-	}
-	var secrets [][]byte
-	for _, secret := range config.Leases.Keys {
-		secrets = append(secrets, []byte(secret))
-	}
-	if len(secrets) == 0 {
-		secret, err := s.limiter.LeaseKey(ctx)
-		if err != nil {
-			return nil, err
-		}
-		secrets = [][]byte{secret}
-	}
-	keys, err := leasetext.New(secrets...)
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	s.keys, s.secrets = keys, config.Leases.Keys
-	s.mu.Unlock()
-	return keys, nil
-}
 
 // ended returns a route that ends a lease; amounts is the member that has amounts, if any.
 func ended(verb zael.LeaseVerb, amounts string) func(*call) error {
@@ -92,7 +49,7 @@ func (c *call) lease(in *leaseBody) (*zael.DetachedLease, error) {
 	case in.member != "" && len(in.given) == 0 && len(in.also) == 0:
 		return nil, invalid(in.member, `is missing: say how many tokens, such as {"tpm": 123}`)
 	}
-	keys, err := c.signer.keysOf(c.ctx, c.env.Config())
+	keys, err := c.signer.Keys(c.ctx, c.env.Config().Leases.Keys)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +131,7 @@ func (c *call) consume() error {
 	if err != nil {
 		return err
 	}
-	keys, err := c.signer.keysOf(c.ctx, c.env.Config())
+	keys, err := c.signer.Keys(c.ctx, c.env.Config().Leases.Keys)
 	if err != nil {
 		return err
 	}

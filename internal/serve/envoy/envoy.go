@@ -91,6 +91,11 @@ func NewServer(env *serve.Env) (*Server, error) {
 	s.grpc, s.health = grpc.NewServer(options...), health.NewServer()
 	pb.RegisterRateLimitServiceServer(s.grpc, s.service)
 	healthpb.RegisterHealthServer(s.grpc, s.health)
+	k, err := newKuadrant(s.service, env)
+	if err != nil {
+		return nil, err
+	}
+	k.register(s.grpc)
 	s.serving(s.rules.Load() != nil)
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
