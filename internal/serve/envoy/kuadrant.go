@@ -55,7 +55,7 @@ func newKuadrant(s *rls.Service, env *serve.Env) (*kuadrant, error) {
 		return &descriptorpb.DescriptorProto{Name: &name, Field: fields}
 	}
 	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
-		Name: proto.String("kuadrantrls.proto"), Package: proto.String("kuadrant.service.ratelimit.v1"), Syntax: proto.String("proto3"),
+		Name: new("kuadrantrls.proto"), Package: new("kuadrant.service.ratelimit.v1"), Syntax: new("proto3"),
 		Dependency: []string{"envoy/service/ratelimit/v3/rls.proto", "envoy/extensions/common/ratelimit/v3/ratelimit.proto", "google/protobuf/duration.proto"},
 		MessageType: []*descriptorpb.DescriptorProto{
 			all("ReserveRequest", field("domain", 1, text, ""), descriptors, field("amount", 3, number, ""), field("ttl", 4, message, ".google.protobuf.Duration")),
