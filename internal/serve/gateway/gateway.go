@@ -167,6 +167,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 		// The upstream may answer before it has read all of a body that passes unread, which
 		// the server would close then.
 		_ = c.EnableFullDuplex()
+		// The server reads what is left of a body when it has stopped to watch the connection, and
+		// cannot use it any more then: it has to be read before.
+		defer r.Body.Close()
 		r.Body = &countedBody{http.MaxBytesReader(serve.ServerWriter(w), r.Body, f.config.Max.Call), f}
 	}
 	g.proxy.ServeHTTP(w, r)

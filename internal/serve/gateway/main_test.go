@@ -115,6 +115,9 @@ func startWith(tb testing.TB, yaml string, upstream http.Handler, bounds gateway
 		transport.CloseIdleConnections()
 		_ = r.end()
 		r.upstream.Close()
+		if strings.Contains(r.log.String(), "panic serving") {
+			tb.Error("the server panicked")
+		}
 		if tb.Failed() {
 			tb.Log(r.log)
 		}
