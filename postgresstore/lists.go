@@ -8,6 +8,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/prefix"
+	"github.com/zeroae/zael/internal/storedlimits"
 )
 
 // named selects the names in a column that begin with a text and come after another.
@@ -52,7 +53,7 @@ func (s *Store) ListScopes(ctx context.Context, l zael.ScopeQuery) ([]zael.Scope
 	if err := checkText("prefix", l.Prefix); err != nil {
 		return nil, err
 	}
-	q := new(query).add("SELECT entity, resource, limits FROM zael.limits WHERE namespace = ? AND limits <> ?", s.config.Namespace, noLimits).named("entity", l.Prefix, "")
+	q := new(query).add("SELECT entity, resource, limits FROM zael.limits WHERE namespace = ? AND limits <> ?", s.config.Namespace, storedlimits.None).named("entity", l.Prefix, "")
 	if l.After != nil {
 		if err := checkKey(zael.Key(*l.After)); err != nil {
 			return nil, err
@@ -64,7 +65,7 @@ func (s *Store) ListScopes(ctx context.Context, l zael.ScopeQuery) ([]zael.Scope
 		if err := row.Scan(&found.Scope.Entity, &found.Scope.Resource, &text); err != nil {
 			return found, err
 		}
-		found.Limits, err = parseLimits(text)
+		found.Limits, err = storedlimits.Parse(text)
 		return found, err
 	})
 }
@@ -79,6 +80,6 @@ func (s *Store) ListResources(ctx context.Context, l zael.ListQuery) ([]string, 
 	q := new(query).add("WITH RECURSIVE used (name) AS ((SELECT resource FROM zael.buckets WHERE namespace = ?", name).named("resource", l.Prefix, l.After)
 	q.add(" ORDER BY resource LIMIT 1) UNION ALL SELECT (SELECT b.resource FROM zael.buckets b WHERE b.namespace = ? AND b.resource > used.name", name).named("b.resource", l.Prefix, "")
 	q.add(` ORDER BY b.resource LIMIT 1) FROM used WHERE used.name IS NOT NULL), first AS (SELECT name FROM used WHERE name IS NOT NULL LIMIT ?)
-		SELECT name FROM first UNION SELECT resource FROM zael.limits WHERE namespace = ? AND entity = '' AND resource <> '' AND limits <> ?`, l.Max, name, noLimits).named("resource", l.Prefix, l.After)
+		SELECT name FROM first UNION SELECT resource FROM zael.limits WHERE namespace = ? AND entity = '' AND resource <> '' AND limits <> ?`, l.Max, name, storedlimits.None).named("resource", l.Prefix, l.After)
 	return listed(ctx, s, q.add(" ORDER BY 1 LIMIT ?", l.Max), pgx.RowTo[string])
 }

@@ -4,63 +4,22 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"encoding/json"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/storedlimits"
 )
 
-// A limitText is a zael.Limit as it is stored: in numbers, or as zael.ParseLimit reads it
-// if it is of another kind than a rate, or soft.
-type limitText struct {
-	Text     string        `json:"limit,omitempty"`
-	Name     string        `json:"name"`
-	Capacity int64         `json:"capacity,omitempty"`
-	Burst    int64         `json:"burst,omitempty"`
-	Amount   int64         `json:"refill_amount,omitempty"`
-	Period   time.Duration `json:"refill_period_ns,omitempty"`
-}
-
+// limitsText returns limits as text, if their names can be kept.
 func limitsText(limits []zael.Limit) (string, error) {
-	all := make([]limitText, len(limits))
-	for i, l := range limits {
+	for _, l := range limits {
 		if err := checkText("limit", l.Name); err != nil {
 			return "", err
 		}
-		if plain := (zael.Limit{Name: l.Name, Capacity: l.Capacity, Burst: l.Burst, RefillAmount: l.RefillAmount, RefillPeriod: l.RefillPeriod}); l != plain {
-			all[i] = limitText{Name: l.Name, Text: l.String()}
-			continue
-		}
-		all[i] = limitText{"", l.Name, l.Capacity, l.Burst, l.RefillAmount, l.RefillPeriod}
 	}
-	text, err := json.Marshal(all)
-	return string(text), err
+	return storedlimits.Text(limits)
 }
-
-func parseLimits(text string) ([]zael.Limit, error) {
-	var all []limitText
-	if err := json.Unmarshal([]byte(text), &all); err != nil {
-		return nil, err
-	}
-	var limits []zael.Limit
-	for _, l := range all {
-		if l.Text != "" {
-			limit, err := zael.ParseLimit(l.Text)
-			if err != nil {
-				return nil, err
-			}
-			limits = append(limits, limit)
-			continue
-		}
-		limits = append(limits, zael.Limit{Name: l.Name, Capacity: l.Capacity, Burst: l.Burst, RefillAmount: l.Amount, RefillPeriod: l.Period})
-	}
-	return limits, nil
-}
-
-// noLimits is limitsText(nil).
-const noLimits = "[]"
 
 // SetLimits implements zael.LimitStore.
 func (s *Store) SetLimits(ctx context.Context, scope zael.Scope, limits []zael.Limit, event zael.AuditEvent) (int64, error) {
@@ -99,7 +58,7 @@ func limitsChange(scope zael.Scope, limits []zael.Limit, event zael.AuditEvent, 
 		return nil, err
 	}
 	return func(t *txn) error {
-		rev, kept := int64(0), noLimits
+		rev, kept := int64(0), storedlimits.None
 		err := t.conn.query("SELECT rev, limits FROM limits WHERE entity = ? AND resource = ?", func(v []driver.Value) error {
 			rev, _ = v[0].(int64)
 			kept, _ = v[1].(string)
@@ -108,7 +67,7 @@ func limitsChange(scope zael.Scope, limits []zael.Limit, event zael.AuditEvent, 
 		if err != nil {
 			return err
 		}
-		if text == noLimits && kept == noLimits {
+		if text == storedlimits.None && kept == storedlimits.None {
 			*result = rev
 			return nil
 		}
@@ -174,7 +133,7 @@ func (s *Store) Limits(ctx context.Context, scopes []zael.Scope) ([]zael.LimitSe
 				var text string
 				err := rows.Scan(&set.Rev, &text)
 				if err == nil {
-					set.Limits, err = parseLimits(text)
+					set.Limits, err = storedlimits.Parse(text)
 				}
 				return err
 			}, "SELECT rev, limits FROM limits WHERE entity = ? AND resource = ?", scope.Entity, scope.Resource)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/prefix"
+	"github.com/zeroae/zael/internal/storedlimits"
 )
 
 // A condition is a part of a WHERE clause.
@@ -56,7 +57,7 @@ func (s *Store) ListScopes(ctx context.Context, q zael.ScopeQuery) ([]zael.Scope
 		return nil, err
 	}
 	var c condition
-	c.and("limits <> ?", noLimits)
+	c.and("limits <> ?", storedlimits.None)
 	c.named("entity", q.Prefix, "")
 	if q.After != nil {
 		if err := checkKey(zael.Key(*q.After)); err != nil {
@@ -69,7 +70,7 @@ func (s *Store) ListScopes(ctx context.Context, q zael.ScopeQuery) ([]zael.Scope
 		if err := rows.Scan(&found.Scope.Entity, &found.Scope.Resource, &text); err != nil {
 			return found, err
 		}
-		found.Limits, err = parseLimits(text)
+		found.Limits, err = storedlimits.Parse(text)
 		return found, err
 	}, "SELECT entity, resource, limits FROM limits WHERE "+c.text+" ORDER BY entity, resource LIMIT ?", append(c.args, q.Max)...)
 }
@@ -91,7 +92,7 @@ func (s *Store) ListResources(ctx context.Context, q zael.ListQuery) ([]string, 
 		SELECT (SELECT min(resource) FROM buckets WHERE resource > name AND ` + end.text + `) FROM used WHERE name IS NOT NULL LIMIT ?)
 		SELECT name FROM used WHERE name IS NOT NULL
 		UNION SELECT resource FROM limits WHERE entity = '' AND resource <> '' AND limits <> ? AND ` + c.text + " ORDER BY 1 LIMIT ?"
-	args := append(append(append([]any{}, c.args...), end.args...), q.Max+1, noLimits)
+	args := append(append(append([]any{}, c.args...), end.args...), q.Max+1, storedlimits.None)
 	args = append(append(args, c.args...), q.Max)
 	return listed(ctx, s, func(rows *sql.Rows) (name string, err error) { return name, rows.Scan(&name) }, query, args...)
 }
