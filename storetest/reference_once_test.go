@@ -15,6 +15,9 @@ type onces struct {
 	mu   sync.Mutex // of all that has a key
 	kept map[string]onceKept
 	defects
+
+	paused int           // calls that have been in pause
+	second chan struct{} // closed when there are two
 }
 
 type onceKept struct {
@@ -55,12 +58,26 @@ func (o *onces) look(key string, now time.Time) (onceKept, bool) {
 	return k, ok && o.until(k.Once).After(now)
 }
 
-// pause lets others come between, in a store that makes two steps of one.
+// pause lets another come between, in a store that makes two steps of one: it waits for
+// the second call, but not for ever.
 func (o *onces) pause() {
-	if o.apart {
-		o.mu.Unlock()
-		time.Sleep(time.Millisecond) //nolint:forbidigo // a defect of a broken store
-		o.mu.Lock()
+	if !o.apart {
+		return
+	}
+	if o.paused++; o.paused == 1 {
+		o.second = make(chan struct{})
+	}
+	second := o.second
+	if o.paused == 2 {
+		close(second)
+	}
+	o.mu.Unlock()
+	defer o.mu.Lock()
+	patience := time.NewTimer(10 * time.Second)
+	defer patience.Stop()
+	select {
+	case <-second:
+	case <-patience.C:
 	}
 }
 
