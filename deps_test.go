@@ -30,7 +30,7 @@ func TestDependencies(t *testing.T) {
 		"/client": {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/zoneinfo", breaker},
 		"/postgresstore": {
 			"", "/bucket", "/internal/decimal", "/internal/deftext", "/internal/engineclock", "/internal/inflight", "/internal/line", "/internal/pause", "/internal/prefix", "/internal/recent", "/internal/redact",
-			"/internal/saturate", "/internal/trial", "/internal/varint", "/internal/zoneinfo", breaker, "github.com/jackc/...", "golang.org/x/text/...", "golang.org/x/sync/semaphore",
+			"/internal/saturate", "/internal/storedlimits", "/internal/trial", "/internal/varint", "/internal/zoneinfo", breaker, "github.com/jackc/...", "golang.org/x/text/...", "golang.org/x/sync/semaphore",
 		},
 		"/memstore":  {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/zoneinfo", breaker},
 		"/storetest": {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/zoneinfo", breaker},
