@@ -84,7 +84,7 @@ func (l *Limiter) takeMany(ctx context.Context, req *Request, leaseless bool, de
 		return m, err
 	}
 	now := l.now()
-	if err := l.prepareMany(ctx, m, now, leaseless); err != nil {
+	if err := l.prepareMany(ctx, m, now, leaseless, l.refusedBehind); err != nil {
 		return m, err
 	}
 	behind, reread := false, false
@@ -119,27 +119,23 @@ func (l *Limiter) takeMany(ctx context.Context, req *Request, leaseless bool, de
 	return m, fmt.Errorf("%w: its limits keep changing", ErrContention)
 }
 
-// prepareMany checks all parts and makes their debits. Of several errors, that something
-// is disabled outranks that it is not valid, and both that the store is unavailable.
-func (l *Limiter) prepareMany(ctx context.Context, m *manyTake, now time.Time, leaseless bool) error {
+// prepareMany checks all parts and makes their debits, of which check may refuse those of a
+// part. Of several errors, that something is disabled outranks that it is not valid, and both
+// that the store is unavailable.
+func (l *Limiter) prepareMany(ctx context.Context, m *manyTake, now time.Time, leaseless bool, check func(*attempt) error) error {
 	m.begin(ctx, l.timeout)
 	for range m.requests {
-		m.attempts = append(m.attempts, &attempt{leaseless: leaseless, detach: m.detach})
+		m.attempts = append(m.attempts, &attempt{budget: m.budget, leaseless: leaseless, detach: m.detach})
 	}
-	var worst error
-	for i, a := range m.attempts {
-		a.budget = m.budget
-		err := l.prepare(ctx, &m.requests[i], age{now, l.ttl}, a)
-		if err == nil {
-			l.countUnknown(a)
-			err = l.refusedBehind(a)
+	err := m.each(func(r *Request, a *attempt) error {
+		if err := l.prepare(ctx, r, age{now, l.ttl}, a); err != nil {
+			return err
 		}
-		if err != nil && (worst == nil || rank(err) > rank(worst)) {
-			worst = err
-		}
-	}
-	if worst != nil {
-		return worst
+		l.countUnknown(a)
+		return check(a)
+	})
+	if err != nil {
+		return err
 	}
 	return m.collect()
 }
@@ -231,7 +227,7 @@ func (l *Limiter) decideMany(ctx context.Context, req *Request) (Decision, error
 		return exceeded.decision, nil
 	}
 	if len(m.attempts) > 0 && l.admitsUnavailable(m.mode(l), err) {
-		return Decision{Admitted: true, Degraded: true, entity: req.Entity, policy: &PolicyLimits{Resource: req.resourceName()}}, nil
+		return degradedDecision(req), nil
 	}
 	return Decision{}, err
 }

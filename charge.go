@@ -49,7 +49,7 @@ func (l *Limiter) unasked(ctx context.Context, req *Request, do func(*manyTake) 
 	case err == nil:
 		return m.decision(false), nil
 	case len(m.attempts) > 0 && l.admitsUnavailable(m.mode(l), err):
-		return Decision{Admitted: true, Degraded: true, entity: req.Entity, policy: &PolicyLimits{Resource: req.resourceName()}}, nil
+		return degradedDecision(req), nil
 	}
 	return Decision{}, err
 }
@@ -64,22 +64,7 @@ func (l *Limiter) prepareUnasked(ctx context.Context, req *Request, m *manyTake)
 	if m.requests, err = req.requests(); err != nil {
 		return err
 	}
-	m.begin(ctx, l.timeout)
-	for range m.requests {
-		m.attempts = append(m.attempts, &attempt{budget: m.budget, leaseless: true})
-	}
-	now := l.now()
-	err = m.each(func(r *Request, a *attempt) error {
-		if err := l.prepare(ctx, r, age{now, l.ttl}, a); err != nil {
-			return err
-		}
-		l.countUnknown(a)
-		return a.checkNoSlots()
-	})
-	if err != nil {
-		return err
-	}
-	return m.collect()
+	return l.prepareMany(ctx, m, l.now(), true, (*attempt).checkNoSlots)
 }
 
 // checkNoSlots returns an error if a charges slots.

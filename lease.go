@@ -58,10 +58,15 @@ func (l *Limiter) newLease(req *Request, a *attempt, at time.Time) *Lease {
 	return lease
 }
 
+// degradedDecision returns that of a request that is admitted without a charge.
+func degradedDecision(req *Request) Decision {
+	return Decision{Admitted: true, Degraded: true, entity: req.Entity, policy: &PolicyLimits{Resource: req.resourceName()}}
+}
+
 // degradedLease returns a lease that charges nothing and only keeps accounts.
 func (l *Limiter) degradedLease(req *Request, a *attempt) *Lease {
 	lease := &Lease{limiter: l, mode: a.failureMode(req), stored: req.stored(), degraded: true, ledger: new(ledger)}
-	lease.decision = Decision{Admitted: true, Degraded: true, entity: req.Entity, policy: &PolicyLimits{Resource: req.resourceName()}}
+	lease.decision = degradedDecision(req)
 	p, err := new(attempt).policyOf(req)
 	if err != nil {
 		return lease // the request was valid before

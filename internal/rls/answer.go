@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/httpedge"
 )
 
 // answer returns the response to a call that is decided.
@@ -60,7 +61,7 @@ func (s *Service) statusOf(c *call, l *line) *pb.RateLimitResponse_DescriptorSta
 	if !l.exceeded || l.action != take && l.action != takeAlone {
 		st.LimitRemaining = uint32(min(max(0, l.status.Available), math.MaxUint32))
 	}
-	st.DurationUntilReset = durationpb.New(wholeSeconds(l.untilReset()))
+	st.DurationUntilReset = durationpb.New(time.Duration(httpedge.WholeSeconds(l.untilReset())) * time.Second)
 	return st
 }
 
@@ -83,15 +84,6 @@ func (l *line) untilReset() time.Duration {
 func untilOne(st *zael.Status) time.Duration {
 	missing := float64(1-st.Available) / float64(st.Limit.RefillAmount)
 	return time.Duration(min(missing*float64(st.Limit.RefillPeriod), float64(st.FullAfter)))
-}
-
-// wholeSeconds rounds up.
-func wholeSeconds(d time.Duration) time.Duration {
-	whole := d.Truncate(time.Second)
-	if whole < d {
-		whole += time.Second
-	}
-	return whole
 }
 
 // of returns the headers of a status.

@@ -212,11 +212,12 @@ next:
 
 // request returns the request for all parts.
 func request(parts []part, domain string) zael.Request {
+	if len(parts) == 1 && len(parts[0].lines) == 1 { // nearly always
+		only := parts[0].lines[0]
+		return only.request(only.amount)
+	}
 	first := parts[0].part(domain)
 	r := zael.Request{Entity: first.Entity, Resource: first.Resource, Limits: first.Limits, Consume: first.Consume, FailureMode: zael.FailClosed}
-	if len(parts) == 1 && len(parts[0].lines) == 1 {
-		return parts[0].lines[0].request(parts[0].lines[0].amount)
-	}
 	for _, p := range parts[1:] {
 		r.Also = append(r.Also, p.part(domain))
 	}

@@ -2,7 +2,6 @@ package serve
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,8 +37,7 @@ func (d *Daemon) listen(ctx context.Context, address string, encrypted bool, h h
 	// Broken connections and handshakes: any client can make as many as it likes.
 	s.ErrorLog = slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)
 	if encrypted {
-		s.TLSConfig = d.tls.Load().Clone()
-		s.TLSConfig.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return d.tls.Load(), nil }
+		s.TLSConfig = d.encryption()
 	}
 	return s, nil
 }

@@ -172,8 +172,8 @@ func (d *Daemon) limitRates(ctx context.Context, env *Env, h Handlers) (err erro
 	return nil
 }
 
-// encryption returns what a server needs that is not of this package: the certificate that
-// holds when a client connects.
+// encryption returns what a server needs to show the certificate that holds when a client
+// connects; nil if connections are not encrypted.
 func (d *Daemon) encryption() *tls.Config {
 	if d.tls.Load() == nil {
 		return nil
