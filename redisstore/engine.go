@@ -113,15 +113,12 @@ func (s *Store) aged(at bucket.Instant, since time.Time) bucket.Instant {
 // refusal by the server is remembered for a second, by slots alone for 100 ms, with all that
 // this process has done to the bucket since.
 func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, bool, error) {
-	if s.trial.Direct || len(debits) > 2 || s.closed.Load() || bypasses(debits) {
+	if s.trial.Direct || s.closed.Load() || bypasses(debits) {
 		return now, false, nil
 	}
-	var all [2]coalesce.Recalled
-	for i := range debits {
-		var ok bool
-		if all[i], ok = s.coalescer.Recall(debits[i].Key); !ok {
-			return now, false, nil
-		}
+	all, ok := s.coalescer.RecallAll(debits)
+	if !ok {
+		return now, false, nil
 	}
 	if !s.trial.VirtualTime {
 		offset, known := s.clock.Offset(s.read())
@@ -134,20 +131,7 @@ func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.De
 	if err != nil {
 		return now, false, nil //nolint:nilerr // Take returns it
 	}
-	refuses := false
-	for i := range debits {
-		for _, c := range debits[i].Charges {
-			if c.Amount < 0 || c.Amount > bucket.MaxAmount {
-				return now, false, nil // an error of Take
-			}
-		}
-		one, ok := all[i].Refuses(debits[i].Charges, debits[i].Holder, at, maxWait)
-		if !ok {
-			return now, false, nil
-		}
-		refuses = refuses || one
-	}
-	if !refuses {
+	if !all.Refuses(debits, at, maxWait) {
 		return now, false, nil
 	}
 	for i := range debits {

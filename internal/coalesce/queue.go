@@ -254,6 +254,41 @@ func (g *Coalescer) Recall(key zael.Key) (r Recalled, ok bool) {
 	return q.known.recalled(now), true
 }
 
+// A Recollection is what is remembered of the buckets of a take, which are one or two.
+type Recollection [2]Recalled
+
+// RecallAll is Recall for all buckets of a take. ok is false unless each is remembered.
+func (g *Coalescer) RecallAll(debits []zael.Debit) (all Recollection, ok bool) {
+	if len(debits) > len(all) {
+		return all, false
+	}
+	for i := range debits {
+		if all[i], ok = g.Recall(debits[i].Key); !ok {
+			return all, false
+		}
+	}
+	return all, true
+}
+
+// Refuses reports whether a take is refused by what is remembered of its buckets. It is not if
+// only the Engine can tell, or if an amount is out of range, which is an error of the take.
+func (all *Recollection) Refuses(debits []zael.Debit, at bucket.Instant, maxWait time.Duration) bool {
+	refuses := false
+	for i := range debits {
+		for _, c := range debits[i].Charges {
+			if c.Amount < 0 || c.Amount > bucket.MaxAmount {
+				return false
+			}
+		}
+		one, ok := all[i].Refuses(debits[i].Charges, debits[i].Holder, at, maxWait)
+		if !ok {
+			return false
+		}
+		refuses = refuses || one
+	}
+	return refuses
+}
+
 // recalls answers a take that what is remembered refuses. It reports whether it did.
 func (q *bucketQueue) recalls(m *Op, now time.Time) bool {
 	k := &q.known
