@@ -26,7 +26,7 @@ func (s *Service) count(c *call) {
 		if s.shadow(l.rule) {
 			h.Shadow = h.Over
 		}
-		s.options.Count(c.domain, l.counted, h)
+		s.options.Count(c.domain, l.counted(), h)
 	}
 }
 

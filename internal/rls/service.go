@@ -104,7 +104,7 @@ type call struct {
 type line struct {
 	rule    *rules.Rule // nil: nothing limits it
 	entity  string
-	counted string
+	counted func() string // what statistics call it
 	action  action
 	amount  int64 // tokens, not negative
 
@@ -176,7 +176,8 @@ func (s *Service) line(now *rules.Rules, r *pb.RateLimitRequest, d *common.RateL
 		if err != nil {
 			return l, fmt.Errorf("limit: %w", err)
 		}
-		l.entity, l.counted = rules.Entity(entries), rules.Counted(r.GetDomain(), entries)
+		l.entity = rules.Entity(entries)
+		l.counted = func() string { return rules.Counted(r.GetDomain(), entries) }
 	} else if m, ok := now.Match(r.GetDomain(), entries); ok {
 		l.rule, l.entity, l.counted = m.Rule, m.Entity, m.Counted
 	}

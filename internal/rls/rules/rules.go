@@ -71,8 +71,19 @@ const (
 // A Match is a rule that a descriptor goes by.
 type Match struct {
 	*Rule
-	Entity  string // whose bucket is charged: see [Entity]
-	Counted string // what statistics call it: domain.key_value.key
+	Entity string // whose bucket is charged: see [Entity]
+
+	domain  string
+	by      []step
+	entries []Entry
+}
+
+// Counted returns what statistics call the descriptor: domain.key_value.key.
+func (m *Match) Counted() string {
+	if m.detailed {
+		return detailed(m.domain, m.by, m.entries)
+	}
+	return counted(m.domain, m.by, m.entries)
 }
 
 // Rules are the rules of all domains. They do not change, and any number of goroutines may
@@ -141,13 +152,7 @@ func (r *Rules) Match(domain string, entries []Entry) (m Match, ok bool) {
 	for i, s := range by {
 		shared[i] = s.shared(entries[i])
 	}
-	m = Match{Rule: at.rule, Entity: Entity(shared)}
-	if m.detailed {
-		m.Counted = detailed(domain, by, entries)
-	} else {
-		m.Counted = counted(domain, by, entries)
-	}
-	return m, true
+	return Match{Rule: at.rule, Entity: Entity(shared), domain: domain, by: by, entries: entries}, true
 }
 
 // A step is the way from one level to the next.
