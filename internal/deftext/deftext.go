@@ -24,7 +24,7 @@ var ErrText = errors.New("is not a definition that this version can read")
 // tokens a minute and a burst of 20000. A capacity other than the lesser of both follows the
 // burst as "c500"; a period that is not whole seconds is written in nanoseconds,
 // "1500000000n". What is no plain rate has a grammar of its own: see appendKind. The text has
-// no @. Equal texts are of equal definitions, but for the revision.
+// no @. Definitions have equal texts if they differ in nothing but their revisions.
 func Append(b []byte, d *bucket.Definition) []byte {
 	if d.Plain() {
 		return appendRate(append(b, plainGrammar...), d)
