@@ -11,7 +11,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
-	"github.com/zeroae/zael/internal/testrig/dynamotest"
+	"github.com/zeroae/zael/internal/testrig/needs"
 	function "github.com/zeroae/zael/internal/usage/aggregator"
 	"github.com/zeroae/zael/stack"
 )
@@ -40,7 +40,7 @@ func aggregator(t *testing.T) (stack.Code, string) {
 // consumption of a bucket was never counted.
 func TestFunctionCountsUsage(t *testing.T) {
 	t.Parallel()
-	dynamotest.NotShort(t) // before the function is built
+	needs.Engine(t) // before the function is built
 	code, architecture := aggregator(t)
 	name := newName()
 	s := emulated(t, name)

@@ -4,13 +4,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/zeroae/zael/internal/testrig/redistest"
+	"github.com/zeroae/zael/internal/testrig/needs"
 )
 
 // TestTable prints the table with rounds that take no time.
 func TestTable(t *testing.T) {
 	t.Parallel()
-	redistest.NotShort(t)
+	needs.Engine(t)
 	var out strings.Builder
 	if err := run(t.Context(), []string{"-rounds", "1", "-time", "10ms", "-buckets", "100"}, &out); err != nil {
 		t.Fatalf("run: got %v\n%s", err, out.String())

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/zeroae/zael/internal/testrig/dynamotest"
+	"github.com/zeroae/zael/internal/testrig/needs"
 )
 
 // TestLocal: DynamoDB Local in the background, started by one process and
@@ -61,7 +61,7 @@ func TestLocal(t *testing.T) {
 // cacheWithEngine is a cache directory of its own that has DynamoDB Local in it.
 func cacheWithEngine(t *testing.T) string {
 	t.Helper()
-	dynamotest.NotShort(t)
+	needs.Engine(t)
 	fetch := exec.CommandContext(t.Context(), filepath.Join(root, "tools/dynamodb-local/fetch"))
 	fetch.Stderr = os.Stderr
 	jars, err := fetch.Output()

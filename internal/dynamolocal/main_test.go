@@ -15,6 +15,7 @@ import (
 
 	"github.com/zeroae/zael/internal/dynamolocal"
 	"github.com/zeroae/zael/internal/testrig/dynamotest"
+	"github.com/zeroae/zael/internal/testrig/needs"
 )
 
 // holderVariable makes the test binary a process that runs an engine until it is
@@ -48,7 +49,7 @@ func hold() error {
 // need returns where the jars are. Where the engine is missing t fails.
 func need(t *testing.T) string {
 	t.Helper()
-	dynamotest.NotShort(t)
+	needs.Engine(t)
 	_, err := dynamolocal.FindJava()
 	dir, errFetch := dynamolocal.Fetch(t.Context(), "", nil)
 	if err := errors.Join(err, errFetch); err != nil {

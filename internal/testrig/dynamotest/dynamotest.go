@@ -26,6 +26,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/zeroae/zael/internal/dynamolocal"
+	"github.com/zeroae/zael/internal/testrig/needs"
 	"github.com/zeroae/zael/internal/testrig/relay"
 )
 
@@ -84,9 +85,9 @@ func (e *Engine) Endpoint(tb testing.TB) string {
 	if !e.isolated {
 		tb.Fatal("dynamotest: TestMain does not call Engine.Main")
 	}
-	NotShort(tb)
+	needs.Engine(tb)
 	e.once.Do(e.start)
-	check(tb, e.err)
+	needs.Check(tb, e.err, dynamolocal.ErrMissing)
 	return e.endpoint
 }
 
@@ -116,30 +117,11 @@ func (e *Engine) start() {
 // themselves or measure. Where the engine is missing tb fails.
 func Start(tb testing.TB, o dynamolocal.Options) *dynamolocal.Server {
 	tb.Helper()
-	NotShort(tb)
+	needs.Engine(tb)
 	s, err := dynamolocal.Start(tb.Context(), o)
-	check(tb, err)
+	needs.Check(tb, err, dynamolocal.ErrMissing)
 	tb.Cleanup(func() { _ = s.Close() })
 	return s
-}
-
-// NotShort skips tb with -short, by which go test runs what needs no engine.
-func NotShort(tb testing.TB) {
-	tb.Helper()
-	if testing.Short() {
-		tb.Skip("needs an engine: left out with -short")
-	}
-}
-
-// check ends tb if there is no engine.
-func check(tb testing.TB, err error) {
-	tb.Helper()
-	switch {
-	case errors.Is(err, dynamolocal.ErrMissing):
-		tb.Fatalf("%v (go test -short leaves out the tests that need it)", err)
-	case err != nil:
-		tb.Fatal(err)
-	}
 }
 
 // Loopback is an error unless endpoint, which this variable of the environment has, is

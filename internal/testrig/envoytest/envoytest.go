@@ -6,7 +6,6 @@ package envoytest
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/zeroae/zael/internal/testrig/child"
+	"github.com/zeroae/zael/internal/testrig/needs"
 	"github.com/zeroae/zael/internal/testrig/wheels"
 )
 
@@ -31,16 +31,9 @@ type Envoy struct {
 // Start runs an Envoy with a bootstrap, in YAML, without its admin section, and ends it with tb.
 func Start(tb testing.TB, bootstrap string) *Envoy {
 	tb.Helper()
-	if testing.Short() {
-		tb.Skip("needs Envoy: left out with -short")
-	}
+	needs.Engine(tb)
 	e, err := start(tb.Context(), tb.TempDir(), bootstrap)
-	switch {
-	case errors.Is(err, wheels.ErrMissing):
-		tb.Fatalf("%v (go test -short leaves out the tests that need it)", err)
-	case err != nil:
-		tb.Fatal(err)
-	}
+	needs.Check(tb, err, wheels.ErrMissing)
 	tb.Cleanup(func() {
 		if tb.Failed() {
 			tb.Log(e.process.Log())

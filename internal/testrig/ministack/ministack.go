@@ -18,12 +18,12 @@ package ministack
 
 import (
 	"context"
-	"errors"
 	"os"
 	"sync"
 	"testing"
 
 	"github.com/zeroae/zael/internal/testrig/dynamotest"
+	"github.com/zeroae/zael/internal/testrig/needs"
 	"github.com/zeroae/zael/internal/testrig/relay"
 )
 
@@ -83,9 +83,9 @@ func (e *Engine) Endpoint(tb testing.TB) string {
 	if err := dynamotest.Loopback("AWS_ENDPOINT_URL", os.Getenv("AWS_ENDPOINT_URL")); err != nil || os.Getenv("AWS_EC2_METADATA_DISABLED") != "true" {
 		tb.Fatal("ministack: TestMain does not call dynamotest.Engine.Main, which keeps tests away from AWS")
 	}
-	dynamotest.NotShort(tb)
+	needs.Engine(tb)
 	e.once.Do(e.start)
-	check(tb, e.err)
+	needs.Check(tb, e.err, ErrMissing)
 	return e.endpoint
 }
 
@@ -116,19 +116,8 @@ func (e *Engine) start() {
 // Program returns the path of a tool, such as cfn-lint. Where it is missing tb fails.
 func Program(tb testing.TB, name string) string {
 	tb.Helper()
-	dynamotest.NotShort(tb)
+	needs.Engine(tb)
 	bin, err := Install(tb.Context(), os.Stderr)
-	check(tb, err)
+	needs.Check(tb, err, ErrMissing)
 	return bin + string(os.PathSeparator) + name
-}
-
-// check ends tb if there is no engine.
-func check(tb testing.TB, err error) {
-	tb.Helper()
-	switch {
-	case errors.Is(err, ErrMissing):
-		tb.Fatalf("%v (go test -short leaves out the tests that need it)", err)
-	case err != nil:
-		tb.Fatal(err)
-	}
 }

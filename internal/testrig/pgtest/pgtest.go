@@ -13,12 +13,13 @@ package pgtest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/zeroae/zael/internal/testrig/needs"
 
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
@@ -63,14 +64,14 @@ func (e *Engine) stop() {
 // Server returns the server, which the first call starts. Where it is missing tb fails.
 func (e *Engine) Server(tb testing.TB) *Server {
 	tb.Helper()
-	NotShort(tb)
+	needs.Engine(tb)
 	if !e.ran.Load() {
 		tb.Fatal("pgtest: TestMain does not call Engine.Main")
 	}
 	e.once.Do(func() {
 		e.server, e.err = start(context.Background(), Options{}, os.Stderr) // not with the context of the test that is the first
 	})
-	check(tb, e.err)
+	needs.Check(tb, e.err, ErrMissing)
 	return e.server
 }
 
@@ -93,30 +94,11 @@ func (e *Engine) Database(tb testing.TB) string {
 // Start starts a server for tb alone, and ends it with tb. Where it is missing tb fails.
 func Start(tb testing.TB, o Options) *Server {
 	tb.Helper()
-	NotShort(tb)
+	needs.Engine(tb)
 	s, err := start(tb.Context(), o, os.Stderr)
-	check(tb, err)
+	needs.Check(tb, err, ErrMissing)
 	tb.Cleanup(s.Close)
 	return s
-}
-
-// NotShort skips tb with -short, by which go test runs what needs no engine.
-func NotShort(tb testing.TB) {
-	tb.Helper()
-	if testing.Short() {
-		tb.Skip("needs an engine: left out with -short")
-	}
-}
-
-// check ends tb if there is no server.
-func check(tb testing.TB, err error) {
-	tb.Helper()
-	switch {
-	case errors.Is(err, ErrMissing):
-		tb.Fatalf("%v (go test -short leaves out the tests that need it)", err)
-	case err != nil:
-		tb.Fatal(err)
-	}
 }
 
 // Exec runs statements as the user postgres, in the database of that name.

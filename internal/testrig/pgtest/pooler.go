@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael/internal/testrig/child"
+	"github.com/zeroae/zael/internal/testrig/needs"
 )
 
 // Pooler starts a PgBouncer before a database for tb, which passes a connection to the server on
@@ -19,7 +20,7 @@ import (
 func (s *Server) Pooler(tb testing.TB, database string) (url string) {
 	tb.Helper()
 	program, err := InstallPooler(tb.Context(), os.Stderr)
-	check(tb, err)
+	needs.Check(tb, err, ErrMissing)
 	dir, err := os.MkdirTemp("", "zael-pgbouncer-*") //nolint:usetesting // the directories of tb are closed to its user
 	if err != nil {
 		tb.Fatal(err)

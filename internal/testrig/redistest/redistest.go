@@ -13,10 +13,11 @@ package redistest
 
 import (
 	"context"
-	"errors"
 	"os"
 	"sync"
 	"testing"
+
+	"github.com/zeroae/zael/internal/testrig/needs"
 
 	"go.uber.org/goleak"
 )
@@ -81,7 +82,7 @@ func (e *Engines) stop() {
 // of the process share it: each uses a namespace of its own. Where it is missing tb fails.
 func (e *Engines) Address(tb testing.TB, kind Kind) string {
 	tb.Helper()
-	NotShort(tb)
+	needs.Engine(tb)
 	e.mu.Lock()
 	if !e.ran {
 		e.mu.Unlock()
@@ -99,35 +100,16 @@ func (e *Engines) Address(tb testing.TB, kind Kind) string {
 	s.once.Do(func() {
 		s.server, s.err = Run(context.Background(), Options{Kind: kind}, os.Stderr) // not with the context of the test that is the first
 	})
-	check(tb, s.err)
+	needs.Check(tb, s.err, ErrMissing)
 	return s.server.Address()
 }
 
 // Start starts a server for tb alone, and ends it with tb. Where it is missing tb fails.
 func Start(tb testing.TB, o Options) *Server {
 	tb.Helper()
-	NotShort(tb)
+	needs.Engine(tb)
 	s, err := Run(tb.Context(), o, os.Stderr)
-	check(tb, err)
+	needs.Check(tb, err, ErrMissing)
 	tb.Cleanup(s.Close)
 	return s
-}
-
-// NotShort skips tb with -short, by which go test runs what needs no engine.
-func NotShort(tb testing.TB) {
-	tb.Helper()
-	if testing.Short() {
-		tb.Skip("needs an engine: left out with -short")
-	}
-}
-
-// check ends tb if there is no engine.
-func check(tb testing.TB, err error) {
-	tb.Helper()
-	switch {
-	case errors.Is(err, ErrMissing):
-		tb.Fatalf("%v (go test -short leaves out the tests that need it)", err)
-	case err != nil:
-		tb.Fatal(err)
-	}
 }

@@ -16,7 +16,7 @@ import (
 	"testing"
 
 	"github.com/zeroae/zael/internal/tail"
-	"github.com/zeroae/zael/internal/testrig/dynamotest"
+	"github.com/zeroae/zael/internal/testrig/needs"
 	"github.com/zeroae/zael/internal/testrig/wheels"
 )
 
@@ -37,11 +37,9 @@ func Node(tb testing.TB, text string, args ...string) *exec.Cmd {
 
 func command(tb testing.TB, program, name, text string, args []string) *exec.Cmd {
 	tb.Helper()
-	dynamotest.NotShort(tb)
+	needs.Engine(tb)
 	dir, err := Install(tb.Context(), os.Stderr)
-	if err != nil {
-		tb.Fatalf("%v (go test -short leaves out the tests that need them)", err)
-	}
+	needs.Check(tb, err, wheels.ErrMissing)
 	temp := tb.TempDir()
 	file := filepath.Join(temp, name)
 	// Node looks for packages beside the program.
