@@ -18,7 +18,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"os/signal"
 	"runtime"
 	"runtime/debug"
@@ -28,6 +27,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/zeroae/zael/bench/internal/child"
 )
 
 func main() {
@@ -114,42 +115,9 @@ func answer() error {
 	return nil
 }
 
-// A child is a server in a process of its own.
-type child struct {
-	cmd     *exec.Cmd
-	in      io.WriteCloser
-	out     *bufio.Reader
-	address string
-}
-
-func start(role, to string) (*child, error) {
-	c := &child{cmd: exec.Command(os.Args[0], "-role", role, "-to", to)} //nolint:noctx,gosec // this program, ended by stop
-	c.cmd.Stderr = os.Stderr
-	var err error
-	if c.in, err = c.cmd.StdinPipe(); err != nil {
-		return nil, err
-	}
-	out, err := c.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	c.out = bufio.NewReader(out)
-	if err := c.cmd.Start(); err != nil {
-		return nil, err
-	}
-	line, err := c.out.ReadString('\n')
-	c.address = strings.TrimSpace(line)
-	return c, err
-}
-
-func (c *child) stop() error { return errors.Join(c.in.Close(), c.cmd.Wait()) }
-
-// ask returns the CPU time and the memory that the server has used.
-func (c *child) ask(what string) (cpu time.Duration, memory int64, err error) {
-	if _, err := io.WriteString(c.in, what+"\n"); err != nil {
-		return 0, 0, err
-	}
-	line, err := c.out.ReadString('\n')
+// ask returns the CPU time and the memory that a server has used.
+func ask(c *child.Child, what string) (cpu time.Duration, memory int64, err error) {
+	line, err := c.Ask(what)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -181,18 +149,18 @@ type round struct {
 }
 
 func measureAll(rounds, calls, streams int) error {
-	up, err := start("upstream", "")
+	up, err := child.Start("-role", "upstream", "-to", "")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = up.stop() }()
+	defer func() { _ = up.Stop() }()
 	fmt.Println("| row | proxy | gateway | added | proxy CPU | gateway CPU | more CPU |")
 	fmt.Println("|---|---|---|---|---|---|---|")
 	for _, r := range rows() {
 		got := map[string][]round{}
 		for range rounds {
 			for _, role := range []string{"proxy", "gateway"} {
-				one, err := measure(role, "http://"+up.address, &r, calls/r.share)
+				one, err := measure(role, "http://"+up.Address, &r, calls/r.share)
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", r.name, role, err)
 				}
@@ -204,7 +172,7 @@ func measureAll(rounds, calls, streams int) error {
 			p.cpu.Round(time.Microsecond), g.cpu.Round(time.Microsecond), 100*(float64(g.cpu)/float64(p.cpu)-1))
 	}
 	for _, role := range []string{"proxy", "gateway"} {
-		each, err := memory(role, "http://"+up.address, streams)
+		each, err := memory(role, "http://"+up.Address, streams)
 		if err != nil {
 			return fmt.Errorf("memory of %s: %w", role, err)
 		}
@@ -239,15 +207,15 @@ func request(ctx context.Context, address, pace string) (*http.Request, error) {
 }
 
 func measure(role, to string, r *row, calls int) (out round, err error) {
-	c, err := start(role, to)
+	c, err := child.Start("-role", role, "-to", to)
 	if err != nil {
 		return out, err
 	}
-	defer func() { err = errors.Join(err, c.stop()) }()
+	defer func() { err = errors.Join(err, c.Stop()) }()
 	transport := &http.Transport{MaxIdleConnsPerHost: r.callers, DisableCompression: true}
 	defer transport.CloseIdleConnections()
 	one := func(pace string) (time.Duration, error) {
-		q, err := request(context.Background(), c.address, pace)
+		q, err := request(context.Background(), c.Address, pace)
 		if err != nil {
 			return 0, err
 		}
@@ -271,7 +239,7 @@ func measure(role, to string, r *row, calls int) (out round, err error) {
 			return out, err
 		}
 	}
-	before, _, err := c.ask("")
+	before, _, err := ask(c, "")
 	if err != nil {
 		return out, err
 	}
@@ -291,7 +259,7 @@ func measure(role, to string, r *row, calls int) (out round, err error) {
 		})
 	}
 	all.Wait()
-	after, _, cpuErr := c.ask("")
+	after, _, cpuErr := ask(c, "")
 	if err := errors.Join(errors.Join(errs...), cpuErr); err != nil {
 		return out, err
 	}
@@ -302,16 +270,16 @@ func measure(role, to string, r *row, calls int) (out round, err error) {
 
 // memory returns how much a server has more with streams open than before.
 func memory(role, to string, streams int) (each int64, err error) {
-	c, err := start(role, to)
+	c, err := child.Start("-role", role, "-to", to)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, c.stop()) }()
+	defer func() { err = errors.Join(err, c.Stop()) }()
 	transport := &http.Transport{DisableCompression: true}
 	defer transport.CloseIdleConnections()
 	ctx, cancel := context.WithCancel(context.Background())
 	open := func() error {
-		q, err := request(ctx, c.address, "0s")
+		q, err := request(ctx, c.Address, "0s")
 		if err != nil {
 			return err
 		}
@@ -332,7 +300,7 @@ func memory(role, to string, streams int) (each int64, err error) {
 			return 0, err
 		}
 	}
-	_, before, err := c.ask("memory")
+	_, before, err := ask(c, "memory")
 	if err != nil {
 		return 0, err
 	}
@@ -341,6 +309,6 @@ func memory(role, to string, streams int) (each int64, err error) {
 			return 0, err
 		}
 	}
-	_, after, err := c.ask("memory")
+	_, after, err := ask(c, "memory")
 	return (after - before) / int64(streams), err
 }

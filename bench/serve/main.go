@@ -14,11 +14,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -27,6 +25,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/zeroae/zael/bench/internal/child"
 )
 
 func main() {
@@ -83,42 +83,9 @@ func serveUntilEOF(name, dir string) error {
 	return stop()
 }
 
-// A child is a server in a process of its own.
-type child struct {
-	cmd     *exec.Cmd
-	in      io.WriteCloser
-	out     *bufio.Reader
-	address string
-}
-
-func start(name, dir string) (*child, error) {
-	c := &child{cmd: exec.Command(os.Args[0], "-server", name, "-dir", dir)} //nolint:noctx,gosec // this program, ended by stop
-	c.cmd.Stderr = os.Stderr
-	var err error
-	if c.in, err = c.cmd.StdinPipe(); err != nil {
-		return nil, err
-	}
-	out, err := c.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	c.out = bufio.NewReader(out)
-	if err := c.cmd.Start(); err != nil {
-		return nil, err
-	}
-	line, err := c.out.ReadString('\n')
-	c.address = strings.TrimSpace(line)
-	return c, err
-}
-
-func (c *child) stop() error { return errors.Join(c.in.Close(), c.cmd.Wait()) }
-
-// cpu returns the CPU time that the server has used.
-func (c *child) cpu() (time.Duration, error) {
-	if _, err := io.WriteString(c.in, "\n"); err != nil {
-		return 0, err
-	}
-	line, err := c.out.ReadString('\n')
+// cpu returns the CPU time that a server has used.
+func cpu(c *child.Child) (time.Duration, error) {
+	line, err := c.Ask("")
 	if err != nil {
 		return 0, err
 	}
@@ -224,17 +191,17 @@ func median(rounds []round) round {
 }
 
 func measure(name, dir string, r *row, callers int, length time.Duration) (out round, err error) {
-	c, err := start(name, dir)
+	c, err := child.Start("-server", name, "-dir", dir)
 	if err != nil {
 		return out, err
 	}
-	defer func() { err = errors.Join(err, c.stop()) }()
+	defer func() { err = errors.Join(err, c.Stop()) }()
 	requests := make([][]byte, r.keys)
 	for i := range requests {
 		body := r.body(i)
-		requests[i] = fmt.Appendf(nil, "POST /v1/acquire HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", c.address, len(body), body)
+		requests[i] = fmt.Appendf(nil, "POST /v1/acquire HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", c.Address, len(body), body)
 	}
-	before, err := c.cpu()
+	before, err := cpu(c)
 	if err != nil {
 		return out, err
 	}
@@ -244,11 +211,11 @@ func measure(name, dir string, r *row, callers int, length time.Duration) (out r
 	errs := make([]error, callers)
 	var all sync.WaitGroup
 	for i := range callers {
-		all.Go(func() { errs[i] = call(c.address, requests, i, end, &done, &refused) })
+		all.Go(func() { errs[i] = call(c.Address, requests, i, end, &done, &refused) })
 	}
 	all.Wait()
 	took := time.Since(begun)
-	after, cpuErr := c.cpu()
+	after, cpuErr := cpu(c)
 	n := float64(done.Load())
 	out = round{rate: n / took.Seconds(), cpu: time.Duration(float64(after-before) / n), refused: float64(refused.Load()) / n}
 	return out, errors.Join(errors.Join(errs...), cpuErr)
