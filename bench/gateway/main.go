@@ -149,6 +149,11 @@ type round struct {
 }
 
 func measureAll(rounds, calls, streams int) error {
+	for _, r := range rows() {
+		if least := r.callers * r.share; calls < least {
+			return fmt.Errorf("-calls %d is too few: each of %s needs one, so %d or more", calls, r.name, least)
+		}
+	}
 	up, err := child.Start("-role", "upstream", "-to", "")
 	if err != nil {
 		return err
