@@ -29,6 +29,10 @@ type part struct {
 	fresh  bool           // known is of an answer to this write
 	latest bucket.Instant // the latest known of the bucket
 
+	fits   bool    // see foresee
+	next   *record // the bucket after the write, if that fits
+	expiry int64   // the quarter of an hour by which it is full after a write by rows
+
 	held     bool           // of an extend
 	deadline bucket.Instant // of an extend
 }
@@ -129,43 +133,96 @@ func expiryOfRows(rows []row, at bucket.Instant) int64 {
 	return expiryAfter(idle)
 }
 
+// foresee sets what a write by rows makes of the bucket if that is as it is known, and whether it
+// fits then. What the bucket gets has expired by a quarter of an hour.
+func (p *part) foresee(w *write, expiry int64) {
+	p.next, p.fits, p.expiry = p.known, false, expiry
+	if p.kind == coalesce.Take && p.known.settingsRev() > p.settings {
+		return
+	}
+	kept, outcome, err := p.evaluate()
+	if outcome != bucket.Fits || err != nil || w.shared && p.kind == coalesce.Take && coalesce.Differs(p.known, p.charges) {
+		return
+	}
+	p.fits = true
+	if p.finish(&kept, bucket.Fits) && p.known.changes(kept.Limits) {
+		p.next = p.known.followed(&kept, w.id, expiry)
+	}
+}
+
+// changes reports whether limits differ from those of the record.
+func (r *record) changes(limits []bucket.LimitState) bool {
+	return slices.ContainsFunc(limits, func(l bucket.LimitState) bool {
+		definition, mark, used := differs(&l, r.find(l.Name, l.State.Definition.Kind == bucket.Slots))
+		return definition || mark || used
+	})
+}
+
 // take appends a part as take.lua reads it.
-func (p *part) take(s *script, rows []row, usage *usage) {
+func (p *part) take(s *arguments, rows []row, expiry int64, usage *usage) {
 	s.keys = append(s.keys, p.texts.hash, p.texts.index)
-	expiry := expiryOfRows(rows, p.at)
 	s.add(p.known.last())
-	s.number(p.settings)
-	s.number(expiry)
-	s.number(keepFor(expiry, p.at))
-	fields := 3
-	for i := range rows {
-		fields += 2
-		if rows[i].period {
-			fields++
-		}
+	changes := p.fits && p.next != p.known
+	longer := changes && (p.known == nil || expiry > p.known.expiry)
+	words := len(s.args)
+	s.add("-1", "")
+	if longer {
+		s.args[words+1] = "1"
 	}
-	s.add(p.texts.resource)
-	s.number(int64(fields))
-	s.number(int64(len(rows)))
+	s.list(4 + 9*len(rows))
+	s.packNumber(p.settings)
+	s.packNumber(expiry)
+	s.packNumber(keepFor(expiry, p.at))
+	s.pack(p.texts.resource)
+	for i := range rows {
+		rows[i].pack(s)
+	}
+	s.listed()
 	s.number(int64(len(usage.counts)))
-	s.add(idsField, expiryField, settingsField)
-	for i := range rows {
-		r := &rows[i]
-		if s.add(r.texts.define, r.texts.mark); r.period {
-			s.add(r.texts.used)
-		}
+	from := len(s.args)
+	if changes {
+		p.appendWords(s, longer)
 	}
-	for i := range rows {
-		rows[i].append(s)
+	if p.fits {
+		s.setNumber(words, int64(len(s.args)-from))
 	}
 	if usage.keys != nil {
 		s.keys = append(s.keys, usage.keys...)
+		for _, c := range usage.counts {
+			s.add(c.field)
+			s.number(c.n)
+		}
+		s.number(usage.keep)
 	}
-	for _, c := range usage.counts {
-		s.add(c.field)
-		s.number(c.n)
+}
+
+// appendWords appends the fields that bring the hash from the record that is known to the next.
+func (p *part) appendWords(s *arguments, longer bool) {
+	s.add(idsField, p.next.ids)
+	if longer {
+		s.add(expiryField)
+		s.number(p.next.expiry)
 	}
-	s.number(usage.keep)
+	for i := range p.next.Limits {
+		l := &p.next.Limits[i]
+		old := p.known.find(l.Name, l.State.Definition.Kind == bucket.Slots)
+		definition, mark, used := differs(l, old)
+		if !definition && !mark && !used {
+			continue
+		}
+		t := p.texts.named(l)
+		if definition {
+			s.add(t.define, definitionText(&l.State.Definition, l.State.Generation))
+		}
+		if mark {
+			s.add(t.mark)
+			s.number(l.State.Mark)
+		}
+		if used {
+			s.add(t.used)
+			s.number(l.State.Used)
+		}
+	}
 }
 
 // changes returns the commands that bring the hash of a part from the record that is known to
@@ -226,17 +283,29 @@ func fieldOf(letter byte, name string, slots bool) string {
 	return string(letter) + name
 }
 
+// differs reports which fields of a limit differ from those before; old is nil if there were none.
+func differs(l *bucket.LimitState, old *bucket.State) (definition, mark, used bool) {
+	s := &l.State
+	kept := s.Definition.Kind != bucket.Rate
+	if old == nil {
+		return true, true, s.Used != 0 || kept
+	}
+	return old.Definition != s.Definition || old.Generation != s.Generation, old.Mark != s.Mark,
+		old.Used != s.Used || kept && old.Definition.Kind == bucket.Rate
+}
+
 // limitFields appends the fields of a limit that differ from those before; old is nil if there
-// are none.
+// were none.
 func limitFields(set []string, l *bucket.LimitState, old *bucket.State) []string {
 	s, slots := &l.State, l.State.Definition.Kind == bucket.Slots
-	if old == nil || old.Definition != s.Definition || old.Generation != s.Generation {
+	definition, mark, used := differs(l, old)
+	if definition {
 		set = append(set, fieldOf(definitionField, l.Name, slots), definitionText(&s.Definition, s.Generation))
 	}
-	if old == nil || old.Mark != s.Mark {
+	if mark {
 		set = append(set, fieldOf(markField, l.Name, slots), strconv.FormatInt(s.Mark, 10))
 	}
-	if old == nil && (s.Used != 0 || s.Definition.Kind != bucket.Rate) || old != nil && (old.Used != s.Used || old.Definition.Kind == bucket.Rate && s.Definition.Kind != bucket.Rate) {
+	if used {
 		set = append(set, fieldOf(usedField, l.Name, slots), strconv.FormatInt(s.Used, 10))
 	}
 	return set

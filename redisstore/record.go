@@ -33,7 +33,7 @@ const (
 )
 
 // idLength is how many characters an id has.
-const idLength = 12
+const idLength = 10
 
 // A record is a bucket's hash as it was after its last write. It does not change. The nil
 // record is a missing bucket.

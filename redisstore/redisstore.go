@@ -176,16 +176,14 @@ func (s *Store) Close(ctx context.Context) error {
 
 var errClosed = fmt.Errorf("redisstore: %w", zael.ErrClosed)
 
-// newID returns the id of a write: 12 characters, of 72 random bits.
+// newID returns the id of a write: 10 characters, of 60 random bits.
 func newID() string {
 	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	var b [idLength]byte
-	bits, more := rand.Uint64(), rand.Uint64()
+	bits := rand.Uint64()
 	for i := range b {
 		b[i] = digits[bits&63]
-		if bits >>= 6; i == 9 {
-			bits = more
-		}
+		bits >>= 6
 	}
 	return string(b[:])
 }

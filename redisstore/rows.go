@@ -3,8 +3,6 @@ package redisstore
 import (
 	"math"
 	"slices"
-	"strconv"
-	"sync"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
@@ -153,64 +151,23 @@ func (p *part) periodRow(c *zael.Charge) (r row, ok bool) {
 	}, true
 }
 
-// A script is what one of the scripts is called with.
-type script struct {
-	keys, args []string
-
-	digits  []byte // of all numbers
-	numbers []placed
-}
-
-// A placed is a number among the arguments: where its digits are.
-type placed struct{ arg, from, to int }
-
-//nolint:gochecknoglobals // it saves making them
-var spareScripts = sync.Pool{New: func() any { return new(script) }}
-
-// newScript returns an empty script, which may be given back by spare when it was called.
-func newScript() *script {
-	s := spareScripts.Get().(*script) //nolint:forcetypeassert // the pool holds nothing else
-	s.keys, s.args, s.digits, s.numbers = s.keys[:0], s.args[:0], s.digits[:0], s.numbers[:0]
-	return s
-}
-
-// spare gives a script back.
-func (s *script) spare() {
-	clear(s.keys)
-	clear(s.args)
-	spareScripts.Put(s)
-}
-
-func (s *script) add(args ...string) { s.args = append(s.args, args...) }
-
-func (s *script) number(n int64) {
-	from := len(s.digits)
-	s.digits = strconv.AppendInt(s.digits, n, 10)
-	s.numbers = append(s.numbers, placed{len(s.args), from, len(s.digits)})
-	s.args = append(s.args, "")
-}
-
-// finish sets the numbers.
-func (s *script) finish() {
-	digits := string(s.digits)
-	for _, n := range s.numbers {
-		s.args[n.arg] = digits[n.from:n.to]
-	}
-}
-
-// append appends a row as take.lua reads it, without its fields.
-func (r *row) append(s *script) {
-	kind := "r"
+// pack packs a row as take.lua reads it.
+func (r *row) pack(s *arguments) {
+	s.pack(r.texts.define)
+	s.pack(r.texts.mark)
 	if r.period {
-		kind = "p"
-	}
-	s.add(kind, r.want, r.def)
-	s.number(r.lo)
-	s.number(r.hi)
-	s.number(r.n)
-	if r.sets {
-		s.number(r.set)
+		s.pack(r.texts.used)
 	} else {
-		s.add("")
+		s.pack("")
+	}
+	s.pack(r.want)
+	s.pack(r.def)
+	s.packNumber(r.lo)
+	s.packNumber(r.hi)
+	s.packNumber(r.n)
+	if r.sets {
+		s.packNumber(r.set)
+	} else {
+		s.pack("")
 	}
 }

@@ -21,8 +21,8 @@ type lua struct{ text, sha1 string }
 
 //nolint:gochecknoglobals // constants
 var (
-	takeScript = &lua{takeText, "0b6268be0d16e8126ee9420a7108309e7ed3c38d"}
-	editScript = &lua{writeText, "9a05e2c0dd6de783e5f24d3d1c8a3337bc9aa359"}
+	takeScript = &lua{takeText, "139edc1c599d8946bd9b4a26c8ac7c43d1660933"}
+	editScript = &lua{writeText, "b974191cf48770f3e13e3169fc0c8a03741e4e0c"}
 )
 
 // A verdict is the first number of a script's answer.
@@ -36,7 +36,7 @@ const (
 )
 
 // An answer is that of a script: the hashes that it has, in order; nil where the script says that
-// one is as the caller knows it.
+// one is as the caller knows it, or of all.
 type answer struct {
 	verdict verdict
 	hashes  [][]string
@@ -44,7 +44,15 @@ type answer struct {
 
 // answerOf reads an answer.
 func answerOf(result rueidis.RedisResult) (a answer, err error) {
-	values, err := result.ToArray()
+	message, err := result.ToMessage()
+	if err != nil {
+		return a, err
+	}
+	if message.IsInt64() {
+		n, err := message.ToInt64()
+		return answer{verdict: verdict(n)}, err
+	}
+	values, err := message.ToArray()
 	if err != nil {
 		return a, err
 	}

@@ -50,13 +50,17 @@ func (s *limitShelf) of(l limitOf) *limitTexts {
 	defer s.mu.Unlock()
 	t, ok := s.texts.Get(l)
 	if !ok {
-		t = &limitTexts{
-			limit: l, want: string(wantedText(&l.definition)),
-			define: string(definitionField) + l.name, mark: string(markField) + l.name, used: string(usedField) + l.name,
-		}
+		t = newLimitTexts(l)
 		s.texts.Put(l, t)
 	}
 	return t
+}
+
+func newLimitTexts(l limitOf) *limitTexts {
+	return &limitTexts{
+		limit: l, want: string(wantedText(&l.definition)),
+		define: string(definitionField) + l.name, mark: string(markField) + l.name, used: string(usedField) + l.name,
+	}
 }
 
 func newTexts(k keys, key zael.Key) *texts {
@@ -78,4 +82,14 @@ func (t *texts) of(c *zael.Charge, shelf *limitShelf) (*limitTexts, *texts) {
 	l := shelf.of(limitOf{c.Name, c.Definition})
 	next.limits = append(next.limits, l)
 	return l, &next
+}
+
+// named returns the texts of a limit that a write changes, which the charges have named.
+func (t *texts) named(l *bucket.LimitState) *limitTexts {
+	for _, known := range t.limits {
+		if known.limit.name == l.Name {
+			return known
+		}
+	}
+	return newLimitTexts(limitOf{l.Name, l.State.Definition})
 }

@@ -98,7 +98,7 @@ func (s *Store) applyRows(ctx context.Context, w *write) (done bool, err error) 
 	if s.config.Usage {
 		stride = "4"
 	}
-	call := newScript()
+	call := newArguments()
 	defer call.spare()
 	call.add(w.id, "", stride)
 	for i := range w.parts {
@@ -110,7 +110,9 @@ func (s *Store) applyRows(ctx context.Context, w *write) (done bool, err error) 
 				return false, nil
 			}
 		}
-		p.take(call, rows, s.usageOf(p))
+		expiry := expiryOfRows(rows, p.at)
+		p.foresee(w, expiry)
+		p.take(call, rows, expiry, s.usageOf(p))
 	}
 	call.finish()
 	a, lost, err := s.run(ctx, takeScript, call.keys, call.args, func() {
@@ -121,6 +123,9 @@ func (s *Store) applyRows(ctx context.Context, w *write) (done bool, err error) 
 	w.maybe = w.maybe || lost
 	if err != nil {
 		return false, err
+	}
+	if a.hashes == nil {
+		a.hashes = make([][]string, len(w.parts)) // all as they are known
 	}
 	if len(a.hashes) != len(w.parts) {
 		return false, fmt.Errorf("redisstore: a script answers %d hashes for %d buckets: %w", len(a.hashes), len(w.parts), errDamaged)
@@ -139,27 +144,28 @@ func (s *Store) applyRows(ctx context.Context, w *write) (done bool, err error) 
 		s.appliedBefore(w)
 		return true, nil
 	}
+	return true, s.appliedRows(ctx, w, a.hashes)
+}
+
+// appliedRows notes the buckets of a write that take.lua has applied to them, whose hashes were
+// these, or nil if they were as they were known.
+func (s *Store) appliedRows(ctx context.Context, w *write, hashes [][]string) error {
 	w.before = w.parts[0].known
 	for i := range w.parts {
 		p := &w.parts[i]
-		kept, outcome, err := p.evaluate()
-		if outcome != bucket.Fits || err != nil {
-			return false, fmt.Errorf("redisstore: the script applied a write that does not fit (outcome %d, %w): %w", outcome, err, errDamaged)
+		if hashes[i] != nil {
+			p.foresee(w, p.expiry)
 		}
-		if p.finish(&kept, bucket.Fits) && p.moves() {
-			if p.known == nil {
-				s.listResource(ctx, p.key.Resource)
-			}
-			p.known = p.known.followed(&kept, w.id, expiryOf(kept.Limits, kept.Holders, p.at))
+		if !p.fits {
+			return fmt.Errorf("redisstore: the script applied a write that does not fit: %w", errDamaged)
 		}
+		if p.known == nil && p.next != nil {
+			s.listResource(ctx, p.key.Resource)
+		}
+		p.known = p.next
 		s.cache.observe(p.key, p.known, p.at, p.texts)
 	}
-	return true, nil
-}
-
-// moves reports whether take.lua writes anything of the bucket.
-func (p *part) moves() bool {
-	return slices.ContainsFunc(p.charges, func(c zael.Charge) bool { return c.Amount != 0 })
+	return nil
 }
 
 // see notes the hash in an answer, nil if it is as it was known.
