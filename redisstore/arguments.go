@@ -8,6 +8,7 @@ import (
 // arguments are what take.lua is called with.
 type arguments struct {
 	keys, args []string
+	rows       []row // of all parts
 
 	digits []byte // of all arguments that are not texts of their own
 	placed []placed
@@ -22,7 +23,7 @@ var spareArguments = sync.Pool{New: func() any { return new(arguments) }}
 // newArguments returns empty arguments, which may be given back by spare when the script was called.
 func newArguments() *arguments {
 	s := spareArguments.Get().(*arguments) //nolint:forcetypeassert // the pool holds nothing else
-	s.keys, s.args, s.digits, s.placed = s.keys[:0], s.args[:0], s.digits[:0], s.placed[:0]
+	s.keys, s.args, s.rows, s.digits, s.placed = s.keys[:0], s.args[:0], s.rows[:0], s.digits[:0], s.placed[:0]
 	return s
 }
 
@@ -30,6 +31,7 @@ func newArguments() *arguments {
 func (s *arguments) spare() {
 	clear(s.keys)
 	clear(s.args)
+	clear(s.rows)
 	spareArguments.Put(s)
 }
 

@@ -65,7 +65,7 @@ func (s *Store) run(ctx context.Context, l *lua, keys, args []string, again func
 
 // runOnce makes one call of a script.
 func (s *Store) runOnce(ctx context.Context, l *lua, keys, args []string) (a answer, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.callTime(ctx))
+	ctx, cancel := s.callContext(ctx)
 	defer cancel()
 	c, err := s.connect(ctx)
 	if err != nil {

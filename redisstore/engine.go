@@ -21,9 +21,10 @@ var _ coalesce.Engine = engine{}
 func (e engine) Write(ctx context.Context, b *coalesce.Batch) coalesce.Answer {
 	s := e.Store
 	begun := time.Now()
-	w := &write{id: newID(), shared: b.Members > 1, parts: []part{{
+	w := &write{id: newID(), shared: b.Members > 1, only: [1]part{{
 		key: b.Key, kind: b.Kind, charges: b.Charges, at: b.At, maxWait: b.MaxWait, stages: b.Stages, settings: b.Settings, holder: b.Holder, events: b.Events,
 	}}}
+	w.parts = w.only[:]
 	if b.Kind == coalesce.Adjust {
 		w.parts[0].events = 0
 	}

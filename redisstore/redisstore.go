@@ -84,6 +84,7 @@ type Store struct {
 	limits     *limitShelf
 	clock      *engineclock.Clock
 	stats      counters
+	spans      spans
 
 	coalescer *coalesce.Coalescer
 	inflight  inflight.Group

@@ -20,21 +20,21 @@ type row struct {
 	last      bucket.State // the latest by which it is full is that of this state
 }
 
-// rowsOf returns the rows of a part, as far as take.lua can make it. ok is false if it has to
+// rowsOf appends the rows of a part, as far as take.lua can make it. ok is false if it has to
 // be made by write.lua: see package comment.
-func (p *part) rowsOf(shelf *limitShelf) (rows []row, ok bool) {
-	if p.kind != coalesce.Take && p.kind != coalesce.Adjust && p.kind != coalesce.Undo {
-		return nil, false
+func (p *part) rowsOf(before []row, shelf *limitShelf) (rows []row, ok bool) {
+	rows = before
+	switch {
+	case p.bypass:
+		return rows, true
+	case p.kind != coalesce.Take && p.kind != coalesce.Adjust && p.kind != coalesce.Undo, p.known != nil && p.forgets():
+		return rows, false
 	}
-	if p.known != nil && p.forgets() {
-		return nil, false
-	}
-	rows = make([]row, 0, len(p.charges))
 	for i := range p.charges {
 		c := &p.charges[i]
 		r, ok := p.rowOf(c, i, shelf)
-		if !ok || slices.ContainsFunc(rows, func(other row) bool { return other.texts.limit.name == c.Name }) {
-			return nil, false
+		if !ok || slices.ContainsFunc(rows[len(before):], func(other row) bool { return other.texts.limit.name == c.Name }) {
+			return rows, false
 		}
 		rows = append(rows, r)
 	}

@@ -21,7 +21,7 @@ type lua struct{ text, sha1 string }
 
 //nolint:gochecknoglobals // constants
 var (
-	takeScript = &lua{takeText, "139edc1c599d8946bd9b4a26c8ac7c43d1660933"}
+	takeScript = &lua{takeText, "f24683b2764446fc3183cb8d44806797d5f487c2"}
 	editScript = &lua{writeText, "b974191cf48770f3e13e3169fc0c8a03741e4e0c"}
 )
 

@@ -50,105 +50,103 @@ local function less(a, b)
   return a < b -- digits alone, and as many: the locale does not matter
 end
 
--- row decides a row of a bucket whose hash is h, and adds to w what the bucket gets, and to add
--- what is added to it.
-local function row(h, r, i, w, add)
-  local define, mark, used, n, set = r[i], r[i + 1], r[i + 2], r[i + 7], r[i + 8]
-  local d, m = h[define], h[mark]
-  if not d then
-    if h.o or r[i + 4] == '' then
-      fits = false
-    elseif n ~= '0' then
-      local e = #w
-      w[e + 1], w[e + 2], w[e + 3], w[e + 4] = define, r[i + 4], mark, set
-      if used ~= '' then w[e + 5], w[e + 6] = used, n end
-    end
-  elseif sub(d, 1, #r[i + 3]) ~= r[i + 3] then
-    fits = false
-  elseif used ~= '' then -- what is used is at most 10^15
-    local u = h[used]
-    if less(m, r[i + 5]) then u = '0' else set = m end
-    if less(r[i + 6], u) then
-      fits = false
-    elseif n ~= '0' then
-      local e = #w
-      w[e + 1], w[e + 2] = used, string.format('%.0f', tonumber(u) + tonumber(n))
-      if set ~= m then w[e + 3], w[e + 4] = mark, set end
-    end
-  elseif less(m, r[i + 5]) then
-    if set == '' then
-      fits = false
-    elseif n ~= '0' then
-      local e = #w
-      w[e + 1], w[e + 2] = mark, set
-    end
-  elseif less(r[i + 6], m) then
-    fits = false
-  elseif n ~= '0' then
-    if #m < 16 and #n < 16 then
-      local e = #w
-      w[e + 1], w[e + 2] = mark, string.format('%.0f', tonumber(m) + tonumber(n))
-    else -- beyond what doubles have
-      add[#add + 1], add[#add + 2] = mark, n
-    end
-  end
-end
-
-local buckets, p = {}, 4
+-- Tables are made with room for what they will have: to grow costs more than the rest.
+local answer, buckets, p, of = {1}, {false, false}, 4, 0
 for k = 1, #KEYS, stride do
   if k > 1 then o = redis.call('HGET', KEYS[k], 'o') or '' end
-  local last, n = ARGV[p], tonumber(ARGV[p + 1])
-  local b = {o = o, at = p + 3, from = p + 5, n = n, old = 1}
+  local last, words, count = ARGV[p], tonumber(ARGV[p + 1]), tonumber(ARGV[p + 4])
+  local b = {
+    key = k, new = o == '', at = p + 3, words = words, longer = false, w = false, nw = 0, add = false, na = 0, uses = 0, ends = 0,
+  }
+  local old = 1
   if sub(o, 1, 10) == last then
-    if n < 0 then fits = false end
+    if words < 0 then fits = false end
     b.longer = ARGV[p + 2] ~= ''
   else
     same = false
     if find(o, id, 1, true) then known = true end
     if again and not (last ~= '' and find(o, last, 1, true)) then unsure = true end
-    local all, h, r, w, add = redis.call('HGETALL', KEYS[k]), {}, cmsgpack.unpack(ARGV[p + 3]), {}, {}
-    for i = 1, #all, 2 do h[all[i]] = all[i + 1] end
+    old = redis.call('HGETALL', KEYS[k])
+    local h, r = {o = false, x = false, s = false, f = false}, cmsgpack.unpack(ARGV[p + 3])
+    for i = 1, #old, 2 do h[old[i]] = old[i + 1] end
     if h.s and less(r[1], h.s) then fits = false end
-    for i = 5, #r, 9 do row(h, r, i, w, add) end
-    if #w + #add > 0 then
-      local e = #w
-      w[e + 1], w[e + 2] = 'o', id .. sub(o, 1, 30)
+    local w, nw, add, na = {0, 0, 0, 0, 0, 0, 0, 0}, 0, {0, 0, 0, 0}, 0
+    for i = 5, #r, 9 do
+      local define, mark, used, n, set = r[i], r[i + 1], r[i + 2], r[i + 7], r[i + 8]
+      local d, m, want = h[define], h[mark], r[i + 3]
+      if not d then
+        if o ~= '' or r[i + 4] == '' then
+          fits = false
+        elseif n ~= '0' then
+          w[nw + 1], w[nw + 2], w[nw + 3], w[nw + 4], nw = define, r[i + 4], mark, set, nw + 4
+          if used ~= '' then w[nw + 1], w[nw + 2], nw = used, n, nw + 2 end
+        end
+      elseif sub(d, 1, #want) ~= want then
+        fits = false
+      elseif used ~= '' then -- what is used is at most 10^15
+        local u = h[used]
+        if less(m, r[i + 5]) then u = '0' else set = m end
+        if less(r[i + 6], u) then
+          fits = false
+        elseif n ~= '0' then
+          w[nw + 1], w[nw + 2], nw = used, string.format('%.0f', tonumber(u) + tonumber(n)), nw + 2
+          if set ~= m then w[nw + 1], w[nw + 2], nw = mark, set, nw + 2 end
+        end
+      elseif less(m, r[i + 5]) then
+        if set == '' then
+          fits = false
+        elseif n ~= '0' then
+          w[nw + 1], w[nw + 2], nw = mark, set, nw + 2
+        end
+      elseif less(r[i + 6], m) then
+        fits = false
+      elseif n ~= '0' then
+        if #m < 16 and #n < 16 then
+          w[nw + 1], w[nw + 2], nw = mark, string.format('%.0f', tonumber(m) + tonumber(n)), nw + 2
+        else -- beyond what doubles have
+          add[na + 1], add[na + 2], na = mark, n, na + 2
+        end
+      end
+    end
+    if nw + na > 0 then
+      w[nw + 1], w[nw + 2], nw = 'o', id .. sub(o, 1, 30), nw + 2
       if not h.x or less(h.x, r[2]) then
-        w[e + 3], w[e + 4] = 'x', r[2]
+        w[nw + 1], w[nw + 2], nw = 'x', r[2], nw + 2
         b.longer = true
       end
     end
-    b.old, b.w, b.add = all, w, add
+    b.w, b.nw, b.add, b.na = w, nw, add, na
   end
-  b.uses = p + 5 + math.max(n, 0)
-  b.count = tonumber(ARGV[p + 4])
-  p = b.uses + 2 * b.count + (stride == 4 and 1 or 0)
-  buckets[#buckets + 1] = b
+  b.uses = p + 5 + math.max(words, 0)
+  b.ends = b.uses + 2 * count
+  p = b.ends + (stride == 4 and 1 or 0)
+  of = of + 1
+  buckets[of], answer[of + 1] = b, old
 end
 
 local verdict = known and 2 or unsure and 3 or fits and 1 or 0
-local answer = {verdict}
-for i = 1, #buckets do answer[i + 1] = buckets[i].old end
+answer[1] = verdict
 if same then answer = verdict end
 if verdict ~= 1 then return answer end
 
-for i = 1, #buckets do
-  local b, k = buckets[i], stride * (i - 1) + 1
+for i = 1, of do
+  local b = buckets[i]
+  local k = b.key
   if b.w then
-    if #b.w > 0 then redis.call('HSET', KEYS[k], unpack(b.w)) end
-    for j = 1, #b.add, 2 do redis.call('HINCRBY', KEYS[k], b.add[j], b.add[j + 1]) end
-  elseif b.n > 0 then
-    redis.call('HSET', KEYS[k], unpack(ARGV, b.from, b.from + b.n - 1))
+    if b.nw > 0 then redis.call('HSET', KEYS[k], unpack(b.w, 1, b.nw)) end
+    for j = 1, b.na, 2 do redis.call('HINCRBY', KEYS[k], b.add[j], b.add[j + 1]) end
+  elseif b.words > 0 then
+    redis.call('HSET', KEYS[k], unpack(ARGV, b.at + 2, b.at + 1 + b.words))
   end
   if b.longer then
     local r = cmsgpack.unpack(ARGV[b.at])
     redis.call('PEXPIRE', KEYS[k], r[3])
-    if b.o == '' then redis.call('ZADD', KEYS[k + 1], 0, r[4]) end
+    if b.new then redis.call('ZADD', KEYS[k + 1], 0, r[4]) end
     redis.call('PEXPIRE', KEYS[k + 1], r[3], 'NX')
     redis.call('PEXPIRE', KEYS[k + 1], r[3], 'GT')
   end
-  local new, ends = false, b.uses + 2 * b.count
-  for j = b.uses, ends - 2, 2 do
+  local new = false
+  for j = b.uses, b.ends - 2, 2 do
     local n = redis.pcall('HINCRBY', KEYS[k + 2], ARGV[j], ARGV[j + 1])
     if type(n) == 'table' then -- beyond int64: it stays at its end
       redis.call('HSET', KEYS[k + 2], ARGV[j], byte(ARGV[j + 1]) == 45 and '-9223372036854775808' or '9223372036854775807')
@@ -157,9 +155,9 @@ for i = 1, #buckets do
     end
   end
   if new then
-    redis.call('PEXPIRE', KEYS[k + 2], ARGV[ends])
+    redis.call('PEXPIRE', KEYS[k + 2], ARGV[b.ends])
     redis.call('ZADD', KEYS[k + 3], 0, sub(KEYS[k + 2], -10))
-    redis.call('PEXPIRE', KEYS[k + 3], ARGV[ends])
+    redis.call('PEXPIRE', KEYS[k + 3], ARGV[b.ends])
   end
 end
 return answer

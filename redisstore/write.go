@@ -17,6 +17,7 @@ import (
 type write struct {
 	id    string
 	parts []part
+	only  [1]part    // the room of parts, if there is one
 	once  *onceWrite // nil: it has no key
 
 	shared bool // it is several operations, each of which may be made by itself
@@ -103,13 +104,12 @@ func (s *Store) applyRows(ctx context.Context, w *write) (done bool, err error) 
 	call.add(w.id, "", stride)
 	for i := range w.parts {
 		p := &w.parts[i]
-		var rows []row
-		if !p.bypass {
-			var ok bool
-			if rows, ok = p.rowsOf(s.limits); !ok {
-				return false, nil
-			}
+		var ok bool
+		from := len(call.rows)
+		if call.rows, ok = p.rowsOf(call.rows, s.limits); !ok {
+			return false, nil
 		}
+		rows := call.rows[from:]
 		expiry := expiryOfRows(rows, p.at)
 		p.foresee(w, expiry)
 		p.take(call, rows, expiry, s.usageOf(p))
