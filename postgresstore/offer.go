@@ -117,18 +117,24 @@ func (w *writing) opsOf(r *row) func(yield func(*op) bool) {
 
 // index returns the place of the limit that a charge is about, -1 if the bucket has it under
 // another definition or not at all.
-func (r *row) index(c *zael.Charge) int {
-	return slices.IndexFunc(r.Limits, func(l bucket.LimitState) bool { return l.Name == c.Name && l.State.Definition == c.Definition })
+func (r *row) index(c *zael.Charge) int { return r.indexOf(c.Name, &c.Definition) }
+
+func (r *row) indexOf(name string, d *bucket.Definition) int {
+	return slices.IndexFunc(r.Limits, func(l bucket.LimitState) bool { return l.Name == name && l.State.Definition == *d })
 }
 
 // settle writes into the takes from a row what they are, when they were made of the bucket as
 // another process had left it. now is the bucket after them, or, if their answer was lost, some time
 // later: then it may have been written since, and their marks are no greater than was computed, so
-// that no more is given back than was taken.
+// that no more is given back than was taken. Of a limit that has gone since, or is under another
+// definition, nothing is given back.
 func (w *writing) settle(r, now *row) {
 	if now.version() != w.id {
 		for i := range now.Limits {
-			now.Limits[i].State.Mark = min(now.Limits[i].State.Mark, r.Limits[i].State.Mark)
+			l := &now.Limits[i]
+			if j := r.indexOf(l.Name, &l.State.Definition); j >= 0 {
+				l.State.Mark = min(l.State.Mark, r.Limits[j].State.Mark)
+			}
 		}
 		w.store.queue.forget(r.key)
 	} else {
@@ -142,13 +148,19 @@ func (w *writing) settle(r, now *row) {
 		for k := range o.charges {
 			c := &o.charges[k]
 			j := now.index(c)
+			if j < 0 {
+				c.Receipt = bucket.Receipt{}
+				continue
+			}
 			c.State = now.Limits[j].State
 			c.State.Mark -= behind[j]
 			c.Receipt = c.State.Receipt()
 		}
 		for k := range o.charges {
 			c := &o.charges[k]
-			behind[now.index(c)] += c.Amount * c.Definition.Unit()
+			if j := now.index(c); j >= 0 {
+				behind[j] += c.Amount * c.Definition.Unit()
+			}
 		}
 	}
 }

@@ -1,0 +1,78 @@
+package postgresstore_test
+
+import (
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/postgresstore"
+)
+
+// The answer is lost to takes that the server has made of a bucket as another process had left it, and
+// then the other process changes which limits the bucket has: the takes stand, and what is told of
+// them gives back no more than they took.
+func TestLostAnswerOfAChangedBucket(t *testing.T) {
+	t.Parallel()
+	other := plenty
+	other.Burst, other.Capacity = 2e9, 2
+	for _, tt := range []struct {
+		name    string
+		charges []zael.Charge // of the other process
+	}{
+		{"a limit that sorts behind", []zael.Charge{{Name: "zzz", Definition: plenty, Amount: 1}}},
+		{"a limit that sorts before", []zael.Charge{{Name: "aaa", Definition: plenty, Amount: 1}}},
+		{"another definition", []zael.Charge{{Name: "rpm", Definition: other, Amount: 1}}},
+	} {
+		url, namespace := sharedURL(t), newNamespace()
+		w := newWire(t, engine.Server(t).Address())
+		direct := open(t, url, &postgresstore.Config{Namespace: namespace})
+		s := open(t, strings.Replace(url, engine.Server(t).Address(), w.address(), 1), &postgresstore.Config{Namespace: namespace, Pool: 2})
+		for _, each := range []zael.Store{s, direct, s} { // then the bucket counts as one that others write
+			if _, err := each.Take(t.Context(), t0, 0, askPlenty("a", 1, false)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := direct.Take(t.Context(), t0, 0, askPlenty("a", 1, false)); err != nil {
+			t.Fatal(err)
+		}
+		var lost atomic.Bool
+		w.breakWhen(func() bool {
+			if lost.Swap(true) {
+				return false
+			}
+			if _, err := direct.Take(t.Context(), t0, 0, []zael.Debit{{Key: zael.Key{Entity: "a", Resource: "r"}, Charges: tt.charges}}); err != nil {
+				t.Errorf("%s: the other process: %v", tt.name, err)
+			}
+			return true
+		})
+		debits := askPlenty("a", 10, false)
+		if _, err := s.Take(t.Context(), t0, 0, debits); err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		w.breakWhen(nil)
+		if s.Stats().Unanswered != 1 {
+			t.Errorf("%s: %d answers were lost, want 1: %+v", tt.name, s.Stats().Unanswered, s.Stats())
+		}
+		debits[0].Charges[0].Amount = -10
+		if _, err := s.Adjust(t.Context(), t0, debits); err != nil {
+			t.Fatalf("%s: giving back: %v", tt.name, err)
+		}
+		_, buckets, err := direct.Buckets(t.Context(), t0, []zael.Key{{Entity: "a", Resource: "r"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := int64(4)
+		if tt.charges[0].Name == "rpm" {
+			want++
+		}
+		for _, l := range buckets[0].Limits {
+			if l.Name != "rpm" {
+				continue
+			}
+			if taken := l.State.Definition.Burst - l.State.Available(mustAt(t, t0)); taken < want || taken > want+10 {
+				t.Errorf("%s: %d are taken of rpm, want %d to %d", tt.name, taken, want, want+10)
+			}
+		}
+	}
+}
