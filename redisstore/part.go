@@ -250,21 +250,16 @@ func (p *part) changes(w *writeScript, k keys, kept *bucket.Record, id string) *
 				gone = append(gone, fieldOf(definitionField, l.Name, slots), fieldOf(markField, l.Name, slots), fieldOf(usedField, l.Name, slots))
 			}
 		}
-		for i := range old.Holders {
-			id := old.Holders[i].ID
-			if !slices.ContainsFunc(kept.Holders, func(h bucket.Holder) bool { return h.ID == id }) {
-				gone = append(gone, string(holderField)+id)
-			}
-		}
+		gone = goneHolders(gone, old.Holders, kept.Holders)
 	}
-	for i := range kept.Holders {
-		h := &kept.Holders[i]
-		set = append(set, string(holderField)+h.ID, holderText(h))
-	}
+	set = holderFields(set, kept.Holders, old)
 	key := w.key(k.bucket(p.key))
-	w.command("HSET", key, set...)
-	if len(gone) > 0 {
-		w.command("HDEL", key, gone...)
+	w.commands = slices.Grow(w.commands, len(set)+len(gone))
+	for words := range slices.Chunk(set, mostWords) {
+		w.command("HSET", key, words...)
+	}
+	for words := range slices.Chunk(gone, mostWords) {
+		w.command("HDEL", key, words...)
 	}
 	if old == nil || expiry > old.expiry {
 		keep, index := strconv.FormatInt(keepFor(expiry, p.at), 10), w.key(k.index(p.key.Entity))
@@ -292,6 +287,46 @@ func differs(l *bucket.LimitState, old *bucket.State) (definition, mark, used bo
 	}
 	return old.Definition != s.Definition || old.Generation != s.Generation, old.Mark != s.Mark,
 		old.Used != s.Used || kept && old.Definition.Kind == bucket.Rate
+}
+
+// mostWords is how many words a command of write.lua has, which gives them to the server as
+// arguments of a function: Lua has room for 8000. It is even, as fields go with their values.
+const mostWords = 1000
+
+// holderFields appends the fields of holders that differ from those before. There may be
+// thousands: each detached lease is one.
+func holderFields(set []string, holders []bucket.Holder, old *record) []string {
+	var before map[string]*bucket.Holder
+	if old != nil {
+		before = make(map[string]*bucket.Holder, len(old.Holders))
+		for i := range old.Holders {
+			before[old.Holders[i].ID] = &old.Holders[i]
+		}
+	}
+	for i := range holders {
+		h := &holders[i]
+		if b := before[h.ID]; b == nil || b.Deadline != h.Deadline || b.Generation != h.Generation || !slices.Equal(b.Counts, h.Counts) {
+			set = append(set, string(holderField)+h.ID, holderText(h))
+		}
+	}
+	return set
+}
+
+// goneHolders appends the fields of holders that are no more.
+func goneHolders(gone []string, old, kept []bucket.Holder) []string {
+	if len(old) == 0 {
+		return gone
+	}
+	left := make(map[string]bool, len(kept))
+	for i := range kept {
+		left[kept[i].ID] = true
+	}
+	for i := range old {
+		if !left[old[i].ID] {
+			gone = append(gone, string(holderField)+old[i].ID)
+		}
+	}
+	return gone
 }
 
 // limitFields appends the fields of a limit that differ from those before; old is nil if there
