@@ -1,6 +1,7 @@
 package postgresstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -75,23 +76,21 @@ const (
 
 // fateOf returns the fate of a call by its error.
 func fateOf(err error) fate {
+	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch {
 		case e.Code == codeSerialization || e.Code == codeDeadlock:
 			return retried
 		case e.Code == codeReadOnly || e.Code == codeLockTimeout || e.Code == codeCanceled:
 			return failed
-		case e.Severity == "FATAL" && strings.HasPrefix(e.Code, "57"):
-			if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
-				return failed
-			}
-			return unknown // the server ends: perhaps after the commit
+		case !connecting && endsConnection(e):
+			return unknown
 		case strings.Contains(unavailableClasses, e.Code[:min(2, len(e.Code))]):
 			return failed
 		}
 		return rejected
 	}
-	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+	if connecting {
 		if tlsError(err) {
 			return rejected
 		}
@@ -113,6 +112,13 @@ func fateOf(err error) fate {
 		return unknown
 	}
 	return rejected
+}
+
+// endsConnection reports whether an error is one of the connection and not of what was sent, which
+// may have been made: the server ends, perhaps after the commit, or a pooler has lost it.
+func endsConnection(e *pgconn.PgError) bool {
+	severity := cmp.Or(e.SeverityUnlocalized, e.Severity)
+	return severity == "FATAL" || severity == "PANIC" || strings.HasPrefix(e.Code, "08")
 }
 
 // tlsError reports whether a connection failed as the certificate of a side is refused, or the

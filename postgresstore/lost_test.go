@@ -1,9 +1,11 @@
 package postgresstore_test
 
 import (
+	"context"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/postgresstore"
@@ -74,5 +76,47 @@ func TestLostAnswerOfAChangedBucket(t *testing.T) {
 				t.Errorf("%s: %d are taken of rpm, want %d to %d", tt.name, taken, want, want+10)
 			}
 		}
+	}
+}
+
+// The server ends a transaction that waits for its client for too long: nothing was made, and it is
+// made again.
+func TestIdleInTransaction(t *testing.T) {
+	t.Parallel()
+	url := engine.Database(t)
+	createTables(t, url)
+	watching := connect(t, url)
+	name := url[strings.LastIndexByte(url, '/')+1:]
+	if _, err := watching.Exec(t.Context(), "ALTER DATABASE "+name+" SET idle_in_transaction_session_timeout = 20"); err != nil {
+		t.Fatal(err)
+	}
+	w := newWire(t, engine.Server(t).Address())
+	s := open(t, strings.Replace(url, engine.Server(t).Address(), w.address(), 1), &postgresstore.Config{Pool: 2})
+	if _, err := s.Take(t.Context(), t0, 0, askPlenty("a", 1, false)); err != nil {
+		t.Fatal(err)
+	}
+	var held atomic.Bool
+	w.breakWhen(func() bool {
+		if held.Swap(true) {
+			return false
+		}
+		for n := 1; n > 0; { // the answer comes when the server has ended the transaction
+			if err := watching.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND state LIKE 'idle in transaction%'").Scan(&n); err != nil {
+				t.Error(err)
+				return false
+			}
+		}
+		return false
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, _, err := s.TakeOnce(ctx, t0, 0, askPlenty("a", 1, false), zael.OnceTake{
+		Once: zael.Once{Key: "k", Hash: "h", Until: t0.Add(time.Hour)}, Answer: func(time.Time, []zael.Debit) []byte { return []byte("x") },
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if got := used(t, s, "a"); got != 2 {
+		t.Errorf("%d tokens are taken, want 2", got)
 	}
 }

@@ -1,9 +1,13 @@
 package postgresstore_test
 
 import (
+	"context"
 	"errors"
+	"net"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/zeroae/zael"
@@ -42,5 +46,52 @@ func TestPooler(t *testing.T) {
 	var timeout string
 	if err := connect(t, pooled+"&default_query_exec_mode=exec").QueryRow(t.Context(), "SHOW lock_timeout").Scan(&timeout); err != nil || timeout != "0" {
 		t.Errorf("lock_timeout of a session: got %q and %v, want 0", timeout, err)
+	}
+}
+
+// The connections of a pooler to the server break: what it then says does not tell whether a
+// change was made, and each is made once all the same.
+func TestLostAnswersBehindPooler(t *testing.T) {
+	t.Parallel()
+	url := engine.Database(t)
+	createTables(t, url)
+	w := newWire(t, engine.Server(t).Address())
+	_, text, err := net.SplitHostPort(w.address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, engine.Server(t).PoolerOf(t, url[strings.LastIndexByte(url, '/')+1:], port)+"?sslmode=disable", &postgresstore.Config{Pool: 4})
+	direct := open(t, url, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	want := int64(0)
+	for range 5 {
+		debits := askPlenty("a", 10, true)
+		if _, err := s.Take(ctx, t0, 0, debits); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := direct.Take(t.Context(), t0, 0, askPlenty("a", 1, true)); err != nil { // so that s locks the buckets first
+			t.Fatal(err)
+		}
+		var answers atomic.Int64
+		w.breakWhen(func() bool { return answers.Add(1) == 3 }) // of the commit, behind those of a comparison and of the locks
+		for i := range debits {
+			debits[i].Charges[0].Amount = -1
+		}
+		if _, err := s.Adjust(ctx, t0, debits); err != nil {
+			t.Fatal(err)
+		}
+		w.breakWhen(nil)
+		want += 20
+		if got := used(t, direct, "a", "parent"); got != want {
+			t.Fatalf("%d tokens are taken, want %d (%+v)", got, want, s.Stats())
+		}
+	}
+	if s.Stats().Unanswered == 0 {
+		t.Errorf("no answer was lost: %+v", s.Stats())
 	}
 }
