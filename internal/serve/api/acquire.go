@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -182,6 +183,10 @@ func (c *call) acquire() error {
 		return err
 	}
 	taken, err := c.take(&in, req, key)
+	if exceeded, ok := errors.AsType[*zael.ExceededError](err); ok {
+		decision := exceeded.Decision()
+		return cmp.Or(c.covers(&in, &decision), err)
+	}
 	if err != nil {
 		return err
 	}
@@ -271,12 +276,23 @@ func wait[L any](c *call, req *zael.Request, acquire func(context.Context) (L, e
 	return lease, err
 }
 
-// holds returns an error if what was acquired cannot be had.
-func (c *call) holds(in *acquireBody, d *zael.Decision) error {
+// covers returns an error if a decision is about an entity for which the principal may not
+// acquire: it is not told how the limits of such a parent stand, also if they refuse.
+func (c *call) covers(in *acquireBody, d *zael.Decision) error {
 	for s := range d.All() {
 		if s.Entity != in.entity && !c.principal.MayAcquire(s.Entity) {
 			return c.forbid("acquire for " + s.Entity + ", the parent of " + in.entity)
 		}
+	}
+	return nil
+}
+
+// holds returns an error if what was acquired cannot be had.
+func (c *call) holds(in *acquireBody, d *zael.Decision) error {
+	if err := c.covers(in, d); err != nil {
+		return err
+	}
+	for s := range d.All() {
 		if !in.lease && s.Limit.Kind() == zael.KindSlots && s.Requested > 0 {
 			return invalid("lease", "is false, and "+s.Limit.Name+" are slots, which only a lease holds: send true")
 		}

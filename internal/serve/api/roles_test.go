@@ -140,6 +140,13 @@ func TestPrefixOfParents(t *testing.T) {
 	}
 	s.want(204, adminA, "DELETE", "/v1/entities/a%2F2", "")
 	s.want(200, admin, "POST", "/v1/acquire", `{"entity":"a/1","resource":"r"}`)
+	for _, body := range []string{ // refused, by limits that the principal may not see
+		`{"entity":"a/1","resource":"r","consume":{"n":2}}`, `{"entity":"a/1","resource":"r","consume":{"n":2},"lease":true}`,
+		`{"entity":"a/0","resource":"r","also":[{"entity":"a/1","resource":"r","consume":{"n":2}}]}`,
+	} {
+		s.wantError(403, "forbidden", "", adminA, "POST", "/v1/acquire", body)
+		s.wantError(429, "rate_limit_exceeded", "", admin, "POST", "/v1/acquire", body)
+	}
 
 	s.want(201, admin, "POST", "/v1/entities", `{"id":"b/9","parent_id":"a/0"}`)
 	s.want(201, admin, "POST", "/v1/entities", `{"id":"a/9","parent_id":"a/0"}`)
