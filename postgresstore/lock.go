@@ -63,7 +63,7 @@ func (w *writing) lockAndWrite(ctx context.Context) error {
 	t := newStep(s, l.rows)
 	for _, o := range w.batch.ops {
 		if slices.ContainsFunc(o.debits, func(d zael.Debit) bool { return w.spent(o, t.rows[d.Key]) }) {
-			o.err = nil
+			o.err = errLost
 			continue
 		}
 		l.perform(t, o)

@@ -2,6 +2,7 @@ package postgresstore_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -118,5 +119,67 @@ func TestIdleInTransaction(t *testing.T) {
 	}
 	if got := used(t, s, "a"); got != 2 {
 		t.Errorf("%d tokens are taken, want 2", got)
+	}
+}
+
+// The answer to an adjust is lost, and others write the bucket so often that it no longer tells
+// whether it was made. If it gives something back it is not made again, and its caller is told so;
+// one with a key is made once, as the key tells.
+func TestLostAnswerOfAnAdjust(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		cascade bool
+		key     string
+	}{{"one bucket", false, ""}, {"two buckets", true, ""}, {"with a key", true, "k"}} {
+		url, namespace := sharedURL(t), newNamespace()
+		w := newWire(t, engine.Server(t).Address())
+		direct := open(t, url, &postgresstore.Config{Namespace: namespace})
+		s := open(t, strings.Replace(url, engine.Server(t).Address(), w.address(), 1), &postgresstore.Config{Namespace: namespace, Pool: 2})
+		debits := askPlenty("a", 10, tt.cascade)
+		for i := range debits {
+			debits[i].Charges = append(debits[i].Charges, zael.Charge{Name: "tpm", Definition: plenty, Amount: 10})
+		}
+		if _, err := s.Take(t.Context(), t0, 0, debits); err != nil {
+			t.Fatal(err)
+		}
+		for i := range debits {
+			debits[i].Charges[0].Amount, debits[i].Charges[1].Amount = -1, 5
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		var answers atomic.Int64
+		at := int64(1) // of the write, or behind that of the locks
+		if tt.key != "" {
+			at = 2
+		}
+		w.breakWhen(func() bool {
+			if answers.Add(1) != at {
+				return false
+			}
+			for range 4 {
+				if _, err := direct.Take(t.Context(), t0, 0, askPlenty("a", 1, tt.cascade)); err != nil {
+					t.Errorf("%s: the other process: %v", tt.name, err)
+				}
+			}
+			return true
+		})
+		var err error
+		if tt.key == "" {
+			_, err = s.Adjust(ctx, t0, debits)
+		} else {
+			_, err = s.AdjustOnce(ctx, t0, debits, zael.Once{Key: tt.key, Hash: "h", Until: t0.Add(time.Hour)}, []byte("done"))
+		}
+		w.breakWhen(nil)
+		if told := errors.Is(err, zael.ErrUnavailable); told != (tt.key == "") || err != nil && !told {
+			t.Errorf("%s: got %v, want ErrUnavailable: %t", tt.name, err, tt.key == "")
+		}
+		keys := []string{"a"}
+		if tt.cascade {
+			keys = append(keys, "parent")
+		}
+		if got, want := used(t, direct, keys...), int64(len(keys))*(10-1+10+5+4); got != want {
+			t.Errorf("%s: %d tokens are taken, want %d", tt.name, got, want)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package postgresstore
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -246,7 +247,11 @@ func (w *writing) compareAndWrite(ctx context.Context) error {
 	}
 	w.again = nil
 	for _, o := range w.batch.ops {
-		if r := w.tried.rows[o.debits[0].Key]; differs[r.key] && !w.spent(o, others[slices.Index(w.asked, r)]) {
+		switch r := w.tried.rows[o.debits[0].Key]; {
+		case !differs[r.key]:
+		case w.spent(o, others[slices.Index(w.asked, r)]):
+			o.err = errLost
+		default:
 			o.tries++
 			w.again = append(w.again, o)
 		}
@@ -291,13 +296,16 @@ func (w *writing) differs(r *row, i int, other *row) bool {
 
 // spent reports whether an op that gives something back is not made again, as it may have been
 // made: no answer came, and others have written the bucket so often since that its row no
-// longer tells.
+// longer tells. One with a key is never spent: the key tells.
 func (w *writing) spent(o *op, now *row) bool {
-	if !w.unsure || o.kind != adjustOp && o.kind != undoOp || !slices.ContainsFunc(o.charges, func(c zael.Charge) bool { return c.Amount < 0 }) {
+	if !w.unsure || o.kind != adjustOp && o.kind != undoOp || !o.once.undone() || !slices.ContainsFunc(o.charges, func(c zael.Charge) bool { return c.Amount < 0 }) {
 		return false
 	}
 	return len(now.ids) == idsKept && !slices.Contains(now.ids, w.base[now.key])
 }
+
+// errLost is the error of an op that is spent.
+var errLost = fmt.Errorf("postgresstore: the answer to a change was lost, and whether it was made cannot be told: it is not made again, as it gives something back: %w", zael.ErrUnavailable)
 
 // idsKept is how many ids of writes a bucket has.
 const idsKept = 4
