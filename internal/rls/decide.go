@@ -176,6 +176,9 @@ func (s *Service) chargeAnyway(ctx context.Context, c *call) error {
 			n = min(n, l.rule.Limit.Burst)
 		}
 		d, err := s.limiter.Charge(ctx, l.request(n))
+		if errors.Is(err, zael.ErrDisabled) { // refused already, and never charged
+			continue
+		}
 		if err != nil {
 			return err
 		}

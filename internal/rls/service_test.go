@@ -324,6 +324,20 @@ func TestSwitches(t *testing.T) {
 	})
 }
 
+// Trap: what charges on refusal must not ask a disabled entity to pay: its error would be one of
+// the service, which Envoy may admit.
+func TestTrapDisabledIsRefusedThoughRefusalsCharge(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, &rls.Options{ChargeOnRefusal: true})
+	if err := b.limiter.SetSwitch(t.Context(), zael.Scope{Entity: "team=x"}, zael.Disabled, zael.AdminOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.run([]step{
+		{0, 1, "team=x", "OVER | OVER 0/10"},
+		{0, 1, "team=x; user=a", "OVER | OVER 0/10 | ok 5/6 10s"},
+	})
+}
+
 func TestBadRequests(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, &rls.Options{})

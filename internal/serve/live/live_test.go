@@ -181,6 +181,21 @@ func TestNear(t *testing.T) {
 	}
 }
 
+// A refusal that no wait helps stays one, however long ago it was.
+func TestNearNever(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	r.allow(1, "never", "r", []zael.Limit{zael.PerMinute("rpm", 1)}, zael.Amounts{"rpm": 2})
+	r.forward(time.Minute)
+	near := r.snapshot().Near
+	if len(near) != 1 || near[0].RetryAfter != zael.Never {
+		t.Fatalf("got %+v, want one limit whose RetryAfter is Never", near)
+	}
+	if text, err := json.Marshal(near[0]); err != nil || !strings.Contains(string(text), `"retry_after_seconds":null`) {
+		t.Errorf("got %s, %v, want retry_after_seconds to be null", text, err)
+	}
+}
+
 // A view has one resource, some entities, and some elements of a list.
 func TestView(t *testing.T) {
 	t.Parallel()

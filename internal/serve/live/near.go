@@ -120,8 +120,16 @@ func (e *nearEntry) at(now time.Time) (s zael.Status, ok bool) {
 			s.Available = burst
 		}
 	}
-	s.FullAfter, s.RetryAfter = max(0, s.FullAfter-passed), max(0, s.RetryAfter-passed)
+	s.FullAfter, s.RetryAfter = remaining(s.FullAfter, passed), remaining(s.RetryAfter, passed)
 	return s, shareLeft(&s) <= nearShare || now.Sub(e.refused) < recently
+}
+
+// remaining returns what is left of a wait when some of it has passed. Never stays never.
+func remaining(wait, passed time.Duration) time.Duration {
+	if wait == zael.Never {
+		return wait
+	}
+	return max(0, wait-passed)
 }
 
 // makeRoom forgets an entry: one that has recovered or, if none has, the one that was seen
