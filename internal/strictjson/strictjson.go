@@ -1,4 +1,4 @@
-// Package strictjson reads JSON (RFC 8259) that means one thing only: it refuses members
+// Package strictjson reads JSON (RFC 8259) that has only one meaning: it refuses members
 // that are given twice, text after the value, strings that are not UTF-8 or have half a
 // surrogate pair, and numbers that an int64 does not have exactly. It does not allocate but
 // for the strings that it returns.
@@ -31,9 +31,6 @@ func (e *Error) Error() string {
 // Invalid returns an Error about the value that is being read.
 func Invalid(reason string) error { return &Error{Reason: reason} }
 
-// Unknown returns the error of a member that is not known.
-func Unknown() error { return Invalid("is not a member that is known here") }
-
 // A Reader reads one value, in the order of the text. Its methods read the next value and
 // return an *Error if it is another one. After an error the Reader is of no more use.
 type Reader struct {
@@ -47,7 +44,7 @@ func NewReader(data []byte) Reader { return Reader{data: data} }
 // A Kind is what a value is.
 type Kind string
 
-// The kinds. None is what is no value.
+// The kinds. None says that no value begins there.
 const (
 	Object Kind = "an object"
 	Array  Kind = "an array"
@@ -94,10 +91,14 @@ func (r *Reader) space() {
 
 // expect returns an error unless the next value is of a kind.
 func (r *Reader) expect(want Kind) error {
-	if got := r.Next(); got != want {
-		return Invalid(fmt.Sprintf("is %s where %s should be", got, want))
+	switch got := r.Next(); got {
+	case want:
+		return nil
+	case None:
+		return Invalid("is missing or is not JSON: send " + string(want))
+	default:
+		return Invalid(fmt.Sprintf("is %s: send %s", got, want))
 	}
-	return nil
 }
 
 // accept reads a character if it is the next one but for space.
@@ -123,7 +124,7 @@ func (r *Reader) Object(member func(name []byte) error) error {
 	var seen names
 	for {
 		if r.Next() != String {
-			return Invalid("is an object without a name where one should be")
+			return Invalid("is an object that lacks the name of a member")
 		}
 		name, err := r.text()
 		if err != nil {
@@ -393,7 +394,7 @@ func (r *Reader) Duration() (time.Duration, error) {
 		return d, nil
 	}
 	if r.Next() != Number {
-		return 0, Invalid(fmt.Sprintf(`is %s where a duration should be: write "1.5s" or a number of seconds`, r.Next()))
+		return 0, Invalid(fmt.Sprintf(`is %s: write a duration such as "1.5s", or a number of seconds`, r.Next()))
 	}
 	digits, exponent, err := r.number()
 	if err != nil {

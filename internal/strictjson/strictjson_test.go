@@ -79,10 +79,10 @@ func TestRead(t *testing.T) {
 		`{"a":{"b":[1,{"c":0.5}]}}`:             `a.b[1].c is not a whole number of 64 bits`,
 		`{"a" 1}`:                               `a has no colon after its name`,
 		`{"a":1`:                                ` is an object that does not end`,
-		`{"a":1,}`:                              ` is an object without a name where one should be`,
+		`{"a":1,}`:                              ` is an object that lacks the name of a member`,
 		`{"` + strings.Repeat("x", 70) + `":tru}`: strings.Repeat("x", 64) + `… is neither true nor false`,
 		`[1 2]`:          ` is an array that does not end`,
-		`[1,]`:           `[1] is no JSON where a number should be`,
+		`[1,]`:           `[1] is missing or is not JSON: send a number`,
 		`"a`:             ` is a string that does not end`,
 		`"\ud83d"`:       ` has an escape that JSON does not have, or half a surrogate pair`,
 		`"\ude00\ud83d"`: ` has an escape that JSON does not have, or half a surrogate pair`,
@@ -92,7 +92,7 @@ func TestRead(t *testing.T) {
 		"\"a\nb\"":       ` has a control character in a string: write it as \u00XX`,
 		`1 2`:            ` has more after its end`,
 		`nul`:            ` is not null`,
-		``:               ` is no JSON where a number should be`,
+		``:               ` is missing or is not JSON: send a number`,
 	} {
 		v, err := readAll(text)
 		got := fmt.Sprint(v)

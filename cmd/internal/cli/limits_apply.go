@@ -18,9 +18,9 @@ func (a *app) limitsApply() *cobra.Command {
 		Long: `Apply makes the changes that plan shows, without asking, and prints them. Applied
 again, it has nothing to do.
 
-In a SQLite file, all changes are made in one transaction, or none if one fails. On
-DynamoDB they are made one by one; if one fails, those before it stay, and apply can
-be run again. Each change has an audit event.
+All changes are made in one step, or none if one fails; only on DynamoDB are they made
+one by one: if one fails, those before it stay, and apply can be run again. Each change
+has an audit event.
 
 What is stored for a scope stands alone: limits of other scopes that do not bind any
 more are named on standard error, and unlimited alone where there are other limits is

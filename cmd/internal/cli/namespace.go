@@ -14,10 +14,10 @@ import (
 func (a *app) namespace() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "namespace",
-		Short: "Register, list, delete and recover namespaces of a table",
-		Long: `A namespace keeps tenants of one DynamoDB table apart: each has entities, limits,
-buckets and usage of its own. A store is in the one that its URL names, such as
-dynamodb://NAME?namespace=team-a. These commands work from any of them.`,
+		Short: "Register, list, delete and recover namespaces of a store",
+		Long: `A namespace keeps tenants of one store apart: each has entities, limits, buckets and
+usage of its own. Redis, PostgreSQL and DynamoDB have them. The URL of the store names
+the one to work in, such as redis://HOST?namespace=team-a; these commands work from any.`,
 		Args: cobra.NoArgs,
 		RunE: help,
 	}
@@ -92,8 +92,8 @@ func (a *app) namespacePurge() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "purge NAME --yes",
 		Short: "Remove a deleted namespace with all that is in it",
-		Long: `Purge removes a deleted namespace for good, and frees its name. It reads the whole table,
-as a scan does. If it is interrupted, run it again.`,
+		Long: `Purge removes a deleted namespace for good, and frees its name. On Redis
+and DynamoDB it reads the whole database or table. If it is interrupted, run it again.`,
 		Example:           `  zael namespace purge team-a --yes --store dynamodb://limits`,
 		Args:              oneName,
 		ValidArgsFunction: cobra.NoFileCompletions,

@@ -44,7 +44,7 @@ within shutdown_timeout.`,
 	f.StringVar(&source.Store, "store", "", "`URL` of the store (default: the configuration's, else $ZAEL_STORE, else a SQLite file in your data directory)")
 	f.BoolVar(&source.Insecure, "insecure", false, "without tokens, let other machines in too: whoever reaches the address can do everything")
 	f.StringVar(&source.RLSListen, "rls-listen", "", "`ADDRESS` and port of Envoy's rate limit service, which is gRPC (default: the configuration's, else none)")
-	f.StringVar(&source.RLSFolder, "rls-config", "", "`DIR` of its rules, in the YAML of envoyproxy/ratelimit")
+	f.StringVar(&source.RLSFolder, "rls-config", "", "`DIR` with the rules of the rate limit service, in the YAML of envoyproxy/ratelimit")
 	f.BoolVar(&check, "check", false, "only check the configuration: exit with 0, or with 2 and all mistakes")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	_ = cmd.MarkFlagDirname("rls-config")

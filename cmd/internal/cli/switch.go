@@ -122,8 +122,8 @@ func (a *app) failureMode() *cobra.Command {
 		Long: `Failure-mode stores what acquires of a scope do when the store cannot answer: closed
 refuses them, open admits them without a charge, inherit removes what is stored. The
 first of these that has one decides, unless the acquire has one itself: the entity on
-the resource, the entity, the resource, the system. Programs learn it within a minute, and remember it while
-the store is unavailable.`,
+the resource, the entity, the resource, the system. Programs learn it within a minute,
+and remember it while the store is unavailable.`,
 		Example: `  zael failure-mode open --resource search
   zael failure-mode closed --system`,
 		Args:      cobra.ExactArgs(1),

@@ -23,8 +23,9 @@ func (a *app) tokenNew() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "new",
 		Short: "Print a new token and its hash",
-		Long: `New prints a random token, which is kept nowhere: give it to its user. Its hash goes
-into the configuration of zael serve, which knows the token by it.`,
+		Long: `New prints a random token and its hash. Give the token to its user; nobody can print it
+again. The hash goes into the configuration of zael serve, under tokens. To replace a
+token, add a new one under another name, and remove the old one when nobody sends it.`,
 		Example: `  zael token new
   zael token new --json`,
 		Args: cobra.NoArgs,

@@ -70,7 +70,7 @@ func (in *acquireBody) member(r *strictjson.Reader, name string) error {
 			return r.Object(func(name []byte) error { return part.member(r, string(name)) })
 		})
 	}
-	return strictjson.Unknown()
+	return unknownMember()
 }
 
 // check returns an error unless the members go together, and the principal may send them.

@@ -29,7 +29,7 @@ func (p *partBody) member(r *strictjson.Reader, name string) error {
 	case "consume":
 		return readAmounts(r, &p.consume)
 	}
-	return strictjson.Unknown()
+	return unknownMember()
 }
 
 // check returns an error unless the members go together, and the principal may send them.
@@ -88,7 +88,7 @@ func readPartEnds(r *strictjson.Reader, amounts string, to *[]zael.PartAmount) e
 			case amounts:
 				return readAmounts(r, &p.Amounts)
 			}
-			return strictjson.Unknown()
+			return unknownMember()
 		})
 		switch {
 		case err != nil:

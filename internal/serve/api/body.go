@@ -64,6 +64,11 @@ func readObject(body []byte, member func(r *strictjson.Reader, name string) erro
 	return err
 }
 
+// unknownMember returns the error of a member that a body does not have.
+func unknownMember() error {
+	return strictjson.Invalid("is not a known member: /v1/openapi.json lists those of each path")
+}
+
 // readInto reads a value by a method of the Reader.
 func readInto[T any](to *T, read func() (T, error)) error {
 	v, err := read()

@@ -124,7 +124,7 @@ func (c *call) reset() error {
 	var names []string
 	return c.refill(func(r *strictjson.Reader, name string) error {
 		if name != "limit_names" {
-			return strictjson.Unknown()
+			return unknownMember()
 		}
 		return readStrings(r, &names)
 	}, func(resource string, options zael.AdminOptions) (zael.Amounts, error) {
@@ -140,7 +140,7 @@ func (c *call) topUp() error {
 	var amounts zael.Amounts
 	return c.refill(func(r *strictjson.Reader, name string) error {
 		if name != "amounts" {
-			return strictjson.Unknown()
+			return unknownMember()
 		}
 		return readAmounts(r, &amounts)
 	}, func(resource string, options zael.AdminOptions) (zael.Amounts, error) {

@@ -29,7 +29,7 @@ func (c *call) changes() error {
 	var changes []zael.Change
 	err = c.object(func(r *strictjson.Reader, name string) error {
 		if name != "changes" {
-			return strictjson.Unknown()
+			return unknownMember()
 		}
 		return r.Array(func() error {
 			if len(changes) == maxChanges {
@@ -98,7 +98,7 @@ func readChange(r *strictjson.Reader) (zael.Change, error) {
 			c.FailureMode = new(zael.FailureMode)
 			return readFailureMode(r, c.FailureMode)
 		}
-		return strictjson.Unknown()
+		return unknownMember()
 	})
 	switch {
 	case err != nil:

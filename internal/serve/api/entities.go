@@ -46,7 +46,7 @@ func readEntity(r *strictjson.Reader, name string, e *zael.Entity) error {
 			return err
 		})
 	}
-	return strictjson.Unknown()
+	return unknownMember()
 }
 
 // mayCreate returns an error if the principal may not create an entity under its parent.
@@ -152,7 +152,7 @@ func (c *call) setParent() error {
 	var parent string
 	err := c.object(func(r *strictjson.Reader, name string) error {
 		if name != "parent_id" {
-			return strictjson.Unknown()
+			return unknownMember()
 		}
 		return readInto(&parent, r.String)
 	})

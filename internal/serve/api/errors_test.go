@@ -91,6 +91,36 @@ func TestChunkedBody(t *testing.T) {
 	}
 }
 
+// What is misspelt is answered with where the right names are.
+func TestMisspeltNamesHaveARemedy(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	for _, c := range []struct {
+		tried
+
+		remedy string
+	}{
+		{tried{"POST", "/v1/acquire", `{"entity":"e","resource":"r","limit":[]}`}, "/v1/openapi.json"},
+		{tried{"GET", "/v1/entities/a/limits?resorce=r", ""}, "use resource"},
+		{tried{"GET", "/v1/entities/a/available?limit=n", ""}, "limits, parent_limits"},
+		{tried{"GET", "/v1/ping?x=y", ""}, "has none"},
+		{tried{"DELETE", "/v1/acquire", ""}, "takes POST, not DELETE"},
+		{tried{"GET", "/v1/entitys", ""}, "/v1/openapi.json"},
+	} {
+		got := s.do(admin, c.method, c.path, c.body)
+		if got.status < 400 || !strings.Contains(fmt.Sprint(got.body["detail"]), c.remedy) {
+			t.Errorf("%s %s: got %d %s, want %q in the detail", c.method, c.path, got.status, got.text, c.remedy)
+		}
+	}
+	off := access.Principal{Name: "a", Role: access.Acquire}
+	for _, p := range []access.Principal{off, {Name: "r", Role: access.Read, Prefix: "team-a/"}} {
+		got := s.do(p, "GET", "/v1/audit", "")
+		if named := strings.Contains(got.text, "name an entity"); got.status != 403 || named == (p.Role == access.Acquire) {
+			t.Errorf("audit by the role %s: got %d %s, want a remedy only where it helps", p.Role, got.status, got.text)
+		}
+	}
+}
+
 func TestInvalidRequests(t *testing.T) {
 	t.Parallel()
 	s := setup(t)

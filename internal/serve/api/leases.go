@@ -35,7 +35,7 @@ func (in *leaseBody) read(r *strictjson.Reader, name string) error {
 	case name == "also" && in.parts:
 		return readPartEnds(r, in.member, &in.also)
 	}
-	return strictjson.Unknown()
+	return unknownMember()
 }
 
 // lease reads a body with a lease, and returns the lease.

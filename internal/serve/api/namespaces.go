@@ -54,7 +54,7 @@ func (c *call) registerNamespace() error {
 	}
 	err := c.object(func(r *strictjson.Reader, name string) error {
 		if name != "name" {
-			return strictjson.Unknown()
+			return unknownMember()
 		}
 		return readInto(&c.name, r.String)
 	})

@@ -5,14 +5,15 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
 // A query has the parameters of a request's query string.
 type query struct{ values url.Values }
 
-// parseQuery reads a query string. Parameters that are not known are errors: a misspelt
-// resource must not mean all of them. One whose name is known with * may be repeated.
+// parseQuery parses a query string. An unknown parameter is an error: a misspelt resource must
+// not mean all resources. A parameter that is listed with * may be repeated.
 func parseQuery(text string, known []string) (query, error) {
 	values, err := url.ParseQuery(text)
 	if err != nil {
@@ -22,7 +23,7 @@ func parseQuery(text string, known []string) (query, error) {
 		many := slices.Contains(known, name+"*")
 		switch {
 		case !many && !slices.Contains(known, name):
-			return query{}, invalid(shorten(name), "is not a parameter that is known here")
+			return query{}, invalid(shorten(name), unknownParameter(known))
 		case !many && len(given) > 1:
 			return query{}, invalid(name, "is given twice")
 		case slices.Contains(given, ""):
@@ -30,6 +31,14 @@ func parseQuery(text string, known []string) (query, error) {
 		}
 	}
 	return query{values}, nil
+}
+
+// unknownParameter returns what is wrong with a parameter that is not one of known.
+func unknownParameter(known []string) string {
+	if len(known) == 0 {
+		return "is not a known parameter: this path has none"
+	}
+	return "is not a known parameter: use " + strings.ReplaceAll(strings.Join(known, ", "), "*", "")
 }
 
 // shorten returns a name that may be anything in a form that can be answered.

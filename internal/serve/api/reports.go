@@ -77,8 +77,10 @@ func (c *call) usage() error {
 // it is empty.
 func (c *call) mayReport(entity string) error {
 	switch {
+	case entity == "" && c.principal.MayRead(c.principal.Prefix) && !c.principal.MayReadAll():
+		return c.forbid("read what concerns all entities: name an entity")
 	case entity == "" && !c.principal.MayReadAll():
-		return c.forbid("read what concerns all entities: name one")
+		return c.forbid("read what concerns all entities")
 	case entity != "" && !c.principal.MayRead(entity):
 		return c.forbid("read " + entity)
 	}

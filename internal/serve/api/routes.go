@@ -116,11 +116,11 @@ func (h *handler) route(c *call) (*route, error) {
 		return nil, notFound()
 	}
 	c.w.Header().Set("Allow", strings.Join(allowed, ", "))
-	return nil, &failure{code: problem.NoMethod, detail: "the path goes with " + strings.Join(allowed, ", ")}
+	return nil, &failure{code: problem.NoMethod, detail: "the path takes " + strings.Join(allowed, ", ") + ", not " + c.r.Method}
 }
 
 func notFound() error {
-	return &failure{code: problem.NotFound, detail: "there is no such path: /v1/openapi.json has those that there are"}
+	return &failure{code: problem.NotFound, detail: "there is no such path: /v1/openapi.json lists all of them"}
 }
 
 // matches reports whether a path, escaped and without the first /, is one of the route.

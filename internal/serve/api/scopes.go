@@ -123,7 +123,7 @@ func (c *call) setLimits() error {
 	var limits []zael.Limit
 	err = c.object(func(r *strictjson.Reader, name string) error {
 		if name != "limits" {
-			return strictjson.Unknown()
+			return unknownMember()
 		}
 		return readLimits(r, &limits)
 	})
@@ -208,7 +208,7 @@ func (c *call) setSwitch() error {
 	var s *zael.Switch
 	return c.set(func(r *strictjson.Reader, name string) error {
 		if name != "switch" {
-			return strictjson.Unknown()
+			return unknownMember()
 		}
 		s = new(zael.Switch)
 		return readSwitch(r, s)
@@ -237,7 +237,7 @@ func (c *call) setFailureMode() error {
 	var mode *zael.FailureMode
 	return c.set(func(r *strictjson.Reader, name string) error {
 		if name != "failure_mode" {
-			return strictjson.Unknown()
+			return unknownMember()
 		}
 		mode = new(zael.FailureMode)
 		return readFailureMode(r, mode)

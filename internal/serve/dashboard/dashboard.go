@@ -80,7 +80,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		header.Set("Allow", "GET, HEAD")
-		problem.Write(w, problem.NoMethod, "the page goes with GET")
+		problem.Write(w, problem.NoMethod, "the page takes GET and HEAD, not "+r.Method)
 		return
 	}
 	header.Set("Content-Security-Policy", policy)
