@@ -79,11 +79,9 @@ func (t *multiTake) takeAll(ctx context.Context) error {
 		sd, charges := &t.sides[i], t.debits[i].Charges
 		for j := range charges {
 			c := &charges[j]
-			state := coalesce.StateOf(sd.Bucket, c)
+			state := coalesce.Taken(c, sd.Bucket, sd.Behind, j)
 			if state.Absent() { // asked for 0
 				state = state.Redefine(c.Definition, sd.Answer.At, sd.Answer.Birth)
-			} else {
-				state = coalesce.Taken(c, sd.Bucket, sd.Behind, j)
 			}
 			if c.Receipt = state.Receipt(); !c.Definition.Plain() {
 				c.State = state

@@ -28,7 +28,7 @@ func (s *Store) takeApart(ctx context.Context, now time.Time, at bucket.Instant,
 	ops := make([]coalesce.Op, len(debits))
 	for i := range debits {
 		if d := &debits[i]; !d.Bypass {
-			ops[i] = takeOp(d, at, maxWait)
+			takes(&ops[i], d, at, maxWait)
 			s.coalescer.Start(ctx, d.Key, &ops[i])
 		}
 	}

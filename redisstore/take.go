@@ -33,8 +33,10 @@ func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, 
 		return s.takeTogether(ctx, now, at, maxWait, debits, nil)
 	}
 	d := &debits[0]
-	m := takeOp(d, at, maxWait)
-	s.do(ctx, d.Key, &m)
+	m := s.coalescer.NewOp()
+	defer s.coalescer.Recycle(m)
+	takes(m, d, at, maxWait)
+	s.do(ctx, d.Key, m)
 	if m.Outcome != coalesce.Failed {
 		now = now.Add(time.Duration(m.Answer.At - at))
 	}
@@ -61,21 +63,18 @@ func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, 
 	return now, nil
 }
 
-// takeOp returns the operation that takes one debit.
-func takeOp(d *zael.Debit, at bucket.Instant, maxWait time.Duration) coalesce.Op {
-	return coalesce.Op{
-		Kind: coalesce.Take, Charges: slices.Clone(d.Charges), At: at, MaxWait: maxWait, Settings: d.SettingsRev, Holder: d.Holder, Events: 1,
-	}
+// takes makes an op that of taking one debit.
+func takes(m *coalesce.Op, d *zael.Debit, at bucket.Instant, maxWait time.Duration) {
+	m.Charges = append(m.Charges, d.Charges...)
+	m.At, m.MaxWait, m.Settings, m.Holder, m.Events = at, maxWait, d.SettingsRev, d.Holder, 1
 }
 
 // took writes the receipt of a take's charge i, which was applied, and its state, if it is of
 // another kind than a plain rate.
 func took(c *zael.Charge, r *record, at bucket.Instant, behind []int64, i int) {
-	state := coalesce.StateOf(r, c)
+	state := coalesce.Taken(c, r, behind, i)
 	if state.Absent() { // asked for 0
 		state = state.Redefine(c.Definition, at, 0)
-	} else {
-		state = coalesce.Taken(c, r, behind, i)
 	}
 	if c.Receipt = state.Receipt(); !c.Definition.Plain() {
 		c.State = state
@@ -138,8 +137,10 @@ func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) 
 		return now, s.adjustTogether(ctx, at, debits, nil)
 	}
 	d := &debits[0]
-	m := coalesce.Op{Kind: coalesce.Adjust, Holder: d.Holder, Charges: slices.Clone(d.Charges), At: at}
-	if s.do(ctx, d.Key, &m); m.Outcome == coalesce.Failed {
+	m := s.coalescer.NewOp()
+	defer s.coalescer.Recycle(m)
+	m.Kind, m.Holder, m.At, m.Charges = coalesce.Adjust, d.Holder, at, append(m.Charges, d.Charges...)
+	if s.do(ctx, d.Key, m); m.Outcome == coalesce.Failed {
 		if m.Left {
 			return now, fmt.Errorf("redisstore: writing a bucket: %w", m.Err)
 		}

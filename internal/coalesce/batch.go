@@ -46,7 +46,7 @@ func (r *Recalled) evaluate(charges []zael.Charge, holder string, at bucket.Inst
 		switch {
 		case c.Definition.Kind == bucket.Slots && !s.Stale(c.Definition):
 			slots = slots || c.Amount > 0
-			fits = !r.Slots || !refusesSlots(r.Bucket, c, holder, at)
+			fits = r.mayFit(c, holder, at)
 		case s.Absent():
 			_, fits = s.Redefine(c.Definition, at, 0).Take(at, c.Amount, maxWait)
 		case s.Stale(c.Definition):
@@ -87,42 +87,43 @@ func keepsDefinition(kept, d *bucket.Definition) bool {
 	return kept.SameRefill(*d) && kept.Capacity == d.Capacity && (d.Rev == 0 || d.Rev == kept.Rev)
 }
 
-// clear removes the operations whose callers have left, or are about to.
-func (q *bucketQueue) clear() {
-	q.ops = slices.DeleteFunc(q.ops, func(m *Op) bool { return m.state != queued || m.ctx.Err() != nil })
+// sift removes the operations whose callers have left, and those that the last answer
+// decides, which it returns.
+func (q *bucketQueue) sift(now time.Time) (woken []*Op) {
+	last, gives := q.known.recalled(now), false
+	q.ops = slices.DeleteFunc(q.ops, func(m *Op) bool {
+		if m.gone() {
+			return true
+		}
+		if q.answers(m, &last, now, gives) {
+			woken = append(woken, m)
+			return true
+		}
+		gives = gives || m.gives()
+		return false
+	})
+	return woken
 }
 
-// answerFromLast answers queued operations that the last answer already decides; it is
-// at most a second old. Takes queued behind a give are never refused here: the give may
-// make room.
-func (q *bucketQueue) answerFromLast(now time.Time) (woken []*Op) {
-	k := &q.known
-	if k.bucket == nil || !now.Before(k.until) {
-		return nil
+// gives reports whether m may make room for takes.
+func (m *Op) gives() bool { return m.Kind != Read && m.Kind != Take }
+
+// answers sets the answer of an operation that the last one decides, which is at most a second old. It
+// reports whether it did. behind is set if a give is queued before m, which may make room.
+func (q *bucketQueue) answers(m *Op, last *Recalled, now time.Time, behind bool) bool {
+	if last.Bucket == nil || m.gives() {
+		return false
 	}
-	gives, last := false, k.recalled(now)
-	for _, m := range q.ops {
-		if m.state != queued {
-			continue
+	at := max(m.at(now), q.known.at)
+	outcome := Applied
+	if m.Kind == Take {
+		outcome = last.evaluate(m.Charges, m.Holder, at, m.MaxWait)
+		if outcome != Stale && (outcome != Refused || behind) {
+			return false
 		}
-		at := max(m.at(now), k.at)
-		a := Answer{Bucket: k.bucket, At: at, Seen: max(at, k.seen)}
-		switch m.Kind {
-		case Read:
-			a.Outcome = Applied
-		case Take:
-			a.Outcome = last.evaluate(m.Charges, m.Holder, at, m.MaxWait)
-			if a.Outcome != Stale && (a.Outcome != Refused || gives) {
-				continue
-			}
-		default:
-			gives = true
-			continue
-		}
-		m.Answer, m.state = a, answered
-		woken = append(woken, m)
 	}
-	return woken
+	m.Answer, m.state = Answer{Outcome: outcome, Bucket: last.Bucket, At: at, Seen: max(at, last.Seen)}, answered
+	return true
 }
 
 // A row is one limit of a batch that is being put together.
@@ -131,8 +132,21 @@ type row struct {
 	def  bucket.Definition
 	sum  int64
 
-	known bool         // the state is
-	state bucket.State // as the operations so far leave it
+	state      bucket.State // as the operations so far leave it; absent if it is not known
+	mark, used int64        // of it, with the operation that is being looked at
+}
+
+// newRow returns the row of a limit that was not named before. Of a limit that is known not to
+// be there the state is that of a full one.
+func newRow(c *zael.Charge, last *Recalled, at bucket.Instant) row {
+	r := row{name: c.Name, def: c.Definition}
+	if last.Bucket == nil {
+		return r
+	}
+	if r.state = StateOf(last.Bucket, c); r.state.Absent() && c.Definition.Kind != bucket.Slots {
+		r.state = r.state.Redefine(c.Definition, at, 0)
+	}
+	return r
 }
 
 // refuses reports whether amounts of so much together are refused, whatever is left.
@@ -141,8 +155,18 @@ func (r *row) refuses(sum int64) bool {
 	return r.def.Flags&never == 0 && r.def.Schedule == nil && sum > r.def.Burst || sum > bucket.MaxAmount
 }
 
-func (f *flight) row(name string) int {
-	return slices.IndexFunc(f.rows, func(r row) bool { return r.name == name })
+// row returns the row of a limit, or nil. It first looks at the place that the limit has if all
+// operations name limits in the same order.
+func (f *flight) row(name string, place int) *row {
+	if place < len(f.rows) && f.rows[place].name == name {
+		return &f.rows[place]
+	}
+	for i := range f.rows {
+		if f.rows[i].name == name {
+			return &f.rows[i]
+		}
+	}
+	return nil
 }
 
 // single returns the flight of one operation.
@@ -157,43 +181,55 @@ func (q *bucketQueue) single(m *Op) *flight {
 }
 
 // nextBatch removes the next batch from the queue: its first operation, and all that can
-// join it.
-func (q *bucketQueue) nextBatch(now time.Time, maxLimits int) *flight {
-	var k Bucket
-	if now.Before(q.known.until) {
-		k = q.known.bucket
-	}
-	first := q.ops[0]
-	f := &flight{epoch: q.epoch}
-	f.Key, f.Kind, f.Birth, f.At, f.Settings, f.Holder = q.key, first.Kind, first.Birth, first.at(now), first.Settings, first.Holder
-	alone := first.alone || !f.tryJoin(first, k, now, maxLimits)
+// join it. It also removes the operations whose callers have left, and those that the last
+// answer decides, which it returns.
+func (q *bucketQueue) nextBatch(now time.Time, maxLimits int) (f *flight, woken []*Op) {
+	last, gives, joinable := q.known.recalled(now), false, false
 	stay := q.ops[:0]
-	for i, m := range q.ops {
+	for _, m := range q.ops {
+		if m.gone() {
+			continue
+		}
+		begins := f == nil
+		if begins {
+			f = &flight{epoch: q.epoch, members: make([]*Op, 0, len(q.ops))}
+			f.Key, f.Kind, f.Birth, f.At, f.Settings, f.Holder = q.key, m.Kind, m.Birth, m.at(now), m.Settings, m.Holder
+		}
+		joins := (begins || joinable) && !m.alone && f.tryJoin(m, &last, now, maxLimits)
 		switch {
-		case i == 0:
-			f.members = append(f.members, m)
-		case !alone && !m.alone && f.tryJoin(m, k, now, maxLimits):
+		case joins:
+			f.members, joinable = append(f.members, m), true
+		case q.answers(m, &last, now, gives):
+			if woken = append(woken, m); begins {
+				f = nil
+			}
+			continue
+		case begins:
 			f.members = append(f.members, m)
 		default:
 			stay = append(stay, m)
 		}
+		gives = gives || m.gives()
 	}
 	clear(q.ops[len(stay):])
 	q.ops = stay
-	if len(f.members) == 1 {
-		f = q.single(first)
-		f.At = first.at(now)
-		return f
+	switch {
+	case f == nil:
+	case len(f.members) == 1:
+		m := f.members[0]
+		f = q.single(m)
+		f.At = m.at(now)
+	default:
+		f.sum()
+		f.begin()
 	}
-	f.sum()
-	f.begin()
-	return f
+	return f, woken
 }
 
 // changes reports whether a charge would change the definition of its limit, or is too
 // old to be taken: such an operation is written alone. A give, or a charge under limits
 // older than the bucket's, leaves the definition as it is.
-func (k Kind) changes(s bucket.State, c *zael.Charge) bool {
+func (k Kind) changes(s *bucket.State, c *zael.Charge) bool {
 	switch {
 	case k == Undo || s.Absent() || keepsDefinition(&s.Definition, &c.Definition):
 		return false
@@ -205,56 +241,58 @@ func (k Kind) changes(s bucket.State, c *zael.Charge) bool {
 
 // tryJoin adds m to the rows of a batch, unless it has to be written alone or does not
 // fit behind the operations that are there.
-func (f *flight) tryJoin(m *Op, known Bucket, now time.Time, maxLimits int) bool {
+func (f *flight) tryJoin(m *Op, last *Recalled, now time.Time, maxLimits int) bool {
 	if m.Kind != f.Kind || m.Birth != f.Birth || m.Settings != f.Settings || m.Holder != f.Holder || m.Kind == Renew {
 		return false
 	}
-	at := max(f.At, m.at(now))
-	rows := f.rows
+	at, rows := max(f.At, m.at(now)), len(f.rows)
 	for i := range m.Charges {
 		c := &m.Charges[i]
-		if known != nil && f.Kind.changes(StateOf(known, c), c) {
-			return false
+		r := f.row(c.Name, i)
+		if r == nil && len(f.rows) < maxLimits {
+			f.rows = append(f.rows, newRow(c, last, at))
+			r = &f.rows[len(f.rows)-1]
 		}
-		j := slices.IndexFunc(rows, func(r row) bool { return r.name == c.Name })
-		if j < 0 {
-			if len(rows) >= maxLimits {
-				return false
-			}
-			r := row{name: c.Name, def: c.Definition}
-			if known != nil {
-				r.state = known.State(c.Name)
-				r.known = !r.state.Absent() && c.Definition.Kind != bucket.Slots
-			}
-			rows, j = append(rows, r), len(rows)
+		joins := r != nil && !f.Kind.changes(&r.state, c) && (f.Kind == Undo || r.def == c.Definition)
+		if joins && f.Kind == Take {
+			joins = r.fits(c, at, m.MaxWait) && last.mayFit(c, m.Holder, at)
 		}
-		r := &rows[j]
-		switch {
-		case f.Kind == Undo:
-		case r.def != c.Definition:
+		if !joins {
+			f.rows = f.rows[:rows]
 			return false
-		case f.Kind == Take:
-			if r.refuses(c.Amount + r.sum) {
-				return false
-			}
-			if r.known {
-				if _, fits := r.state.Take(at, c.Amount, m.MaxWait); !fits {
-					return false
-				}
-			}
 		}
 	}
-	f.rows, f.At = rows, at
-	if f.Kind == Take {
-		for i := range m.Charges {
-			c := &m.Charges[i]
-			r := &f.rows[f.row(c.Name)]
-			if r.sum += c.Amount; r.known {
-				r.state, _ = r.state.Take(at, c.Amount, m.MaxWait)
-			}
-		}
+	f.At = at
+	if f.Kind != Take {
+		return true
+	}
+	m.through = m.through[:0]
+	for i := range m.Charges {
+		c := &m.Charges[i]
+		r := f.row(c.Name, i)
+		r.sum, r.state.Mark, r.state.Used = r.sum+c.Amount, r.mark, r.used
+		m.through = append(m.through, r.sum)
 	}
 	return true
+}
+
+// fits reports whether a charge fits behind the operations that are there, as far as that is
+// known, and notes what it would leave.
+func (r *row) fits(c *zael.Charge, at bucket.Instant, maxWait time.Duration) (fits bool) {
+	if r.refuses(c.Amount + r.sum) {
+		return false
+	}
+	if r.state.Absent() || r.def.Kind == bucket.Slots {
+		r.mark, r.used = r.state.Mark, r.state.Used
+		return true
+	}
+	r.mark, r.used, fits = bucket.Take(&r.state.Definition, r.state.Mark, r.state.Used, at, c.Amount, maxWait)
+	return fits
+}
+
+// mayFit reports false if a charge is of slots, and what is remembered refuses it.
+func (r *Recalled) mayFit(c *zael.Charge, holder string, at bucket.Instant) bool {
+	return c.Definition.Kind != bucket.Slots || !r.Slots || !refusesSlots(r.Bucket, c, holder, at)
 }
 
 // sum sets the batch of several operations.
@@ -301,19 +339,20 @@ func (f *flight) stage() {
 
 // giveBack queues, before all others, an operation that gives back the takes whose
 // callers have left. A trace shows it where it shows their write.
-func (q *bucketQueue) giveBack(g *Coalescer, f *flight, a *Answer, begun time.Time) {
+func (q *bucketQueue) giveBack(g *Coalescer, f *flight, begun time.Time) {
+	a := &f.answer
 	u := &Op{Kind: Undo, Holder: f.Holder, Birth: a.Birth, At: a.Seen, ours: true, ctx: context.WithoutCancel(f.ctx)}
 	if g.config.AdvanceWhileQueued {
 		u.since = begun
 	}
-	for i, m := range slices.Backward(f.members) {
+	for _, m := range slices.Backward(f.members) {
 		if m.state != left {
 			continue
 		}
 		u.Events -= m.Events
 		var behind []int64
-		if f.behind != nil {
-			behind = f.behind[i]
+		if f.Members > 1 {
+			behind = f.behind(m)
 		}
 		u.Charges = append(u.Charges, Back(m.Charges, a.Bucket, behind)...)
 	}
@@ -328,30 +367,22 @@ func Back(charges []zael.Charge, b Bucket, behind []int64) []zael.Charge {
 		if c.Amount == 0 {
 			continue
 		}
-		c.Receipt = Receipt(&c, b, behind, i)
+		c.Receipt = Taken(&c, b, behind, i).Receipt()
 		c.Amount = -c.Amount
 		back = append(back, c)
 	}
 	return back
 }
 
-// Receipt returns the receipt of a take's charge i, which was applied; b and behind are
-// as in Back.
-func Receipt(c *zael.Charge, b Bucket, behind []int64, i int) bucket.Receipt {
-	state := StateOf(b, c)
-	r := state.Receipt()
-	if behind != nil && state.Definition.Kind == bucket.Rate && state.Definition.Flags&bucket.Unlimited == 0 {
-		r.Mark -= behind[i] * state.Definition.Unit()
-	}
-	return r
-}
-
 // Taken returns the state of a limit just after a take's charge i, which was applied; b and
-// behind are as in Back.
+// behind are as in Back. It is absent if the limit is, of which nothing was taken then.
 func Taken(c *zael.Charge, b Bucket, behind []int64, i int) bucket.State {
 	state := StateOf(b, c)
-	state.Mark = Receipt(c, b, behind, i).Mark
-	if behind != nil && state.Definition.Kind != bucket.Rate && state.Definition.Flags&bucket.Unlimited == 0 {
+	switch d := &state.Definition; {
+	case behind == nil || d.Flags&bucket.Unlimited != 0:
+	case d.Kind == bucket.Rate:
+		state.Mark -= behind[i] * d.Unit()
+	default:
 		state.Used -= behind[i]
 	}
 	return state

@@ -143,17 +143,19 @@ type Op struct {
 	Local  bool    // refused from memory
 	Left   bool    // the caller left before the answer: Answer.Err is the error of its context
 
-	since  time.Time // when At was current, if it advances with the clock
-	ctx    context.Context
-	shard  *shard
-	state  opState
-	flight *flight
-	done   chan struct{} // closed with the answer; nil if that came from memory
-	alone  bool          // has to be a batch by itself
-	ours   bool          // gives back for callers that have left: nobody waits for it
-	tries  int           // batches that were refused or split
-	waits  int           // batches that were throttled
-	cause  error         // of the last throttle
+	since    time.Time // when At was current, if it advances with the clock
+	ctx      context.Context
+	deadline time.Time // of ctx; zero if it has none
+	shard    *shard
+	state    opState
+	flight   *flight       // nil while it is queued, and if the answer is not that of a flight
+	done     chan struct{} // receives one value with the answer
+	through  []int64       // of a Take in flight: how many tokens of each charge it and those before it take
+	alone    bool          // has to be a batch by itself
+	ours     bool          // gives back for callers that have left: nobody waits for it
+	tries    int           // batches that were refused or split
+	waits    int           // batches that were throttled
+	cause    error         // of the last throttle
 }
 
 // at returns the operation's instant as of now.
@@ -164,13 +166,27 @@ func (m *Op) at(now time.Time) bucket.Instant {
 	return m.At.Add(max(0, now.Sub(m.since)))
 }
 
-// An opState is where an operation is on its route.
+// gone reports whether the caller of a queued operation has left, or is about to.
+func (m *Op) gone() bool { return m.state == left || m.ctx.Err() != nil }
+
+// collect reads the answer of the flight.
+func (m *Op) collect() {
+	f := m.flight
+	if f == nil {
+		return
+	}
+	m.Answer, m.Shared = f.answer, f.Members > 1
+	if m.Shared && m.Kind == Take && m.Outcome == Applied {
+		m.Behind = f.behind(m)
+	}
+}
+
+// An opState is what has become of an operation.
 type opState uint8
 
 const (
-	queued opState = iota
-	inFlight
-	answered
+	waiting  opState = iota // also if its flight is answered
+	answered                // by itself
 	left
 )
 
@@ -233,6 +249,7 @@ type Coalescer struct {
 	config Config
 	seed   maphash.Seed
 	spare  sync.Pool // of *bucketQueue
+	ops    sync.Pool // of *Op
 	shards [shards]shard
 
 	sweeping atomic.Bool // timer runs, since there are idle queues
@@ -293,10 +310,30 @@ func (g *Coalescer) Do(ctx context.Context, key zael.Key, m *Op) {
 	g.Wait(m)
 }
 
+// NewOp returns an Op whose fields are zero, with room for Charges if it is a recycled one.
+func (g *Coalescer) NewOp() *Op {
+	if m, ok := g.ops.Get().(*Op); ok {
+		return m
+	}
+	return new(Op)
+}
+
+// Recycle lets NewOp return m, of which the caller has the only reference and which was answered,
+// or was not started. One that may have been applied all the same stays with who finds that out.
+func (g *Coalescer) Recycle(m *Op) {
+	if m.Outcome == Failed {
+		return
+	}
+	clear(m.Charges) // so that names can be freed
+	*m = Op{Charges: m.Charges[:0], done: m.done, through: m.through[:0]}
+	g.ops.Put(m)
+}
+
 // Start starts the operation m without waiting for it. The caller then calls Wait.
 func (g *Coalescer) Start(ctx context.Context, key zael.Key, m *Op) {
 	sh := g.shard(key)
 	m.ctx, m.shard = ctx, sh
+	m.deadline, _ = ctx.Deadline()
 	now := time.Now()
 	if g.config.AdvanceWhileQueued {
 		m.since = now
@@ -307,47 +344,51 @@ func (g *Coalescer) Start(ctx context.Context, key zael.Key, m *Op) {
 		sh.mu.Unlock()
 		return
 	}
-	m.done = make(chan struct{})
-	if q.busy {
-		m.state = queued
-		q.ops = append(q.ops, m)
-		sh.mu.Unlock()
-		return
+	if m.done == nil {
+		m.done = make(chan struct{}, 1)
 	}
-	q.busy = true
 	var f *flight
-	if q.due(now) > 0 {
-		m.state = queued
+	if q.busy || q.due(now) > 0 {
 		q.ops = append(q.ops, m)
 	} else {
 		f = q.single(m)
 	}
+	runs := !q.busy
+	q.busy = true
 	sh.mu.Unlock()
-	g.config.Go(func() { g.run(sh, q, f) })
+	if runs {
+		g.config.Go(func() { g.run(sh, q, f) })
+	}
 }
 
 // Wait returns when m, which was started, has its answer or its context is done.
 func (g *Coalescer) Wait(m *Op) {
-	if m.done == nil {
+	if m.Local {
 		return
 	}
 	select {
 	case <-m.done:
 	case <-m.ctx.Done():
-		g.leave(m)
+		if g.leave(m) {
+			return
+		}
+		<-m.done // it has been sent, or is about to be
 	}
+	m.collect()
 	m.panicked.raise()
 }
 
-// leave removes an operation whose caller has left, unless it was answered just now.
-func (g *Coalescer) leave(m *Op) {
+// leave removes an operation whose caller has left. It reports false if that was answered
+// just now.
+func (g *Coalescer) leave(m *Op) bool {
 	m.shard.mu.Lock()
 	defer m.shard.mu.Unlock()
-	if m.state == answered {
-		return
+	f := m.flight
+	if m.state == answered || f != nil && f.answered {
+		return false
 	}
-	if m.state == inFlight {
-		m.flight.leave()
+	if f != nil {
+		f.leave()
 	}
 	m.state, m.Left = left, true
 	err := m.ctx.Err()
@@ -355,18 +396,22 @@ func (g *Coalescer) leave(m *Op) {
 		err = fmt.Errorf("%w, after %w", err, m.cause)
 	}
 	m.Answer = Answer{Outcome: Failed, Err: err}
+	return true
 }
 
-// wake wakes the callers of operations that have their answers. It returns how many
-// callers there are.
+// wake wakes the callers of operations that have their answers, except those that have
+// left. It returns how many callers there are.
 func (g *Coalescer) wake(woken []*Op) (callers int) {
 	for _, m := range woken {
-		if m.ours {
+		switch {
+		case m.state == left:
+		case m.ours:
+			m.collect()
 			g.config.GaveBack(-m.Events, m.Outcome == Applied)
-			continue
+		default:
+			m.done <- struct{}{}
+			callers++
 		}
-		close(m.done)
-		callers++
 	}
 	return callers
 }

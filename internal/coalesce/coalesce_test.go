@@ -174,7 +174,7 @@ func TestReceipts(t *testing.T) {
 			n += int64(i) * 1000
 			m += int64(i) * 10_000
 			for j, want := range []int64{m, n} {
-				if got := coalesce.Receipt(&member.Charges[j], member.Bucket, member.Behind, j); got.Mark != want || got.Generation != birth {
+				if got := coalesce.Taken(&member.Charges[j], member.Bucket, member.Behind, j).Receipt(); got.Mark != want || got.Generation != birth {
 					t.Errorf("member %d, %s: got receipt %+v, want mark %d", i, member.Charges[j].Name, got, want)
 				}
 			}
@@ -284,7 +284,7 @@ func TestAdjustsMeet(t *testing.T) {
 		taken := b.take(key("a"), charge("n", d, 50))
 		give := func(n int64) *coalesce.Op {
 			c := charge("n", d, -n)
-			c.Receipt = coalesce.Receipt(&c, taken.Bucket, nil, 0)
+			c.Receipt = coalesce.Taken(&c, taken.Bucket, nil, 0).Receipt()
 			return &coalesce.Op{Kind: coalesce.Adjust, Charges: []zael.Charge{c}, At: instant()}
 		}
 		more := &coalesce.Op{Kind: coalesce.Adjust, Charges: []zael.Charge{charge("m", d, 3), charge("n", d, 1)}, At: instant()}
@@ -313,7 +313,7 @@ func TestTakeBehindGive(t *testing.T) {
 		d := slow(10)
 		taken := b.take(key("a"), charge("n", d, 9))
 		give := charge("n", d, -5)
-		give.Receipt = coalesce.Receipt(&give, taken.Bucket, nil, 0)
+		give.Receipt = coalesce.Taken(&give, taken.Bucket, nil, 0).Receipt()
 		b.begin(t.Context(), key("a"), taking(charge("n", d, 1)))
 		early, late, more := taking(charge("n", d, 2)), taking(charge("n", d, 4)), taking(charge("n", d, 4))
 		b.begin(t.Context(), key("a"), early)

@@ -3,7 +3,10 @@ package coalesce_test
 import (
 	"context"
 	"errors"
+	"maps"
+	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -181,4 +184,53 @@ func TestAllLeave(t *testing.T) {
 			t.Errorf("left: got %d, want 91: 1 and 8 are taken", got)
 		}
 	})
+}
+
+// Whoever stays has what it took, and a stretch of the axis of its own, also in the Op that another
+// caller had, and if others leave at any moment.
+func TestRecycledOps(t *testing.T) {
+	t.Parallel()
+	for _, stay := range []time.Duration{time.Hour, 4 * flight} {
+		bubble(t, flight, func(b *bench) {
+			t := b.t
+			d := slow(10_000)
+			var mu sync.Mutex
+			var taken int64
+			ends := map[int64]int64{} // of stretches, by where they begin
+			for i := range uint64(40) {
+				r := rand.New(rand.NewPCG(i, 1))
+				b.callers.Go(func() {
+					for range 20 {
+						ctx, leave := context.WithTimeout(t.Context(), 1+rand.N(stay))
+						m, n := b.NewOp(), 1+r.Int64N(9)
+						m.At, m.Events, m.Charges = instant(), 1, append(m.Charges, charge("m", d, 1), charge("n", d, n))
+						if b.Do(ctx, key("a"), m); m.Outcome == coalesce.Applied {
+							mark := coalesce.Taken(&m.Charges[1], m.Bucket, m.Behind, 1).Mark
+							mu.Lock()
+							taken += n
+							ends[mark-n*d.Unit()] = mark
+							mu.Unlock()
+						}
+						leave()
+						b.Recycle(m)
+					}
+				})
+			}
+			b.callers.Wait()
+			b.workers.Wait()
+			if left, gone := b.left(key("a"), "n"), b.gaveBack > 0; left != 10_000-taken || gone != (stay < time.Hour) {
+				t.Errorf("left: got %d, with some given back %v; want 10,000 less the %d that are taken", left, gone, taken)
+			}
+			if stay < time.Hour {
+				return // stretches that were given back are taken again
+			}
+			at := slices.Min(slices.Collect(maps.Keys(ends)))
+			for range ends {
+				at = ends[at]
+			}
+			if begins := slices.Min(slices.Collect(maps.Keys(ends))); at != begins+taken*d.Unit() {
+				t.Errorf("the stretches, joined: got one of %d units, want %d", at-begins, taken*d.Unit())
+			}
+		})
+	}
 }

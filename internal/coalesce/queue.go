@@ -159,10 +159,11 @@ func (q *bucketQueue) due(now time.Time) time.Duration {
 	}
 	next := q.next
 	for _, m := range q.ops { // one whose time is nearly up gets another try
-		if d, ok := m.ctx.Deadline(); ok {
-			if d = d.Add(-lastTry); d.Before(next) && q.begun.Add(lastTry).Before(d) {
-				next = d
-			}
+		if m.deadline.IsZero() || m.gone() {
+			continue
+		}
+		if d := m.deadline.Add(-lastTry); d.Before(next) && q.begun.Add(lastTry).Before(d) {
+			next = d
 		}
 	}
 	return next.Sub(now)
@@ -236,8 +237,11 @@ func (g *Coalescer) Learn(key zael.Key, a Answer) {
 	g.rest(sh, q)
 }
 
-// recalled returns what is remembered of a bucket.
+// recalled returns what is remembered of a bucket, which is nil if that is too old.
 func (k *known) recalled(now time.Time) Recalled {
+	if !now.Before(k.until) {
+		return Recalled{}
+	}
 	return Recalled{Bucket: k.bucket, Seen: k.seen, Slots: now.Before(k.slots)}
 }
 

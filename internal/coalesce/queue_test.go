@@ -81,7 +81,7 @@ func TestUnknownGiveClearsRefusal(t *testing.T) {
 			return &coalesce.Answer{Outcome: coalesce.Failed, Err: errEngine}
 		}
 		give := charge("n", d, -3)
-		give.Receipt = coalesce.Receipt(&give, taken.Bucket, nil, 0)
+		give.Receipt = coalesce.Taken(&give, taken.Bucket, nil, 0).Receipt()
 		b.Do(t.Context(), key("a"), &coalesce.Op{Kind: coalesce.Adjust, Charges: []zael.Charge{give}, At: instant()})
 		b.want("after it", b.take(key("a"), charge("n", d, 3)), coalesce.Applied)
 	})
@@ -96,7 +96,7 @@ func TestGiveClearsRefusal(t *testing.T) {
 		taken := b.take(key("a"), charge("n", d, 10))
 		b.want("take", b.take(key("a"), charge("n", d, 1)), coalesce.Refused)
 		give := charge("n", d, -3)
-		give.Receipt = coalesce.Receipt(&give, taken.Bucket, nil, 0)
+		give.Receipt = coalesce.Taken(&give, taken.Bucket, nil, 0).Receipt()
 		b.Do(t.Context(), key("a"), &coalesce.Op{Kind: coalesce.Adjust, Charges: []zael.Charge{give}, At: instant()})
 		b.want("after the give", b.take(key("a"), charge("n", d, 3)), coalesce.Applied)
 		b.want("and no more", b.take(key("a"), charge("n", d, 1)), coalesce.Refused)

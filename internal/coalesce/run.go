@@ -2,6 +2,7 @@ package coalesce
 
 import (
 	"context"
+	"runtime"
 	"time"
 )
 
@@ -20,8 +21,8 @@ func (g *Coalescer) run(sh *shard, q *bucketQueue, f *flight) {
 		}
 
 		sh.mu.Lock()
-		woken := q.finish(g, f, &a, begun)
-		ends := len(q.ops) == 0
+		woken := q.finish(g, f, a, begun)
+		ends := len(q.ops) == 0 && len(woken) < 2
 		if ends {
 			q.busy = false
 			g.rest(sh, q)
@@ -34,6 +35,7 @@ func (g *Coalescer) run(sh *shard, q *bucketQueue, f *flight) {
 			return
 		}
 		f = nil
+		runtime.Gosched() // those callers that come back at once are in the next batch
 	}
 }
 
@@ -43,18 +45,25 @@ func (g *Coalescer) next(sh *shard, q *bucketQueue) *flight {
 	for {
 		sh.mu.Lock()
 		now := time.Now()
-		woken := q.answerFromLast(now)
+		var woken []*Op
+		if q.gap > 0 {
+			woken = q.sift(now)
+		}
 		var f *flight
-		var wait time.Duration
-		if q.clear(); len(q.ops) == 0 {
+		wait := q.due(now)
+		if wait <= 0 {
+			var more []*Op
+			f, more = q.nextBatch(now, g.config.MaxLimits)
+			woken = append(woken, more...)
+		}
+		empty := f == nil && len(q.ops) == 0
+		if empty {
 			q.busy = false
 			g.rest(sh, q)
-		} else if wait = q.due(now); wait <= 0 {
-			f = q.nextBatch(now, g.config.MaxLimits)
 		}
 		sh.mu.Unlock()
 		g.wake(woken)
-		if wait <= 0 {
+		if f != nil || empty {
 			return f
 		}
 		nap(wait)
@@ -75,9 +84,11 @@ type flight struct {
 	members []*Op
 	one     [1]*Op // members, if there is one
 	rows    []row
-	behind  [][]int64 // of takes that were applied: Op.Behind of each
-	present int       // operations whose callers have not left
-	epoch   uint64    // of the queue, when the batch was put together
+	present int    // operations whose callers have not left
+	epoch   uint64 // of the queue, when the batch was put together
+
+	answered bool // answer is that of all members whose callers have not left
+	answer   Answer
 }
 
 // leave notes that a caller has left.
@@ -93,18 +104,17 @@ func (f *flight) begin() {
 	f.present = len(f.members)
 	if f.present == 1 {
 		m := f.members[0]
-		m.state, m.flight = inFlight, f
+		m.flight = f
 		f.ctx = m.ctx
 		return
 	}
 	var ctx batchContext
 	endless := false
 	for _, m := range f.members {
-		m.state, m.flight = inFlight, f
-		d, ok := m.ctx.Deadline()
-		endless = endless || !ok
-		if d.After(ctx.deadline) {
-			ctx.deadline = d
+		m.flight = f
+		endless = endless || m.deadline.IsZero()
+		if m.deadline.After(ctx.deadline) {
+			ctx.deadline = m.deadline
 		}
 	}
 	if endless {
@@ -126,14 +136,14 @@ type batchContext struct {
 func (c batchContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
 
 // finish answers a flight's operations, or queues them again. It returns the operations
-// whose callers are to be woken.
-func (q *bucketQueue) finish(g *Coalescer, f *flight, a *Answer, begun time.Time) (woken []*Op) {
+// whose callers are to be woken; some may have left.
+func (q *bucketQueue) finish(g *Coalescer, f *flight, a Answer, begun time.Time) (woken []*Op) {
 	now := time.Now()
 	q.space(a.Outcome, begun)
-	q.learn(f, a, now)
+	q.learn(f, &a, now)
 	switch {
 	case a.Outcome == Throttled:
-		return q.throttled(g, f, a)
+		return q.throttled(g, f, &a)
 	case a.Outcome == Split, a.Outcome == Refused && len(f.members) > 1, a.Outcome == Stale && len(f.members) > 1:
 		first := true
 		for _, m := range f.members {
@@ -148,23 +158,11 @@ func (q *bucketQueue) finish(g *Coalescer, f *flight, a *Answer, begun time.Time
 		q.requeue(f)
 		return nil
 	}
-	if a.Outcome == Applied && f.Kind == Take && len(f.members) > 1 {
-		f.share()
-	}
-	for i, m := range f.members {
-		if m.state == left {
-			continue
-		}
-		m.Answer, m.Shared, m.state = *a, len(f.members) > 1, answered
-		if f.behind != nil {
-			m.Behind = f.behind[i]
-		}
-		woken = append(woken, m)
-	}
+	f.answer, f.answered = a, true
 	if a.Outcome == Applied && f.Kind == Take && f.present < len(f.members) {
-		q.giveBack(g, f, a, begun)
+		q.giveBack(g, f, begun)
 	}
-	return woken
+	return f.members
 }
 
 // throttled queues a flight's operations again, except those that have waited too often.
@@ -174,8 +172,8 @@ func (q *bucketQueue) throttled(g *Coalescer, f *flight, a *Answer) (woken []*Op
 		if m.waits++; m.state != left {
 			m.cause = a.Err
 		}
-		if _, ok := m.ctx.Deadline(); m.state != left && !ok && m.waits > g.config.Tries {
-			m.Answer, m.state = Answer{Outcome: Failed, Err: a.Err}, answered
+		if m.state != left && m.deadline.IsZero() && m.waits > g.config.Tries {
+			m.Answer, m.state, m.flight = Answer{Outcome: Failed, Err: a.Err}, answered, nil
 			woken = append(woken, m)
 			continue
 		}
@@ -191,29 +189,18 @@ func (q *bucketQueue) requeue(f *flight) {
 	line := make([]*Op, 0, len(f.members)+len(q.ops))
 	for _, m := range f.members {
 		if m.state != left {
-			m.state, m.flight = queued, nil
+			m.flight = nil
 			line = append(line, m)
 		}
 	}
 	q.ops = append(line, q.ops...)
 }
 
-// share sets what the takes behind each operation took.
-func (f *flight) share() {
-	total := 0
-	for _, m := range f.members {
-		total += len(m.Charges)
+// behind returns how many tokens of each charge of a member the takes behind it took, of a
+// batch that was applied. It is called once for each.
+func (f *flight) behind(m *Op) []int64 {
+	for i := range m.through {
+		m.through[i] = f.row(m.Charges[i].Name, i).sum - m.through[i]
 	}
-	all := make([]int64, total)
-	after := make([]int64, len(f.rows))
-	f.behind = make([][]int64, len(f.members))
-	for i := len(f.members) - 1; i >= 0; i-- {
-		charges := f.members[i].Charges
-		f.behind[i], all = all[:len(charges):len(charges)], all[len(charges):]
-		for j := range charges {
-			r := f.row(charges[j].Name)
-			f.behind[i][j] = after[r]
-			after[r] += charges[j].Amount
-		}
-	}
+	return m.through
 }
