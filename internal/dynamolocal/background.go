@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
+
+	"github.com/zeroae/zael/internal/background"
 )
 
 // A Background is a DynamoDB Local that runs on after the program that started
@@ -40,20 +40,22 @@ type record struct {
 
 // UserBackground is the one of this user, in the cache directory.
 func UserBackground() (*Background, error) {
-	dir, err := os.UserCacheDir()
+	dir, err := background.UserDir("dynamodb-local")
 	if err != nil {
-		return nil, fmt.Errorf("finding the cache directory: %w", err)
+		return nil, err
 	}
-	return &Background{Dir: filepath.Join(dir, "zael", "dynamodb-local")}, nil
+	return &Background{Dir: dir}, nil
 }
 
-func (b *Background) path(name string) string { return filepath.Join(b.Dir, name) }
+func (b *Background) place() background.Place {
+	return background.Place{Dir: b.Dir, Name: "DynamoDB Local"}
+}
 
 // Start returns when it runs and answers, as the function Start does. When it runs
 // already, it stays as it is, and fresh is false; an error, if o asks for
 // another Port or DataDir.
 func (b *Background) Start(ctx context.Context, o Options) (s State, fresh bool, err error) {
-	unlock, err := b.lock(ctx)
+	unlock, err := b.place().Lock(ctx)
 	if err != nil {
 		return State{}, false, err
 	}
@@ -78,7 +80,8 @@ func (b *Background) Start(ctx context.Context, o Options) (s State, fresh bool,
 	if _, _, err := o.launch(ctx, b.detached); err != nil {
 		return State{}, false, errors.Join(err, b.forget())
 	}
-	if r, err = b.read(); err != nil {
+	r = new(record)
+	if _, err := b.place().Read(r); err != nil {
 		return State{}, false, err
 	}
 	r.Answers = true
@@ -116,7 +119,7 @@ func (b *Background) Status(ctx context.Context) (State, error) {
 // nothing to stop. What it held in memory is lost; what it kept on disk it has
 // written before it answered.
 func (b *Background) Stop(ctx context.Context) (State, error) {
-	unlock, err := b.lock(ctx)
+	unlock, err := b.place().Lock(ctx)
 	if err != nil {
 		return State{}, err
 	}
@@ -132,29 +135,10 @@ func (b *Background) Stop(ctx context.Context) (State, error) {
 	if err := p.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return r.State, fmt.Errorf("ending process %d: %w", r.PID, err)
 	}
-	if err := r.awaitEnd(ctx); err != nil {
+	if err := background.AwaitEnd(ctx, r.PID, r.Mark); err != nil {
 		return r.State, fmt.Errorf("waiting for the end of process %d: %w", r.PID, err)
 	}
 	return r.State, b.forget()
-}
-
-// awaitEnd returns when its process has ended.
-func (r *record) awaitEnd(ctx context.Context) error {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for r.lives(ctx) {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
-	return nil
-}
-
-// lives tells whether its process runs; another one can have got its number.
-func (r *record) lives(ctx context.Context) bool {
-	return r.Mark != "" && strings.Contains(commandLine(ctx, r.PID), r.Mark)
 }
 
 // find is the one that runs; without a process, none does.
@@ -162,63 +146,47 @@ func (b *Background) find(ctx context.Context) (*record, *os.Process, error) {
 	if err := check(); err != nil {
 		return nil, nil, err
 	}
-	r, err := b.read()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
-	}
-	if err != nil {
+	r := new(record)
+	if found, err := b.place().Read(r); err != nil || !found {
 		return nil, nil, err
 	}
-	// The handle first: it stays that process's if the number becomes another's.
-	p, err := os.FindProcess(r.PID)
-	if err != nil {
-		return nil, nil, nil //nolint:nilerr // there is no such process
-	}
-	if !r.lives(ctx) {
-		_ = p.Release()
+	p := background.Find(ctx, r.PID, r.Mark)
+	if p == nil {
 		return nil, nil, nil
 	}
 	return r, p, nil
 }
 
-func (b *Background) lock(ctx context.Context) (func(), error) {
-	if err := os.MkdirAll(b.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("DynamoDB Local: %w", err)
-	}
-	unlock, err := lock(ctx, b.path("lock"))
-	if err != nil {
-		return nil, fmt.Errorf("waiting for another start or stop: %w", err)
-	}
-	return unlock, nil
+// forget removes what one that has ended leaves; not its log.
+func (b *Background) forget() error {
+	return errors.Join(b.place().Forget(), os.RemoveAll(b.place().Path("temp")))
 }
 
 // detached runs it in the background and writes the state file.
 func (b *Background) detached(p *program) (*run, error) {
-	temp := b.path("temp")
+	place := b.place()
+	temp := place.Path("temp")
 	if err := errors.Join(os.RemoveAll(temp), os.Mkdir(temp, 0o700)); err != nil {
 		return nil, err
 	}
-	log, err := os.OpenFile(b.path("log"), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
 	line := p.command(temp)
 	cmd := exec.Command(line[0], line[1:]...) //nolint:noctx // it outlives this process
 	cmd.Dir = temp
-	cmd.Stdout, cmd.Stderr = log, log
-	detach(cmd)
-	r, err := begin(cmd, b.log, func() {})
+	var r *run
+	err := place.Start(cmd, func(cmd *exec.Cmd) (err error) {
+		r, err = begin(cmd, place.LogEnd, func() {})
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	err = b.write(&record{Mark: p.mark, State: State{
+	err = place.Write(&record{Mark: p.mark, State: State{
 		Running:  true,
 		PID:      cmd.Process.Pid,
 		Endpoint: p.endpoint(),
 		Port:     p.port,
 		DataDir:  p.DataDir,
-		Log:      b.path("log"),
+		Log:      place.LogPath(),
 		Version:  Version,
 		Since:    time.Now().Round(0),
 	}})

@@ -1,6 +1,10 @@
 package dynamolocal
 
-import "context"
+import (
+	"context"
+
+	"github.com/zeroae/zael/internal/background"
+)
 
 // Sums are the jars and their SHA-256.
 func Sums() []byte { return mustRead("engine/jars.sha256") }
@@ -30,7 +34,7 @@ func OnPorts(o Options, ports ...int) Options {
 func FreePort() (int, error) { return freePort() }
 
 // CommandLine is that of a process; "" when it has ended.
-func CommandLine(pid int) string { return commandLine(context.Background(), pid) }
+func CommandLine(pid int) string { return background.CommandLine(context.Background(), pid) }
 
 // FindJava is the program to run.
 func FindJava() (string, error) { return findJava() }

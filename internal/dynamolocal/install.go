@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zeroae/zael/internal/background"
 	"github.com/zeroae/zael/internal/tail"
 )
 
@@ -41,7 +42,7 @@ func CacheDir() (string, error) {
 
 // check fails where the engine cannot be started.
 func check() error {
-	if supported {
+	if background.Supported {
 		return nil
 	}
 	return fmt.Errorf("%w: starting it on this system: %w: start it by hand", ErrMissing, errors.ErrUnsupported)

@@ -3,8 +3,6 @@
 package dynamolocal
 
 import (
-	"context"
-	"errors"
 	"os"
 	"os/exec"
 	"syscall"
@@ -12,8 +10,6 @@ import (
 
 	"github.com/zeroae/zael/internal/tail"
 )
-
-const supported = true
 
 // leash runs a program that does not outlive this process, however that ends:
 // the process that waits at the pipe is told by the system. Its number is that of
@@ -47,37 +43,8 @@ func (p *program) attached() (*run, error) {
 	})
 }
 
-// detach has cmd run on after this process.
-func detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
-
 // killGroup has the end of cmd's context end all that it started.
 func killGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-}
-
-// lock takes the lock of a file, which the end of the process gives back.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { _ = f.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			_ = f.Close()
-			return nil, &os.PathError{Op: "lock", Path: path, Err: err}
-		}
-		select {
-		case <-ctx.Done():
-			_ = f.Close()
-			return nil, ctx.Err()
-		case <-tick.C:
-		}
-	}
 }

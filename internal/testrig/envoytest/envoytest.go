@@ -16,7 +16,7 @@ import (
 
 	"github.com/zeroae/zael/internal/testrig/child"
 	"github.com/zeroae/zael/internal/testrig/needs"
-	"github.com/zeroae/zael/internal/testrig/wheels"
+	"github.com/zeroae/zael/internal/wheels"
 )
 
 //go:embed requirements.txt

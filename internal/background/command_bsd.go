@@ -1,6 +1,6 @@
 //go:build unix && !linux && !aix && !solaris
 
-package dynamolocal
+package background
 
 import (
 	"context"
@@ -8,8 +8,8 @@ import (
 	"strconv"
 )
 
-// commandLine is that of a process; "" when it has ended.
-func commandLine(ctx context.Context, pid int) string {
+// CommandLine returns that of a process; "" when it has ended.
+func CommandLine(ctx context.Context, pid int) string {
 	line, err := exec.CommandContext(ctx, "ps", "-ww", "-o", "command=", "-p", strconv.Itoa(pid)).Output()
 	if err != nil {
 		return ""
