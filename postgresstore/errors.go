@@ -142,6 +142,14 @@ func tlsError(err error) bool {
 	return strings.Contains(err.Error(), "server refused TLS connection")
 }
 
+// leaveStandby drops the connections, if err says that the server takes no writes: after a failover
+// the same name, or another host of the URL, may lead to one that does.
+func (s *Store) leaveStandby(err error) {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == codeReadOnly {
+		s.pool.Reset()
+	}
+}
+
 // isLockTimeout reports whether somebody else has locked a bucket for too long.
 func isLockTimeout(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
@@ -164,6 +172,7 @@ func (s *Store) translate(ctx context.Context, what string, err error) error {
 	if ctx.Err() != nil {
 		return contextError(ctx, what)
 	}
+	s.leaveStandby(err)
 	what = "postgresstore: " + what
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch e.Code {

@@ -167,9 +167,12 @@ func TestLongNames(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{
-		"mysql://h/d":                                                "is no URL of PostgreSQL",
-		"postgres:h/d":                                               "is no URL of PostgreSQL",
-		"postgres:///d":                                              "names no host",
+		"mysql://h/d":               "is no URL of PostgreSQL",
+		"postgres:h/d":              "is no URL of PostgreSQL",
+		"postgres:///d":             "names no host",
+		"postgres://h,/d":           "names no host",
+		"postgres://me:s3cret@,h/d": "names no host",
+		"postgres://me:s3cret@h/d?target_session_attrs=maybe":        "target_session_attrs",
 		"postgres://me:s3cret@h":                                     "names no database",
 		"postgres://me:s3cret@h/":                                    "names no database",
 		"postgres://me:s3%ret@h/d":                                   "write special characters as %XX",

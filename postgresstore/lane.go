@@ -57,6 +57,7 @@ func (s *Store) perform(b *batch) (again []*op) {
 		if err == nil {
 			return s.answer(b, nil, w.again)
 		}
+		s.leaveStandby(err)
 		waited, fate := time.Since(begun), fateOf(err)
 		if fate == unknown && !w.sent {
 			fate = failed

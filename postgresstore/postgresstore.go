@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
+	"net"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -183,11 +185,13 @@ func NewTrial(pool *pgxpool.Config, config *Config, options trial.Options) (*Sto
 
 // location names a database without user and password.
 func location(c *pgx.ConnConfig) string {
-	host := c.Host
-	if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
-		host = "[" + host + "]"
+	servers := []string{net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))}
+	for _, f := range c.Fallbacks {
+		if server := net.JoinHostPort(f.Host, strconv.Itoa(int(f.Port))); !slices.Contains(servers, server) {
+			servers = append(servers, server)
+		}
 	}
-	return fmt.Sprintf("%s:%d/%s", host, c.Port, c.Database)
+	return strings.Join(servers, ",") + "/" + c.Database
 }
 
 // String returns "PostgreSQL" and host, port and database.

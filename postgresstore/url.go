@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,9 +27,10 @@ type Address struct {
 // Open opens the store that a URL names. It connects to nothing: the first call does, and finds
 // out whether the tables are there, so that a program can start before its database.
 //
-//	postgres://[user[:password]@]host[:5432]/database
+//	postgres://[user[:password]@]host[:5432][,host[:5432]...]/database
 //
-// postgresql:// is the same. What the URL does not say is taken from the environment as libpq
+// postgresql:// is the same. Of several hosts, a primary and its standbys, the first that takes
+// writes is used. What the URL does not say is taken from the environment as libpq
 // does: PGUSER, PGPASSWORD, PGPASSFILE, PGSSLMODE and so on; a password is better there or in a
 // passfile than in the URL. Settings follow a question mark:
 //
@@ -42,6 +44,7 @@ type Address struct {
 //	sslrootcert=FILE      certificates (PEM) of the authorities to trust, instead of the system's
 //	sslcert=FILE&sslkey=FILE  the client's certificate and key (PEM)
 //	passfile=FILE         where passwords are, instead of ~/.pgpass
+//	target_session_attrs=read-write  as libpq has it: which of several hosts; that is the default for these
 //	virtual_time=true     for replays: instants are the caller's, and not corrected by the server's clock
 //
 // Errors are *zael.ValidationErrors, which show no password. The caller must call Close.
@@ -68,7 +71,7 @@ func IsScheme(scheme string) bool { return scheme == "postgres" || scheme == "po
 // passedOn are the settings that are the driver's.
 func passedOn(name string) bool {
 	switch name {
-	case "sslmode", "sslrootcert", "sslcert", "sslkey", "passfile":
+	case "sslmode", "sslrootcert", "sslcert", "sslkey", "passfile", "target_session_attrs":
 		return true
 	}
 	return false
@@ -88,7 +91,7 @@ func Parse(address string) (*Address, error) {
 		return nil, bad("cannot be read: in user and password write special characters as %%XX")
 	case u.Fragment != "":
 		return nil, bad("has a #, which has no meaning: in a password write %%23")
-	case u.Hostname() == "":
+	case slices.Contains(hostsOf(u), ""):
 		return nil, bad(`names no host: write it like "postgres://localhost:5432/database"`)
 	case strings.Trim(u.Path, "/") == "":
 		return nil, bad(`names no database: write it like "postgres://%s/database"`, u.Host)
@@ -111,9 +114,12 @@ func Parse(address string) (*Address, error) {
 	}
 	if !driver.Has("sslmode") && os.Getenv("PGSSLMODE") == "" {
 		driver.Set("sslmode", "verify-full")
-		if isLoopback(u.Hostname()) {
+		if !slices.ContainsFunc(hostsOf(u), isRemote) {
 			driver.Set("sslmode", "disable")
 		}
+	}
+	if len(hostsOf(u)) > 1 && !driver.Has("target_session_attrs") {
+		driver.Set("target_session_attrs", "read-write")
 	}
 	if err := a.config.Validate(); err != nil {
 		return nil, bad("has a wrong setting: %s", reasonOf(err))
@@ -153,7 +159,7 @@ func (a *Address) set(name, value string) (err error) {
 			return fmt.Errorf("has pool=%q, which is not in 2 to %d", value, mostPool)
 		}
 	default:
-		return fmt.Errorf("has an unknown setting, %q: there are schema, namespace, usage, durability, pool, migrate, sslmode, sslrootcert, sslcert, sslkey, passfile and virtual_time", name)
+		return fmt.Errorf("has an unknown setting, %q: there are schema, namespace, usage, durability, pool, migrate, sslmode, sslrootcert, sslcert, sslkey, passfile, target_session_attrs and virtual_time", name)
 	}
 	if err != nil {
 		return fmt.Errorf("has %s=%q, which is not true or false", name, value)
@@ -161,11 +167,19 @@ func (a *Address) set(name, value string) (err error) {
 	return nil
 }
 
-// isLoopback reports whether a host is this machine.
-func isLoopback(host string) bool {
+// hostsOf returns the hosts of a URL, without their ports.
+func hostsOf(u *url.URL) (hosts []string) {
+	for host := range strings.SplitSeq(u.Host, ",") {
+		hosts = append(hosts, (&url.URL{Host: host}).Hostname())
+	}
+	return hosts
+}
+
+// isRemote reports whether a host is not this machine.
+func isRemote(host string) bool {
 	if host == "localhost" || strings.HasPrefix(host, "/") {
-		return true
+		return false
 	}
 	a, err := netip.ParseAddr(host)
-	return err == nil && a.IsLoopback()
+	return err != nil || !a.IsLoopback()
 }

@@ -12,8 +12,8 @@ import (
 // A wire passes connections on to a server, and breaks them.
 type wire struct {
 	listener net.Listener
-	server   string
-	tls      *tls.Config // by which it answers those that ask for TLS; nil: the server answers
+	server   atomic.Pointer[string] // its address
+	tls      *tls.Config            // by which it answers those that ask for TLS; nil: the server answers
 	// cut decides, of each message of bytes from the server, whether the connection breaks
 	// instead. nil: never.
 	cut atomic.Pointer[func() bool]
@@ -35,13 +35,17 @@ func newTLSWire(t *testing.T, server string, config *tls.Config) *wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wire{listener: l, server: server, tls: config, open: map[net.Conn]bool{}}
+	w := &wire{listener: l, tls: config, open: map[net.Conn]bool{}}
+	w.move(server)
 	w.wg.Go(w.accept)
 	t.Cleanup(w.close)
 	return w
 }
 
 func (w *wire) address() string { return w.listener.Addr().String() }
+
+// move has connections lead to another server from now on. Those that are open stay.
+func (w *wire) move(server string) { w.server.Store(&server) }
 
 // breakWhen has connections break by a decision.
 func (w *wire) breakWhen(cut func() bool) {
@@ -69,7 +73,7 @@ func (w *wire) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", w.server)
+		server, err := net.Dial("tcp", *w.server.Load())
 		if err != nil {
 			_ = client.Close()
 			continue
