@@ -2,17 +2,32 @@ package postgresstore
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/sqladmin"
+	"github.com/zeroae/zael/internal/storearg"
+	"github.com/zeroae/zael/internal/storedlimits"
 )
+
+// names says what can be kept: no text has a zero byte, and three of an index fit into a page.
+//
+//nolint:gochecknoglobals // a constant
+var names = storearg.Names{NoZero: true, Longest: 800}
+
+// administration is what a namespace has beside buckets and usage.
+type administration = sqladmin.Administration
+
+func newAdministration(s *Store, namespace string) administration {
+	return sqladmin.New(database{s}, sqladmin.Tables{Prefix: defaultSchema + ".", Namespace: &namespace, Cascade: "cascades"}, names)
+}
 
 // Prefixes of keys in the table once, which keep those of administration apart from others.
 const (
@@ -20,250 +35,125 @@ const (
 	takeKeys  = "/"
 )
 
-// Administer implements zael.AdminStore.
-func (s *Store) Administer(ctx context.Context, now time.Time, edit zael.Edit, once zael.Once) (result zael.EditResult, err error) {
-	if err := checkIndexed("idempotency key", once.Key); err != nil {
-		return zael.EditResult{}, err
-	}
-	nowText, err := checkedTimeText("now", now)
-	if err != nil {
-		return zael.EditResult{}, err
-	}
-	if edit.Event.Action == zael.BucketReset || edit.Event.Action == zael.BucketToppedUp {
-		if now, _, err = s.instant(ctx, now); err != nil {
-			return zael.EditResult{}, err
-		}
-	}
-	c, err := s.adminChange(now, &edit, &result)
-	if err != nil {
-		return zael.EditResult{}, err
-	}
-	err = s.change(ctx, "administration", func(ctx context.Context, tx pgx.Tx) error {
-		result = zael.EditResult{}
-		known, err := s.editOnce(ctx, tx, once, nowText, &result)
-		if err != nil || known {
-			return err
-		}
-		if err := c(ctx, tx); err != nil {
-			return err
-		}
-		return s.keepEdit(ctx, tx, once, &result)
+// A database is a Store as package sqladmin sees it.
+type database struct{ store *Store }
+
+// Query implements sqladmin.Database.
+func (d database) Query(ctx context.Context, what string, q *sqladmin.Query, read func(sqladmin.Rows) error) error {
+	return d.store.retryRead(ctx, what, func(ctx context.Context) error { return d.store.query(ctx, d.store.pool, q, read) })
+}
+
+// Change implements sqladmin.Database.
+func (d database) Change(ctx context.Context, what string, change sqladmin.Change) error {
+	t := adminTx{store: d.store}
+	err := d.store.change(ctx, what, func(ctx context.Context, tx pgx.Tx) error {
+		t.tx, t.changed = tx, nil
+		return change(ctx, &t)
 	})
 	if err != nil {
-		return zael.EditResult{}, err
-	}
-	s.queue.forget(zael.Key(edit.Scope()))
-	if edit.Event.Resource == "" && edit.Event.Entity != "" {
-		s.queue.forgetAll()
-	}
-	return result, nil
-}
-
-// editOnce reports whether a key was used for this change, and reads its result.
-func (s *Store) editOnce(ctx context.Context, tx pgx.Tx, once zael.Once, now string, result *zael.EditResult) (known bool, err error) {
-	if once.Key == "" {
-		return false, nil
-	}
-	var hash string
-	var answer []byte
-	known, err = s.find(ctx, tx, new(query).add("SELECT hash, answer FROM zael.once WHERE namespace = ? AND key = ? AND until > ?",
-		s.config.Namespace, adminKeys+once.Key, now), &hash, &answer)
-	switch {
-	case err != nil || !known:
-		return false, err
-	case hash != once.Hash:
-		return false, zael.ErrKeyUsed
-	}
-	if err := json.Unmarshal(answer, result); err != nil {
-		return false, err
-	}
-	result.Repeated = true
-	return true, nil
-}
-
-// keepEdit stores a key that was used.
-func (s *Store) keepEdit(ctx context.Context, tx pgx.Tx, once zael.Once, result *zael.EditResult) error {
-	if once.Key == "" {
-		return nil
-	}
-	until, err := checkedTimeText("Once.Until", once.Until)
-	if err != nil {
 		return err
 	}
-	answer, err := json.Marshal(result)
-	if err != nil {
-		return err
-	}
-	_, err = tx.Exec(ctx, s.sql(keepText), s.config.Namespace, adminKeys+once.Key, once.Hash, until, answer)
-	return err
-}
-
-// adminChange returns the change that makes an edit of administration.
-func (s *Store) adminChange(now time.Time, edit *zael.Edit, result *zael.EditResult) (change, error) {
-	scope := edit.Scope()
-	if err := checkKey(zael.Key(scope)); err != nil {
-		return nil, err
-	}
-	audit, err := s.auditChange(edit.Event)
-	if err != nil {
-		return nil, err
-	}
-	micros := edit.Event.Time.UnixMicro()
-	switch action := edit.Event.Action; action {
-	case zael.SwitchEnabled, zael.SwitchDisabled, zael.SwitchBypass, zael.SwitchRemoved:
-		return s.settingsChange(scope, micros, audit, func(set *zael.Settings) bool {
-			old := set.Switch
-			set.Switch = action.Switch()
-			return old != zael.Inherit || set.Switch != zael.Inherit
-		}), nil
-	case zael.FailureModeSet, zael.FailureModeRemoved:
-		mode := edit.FailureMode
-		return s.settingsChange(scope, micros, audit, func(set *zael.Settings) bool {
-			old := set.FailureMode
-			set.FailureMode = mode
-			return old != 0 || mode != 0
-		}), nil
-	case zael.ParentSet:
-		id, parent := edit.Entity.ID, edit.Entity.ParentID
-		if err := checkIndexed("parent", parent); err != nil {
-			return nil, err
+	for _, key := range t.changed {
+		if key.Resource == "" {
+			d.store.queue.forgetAll()
 		}
-		return func(ctx context.Context, tx pgx.Tx) error {
-			if err := s.setParent(ctx, tx, id, parent); err != nil {
-				return err
-			}
-			return audit(ctx, tx)
-		}, nil
-	case zael.BucketReset, zael.BucketToppedUp:
-		at, err := instantOf(now)
-		if err != nil {
-			return nil, err
-		}
-		return func(ctx context.Context, tx pgx.Tx) error {
-			if err := s.refill(ctx, tx, edit, at, result); err != nil {
-				return err
-			}
-			return audit(ctx, tx)
-		}, nil
-	default:
-		return nil, notAnEdit(edit)
-	}
-}
-
-// notAnEdit is the error of an edit that a method does not make.
-func notAnEdit(edit *zael.Edit) error {
-	return invalid("Edit.Event.Action", string(edit.Event.Action), "is not a change that this method makes")
-}
-
-// settingsChange returns the change of a scope's settings. edit reports whether it changes
-// anything.
-func (s *Store) settingsChange(scope zael.Scope, micros int64, audit change, edit func(*zael.Settings) bool) change {
-	return func(ctx context.Context, tx pgx.Tx) error {
-		var set zael.Settings
-		var latest int64
-		if _, err := s.find(ctx, tx, new(query).add("SELECT switch, failure_mode, rev FROM zael.settings WHERE namespace = ? AND entity = ? AND resource = ?",
-			s.config.Namespace, scope.Entity, scope.Resource), &set.Switch, &set.FailureMode, &set.Rev); err != nil {
-			return err
-		}
-		if _, err := s.find(ctx, tx, new(query).add("SELECT coalesce(max(rev), 0) FROM zael.settings WHERE namespace = ?", s.config.Namespace), &latest); err != nil {
-			return err
-		}
-		if !edit(&set) {
-			return nil
-		}
-		set.Rev = max(micros, latest+1, set.Rev+1)
-		_, err := s.exec(ctx, tx, new(query).add(`INSERT INTO zael.settings (namespace, entity, resource, rev, switch, failure_mode) VALUES (?, ?, ?, ?, ?, ?)
-			ON CONFLICT (namespace, entity, resource) DO UPDATE SET rev = excluded.rev, switch = excluded.switch, failure_mode = excluded.failure_mode`,
-			s.config.Namespace, scope.Entity, scope.Resource, set.Rev, int64(set.Switch), int64(set.FailureMode)))
-		if err != nil {
-			return err
-		}
-		if err := s.markBuckets(ctx, tx, scope, set.Rev); err != nil {
-			return err
-		}
-		return audit(ctx, tx)
-	}
-}
-
-// markBuckets tells the buckets of a scope's entity the revision of its settings, so that no
-// write under older ones is made. Those of other scopes are learned within Config.ConfigTTL.
-func (s *Store) markBuckets(ctx context.Context, tx pgx.Tx, scope zael.Scope, rev int64) error {
-	if scope.Entity == "" {
-		return nil
-	}
-	q := new(query).add(`WITH locked AS MATERIALIZED (SELECT resource FROM zael.buckets WHERE namespace = ? AND entity = ?`, s.config.Namespace, scope.Entity)
-	if scope.Resource != "" {
-		q.add(" AND resource = ?", scope.Resource)
-	}
-	q.add(` ORDER BY resource FOR NO KEY UPDATE)
-		UPDATE zael.buckets b SET settings = ?, ids = ?::bigint || b.ids[1:3] FROM locked l WHERE b.namespace = ? AND b.entity = ? AND b.resource = l.resource`,
-		rev, s.random(), s.config.Namespace, scope.Entity)
-	_, err := s.exec(ctx, tx, q)
-	return err
-}
-
-// setParent changes the parent of an entity.
-func (s *Store) setParent(ctx context.Context, tx pgx.Tx, id, parent string) error {
-	if parent != "" {
-		if err := s.checkAncestors(ctx, tx, id, parent); err != nil {
-			return err
-		}
-	}
-	n, err := s.exec(ctx, tx, new(query).add("UPDATE zael.entities SET parent = ? WHERE namespace = ? AND id = ?", parent, s.config.Namespace, id))
-	if err == nil && n == 0 {
-		err = fmt.Errorf("%w: %s", zael.ErrEntityNotFound, id)
-	}
-	return err
-}
-
-// checkAncestors returns an error if id or parent does not exist, or id is among the ancestors
-// of parent.
-func (s *Store) checkAncestors(ctx context.Context, tx pgx.Tx, id, parent string) error {
-	above := func(id string) (next string, found bool, err error) {
-		found, err = s.find(ctx, tx, new(query).add("SELECT parent FROM zael.entities WHERE namespace = ? AND id = ?", s.config.Namespace, id), &next)
-		return next, found, err
-	}
-	if _, found, err := above(id); err != nil || !found {
-		if err == nil {
-			err = fmt.Errorf("%w: %s", zael.ErrEntityNotFound, id)
-		}
-		return err
-	}
-	seen := map[string]bool{}
-	for at := parent; at != "" && !seen[at]; {
-		if at == id {
-			return zael.ErrParentCycle
-		}
-		seen[at] = true
-		next, found, err := above(at)
-		if err != nil {
-			return err
-		}
-		if !found && at == parent {
-			return fmt.Errorf("%w: %s", zael.ErrEntityNotFound, parent)
-		}
-		at = next
+		d.store.queue.forget(key)
 	}
 	return nil
 }
 
-// refill makes an edit of a bucket.
-func (s *Store) refill(ctx context.Context, tx pgx.Tx, edit *zael.Edit, at bucket.Instant, result *zael.EditResult) error {
-	key := zael.Key(edit.Scope())
-	rows, err := tx.Query(ctx, s.sql(lockText), s.config.Namespace, []string{key.Entity}, []string{key.Resource})
+// Instant implements sqladmin.Database.
+func (d database) Instant(ctx context.Context, now time.Time) (bucket.Instant, error) {
+	_, at, err := d.store.instant(ctx, now)
+	return at, err
+}
+
+// An asker is a pool or a transaction.
+type asker interface {
+	Query(ctx context.Context, text string, args ...any) (pgx.Rows, error)
+}
+
+// query passes the rows of a query to read.
+func (s *Store) query(ctx context.Context, in asker, q *sqladmin.Query, read func(sqladmin.Rows) error) error {
+	rows, err := in.Query(ctx, s.sql(numbered(q.String())), q.Args...)
 	if err != nil {
 		return err
 	}
+	defer rows.Close()
+	if err := read(rows); err != nil {
+		return err
+	}
+	rows.Close()
+	return rows.Err()
+}
+
+// numbered returns a text in which $1, $2 and so on stand for its question marks.
+func numbered(text string) string {
+	parts := strings.Split(text, "?")
+	var b strings.Builder
+	b.WriteString(parts[0])
+	for i, part := range parts[1:] {
+		fmt.Fprintf(&b, "$%d%s", i+1, part)
+	}
+	return b.String()
+}
+
+// An adminTx is a transaction of administration.
+type adminTx struct {
+	store   *Store
+	tx      pgx.Tx
+	changed []zael.Key // of buckets; without a resource, all of an entity
+}
+
+// Query implements sqladmin.Tx.
+func (t *adminTx) Query(ctx context.Context, q *sqladmin.Query, read func(sqladmin.Rows) error) error {
+	return t.store.query(ctx, t.tx, q, read)
+}
+
+// Exec implements sqladmin.Tx.
+func (t *adminTx) Exec(ctx context.Context, q *sqladmin.Query) (int64, error) {
+	tag, err := t.tx.Exec(ctx, t.store.sql(numbered(q.String())), q.Args...)
+	return tag.RowsAffected(), err
+}
+
+// TellSettings implements sqladmin.Tx: no write under older settings is made then. Buckets of other
+// scopes than an entity's are told within Config.ConfigTTL.
+func (t *adminTx) TellSettings(ctx context.Context, scope zael.Scope, rev int64) error {
+	if scope.Entity == "" {
+		return nil
+	}
+	t.changed = append(t.changed, zael.Key(scope))
+	namespace := t.store.config.Namespace
+	q := new(sqladmin.Query).Add("WITH locked AS MATERIALIZED (SELECT resource FROM zael.buckets WHERE namespace = ? AND entity = ?", namespace, scope.Entity)
+	if scope.Resource != "" {
+		q.Add(" AND resource = ?", scope.Resource)
+	}
+	q.Add(` ORDER BY resource FOR NO KEY UPDATE)
+		UPDATE zael.buckets b SET settings = ?, ids = ?::bigint || b.ids[1:3] FROM locked l WHERE b.namespace = ? AND b.entity = ? AND b.resource = l.resource`,
+		rev, t.store.random(), namespace, scope.Entity)
+	_, err := t.Exec(ctx, q)
+	return err
+}
+
+// Refill implements sqladmin.Tx.
+func (t *adminTx) Refill(ctx context.Context, edit *zael.Edit, at bucket.Instant) (zael.Amounts, error) {
+	s, key := t.store, zael.Key(edit.Scope())
+	t.changed = append(t.changed, key)
+	rows, err := t.tx.Query(ctx, s.sql(lockText), s.config.Namespace, []string{key.Entity}, []string{key.Resource})
+	if err != nil {
+		return nil, err
+	}
 	found := map[zael.Key]*row{}
 	if err := scanRows(rows, found); err != nil {
-		return err
+		return nil, err
 	}
 	r := found[key]
 	if r == nil {
 		r = missing(key)
 	}
-	if result.Available, err = edit.Refill(&r.Record, at, rand.Uint64()); err != nil || len(r.Limits) == 0 {
-		return err
+	available, err := edit.Refill(&r.Record, at, rand.Uint64())
+	if err != nil || len(r.Limits) == 0 {
+		return available, err
 	}
 	if r.birth == 0 {
 		r.birth = r.Limits[0].State.Generation
@@ -271,51 +161,67 @@ func (s *Store) refill(ctx context.Context, tx pgx.Tx, edit *zael.Edit, at bucke
 	r.expire(at)
 	var a arrays
 	a.add(r, r.version(), math.MaxInt64)
-	if rows, err = tx.Query(ctx, s.sql(writeCall), a.values(s, s.random(), untilDone(ctx), true)...); err != nil {
-		return err
+	if rows, err = t.tx.Query(ctx, s.sql(writeCall), a.values(s, s.random(), untilDone(ctx), true)...); err != nil {
+		return nil, err
 	}
 	rows.Close()
-	return rows.Err()
+	return available, rows.Err()
 }
 
-// Settings implements zael.AdminStore.
-func (s *Store) Settings(ctx context.Context, scopes []zael.Scope) ([]zael.Settings, error) {
-	entities, resources, err := scopeArrays(scopes)
-	if err != nil {
-		return nil, err
-	}
-	found := map[zael.Scope]zael.Settings{}
-	err = s.retryRead(ctx, "reading settings", func(ctx context.Context) error {
-		clear(found)
-		rows, err := s.pool.Query(ctx, s.sql(`SELECT l.entity, l.resource, l.switch, l.failure_mode, l.rev FROM zael.settings l
-			JOIN unnest($2::text[], $3::text[]) AS k (entity, resource) ON l.entity = k.entity COLLATE "C" AND l.resource = k.resource COLLATE "C" WHERE l.namespace = $1`),
-			s.config.Namespace, entities, resources)
+// DeleteBuckets implements sqladmin.Tx.
+func (t *adminTx) DeleteBuckets(ctx context.Context, entity string) (found int64, err error) {
+	t.changed = append(t.changed, zael.Key{Entity: entity})
+	for _, text := range []string{
+		"SELECT 1 FROM zael.buckets WHERE namespace = ? AND entity = ? ORDER BY resource FOR UPDATE", // in the order in which acquires lock them
+		"DELETE FROM zael.usage WHERE namespace = ? AND entity = ?",
+		"DELETE FROM zael.buckets WHERE namespace = ? AND entity = ?",
+	} {
+		n, err := t.Exec(ctx, new(sqladmin.Query).Add(text, t.store.config.Namespace, entity))
 		if err != nil {
-			return err
+			return found, err
 		}
-		var scope zael.Scope
-		var set zael.Settings
-		_, err = pgx.ForEachRow(rows, []any{&scope.Entity, &scope.Resource, &set.Switch, &set.FailureMode, &set.Rev}, func() error {
-			found[scope] = set
-			return nil
-		})
-		return err
-	})
-	if err != nil {
+		found += n
+	}
+	return found, nil
+}
+
+// Kept implements sqladmin.Tx.
+func (t *adminTx) Kept(ctx context.Context, key, now string) (*sqladmin.Kept, error) {
+	var k sqladmin.Kept
+	known := false
+	err := t.Query(ctx, new(sqladmin.Query).Add("SELECT hash, until, answer FROM zael.once WHERE namespace = ? AND key = ? AND until > ?",
+		t.store.config.Namespace, adminKeys+key, now), sqladmin.One(&known, &k.Hash, &k.Until, &k.Answer))
+	if err != nil || !known {
 		return nil, err
 	}
-	all := make([]zael.Settings, len(scopes))
-	for i, scope := range scopes {
-		all[i] = found[scope]
-	}
-	return all, nil
+	return &k, nil
+}
+
+// Keep implements sqladmin.Tx.
+func (t *adminTx) Keep(ctx context.Context, key, _ string, k sqladmin.Kept) error {
+	_, err := t.tx.Exec(ctx, t.store.sql(keepText), t.store.config.Namespace, adminKeys+key, k.Hash, k.Until, k.Answer)
+	return err
 }
 
 // State implements zael.AdminStore.
 func (s *Store) State(ctx context.Context) (state zael.StoreState, err error) {
-	err = s.retryRead(ctx, "reading the state", func(ctx context.Context) error {
-		return s.pool.QueryRow(ctx, s.sql(`SELECT (SELECT coalesce(max(rev), 0) FROM zael.settings WHERE namespace = $1),
-			EXISTS (SELECT 1 FROM zael.namespaces WHERE name = $1 AND state <> 'active')`), s.config.Namespace).Scan(&state.SettingsRev, &state.Deleted)
-	})
+	found := false
+	q := new(sqladmin.Query).Add(`SELECT (SELECT coalesce(max(rev), 0) FROM zael.settings WHERE namespace = ?),
+		EXISTS (SELECT 1 FROM zael.namespaces WHERE name = ? AND state <> 'active')`, s.config.Namespace, s.config.Namespace)
+	err = database{s}.Query(ctx, "reading the state", q, sqladmin.One(&found, &state.SettingsRev, &state.Deleted))
 	return state, err
+}
+
+// ListResources implements zael.ListStore. It looks for each resource of the buckets in the
+// index, so that the number of buckets does not matter.
+func (s *Store) ListResources(ctx context.Context, l zael.ListQuery) ([]string, error) {
+	if err := names.List(l); err != nil {
+		return nil, err
+	}
+	name := s.config.Namespace
+	q := new(sqladmin.Query).Add("WITH RECURSIVE used (name) AS ((SELECT resource FROM zael.buckets WHERE namespace = ?", name).Named("resource", l.Prefix, l.After)
+	q.Add(" ORDER BY resource LIMIT 1) UNION ALL SELECT (SELECT b.resource FROM zael.buckets b WHERE b.namespace = ? AND b.resource > used.name", name).Named("b.resource", l.Prefix, "")
+	q.Add(` ORDER BY b.resource LIMIT 1) FROM used WHERE used.name IS NOT NULL), first AS (SELECT name FROM used WHERE name IS NOT NULL LIMIT ?)
+		SELECT name FROM first UNION SELECT resource FROM zael.limits WHERE namespace = ? AND entity = '' AND resource <> '' AND limits <> ?`, l.Max, name, storedlimits.None).Named("resource", l.Prefix, l.After)
+	return sqladmin.Collect(ctx, database{s}, "listing resources", q.Add(" ORDER BY 1 LIMIT ?", l.Max), sqladmin.Text)
 }

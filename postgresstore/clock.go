@@ -7,6 +7,7 @@ import (
 
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/engineclock"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // An askLock has one caller ask for the server's time, for all that wait for it.
@@ -37,7 +38,7 @@ func (s *Store) instant(ctx context.Context, now time.Time) (time.Time, bucket.I
 		}
 		now = now.Add(offset)
 	}
-	at, err := instantOf(now)
+	at, err := storearg.Instant(now)
 	return now, at, err
 }
 
@@ -52,14 +53,6 @@ func (s *Store) localInstant(now time.Time) (time.Time, bucket.Instant, bool) {
 	}
 	at, err := bucket.At(now)
 	return now, at, err == nil
-}
-
-func instantOf(now time.Time) (bucket.Instant, error) {
-	at, err := bucket.At(now)
-	if err != nil {
-		return 0, invalid("now", nil, err.Error())
-	}
-	return at, nil
 }
 
 // askTime asks for the server's time. Callers that come meanwhile wait for the same answer.

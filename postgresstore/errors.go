@@ -15,13 +15,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/edits"
 )
 
 var errClosed = fmt.Errorf("postgresstore: the store is closed: %w", zael.ErrClosed)
-
-func invalid(field string, value any, reason string) error {
-	return &zael.ValidationError{Field: field, Value: value, Reason: reason}
-}
 
 // parseReason returns why an address cannot be read, without the address: it may have a
 // password.
@@ -217,14 +214,11 @@ func contextError(ctx context.Context, what string) error {
 
 // isAnswer reports whether err is what an operation answers, having changed nothing.
 func isAnswer(err error) bool {
-	for _, answer := range []error{
-		zael.ErrExceeded, zael.ErrStaleLimits, zael.ErrStaleSettings, zael.ErrLeaseClosed, zael.ErrClosed, zael.ErrEntityExists, zael.ErrEntityNotFound, zael.ErrKeyUsed,
-		zael.ErrParentCycle, zael.ErrNoLimits, zael.ErrNamespaceDeleted, zael.ErrNamespaceNotFound, zael.ErrNamespaceState,
-	} {
+	for _, answer := range []error{zael.ErrExceeded, zael.ErrStaleLimits, zael.ErrStaleSettings, zael.ErrClosed} {
 		if errors.Is(err, answer) {
 			return true
 		}
 	}
 	_, wrong := errors.AsType[*zael.ValidationError](err)
-	return wrong
+	return wrong || edits.IsAnswer(err)
 }

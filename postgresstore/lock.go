@@ -172,16 +172,11 @@ func (l *locking) lock(ctx context.Context) error {
 func scanRows(rows pgx.Rows, found map[zael.Key]*row) error {
 	defer rows.Close()
 	for rows.Next() {
-		var k zael.Key
-		var c stored
-		if err := rows.Scan(append([]any{&k.Entity, &k.Resource}, c.targets()...)...); err != nil {
-			return err
-		}
-		r, err := c.row(k)
+		r, err := scanRow(rows)
 		if err != nil {
 			return err
 		}
-		found[k] = r
+		found[r.key] = &r
 	}
 	return rows.Err()
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/stamp"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // A onceOp is the part of an op that is made once.
@@ -30,17 +32,17 @@ func (o *onceOp) undone() bool { return o == nil || o.key == "" }
 func newOnce(now time.Time, once *zael.Once) (*onceOp, error) {
 	o := &onceOp{hash: once.Hash}
 	var err error
-	if o.now, err = checkedTimeText("now", now); err != nil {
+	if o.now, err = stamp.Checked("now", now); err != nil {
 		return nil, err
 	}
 	if once.Key == "" {
 		return o, nil
 	}
-	if err := checkIndexed("Once.Key", once.Key); err != nil {
+	if err := names.Name("Once.Key", once.Key); err != nil {
 		return nil, err
 	}
 	o.key = takeKeys + once.Key
-	o.until, err = checkedTimeText("Once.Until", once.Until)
+	o.until, err = stamp.Checked("Once.Until", once.Until)
 	return o, err
 }
 
@@ -51,7 +53,7 @@ func (s *Store) TakeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 		return now, nil, err
 	}
 	if once.Unless != "" {
-		if err := checkIndexed("OnceTake.Unless", once.Unless); err != nil {
+		if err := names.Name("OnceTake.Unless", once.Unless); err != nil {
 			return now, nil, err
 		}
 		c.unless = takeKeys + once.Unless
@@ -67,7 +69,7 @@ func (s *Store) AdjustOnce(ctx context.Context, now time.Time, debits []zael.Deb
 		return nil, err
 	}
 	if c.key == "" {
-		return nil, invalid("Once.Key", "", "is empty: name the change")
+		return nil, storearg.Invalid("Once.Key", "", "is empty: name the change")
 	}
 	answer = slices.Clone(answer)
 	c.any, c.answer = true, func(time.Time, []zael.Debit) []byte { return answer }

@@ -2,12 +2,9 @@ package postgresstore
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
@@ -55,10 +52,8 @@ const (
 // newOp returns an op with copies of its arguments, checked. It may be one that was answered and
 // recycled.
 func (s *Store) newOp(k kind, now time.Time, at bucket.Instant, debits []zael.Debit) (*op, error) {
-	for i := range debits {
-		if err := checkDebit(k, &debits[i]); err != nil {
-			return nil, err
-		}
+	if err := names.Debits(debits, k == takeOp, "database"); err != nil {
+		return nil, err
 	}
 	o, ok := s.ops.Get().(*op)
 	if !ok {
@@ -83,28 +78,6 @@ func (s *Store) recycle(o *op) {
 	clear(o.debits)
 	clear(o.charges) // so that names can be freed
 	s.ops.Put(o)
-}
-
-func checkDebit(k kind, d *zael.Debit) error {
-	if err := checkKey(d.Key); err != nil {
-		return err
-	}
-	if err := checkText("holder", d.Holder); err != nil {
-		return err
-	}
-	for j := range d.Charges {
-		c := &d.Charges[j]
-		if err := checkIndexed("limit", c.Name); err != nil {
-			return err
-		}
-		if c.Definition.Kind == bucket.Slots && c.Amount != 0 && d.Holder == "" {
-			return invalid("Debit.Holder", "", "is empty, but slots of "+c.Name+" need a holder that this database's other programs can tell from theirs: name one")
-		}
-		if k == takeOp && (c.Amount < 0 || c.Amount > bucket.MaxAmount) {
-			return invalid("amount of "+c.Name, c.Amount, "is not in 0 to 1e15")
-		}
-	}
-	return nil
 }
 
 // copyResults copies states and receipts into the caller's debits.
@@ -188,36 +161,6 @@ func (s *Store) submit(ctx context.Context, o *op) (inTime bool, err error) {
 		return false, o.early
 	}
 	return true, o.err
-}
-
-// checkKey returns an error for names that cannot be stored: see checkText.
-func checkKey(k zael.Key) error {
-	if err := checkIndexed("entity", k.Entity); err != nil {
-		return err
-	}
-	return checkIndexed("resource", k.Resource)
-}
-
-// mostIndexed is how long a text of an index may be, in bytes: three fit into a page.
-const mostIndexed = 800
-
-// checkIndexed is checkText of what an index has.
-func checkIndexed(field, s string) error {
-	if len(s) > mostIndexed {
-		return invalid(field, s[:mostIndexed/8]+"…", fmt.Sprintf("has %d bytes: use %d at most", len(s), mostIndexed))
-	}
-	return checkText(field, s)
-}
-
-// checkText returns an error if s cannot be a text in PostgreSQL.
-func checkText(field, s string) error {
-	if strings.IndexByte(s, 0) >= 0 {
-		return invalid(field, s, "has a zero byte in it")
-	}
-	if !utf8.ValidString(s) {
-		return invalid(field, s, "is not UTF-8")
-	}
-	return nil
 }
 
 // Take implements zael.BucketStore.

@@ -19,6 +19,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/engineclock"
 	"github.com/zeroae/zael/internal/inflight"
+	"github.com/zeroae/zael/internal/storearg"
 	"github.com/zeroae/zael/internal/trial"
 )
 
@@ -62,31 +63,24 @@ type Config struct {
 }
 
 const (
-	defaultPool          = 8
-	defaultCachedBuckets = 50_000
-	defaultRetention     = 90 * 24 * time.Hour
-	mostPool             = 1000
-	mostSchema           = 63 // bytes of a name in PostgreSQL
+	defaultPool = 8
+	mostPool    = 1000
+	mostSchema  = 63 // bytes of a name in PostgreSQL
 )
 
 // Validate returns an error, a *zael.ValidationError, for a Config that Open would refuse.
 func (c *Config) Validate() error {
-	if c.Namespace != "" {
-		if err := zael.CheckNamespace(c.Namespace); err != nil {
-			return invalid("Config.Namespace", c.Namespace, "is not up to 64 characters of A-Z a-z 0-9 _ . -")
-		}
+	common := storearg.Config{Namespace: c.Namespace, CachedBuckets: c.CachedBuckets, Retention: c.Retention}
+	if err := common.Validate(); err != nil {
+		return err
 	}
 	switch {
 	case len(c.Schema) > mostSchema || strings.ContainsRune(c.Schema, 0):
-		return invalid("Config.Schema", c.Schema, fmt.Sprintf("is not the name of a schema: use up to %d bytes, or nothing for %s", mostSchema, defaultSchema))
+		return storearg.Invalid("Config.Schema", c.Schema, fmt.Sprintf("is not the name of a schema: use up to %d bytes, or nothing for %s", mostSchema, defaultSchema))
 	case c.Durability > DurabilityOff:
-		return invalid("Config.Durability", uint8(c.Durability), "is neither DurabilityOn nor DurabilityOff: use one of them, or 0 for DurabilityOn")
+		return storearg.Invalid("Config.Durability", uint8(c.Durability), "is neither DurabilityOn nor DurabilityOff: use one of them, or 0 for DurabilityOn")
 	case c.Pool != 0 && (c.Pool < 2 || c.Pool > mostPool):
-		return invalid("Config.Pool", c.Pool, fmt.Sprintf("is not in 2 to %d: use 0 for the default of %d", mostPool, defaultPool))
-	case c.CachedBuckets < 0:
-		return invalid("Config.CachedBuckets", c.CachedBuckets, fmt.Sprintf("is negative: use 0 for the default of %d", defaultCachedBuckets))
-	case c.Retention < 0:
-		return invalid("Config.Retention", c.Retention, "is negative: use 0 for the default of 90 days")
+		return storearg.Invalid("Config.Pool", c.Pool, fmt.Sprintf("is not in 2 to %d: use 0 for the default of %d", mostPool, defaultPool))
 	}
 	return nil
 }
@@ -94,6 +88,8 @@ func (c *Config) Validate() error {
 // A Store is a zael.Store with every role of stores that processes share, in a PostgreSQL
 // database. Its methods may be called concurrently, by any number of Stores and processes.
 type Store struct {
+	administration
+
 	config Config
 	where  string
 	trial  trial.Options
@@ -149,27 +145,28 @@ func NewTrial(pool *pgxpool.Config, config *Config, options trial.Options) (*Sto
 		c = *config
 	}
 	if pool == nil {
-		return nil, invalid("pool", nil, "is nil: make one by pgxpool.ParseConfig, or use Open")
+		return nil, storearg.Invalid("pool", nil, "is nil: make one by pgxpool.ParseConfig, or use Open")
 	}
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	c.Schema = cmp.Or(c.Schema, defaultSchema)
 	c.Pool = cmp.Or(c.Pool, defaultPool)
-	c.CachedBuckets = cmp.Or(c.CachedBuckets, defaultCachedBuckets)
-	c.Retention = cmp.Or(c.Retention, defaultRetention)
+	c.CachedBuckets = cmp.Or(c.CachedBuckets, storearg.DefaultBuckets)
+	c.Retention = cmp.Or(c.Retention, storearg.DefaultRetention)
 	pc := pool.Copy()
 	pc.MaxConns = int32(c.Pool)                                //nolint:gosec // at most mostPool
 	pc.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec // nothing stays in a session: poolers may pass it on after each transaction
 	pc.ConnConfig.StatementCacheCapacity, pc.ConnConfig.DescriptionCacheCapacity = 0, 0
 	connections, err := pgxpool.NewWithConfig(context.Background(), pc)
 	if err != nil {
-		return nil, invalid("pool", nil, "cannot be used: "+parseReason(err))
+		return nil, storearg.Invalid("pool", nil, "cannot be used: "+parseReason(err))
 	}
 	s := &Store{
 		config: c, where: location(pc.ConnConfig), trial: options, pool: connections,
 		clock: new(engineclock.Clock), read: engineclock.Machine(), random: func() int64 { return 1 + rand.Int64N(1<<62) },
 	}
+	s.administration = newAdministration(s, c.Namespace)
 	s.life, s.end = context.WithCancel(context.Background())
 	s.queue.init(c.CachedBuckets)
 	for range c.Pool - max(1, c.Pool/4) { // the rest is for what is no acquire

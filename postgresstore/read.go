@@ -10,12 +10,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/pages"
 	"github.com/zeroae/zael/internal/pause"
+	"github.com/zeroae/zael/internal/sqladmin"
 )
-
-// pageRows is the number of rows that an iterator reads at a time. Between pages it holds no
-// connection, so its caller may take as long as it likes.
-const pageRows = 500
 
 // prepare finds out, once, whether the tables are there in the version of this program, and
 // makes them if Config.Migrate says so.
@@ -111,40 +109,11 @@ func (s *Store) change(ctx context.Context, what string, f func(ctx context.Cont
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", s.lockNumber("")); err != nil {
 			return err
 		}
-		if err := s.checkActive(ctx, tx); err != nil {
+		if err := s.checkActive(ctx, &adminTx{store: s, tx: tx}); err != nil {
 			return err
 		}
 		return f(ctx, tx)
 	})
-}
-
-// pages iterates over what page reads. page returns up to pageRows records that follow last,
-// the first ones if last is nil.
-func pages[T any](ctx context.Context, s *Store, page func(ctx context.Context, tx pgx.Tx, last *T) ([]T, error)) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		var last *T
-		for {
-			var found []T
-			err := s.readTx(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
-				found, err = page(ctx, tx, last)
-				return err
-			})
-			if err != nil {
-				var none T
-				yield(none, err)
-				return
-			}
-			for _, v := range found {
-				if !yield(v, nil) {
-					return
-				}
-			}
-			if len(found) < pageRows {
-				return
-			}
-			last = &found[len(found)-1]
-		}
-	}
 }
 
 // A query is a text of SQL with the values of its parameters.
@@ -165,15 +134,6 @@ func (q *query) add(text string, values ...any) *query {
 	return q
 }
 
-// collect returns what scan makes of each row of a query.
-func collect[T any](ctx context.Context, s *Store, tx pgx.Tx, q *query, scan func(pgx.CollectableRow) (T, error)) ([]T, error) {
-	rows, err := tx.Query(ctx, s.sql(q.text.String()), q.args...)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, scan)
-}
-
 // find calls scan with the columns of the only row of a query, and reports whether there is one.
 func (s *Store) find(ctx context.Context, tx pgx.Tx, q *query, targets ...any) (found bool, err error) {
 	rows, err := tx.Query(ctx, s.sql(q.text.String()), q.args...)
@@ -191,12 +151,6 @@ func (s *Store) find(ctx context.Context, tx pgx.Tx, q *query, targets ...any) (
 	return found, rows.Err()
 }
 
-// exec makes a change and returns how many rows it is about.
-func (s *Store) exec(ctx context.Context, tx pgx.Tx, q *query) (int64, error) {
-	tag, err := tx.Exec(ctx, s.sql(q.text.String()), q.args...)
-	return tag.RowsAffected(), err
-}
-
 // Buckets implements zael.BucketStore.
 func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (time.Time, []zael.Bucket, error) {
 	now, at, err := s.instant(ctx, now)
@@ -205,7 +159,7 @@ func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 	}
 	var entities, resources []string
 	for _, k := range keys {
-		if err := checkKey(k); err != nil {
+		if err := names.Key(k); err != nil {
 			return now, nil, err
 		}
 		entities, resources = append(entities, k.Entity), append(resources, k.Resource)
@@ -237,54 +191,44 @@ func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 
 // EntityBuckets implements zael.LimitStore.
 func (s *Store) EntityBuckets(ctx context.Context, entity string) iter.Seq2[zael.Bucket, error] {
-	if err := checkText("entity", entity); err != nil {
-		return errorSeq[zael.Bucket](err)
+	if err := names.Text("entity", entity); err != nil {
+		return pages.Failed[zael.Bucket](err)
 	}
-	return s.bucketPages(ctx, func(q *query, last *row) {
-		if q.add(" AND entity = ?", entity); last != nil {
-			q.add(" AND resource > ?", last.key.Resource)
+	return s.bucketPages(ctx, func(q *sqladmin.Query, last *row) {
+		if q.Add(" AND entity = ?", entity); last != nil {
+			q.Add(" AND resource > ?", last.key.Resource)
 		}
-		q.add(" ORDER BY resource")
+		q.Add(" ORDER BY resource")
 	})
 }
 
 // ResourceBuckets implements zael.CapacityReader.
 func (s *Store) ResourceBuckets(ctx context.Context, resource string) iter.Seq2[zael.Bucket, error] {
-	if err := checkText("resource", resource); err != nil {
-		return errorSeq[zael.Bucket](err)
+	if err := names.Text("resource", resource); err != nil {
+		return pages.Failed[zael.Bucket](err)
 	}
-	return s.bucketPages(ctx, func(q *query, last *row) {
-		if q.add(" AND resource = ?", resource); last != nil {
-			q.add(" AND entity > ?", last.key.Entity)
+	return s.bucketPages(ctx, func(q *sqladmin.Query, last *row) {
+		if q.Add(" AND resource = ?", resource); last != nil {
+			q.Add(" AND entity > ?", last.key.Entity)
 		}
-		q.add(" ORDER BY entity")
+		q.Add(" ORDER BY entity")
 	})
 }
 
 // bucketPages iterates the buckets that a condition selects.
-func (s *Store) bucketPages(ctx context.Context, condition func(q *query, last *row)) iter.Seq2[zael.Bucket, error] {
-	return func(yield func(zael.Bucket, error) bool) {
-		for r, err := range pages(ctx, s, func(ctx context.Context, tx pgx.Tx, last *row) ([]row, error) {
-			q := new(query).add("SELECT entity, resource, "+storedColumns+" FROM zael.buckets WHERE namespace = ?", s.config.Namespace)
-			condition(q, last)
-			return collect(ctx, s, tx, q.add(" LIMIT ?", pageRows), scanRow)
-		}) {
-			b := zael.Bucket{Key: r.key}
-			if err == nil {
-				b.Limits = r.states(r.Latest)
-			}
-			if !yield(b, err) {
-				return
-			}
-		}
-	}
+func (s *Store) bucketPages(ctx context.Context, condition func(q *sqladmin.Query, last *row)) iter.Seq2[zael.Bucket, error] {
+	return pages.Map(pages.Of(func(last *row) ([]row, error) {
+		q := new(sqladmin.Query).Add("SELECT entity, resource, "+storedColumns+" FROM zael.buckets WHERE namespace = ?", s.config.Namespace)
+		condition(q, last)
+		return sqladmin.Collect(ctx, database{s}, "reading buckets", q.Add(" LIMIT ?", pages.Size), scanRow)
+	}), func(r row) zael.Bucket { return zael.Bucket{Key: r.key, Limits: r.states(r.Latest)} })
 }
 
 // scanRow reads entity, resource and storedColumns.
-func scanRow(rows pgx.CollectableRow) (row, error) {
+func scanRow(from sqladmin.Row) (row, error) {
 	var k zael.Key
 	var c stored
-	if err := rows.Scan(append([]any{&k.Entity, &k.Resource}, c.targets()...)...); err != nil {
+	if err := from.Scan(append([]any{&k.Entity, &k.Resource}, c.targets()...)...); err != nil {
 		return row{}, err
 	}
 	r, err := c.row(k)
@@ -292,12 +236,4 @@ func scanRow(rows pgx.CollectableRow) (row, error) {
 		return row{}, err
 	}
 	return *r, nil
-}
-
-// errorSeq returns an iterator that yields only an error.
-func errorSeq[T any](err error) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		var none T
-		yield(none, err)
-	}
 }

@@ -26,7 +26,7 @@ func inSchema(schema, text string) string {
 // tables are the statements that make the tables of version 1.
 //
 // Instants are nanoseconds after 2025, as in package bucket; hours are counted from 1970 in UTC.
-// Times are text, see timeLayout. Names are compared byte by byte.
+// Times are text, see package stamp. Names are compared byte by byte.
 //
 //nolint:gochecknoglobals // a constant table
 var tables = []string{

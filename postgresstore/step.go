@@ -9,6 +9,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/saturate"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 const (
@@ -103,7 +104,7 @@ func (t *step) adjust(o *op) error {
 			continue
 		}
 		if bad, err := t.find(o, i).Adjust(charges, o.at, rand.Uint64()); err != nil {
-			return invalid("amount of "+charges[bad].Name, charges[bad].Amount, err.Error())
+			return storearg.Invalid("amount of "+charges[bad].Name, charges[bad].Amount, err.Error())
 		}
 	}
 	events := int64(0)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/pause"
+	"github.com/zeroae/zael/internal/sqladmin"
+	"github.com/zeroae/zael/internal/stamp"
 )
 
 const (
@@ -56,13 +58,14 @@ func (s *Store) sweepAt(ctx context.Context, now time.Time, at bucket.Instant) (
 			return err
 		}
 		more = n == sweepRows
+		in := adminTx{store: s, tx: tx}
 		old := now.Add(-s.config.Retention)
-		for _, q := range []*query{
-			new(query).add("DELETE FROM zael.usage WHERE ctid IN (SELECT ctid FROM zael.usage WHERE namespace = ? AND hour < ? LIMIT ?)", s.config.Namespace, hourOf(old), sweepRows),
-			new(query).add("DELETE FROM zael.audit WHERE ctid IN (SELECT ctid FROM zael.audit WHERE namespace = ? AND time < ? LIMIT ?)", s.config.Namespace, timeText(old), sweepRows),
-			new(query).add("DELETE FROM zael.once WHERE ctid IN (SELECT ctid FROM zael.once WHERE until <= ? LIMIT ?)", timeText(now), sweepRows),
+		for _, q := range []*sqladmin.Query{
+			new(sqladmin.Query).Add("DELETE FROM zael.usage WHERE ctid IN (SELECT ctid FROM zael.usage WHERE namespace = ? AND hour < ? LIMIT ?)", s.config.Namespace, hourOf(old), sweepRows),
+			new(sqladmin.Query).Add("DELETE FROM zael.audit WHERE ctid IN (SELECT ctid FROM zael.audit WHERE namespace = ? AND time < ? LIMIT ?)", s.config.Namespace, stamp.Text(old), sweepRows),
+			new(sqladmin.Query).Add("DELETE FROM zael.once WHERE ctid IN (SELECT ctid FROM zael.once WHERE until <= ? LIMIT ?)", stamp.Text(now), sweepRows),
 		} {
-			n, err := s.exec(ctx, tx, q)
+			n, err := in.Exec(ctx, q)
 			if err != nil {
 				return err
 			}
@@ -76,11 +79,14 @@ func (s *Store) sweepAt(ctx context.Context, now time.Time, at bucket.Instant) (
 // sweepBuckets deletes buckets that have been full for an hour, which nobody has locked, and
 // keeps their usage. It returns how many.
 func (s *Store) sweepBuckets(ctx context.Context, tx pgx.Tx, at bucket.Instant) (int, error) {
-	q := new(query).add(`DELETE FROM zael.buckets b USING (SELECT entity, resource FROM zael.buckets WHERE namespace = ? AND expires <= ? ORDER BY entity, resource LIMIT ? FOR UPDATE SKIP LOCKED) d
+	q := new(sqladmin.Query).Add(`DELETE FROM zael.buckets b USING (SELECT entity, resource FROM zael.buckets WHERE namespace = ? AND expires <= ? ORDER BY entity, resource LIMIT ? FOR UPDATE SKIP LOCKED) d
 		WHERE b.namespace = ? AND b.entity = d.entity AND b.resource = d.resource RETURNING b.entity, b.resource, `+storedColumns,
 		s.config.Namespace, int64(at), sweepRows, s.config.Namespace)
-	gone, err := collect(ctx, s, tx, q, scanRow)
-	if err != nil {
+	var gone []row
+	if err := s.query(ctx, tx, q, func(rows sqladmin.Rows) (err error) {
+		gone, err = sqladmin.ReadAll(rows, scanRow)
+		return err
+	}); err != nil {
 		return 0, err
 	}
 	t := newStep(s, nil)

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/zeroae/zael/internal/redact"
+	"github.com/zeroae/zael/internal/storearg"
 	"github.com/zeroae/zael/internal/trial"
 )
 
@@ -80,7 +81,7 @@ func passedOn(name string) bool {
 // Parse reads a URL: see Open.
 func Parse(address string) (*Address, error) {
 	bad := func(format string, args ...any) error {
-		return invalid("store", redact.URL(address), fmt.Sprintf(format, args...))
+		return storearg.Invalid("store", redact.URL(address), fmt.Sprintf(format, args...))
 	}
 	scheme, _, _ := strings.Cut(address, ":")
 	u, err := url.Parse(address)

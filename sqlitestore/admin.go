@@ -3,185 +3,127 @@ package sqlitestore
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/edits"
+	"github.com/zeroae/zael/internal/sqladmin"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
-// An adminResult is what Administer has answered. The writer may set it after the call has
-// ended.
-type adminResult struct{ zael.EditResult }
+// names says what can be kept: in a text with a zero byte, SQLite's functions and tools see its
+// end there.
+//
+//nolint:gochecknoglobals // a constant
+var names = storearg.Names{NoZero: true}
 
-// Administer implements zael.AdminStore.
-func (s *Store) Administer(ctx context.Context, now time.Time, edit zael.Edit, once zael.Once) (zael.EditResult, error) {
-	if err := checkText("idempotency key", once.Key); err != nil {
-		return zael.EditResult{}, err
-	}
-	at, err := checkedTimeText("now", now)
-	if err != nil {
-		return zael.EditResult{}, err
-	}
-	result := new(adminResult)
-	change, err := adminChange(now, &edit, result)
-	if err != nil {
-		return zael.EditResult{}, err
-	}
-	err = s.change(ctx, func(t *txn) error {
-		known, err := t.editOnce(once, at, result)
-		if err != nil || known {
+// administration is what the file has beside buckets and usage.
+type administration = sqladmin.Administration
+
+func newAdministration(s *Store, retention time.Duration) administration {
+	return sqladmin.New(database{s}, sqladmin.Tables{Cascade: "cascade", AuditKept: retention}, names)
+}
+
+// A database is a Store as package sqladmin sees it.
+type database struct{ store *Store }
+
+// Query implements sqladmin.Database.
+func (d database) Query(ctx context.Context, what string, q *sqladmin.Query, read func(sqladmin.Rows) error) error {
+	return d.store.readTx(ctx, what, func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, q.String(), q.Args...)
+		if err != nil {
 			return err
 		}
-		if err := change(t); err != nil {
+		defer rows.Close()
+		if err := read(rows); err != nil {
 			return err
 		}
-		return t.keepOnce(once, at, result)
+		return rows.Err()
 	})
-	if err != nil {
-		return zael.EditResult{}, err
-	}
-	return result.EditResult, nil
 }
 
-// editOnce reports whether a key was used for this change, and reads its result.
-func (t *txn) editOnce(once zael.Once, now string, result *adminResult) (known bool, err error) {
-	if once.Key == "" {
-		return false, nil
-	}
-	var hash, text string
-	err = t.conn.query("SELECT hash, result FROM once WHERE key = ? AND until > ?", func(v []driver.Value) error {
-		known = true
-		hash, _ = v[0].(string)
-		text, _ = v[1].(string)
-		return nil
-	}, once.Key, now)
-	switch {
-	case err != nil || !known:
-		return false, err
-	case hash != once.Hash:
-		return false, zael.ErrKeyUsed
-	}
-	if err := json.Unmarshal([]byte(text), &result.EditResult); err != nil {
-		return false, err
-	}
-	result.Repeated = true
-	return true, nil
+// Change implements sqladmin.Database.
+func (d database) Change(ctx context.Context, _ string, change sqladmin.Change) error {
+	return d.store.change(ctx, func(t *txn) error { return change(ctx, adminTx{t}) })
 }
 
-// keepOnce stores a key that was used, and deletes old ones.
-func (t *txn) keepOnce(once zael.Once, now string, result *adminResult) error {
-	if once.Key == "" {
-		return nil
-	}
-	text, err := json.Marshal(result.EditResult)
-	if err != nil {
-		return err
-	}
-	_, err = t.exec("INSERT INTO once (key, hash, until, result) VALUES (?, ?, ?, ?) "+
-		"ON CONFLICT (key) DO UPDATE SET hash = excluded.hash, until = excluded.until, result = excluded.result",
-		once.Key, once.Hash, timeText(once.Until), string(text))
-	if err != nil {
-		return err
-	}
-	_, err = t.exec("DELETE FROM once WHERE key IN (SELECT key FROM once WHERE until <= ? ORDER BY until LIMIT ?)", now, int64(rowsForNew))
-	return err
+// Instant implements sqladmin.Database.
+func (d database) Instant(_ context.Context, now time.Time) (bucket.Instant, error) {
+	return storearg.Instant(now)
 }
 
-// adminChange returns the change that makes an edit of administration.
-func adminChange(now time.Time, edit *zael.Edit, result *adminResult) (func(*txn) error, error) {
-	scope := edit.Scope()
-	if err := checkKey(zael.Key(scope)); err != nil {
-		return nil, err
+// isAnswer reports whether err is what a change answers, having changed nothing.
+func isAnswer(err error) bool {
+	_, invalid := errors.AsType[*zael.ValidationError](err) // of an amount
+	return invalid || edits.IsAnswer(err)
+}
+
+// An adminTx is the writer's transaction as package sqladmin sees it.
+type adminTx struct{ *txn }
+
+// Query implements sqladmin.Tx.
+func (t adminTx) Query(_ context.Context, q *sqladmin.Query, read func(sqladmin.Rows) error) error {
+	return t.conn.read(q.String(), read, valuesOf(q.Args)...)
+}
+
+// Exec implements sqladmin.Tx.
+func (t adminTx) Exec(_ context.Context, q *sqladmin.Query) (int64, error) {
+	result, err := t.exec(q.String(), valuesOf(q.Args)...)
+	if err != nil {
+		return 0, err
 	}
-	audit, err := auditChange(edit.Event)
+	return result.RowsAffected()
+}
+
+// Refill implements sqladmin.Tx.
+func (t adminTx) Refill(_ context.Context, edit *zael.Edit, at bucket.Instant) (zael.Amounts, error) {
+	r, err := t.row(zael.Key(edit.Scope()))
 	if err != nil {
 		return nil, err
 	}
-	micros := edit.Event.Time.UnixMicro()
-	switch action := edit.Event.Action; action {
-	case zael.SwitchEnabled, zael.SwitchDisabled, zael.SwitchBypass, zael.SwitchRemoved:
-		return settingsChange(scope, micros, audit, func(s *zael.Settings) bool {
-			old := s.Switch
-			s.Switch = action.Switch()
-			return old != zael.Inherit || s.Switch != zael.Inherit
-		}), nil
-	case zael.FailureModeSet, zael.FailureModeRemoved:
-		mode := edit.FailureMode
-		return settingsChange(scope, micros, audit, func(s *zael.Settings) bool {
-			old := s.FailureMode
-			s.FailureMode = mode
-			return old != 0 || mode != 0
-		}), nil
-	case zael.ParentSet:
-		id, parent := edit.Entity.ID, edit.Entity.ParentID
-		if err := checkText("parent", parent); err != nil {
-			return nil, err
-		}
-		return func(t *txn) error {
-			if err := setParent(t, id, parent); err != nil {
-				return err
-			}
-			return audit(t)
-		}, nil
-	case zael.BucketReset, zael.BucketToppedUp:
-		at, err := instantOf(now)
-		if err != nil {
-			return nil, err
-		}
-		return func(t *txn) error {
-			if err := t.refill(edit, at, result); err != nil {
-				return err
-			}
-			return audit(t)
-		}, nil
-	default:
-		return nil, notAnEdit(edit)
+	r.Forgotten = t.file.forgotten
+	available, err := edit.Refill(&r.Record, at, rand.Uint64())
+	if err == nil && len(r.Limits) > 0 {
+		t.touch(r)
 	}
+	return available, err
 }
 
-// notAnEdit is the error of an edit that a method does not make.
-func notAnEdit(edit *zael.Edit) error {
-	return &zael.ValidationError{Field: "Edit.Event.Action", Value: string(edit.Event.Action), Reason: "is not a change that this method makes"}
+// TellSettings implements sqladmin.Tx.
+func (t adminTx) TellSettings(_ context.Context, _ zael.Scope, rev int64) error {
+	t.dropCache() // whose rows have revisions of settings
+	t.latestSettings = rev
+	return nil
 }
 
-// settingsChange returns the change of a scope's settings. change reports whether it
-// changes anything.
-func settingsChange(scope zael.Scope, micros int64, audit func(*txn) error, change func(*zael.Settings) bool) func(*txn) error {
-	return func(t *txn) error {
-		var s zael.Settings
-		err := t.conn.query("SELECT switch, failure_mode, rev FROM settings WHERE entity = ? AND resource = ?", func(v []driver.Value) error {
-			s = settingsOf(v[0], v[1], v[2])
-			return nil
-		}, scope.Entity, scope.Resource)
+// DeleteBuckets implements sqladmin.Tx.
+func (t adminTx) DeleteBuckets(_ context.Context, entity string) (found int64, err error) {
+	for _, query := range []string{"DELETE FROM buckets WHERE entity = ?", "DELETE FROM usage WHERE entity = ?"} {
+		result, err := t.exec(query, entity)
 		if err != nil {
-			return err
+			return found, err
 		}
-		if !change(&s) {
-			return nil
-		}
-		s.Rev = max(micros, t.latestSettings+1, s.Rev+1)
-		_, err = t.exec("INSERT INTO settings (entity, resource, rev, switch, failure_mode) VALUES (?, ?, ?, ?, ?) "+
-			"ON CONFLICT (entity, resource) DO UPDATE SET rev = excluded.rev, switch = excluded.switch, failure_mode = excluded.failure_mode",
-			scope.Entity, scope.Resource, s.Rev, int64(s.Switch), int64(s.FailureMode))
+		n, err := result.RowsAffected()
 		if err != nil {
-			return err
+			return found, err
 		}
-		t.dropCache() // whose rows have revisions of settings
-		t.latestSettings = s.Rev
-		return audit(t)
+		found += n
 	}
+	t.dropCache()
+	return found, t.readSettings() // those of the entity are deleted
 }
 
-func settingsOf(sw, mode, rev driver.Value) zael.Settings {
-	s, _ := sw.(int64)
-	m, _ := mode.(int64)
-	r, _ := rev.(int64)
-	return zael.Settings{Switch: zael.Switch(s), FailureMode: zael.FailureMode(m), Rev: r}
+// Kept implements sqladmin.Tx.
+func (t adminTx) Kept(_ context.Context, key, now string) (*sqladmin.Kept, error) {
+	return t.kept(key, now)
+}
+
+// Keep implements sqladmin.Tx.
+func (t adminTx) Keep(_ context.Context, key, now string, k sqladmin.Kept) error {
+	return t.keep(key, now, k)
 }
 
 // readSettings reads the greatest revision of settings.
@@ -196,108 +138,4 @@ func (t *txn) settingsRev(key zael.Key) (int64, error) {
 		return 0, nil
 	}
 	return t.conn.queryInt("SELECT max(rev) FROM settings WHERE entity IN (?, '') AND resource IN (?, '')", key.Entity, key.Resource)
-}
-
-// setParent changes the parent of an entity.
-func setParent(t *txn, id, parent string) error {
-	found := false
-	err := t.conn.query("SELECT 1 FROM entities WHERE id = ?", func([]driver.Value) error {
-		found = true
-		return nil
-	}, id)
-	if err == nil && !found {
-		err = fmt.Errorf("%w: %s", zael.ErrEntityNotFound, id)
-	}
-	if err != nil {
-		return err
-	}
-	if parent != "" {
-		if err := checkAncestors(t, id, parent); err != nil {
-			return err
-		}
-	}
-	_, err = t.exec("UPDATE entities SET parent = ? WHERE id = ?", parent, id)
-	return err
-}
-
-// checkAncestors returns an error if parent does not exist, or id is among its
-// ancestors.
-func checkAncestors(t *txn, id, parent string) error {
-	seen := map[string]bool{}
-	for above := parent; above != "" && !seen[above]; {
-		if above == id {
-			return zael.ErrParentCycle
-		}
-		seen[above] = true
-		next, found := "", false
-		err := t.conn.query("SELECT parent FROM entities WHERE id = ?", func(v []driver.Value) error {
-			found = true
-			next, _ = v[0].(string)
-			return nil
-		}, above)
-		if err != nil {
-			return err
-		}
-		if !found && above == parent {
-			return fmt.Errorf("%w: %s", zael.ErrEntityNotFound, parent)
-		}
-		above = next
-	}
-	return nil
-}
-
-// refill makes an edit of a bucket.
-func (t *txn) refill(edit *zael.Edit, at bucket.Instant, result *adminResult) error {
-	r, err := t.row(zael.Key(edit.Scope()))
-	if err != nil {
-		return err
-	}
-	r.Forgotten = t.file.forgotten
-	if result.Available, err = edit.Refill(&r.Record, at, rand.Uint64()); err == nil && len(r.Limits) > 0 {
-		t.touch(r)
-	}
-	return err
-}
-
-// isAnswer reports whether err is what a change answers, having changed nothing.
-func isAnswer(err error) bool {
-	for _, answer := range []error{zael.ErrEntityExists, zael.ErrEntityNotFound, zael.ErrKeyUsed, zael.ErrParentCycle, zael.ErrNoLimits} {
-		if errors.Is(err, answer) {
-			return true
-		}
-	}
-	_, invalid := errors.AsType[*zael.ValidationError](err) // of an amount
-	return invalid
-}
-
-// Settings implements zael.AdminStore.
-func (s *Store) Settings(ctx context.Context, scopes []zael.Scope) ([]zael.Settings, error) {
-	all := make([]zael.Settings, len(scopes))
-	err := s.readTx(ctx, func(tx *sql.Tx) error {
-		for i, scope := range scopes {
-			err := queryRows(ctx, tx, func(rows *sql.Rows) error {
-				var sw, mode, rev int64
-				err := rows.Scan(&sw, &mode, &rev)
-				all[i] = settingsOf(sw, mode, rev)
-				return err
-			}, "SELECT switch, failure_mode, rev FROM settings WHERE entity = ? AND resource = ?", scope.Entity, scope.Resource)
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return all, nil
-}
-
-// State implements zael.AdminStore.
-func (s *Store) State(ctx context.Context) (state zael.StoreState, err error) {
-	err = s.readTx(ctx, func(tx *sql.Tx) error {
-		return queryRows(ctx, tx, func(rows *sql.Rows) error { return rows.Scan(&state.SettingsRev) },
-			"SELECT coalesce(max(rev), 0) FROM settings")
-	})
-	return state, err
 }

@@ -3,13 +3,13 @@ package sqlitestore
 import (
 	"context"
 	"database/sql/driver"
-	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"time"
 
 	sqlite "modernc.org/sqlite"
+
+	"github.com/zeroae/zael/internal/sqladmin"
 )
 
 // A conn is a connection for one goroutine, without database/sql. It prepares each
@@ -98,9 +98,8 @@ func (c *conn) script(statements string) error {
 	return err
 }
 
-// query calls scan for each row, until it returns an error. The values of a row are
-// int64, string, []byte or nil.
-func (c *conn) query(query string, scan func(row []driver.Value) error, args ...any) (err error) {
+// read passes the rows of a query to read.
+func (c *conn) read(query string, read func(sqladmin.Rows) error, args ...any) (err error) {
 	s, err := c.prepare(query)
 	if err != nil {
 		return err
@@ -114,18 +113,23 @@ func (c *conn) query(query string, scan func(row []driver.Value) error, args ...
 			err = e
 		}
 	}()
-	var buf [8]driver.Value
-	row := buf[:len(rows.Columns())]
-	for {
-		if err := rows.Next(row); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
+	r := &connRows{rows: rows}
+	r.values = r.buf[:len(rows.Columns())]
+	return read(r)
+}
+
+// query calls scan for each row, until it returns an error. The values of a row are
+// int64, string, []byte or nil.
+func (c *conn) query(query string, scan func(row []driver.Value) error, args ...any) error {
+	return c.read(query, func(rows sqladmin.Rows) error {
+		r := rows.(*connRows) //nolint:forcetypeassert // it is read's
+		for r.Next() {
+			if err := scan(r.values); err != nil {
+				return err
+			}
 		}
-		if err := scan(row); err != nil {
-			return err
-		}
-	}
+		return r.err
+	}, args...)
 }
 
 // queryInt returns the single value of a query, or 0 if it has no row.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/sqladmin"
+	"github.com/zeroae/zael/internal/stamp"
 )
 
 // A onceOp is the part of an op that is made once.
@@ -40,17 +42,17 @@ const purgeEvery = 16
 func newOnce(now time.Time, once *zael.Once) (*onceOp, error) {
 	o := &onceOp{hash: once.Hash, at: now}
 	var err error
-	if o.now, err = checkedTimeText("now", now); err != nil {
+	if o.now, err = stamp.Checked("now", now); err != nil {
 		return nil, err
 	}
 	if once.Key == "" {
 		return o, nil
 	}
-	if err := checkText("Once.Key", once.Key); err != nil {
+	if err := names.Name("Once.Key", once.Key); err != nil {
 		return nil, err
 	}
 	o.key = oncesKept + once.Key
-	o.until, err = checkedTimeText("Once.Until", once.Until)
+	o.until, err = stamp.Checked("Once.Until", once.Until)
 	return o, err
 }
 
@@ -61,19 +63,21 @@ func (t *txn) once(o *op, perform func(*op) (err, fatal error)) (err, fatal erro
 		return perform(o)
 	}
 	if c.key != "" {
-		hash, answer, known, err := t.kept(c.key, c.now)
+		k, err := t.kept(c.key, c.now)
 		switch {
 		case err != nil:
 			return nil, err
-		case known && hash != c.hash && !c.any:
+		case k != nil && k.Hash != c.hash && !c.any:
 			return zael.ErrKeyUsed, nil
-		case known:
-			c.first = answer
-			return nil, nil
+		case k != nil:
+			if c.first, err = base64.StdEncoding.DecodeString(string(k.Answer)); err != nil {
+				err = fmt.Errorf("the answer kept with key %s: %w", c.key, err)
+			}
+			return nil, err
 		}
 	}
 	if c.unless != "" {
-		if _, _, ended, err := t.kept(c.unless, c.now); err != nil || ended {
+		if k, err := t.kept(c.unless, c.now); err != nil || k != nil {
 			return zael.ErrLeaseClosed, err
 		}
 	}
@@ -85,35 +89,35 @@ func (t *txn) once(o *op, perform func(*op) (err, fatal error)) (err, fatal erro
 	if c.key == "" {
 		return nil, nil
 	}
-	return nil, t.keep(c, c.answer(c.at, o.debits))
+	answer := base64.StdEncoding.EncodeToString(c.answer(c.at, o.debits))
+	return nil, t.keep(c.key, c.now, sqladmin.Kept{Hash: c.hash, Until: c.until, Answer: []byte(answer)})
 }
 
-// kept returns what is kept with a key, if that is known.
-func (t *txn) kept(key, now string) (hash string, answer []byte, known bool, err error) {
-	err = t.conn.query("SELECT hash, result FROM once WHERE key = ? AND until > ?", func(v []driver.Value) (err error) {
-		known = true
-		hash, _ = v[0].(string)
-		text, _ := v[1].(string)
-		if answer, err = base64.StdEncoding.DecodeString(text); err != nil {
-			return fmt.Errorf("the answer kept with key %s: %w", key, err)
-		}
+// kept returns what is kept with a key; nil if that is not known.
+func (t *txn) kept(key, now string) (k *sqladmin.Kept, err error) {
+	err = t.conn.query("SELECT hash, until, result FROM once WHERE key = ? AND until > ?", func(v []driver.Value) error {
+		k = new(sqladmin.Kept)
+		k.Hash, _ = v[0].(string)
+		k.Until, _ = v[1].(string)
+		text, _ := v[2].(string)
+		k.Answer = []byte(text)
 		return nil
 	}, key, now)
-	return hash, answer, known, err
+	return k, err
 }
 
 // keep keeps an answer with a key, and now and then deletes old keys.
-func (t *txn) keep(c *onceOp, answer []byte) error {
+func (t *txn) keep(key, now string, k sqladmin.Kept) error {
 	_, err := t.exec("INSERT INTO once (key, hash, until, result) VALUES (?, ?, ?, ?) "+
 		"ON CONFLICT (key) DO UPDATE SET hash = excluded.hash, until = excluded.until, result = excluded.result",
-		c.key, c.hash, c.until, base64.StdEncoding.EncodeToString(answer))
+		key, k.Hash, k.Until, string(k.Answer))
 	if err != nil {
 		return err
 	}
 	if t.onces++; t.onces%purgeEvery != 0 {
 		return nil
 	}
-	_, err = t.exec("DELETE FROM once WHERE key IN (SELECT key FROM once WHERE until <= ? ORDER BY until LIMIT ?)", c.now, int64(2*purgeEvery))
+	_, err = t.exec("DELETE FROM once WHERE key IN (SELECT key FROM once WHERE until <= ? ORDER BY until LIMIT ?)", now, int64(2*purgeEvery))
 	return err
 }
 
@@ -124,7 +128,7 @@ func (s *Store) TakeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 		return now, nil, err
 	}
 	if once.Unless != "" {
-		if err := checkText("OnceTake.Unless", once.Unless); err != nil {
+		if err := names.Name("OnceTake.Unless", once.Unless); err != nil {
 			return now, nil, err
 		}
 		c.unless = oncesKept + once.Unless
@@ -150,7 +154,7 @@ func (s *Store) AdjustOnce(ctx context.Context, now time.Time, debits []zael.Deb
 
 // Extend implements zael.OnceStore.
 func (s *Store) Extend(ctx context.Context, now time.Time, d zael.Debit) (deadline time.Time, held bool, err error) {
-	o := op{}
+	o := op{kind: adjustOp}
 	if err := o.copyArguments(now, []zael.Debit{d}); err != nil {
 		return deadline, false, err
 	}

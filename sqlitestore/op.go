@@ -4,14 +4,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // An op is an operation for the writer. It has copies of its arguments, because a
@@ -63,24 +62,15 @@ func (s *Store) newOp(k kind) *op {
 
 // copyArguments copies the arguments of Take or Adjust into o.
 func (o *op) copyArguments(now time.Time, debits []zael.Debit) error {
-	at, err := instantOf(now)
+	at, err := storearg.Instant(now)
+	if err == nil {
+		err = names.Debits(debits, o.kind == takeOp, "file")
+	}
 	if err != nil {
 		return err
 	}
 	o.at, o.hour = at, hourOf(now)
 	for i := range debits {
-		if err := checkKey(debits[i].Key); err != nil {
-			return err
-		}
-		for j := range debits[i].Charges {
-			c := &debits[i].Charges[j]
-			if err := checkText("limit", c.Name); err != nil {
-				return err
-			}
-			if c.Definition.Kind == bucket.Slots && c.Amount != 0 && debits[i].Holder == "" {
-				return &zael.ValidationError{Field: "Debit.Holder", Reason: "is empty, but slots of " + c.Name + " need a holder that this file's other processes can tell from theirs: name one"}
-			}
-		}
 		o.charges = append(o.charges, debits[i].Charges...)
 	}
 	rest := o.charges
@@ -92,14 +82,6 @@ func (o *op) copyArguments(now time.Time, debits []zael.Debit) error {
 		rest = rest[n:]
 	}
 	return nil
-}
-
-func instantOf(now time.Time) (bucket.Instant, error) {
-	at, err := bucket.At(now)
-	if err != nil {
-		return 0, &zael.ValidationError{Field: "now", Reason: err.Error()}
-	}
-	return at, nil
 }
 
 // copyResults copies states and receipts into the caller's debits.
@@ -166,26 +148,6 @@ func (q *queue) submit(ctx context.Context, o *op) (inTime bool, err error) {
 	}
 	<-o.done // comes at once
 	return true, o.err
-}
-
-// checkKey returns an error for names that cannot be stored: see checkText.
-func checkKey(k zael.Key) error {
-	if err := checkText("entity", k.Entity); err != nil {
-		return err
-	}
-	return checkText("resource", k.Resource)
-}
-
-// checkText returns an error if s has a zero byte, where SQLite's functions and
-// tools see the end of a text, or is not UTF-8, which JSON cannot hold.
-func checkText(field, s string) error {
-	if strings.IndexByte(s, 0) >= 0 {
-		return &zael.ValidationError{Field: field, Value: s, Reason: "has a zero byte in it"}
-	}
-	if !utf8.ValidString(s) {
-		return &zael.ValidationError{Field: field, Value: s, Reason: "is not UTF-8"}
-	}
-	return nil
 }
 
 // Take implements zael.BucketStore.

@@ -8,15 +8,14 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/pages"
+	"github.com/zeroae/zael/internal/sqladmin"
+	"github.com/zeroae/zael/internal/storearg"
 )
-
-// pageRows is the number of rows that an iterator reads at a time. Between pages it
-// holds no lock and no connection, so its caller may take as long as it likes.
-const pageRows = 500
 
 // readTx runs f in a read transaction, which sees one state of the file. It runs f
 // again if the file was locked.
-func (s *Store) readTx(ctx context.Context, f func(tx *sql.Tx) error) error {
+func (s *Store) readTx(ctx context.Context, what string, f func(tx *sql.Tx) error) error {
 	err := retry(ctx, func() error {
 		tx, err := s.pool.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 		if err != nil {
@@ -29,12 +28,12 @@ func (s *Store) readTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 		return nil
 	}
 	if ctx.Err() != nil { // the engine may call it something else
-		return contextError(ctx, "reading")
+		return contextError(ctx, what)
 	}
 	if s.queue.isClosed() {
 		return errClosed
 	}
-	return fmt.Errorf("sqlitestore: reading: %w", engineError(err))
+	return fmt.Errorf("sqlitestore: %s: %w", what, engineError(err))
 }
 
 // queryRows calls scan for each row of a query.
@@ -52,48 +51,19 @@ func queryRows(ctx context.Context, tx *sql.Tx, scan func(*sql.Rows) error, quer
 	return rows.Err()
 }
 
-// pages iterates over what page reads. page returns up to pageRows records that
-// follow last, the first ones if last is nil.
-func pages[T any](s *Store, ctx context.Context, page func(tx *sql.Tx, last *T) ([]T, error)) iter.Seq2[T, error] { //nolint:revive // a method cannot have a type parameter
-	return func(yield func(T, error) bool) {
-		var last *T
-		for {
-			var found []T
-			err := s.readTx(ctx, func(tx *sql.Tx) (err error) {
-				found, err = page(tx, last)
-				return err
-			})
-			if err != nil {
-				var none T
-				yield(none, err)
-				return
-			}
-			for _, v := range found {
-				if !yield(v, nil) {
-					return
-				}
-			}
-			if len(found) < pageRows {
-				return
-			}
-			last = &found[len(found)-1]
-		}
-	}
-}
-
 // Buckets implements zael.BucketStore.
 func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (time.Time, []zael.Bucket, error) {
-	at, err := instantOf(now)
+	at, err := storearg.Instant(now)
 	if err != nil {
 		return now, nil, err
 	}
 	for _, k := range keys {
-		if err := checkKey(k); err != nil {
+		if err := names.Key(k); err != nil {
 			return now, nil, err
 		}
 	}
 	buckets := make([]zael.Bucket, len(keys))
-	err = s.readTx(ctx, func(tx *sql.Tx) error {
+	err = s.readTx(ctx, "reading buckets", func(tx *sql.Tx) error {
 		for i, k := range keys {
 			r := row{key: k}
 			err := queryRows(ctx, tx, r.scanState, "SELECT id, state FROM buckets WHERE entity = ? AND resource = ?", k.Entity, k.Resource)
@@ -124,63 +94,45 @@ func (r *row) scanState(rows *sql.Rows) error {
 
 // EntityBuckets implements zael.LimitStore.
 func (s *Store) EntityBuckets(ctx context.Context, entity string) iter.Seq2[zael.Bucket, error] {
-	if err := checkText("entity", entity); err != nil {
-		return errorSeq[zael.Bucket](err)
+	if err := names.Text("entity", entity); err != nil {
+		return pages.Failed[zael.Bucket](err)
 	}
-	return pages(s, ctx, func(tx *sql.Tx, last *zael.Bucket) (found []zael.Bucket, err error) {
-		query, args := "SELECT id, state, resource FROM buckets WHERE entity = ?", []any{entity}
-		if last != nil {
-			query, args = query+" AND resource > ?", append(args, last.Key.Resource)
+	return s.bucketPages(ctx, func(q *sqladmin.Query, last *row) {
+		if q.Add("entity = ?", entity); last != nil {
+			q.Add(" AND resource > ?", last.key.Resource)
 		}
-		err = queryRows(ctx, tx, func(rows *sql.Rows) error {
-			r := row{key: zael.Key{Entity: entity}}
-			var state []byte
-			if err := rows.Scan(&r.id, &state, &r.key.Resource); err != nil {
-				return err
-			}
-			if err := r.decode(state); err != nil {
-				return err
-			}
-			found = append(found, zael.Bucket{Key: r.key, Limits: r.states(r.Latest)})
-			return nil
-		}, query+" ORDER BY resource LIMIT ?", append(args, pageRows)...)
-		return found, err
+		q.Add(" ORDER BY resource")
 	})
 }
 
 // ResourceBuckets implements zael.CapacityReader.
 func (s *Store) ResourceBuckets(ctx context.Context, resource string) iter.Seq2[zael.Bucket, error] {
-	if err := checkText("resource", resource); err != nil {
-		return errorSeq[zael.Bucket](err)
+	if err := names.Text("resource", resource); err != nil {
+		return pages.Failed[zael.Bucket](err)
 	}
-	return func(yield func(zael.Bucket, error) bool) {
-		for r, err := range pages(s, ctx, func(tx *sql.Tx, last *row) (found []row, err error) {
-			after := int64(0)
-			if last != nil {
-				after = last.id
-			}
-			err = queryRows(ctx, tx, func(rows *sql.Rows) error {
-				r := row{key: zael.Key{Resource: resource}}
-				var state []byte
-				if err := rows.Scan(&r.id, &state, &r.key.Entity); err != nil {
-					return err
-				}
-				found = append(found, r)
-				return found[len(found)-1].decode(state)
-			}, "SELECT id, state, entity FROM buckets WHERE resource = ? AND id > ? ORDER BY id LIMIT ?", resource, after, pageRows)
-			return found, err
-		}) {
-			if !yield(zael.Bucket{Key: r.key, Limits: r.states(r.Latest)}, err) {
-				return
-			}
+	return s.bucketPages(ctx, func(q *sqladmin.Query, last *row) {
+		if q.Add("resource = ?", resource); last != nil {
+			q.Add(" AND id > ?", last.id)
 		}
-	}
+		q.Add(" ORDER BY id")
+	})
 }
 
-// errorSeq returns an iterator that yields only an error.
-func errorSeq[T any](err error) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		var none T
-		yield(none, err)
+// bucketPages iterates the buckets that a condition selects.
+func (s *Store) bucketPages(ctx context.Context, condition func(q *sqladmin.Query, last *row)) iter.Seq2[zael.Bucket, error] {
+	return pages.Map(pages.Of(func(last *row) ([]row, error) {
+		q := new(sqladmin.Query).Add("SELECT id, entity, resource, state FROM buckets WHERE ")
+		condition(q, last)
+		return sqladmin.Collect(ctx, database{s}, "reading buckets", q.Add(" LIMIT ?", pages.Size), scanBucket)
+	}), func(r row) zael.Bucket { return zael.Bucket{Key: r.key, Limits: r.states(r.Latest)} })
+}
+
+// scanBucket reads id, entity, resource and state.
+func scanBucket(from sqladmin.Row) (r row, err error) {
+	var state []byte
+	if err := from.Scan(&r.id, &r.key.Entity, &r.key.Resource, &state); err != nil {
+		return r, err
 	}
+	err = r.decode(state)
+	return r, err
 }

@@ -18,10 +18,10 @@ const (
 	oldestVersion = 2
 )
 
-// administration is what version 3 adds.
+// version3 is what version 3 adds.
 //
 //nolint:gochecknoglobals // a constant table
-var administration = []string{
+var version3 = []string{
 	// The settings of a scope beside limits; for entity, resource and rev see the table
 	// limits. switch is a zael.Switch, failure_mode a zael.FailureMode.
 	`CREATE TABLE settings (
@@ -49,13 +49,13 @@ var administration = []string{
 //
 //nolint:gochecknoglobals // a constant table
 var upgrades = map[int64][]string{
-	2: administration,
+	2: version3,
 	3: nil, // buckets and limits may be of other kinds than rates, which older programs cannot read
 }
 
-// schema is the statements that make a new file, before those of administration.
+// schema is the statements that make a new file, before version3.
 //
-// Hours are counted from 1970 in UTC. Times are text, see timeLayout. Limits, amounts,
+// Hours are counted from 1970 in UTC. Times are text, see package stamp. Limits, amounts,
 // metadata and details are JSON.
 //
 //nolint:gochecknoglobals // a constant table

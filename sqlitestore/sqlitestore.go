@@ -41,6 +41,7 @@
 package sqlitestore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -48,6 +49,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // Synchronous is how durable a charge is when it is acknowledged.
@@ -70,10 +72,7 @@ type Config struct {
 	Retention time.Duration
 }
 
-const (
-	defaultRetention = 90 * 24 * time.Hour
-	leastRetention   = time.Hour
-)
+const leastRetention = time.Hour
 
 func (c *Config) withDefaults() (Config, error) {
 	var out Config
@@ -81,13 +80,11 @@ func (c *Config) withDefaults() (Config, error) {
 		out = *c
 	}
 	if out.Synchronous > SyncNormal {
-		return out, &zael.ValidationError{Field: "Config.Synchronous", Value: uint8(out.Synchronous), Reason: "is neither SyncFull nor SyncNormal: use one of them, or 0 for SyncFull"}
+		return out, storearg.Invalid("Config.Synchronous", uint8(out.Synchronous), "is neither SyncFull nor SyncNormal: use one of them, or 0 for SyncFull")
 	}
-	if out.Retention == 0 {
-		out.Retention = defaultRetention
-	}
+	out.Retention = cmp.Or(out.Retention, storearg.DefaultRetention)
 	if out.Retention < leastRetention {
-		return out, &zael.ValidationError{Field: "Config.Retention", Value: out.Retention, Reason: fmt.Sprintf("is less than %v: use 0 for the default of 90 days", leastRetention)}
+		return out, storearg.Invalid("Config.Retention", out.Retention, fmt.Sprintf("is less than %v: use 0 for the default of 90 days", leastRetention))
 	}
 	return out, nil
 }
@@ -99,6 +96,8 @@ const readers = 4
 // file. Its methods may be called concurrently, by any number of Stores and
 // processes on one file.
 type Store struct {
+	administration
+
 	path   string
 	queue  queue
 	latest latestInstant
@@ -149,6 +148,7 @@ func Open(ctx context.Context, path string, config *Config) (*Store, error) {
 		return nil, openError(path, err)
 	}
 	s := &Store{path: path, pool: pool}
+	s.administration = newAdministration(s, cfg.Retention)
 	s.queue.init()
 	s.latest.note(file.latest)
 	s.writer = newWriter(c, &s.queue, cfg.Retention, &s.latest)

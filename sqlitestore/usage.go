@@ -17,7 +17,7 @@ import (
 func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error] {
 	q.Window = cmp.Or(q.Window, zael.Hourly)
 	return func(yield func(zael.UsageRecord, error) bool) {
-		if err := checkKey(zael.Key{Entity: q.Entity, Resource: q.Resource}); err != nil {
+		if err := names.Key(zael.Key{Entity: q.Entity, Resource: q.Resource}); err != nil {
 			yield(zael.UsageRecord{}, err)
 			return
 		}
@@ -44,7 +44,7 @@ func (s *Store) window(ctx context.Context, q zael.UsageQuery, last int64) (reco
 	var start time.Time
 	for next = last; ; next-- {
 		var found map[zael.Key]*hourUsage
-		err := s.readTx(ctx, func(tx *sql.Tx) (err error) {
+		err := s.readTx(ctx, "reading usage", func(tx *sql.Tx) (err error) {
 			if next, err = previousHour(ctx, tx, q, next); err != nil || next == noHour {
 				return err
 			}
