@@ -23,9 +23,9 @@ type Request struct {
 	Limits, ParentLimits []zael.Limit
 	Stored               bool // beside Limits: they hold only where none are stored
 
-	Consume zael.Amounts // see zael.Request.Consume: a limit that is not named takes 1, slots 0
-	Cascade bool         // takes from the entity's parent too
-	MaxWait time.Duration
+	Consume zael.Amounts  // see zael.Request.Consume: a limit that is not named takes 1, slots 0
+	Cascade bool          // takes from the entity's parent too
+	MaxWait time.Duration // waits in line up to this long; 0 does not wait
 
 	FailureMode zael.FailureMode // like Limits, for a token that may set limits
 

@@ -10,12 +10,6 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// The methods below are those of a zael.Limiter: they take, return and promise the same, errors
-// included, and Client has the rights of its token. The audit log names the token. Reading is asked
-// for again if the answer was lost, and so are changes with an idempotency key; after a
-// [*zael.UnavailableError] any other change may have been made. The Field of a
-// [*zael.ValidationError] is a member of the JSON, such as "entity".
-
 // entityPath returns the path of an entity, with what comes after it.
 func entityPath(id, more string) string { return "/v1/entities/" + segment(id) + more }
 

@@ -15,8 +15,8 @@ import (
 
 // Config has what a Client needs beside an address. The zero value and nil are usable.
 type Config struct {
-	// Token is sent as Authorization: Bearer. Empty sends none, which a server on this machine
-	// may allow.
+	// Token is sent as Authorization: Bearer. Empty sends none, as a server on this machine may
+	// allow.
 	Token string
 
 	// Timeout is how long the server may take to answer, beyond Request.MaxWait: 1 ms to 10 min,
@@ -35,8 +35,14 @@ const (
 	keptOpen       = 256 // idle connections
 )
 
-// A Client calls one server, or several behind one address. Its methods may be called
-// concurrently. Close it when it is not used any more.
+// A Client calls one server, or several behind one address. Its methods may be called concurrently.
+// Close it when it is no longer used.
+//
+// Its methods for entities, limits, settings, namespaces and reports are those of a [zael.Limiter]
+// and promise the same, errors included, within the rights of the token, which the audit log names.
+// A call that reads is repeated if its answer was lost, and so is a change with an idempotency key;
+// after a [*zael.UnavailableError] any other change may have been made. The Field of a
+// [*zael.ValidationError] is a member of the JSON, such as "entity".
 type Client struct {
 	base    string // of URLs, without a slash at its end
 	token   string
@@ -145,7 +151,7 @@ func (c *Client) String() string {
 	return c.base
 }
 
-// Close closes the connections that nobody uses. A Transport of the Config stays as it is.
+// Close closes idle connections. It does nothing to a Transport of the Config.
 func (c *Client) Close() {
 	if c != nil && c.own {
 		c.http.CloseIdleConnections()

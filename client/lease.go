@@ -34,8 +34,8 @@ type Lease struct {
 	closed bool
 }
 
-// Lease returns the lease of a text, which another program may have got by an acquire. What it took
-// is not known here.
+// Lease returns the lease of a text that another program may have got by an acquire. It makes no
+// call, so what the lease took is not known here.
 func (c *Client) Lease(text string) *Lease { return &Lease{client: c, text: text, stored: true} }
 
 // Text returns the lease as a text, by which any program ends it that has a token for its entity.
@@ -320,8 +320,8 @@ func (l *Lease) hold() time.Duration {
 const usualHold = time.Minute
 
 // Keep renews the slots of the lease, each quarter of their hold, until ctx is done or the lease has
-// ended, which is no error. It returns [ErrSlotsLost] if others may have them: as the server says so, or
-// has not answered for a hold. A lease without slots needs it not: Keep returns.
+// ended, which is no error. It returns [ErrSlotsLost] if others may have them: the server says so, or
+// has not answered for a hold. For a lease without slots it returns nil at once.
 func (l *Lease) Keep(ctx context.Context) error {
 	if l.none() {
 		return errNoLease

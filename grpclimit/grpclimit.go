@@ -74,10 +74,11 @@ type Call struct {
 
 // A KeyFunc returns the entity whose limits a call is held to. An error fails the call
 // with the code INVALID_ARGUMENT: it must be fit for clients to see. An empty key without
-// an error is an error as well.
+// an error is an error as well. It is called concurrently.
 type KeyFunc func(ctx context.Context, call Call) (string, error)
 
-// A Config tunes Limits. A nil *Config is the same as the zero Config.
+// A Config tunes Limits. A nil *Config is the same as the zero Config. Its
+// functions are called concurrently.
 type Config struct {
 	// Request returns what to acquire for a call, where the policy depends on the call.
 	// The policy and the key that are passed to New are then nil, and Cost must be. An
@@ -110,8 +111,7 @@ type Config struct {
 	FailureMode zael.FailureMode
 
 	// Report is called with what the other side is not told: why a call could not be
-	// decided, or why a lease was not committed. It is called concurrently. Nil ignores
-	// it.
+	// decided, or why a lease was not committed. Nil ignores it.
 	Report func(ctx context.Context, method string, err error)
 }
 

@@ -54,10 +54,11 @@ import (
 
 // A KeyFunc returns the entity whose limits a request is held to. An error is answered
 // with status 400: it must be fit for clients to see. An empty key without an error is
-// an error as well.
+// an error as well. It is called concurrently.
 type KeyFunc func(r *http.Request) (string, error)
 
-// A Config tunes a Middleware. A nil *Config is the same as the zero Config.
+// A Config tunes a Middleware. A nil *Config is the same as the zero Config. Its
+// functions are called concurrently.
 type Config struct {
 	// Request returns what to acquire for an HTTP request, where the policy depends on
 	// the request. The policy and the key that are passed to New are then nil, and
@@ -93,14 +94,13 @@ type Config struct {
 
 	// Failed answers a request that could not be decided, instead of status 503 if
 	// err matches zael.ErrUnavailable or zael.ErrContention, 403 if it matches
-	// zael.ErrDisabled, 400 for the errors of
-	// KeyFunc, Request and Cost, which are a [*RequestError], and 500 for others. It
-	// must not serve the request.
+	// zael.ErrDisabled, 400 for the errors of KeyFunc, Request and Cost, which are a
+	// [*RequestError], and 500 for others. It must not serve the request.
 	Failed func(w http.ResponseWriter, r *http.Request, err error)
 
 	// Report is called with what a client is not told: why a request could not be
 	// decided, with an answer of status 500 or 503, or why a lease was not committed.
-	// It is called concurrently. Nil ignores it.
+	// Nil ignores it.
 	Report func(r *http.Request, err error)
 }
 
@@ -111,7 +111,7 @@ type Answer struct {
 	Panicked bool  // the handler did
 }
 
-// A RequestError is a request whose key, cost or limits cannot be told.
+// A RequestError is the error of a request whose key, cost or limits cannot be determined.
 type RequestError struct {
 	Cause error
 }

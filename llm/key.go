@@ -9,7 +9,8 @@ import (
 )
 
 // A KeyFunc returns the entity whose limits a call is held to, such as a tenant that the
-// request's context tells. An error, or an empty key, makes the call fail.
+// request's context tells. An error, or an empty key, makes the call fail. It is called
+// concurrently.
 type KeyFunc func(r *http.Request) (string, error)
 
 // Fixed returns a KeyFunc that returns the same key for all calls, so that they share one

@@ -91,7 +91,8 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// A Config tunes Limits. A nil *Config is the same as the zero Config.
+// A Config tunes Limits. A nil *Config is the same as the zero Config. Its
+// functions are called concurrently.
 type Config struct {
 	// Models are the policies of models by name, as requests name them. Other models
 	// have the policy that was passed to New, which they share.
@@ -101,7 +102,7 @@ type Config struct {
 	// was passed to New.
 	Policy func(call *Call) (*zael.Policy, error)
 
-	// Units tell what limits count whose names do not tell; see [Unit].
+	// Units say what limits count whose names do not say it, by limit name; see [Unit].
 	Units map[string]Unit
 
 	// Prices are the prices of models by name, for limits that count MicroDollars. The
@@ -147,9 +148,9 @@ type Config struct {
 	// the Limiter. With zael.FailClosed a call fails with a *zael.UnavailableError.
 	FailureMode zael.FailureMode
 
-	// Drain is how long an answer is read on whose caller has left, to learn what it
-	// costs: the provider then works, and charges, until its end. 0 cuts it off, so that
-	// the provider can stop, and settles to what was seen. See [Limits.Shutdown].
+	// Drain is how long an answer is still read after its caller has left, to learn what
+	// it costs: the provider works, and charges, until its end. 0 cuts the answer off, so
+	// that the provider can stop, and settles to what was seen. See [Limits.Shutdown].
 	Drain time.Duration
 
 	// FollowProvider lets the provider's own limits, as it announces them, bind the calls
@@ -168,16 +169,16 @@ type Config struct {
 	// the chunk that comes of it is hidden from the caller.
 	KeepBody bool
 
-	// Recognize tells which API a request calls and, where the path tells it, the model.
+	// Recognize returns which API a request calls and, if the path names it, the model.
 	// Nil means [Recognize]. It must not read the body. NoAPI lets a request pass.
 	Recognize func(r *http.Request) (api API, model string)
 
 	// Settled is called with what a call has used when it ends, except for calls that
-	// were not sent. It is called concurrently and must not block.
+	// were not sent. It must not block.
 	Settled func(call *Call, usage Usage)
 
-	// Report is called with errors that the caller is not told: a lease that was not
-	// settled. It is called concurrently. Nil ignores them.
+	// Report is called with errors that the caller does not see: of a lease that was not
+	// settled. Nil ignores them.
 	Report func(call *Call, err error)
 }
 
@@ -321,7 +322,7 @@ func (l *Limits) Middleware(r *http.Request, next func(*http.Request) (*http.Res
 	return x.send(l.outgoing(r, body, call.passed), next)
 }
 
-// A CallError is a call whose key, policy or price cannot be told.
+// A CallError is the error of a call whose key, policy or price cannot be determined.
 type CallError struct {
 	Cause error
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/zeroae/zael/internal/recent"
 )
 
-// A Crossing says that the level of a limit has reached a threshold. Each process tells
-// of it once in each period of a quota or a session. Of other limits, and of soft ones,
-// it tells again only after the level was a tenth of the limit below the threshold.
+// A Crossing says that the level of a limit has reached a threshold. Each process reports
+// it once in each period of a quota or a session. For limits without periods it is reported
+// again only after the level was a tenth of the limit below the threshold.
 type Crossing struct {
 	Status    zael.Status
 	Threshold float64 // share of the limit

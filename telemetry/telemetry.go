@@ -88,9 +88,9 @@ type Config struct {
 	MeterProvider  metric.MeterProvider
 	TracerProvider trace.TracerProvider
 
-	// Logger gets what operators must see: the breaker, and every ten seconds at most
-	// that the store is unavailable and that requests are admitted without a charge. Nil
-	// logs nothing.
+	// Logger logs what operators must see: when the breaker opens and closes, and, each at
+	// most every ten seconds, that the store is unavailable, that requests are admitted
+	// without a charge and that a lease was never ended. Nil logs nothing.
 	Logger *slog.Logger
 
 	// Crossed is called when the level of a limit crosses one of Thresholds. It is called
@@ -104,7 +104,8 @@ type Config struct {
 	MaxSeries int
 }
 
-// An Observer is a zael.Observer. It may be used by several limiters.
+// An Observer is a zael.Observer, for any number of limiters. Its methods may be called
+// concurrently.
 type Observer struct {
 	config Config
 	tracer trace.Tracer
