@@ -15,13 +15,13 @@ import (
 
 // answer returns the response to a call that is decided.
 func (s *Service) answer(c *call) *pb.RateLimitResponse {
-	r := &pb.RateLimitResponse{OverallCode: pb.RateLimitResponse_OK, Statuses: make([]*pb.RateLimitResponse_DescriptorStatus, len(c.lines))}
+	r := &pb.RateLimitResponse{OverallCode: pb.RateLimitResponse_OK, Statuses: make([]*pb.RateLimitResponse_DescriptorStatus, len(c.descriptors))}
 	if c.over {
 		r.OverallCode = pb.RateLimitResponse_OVER_LIMIT
 	}
 	var nearest *pb.RateLimitResponse_DescriptorStatus
-	for i := range c.lines {
-		st := s.statusOf(c, &c.lines[i])
+	for i := range c.descriptors {
+		st := s.statusOf(c, &c.descriptors[i])
 		r.Statuses[i] = st
 		if st.GetCurrentLimit() == nil {
 			continue
@@ -38,8 +38,8 @@ func (s *Service) answer(c *call) *pb.RateLimitResponse {
 	return r
 }
 
-// statusOf returns the status of a line of a call.
-func (s *Service) statusOf(c *call, l *line) *pb.RateLimitResponse_DescriptorStatus {
+// statusOf returns the status of a descriptor of a call.
+func (s *Service) statusOf(c *call, l *descriptor) *pb.RateLimitResponse_DescriptorStatus {
 	st := &pb.RateLimitResponse_DescriptorStatus{Code: pb.RateLimitResponse_OK}
 	switch {
 	case l.rule == nil:
@@ -65,9 +65,9 @@ func (s *Service) statusOf(c *call, l *line) *pb.RateLimitResponse_DescriptorSta
 	return st
 }
 
-// untilReset returns the time until the limit of a line is as before, or, if it is exceeded,
+// untilReset returns the time until the limit of a descriptor is full again, or, if it is exceeded,
 // until it admits again.
-func (l *line) untilReset() time.Duration {
+func (l *descriptor) untilReset() time.Duration {
 	st := &l.status
 	switch {
 	case !l.exceeded, st.Limit.Kind() != zael.KindRate:

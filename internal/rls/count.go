@@ -12,13 +12,13 @@ type Hits struct {
 	Shadow int64 // beyond it, and let pass in shadow mode
 }
 
-// count tells of the lines of a call that is decided.
+// count reports the descriptors of a decided call to Options.Count.
 func (s *Service) count(c *call) {
 	if s.options.Count == nil {
 		return
 	}
-	for i := range c.lines {
-		l := &c.lines[i]
+	for i := range c.descriptors {
+		l := &c.descriptors[i]
 		if l.rule == nil || l.action == nothing || l.action == credit {
 			continue
 		}
@@ -26,11 +26,11 @@ func (s *Service) count(c *call) {
 		if s.shadow(l.rule) {
 			h.Shadow = h.Over
 		}
-		s.options.Count(c.domain, l.counted(), h)
+		s.options.Count(c.domain, l.metricName(), h)
 	}
 }
 
-func (s *Service) hits(l *line) Hits {
+func (s *Service) hits(l *descriptor) Hits {
 	h := Hits{Total: l.amount}
 	limit := int64(l.rule.Requests)
 	near := int64(math.Floor(float64(float32(limit) * s.options.NearLimit)))

@@ -8,15 +8,15 @@ import (
 	"github.com/zeroae/zael/internal/rls/rules"
 )
 
-// decide asks for all lines of a call.
+// decide asks the limits of all descriptors of a call.
 func (s *Service) decide(ctx context.Context, c *call) error {
-	for i := range c.lines {
-		if l := &c.lines[i]; l.action == refuse {
+	for i := range c.descriptors {
+		if l := &c.descriptors[i]; l.action == refuse {
 			l.exceeded = true
 			c.over = c.over || !s.shadow(l.rule) && !s.quota(l.rule)
 		}
 	}
-	if err := s.settle(ctx, c); err != nil {
+	if err := s.chargeAndCredit(ctx, c); err != nil {
 		return err
 	}
 	if !c.over {
@@ -25,17 +25,17 @@ func (s *Service) decide(ctx context.Context, c *call) error {
 		}
 	}
 	if !c.over {
-		if err := s.each(c, takeAlone, false, func(l *line) error { return s.takeOne(ctx, l) }); err != nil {
+		if err := s.forEach(c, takeAlone, false, func(l *descriptor) error { return s.takeOne(ctx, l) }); err != nil {
 			return err
 		}
 	}
 	return s.chargeAnyway(ctx, c)
 }
 
-// each calls f for the lines of an action, those of quotas or the others.
-func (s *Service) each(c *call, a action, quotas bool, f func(*line) error) error {
-	for i := range c.lines {
-		if l := &c.lines[i]; l.action == a && s.quota(l.rule) == quotas {
+// forEach calls f for the descriptors with an action: those of quotas, or the others.
+func (s *Service) forEach(c *call, a action, quotas bool, f func(*descriptor) error) error {
+	for i := range c.descriptors {
+		if l := &c.descriptors[i]; l.action == a && s.quota(l.rule) == quotas {
 			if err := f(l); err != nil {
 				return err
 			}
@@ -46,10 +46,10 @@ func (s *Service) each(c *call, a action, quotas bool, f func(*line) error) erro
 
 // admit takes what the hard limits and the quotas of a call ask for, or refuses it.
 func (s *Service) admit(ctx context.Context, c *call) (err error) {
-	hard := c.parts(func(l *line) bool { return l.action == take })
+	hard := c.parts(func(l *descriptor) bool { return l.action == take })
 	quotas, left := false, false
-	for i := range c.lines {
-		if l := &c.lines[i]; l.rule != nil && s.quota(l.rule) && l.action != credit {
+	for i := range c.descriptors {
+		if l := &c.descriptors[i]; l.rule != nil && s.quota(l.rule) && l.action != credit {
 			quotas = true
 			left = left || l.action == nothing || l.action == charge && !l.exceeded
 		}
@@ -58,13 +58,13 @@ func (s *Service) admit(ctx context.Context, c *call) (err error) {
 		if err := s.takeAll(ctx, c, hard); err != nil || c.over {
 			return err
 		}
-		return s.each(c, takeAlone, true, func(l *line) error { return s.takeOne(ctx, l) })
+		return s.forEach(c, takeAlone, true, func(l *descriptor) error { return s.takeOne(ctx, l) })
 	}
 	lease, err := s.reserveAll(ctx, c, hard)
 	if err != nil || c.over {
 		return err
 	}
-	err = s.each(c, takeAlone, true, func(l *line) error {
+	err = s.forEach(c, takeAlone, true, func(l *descriptor) error {
 		err := s.takeOne(ctx, l)
 		left = left || err == nil && !l.exceeded
 		return err
@@ -85,7 +85,7 @@ func (s *Service) takeAll(ctx context.Context, c *call, parts []part) error {
 	if err != nil {
 		return c.refusedBySwitch(err)
 	}
-	c.note(parts, &d)
+	c.record(parts, &d)
 	return nil
 }
 
@@ -103,12 +103,12 @@ func (s *Service) reserveAll(ctx context.Context, c *call, parts []part) (*zael.
 	if err != nil {
 		return nil, c.refusedBySwitch(err)
 	}
-	c.note(parts, &d)
+	c.record(parts, &d)
 	return lease, nil
 }
 
-// takeOne takes what a line asks for, if it fits.
-func (s *Service) takeOne(ctx context.Context, l *line) error {
+// takeOne takes what one descriptor asks for, if it fits.
+func (s *Service) takeOne(ctx context.Context, l *descriptor) error {
 	d, err := s.limiter.Decide(ctx, l.request(l.amount))
 	switch {
 	case errors.Is(err, zael.ErrDisabled):
@@ -122,11 +122,11 @@ func (s *Service) takeOne(ctx context.Context, l *line) error {
 	return nil
 }
 
-// settle charges and gives back what the call has to tell. An addend beyond the burst of a
+// chargeAndCredit charges and gives back what the call reports. An addend beyond the burst of a
 // token bucket charges the burst: more would keep the caller out for longer than a window.
-func (s *Service) settle(ctx context.Context, c *call) error {
-	for i := range c.lines {
-		l := &c.lines[i]
+func (s *Service) chargeAndCredit(ctx context.Context, c *call) error {
+	for i := range c.descriptors {
+		l := &c.descriptors[i]
 		var d zael.Decision
 		var err error
 		switch l.action {
@@ -156,15 +156,15 @@ func (s *Service) settle(ctx context.Context, c *call) error {
 	return nil
 }
 
-// chargeAnyway charges, if that is asked for, what was not taken: by all descriptors of a
-// refused request, and by those of quotas and shadows that had too little. Of a token bucket
-// that refused it charges nothing: a caller who repeats would dig for ever.
+// chargeAnyway charges, with Options.ChargeOnRefusal, what was not taken: all descriptors of a
+// refused request, and those of quotas and shadows that had too little. It charges nothing to a
+// token bucket that refused: a caller that retries would sink it ever deeper.
 func (s *Service) chargeAnyway(ctx context.Context, c *call) error {
 	if !s.options.ChargeOnRefusal {
 		return nil
 	}
-	for i := range c.lines {
-		l := &c.lines[i]
+	for i := range c.descriptors {
+		l := &c.descriptors[i]
 		switch {
 		case l.action != take && l.action != takeAlone,
 			!l.exceeded && !c.over, // it was taken
@@ -190,33 +190,33 @@ func (s *Service) chargeAnyway(ctx context.Context, c *call) error {
 
 // A part is one bucket of a request for several.
 type part struct {
-	entity string
-	lines  []*line
+	entity      string
+	descriptors []*descriptor
 }
 
-// parts returns the buckets of some lines of a call.
-func (c *call) parts(of func(*line) bool) (parts []part) {
+// parts returns the buckets of the descriptors for which of is true.
+func (c *call) parts(of func(*descriptor) bool) (parts []part) {
 next:
-	for i := range c.lines {
-		l := &c.lines[i]
+	for i := range c.descriptors {
+		l := &c.descriptors[i]
 		if !of(l) {
 			continue
 		}
 		for j := range parts {
 			if parts[j].entity == l.entity {
-				parts[j].lines = append(parts[j].lines, l)
+				parts[j].descriptors = append(parts[j].descriptors, l)
 				continue next
 			}
 		}
-		parts = append(parts, part{l.entity, []*line{l}})
+		parts = append(parts, part{l.entity, []*descriptor{l}})
 	}
 	return parts
 }
 
 // request returns the request for all parts.
 func request(parts []part, domain string) zael.Request {
-	if len(parts) == 1 && len(parts[0].lines) == 1 { // nearly always
-		only := parts[0].lines[0]
+	if len(parts) == 1 && len(parts[0].descriptors) == 1 { // nearly always
+		only := parts[0].descriptors[0]
 		return only.request(only.amount)
 	}
 	first := parts[0].part(domain)
@@ -231,7 +231,7 @@ func request(parts []part, domain string) zael.Request {
 // one that brings its limit along has both.
 func (p *part) part(domain string) zael.Part {
 	z := zael.Part{Entity: p.entity, Resource: rules.Resource(domain), Consume: zael.Amounts{}}
-	for _, l := range p.lines {
+	for _, l := range p.descriptors {
 		name := l.rule.Limit.Name
 		if _, known := z.Consume[name]; !known {
 			z.Limits = append(z.Limits, l.rule.Limit)
@@ -241,22 +241,22 @@ func (p *part) part(domain string) zael.Part {
 	return z
 }
 
-// request returns the request for the bucket of a line alone.
-func (l *line) request(n int64) zael.Request {
+// request returns the request for the bucket of one descriptor.
+func (l *descriptor) request(n int64) zael.Request {
 	r := l.rule.Policy.For(l.entity, n)
 	r.FailureMode = zael.FailClosed
 	return r
 }
 
-// note notes how the limits of parts stand, and whether the call is refused.
-func (c *call) note(parts []part, d *zael.Decision) {
+// record stores how the limits of parts stand, and whether the call is refused.
+func (c *call) record(parts []part, d *zael.Decision) {
 	c.over = c.over || !d.Admitted
 	for st := range d.All() {
 		for i := range parts {
 			if parts[i].entity != st.Entity {
 				continue
 			}
-			for _, l := range parts[i].lines {
+			for _, l := range parts[i].descriptors {
 				if l.rule.Limit.Name == st.Limit.Name {
 					l.known, l.status, l.exceeded = true, st, st.Exceeded
 				}
@@ -265,16 +265,16 @@ func (c *call) note(parts []part, d *zael.Decision) {
 	}
 }
 
-// refusedBySwitch refuses a call that a switch refuses. It returns any other error.
+// refusedBySwitch marks the call as refused if err is that of a switch. It returns any other error.
 func (c *call) refusedBySwitch(err error) error {
 	disabled, ok := errors.AsType[*zael.DisabledError](err)
 	if !ok {
 		return err
 	}
 	c.over = true
-	for i := range c.lines {
-		if c.lines[i].entity == disabled.Entity {
-			c.lines[i].exceeded = true
+	for i := range c.descriptors {
+		if c.descriptors[i].entity == disabled.Entity {
+			c.descriptors[i].exceeded = true
 		}
 	}
 	return nil

@@ -24,9 +24,9 @@ type Leases interface {
 
 // The times for which a reservation may be held.
 const (
-	leastHold = time.Second
-	mostHold  = 30 * 24 * time.Hour
-	usualHold = 5 * time.Minute
+	minHold     = time.Second
+	maxHold     = 30 * 24 * time.Hour
+	defaultHold = 5 * time.Minute
 )
 
 // Check tells whether a request would be admitted, and takes nothing: Kuadrant's
@@ -36,8 +36,8 @@ func (s *Service) Check(ctx context.Context, r *pb.RateLimitRequest) (*pb.RateLi
 	if err != nil {
 		return nil, err
 	}
-	for i := range c.lines {
-		l := &c.lines[i]
+	for i := range c.descriptors {
+		l := &c.descriptors[i]
 		switch l.action {
 		case nothing, credit:
 			continue
@@ -49,7 +49,7 @@ func (s *Service) Check(ctx context.Context, r *pb.RateLimitRequest) (*pb.RateLi
 				left, err = zael.Amounts{}, nil
 			}
 			if err != nil {
-				return nil, asStatus(err)
+				return nil, statusError(err)
 			}
 			n := left[l.rule.Limit.Name]
 			l.exceeded = n < l.amount
@@ -67,13 +67,13 @@ func (s *Service) Report(ctx context.Context, r *pb.RateLimitRequest) (*pb.RateL
 	if err != nil {
 		return nil, err
 	}
-	for i := range c.lines {
-		if l := &c.lines[i]; l.action == take || l.action == takeAlone {
+	for i := range c.descriptors {
+		if l := &c.descriptors[i]; l.action == take || l.action == takeAlone {
 			l.action = charge
 		}
 	}
-	if err := s.settle(ctx, c); err != nil {
-		return nil, asStatus(err)
+	if err := s.chargeAndCredit(ctx, c); err != nil {
+		return nil, statusError(err)
 	}
 	c.over = false // it is told, not asked
 	return s.answer(c), nil
@@ -95,22 +95,22 @@ func (s *Service) Reserve(ctx context.Context, r *Reservation, leases Leases) (i
 	if r.Amount > uint64(bucket.MaxAmount) {
 		return "", false, status.Errorf(codes.InvalidArgument, "amount: %d is more than %d", r.Amount, bucket.MaxAmount)
 	}
-	hold := min(max(r.Hold, leastHold), mostHold)
+	hold := min(max(r.Hold, minHold), maxHold)
 	if r.Hold == 0 {
-		hold = usualHold
+		hold = defaultHold
 	}
 	c, err := s.open(&pb.RateLimitRequest{Domain: r.Domain, Descriptors: r.Descriptors, HitsAddend: 1})
 	if err != nil {
 		return "", false, err
 	}
-	for i := range c.lines {
-		l := &c.lines[i]
+	for i := range c.descriptors {
+		l := &c.descriptors[i]
 		if l.action == refuse && !s.shadow(l.rule) {
 			return "", false, nil
 		}
 		l.amount = int64(r.Amount) //nolint:gosec // at most MaxAmount, as checked above
 	}
-	parts := c.parts(func(l *line) bool { return l.reserves(s) })
+	parts := c.parts(func(l *descriptor) bool { return l.reserves(s) })
 	if len(parts) == 0 {
 		return "", true, nil
 	}
@@ -119,16 +119,16 @@ func (s *Service) Reserve(ctx context.Context, r *Reservation, leases Leases) (i
 	case errors.Is(err, zael.ErrExceeded), errors.Is(err, zael.ErrDisabled):
 		return "", false, nil
 	case err != nil:
-		return "", false, asStatus(err)
+		return "", false, statusError(err)
 	}
 	if id, err = leases.Text(ctx, d); err != nil {
-		return "", false, asStatus(err)
+		return "", false, statusError(err)
 	}
 	return id, true, nil
 }
 
-// reserves reports whether a line is part of a reservation.
-func (l *line) reserves(s *Service) bool {
+// reserves reports whether a descriptor is part of a reservation.
+func (l *descriptor) reserves(s *Service) bool {
 	return l.action != nothing && l.action != refuse && !s.shadow(l.rule)
 }
 
@@ -147,22 +147,22 @@ func (s *Service) Commit(ctx context.Context, id string, used *Reservation, leas
 	if id != "" {
 		d, err := leases.Parse(ctx, id)
 		if err == nil {
-			_, err = s.limiter.EndDetached(ctx, d, c.settling(d, n))
+			_, err = s.limiter.EndDetached(ctx, d, c.settlement(d, n))
 		}
 		if _, invalid := errors.AsType[*zael.ValidationError](err); err == nil {
 			return true, nil
 		} else if !invalid && !errors.Is(err, zael.ErrLeaseExpired) && !errors.Is(err, ErrNoReservation) {
-			return false, asStatus(err)
+			return false, statusError(err)
 		}
 	}
-	for i := range c.lines {
-		l := &c.lines[i]
+	for i := range c.descriptors {
+		l := &c.descriptors[i]
 		if l.amount = n; l.action == take || l.action == takeAlone {
 			l.action = charge
 		}
 	}
-	if err := s.settle(ctx, c); err != nil {
-		return false, asStatus(err)
+	if err := s.chargeAndCredit(ctx, c); err != nil {
+		return false, statusError(err)
 	}
 	return false, nil
 }
@@ -170,13 +170,13 @@ func (s *Service) Commit(ctx context.Context, id string, used *Reservation, leas
 // ErrNoReservation is what Leases return of a text that is none of theirs.
 var ErrNoReservation = errors.New("no reservation has this id")
 
-// settling returns the end of a lease by which n tokens were used of each of its buckets, of
+// settlement returns the end of a lease by which n tokens were used of each of its buckets, of
 // the limits that the descriptors of the call name.
-func (c *call) settling(d *zael.DetachedLease, n int64) zael.Ending {
+func (c *call) settlement(d *zael.DetachedLease, n int64) zael.Ending {
 	of := func(key zael.Key) zael.Amounts {
 		amounts := zael.Amounts{}
-		for i := range c.lines {
-			if l := &c.lines[i]; l.entity == key.Entity && l.rule != nil && l.rule.Policy != nil {
+		for i := range c.descriptors {
+			if l := &c.descriptors[i]; l.entity == key.Entity && l.rule != nil && l.rule.Policy != nil {
 				amounts[l.rule.Limit.Name] = n
 			}
 		}

@@ -11,8 +11,8 @@
 //     refused, as a stream ends. What does not fit becomes debt, and the answer is OVER_LIMIT.
 //   - A negative addend gives back, to no more than full.
 //
-// Descriptors of rules in shadow mode take each for itself, and refuse nobody. So do those in
-// quota mode, which refuse when all of them have nothing left.
+// Each descriptor of a rule in shadow mode takes by itself, and refuses nobody. So does each in quota
+// mode; these refuse when none of them has anything left.
 package rls
 
 import (
@@ -42,18 +42,18 @@ type Options struct {
 	Shadow bool // every rule is in shadow mode
 	Quota  bool // every rule is in quota mode
 
-	// NeverRefuse has quotas refuse nobody, also if none of a request's has anything left.
+	// NeverRefuse makes quotas refuse nobody, even if none of a request's has anything left.
 	NeverRefuse bool
-	// ChargeOnRefusal has all descriptors be charged, whether they fit or not, as
-	// envoyproxy/ratelimit does; but of a token bucket that refused nothing is charged.
+	// ChargeOnRefusal charges all descriptors, whether they fit or not, as
+	// envoyproxy/ratelimit does, except token buckets that refused.
 	ChargeOnRefusal bool
 	// Headers are the names of headers that tell of the limit that is nearest; those with
 	// an empty name are left out.
 	Headers Headers
 
-	// Count is told of each descriptor that a rule limits; it may be nil. It is called
+	// Count is called for each descriptor that a rule limits; it may be nil. It is called
 	// concurrently.
-	Count func(domain, counted string, h Hits)
+	Count func(domain, metricName string, h Hits)
 	// NearLimit is the share of a limit above which hits count as near it; 0 means 0.8.
 	NearLimit float32
 }
@@ -78,16 +78,15 @@ func New(l *zael.Limiter, rules func() *rules.Rules, o *Options) *Service {
 	return s
 }
 
-// ShouldRateLimit implements the RPC. Its errors have the code InvalidArgument for a request
-// that makes no sense, and Unavailable if the store cannot answer, so that Envoy's
-// failure_mode_deny decides.
+// ShouldRateLimit implements the RPC. Its errors have the code InvalidArgument for an invalid
+// request, and Unavailable if the store does not answer, so that Envoy's failure_mode_deny decides.
 func (s *Service) ShouldRateLimit(ctx context.Context, r *pb.RateLimitRequest) (*pb.RateLimitResponse, error) {
 	c, err := s.open(r)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.decide(ctx, c); err != nil {
-		return nil, asStatus(err)
+		return nil, statusError(err)
 	}
 	s.count(c)
 	return s.answer(c), nil
@@ -95,26 +94,26 @@ func (s *Service) ShouldRateLimit(ctx context.Context, r *pb.RateLimitRequest) (
 
 // A call is a request and what is known of it so far.
 type call struct {
-	domain string
-	lines  []line // of each descriptor
-	over   bool   // the request is refused
+	domain      string
+	descriptors []descriptor
+	over        bool // the request is refused
 }
 
-// A line is one descriptor of a request.
-type line struct {
-	rule    *rules.Rule // nil: nothing limits it
-	entity  string
-	counted func() string // what statistics call it
-	action  action
-	amount  int64 // tokens, not negative
+// A descriptor is one descriptor of a request, and what came of it.
+type descriptor struct {
+	rule       *rules.Rule // nil: nothing limits it
+	entity     string
+	metricName func() string // its name in statistics
+	action     action
+	amount     int64 // tokens, not negative
 
 	known     bool // the bucket was asked
 	status    zael.Status
 	exceeded  bool  // it does not fit
-	uncharged int64 // tokens that were told, and are too many to charge
+	uncharged int64 // reported tokens that are too many to charge
 }
 
-// An action is what a line does with its bucket.
+// An action is what a descriptor does with its bucket.
 type action uint8
 
 const (
@@ -126,7 +125,7 @@ const (
 	credit
 )
 
-// read makes the lines of a request.
+// read returns the call of a request.
 func (s *Service) read(now *rules.Rules, r *pb.RateLimitRequest) (*call, error) {
 	switch n := len(r.GetDescriptors()); {
 	case r.GetDomain() == "":
@@ -136,30 +135,30 @@ func (s *Service) read(now *rules.Rules, r *pb.RateLimitRequest) (*call, error) 
 	case n > maxDescriptors:
 		return nil, fmt.Errorf("%d descriptors are more than %d", n, maxDescriptors)
 	}
-	c := &call{domain: r.GetDomain(), lines: make([]line, len(r.GetDescriptors()))}
+	c := &call{domain: r.GetDomain(), descriptors: make([]descriptor, len(r.GetDescriptors()))}
 	replaced := map[string]bool{}
 	for i, d := range r.GetDescriptors() {
-		l, err := s.line(now, r, d)
+		l, err := s.descriptor(now, r, d)
 		if err != nil {
 			return nil, fmt.Errorf("descriptor %d: %w", i, err)
 		}
-		c.lines[i] = l
+		c.descriptors[i] = l
 		if l.rule != nil {
 			for _, name := range l.rule.Replaces {
 				replaced[name] = true
 			}
 		}
 	}
-	for i := range c.lines {
-		if l := &c.lines[i]; l.rule != nil && l.rule.Name != "" && replaced[l.rule.Name] {
-			*l = line{}
+	for i := range c.descriptors {
+		if l := &c.descriptors[i]; l.rule != nil && l.rule.Name != "" && replaced[l.rule.Name] {
+			*l = descriptor{}
 		}
 	}
 	return c, nil
 }
 
-// line reads one descriptor.
-func (s *Service) line(now *rules.Rules, r *pb.RateLimitRequest, d *common.RateLimitDescriptor) (l line, err error) {
+// descriptor reads one descriptor.
+func (s *Service) descriptor(now *rules.Rules, r *pb.RateLimitRequest, d *common.RateLimitDescriptor) (l descriptor, err error) {
 	if n := len(d.GetEntries()); n > maxEntries {
 		return l, fmt.Errorf("%d entries are more than %d", n, maxEntries)
 	}
@@ -177,9 +176,9 @@ func (s *Service) line(now *rules.Rules, r *pb.RateLimitRequest, d *common.RateL
 			return l, fmt.Errorf("limit: %w", err)
 		}
 		l.entity = rules.Entity(entries)
-		l.counted = func() string { return rules.Counted(r.GetDomain(), entries) }
+		l.metricName = func() string { return rules.OverrideMetricName(r.GetDomain(), entries) }
 	} else if m, ok := now.Match(r.GetDomain(), entries); ok {
-		l.rule, l.entity, l.counted = m.Rule, m.Entity, m.Counted
+		l.rule, l.entity, l.metricName = m.Rule, m.Entity, m.MetricName
 	}
 	l.amount = amount
 	l.action = s.actionOf(l.rule, d)
@@ -219,8 +218,8 @@ func (s *Service) shadow(r *rules.Rule) bool { return s.options.Shadow || r.Shad
 // quota reports whether a rule is a quota. Shadow mode outranks it.
 func (s *Service) quota(r *rules.Rule) bool { return !s.shadow(r) && (s.options.Quota || r.Quota) }
 
-// asStatus returns an error of the limiter as one of gRPC.
-func asStatus(err error) error {
+// statusError returns an error of the limiter as a gRPC status.
+func statusError(err error) error {
 	switch {
 	case errors.Is(err, zael.ErrUnavailable), errors.Is(err, zael.ErrContention), errors.Is(err, zael.ErrClosed):
 		return status.Error(codes.Unavailable, err.Error())

@@ -145,7 +145,7 @@ func compare(ours *rules.Rules, theirs *config.RateLimit, entries []rules.Entry)
 			shared[i].Value = pattern
 		}
 	}
-	got := fmt.Sprint(m.Requests, m.Unit, m.Name, m.Unlimited, m.Shadow, m.Quota, m.Entity, m.Counted())
+	got := fmt.Sprint(m.Requests, m.Unit, m.Name, m.Unlimited, m.Shadow, m.Quota, m.Entity, m.MetricName())
 	want := fmt.Sprint(theirs.Limit.RequestsPerUnit, rules.Unit(theirs.Limit.Unit), theirs.Name, theirs.Unlimited, theirs.ShadowMode, theirs.QuotaMode,
 		rules.Entity(shared), theirs.FullKey)
 	if got != want {

@@ -78,12 +78,12 @@ type Match struct {
 	entries []Entry
 }
 
-// Counted returns what statistics call the descriptor: domain.key_value.key.
-func (m *Match) Counted() string {
+// MetricName returns what statistics call the descriptor: domain.key_value.key.
+func (m *Match) MetricName() string {
 	if m.detailed {
-		return detailed(m.domain, m.by, m.entries)
+		return detailedMetricName(m.domain, m.by, m.entries)
 	}
-	return counted(m.domain, m.by, m.entries)
+	return metricName(m.domain, m.by, m.entries)
 }
 
 // Rules are the rules of all domains. They do not change, and any number of goroutines may
@@ -186,9 +186,9 @@ func (s step) shared(e Entry) Entry {
 	return e
 }
 
-// counted returns the name for statistics, with the values that the rules name, and those
+// metricName returns the name for statistics, with the values that the rules name, and those
 // that they ask for.
-func counted(domain string, by []step, entries []Entry) string {
+func metricName(domain string, by []step, entries []Entry) string {
 	var b strings.Builder
 	b.WriteString(domain)
 	for i, s := range by {
@@ -204,8 +204,8 @@ func counted(domain string, by []step, entries []Entry) string {
 	return b.String()
 }
 
-// detailed returns the name for statistics with the values of the request.
-func detailed(domain string, by []step, entries []Entry) string {
+// detailedMetricName returns the name for statistics with the values of the request.
+func detailedMetricName(domain string, by []step, entries []Entry) string {
 	var b strings.Builder
 	b.WriteString(domain)
 	for i, s := range by {
@@ -215,9 +215,9 @@ func detailed(domain string, by []step, entries []Entry) string {
 	return b.String()
 }
 
-// Counted returns the name for statistics of a descriptor that brings its limit along.
-func Counted(domain string, entries []Entry) string {
-	return detailed(domain, make([]step, len(entries)), entries)
+// OverrideMetricName returns the name for statistics of a descriptor that brings its limit along.
+func OverrideMetricName(domain string, entries []Entry) string {
+	return detailedMetricName(domain, make([]step, len(entries)), entries)
 }
 
 func write(b *strings.Builder, key, value string) {

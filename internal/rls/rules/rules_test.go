@@ -100,8 +100,8 @@ func TestMatch(t *testing.T) {
 		if m.Policy != nil {
 			limit = m.Limit.String()
 		}
-		if limit != c.limit || m.Entity != c.entity || m.Counted() != c.counted {
-			t.Errorf("Match(%s, %s): got %s of %s, counted as %s, want %s of %s, %s", c.domain, c.entries, limit, m.Entity, m.Counted(), c.limit, c.entity, c.counted)
+		if limit != c.limit || m.Entity != c.entity || m.MetricName() != c.counted {
+			t.Errorf("Match(%s, %s): got %s of %s, counted as %s, want %s of %s, %s", c.domain, c.entries, limit, m.Entity, m.MetricName(), c.limit, c.entity, c.counted)
 		}
 	}
 	if _, ok := r.Match("gateway", nil); ok {
@@ -127,8 +127,8 @@ descriptors:
 	one, _ := r.Match("d", entries("path=/a1, host=h1"))
 	two, _ := r.Match("d", entries("path=/a2, host=h1"))
 	other, _ := r.Match("d", entries("path=/a2, host=h2"))
-	if one.Entity != "path=/a*|host=h1" || one.Entity != two.Entity || one.Entity == other.Entity || one.Counted() != "d.path_/a*.host_h1" {
-		t.Errorf("got %q, %q and %q, counted as %q", one.Entity, two.Entity, other.Entity, one.Counted())
+	if one.Entity != "path=/a*|host=h1" || one.Entity != two.Entity || one.Entity == other.Entity || one.MetricName() != "d.path_/a*.host_h1" {
+		t.Errorf("got %q, %q and %q, counted as %q", one.Entity, two.Entity, other.Entity, one.MetricName())
 	}
 }
 

@@ -16,8 +16,8 @@ const maxSeries = 10_000
 
 // A compat counts under the names of envoyproxy/ratelimit, so that boards made for it go on.
 type compat struct {
-	log                              *slog.Logger
-	total, over, near, within, shade *prometheus.CounterVec
+	log                               *slog.Logger
+	total, over, near, within, shadow *prometheus.CounterVec
 
 	mu     sync.Mutex
 	series map[[3]string]struct{}
@@ -38,22 +38,22 @@ func newCompat(r prometheus.Registerer, log *slog.Logger) *compat {
 		over:   counter("over_limit", "Hits beyond the limit."),
 		near:   counter("near_limit", "Hits in the last part of the limit."),
 		within: counter("within_limit", "Hits of requests that were not beyond the limit."),
-		shade:  counter("shadow_mode", "Hits beyond the limit that passed in shadow mode."),
+		shadow: counter("shadow_mode", "Hits beyond the limit that passed in shadow mode."),
 		series: map[[3]string]struct{}{},
 	}
 }
 
 // count is rls.Options.Count.
-func (c *compat) count(domain, counted string, h rls.Hits) {
-	key1, key2, _ := strings.Cut(strings.TrimPrefix(counted, domain+"."), ".")
+func (c *compat) count(domain, metricName string, h rls.Hits) {
+	key1, key2, _ := strings.Cut(strings.TrimPrefix(metricName, domain+"."), ".")
 	labels := [3]string{utf8(domain), utf8(key1), utf8(key2)}
-	if !c.knows(labels) {
+	if !c.admitSeries(labels) {
 		return
 	}
 	for _, each := range []struct {
 		of *prometheus.CounterVec
 		n  int64
-	}{{c.total, h.Total}, {c.over, h.Over}, {c.near, h.Near}, {c.within, h.Within}, {c.shade, h.Shadow}} {
+	}{{c.total, h.Total}, {c.over, h.Over}, {c.near, h.Near}, {c.within, h.Within}, {c.shadow, h.Shadow}} {
 		each.of.WithLabelValues(labels[:]...).Add(float64(each.n))
 	}
 }
@@ -61,9 +61,9 @@ func (c *compat) count(domain, counted string, h rls.Hits) {
 // utf8 returns a label's value: clients may send anything.
 func utf8(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
-// knows reports whether a series is counted. Beyond maxSeries new ones are not, and the log
+// admitSeries reports whether a series is counted. Beyond maxSeries new ones are not, and the log
 // says so once.
-func (c *compat) knows(labels [3]string) bool {
+func (c *compat) admitSeries(labels [3]string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, ok := c.series[labels]; ok {

@@ -68,7 +68,7 @@ func newKuadrant(s *rls.Service, env *serve.Env) (*kuadrant, error) {
 		return nil, fmt.Errorf("%s: %w", kuadrantName, err)
 	}
 	secrets := func() []string { return env.Config().Leases.Keys }
-	return &kuadrant{service: s, leases: &signed{leasetext.NewSigner(env.Limiter), secrets}, messages: file.Messages()}, nil
+	return &kuadrant{service: s, leases: &signedLeases{leasetext.NewSigner(env.Limiter), secrets}, messages: file.Messages()}, nil
 }
 
 // register adds the service to a server.
@@ -178,14 +178,14 @@ func (k *kuadrant) commit(ctx context.Context, decode func(any) error) (proto.Me
 	return out.Message, nil
 }
 
-// signed are leases as text that is signed.
-type signed struct {
+// signedLeases are leases as signed text.
+type signedLeases struct {
 	signer  *leasetext.Signer
 	secrets func() []string
 }
 
 // Text implements rls.Leases.
-func (s *signed) Text(ctx context.Context, d *zael.DetachedLease) (string, error) {
+func (s *signedLeases) Text(ctx context.Context, d *zael.DetachedLease) (string, error) {
 	keys, err := s.signer.Keys(ctx, s.secrets())
 	if err != nil {
 		return "", err
@@ -194,7 +194,7 @@ func (s *signed) Text(ctx context.Context, d *zael.DetachedLease) (string, error
 }
 
 // Parse implements rls.Leases.
-func (s *signed) Parse(ctx context.Context, text string) (*zael.DetachedLease, error) {
+func (s *signedLeases) Parse(ctx context.Context, text string) (*zael.DetachedLease, error) {
 	keys, err := s.signer.Keys(ctx, s.secrets())
 	if err != nil {
 		return nil, err
