@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// pingEvery is how often the store is asked at most whether it answers.
+// pingEvery is the least time between two questions to the store.
 const pingEvery = time.Second
 
 // health knows when the store last answered.
@@ -18,11 +18,11 @@ type health struct {
 	mu       sync.Mutex // held while the store is asked
 	asked    time.Time
 	answered time.Time // zero: never
-	err      error     // of the last time
+	err      error     // of the last ping
 }
 
-// check asks the store, unless somebody did within pingEvery. All who ask meanwhile share the
-// answer.
+// check asks the store whether it answers, unless that was done within pingEvery. Callers that
+// come meanwhile share the answer.
 func (h *health) check(ctx context.Context) (answered time.Time, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -61,7 +61,7 @@ func (d *Daemon) serveReady(w http.ResponseWriter, r *http.Request) {
 		d.log.WarnContext(r.Context(), "not ready", "error", err)
 	}
 	if d.notReady.Load() {
-		state.Ready, state.Reason = false, "the daemon ends"
+		state.Ready, state.Reason = false, errShutdown.Error()
 	}
 	status := http.StatusOK
 	if !state.Ready {

@@ -33,11 +33,11 @@ func (d *Daemon) listen(ctx context.Context, address string, encrypted bool, h h
 	s := &server{encrypted: encrypted, listener: &boundedListener{Listener: l, most: most, refused: d.metrics.connectionsRefused.Inc}}
 	s.Handler = h
 	s.ReadHeaderTimeout, s.IdleTimeout, s.MaxHeaderBytes = m.HeaderTime, m.Idle, m.Header
-	s.BaseContext = func(net.Listener) context.Context { return d.callsContext }
+	s.BaseContext = func(net.Listener) context.Context { return d.requestsContext }
 	// Broken connections and handshakes: any client can make as many as it likes.
 	s.ErrorLog = slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)
 	if encrypted {
-		s.TLSConfig = d.encryption()
+		s.TLSConfig = d.tlsConfig()
 	}
 	return s, nil
 }

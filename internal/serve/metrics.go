@@ -60,7 +60,7 @@ func newMetrics(d *Daemon) (*metrics, error) {
 	registry.MustRegister(
 		m.requests, m.accessRefused, m.connectionsRefused, m.reloads, m.configCurrent,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "zael_serve_connections", Help: "Open connections."},
-			func() float64 { return float64(d.main.listener.open.Load()) }),
+			func() float64 { return float64(d.apiServer.listener.open.Load()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "zael_serve_waits", Help: "Requests that wait for their limits."},
 			func() float64 { return float64(d.waits.Load()) }),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

@@ -63,7 +63,7 @@ func (d *Daemon) watch(ctx context.Context) {
 // reload takes over the configuration if all of it can be used, and says so.
 func (d *Daemon) reload() {
 	d.seen = d.fingerprint()
-	next, encryption, err := d.loadNext()
+	next, tlsConfig, err := d.loadNext()
 	if err == nil {
 		err = d.guard.Set(rules(next))
 	}
@@ -75,7 +75,7 @@ func (d *Daemon) reload() {
 		}
 		return
 	}
-	d.tls.Store(encryption)
+	d.tls.Store(tlsConfig)
 	d.level.Set(next.Log.Level)
 	d.config.Store(next)
 	d.metrics.reloads.WithLabelValues("done").Inc()
@@ -95,6 +95,6 @@ func (d *Daemon) loadNext() (*config.Config, *tls.Config, error) {
 	if next.TLS == nil {
 		return next, nil, nil
 	}
-	encryption, err := next.TLS.Load()
-	return next, encryption, err
+	tlsConfig, err := next.TLS.Load()
+	return next, tlsConfig, err
 }

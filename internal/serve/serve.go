@@ -47,29 +47,31 @@ type Daemon struct {
 
 	guard   *access.Guard
 	api     http.Handler // behind the guard; nil if there is none
-	calling Gateway      // nil if there is none
+	gateway Gateway      // nil if there is none
 	page    Page         // nil if there is none
 
-	main, aside  *server // aside serves metrics alone; nil if there is none
-	rateLimits   RateLimits
-	rates        *boundedListener // of rateLimits; both are nil if there are none
-	calls        calls
-	waits        atomic.Int64
-	notReady     atomic.Bool // as the daemon ends
-	draining     chan struct{}
-	cutCalls     context.CancelCauseFunc
-	callsContext context.Context //nolint:containedctx // of all requests
+	apiServer     *server
+	metricsServer *server // of metrics and health alone; nil if they are served by apiServer
+	rls           RateLimits
+	rlsListener   *boundedListener // of rls; both are nil if the configuration has no rate limit service
+
+	requests        requests
+	requestsContext context.Context         //nolint:containedctx // of all requests
+	cancelRequests  context.CancelCauseFunc // ends requestsContext
+	waits           atomic.Int64            // requests that wait for their limits
+	notReady        atomic.Bool             // the daemon is shutting down
+	draining        chan struct{}           // closed when it begins to
 }
 
-// errEnding is the cause of the contexts of requests that the end of the daemon cuts off.
-var errEnding = errors.New("the daemon ends")
+// errShutdown is the cause of the contexts of requests that the shutdown cuts off.
+var errShutdown = errors.New("the server is shutting down")
 
 // New loads the configuration, opens the store and listens. The daemon serves when it Runs;
 // one that does not run has to be closed by Close.
 func New(ctx context.Context, o *Options) (*Daemon, error) {
 	d := &Daemon{source: o.Source, hangup: o.Hangup, draining: make(chan struct{}), level: new(slog.LevelVar)}
-	d.calls.none = make(chan struct{})
-	d.callsContext, d.cutCalls = context.WithCancelCause(context.WithoutCancel(ctx))
+	d.requests.none = make(chan struct{})
+	d.requestsContext, d.cancelRequests = context.WithCancelCause(context.WithoutCancel(ctx))
 	files := []string{o.Source.File}
 	before := fingerprintOf(files)
 	c, err := d.source.Load()
@@ -106,7 +108,7 @@ func logHandler(w io.Writer, asJSON bool, level slog.Leveler) slog.Handler {
 	return slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})
 }
 
-// build makes what stands on the store.
+// build makes everything that needs the store.
 func (d *Daemon) build(ctx context.Context, h Handlers) (err error) {
 	c := d.config.Load()
 	d.live = live.New(time.Now)
@@ -122,7 +124,7 @@ func (d *Daemon) build(ctx context.Context, h Handlers) (err error) {
 	}
 	env := &Env{
 		Limiter: d.limiter, Store: d.store, Live: d.live, Log: d.log, Guard: d.guard, Metrics: d.metrics.registry,
-		Config: d.config.Load, Wait: d.wait, Draining: d.draining, TLS: d.encryption(),
+		Config: d.config.Load, Wait: d.wait, Draining: d.draining, TLS: d.tlsConfig(),
 	}
 	if h.API != nil {
 		api, err := h.API(env)
@@ -133,15 +135,15 @@ func (d *Daemon) build(ctx context.Context, h Handlers) (err error) {
 	}
 	d.page = h.Page
 	if h.Gateway != nil {
-		if d.calling, err = h.Gateway(env); err != nil {
+		if d.gateway, err = h.Gateway(env); err != nil {
 			return err
 		}
 	}
-	if d.main, err = d.listen(ctx, c.Listen, d.tls.Load() != nil, d, d.maxConnections); err != nil {
+	if d.apiServer, err = d.listen(ctx, c.Listen, d.tls.Load() != nil, d, d.maxConnections); err != nil {
 		return err
 	}
 	if c.RLS != nil && h.RateLimits != nil {
-		if err := d.limitRates(ctx, env, h); err != nil {
+		if err := d.listenRLS(ctx, env, h); err != nil {
 			return err
 		}
 	}
@@ -155,26 +157,26 @@ func (d *Daemon) build(ctx context.Context, h Handlers) (err error) {
 		}
 		encrypted = false
 	}
-	d.aside, err = d.listen(ctx, c.MetricsListen, encrypted, d.metricsAlone(guard), func() int64 { return scrapers })
+	d.metricsServer, err = d.listen(ctx, c.MetricsListen, encrypted, d.metricsHandler(guard), func() int64 { return maxScrapers })
 	return err
 }
 
-// limitRates makes the rate limit service, and listens for it.
-func (d *Daemon) limitRates(ctx context.Context, env *Env, h Handlers) (err error) {
-	if d.rateLimits, err = h.RateLimits(env); err != nil {
+// listenRLS makes the rate limit service and its listener.
+func (d *Daemon) listenRLS(ctx context.Context, env *Env, h Handlers) (err error) {
+	if d.rls, err = h.RateLimits(env); err != nil {
 		return err
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", d.config.Load().RLS.Listen)
 	if err != nil {
 		return err
 	}
-	d.rates = &boundedListener{Listener: l, most: d.maxConnections, refused: d.metrics.connectionsRefused.Inc}
+	d.rlsListener = &boundedListener{Listener: l, most: d.maxConnections, refused: d.metrics.connectionsRefused.Inc}
 	return nil
 }
 
-// encryption returns what a server needs to show the certificate that holds when a client
-// connects; nil if connections are not encrypted.
-func (d *Daemon) encryption() *tls.Config {
+// tlsConfig returns the configuration of a listener, which shows each client the certificate that
+// was loaded last; nil if connections are not encrypted.
+func (d *Daemon) tlsConfig() *tls.Config {
 	if d.tls.Load() == nil {
 		return nil
 	}
@@ -183,14 +185,14 @@ func (d *Daemon) encryption() *tls.Config {
 	return c
 }
 
-// scrapers is the most connections that the listener for metrics alone has.
-const scrapers = 100
+// maxScrapers bounds the connections of the listener for metrics.
+const maxScrapers = 100
 
 func (d *Daemon) maxConnections() int64 { return int64(d.config.Load().Max.Connections) }
 
 // rules returns whom a configuration lets in.
 func rules(c *config.Config) access.Rules {
-	return access.Rules{Tokens: c.Tokens, Hosts: c.Hosts, Proxies: c.TrustedProxies, Open: c.Insecure && !config.Loopback(c.Listen)}
+	return access.Rules{Tokens: c.Tokens, Hosts: c.Hosts, Proxies: c.TrustedProxies, AllowRemote: c.Insecure && !config.Loopback(c.Listen)}
 }
 
 // wait is Env.Wait.
@@ -203,27 +205,27 @@ func (d *Daemon) wait() (done func(), ok bool) {
 }
 
 // Addr returns the address of the API.
-func (d *Daemon) Addr() net.Addr { return d.main.listener.Addr() }
+func (d *Daemon) Addr() net.Addr { return d.apiServer.listener.Addr() }
 
 // MetricsAddr returns the address of the metrics, if they have one of their own.
 func (d *Daemon) MetricsAddr() net.Addr {
-	if d.aside == nil {
+	if d.metricsServer == nil {
 		return nil
 	}
-	return d.aside.listener.Addr()
+	return d.metricsServer.listener.Addr()
 }
 
-// RatesAddr returns the address of the rate limit service, nil if there is none.
-func (d *Daemon) RatesAddr() net.Addr {
-	if d.rates == nil {
+// RLSAddr returns the address of the rate limit service, nil if there is none.
+func (d *Daemon) RLSAddr() net.Addr {
+	if d.rlsListener == nil {
 		return nil
 	}
-	return d.rates.Addr()
+	return d.rlsListener.Addr()
 }
 
-// Run serves until ctx is done. Then it is not ready any more, and ends after ShutdownDelay: it
-// refuses requests that wait, finishes those that are under way and closes the store. That
-// takes no longer than ShutdownTimeout, at whose end what is left is cut off, which is an error.
+// Run serves until ctx is done. It is then no longer ready, and shuts down after ShutdownDelay: it
+// refuses requests that wait, finishes those under way and closes the store, within
+// ShutdownTimeout. Requests that are left at its end are cut off, which is an error.
 func (d *Daemon) Run(ctx context.Context) error {
 	running, stop := context.WithCancel(ctx)
 	defer stop()
@@ -232,8 +234,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	for _, s := range d.servers() {
 		group.Go(func() { failed <- s.serve() })
 	}
-	if d.rates != nil {
-		group.Go(func() { failed <- d.rateLimits.Serve(d.rates) })
+	if d.rlsListener != nil {
+		group.Go(func() { failed <- d.rls.Serve(d.rlsListener) })
 	}
 	group.Go(func() { d.watch(running) })
 	d.log.Info("serving", "address", d.Addr().String(), "tls", d.tls.Load() != nil, "tokens", len(d.config.Load().Tokens))
@@ -254,74 +256,74 @@ func (d *Daemon) Run(ctx context.Context) error {
 }
 
 func (d *Daemon) servers() []*server {
-	if d.aside == nil {
-		return []*server{d.main}
+	if d.metricsServer == nil {
+		return []*server{d.apiServer}
 	}
-	return []*server{d.main, d.aside}
+	return []*server{d.apiServer, d.metricsServer}
 }
 
-// announce says that the daemon is not ready any more. It goes on serving, but clients have to
-// connect again, elsewhere if they can.
+// announce makes the daemon not ready. It goes on serving, but closes each connection after its
+// request, so that clients connect elsewhere.
 func (d *Daemon) announce() {
 	d.notReady.Store(true)
 	for _, s := range d.servers() {
 		s.SetKeepAlivesEnabled(false)
 	}
-	if d.rateLimits != nil {
-		d.rateLimits.Announce()
+	if d.rls != nil {
+		d.rls.Announce()
 	}
 }
 
-// end finishes what is under way, and closes everything.
+// end finishes the requests under way, and closes everything.
 func (d *Daemon) end(ctx context.Context) error {
 	c := d.config.Load()
-	d.log.Info("ending", "requests", d.calls.number())
+	d.log.Info("ending", "requests", d.requests.number())
 	ctx, cancel := context.WithTimeout(ctx, c.ShutdownTimeout)
 	defer cancel()
 	d.notReady.Store(true)
 	close(d.draining)
-	// What does not end by itself is told to in time to write its answer.
+	// Requests that are still under way then are cancelled while there is time to write an answer.
 	polite, done := context.WithTimeout(ctx, c.ShutdownTimeout*4/5)
 	defer done()
 	var group sync.WaitGroup
 	for _, s := range d.servers() {
 		group.Go(func() {
 			if s.Shutdown(polite) != nil {
-				d.cutCalls(errEnding)
+				d.cancelRequests(errShutdown)
 				if s.Shutdown(ctx) != nil {
 					_ = s.Close()
 				}
 			}
 		})
 	}
-	if d.rateLimits != nil {
-		group.Go(func() { d.rateLimits.Shutdown(polite) })
+	if d.rls != nil {
+		group.Go(func() { d.rls.Shutdown(polite) })
 	}
 	group.Wait()
 	var err error
-	if cut := d.calls.close(ctx); cut > 0 {
+	if cut := d.requests.close(ctx); cut > 0 {
 		err = fmt.Errorf("%d requests were cut off, as they took longer than shutdown_timeout, %v", cut, c.ShutdownTimeout)
 	}
-	d.cutCalls(errEnding)
-	err = errors.Join(err, d.settleCalls(ctx), d.closeStore(ctx))
+	d.cancelRequests(errShutdown)
+	err = errors.Join(err, d.settleGateway(ctx), d.closeStore(ctx))
 	d.log.Info("ended")
 	return err
 }
 
-// Close lets go of what New has made.
+// Close releases what New has made, for a Daemon that does not Run.
 func (d *Daemon) Close(ctx context.Context) error {
-	d.cutCalls(errEnding)
+	d.cancelRequests(errShutdown)
 	var errs []error
-	for _, s := range []*server{d.main, d.aside} {
+	for _, s := range []*server{d.apiServer, d.metricsServer} {
 		if s != nil {
 			errs = append(errs, s.listener.Close())
 		}
 	}
-	if d.rateLimits != nil {
-		d.rateLimits.Shutdown(ctx)
+	if d.rls != nil {
+		d.rls.Shutdown(ctx)
 	}
-	if d.rates != nil {
-		errs = append(errs, d.rates.Close())
+	if d.rlsListener != nil {
+		errs = append(errs, d.rlsListener.Close())
 	}
 	return errors.Join(append(errs, d.closeStore(ctx))...)
 }
@@ -329,15 +331,15 @@ func (d *Daemon) Close(ctx context.Context) error {
 // storeTime is how long the store has at least to close.
 const storeTime = 5 * time.Second
 
-// settleCalls waits for what calls through the gateway used to be told to the store, which no
-// client waits for.
-func (d *Daemon) settleCalls(ctx context.Context) error {
-	if d.calling == nil {
+// settleGateway waits until the store has been told what calls through the gateway used; no
+// client waits for that.
+func (d *Daemon) settleGateway(ctx context.Context) error {
+	if d.gateway == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
-	if d.calling.Shutdown(ctx) != nil {
+	if d.gateway.Shutdown(ctx) != nil {
 		return errors.New("calls through the gateway have not settled")
 	}
 	return nil

@@ -416,7 +416,7 @@ func TestEndInTime(t *testing.T) {
 			if c.wants == "" && err != nil || c.wants != "" && (err == nil || !strings.Contains(err.Error(), c.wants)) {
 				t.Errorf("got %v, want %q", err, c.wants)
 			}
-			if !c.deaf && (cause == nil || !strings.Contains(cause.Error(), "the daemon ends")) {
+			if !c.deaf && (cause == nil || !strings.Contains(cause.Error(), "the server is shutting down")) {
 				t.Errorf("got the cause %v, want the end", cause)
 			}
 			close(release)
@@ -430,7 +430,7 @@ func TestAnnounce(t *testing.T) {
 	t.Parallel()
 	r := start(t, "", whoami)
 	r.Announce()
-	if status, body := r.get("/readyz", ""); status != 503 || !strings.Contains(body, `"ready":false,"reason":"the daemon ends"`) {
+	if status, body := r.get("/readyz", ""); status != 503 || !strings.Contains(body, `"ready":false,"reason":"the server is shutting down"`) {
 		t.Errorf("got %d and %s, want it not ready", status, body)
 	}
 	if status, _ := r.get("/v1/x", ""); status != 200 {

@@ -38,9 +38,9 @@ func TestAnyKey(t *testing.T) {
 	}
 }
 
-// TestThrough: a handler may find out by itself who calls, in place of a token but not of the
+// TestHandlerWith: a handler may find out by itself who calls, in place of a token but not of the
 // checks of a request's origin; and refusals are written as it says.
-func TestThrough(t *testing.T) {
+func TestHandlerWith(t *testing.T) {
 	t.Parallel()
 	token := access.NewToken()
 	own := func(r *http.Request) bool { return r.URL.Path == "/own" }
@@ -54,8 +54,8 @@ func TestThrough(t *testing.T) {
 			rules.Tokens = []access.Token{{Principal: access.Principal{Name: "web", Role: access.Gateway}, Hash: access.HashOf(token)}}
 		}
 		d := newDoor(t, rules)
-		gate := access.Gate{Token: access.AnyKey, Own: own, Refuse: refuse}
-		h := d.Through(gate, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		gate := access.Gate{Token: access.AnyKey, Authenticates: own, Refuse: refuse}
+		h := d.HandlerWith(gate, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			p := access.From(r.Context())
 			_, _ = fmt.Fprint(w, p.Name, " ", p.MayUseGateway())
 		}))

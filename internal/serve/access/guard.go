@@ -22,27 +22,28 @@ import (
 
 // The names of principals without a token, in the audit log.
 const (
-	Local  = "local"  // whoever is on this machine
-	Anyone = "anyone" // whoever reaches a daemon that was told to be insecure
+	Local  = "local"  // a caller on this machine
+	Anyone = "anyone" // any caller of a daemon that runs with --insecure
 )
 
 // ErrTokenRemoved is the cause of the contexts of requests whose token a reload removed or
 // changed.
 var ErrTokenRemoved = errors.New("the token was removed")
 
-// Rules say whom a Guard lets in.
+// Rules say which requests a Guard lets in.
 type Rules struct {
 	Tokens  []Token        // none: no token is asked for
 	Hosts   []string       // names that requests may be sent to, beside those of this machine
-	Open    bool           // other machines may call without a token
 	Proxies []netip.Prefix // whose X-Forwarded-For is believed
+
+	AllowRemote bool // without Tokens, other machines may call too
 }
 
 // A Guard lets requests in, by their tokens or, if there are none, by where they come from. Its
 // methods may be called concurrently.
 type Guard struct {
 	seed     maphash.Seed
-	rules    atomic.Pointer[compiled]
+	rules    atomic.Pointer[ruleSet]
 	changing sync.Mutex // held while rules are replaced
 	tries    *zael.Limiter
 	wrong    *zael.Policy // of wrong tokens from an address
@@ -50,8 +51,8 @@ type Guard struct {
 	refused  func(reason string)
 }
 
-// compiled are rules as a Guard uses them.
-type compiled struct {
+// A ruleSet is Rules as a Guard looks them up.
+type ruleSet struct {
 	Rules
 
 	bearers  map[uint64][]*bearer // by a keyed hash of their token's hash
@@ -62,16 +63,16 @@ type compiled struct {
 type bearer struct {
 	Token
 
-	ctx context.Context //nolint:containedctx // it is the token's life, not a call's
-	end context.CancelCauseFunc
+	ctx    context.Context //nolint:containedctx // it is the token's life, not a call's
+	cancel context.CancelCauseFunc
 }
 
 func newBearer(t Token) *bearer {
-	ctx, end := context.WithCancelCause(context.Background())
-	return &bearer{t, ctx, end}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	return &bearer{t, ctx, cancel}
 }
 
-// triesBuckets bounds the addresses of which wrong tokens are remembered.
+// triesBuckets bounds the number of addresses whose wrong tokens are counted.
 const triesBuckets = 100_000
 
 // NewGuard returns a Guard. refused is called with a word for the reason of each request that
@@ -97,7 +98,7 @@ func (g *Guard) Set(rules Rules) error {
 	}
 	g.changing.Lock()
 	defer g.changing.Unlock()
-	next := &compiled{Rules: rules, bearers: map[uint64][]*bearer{}, networks: networks}
+	next := &ruleSet{Rules: rules, bearers: map[uint64][]*bearer{}, networks: networks}
 	before := g.rules.Load()
 	kept := map[*bearer]bool{}
 	for _, t := range rules.Tokens {
@@ -106,7 +107,7 @@ func (g *Guard) Set(rules Rules) error {
 			b = newBearer(t)
 		}
 		kept[b] = true
-		index := g.index(t.Hash)
+		index := g.keyedHash(t.Hash)
 		next.bearers[index] = append(next.bearers[index], b)
 	}
 	g.rules.Store(next)
@@ -116,7 +117,7 @@ func (g *Guard) Set(rules Rules) error {
 	for _, bearers := range before.bearers {
 		for _, b := range bearers {
 			if !kept[b] {
-				b.end(ErrTokenRemoved)
+				b.cancel(ErrTokenRemoved)
 			}
 		}
 	}
@@ -125,15 +126,15 @@ func (g *Guard) Set(rules Rules) error {
 
 // index returns where the bearer of a hash is looked for. The seed keeps those who ask from
 // learning anything by the time that it takes.
-func (g *Guard) index(h Hash) uint64 { return maphash.Bytes(g.seed, h[:]) }
+func (g *Guard) keyedHash(h Hash) uint64 { return maphash.Bytes(g.seed, h[:]) }
 
-// find returns the bearer whose token has the hash, in time that does not depend on how much
-// of it is right, or nil.
-func (g *Guard) find(rules *compiled, h Hash) *bearer {
+// find returns the bearer whose token has the hash, or nil. Its time does not depend on how much of
+// a wrong hash is right.
+func (g *Guard) find(rules *ruleSet, h Hash) *bearer {
 	if rules == nil {
 		return nil
 	}
-	for _, b := range rules.bearers[g.index(h)] {
+	for _, b := range rules.bearers[g.keyedHash(h)] {
 		if subtle.ConstantTimeCompare(b.Hash[:], h[:]) == 1 {
 			return b
 		}
@@ -149,16 +150,17 @@ type Gate struct {
 	Hint string
 	// Own reports whether the handler finds out by itself who sends a request. It then has
 	// no principal, and needs no token.
-	Own func(*http.Request) bool
-	// Refuse answers a request that is refused. Nil means problem.Write.
+	Authenticates func(*http.Request) bool
+	// Refuse answers a request that is refused. Nil writes problem details.
 	Refuse func(w http.ResponseWriter, r *http.Request, code problem.Code, detail string)
 }
 
-// Handler lets requests through to next, with their principal in the context.
-func (g *Guard) Handler(next http.Handler) http.Handler { return g.Through(Gate{}, next) }
+// Handler returns a handler that passes the requests that are let in to next, with their principal
+// in the context.
+func (g *Guard) Handler(next http.Handler) http.Handler { return g.HandlerWith(Gate{}, next) }
 
 // Through is Handler with another gate.
-func (g *Guard) Through(gate Gate, next http.Handler) http.Handler {
+func (g *Guard) HandlerWith(gate Gate, next http.Handler) http.Handler {
 	if gate.Token == nil {
 		gate.Token = bearerToken
 	}
@@ -173,7 +175,7 @@ func (g *Guard) Through(gate Gate, next http.Handler) http.Handler {
 		switch {
 		case !rules.allowsHost(r.Host):
 			c.refuse("host", problem.Forbidden, wrongHost)
-		case len(rules.Tokens) > 0 && (gate.Own == nil || !gate.Own(r)):
+		case len(rules.Tokens) > 0 && (gate.Authenticates == nil || !gate.Authenticates(r)):
 			c.serveBearer(next)
 		case len(rules.Tokens) > 0:
 			next.ServeHTTP(w, r)
@@ -183,9 +185,9 @@ func (g *Guard) Through(gate Gate, next http.Handler) http.Handler {
 	})
 }
 
-// Open lets requests through to next without a token: it is for what is no secret, such as the
-// files of a page. Where no token is asked for at all, only links of other sites lead there.
-func (g *Guard) Open(next http.Handler) http.Handler {
+// Public returns a handler that passes requests to next without a token: for what is no secret,
+// such as the files of a page. Without Rules.Tokens, other sites may link there and no more.
+func (g *Guard) Public(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rules := g.rules.Load()
 		reason, detail := "", ""
@@ -193,7 +195,7 @@ func (g *Guard) Open(next http.Handler) http.Handler {
 		case !rules.allowsHost(r.Host):
 			reason, detail = "host", wrongHost
 		case len(rules.Tokens) == 0 && !isLink(r):
-			reason, detail = foreign(r)
+			reason, detail = crossSite(r)
 		}
 		if reason != "" {
 			g.refused(reason)
@@ -204,19 +206,19 @@ func (g *Guard) Open(next http.Handler) http.Handler {
 	})
 }
 
-// isLink reports whether a browser shows the answer of a request as a page, which another page
-// cannot read.
+// isLink reports whether a browser follows a link: it shows the answer as a page, which no other
+// page can read.
 func isLink(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Origin") == ""
 }
 
-const wrongHost = "the name in the request's Host is not one of this daemon: add it to hosts in the configuration"
+const wrongHost = "the name in the request's Host is not one of this server: add it to hosts in the configuration"
 
 // A caller is one request at a gate.
 type caller struct {
 	*Guard
 
-	rules *compiled
+	rules *ruleSet
 	gate  *Gate
 	w     http.ResponseWriter
 	r     *http.Request
@@ -227,9 +229,9 @@ func (c *caller) refuse(reason string, code problem.Code, detail string) {
 	c.gate.Refuse(c.w, c.r, code, detail)
 }
 
-// serveLocal serves a request where no token is asked for, unless a web page may have sent it.
+// serveLocal serves a request where no token is needed, unless a web page may have sent it.
 func (c *caller) serveLocal(next http.Handler) {
-	if reason, detail := foreign(c.r); reason != "" {
+	if reason, detail := crossSite(c.r); reason != "" {
 		code := problem.Forbidden
 		if reason == reasonMediaType {
 			code = problem.Invalid
@@ -237,18 +239,18 @@ func (c *caller) serveLocal(next http.Handler) {
 		c.refuse(reason, code, detail)
 		return
 	}
-	if c.gate.Own != nil && c.gate.Own(c.r) {
+	if c.gate.Authenticates != nil && c.gate.Authenticates(c.r) {
 		next.ServeHTTP(c.w, c.r)
 		return
 	}
 	p := Principal{Name: Local, Role: Admin}
-	if c.rules.Open {
+	if c.rules.AllowRemote {
 		p.Name = Anyone
 	}
 	next.ServeHTTP(c.w, c.r.WithContext(With(c.r.Context(), p)))
 }
 
-// serveBearer serves the request of a token, until the token is removed.
+// serveBearer serves a request that needs a token. It is cancelled when the token is removed.
 func (c *caller) serveBearer(next http.Handler) {
 	text, ok := c.gate.Token(c.r.Header)
 	if !ok {
@@ -297,15 +299,15 @@ func AnyKey(h http.Header) (text string, ok bool) {
 	return text, ok && text != ""
 }
 
-// RefuseKey refuses a request whose handler found out that its key is nobody's, as a token
-// that nobody has: the tries of each address are limited.
+// RefuseKey refuses a request whose key its handler does not know, as an unknown token is refused:
+// the tries of each address are limited.
 func (g *Guard) RefuseKey(gate Gate, w http.ResponseWriter, r *http.Request, detail string) {
 	c := caller{g, g.rules.Load(), &gate, w, r}
 	c.wrongToken(detail)
 }
 
-// wrongToken refuses a token that nobody has. The tries of each address are limited, or of
-// each /64 of IPv6. A valid token is never refused for the tries of others.
+// wrongToken refuses an unknown token. The tries of each address, or each /64 of IPv6, are limited.
+// A valid token is never refused for the tries of others.
 func (c *caller) wrongToken(detail string) {
 	client := c.Client(c.r)
 	err := c.tries.Allow(c.r.Context(), c.wrong.For(client, 1))
@@ -314,12 +316,13 @@ func (c *caller) wrongToken(detail string) {
 		c.refuse("tries", problem.Exceeded, "too many wrong tokens from this address")
 		return
 	}
-	c.log.WarnContext(c.r.Context(), "a token that is not known", "client", client)
+	c.log.WarnContext(c.r.Context(), "unknown token", "client", client)
 	c.w.Header().Set("WWW-Authenticate", `Bearer realm="zael", error="invalid_token"`)
 	c.refuse("token", problem.Unauthenticated, detail)
 }
 
-// Client returns the address of the client that sends a request, or its /64 of IPv6.
+// Client returns the address of the client that sent a request, or its /64 of IPv6: "unknown" if the
+// connection has none.
 func (g *Guard) Client(r *http.Request) string {
 	client, err := g.rules.Load().networks.Client(r.RemoteAddr, func() []string { return r.Header["X-Forwarded-For"] })
 	if err != nil {

@@ -247,7 +247,7 @@ func TestWithoutTokens(t *testing.T) {
 // the name of a page.
 func TestOpen(t *testing.T) {
 	t.Parallel()
-	d := newDoor(t, access.Rules{Open: true})
+	d := newDoor(t, access.Rules{AllowRemote: true})
 	if w := d.knock(there, "GET", "", "Host", "192.0.2.7:8080"); w.Code != 200 || !strings.Contains(w.Body.String(), "Name:anyone") {
 		t.Errorf("got %d and %s, want it let in as anyone", w.Code, w.Body)
 	}

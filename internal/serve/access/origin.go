@@ -12,11 +12,11 @@ import (
 
 const reasonMediaType = "media_type"
 
-// allowsHost reports whether a request may be sent to a host. Where no token is asked for, a web
-// page could otherwise have its own name lead to this machine and call as if from here (DNS
-// rebinding). A token is no such danger, as pages have none: names are then checked only if
-// there are any. An address in digits is nobody's name.
-func (c *compiled) allowsHost(host string) bool {
+// allowsHost reports whether a request may be sent to a host. Without tokens, a web page could
+// otherwise make its own name resolve to this machine and call as if from here (DNS rebinding).
+// With tokens there is no such danger, as pages have none: names are checked only if Rules.Hosts
+// has any. An address in digits cannot be rebound.
+func (c *ruleSet) allowsHost(host string) bool {
 	tokens := len(c.Tokens) > 0
 	if tokens && len(c.Hosts) == 0 {
 		return true
@@ -26,7 +26,7 @@ func (c *compiled) allowsHost(host string) bool {
 		return true
 	}
 	addr, err := netip.ParseAddr(name)
-	return err == nil && (c.Open || tokens || addr.IsLoopback())
+	return err == nil && (c.AllowRemote || tokens || addr.IsLoopback())
 }
 
 // hostName returns a host in lower case, without port and brackets.
@@ -37,9 +37,9 @@ func hostName(host string) string {
 	return strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
 }
 
-// foreign returns why a request may have been sent by a web page of others, of which a browser
-// says so, or "".
-func foreign(r *http.Request) (reason, detail string) {
+// crossSite returns why a request may come from a web page of another site, or "". Browsers say so
+// in headers; a page cannot send application/json without asking first.
+func crossSite(r *http.Request) (reason, detail string) {
 	for _, origin := range r.Header["Origin"] {
 		if !sameOrigin(origin, r.Host) {
 			return "origin", "the request comes from a web page of another origin"
@@ -61,8 +61,8 @@ func foreign(r *http.Request) (reason, detail string) {
 	return reasonMediaType, "send the body with Content-Type: application/json"
 }
 
-// sameOrigin reports whether a page of an origin is of the host that it calls. Its scheme may
-// differ, as a proxy may have undone the encryption.
+// sameOrigin reports whether an origin is the host that is called. Schemes may differ, as a proxy
+// may have removed the encryption.
 func sameOrigin(origin, host string) bool {
 	u, err := url.Parse(origin)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Path != "" || u.RawQuery != "" || u.User != nil {

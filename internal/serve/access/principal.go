@@ -1,5 +1,5 @@
-// Package access says who may do what with the daemon: roles, bearer tokens, and the checks of
-// requests that need none.
+// Package access decides who may do what with the daemon: roles, bearer tokens, and the checks of
+// requests that need no token.
 package access
 
 import (
@@ -46,8 +46,8 @@ func (r *Role) UnmarshalText(text []byte) error {
 	return fmt.Errorf("role %q: want acquire, gateway, read or admin", text)
 }
 
-// A Principal is who sends a request: the bearer of a token, or whoever is on this machine. The zero
-// Principal may do nothing.
+// A Principal is the sender of a request: the bearer of a token, or a caller that needs none. The
+// zero Principal may do nothing.
 type Principal struct {
 	Name         string // of the token, or "local"; stands in the audit log
 	Role         Role
@@ -57,12 +57,12 @@ type Principal struct {
 
 // MayAcquire reports whether the principal may acquire for an entity and end leases of it.
 func (p Principal) MayAcquire(entity string) bool {
-	return (p.Role == Acquire || p.Role == Admin) && p.covers(entity)
+	return (p.Role == Acquire || p.Role == Admin) && p.Covers(entity)
 }
 
-// MayBringLimits reports whether the acquires of the principal may carry limits of their own: who
-// sends them admits itself.
-func (p Principal) MayBringLimits() bool {
+// MaySendLimits reports whether the acquires of the principal may carry limits of their own. A
+// caller that sends its limits admits itself.
+func (p Principal) MaySendLimits() bool {
 	return p.Role == Admin || p.Role == Acquire && p.MaySetLimits
 }
 
@@ -71,17 +71,17 @@ func (p Principal) MayUseGateway() bool {
 	return p.Role == Gateway || p.Role == Admin && (p.Name == Local || p.Name == Anyone)
 }
 
-// Covers reports whether the principal may name an entity.
-func (p Principal) Covers(entity string) bool { return p.covers(entity) }
+// Covers reports whether an entity begins with the principal's prefix.
+func (p Principal) Covers(entity string) bool { return strings.HasPrefix(entity, p.Prefix) }
 
 // MayReadLevels reports whether the principal may see what is left of an entity's limits.
 func (p Principal) MayReadLevels(entity string) bool {
-	return (p.Role == Acquire || p.Role == Read || p.Role == Admin) && p.covers(entity)
+	return (p.Role == Acquire || p.Role == Read || p.Role == Admin) && p.Covers(entity)
 }
 
 // MayRead reports whether the principal may see all else of an entity: usage, audit, limits.
 func (p Principal) MayRead(entity string) bool {
-	return (p.Role == Read || p.Role == Admin) && p.covers(entity)
+	return (p.Role == Read || p.Role == Admin) && p.Covers(entity)
 }
 
 // MayReadAll reports whether the principal may see what concerns more than one entity: resources,
@@ -91,21 +91,19 @@ func (p Principal) MayReadAll() bool {
 }
 
 // MayChange reports whether the principal may change what concerns an entity.
-func (p Principal) MayChange(entity string) bool { return p.Role == Admin && p.covers(entity) }
+func (p Principal) MayChange(entity string) bool { return p.Role == Admin && p.Covers(entity) }
 
 // MayChangeAll reports whether the principal may change what concerns more than one entity.
 func (p Principal) MayChangeAll() bool { return p.Role == Admin && p.Prefix == "" }
 
-func (p Principal) covers(entity string) bool { return strings.HasPrefix(entity, p.Prefix) }
-
 type key struct{}
 
-// With returns a context of a request that the principal sends.
+// With returns a copy of the context of a request with its principal.
 func With(ctx context.Context, p Principal) context.Context {
 	return context.WithValue(ctx, key{}, p)
 }
 
-// From returns who sends the request of a context: the zero Principal if nobody was told.
+// From returns the principal of the context of a request: the zero Principal if it has none.
 func From(ctx context.Context) Principal {
 	p, _ := ctx.Value(key{}).(Principal)
 	return p

@@ -31,7 +31,7 @@ func TestPrincipal(t *testing.T) {
 			t.Parallel()
 			for entity, want := range map[string]may{"a/1": test.own, "b": test.other} {
 				got := may{
-					test.p.MayAcquire(entity), test.p.MayBringLimits(), test.p.MayUseGateway(), test.p.MayReadLevels(entity),
+					test.p.MayAcquire(entity), test.p.MaySendLimits(), test.p.MayUseGateway(), test.p.MayReadLevels(entity),
 					test.p.MayRead(entity), test.p.MayReadAll(), test.p.MayChange(entity), test.p.MayChangeAll(),
 				}
 				if got != want {

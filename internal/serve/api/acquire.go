@@ -7,13 +7,13 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 	"unicode/utf8"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/decimal"
 	"github.com/zeroae/zael/internal/httpedge"
+	"github.com/zeroae/zael/internal/serve"
 	"github.com/zeroae/zael/internal/serve/config"
 	"github.com/zeroae/zael/internal/serve/problem"
 	"github.com/zeroae/zael/internal/strictjson"
@@ -75,38 +75,60 @@ func (in *acquireBody) member(r *strictjson.Reader, name string) error {
 
 // check returns an error unless the members go together, and the principal may send them.
 func (in *acquireBody) check(c *call, config *config.Config) error {
+	if err := cmp.Or(in.checkMembers(config), in.checkLimits(), in.checkRights(c)); err != nil {
+		return err
+	}
+	for i := range in.also {
+		if err := in.also[i].check(c, index("also", i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkMembers checks what the request is about, and how long it may wait.
+func (in *acquireBody) checkMembers(config *config.Config) error {
 	switch {
 	case in.entity == "":
 		return invalid("entity", "is missing: name whose limits they are")
 	case in.resource == "" && in.policy == "":
 		return invalid("resource", "is missing: name what is used")
+	case in.maxWait < 0:
+		return invalid("max_wait", "is negative: send 0 not to wait")
+	case in.maxWait > config.Max.Wait:
+		return invalid("max_wait", "is more than "+config.Max.Wait.String()+", the longest wait here")
+	}
+	return nil
+}
+
+// checkLimits checks that the limits come from one place: the request, a policy or the store.
+func (in *acquireBody) checkLimits() error {
+	switch {
 	case in.limits != nil && len(in.limits) == 0:
 		return invalid("limits", "is empty: name a limit, or leave it out for stored limits")
 	case in.parentLimits != nil && len(in.parentLimits) == 0:
 		return invalid("parent_limits", "is empty: name a limit, or leave it out for those of limits")
 	case in.parentLimits != nil && in.limits == nil:
-		return invalid("parent_limits", "are given without limits")
+		return invalid("parent_limits", "are given without limits: send both")
 	case in.policy != "" && in.limits != nil:
 		return invalid("policy", "is given beside limits: send one of them")
 	case in.policy != "" && in.stored != nil && *in.stored:
 		return invalid("policy", "is given beside stored: send one of them")
 	case in.policy == "" && in.limits == nil && in.stored != nil && !*in.stored:
 		return invalid("stored", "is false, and no limits are named: name some, or a policy")
-	case in.maxWait < 0:
-		return invalid("max_wait", "is negative: send 0 not to wait")
-	case in.maxWait > config.Max.Wait:
-		return invalid("max_wait", "is more than "+config.Max.Wait.String()+", the longest wait here")
+	}
+	return nil
+}
+
+// checkRights checks that the principal may send the members.
+func (in *acquireBody) checkRights(c *call) error {
+	switch {
 	case !c.principal.MayAcquire(in.entity):
 		return c.forbid("acquire for " + in.entity)
-	case in.limits != nil && !c.principal.MayBringLimits():
+	case in.limits != nil && !c.principal.MaySendLimits():
 		return c.forbid("send limits: leave them out for stored ones")
-	case in.mode != 0 && !c.principal.MayBringLimits():
+	case in.mode != 0 && !c.principal.MaySendLimits():
 		return c.forbid("send a failure mode: leave it out for the stored one")
-	}
-	for i := range in.also {
-		if err := in.also[i].check(c, index("also", i)); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -117,47 +139,52 @@ func (in *acquireBody) request(c *call, config *config.Config) (zael.Request, er
 		return zael.Request{}, err
 	}
 	req := zael.Request{Entity: in.entity, Consume: in.consume, Cascade: in.cascade, MaxWait: in.maxWait, FailureMode: in.mode}
-	err := limitsOf(c, config, in.resource, in.policy, in.limits, in.parentLimits, func(p *zael.Policy) { req.Policy = p })
-	if req.Policy == nil {
+	source := limitSource{in.resource, in.policy, in.limits, in.parentLimits}
+	policy, err := source.compile(c, config)
+	if err != nil {
+		return req, err
+	}
+	if req.Policy = policy; policy == nil {
 		req.Resource, req.UseStoredLimits = in.resource, true
 	} else if in.stored != nil {
 		req.UseStoredLimits = *in.stored
 	}
 	for i := range in.also {
+		part, err := in.also[i].part(c, config, index("also", i))
 		if err != nil {
-			break
+			return req, err
 		}
-		var part zael.Part
-		part, err = in.also[i].part(c, config, index("also", i))
-		if err == nil && req.Policy == nil && (in.also[i].limits != nil || in.also[i].policy != "") {
-			err = invalid(index("also", i), "has limits, and the request's are the stored ones: make them requests of their own")
+		if policy == nil && (in.also[i].limits != nil || in.also[i].policy != "") {
+			return req, invalid(index("also", i), "has limits, and the request's are the stored ones: make them requests of their own")
 		}
 		req.Also = append(req.Also, part)
 	}
-	return req, err
+	return req, nil
 }
 
-// limitsOf calls set with the policy of a request: that of a name, or one of limits. Without
-// them the limits are stored, and it is not called.
-func limitsOf(c *call, config *config.Config, resource, name string, limits, parents []string, set func(*zael.Policy)) error {
+// A limitSource is where a request's limits come from: a policy of the configuration, the request,
+// or, without both, the store.
+type limitSource struct {
+	resource, policy string
+	limits, parents  []string // as text; parents are those of the entity's parent
+}
+
+// compile returns the policy of the limits; nil if they are stored.
+func (s *limitSource) compile(c *call, config *config.Config) (*zael.Policy, error) {
 	switch {
-	case name != "":
-		p, ok := config.Policies[name]
+	case s.policy != "":
+		p, ok := config.Policies[s.policy]
 		if !ok {
-			return invalid("policy", strconv.Quote(name)+" is not one of the configuration")
+			return nil, invalid("policy", strconv.Quote(s.policy)+" is not one of the configuration")
 		}
-		if resource != "" && resource != p.Resource() {
-			return invalid("resource", "is not the policy's, "+p.Resource()+": leave it out")
+		if s.resource != "" && s.resource != p.Resource() {
+			return nil, invalid("resource", "is not the policy's, "+p.Resource()+": leave it out")
 		}
-		set(p)
-	case limits != nil:
-		p, err := c.policies.policy(resource, limits, parents)
-		if err != nil {
-			return err
-		}
-		set(p)
+		return p, nil
+	case s.limits != nil:
+		return c.policies.policy(s.resource, s.limits, s.parents)
 	}
-	return nil
+	return nil, nil
 }
 
 // acquire serves POST /v1/acquire.
@@ -185,12 +212,12 @@ func (c *call) acquire() error {
 	taken, err := c.take(&in, req, key)
 	if exceeded, ok := errors.AsType[*zael.ExceededError](err); ok {
 		decision := exceeded.Decision()
-		return cmp.Or(c.covers(&in, &decision), err)
+		return cmp.Or(c.checkCovered(&in, &decision), err)
 	}
 	if err != nil {
 		return err
 	}
-	if err := c.holds(&in, &taken.decision); err != nil {
+	if err := c.checkTaken(&in, &taken.decision); err != nil {
 		return errors.Join(err, taken.rollback(c.r.Context()))
 	}
 	b.out = appendAdmitted(b.out[:0], &in, &req, taken)
@@ -212,7 +239,7 @@ type taken struct {
 func (c *call) take(in *acquireBody, req zael.Request, key string) (*taken, error) {
 	out := new(taken)
 	if !in.lease && key == "" {
-		lease, err := wait(c, &req, func(ctx context.Context) (*zael.Lease, error) { return c.limiter.Acquire(ctx, req) })
+		lease, err := acquireWaiting(c, &req, func(ctx context.Context) (*zael.Lease, error) { return c.limiter.Acquire(ctx, req) })
 		if err != nil {
 			return nil, err
 		}
@@ -225,7 +252,7 @@ func (c *call) take(in *acquireBody, req zael.Request, key string) (*taken, erro
 		return nil, err
 	}
 	options := zael.DetachOptions{MaxAge: config.Leases.MaxAge, Principal: c.principal.Name, IdempotencyKey: key}
-	lease, err := wait(c, &req, func(ctx context.Context) (*zael.DetachedLease, error) {
+	lease, err := acquireWaiting(c, &req, func(ctx context.Context) (*zael.DetachedLease, error) {
 		return c.limiter.AcquireDetached(ctx, req, options)
 	})
 	if err != nil {
@@ -244,41 +271,18 @@ func (c *call) take(in *acquireBody, req zael.Request, key string) (*taken, erro
 	return out, nil
 }
 
-// errDraining is why a wait ends when the daemon does.
-var errDraining = &failure{code: problem.Draining, detail: "this server is about to end: ask another, or again"}
-
-// wait acquires, and waits if it has to. The client's leaving ends the wait, and so does the
-// end of the daemon.
-func wait[L any](c *call, req *zael.Request, acquire func(context.Context) (L, error)) (none L, err error) {
+// acquireWaiting acquires, and waits if the request may. The wait ends when the client leaves and
+// when the daemon shuts down.
+func acquireWaiting[L any](c *call, req *zael.Request, acquire func(context.Context) (L, error)) (L, error) {
 	if req.MaxWait == 0 {
 		return acquire(c.r.Context())
 	}
-	done, ok := c.env.Wait()
-	if !ok {
-		return none, &failure{code: problem.Unavailable, detail: "as many requests wait here as may: try again in a second"}
-	}
-	defer done()
-	ctx, cancel := context.WithCancelCause(c.r.Context())
-	var watch sync.WaitGroup
-	watch.Go(func() {
-		select {
-		case <-c.env.Draining:
-			cancel(errDraining)
-		case <-ctx.Done():
-		}
-	})
-	defer watch.Wait()
-	defer cancel(nil)
-	lease, err := acquire(ctx)
-	if err != nil && errors.Is(context.Cause(ctx), errDraining) {
-		return none, errDraining
-	}
-	return lease, err
+	return serve.AcquireWaiting(c.r.Context(), c.env, acquire)
 }
 
-// covers returns an error if a decision is about an entity for which the principal may not
-// acquire: it is not told how the limits of such a parent stand, also if they refuse.
-func (c *call) covers(in *acquireBody, d *zael.Decision) error {
+// checkCovered returns an error if a decision is about an entity for which the principal may not
+// acquire: how the limits of such a parent stand is not shown, in a refusal either.
+func (c *call) checkCovered(in *acquireBody, d *zael.Decision) error {
 	for s := range d.All() {
 		if s.Entity != in.entity && !c.principal.MayAcquire(s.Entity) {
 			return c.forbid("acquire for " + s.Entity + ", the parent of " + in.entity)
@@ -287,9 +291,10 @@ func (c *call) covers(in *acquireBody, d *zael.Decision) error {
 	return nil
 }
 
-// holds returns an error if what was acquired cannot be had.
-func (c *call) holds(in *acquireBody, d *zael.Decision) error {
-	if err := c.covers(in, d); err != nil {
+// checkTaken returns an error if the principal may not have what was taken: from a parent that its
+// prefix does not cover, or slots without a lease to hold them.
+func (c *call) checkTaken(in *acquireBody, d *zael.Decision) error {
+	if err := c.checkCovered(in, d); err != nil {
 		return err
 	}
 	for s := range d.All() {

@@ -43,7 +43,7 @@ func (p *partBody) check(c *call, field string) error {
 		return invalid(field+".policy", "is given beside limits: send one of them")
 	case p.entity != "" && !c.principal.MayAcquire(p.entity):
 		return c.forbid("acquire for " + p.entity)
-	case p.limits != nil && !c.principal.MayBringLimits():
+	case p.limits != nil && !c.principal.MaySendLimits():
 		return c.forbid("send limits: leave them out for stored ones")
 	}
 	return nil
@@ -52,12 +52,12 @@ func (p *partBody) check(c *call, field string) error {
 // part returns the part of a request. Its errors name members below field.
 func (p *partBody) part(c *call, config *config.Config, field string) (zael.Part, error) {
 	part := zael.Part{Entity: p.entity, Consume: p.consume}
-	err := limitsOf(c, config, p.resource, p.policy, p.limits, nil, func(policy *zael.Policy) { part.Policy = policy })
-	if part.Policy == nil && err == nil {
-		var stored *zael.Policy
-		stored, err = zael.StoredPolicy(p.resource)
-		part.Policy = stored
+	source := limitSource{resource: p.resource, policy: p.policy, limits: p.limits}
+	policy, err := source.compile(c, config)
+	if policy == nil && err == nil {
+		policy, err = zael.StoredPolicy(p.resource)
 	}
+	part.Policy = policy
 	return part, within(field, err)
 }
 

@@ -56,50 +56,61 @@ func (c *call) available() error {
 	return c.answer(http.StatusOK, out)
 }
 
-// levelsQuery returns what is asked about, and the amounts whose time is.
-func (c *call) levelsQuery() (zael.Query, zael.Amounts, error) {
-	q := zael.Query{Entity: c.name}
+// levelsQuery returns the bucket that is asked about, and the amounts of consume.
+func (c *call) levelsQuery() (q zael.Query, amounts zael.Amounts, err error) {
+	q.Entity = c.name
 	if !c.principal.MayReadLevels(c.name) {
 		return q, nil, c.forbid("read " + c.name)
 	}
-	resource, policy, limits, parents := c.query.get("resource"), c.query.get("policy"), c.query.values["limits"], c.query.values["parent_limits"]
-	cascade, err := c.query.bool("cascade")
-	if err != nil {
+	if q.Cascade, err = c.query.bool("cascade"); err != nil {
 		return q, nil, err
 	}
-	stored, err := c.query.bool("stored")
-	if err != nil {
+	if q.UseStoredLimits, err = c.query.bool("stored"); err != nil {
 		return q, nil, err
 	}
-	switch {
-	case resource == "" && policy == "":
-		return q, nil, invalid("resource", "is missing: name one")
-	case policy != "" && (limits != nil || stored):
-		return q, nil, invalid("policy", "is given beside limits or stored: send one of them")
-	case parents != nil && limits == nil:
-		return q, nil, invalid("parent_limits", "are given without limits")
-	case limits != nil && !c.principal.MayBringLimits():
-		return q, nil, c.forbid("send limits: leave them out for stored ones")
-	}
-	q.Cascade = cascade
-	err = limitsOf(c, c.env.Config(), resource, policy, limits, parents, func(p *zael.Policy) { q.Policy = p })
-	if err != nil {
+	source := limitSource{c.query.get("resource"), c.query.get("policy"), c.query.values["limits"], c.query.values["parent_limits"]}
+	if err := c.checkLevels(&source, q.UseStoredLimits); err != nil {
 		return q, nil, err
 	}
-	if q.UseStoredLimits = stored || q.Policy == nil; q.Policy == nil {
-		q.Resource = resource
+	if q.Policy, err = source.compile(c, c.env.Config()); err != nil {
+		return q, nil, err
 	}
-	if q.Cascade || q.UseStoredLimits {
-		e, outer, err := c.outerParent(c.name)
-		if err != nil {
-			return q, nil, err
-		}
-		if outer && (q.Cascade || e.Cascade) {
-			return q, nil, c.forbid("read " + e.ParentID + ", the parent of " + c.name)
-		}
+	if q.Policy == nil {
+		q.Resource, q.UseStoredLimits = source.resource, true
 	}
-	amounts, err := parseAmounts(c.query.values["consume"])
+	if err := c.mayReadParentOf(&q); err != nil {
+		return q, nil, err
+	}
+	amounts, err = parseAmounts(c.query.values["consume"])
 	return q, amounts, err
+}
+
+// checkLevels checks that the parameters go together, and that the principal may send them.
+func (c *call) checkLevels(s *limitSource, stored bool) error {
+	switch {
+	case s.resource == "" && s.policy == "":
+		return invalid("resource", "is missing: name one")
+	case s.policy != "" && (s.limits != nil || stored):
+		return invalid("policy", "is given beside limits or stored: send one of them")
+	case s.parents != nil && s.limits == nil:
+		return invalid("parent_limits", "are given without limits: send both")
+	case s.limits != nil && !c.principal.MaySendLimits():
+		return c.forbid("send limits: leave them out for stored ones")
+	}
+	return nil
+}
+
+// mayReadParentOf returns an error if a query reads a parent that the principal's prefix does not
+// cover.
+func (c *call) mayReadParentOf(q *zael.Query) error {
+	if !q.Cascade && !q.UseStoredLimits {
+		return nil
+	}
+	e, outer, err := c.outerParent(c.name)
+	if err == nil && outer && (q.Cascade || e.Cascade) {
+		return c.forbid("read " + e.ParentID + ", the parent of " + c.name)
+	}
+	return err
 }
 
 // parseAmounts reads amounts like "tpm=500".

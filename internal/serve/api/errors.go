@@ -12,6 +12,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/httpedge"
+	"github.com/zeroae/zael/internal/serve"
 	"github.com/zeroae/zael/internal/serve/problem"
 	"github.com/zeroae/zael/internal/strictjson"
 )
@@ -35,7 +36,9 @@ var codes = []struct {
 	{zael.ErrKeyUsed, problem.KeyReused, ""},
 	{zael.ErrLeaseExpired, problem.LeaseExpired, "the lease was not ended in time: what was taken stands"},
 	{zael.ErrLeaseClosed, problem.LeaseEnded, "the lease has ended: it takes no more"},
-	{zael.ErrClosed, problem.Draining, "this server is about to end: ask another, or again"},
+	{serve.ErrDraining, problem.Draining, ""},
+	{zael.ErrClosed, problem.Draining, serve.ErrDraining.Error()},
+	{serve.ErrTooManyWaits, problem.Unavailable, ""},
 	{zael.ErrContention, problem.Contention, "too many callers write this bucket at once: try again in a second"},
 	{zael.ErrUnavailable, problem.Unavailable, "the store does not answer: try again in a second"},
 	{context.DeadlineExceeded, problem.Unavailable, "the store did not answer in time: try again in a second"},

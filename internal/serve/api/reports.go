@@ -198,5 +198,5 @@ type whoamiBody struct {
 // whoami serves GET /v1/whoami.
 func (c *call) whoami() error {
 	p := c.principal
-	return c.answer(http.StatusOK, whoamiBody{p.Name, p.Role.String(), p.Prefix, p.MayBringLimits()})
+	return c.answer(http.StatusOK, whoamiBody{p.Name, p.Role.String(), p.Prefix, p.MaySendLimits()})
 }

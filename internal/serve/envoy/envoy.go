@@ -86,7 +86,7 @@ func NewServer(env *serve.Env) (*Server, error) {
 		options = append(options, grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: c.MaxAge, MaxConnectionAgeGrace: c.MaxAgeGrace}))
 	}
 	if env.TLS != nil {
-		options = append(options, grpc.Creds(credentials.NewTLS(named(env.TLS, c.ClientName))))
+		options = append(options, grpc.Creds(credentials.NewTLS(requireClientName(env.TLS, c.ClientName))))
 	}
 	s.grpc, s.health = grpc.NewServer(options...), health.NewServer()
 	pb.RegisterRateLimitServiceServer(s.grpc, s.service)
@@ -96,16 +96,16 @@ func NewServer(env *serve.Env) (*Server, error) {
 		return nil, err
 	}
 	k.register(s.grpc)
-	s.serving(s.rules.Load() != nil)
+	s.setServing(s.rules.Load() != nil)
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.owned.Go(func() { follow(ctx) })
 	return s, nil
 }
 
-// named returns a configuration that lets in only clients whose certificate is for a name,
+// requireClientName returns a configuration that lets in only clients whose certificate is for a name,
 // unless that is empty.
-func named(c *tls.Config, name string) *tls.Config {
+func requireClientName(c *tls.Config, name string) *tls.Config {
 	if name == "" {
 		return c
 	}
@@ -180,11 +180,11 @@ func (s *Server) source() (follow func(context.Context), err error) {
 func (s *Server) accept(r *rules.Rules) {
 	s.rules.Store(r)
 	s.metrics.load(nil)
-	s.serving(true)
+	s.setServing(true)
 }
 
-// serving says to health checks whether requests can be decided.
-func (s *Server) serving(yes bool) {
+// setServing says to health checks whether requests can be decided.
+func (s *Server) setServing(yes bool) {
 	status := healthpb.HealthCheckResponse_NOT_SERVING
 	if yes {
 		status = healthpb.HealthCheckResponse_SERVING
@@ -279,7 +279,7 @@ func (s *Server) intercept(ctx context.Context, request any, info *grpc.UnarySer
 	defer func() {
 		if p := recover(); p != nil {
 			s.log.ErrorContext(ctx, "a handler panicked", "method", info.FullMethod, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			err = status.Error(codes.Internal, "the request could not be served; the log of the daemon says why")
+			err = status.Error(codes.Internal, "the request could not be served; the log of the server says why")
 		}
 		s.metrics.served(status.Code(err), time.Since(begun))
 	}()

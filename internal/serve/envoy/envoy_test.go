@@ -119,7 +119,7 @@ func (r *rig) mount(version, text string) {
 // dial connects to the service.
 func (r *rig) dial(c credentials.TransportCredentials) *grpc.ClientConn {
 	r.t.Helper()
-	conn, err := grpc.NewClient(r.RatesAddr().String(), grpc.WithTransportCredentials(c))
+	conn, err := grpc.NewClient(r.RLSAddr().String(), grpc.WithTransportCredentials(c))
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -143,7 +143,7 @@ func TestRealEnvoy(t *testing.T) {
 		}
 		ports[i] = port
 	}
-	envoytest.Start(t, bootstrap(ports, strings.TrimPrefix(upstream.URL, "http://"), r.RatesAddr().String()))
+	envoytest.Start(t, bootstrap(ports, strings.TrimPrefix(upstream.URL, "http://"), r.RLSAddr().String()))
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
 	get := func(port int, path string, headers ...string) (status int, header http.Header) {
@@ -214,7 +214,7 @@ func TestRealEnvoy(t *testing.T) {
 	}
 
 	// Without the service, the failure mode decides; when it is back, its limits hold.
-	address := r.RatesAddr().String()
+	address := r.RLSAddr().String()
 	if err := r.end(); err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/serve"
 	"github.com/zeroae/zael/internal/serve/access"
 	"github.com/zeroae/zael/internal/serve/config"
 	"github.com/zeroae/zael/llm"
@@ -17,9 +18,7 @@ var (
 	errBackground = errors.New("calls in the background are not counted: list POST of the path in also to pass them")
 	errForm       = errors.New("the model of a form is not read: set default_resource of the route to pass forms")
 	errNoModel    = errors.New("the body is not JSON, or names no model")
-	errBodies     = errors.New("the bodies of the calls that are under way are as large as they may be: try again in a second")
-	errWaits      = errors.New("as many calls wait for their limits here as may: try again in a second")
-	errDraining   = errors.New("this server is about to end: ask again")
+	errBodies     = errors.New("the calls under way have too large bodies together: try again in a second")
 	errStore      = errors.New("the limits cannot be looked at: try again in a second")
 	errHeader     = errors.New("the upstream did not answer in time")
 	errIdle       = errors.New("the upstream stopped in the middle of its answer")
@@ -65,7 +64,7 @@ func failure(err error, c *config.Config) (outcome string, status int, message s
 	if e, ok := errors.AsType[*zael.ValidationError](err); ok {
 		return "failed", http.StatusBadRequest, e.Error()
 	}
-	for _, known := range []error{errDraining, errWaits, errBodies, errStore} {
+	for _, known := range []error{serve.ErrDraining, serve.ErrTooManyWaits, errBodies, errStore} {
 		if errors.Is(err, known) {
 			return "unavailable", http.StatusServiceUnavailable, known.Error()
 		}
@@ -100,8 +99,8 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 	case cause == nil:
 	case errors.Is(cause, errHeader), errors.Is(cause, errIdle), errors.Is(cause, errUnread), errors.Is(cause, access.ErrTokenRemoved):
 		err = cause
-	default: // the daemon ends
-		err = errDraining
+	default: // the daemon is shutting down
+		err = serve.ErrDraining
 	}
 	outcome, status, message := failure(err, f.config)
 	f.outcome = outcome

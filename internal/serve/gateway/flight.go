@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/serve"
 	"github.com/zeroae/zael/internal/serve/config"
 	"github.com/zeroae/zael/llm"
 )
@@ -84,35 +84,15 @@ func entityOf(r *http.Request) (string, error) { return flightOf(r.Context()).en
 // route lets it.
 func acquire(ctx context.Context, call *llm.Call, req zael.Request) (*zael.Lease, error) {
 	f := flightOf(call.Request.Context())
-	limiter, env := f.gateway.env.Limiter, f.gateway.env
+	limiter := f.gateway.env.Limiter
 	req.Parent, req.MaxWait = f.parent(), 0
 	lease, err := limiter.Acquire(ctx, req)
 	exceeded, ok := errors.AsType[*zael.ExceededError](err)
 	if !ok || f.route.MaxWait == 0 || exceeded.RetryAfter() == zael.Never {
 		return lease, err
 	}
-	done, ok := env.Wait()
-	if !ok {
-		return nil, errWaits
-	}
-	defer done()
-	ctx, cancel := context.WithCancelCause(ctx)
-	var draining sync.WaitGroup
-	draining.Go(func() {
-		select {
-		case <-env.Draining:
-			cancel(errDraining)
-		case <-ctx.Done():
-		}
-	})
-	defer draining.Wait()
-	defer cancel(nil)
 	req.MaxWait = f.route.MaxWait
-	lease, err = limiter.Acquire(ctx, req)
-	if err != nil && errors.Is(context.Cause(ctx), errDraining) {
-		return nil, errDraining
-	}
-	return lease, err
+	return serve.AcquireWaiting(ctx, f.gateway.env, func(ctx context.Context) (*zael.Lease, error) { return limiter.Acquire(ctx, req) })
 }
 
 // holdClient takes from the limits of the client's address, and reports whether the call may

@@ -81,7 +81,7 @@ func NewWith(env *serve.Env, bounds Bounds) (*Gateway, error) {
 		Rewrite: rewrite, Transport: roundTripper{g}, ModifyResponse: modify, ErrorHandler: fail, BufferPool: newBuffers(),
 		ErrorLog: slog.NewLogLogger(env.Log.Handler(), slog.LevelDebug),
 	}
-	g.guarded = env.Guard.Through(g.gate(), http.HandlerFunc(g.serve))
+	g.guarded = env.Guard.HandlerWith(g.gate(), http.HandlerFunc(g.serve))
 	_, err = g.current()
 	return g, err
 }
@@ -90,7 +90,7 @@ func NewWith(env *serve.Env, bounds Bounds) (*Gateway, error) {
 func (g *Gateway) gate() access.Gate {
 	return access.Gate{
 		Token: access.AnyKey, Hint: "send a token" + inWhat,
-		Own: func(r *http.Request) bool { return flightOf(r.Context()).route.Auth != config.AuthTokens },
+		Authenticates: func(r *http.Request) bool { return flightOf(r.Context()).route.Auth != config.AuthTokens },
 		Refuse: func(w http.ResponseWriter, r *http.Request, code problem.Code, detail string) {
 			f := flightOf(r.Context())
 			f.outcome = "denied"
@@ -109,7 +109,7 @@ func (g *Gateway) Covers(path string) bool {
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	all, err := g.current()
 	if err != nil {
-		problem.Write(w, problem.Internal, "the routes of the gateway cannot be used; the log of the daemon says why")
+		problem.Write(w, problem.Internal, "the routes of the gateway cannot be used; the log of the server says why")
 		g.env.Log.ErrorContext(r.Context(), "the routes of the gateway cannot be used", "error", err)
 		return
 	}
@@ -123,7 +123,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer f.end()
 	if g.open.Add(1) > int64(all.config.Max.Streams) {
 		f.outcome = "busy"
-		f.fail(w, r, http.StatusServiceUnavailable, "as many calls are under way here as may (max.streams): try again in a second")
+		f.fail(w, r, http.StatusServiceUnavailable, "too many calls are under way (max.streams): try again in a second")
 		return
 	}
 	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), flightKey{}, f))

@@ -210,7 +210,7 @@ func TestAllBodies(t *testing.T) {
 	first := make(chan int, 1)
 	go func() { first <- r.send(large).StatusCode }()
 	<-arrived
-	r.want(large, 503, "as large as they may be")
+	r.want(large, 503, "have too large bodies together")
 	close(release)
 	if got := <-first; got != http.StatusOK {
 		t.Errorf("the first call: %d", got)

@@ -77,7 +77,7 @@ func TestMaxWait(t *testing.T) {
 	for r.metric("zael_serve_waits") != "1" {
 		runtime.Gosched()
 	}
-	r.want(post(chat, chatBody), 503, "as many calls wait")
+	r.want(post(chat, chatBody), 503, "too many requests wait")
 	release <- struct{}{}
 	<-arrived // the one that waited
 	if got := <-answers; got != "200" {

@@ -1,13 +1,15 @@
 // Package serve is the daemon around a limiter: listeners, TLS, access, health, metrics, reload and
-// the end. What is served to whom comes in as [Handlers].
+// shutdown. What is served is passed in as [Handlers].
 package serve
 
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -62,7 +64,7 @@ type Gateway interface {
 	Shutdown(ctx context.Context) error
 }
 
-// An Env is what handlers work with.
+// An Env has what handlers need of the daemon.
 type Env struct {
 	Limiter *zael.Limiter
 	Store   zael.Store // of the limiter, for its roles
@@ -72,16 +74,50 @@ type Env struct {
 	Metrics prometheus.Registerer // of /metrics; may be nil
 	TLS     *tls.Config           // of connections that the daemon does not encrypt itself; nil: they are not encrypted
 
-	// Config returns the configuration that holds now. A request asks once, so that a reload
-	// in between does not matter to it.
+	// Config returns the current configuration. A request calls it once, so that a reload in
+	// between does not affect it.
 	Config func() *config.Config
 
-	// Wait is called by a request before it waits for its limits. If ok is false, as many
-	// wait as may (Max.Waits), and the request is refused as unavailable; otherwise it calls
-	// done when it waits no longer.
+	// Wait counts a request that is about to wait for its limits. If ok is false, as many wait as
+	// may (Max.Waits), and it is refused; otherwise it calls done when it waits no longer. See
+	// AcquireWaiting.
 	Wait func() (done func(), ok bool)
 
-	// Draining is closed when the daemon begins to end: requests that wait for their limits
-	// are then refused as draining.
+	// Draining is closed when the daemon begins to shut down: requests that wait for their limits
+	// are then refused.
 	Draining <-chan struct{}
+}
+
+// ErrTooManyWaits is the error of a request that would wait for its limits while as many wait as
+// may. ErrDraining is that of one that waits when the daemon begins to shut down.
+var (
+	ErrTooManyWaits = errors.New("too many requests wait on this server (max.waits): try again in a second")
+	ErrDraining     = errors.New("this server is shutting down: ask another, or again")
+)
+
+// AcquireWaiting calls acquire for a request that may wait for its limits. The context that it
+// passes ends with ctx and when the daemon begins to shut down. The error is that of acquire,
+// ErrTooManyWaits or ErrDraining.
+func AcquireWaiting[L any](ctx context.Context, e *Env, acquire func(context.Context) (L, error)) (none L, err error) {
+	done, ok := e.Wait()
+	if !ok {
+		return none, ErrTooManyWaits
+	}
+	defer done()
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-e.Draining:
+			cancel(ErrDraining)
+		case <-ctx.Done():
+		}
+	})
+	defer watch.Wait()
+	defer cancel(nil)
+	lease, err := acquire(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), ErrDraining) {
+		return none, ErrDraining
+	}
+	return lease, err
 }

@@ -1,79 +1,77 @@
 package serve
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/zeroae/zael/internal/serve/access"
 	"github.com/zeroae/zael/internal/serve/problem"
 )
 
-// ServeHTTP implements http.Handler. Paths are taken as they were sent: names in them may have
-// any characters, escaped.
+// ServeHTTP implements http.Handler. Paths are not cleaned: names in them may have any characters,
+// escaped.
 func (d *Daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/healthz":
-		d.call(w, r, "health", http.HandlerFunc(serveAlive))
+		d.serveRequest(w, r, "health", http.HandlerFunc(serveAlive))
 	case r.URL.Path == "/readyz":
-		d.call(w, r, "health", http.HandlerFunc(d.serveReady))
-	case r.URL.Path == "/metrics" && d.aside == nil:
-		d.call(w, r, "metrics", d.guard.Handler(http.HandlerFunc(d.serveMetrics)))
+		d.serveRequest(w, r, "health", http.HandlerFunc(d.serveReady))
+	case r.URL.Path == "/metrics" && d.metricsServer == nil:
+		d.serveRequest(w, r, "metrics", d.guard.Handler(http.HandlerFunc(d.serveMetrics)))
 	case strings.HasPrefix(r.URL.Path, "/v1/") && d.api != nil:
-		d.call(w, r, "api", d.api)
-	case r.URL.Path == "/json" && d.rateLimits != nil:
-		d.call(w, r, "rls", d.guard.Handler(d.bounded(http.HandlerFunc(d.serveRateLimits))))
-	case d.calling != nil && d.calling.Covers(r.URL.Path):
-		d.call(w, r, "gateway", d.calling)
+		d.serveRequest(w, r, "api", d.api)
+	case r.URL.Path == "/json" && d.rls != nil:
+		d.serveRequest(w, r, "rls", d.guard.Handler(d.bounded(http.HandlerFunc(d.serveRLS))))
+	case d.gateway != nil && d.gateway.Covers(r.URL.Path):
+		d.serveRequest(w, r, "gateway", d.gateway)
 	case d.page != nil && d.page.Covers(r.URL.Path):
-		d.call(w, r, "page", d.guard.Open(d.page))
+		d.serveRequest(w, r, "page", d.guard.Public(d.page))
 	default:
-		d.call(w, r, "none", d.guard.Handler(http.HandlerFunc(serveNothing)))
+		d.serveRequest(w, r, "none", d.guard.Handler(http.HandlerFunc(serveNotFound)))
 	}
 }
 
-// serveRateLimits answers for the rate limit service, to those who may acquire for anybody.
-func (d *Daemon) serveRateLimits(w http.ResponseWriter, r *http.Request) {
+// serveRLS answers for the rate limit service, to those who may acquire for anybody.
+func (d *Daemon) serveRLS(w http.ResponseWriter, r *http.Request) {
 	if !access.From(r.Context()).MayAcquire("") {
 		problem.Write(w, problem.Forbidden, "rate limits of Envoy need a token with the role acquire and no prefix")
 		return
 	}
-	d.rateLimits.ServeHTTP(w, r)
+	d.rls.ServeHTTP(w, r)
 }
 
-// metricsAlone serves metrics and health.
-func (d *Daemon) metricsAlone(guard *access.Guard) http.Handler {
+// metricsHandler serves metrics and health.
+func (d *Daemon) metricsHandler(guard *access.Guard) http.Handler {
 	guarded := guard.Handler(http.HandlerFunc(d.serveMetrics))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/healthz":
-			d.call(w, r, "health", http.HandlerFunc(serveAlive))
+			d.serveRequest(w, r, "health", http.HandlerFunc(serveAlive))
 		case "/readyz":
-			d.call(w, r, "health", http.HandlerFunc(d.serveReady))
+			d.serveRequest(w, r, "health", http.HandlerFunc(d.serveReady))
 		case "/metrics":
-			d.call(w, r, "metrics", guarded)
+			d.serveRequest(w, r, "metrics", guarded)
 		default:
-			d.call(w, r, "none", guard.Handler(http.HandlerFunc(serveNothing)))
+			d.serveRequest(w, r, "none", guard.Handler(http.HandlerFunc(serveNotFound)))
 		}
 	})
 }
 
-func serveNothing(w http.ResponseWriter, _ *http.Request) {
+func serveNotFound(w http.ResponseWriter, _ *http.Request) {
 	problem.Write(w, problem.NotFound, "there is nothing here: the API is below /v1/")
 }
 
-// call serves a request by a handler: it counts and logs it, bounds the time for its body, and
-// survives a panic.
-func (d *Daemon) call(w http.ResponseWriter, r *http.Request, route string, h http.Handler) {
-	if !d.calls.begin() {
-		problem.Write(w, problem.Draining, "the daemon ends")
+// serveRequest serves a request by a handler. It counts and logs the request, bounds the time for
+// its body, and recovers from a panic.
+func (d *Daemon) serveRequest(w http.ResponseWriter, r *http.Request, route string, h http.Handler) {
+	if !d.requests.begin() {
+		problem.Write(w, problem.Draining, ErrDraining.Error())
 		return
 	}
-	defer d.calls.end()
+	defer d.requests.end()
 	begun := time.Now()
 	rec := &recorder{ResponseWriter: w}
 	if r.ContentLength != 0 {
@@ -102,10 +100,10 @@ func (d *Daemon) panicked(rec *recorder, r *http.Request, p any) {
 	if rec.status != 0 {
 		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 	}
-	problem.Write(rec, problem.Internal, "the request could not be served; the log of the daemon says why")
+	problem.Write(rec, problem.Internal, "the request could not be served; the log of the server says why")
 }
 
-// bounded limits the body of a request that access has let in.
+// bounded bounds the size of the body of a request that access has let in, and the time for it.
 func (d *Daemon) bounded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		SetPrincipal(w, access.From(r.Context()).Name)
@@ -178,53 +176,3 @@ func recorderOf(w http.ResponseWriter) (*recorder, bool) {
 
 // Unwrap lets http.ResponseController find what the server's writer can do besides.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
-
-// calls are the requests in handlers.
-type calls struct {
-	mu     sync.Mutex
-	n      int
-	closed bool
-	none   chan struct{} // closed when there are none and no more begin
-}
-
-// begin reports whether a request may begin; it has to end then.
-func (c *calls) begin() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return false
-	}
-	c.n++
-	return true
-}
-
-func (c *calls) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.n--
-	if c.closed && c.n == 0 {
-		close(c.none)
-	}
-}
-
-func (c *calls) number() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.n
-}
-
-// close lets no more requests begin, waits for those that have, and returns how many are left
-// when ctx is done.
-func (c *calls) close(ctx context.Context) int {
-	c.mu.Lock()
-	c.closed = true
-	if c.n == 0 {
-		close(c.none)
-	}
-	c.mu.Unlock()
-	select {
-	case <-c.none:
-	case <-ctx.Done():
-	}
-	return c.number()
-}
