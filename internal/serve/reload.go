@@ -89,7 +89,7 @@ func (d *Daemon) loadNext() (*config.Config, *tls.Config, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if keys := config.Restart(d.config.Load(), next); len(keys) > 0 {
+	if keys := config.NeedRestart(d.config.Load(), next); len(keys) > 0 {
 		return nil, nil, fmt.Errorf("%s: a change of %s needs a restart", d.source.File, strings.Join(keys, ", "))
 	}
 	if next.TLS == nil {

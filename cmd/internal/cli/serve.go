@@ -89,7 +89,7 @@ func (a *app) checkConfig(source *config.Source) error {
 			fmt.Fprintln(a.err, "warning:", w)
 		}
 		if err != nil {
-			return configError(config.Wrong(err))
+			return configError(config.NewError(err))
 		}
 		defer fmt.Fprintf(a.out, "the rules are valid: %s\n", count(read.Len(), "descriptor", "descriptors"))
 	}

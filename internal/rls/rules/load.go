@@ -10,7 +10,7 @@ import (
 )
 
 // Files reads the files of a folder, in the order of their names. Those whose name begins
-// with a point are left out: a mounted ConfigMap keeps its versions in such folders, and
+// with a dot are left out: a mounted ConfigMap keeps its versions in such folders, and
 // links to the files of the newest.
 func Files(folder string) (files []File, err error) {
 	entries, err := os.ReadDir(folder)

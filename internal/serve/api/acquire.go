@@ -27,7 +27,7 @@ type acquireBody struct {
 	policy               string // name of one of the configuration
 	limits, parentLimits []string
 	consume              zael.Amounts
-	stored               *bool // limits come from the store; nil: unless the request names some
+	stored               *bool // limits come from the store; nil: if the request names none
 	cascade, lease       bool
 	maxWait              time.Duration
 	mode                 zael.FailureMode
@@ -235,7 +235,8 @@ type taken struct {
 	rollback func(context.Context) error
 }
 
-// take acquires: for a lease or by a key so that any server can end it or answer again.
+// take acquires. With a lease or an idempotency key it takes a detached lease, so that any server
+// can end it or answer again.
 func (c *call) take(in *acquireBody, req zael.Request, key string) (*taken, error) {
 	out := new(taken)
 	if !in.lease && key == "" {
@@ -305,8 +306,8 @@ func (c *call) checkTaken(in *acquireBody, d *zael.Decision) error {
 	return nil
 }
 
-// send writes the answer of an acquire, and reports whether all of it went out. An answer
-// that nobody waits for is not written.
+// send writes the answer to an acquire, and reports whether all of it was sent. If the client has
+// left, nothing is written.
 func (c *call) send(body []byte, d *zael.Decision) bool {
 	if c.r.Context().Err() != nil {
 		return false

@@ -1,8 +1,8 @@
 // Package api is the JSON API of the daemon: acquires, leases, reading and administration
 // over a Limiter, for every language that speaks HTTP. Its document is openapi.json.
 //
-// Whose request it is comes from access.From. What an answer is, success or problem, is
-// decided before the first byte of it is written.
+// access.From has the principal of a request. Whether an answer is a success or a problem is decided
+// before its first byte is written.
 package api
 
 import (
@@ -39,7 +39,7 @@ type handler struct {
 	policies *policyCache
 	signer   *leasetext.Signer
 	buffers  sync.Pool // of *buffer
-	failures logbook
+	failures failureLog
 
 	overviews *live.Shared[*overview]
 }
@@ -79,7 +79,7 @@ func (h *handler) serve(c *call) error {
 		return err
 	}
 	err = to.serve(c)
-	if c.r.Method != http.MethodGet && !strings.HasPrefix(to.path, "/v1/leases/") { // a change, perhaps
+	if c.r.Method != http.MethodGet && !strings.HasPrefix(to.path, "/v1/leases/") { // it may have changed something
 		h.overviews.Forget()
 		if strings.HasPrefix(to.path, "/v1/entities/") {
 			h.env.Live.Forget(c.name)
@@ -103,7 +103,7 @@ type call struct {
 // A buffer has the body of a request and of its answer.
 type buffer struct{ in, out []byte }
 
-// maxKept is how large a buffer is kept for the next request, in bytes.
+// maxKept is the size in bytes up to which a buffer is reused.
 const maxKept = 16 << 10
 
 func (h *handler) buffer() *buffer {
@@ -131,8 +131,8 @@ func (c *call) answer(status int, value any) error {
 	return nil
 }
 
-// done answers a change of which there is nothing to tell.
-func (c *call) done() error {
+// noContent answers a change with status 204.
+func (c *call) noContent() error {
 	c.w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -184,8 +184,8 @@ func invalid(field, reason string) error {
 	return &failure{code: problem.Invalid, detail: field + " " + reason, field: field, reason: reason}
 }
 
-// left reports whether err is that the client has gone, so that nobody reads the answer.
-func (c *call) left(err error) bool {
+// clientLeft reports whether err is the end of the request's context: nobody reads the answer.
+func (c *call) clientLeft(err error) bool {
 	gone := c.r.Context().Err()
 	return gone != nil && errors.Is(err, gone)
 }

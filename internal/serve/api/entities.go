@@ -88,7 +88,7 @@ func (c *call) deleteEntity() error {
 	if err := c.limiter.DeleteEntity(c.ctx, c.name); err != nil {
 		return err
 	}
-	return c.done()
+	return c.noContent()
 }
 
 // mayMove returns an error if the principal may not take an entity from its parent: one with
@@ -181,5 +181,5 @@ func (c *call) moveTo(parent string) error {
 	if err := c.limiter.SetParent(c.ctx, c.name, parent, options); err != nil {
 		return err
 	}
-	return c.done()
+	return c.noContent()
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/zeroae/zael/internal/strictjson"
 )
 
-// codes are the errors of a Limiter, with the code that each is answered with, and what is
-// said of it if that is not the error itself, which may name the store.
+// codes are the errors of a Limiter with the code of the answer, and its detail where that must not
+// be the error itself, which may name the store.
 //
 //nolint:gochecknoglobals // a constant table
 var codes = []struct {
@@ -55,7 +55,7 @@ func failureOf(err error) *failure {
 		return &failure{code: problem.Invalid, detail: e.Error(), field: e.Field, reason: e.Reason}
 	}
 	if v, ok := errors.AsType[*zael.ValidationError](err); ok {
-		return ofValidation(v)
+		return validationFailure(v)
 	}
 	if errors.Is(err, zael.ErrNoLimits) {
 		return &failure{code: problem.Invalid, detail: text(err), field: "limits", reason: "are neither in the request nor stored: name them, or store some"}
@@ -93,8 +93,8 @@ var fields = map[string]string{
 	"AdminOptions.IdempotencyKey": keyHeader, "DetachOptions.IdempotencyKey": keyHeader, "DetachedLease": "lease",
 }
 
-// ofValidation returns how an error of validation is answered.
-func ofValidation(v *zael.ValidationError) *failure {
+// validationFailure returns how an error of validation is answered.
+func validationFailure(v *zael.ValidationError) *failure {
 	field := v.Field
 	if known, ok := fields[field]; ok {
 		field = known
@@ -134,8 +134,8 @@ func (c *call) fail(err error) {
 		return
 	}
 	f := failureOf(err)
-	if f.code.Status() >= http.StatusInternalServerError && f.code != problem.Unsupported && !c.left(err) && c.env.Log != nil {
-		if unlogged, ok := c.failures.speaks(f.code, time.Now()); ok {
+	if f.code.Status() >= http.StatusInternalServerError && f.code != problem.Unsupported && !c.clientLeft(err) && c.env.Log != nil {
+		if unlogged, ok := c.failures.shouldLog(f.code, time.Now()); ok {
 			c.env.Log.LogAttrs(c.r.Context(), levelOf(f.code), "request failed", append(attributes(c, f, err), slog.Int("not_logged", unlogged))...)
 		}
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/zeroae/zael/internal/strictjson"
 )
 
-// ended returns a route that ends a lease; amounts is the member that has amounts, if any.
-func ended(verb zael.LeaseVerb, amounts string) func(*call) error {
+// endLease returns the handler of a route that ends a lease; amounts is the member that has amounts, if any.
+func endLease(verb zael.LeaseVerb, amounts string) func(*call) error {
 	return func(c *call) error { return c.end(verb, amounts) }
 }
 

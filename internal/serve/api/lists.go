@@ -54,14 +54,14 @@ func (c *call) entities() error {
 	}
 	all, err := c.limiter.Entities(c.ctx, q)
 	if err != nil {
-		return ofCursor(q.After, err)
+		return cursorError(q.After, err)
 	}
 	some, next := firstOf(all, limit, func(e zael.Entity) string { return e.ID })
 	return c.answer(http.StatusOK, childrenBody{some, next})
 }
 
-// ofCursor returns errCursor for the error of a page if a cursor is the cause.
-func ofCursor(cursor string, err error) error {
+// cursorError returns errCursor if a cursor may be the cause of err, and err otherwise.
+func cursorError(cursor string, err error) error {
 	if _, invalid := errors.AsType[*zael.ValidationError](err); invalid && cursor != "" {
 		return errCursor
 	}
@@ -86,7 +86,7 @@ func (c *call) resources() error {
 	q.Prefix = c.query.get("prefix")
 	all, err := c.limiter.Resources(c.ctx, q)
 	if err != nil {
-		return ofCursor(q.After, err)
+		return cursorError(q.After, err)
 	}
 	some, next := firstOf(all, limit, func(name string) string { return name })
 	return c.answer(http.StatusOK, resourcesBody{some, next})
@@ -118,7 +118,7 @@ func (c *call) scopes() error {
 	}
 	all, err := c.limiter.Scopes(c.ctx, q)
 	if err != nil {
-		return ofCursor(list.After, err)
+		return cursorError(list.After, err)
 	}
 	some, next := firstOf(all, limit, func(l zael.ScopeLimits) string { return l.Scope.Entity + scopeSeparator + l.Scope.Resource })
 	out := scopesBody{Scopes: make([]limitsBody, len(some)), Next: next}

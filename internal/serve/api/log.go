@@ -25,24 +25,25 @@ func attributes(c *call, f *failure, err error) []slog.Attr {
 	}
 }
 
-// A logbook keeps failures of one code from being logged more than once a second: while a store is
-// away, each request fails.
-type logbook struct {
+// A failureLog lets failures of one code be logged once a second: while the store is away, every
+// request fails.
+type failureLog struct {
 	mu       sync.Mutex
-	silences map[problem.Code]*silence
+	counters map[problem.Code]*unloggedFailures
 }
 
-// speaks reports whether a failure is to be logged now, and how many were not since the last.
-func (b *logbook) speaks(code problem.Code, now time.Time) (unlogged int, ok bool) {
+// shouldLog reports whether a failure is to be logged now, and how many were not since the last
+// one that was.
+func (b *failureLog) shouldLog(code problem.Code, now time.Time) (unlogged int, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.silences == nil {
-		b.silences = map[problem.Code]*silence{}
+	if b.counters == nil {
+		b.counters = map[problem.Code]*unloggedFailures{}
 	}
-	p := b.silences[code]
+	p := b.counters[code]
 	if p == nil {
-		p = new(silence)
-		b.silences[code] = p
+		p = new(unloggedFailures)
+		b.counters[code] = p
 	} else if now.Sub(p.last) < time.Second {
 		p.unlogged++
 		return 0, false
@@ -51,8 +52,8 @@ func (b *logbook) speaks(code problem.Code, now time.Time) (unlogged int, ok boo
 	return unlogged, true
 }
 
-// A silence is since the last failure that was logged.
-type silence struct {
+// unloggedFailures counts the failures since the last one that was logged.
+type unloggedFailures struct {
 	last     time.Time
 	unlogged int
 }

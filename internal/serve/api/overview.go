@@ -14,8 +14,8 @@ import (
 // entity.
 const overviewAge = 5 * time.Second
 
-// mostInOverview is how many children and buckets an overview has.
-const mostInOverview = 100
+// maxInOverview is how many children and buckets an overview has.
+const maxInOverview = 100
 
 // live serves GET /v1/live, from memory.
 func (c *call) live() error {
@@ -109,11 +109,11 @@ func (h *handler) readOverview(ctx context.Context, id string) (*overview, error
 	if o.settings, err = h.limiter.Settings(ctx, zael.Scope{Entity: id}); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return nil, err
 	}
-	if o.buckets, err = h.limiter.EntityBuckets(ctx, id, mostInOverview+1); err != nil {
+	if o.buckets, err = h.limiter.EntityBuckets(ctx, id, maxInOverview+1); err != nil {
 		return nil, err
 	}
-	if o.moreBuckets = len(o.buckets) > mostInOverview; o.moreBuckets {
-		o.buckets = o.buckets[:mostInOverview]
+	if o.moreBuckets = len(o.buckets) > maxInOverview; o.moreBuckets {
+		o.buckets = o.buckets[:maxInOverview]
 	}
 	if o.scopes, err = h.scopesOf(ctx, id); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return nil, err
@@ -126,7 +126,7 @@ func (h *handler) readOverview(ctx context.Context, id string) (*overview, error
 		if err != nil {
 			return nil, err
 		}
-		if o.moreChildren = len(o.children) == mostInOverview; o.moreChildren {
+		if o.moreChildren = len(o.children) == maxInOverview; o.moreChildren {
 			break
 		}
 		o.children = append(o.children, child)

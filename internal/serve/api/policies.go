@@ -14,8 +14,8 @@ const (
 	cachedLimits   = 8 // of a policy that is cached
 )
 
-// A policyCache has the policies of the limits that requests brought last, so that the
-// same limits are parsed and compiled once.
+// A policyCache keeps the policies of the limits that requests sent last, so that the same limits
+// are parsed and compiled once. Its method may be called concurrently.
 type policyCache struct {
 	mu       sync.Mutex
 	policies *recent.Map[string, *zael.Policy]
@@ -47,8 +47,8 @@ func (c *policyCache) policy(resource string, limits, parents []string) (*zael.P
 	return p, nil
 }
 
-// policyKey returns what is different for different policies. Names of resources and texts
-// of limits that are valid have no control characters.
+// policyKey returns the key of a policy in the cache. Valid names of resources and valid texts of
+// limits have no control characters, so that different policies have different keys.
 func policyKey(resource string, limits, parents []string) string {
 	var b strings.Builder
 	n := len(resource) + 1

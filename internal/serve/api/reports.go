@@ -87,8 +87,8 @@ func (c *call) mayReport(entity string) error {
 	return nil
 }
 
-// usageKey returns the place of a record, of which compareUsage tells the order. Names have
-// no control characters.
+// usageKey returns the place of a record in the order of compareUsage. Names have no control
+// characters.
 func usageKey(r zael.UsageRecord) string {
 	return r.Start.UTC().Format(time.RFC3339) + "\x00" + r.Entity + "\x00" + r.Resource
 }
@@ -184,7 +184,7 @@ func (c *call) ping() error {
 	if err := c.limiter.Ping(c.ctx); err != nil {
 		return err
 	}
-	return c.done()
+	return c.noContent()
 }
 
 // A whoamiBody is whose token a request has, and what it is for.

@@ -29,10 +29,10 @@ func routes() []route {
 		{method: http.MethodGet, path: "/v1/ping", serve: (*call).ping},
 		{method: http.MethodGet, path: "/v1/whoami", serve: (*call).whoami},
 
-		{method: http.MethodPost, path: "/v1/leases/settle", serve: ended(zael.LeaseSettle, "used")},
-		{method: http.MethodPost, path: "/v1/leases/commit", serve: ended(zael.LeaseCommit, "")},
-		{method: http.MethodPost, path: "/v1/leases/rollback", serve: ended(zael.LeaseRollback, "")},
-		{method: http.MethodPost, path: "/v1/leases/release", serve: ended(zael.LeaseRelease, "amounts")},
+		{method: http.MethodPost, path: "/v1/leases/settle", serve: endLease(zael.LeaseSettle, "used")},
+		{method: http.MethodPost, path: "/v1/leases/commit", serve: endLease(zael.LeaseCommit, "")},
+		{method: http.MethodPost, path: "/v1/leases/rollback", serve: endLease(zael.LeaseRollback, "")},
+		{method: http.MethodPost, path: "/v1/leases/release", serve: endLease(zael.LeaseRelease, "amounts")},
 		{method: http.MethodPost, path: "/v1/leases/consume", serve: (*call).consume},
 		{method: http.MethodPost, path: "/v1/leases/renew", serve: (*call).renew},
 

@@ -31,20 +31,20 @@ func checkName(field, name string) error {
 	return nil
 }
 
-// readable returns the scope that is asked for, if the principal may read it.
-func (c *call) readable() (zael.Scope, error) {
+// readableScope returns the scope that is asked for, if the principal may read it.
+func (c *call) readableScope() (zael.Scope, error) {
 	scope, err := c.scope()
 	switch {
 	case err != nil:
 		return scope, err
 	case scope.Entity != "" && !c.principal.MayRead(scope.Entity), scope.Entity == "" && !c.principal.MayReadAll():
-		return scope, c.forbid("read what is stored for " + name(scope))
+		return scope, c.forbid("read what is stored for " + scopeText(scope))
 	}
 	return scope, nil
 }
 
-// changeable returns the scope that is to be changed, if the principal may change it.
-func (c *call) changeable() (zael.Scope, error) {
+// changeableScope returns the scope that is to be changed, if the principal may change it.
+func (c *call) changeableScope() (zael.Scope, error) {
 	scope, err := c.scope()
 	if err != nil {
 		return scope, err
@@ -54,13 +54,13 @@ func (c *call) changeable() (zael.Scope, error) {
 
 func (c *call) mayChange(scope zael.Scope) error {
 	if scope.Entity != "" && !c.principal.MayChange(scope.Entity) || scope.Entity == "" && !c.principal.MayChangeAll() {
-		return c.forbid("change what is stored for " + name(scope))
+		return c.forbid("change what is stored for " + scopeText(scope))
 	}
 	return nil
 }
 
-// name returns a scope as messages name it.
-func name(s zael.Scope) string {
+// scopeText returns a scope as messages name it.
+func scopeText(s zael.Scope) string {
 	if s == (zael.Scope{}) {
 		return "the system"
 	}
@@ -98,7 +98,7 @@ func overridesOf(overrides []zael.Override) []overrideBody {
 
 // limits serves GET of the limits of a scope.
 func (c *call) limits() error {
-	scope, err := c.readable()
+	scope, err := c.readableScope()
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (c *call) limits() error {
 // setLimits serves PUT of the limits of a scope. Unlimited alone does not take the place of
 // other limits unless replace=true says so.
 func (c *call) setLimits() error {
-	scope, err := c.changeable()
+	scope, err := c.changeableScope()
 	if err != nil {
 		return err
 	}
@@ -168,14 +168,14 @@ func (c *call) overridden(changes []zael.Change, replace bool) ([]zael.Override,
 
 // deleteLimits serves DELETE of the limits of a scope.
 func (c *call) deleteLimits() error {
-	scope, err := c.changeable()
+	scope, err := c.changeableScope()
 	if err != nil {
 		return err
 	}
 	if err := c.limiter.DeleteLimits(c.ctx, scope); err != nil {
 		return err
 	}
-	return c.done()
+	return c.noContent()
 }
 
 // A settingsBody is what is stored for a scope beside limits.
@@ -188,7 +188,7 @@ type settingsBody struct {
 
 // settings serves GET of the settings of a scope.
 func (c *call) settings() error {
-	scope, err := c.readable()
+	scope, err := c.readableScope()
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func (c *call) answerSettings(scope zael.Scope) error {
 // setSwitch serves PUT of the switch of a scope.
 func (c *call) setSwitch() error {
 	var s *zael.Switch
-	return c.set(func(r *strictjson.Reader, name string) error {
+	return c.changeSettings(func(r *strictjson.Reader, name string) error {
 		if name != "switch" {
 			return unknownMember()
 		}
@@ -235,7 +235,7 @@ func readSwitch(r *strictjson.Reader, to *zael.Switch) error {
 // setFailureMode serves PUT of the failure mode of a scope.
 func (c *call) setFailureMode() error {
 	var mode *zael.FailureMode
-	return c.set(func(r *strictjson.Reader, name string) error {
+	return c.changeSettings(func(r *strictjson.Reader, name string) error {
 		if name != "failure_mode" {
 			return unknownMember()
 		}
@@ -249,9 +249,9 @@ func (c *call) setFailureMode() error {
 	})
 }
 
-// set makes a change of the settings of a scope and answers with the settings.
-func (c *call) set(member func(*strictjson.Reader, string) error, change func(zael.Scope, zael.AdminOptions) error) error {
-	scope, err := c.changeable()
+// changeSettings changes the settings of a scope, and answers with them.
+func (c *call) changeSettings(member func(*strictjson.Reader, string) error, change func(zael.Scope, zael.AdminOptions) error) error {
+	scope, err := c.changeableScope()
 	if err != nil {
 		return err
 	}

@@ -75,13 +75,13 @@ func (r *routeParser) checkAuth() {
 	switch {
 	case r.UpstreamKey != "" && r.Auth == AuthNone:
 		r.wrong("upstream_key", "a route with a key of yours needs auth: without it every invented key would be another entity with limits of its own")
-	case r.UpstreamKey != "" && r.Upstream != nil && r.Upstream.Scheme == "http" && !private(r.Upstream.Hostname()):
+	case r.UpstreamKey != "" && r.Upstream != nil && r.Upstream.Scheme == "http" && !privateHost(r.Upstream.Hostname()):
 		r.wrong("upstream", "the key would be sent unencrypted: use https")
 	}
 }
 
-// private reports whether a host is of this machine or a private network, by its address.
-func private(host string) bool {
+// privateHost reports whether a host is of this machine or a private network, by its address.
+func privateHost(host string) bool {
 	a, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && (a.IsLoopback() || a.IsPrivate())
 }

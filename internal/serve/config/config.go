@@ -127,9 +127,9 @@ func Default() *Config {
 	}
 }
 
-// Restart returns the keys of the file in which two configurations differ and that a reload
+// NeedRestart returns the keys of the file in which two configurations differ and that a reload
 // cannot change.
-func Restart(old, next *Config) []string {
+func NeedRestart(old, next *Config) []string {
 	var keys []string
 	for _, k := range []struct {
 		name      string

@@ -302,7 +302,7 @@ func TestRestart(t *testing.T) {
 		if want != "" {
 			keys = []string{want}
 		}
-		if got := config.Restart(before, after); !slices.Equal(got, keys) {
+		if got := config.NeedRestart(before, after); !slices.Equal(got, keys) {
 			t.Errorf("%s: got %q, want %q", change, got, keys)
 		}
 	}

@@ -136,9 +136,9 @@ func (c *Config) Price(model, resource string) (p llm.Price, ok bool) {
 	return c.Prices.Get(resource)
 }
 
-// Forbidden reports whether an address is none that an upstream may have: those of one link,
-// which machines of a cloud get their credentials from, and those that are no host's.
-func Forbidden(a netip.Addr) bool {
+// ForbiddenUpstream reports whether no upstream may have an address: it is link-local or a metadata
+// service, from which machines of a cloud get their credentials, or is not the address of one host.
+func ForbiddenUpstream(a netip.Addr) bool {
 	if a = a.Unmap().WithZone(""); a.Is6() && translated().Contains(a) {
 		b := a.As16()
 		a = netip.AddrFrom4([4]byte(b[12:]))

@@ -103,8 +103,8 @@ func TestWrongRoutes(t *testing.T) {
 		{"gateway: [{prefix: /a, upstream: 'https://u:p@h', auth: {tokens: true}, limits: stored, default_resource: any}]", "2: upstream: "},
 		{"gateway: [{prefix: /a, upstream: 'https://h?key=1', auth: {tokens: true}, limits: stored, default_resource: any}]", "2: upstream: "},
 		{"gateway: [{prefix: /a, upstream: 'https://h/../x', auth: {tokens: true}, limits: stored, default_resource: any}]", "2: upstream: "},
-		{"gateway: [{prefix: /a, upstream: 'http://169.254.169.254', auth: {tokens: true}, limits: stored, default_resource: any}]", "2: upstream: 169.254.169.254 is an address"},
-		{"gateway: [{prefix: /a, upstream: 'http://[fe80::1]', auth: {tokens: true}, limits: stored, default_resource: any}]", "2: upstream: fe80::1 is an address"},
+		{"gateway: [{prefix: /a, upstream: 'http://169.254.169.254', auth: {tokens: true}, limits: stored, default_resource: any}]", "2: upstream: 169.254.169.254 is link-local"},
+		{"gateway: [{prefix: /a, upstream: 'http://[fe80::1]', auth: {tokens: true}, limits: stored, default_resource: any}]", "2: upstream: fe80::1 is link-local"},
 		{"gateway: [{prefix: /a, auth: {tokens: true}, limits: stored, default_resource: any}]", "2: upstream: missing"},
 		{"gateway: [{prefix: /a, provider: acme" + rest, `2: provider: "acme" is not auto`},
 		{"gateway: [{prefix: /a, upstream_key: sk-secret" + rest, "2: upstream_key: a secret is not written into the file"},
@@ -167,7 +167,7 @@ func TestForbidden(t *testing.T) {
 		"fd00:ec2::254": true, "100.100.100.200": true, "168.63.129.16": true, "0.0.0.0": true, "::": true, "224.0.0.1": true, "ff02::1": true, "255.255.255.255": true,
 		"127.0.0.1": false, "::1": false, "10.0.0.1": false, "192.0.2.1": false, "2001:db8::1": false, "fd00::1": false,
 	} {
-		if got := config.Forbidden(netip.MustParseAddr(address)); got != want {
+		if got := config.ForbiddenUpstream(netip.MustParseAddr(address)); got != want {
 			t.Errorf("%s: got %v, want %v", address, got, want)
 		}
 	}

@@ -36,8 +36,8 @@ func (e *Error) Error() string { return e.cause.Error() }
 // Unwrap returns the mistakes.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Wrong returns an *Error about a configuration, or nil if err is nil.
-func Wrong(err error) error {
+// NewError returns an *Error about a configuration, or nil if err is nil.
+func NewError(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -74,7 +74,7 @@ func (s *Source) load() (*Config, error) {
 	if err := s.setRLS(c, lines); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(s.checkOpen(c, lines), s.checkTLS(c, lines), s.checkRLS(c, lines)); err != nil {
+	if err := errors.Join(s.checkExposure(c, lines), s.checkTLS(c, lines), s.checkRLS(c, lines)); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -130,9 +130,9 @@ func (s *Source) checkTLS(c *Config, lines map[string]int) error {
 	return nil
 }
 
-// checkOpen returns an error if other machines could call without a token, unless the command
+// checkExposure returns an error if other machines could call without a token, unless the command
 // line allows it.
-func (s *Source) checkOpen(c *Config, lines map[string]int) error {
+func (s *Source) checkExposure(c *Config, lines map[string]int) error {
 	if c.Insecure || len(c.Tokens) > 0 {
 		return nil
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/zeroae/zael/internal/yamlfile"
 )
 
-// leastKey is the least length of a key that signs leases.
-const leastKey = 32
+// minKeyLength is the least length of a key that signs leases.
+const minKeyLength = 32
 
 // A parser walks the nodes of a document, rather than decoding it, so that every error has a
 // line.
@@ -131,8 +131,8 @@ func (p *parser) leases(name string, _, n *yaml.Node) error {
 				return yamlfile.Errorf(n.Line, "leases.keys: a secret is not written into the file: name an environment variable as ${NAME}")
 			}
 			text, err := p.expand("leases.keys", n)
-			if err == nil && len(text) < leastKey {
-				err = yamlfile.Errorf(n.Line, "leases.keys: %s has %d characters: a key has %d or more", n.Value, len(text), leastKey)
+			if err == nil && len(text) < minKeyLength {
+				err = yamlfile.Errorf(n.Line, "leases.keys: %s has %d characters: a key has %d or more", n.Value, len(text), minKeyLength)
 			}
 			l.Keys = append(l.Keys, text)
 			return err

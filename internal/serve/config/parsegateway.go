@@ -84,8 +84,8 @@ func (r *routeParser) upstream(name string, _, n *yaml.Node) error {
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" || cleanPath(u.Path) != strings.TrimSuffix(u.Path, "/") {
 		return yamlfile.Errorf(n.Line, "upstream: is not a URL such as https://api.openai.com, without credentials and a query")
 	}
-	if a, err := netip.ParseAddr(u.Hostname()); err == nil && Forbidden(a) {
-		return yamlfile.Errorf(n.Line, "upstream: %s is an address of one link, or of a cloud's metadata: no call goes there", a)
+	if a, err := netip.ParseAddr(u.Hostname()); err == nil && ForbiddenUpstream(a) {
+		return yamlfile.Errorf(n.Line, "upstream: %s is link-local, or a cloud's metadata service: no call goes there", a)
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/")
 	r.Upstream = u

@@ -69,7 +69,7 @@ func NewServer(env *serve.Env) (*Server, error) {
 	s := &Server{config: c, log: env.Log, metrics: newMetrics(env.Metrics), ending: make(chan struct{})}
 	follow, err := s.source()
 	if err != nil {
-		return nil, config.Wrong(err)
+		return nil, config.NewError(err)
 	}
 	decide := &rls.Options{
 		NeverRefuse: c.NeverRefuse, ChargeOnRefusal: c.ChargeOnRefusal,

@@ -16,7 +16,7 @@ func Passes(r *http.Request, prefix string) (rest string, ok bool) {
 	}
 	f := &flight{route: found, rest: r.URL.Path[len(prefix):]}
 	f.recognize(r)
-	return f.rest, f.known && wrongRequest(r, f.rest) == ""
+	return f.rest, f.listed && wrongRequest(r, f.rest) == ""
 }
 
 // Upstream is the transport to upstreams.

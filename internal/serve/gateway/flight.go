@@ -20,10 +20,10 @@ type flight struct {
 	config  *config.Config
 	rest    string // of the path, after the prefix
 
-	api   llm.API
-	model string // if the path names it
-	known bool   // the path is one that passes
-	also  bool   // it is listed
+	api    llm.API
+	model  string // if the path names it
+	listed bool   // the path is one that passes
+	also   bool   // it is listed
 
 	entity   string
 	resource string // set when the call is admitted or refused
@@ -95,9 +95,9 @@ func acquire(ctx context.Context, call *llm.Call, req zael.Request) (*zael.Lease
 	return serve.AcquireWaiting(ctx, f.gateway.env, func(ctx context.Context) (*zael.Lease, error) { return limiter.Acquire(ctx, req) })
 }
 
-// holdClient takes from the limits of the client's address, and reports whether the call may
+// limitClient takes from the limits of the client's address, and reports whether the call may
 // go on. It does not wait.
-func (f *flight) holdClient(w http.ResponseWriter, r *http.Request) bool {
+func (f *flight) limitClient(w http.ResponseWriter, r *http.Request) bool {
 	if f.route.Clients == nil {
 		return true
 	}
@@ -135,8 +135,9 @@ func (f *flight) identify(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// known reports whether an entity exists in the store.
-func (g *Gateway) known(ctx context.Context, id string, c *config.Config) (bool, error) {
+// entityExists reports whether an entity exists in the store. One that was found is not looked up
+// again for Bounds.Known.
+func (g *Gateway) entityExists(ctx context.Context, id string, c *config.Config) (bool, error) {
 	g.mu.Lock()
 	seen, ok := g.entities.Get(id)
 	g.mu.Unlock()

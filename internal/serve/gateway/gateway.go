@@ -78,7 +78,7 @@ func NewWith(env *serve.Env, bounds Bounds) (*Gateway, error) {
 		return nil, err
 	}
 	g.proxy = &httputil.ReverseProxy{
-		Rewrite: rewrite, Transport: roundTripper{g}, ModifyResponse: modify, ErrorHandler: fail, BufferPool: newBuffers(),
+		Rewrite: rewriteRequest, Transport: roundTripper{g}, ModifyResponse: modifyResponse, ErrorHandler: fail, BufferPool: newBuffers(),
 		ErrorLog: slog.NewLogLogger(env.Log.Handler(), slog.LevelDebug),
 	}
 	g.guarded = env.Guard.HandlerWith(g.gate(), http.HandlerFunc(g.serve))
@@ -145,7 +145,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	if !f.identify(w, r) {
 		return
 	}
-	if !f.known {
+	if !f.listed {
 		f.outcome = "unlisted"
 		f.fail(w, r, http.StatusNotFound, "the gateway does not pass "+r.Method+" "+f.rest+": calls that infer are limited, and others have to be listed in also of the route "+f.route.Prefix)
 		return
@@ -154,7 +154,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 		f.fail(w, r, http.StatusUnsupportedMediaType, "send the body as it is: one with a Content-Encoding cannot be counted")
 		return
 	}
-	if !f.holdClient(w, r) {
+	if !f.limitClient(w, r) {
 		return
 	}
 	if r.ContentLength != 0 {

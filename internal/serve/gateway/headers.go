@@ -12,8 +12,8 @@ import (
 	"github.com/zeroae/zael/llm"
 )
 
-// rewrite makes the request that is sent upstream of the caller's.
-func rewrite(r *httputil.ProxyRequest) {
+// rewriteRequest makes the request that is sent upstream of the caller's.
+func rewriteRequest(r *httputil.ProxyRequest) {
 	f := flightOf(r.In.Context())
 	out := r.Out
 	out.URL = &url.URL{
@@ -88,7 +88,7 @@ func (f *flight) form() llm.API {
 		return f.api
 	case f.api == llm.Gemini, f.api == llm.GeminiEmbeddings:
 		return llm.Gemini
-	case f.known && f.api != llm.Listing && f.api != other:
+	case f.listed && f.api != llm.Listing && f.api != other:
 		return llm.OpenAIChat
 	case f.route.Provider == config.Anthropic, strings.HasSuffix(host, ".anthropic.com"):
 		return llm.Anthropic
@@ -100,8 +100,8 @@ func (f *flight) form() llm.API {
 	return llm.OpenAIChat
 }
 
-// modify makes the answer to the caller of the upstream's, or of what the limits answered.
-func modify(res *http.Response) error {
+// modifyResponse makes the answer to the caller of the upstream's, or of what the limits answered.
+func modifyResponse(res *http.Response) error {
 	f := flightOf(res.Request.Context())
 	_, refused := llm.Refusal(res)
 	switch {

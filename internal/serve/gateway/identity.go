@@ -75,7 +75,7 @@ func (f *flight) byKey(r *http.Request) (string, error) {
 		return claim, nil
 	case config.AuthEntities:
 		id := "key-" + clientkey.Hash(key)
-		known, err := f.gateway.known(r.Context(), id, f.config)
+		known, err := f.gateway.entityExists(r.Context(), id, f.config)
 		if err == nil && !known {
 			err = &deniedError{http.StatusUnauthorized, "the key is not known here"}
 		}

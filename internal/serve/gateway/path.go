@@ -37,12 +37,12 @@ func wrongRequest(r *http.Request, rest string) string {
 func (f *flight) recognize(r *http.Request) {
 	for _, a := range f.route.Also {
 		if tail, ok := strings.CutPrefix(f.rest, a.Prefix); ok && a.Method == r.Method && (tail == "" || tail[0] == '/') {
-			f.also, f.known, f.api = true, true, other
+			f.also, f.listed, f.api = true, true, other
 		}
 	}
 	api, model := recognize(r.Method, f.rest)
 	if api != llm.NoAPI && ofProvider(f.route.Provider, api) {
-		f.api, f.model, f.known = api, model, true
+		f.api, f.model, f.listed = api, model, true
 	}
 }
 

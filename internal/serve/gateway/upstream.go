@@ -33,8 +33,8 @@ func checkDial(_, address string, _ syscall.RawConn) error {
 	if err != nil {
 		return err
 	}
-	if config.Forbidden(at.Addr()) {
-		return fmt.Errorf("%s is an address of one link, or of a cloud's metadata: no call goes there", at.Addr())
+	if config.ForbiddenUpstream(at.Addr()) {
+		return fmt.Errorf("%s is link-local, or a cloud's metadata service: no call goes there", at.Addr())
 	}
 	return nil
 }

@@ -48,8 +48,8 @@ func (s *watch) stop() {
 // now returns an instant that is not 0.
 func (s *watch) now() int64 { return max(1, int64(time.Since(s.begun))) }
 
-// lately returns when the last part came, or the instant before there is one.
-func (s *watch) lately() int64 {
+// lastPart returns when the last part came, or the instant before there is one.
+func (s *watch) lastPart() int64 {
 	if last := s.last.Load(); last != 0 {
 		return last
 	}
@@ -88,7 +88,7 @@ type watched struct {
 
 // Write implements http.ResponseWriter.
 func (w *watched) Write(p []byte) (int, error) {
-	w.watch.client.Store(w.watch.lately())
+	w.watch.client.Store(w.watch.lastPart())
 	n, err := w.ResponseWriter.Write(p)
 	w.watch.client.Store(0)
 	return n, err
@@ -96,7 +96,7 @@ func (w *watched) Write(p []byte) (int, error) {
 
 // FlushError is what http.ResponseController calls.
 func (w *watched) FlushError() error {
-	w.watch.client.Store(w.watch.lately())
+	w.watch.client.Store(w.watch.lastPart())
 	err := http.NewResponseController(w.ResponseWriter).Flush()
 	w.watch.client.Store(0)
 	return err
@@ -129,7 +129,7 @@ type watchedBody struct {
 
 // Read implements io.Reader.
 func (b *watchedBody) Read(p []byte) (int, error) {
-	b.watch.idle.Store(b.watch.lately())
+	b.watch.idle.Store(b.watch.lastPart())
 	n, err := b.ReadCloser.Read(p)
 	b.watch.idle.Store(0)
 	b.watch.last.Store(b.watch.now())

@@ -31,7 +31,7 @@ type Recorder struct {
 
 	mu     sync.RWMutex
 	series map[seriesKey]*limitSeries
-	looked int64 // minute since 1970 in which idle ones were looked for
+	swept  int64 // minute since 1970 in which idle series were last dropped
 
 	near [shards]nearShard
 }
@@ -84,7 +84,7 @@ func (r *Recorder) count(now time.Time, s *zael.Status, admitted bool) {
 	default:
 		return // another limit refused
 	}
-	if series := r.of(now, s); series != nil {
+	if series := r.seriesOf(now, s); series != nil {
 		series.add(now, c)
 	}
 }

@@ -46,7 +46,7 @@ func (r *rig) clock() time.Time {
 	return r.now
 }
 
-func (r *rig) forward(d time.Duration) {
+func (r *rig) advance(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.now = r.now.Add(d)
@@ -94,7 +94,7 @@ func TestCounts(t *testing.T) {
 	if got := r.allow(5, "key-1", "gpt-4", limits, zael.Amounts{"tpm": 10}); got != 3 {
 		t.Fatalf("admitted %d, want 3", got)
 	}
-	r.forward(2 * time.Minute)
+	r.advance(2 * time.Minute)
 	r.allow(1, "key-1", "gpt-4", limits, zael.Amounts{"tpm": 10})
 	r.allow(1, "key-2", "other", limits[:1], zael.Amounts{"rpm": 4}) // never
 	lease, err := r.limiter.Acquire(t.Context(), zael.Request{Entity: "key-2", Resource: "gpt-4", Limits: limits, Consume: zael.Amounts{"tpm": 100}})
@@ -123,15 +123,15 @@ func TestCounts(t *testing.T) {
 	if got := strings.NewReplacer("/rpm", "/rpm ", "/tpm", "/tpm ").Replace(strings.Join(texts, "; ")); got != want {
 		t.Errorf("limits: got %s\nwant %s", got, want)
 	}
-	r.forward(57 * time.Minute)
+	r.advance(57 * time.Minute)
 	if s = r.snapshot(); s.Total.Admitted[0] != 3 || len(s.Limits) != 3 {
 		t.Errorf("after 59 minutes: got %v and %d limits, want the 3 first admitted and 3", s.Total.Admitted, len(s.Limits))
 	}
-	r.forward(time.Minute)
+	r.advance(time.Minute)
 	if s = r.snapshot(); s.Total.Admitted[0] != 0 || s.Limits[0].SumRefused != 1 {
 		t.Errorf("after an hour: got %v and %d refused, want the first minute forgotten", s.Total.Admitted, s.Limits[0].SumRefused)
 	}
-	r.forward(time.Hour)
+	r.advance(time.Hour)
 	if s = r.snapshot(); len(s.Limits) != 0 {
 		t.Errorf("after two hours: got %d limits, want none", len(s.Limits))
 	}
@@ -149,24 +149,24 @@ func TestNear(t *testing.T) {
 	r.wantNear("empty/r/rpm=0-0 near/r/rpm=10-0")
 	r.allow(3, "empty", "r", rpm, zael.Amounts{"rpm": 1})
 	r.wantNear("empty/r/rpm=0-3 near/r/rpm=10-0")
-	r.forward(5 * time.Second)
+	r.advance(5 * time.Second)
 	r.wantNear("empty/r/rpm=5-3") // near has 15 again
-	r.forward(15 * time.Second)
+	r.advance(15 * time.Second)
 	r.wantNear("empty/r/rpm=20-3") // was refused a moment ago
-	r.forward(2 * time.Minute)
+	r.advance(2 * time.Minute)
 	r.wantNear("")
 
 	daily := []zael.Limit{zael.EachDay("rpd", 5)}
 	r.allow(6, "daily", "r", daily, nil)
-	r.forward(5 * time.Hour)
+	r.advance(5 * time.Hour)
 	r.wantNear("daily/r/rpd=0-0")
-	r.forward(5 * time.Hour) // midnight has passed
+	r.advance(5 * time.Hour) // midnight has passed
 	r.wantNear("")
 
 	blocked := []zael.Limit{zael.Block("n")}
 	r.allow(1, "blocked", "r", blocked, nil)
 	r.wantNear("blocked/r/n=0-1")
-	r.forward(2 * time.Minute)
+	r.advance(2 * time.Minute)
 	r.wantNear("")
 
 	lease, err := r.limiter.Acquire(t.Context(), zael.Request{Entity: "busy", Resource: "r", Limits: []zael.Limit{zael.AtOnce("parallel", 2)}, Consume: zael.Amounts{"parallel": 2}})
@@ -186,7 +186,7 @@ func TestNearNever(t *testing.T) {
 	t.Parallel()
 	r := setup(t)
 	r.allow(1, "never", "r", []zael.Limit{zael.PerMinute("rpm", 1)}, zael.Amounts{"rpm": 2})
-	r.forward(time.Minute)
+	r.advance(time.Minute)
 	near := r.snapshot().Near
 	if len(near) != 1 || near[0].RetryAfter != zael.Never {
 		t.Fatalf("got %+v, want one limit whose RetryAfter is Never", near)
@@ -250,7 +250,7 @@ func TestMemoryIsBounded(t *testing.T) { //nolint:paralleltest // it measures th
 	if n := len(s.Near) + s.MoreNear; n < 900 || n > 1008 {
 		t.Errorf("got %d entities near a limit, want about 1000", n)
 	}
-	r.forward(2 * time.Hour)
+	r.advance(2 * time.Hour)
 	observe(1, "b")
 	if s = r.snapshot(); len(s.Limits) != 1 || len(s.Near) != 1 {
 		t.Errorf("two hours later: got %d limits and %d entities, want the new one", len(s.Limits), len(s.Near))
@@ -279,7 +279,7 @@ func TestConcurrent(t *testing.T) {
 					r.snapshot()
 					r.recorder.Forget(fmt.Sprintf("key-%d", i%50))
 				}
-				r.forward(time.Millisecond)
+				r.advance(time.Millisecond)
 			}
 		})
 	}

@@ -68,12 +68,12 @@ func (r *Recorder) observe(now time.Time, s *zael.Status) {
 
 // count notes a refusal.
 func (e *nearEntry) count(now time.Time) {
-	e.forward(minuteOf(now))
+	e.advance(minuteOf(now))
 	e.counts[0]++
 	e.refused = now
 }
 
-func (e *nearEntry) forward(minute int64) {
+func (e *nearEntry) advance(minute int64) {
 	switch minute - e.minute {
 	case 0:
 	case 1:

@@ -35,14 +35,14 @@ func (s *series) add(now time.Time, c Counts) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := minuteOf(now)
-	s.forward(m)
+	s.advance(m)
 	if m > s.last-Minutes { // else the clock was set back by an hour
 		s.ring[m%Minutes].add(c)
 	}
 }
 
-// forward empties the minutes up to m that have begun since the last count.
-func (s *series) forward(m int64) {
+// advance empties the minutes up to m that have begun since the last count.
+func (s *series) advance(m int64) {
 	if m <= s.last {
 		return
 	}
@@ -58,7 +58,7 @@ func (s *series) minutes(now time.Time) (all [Minutes]Counts, sum Counts) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := max(minuteOf(now), s.last)
-	s.forward(m)
+	s.advance(m)
 	for i := range int64(Minutes) {
 		all[i] = s.ring[(m-Minutes+1+i)%Minutes]
 		sum.add(all[i])
@@ -83,8 +83,8 @@ type limitSeries struct {
 	kind zael.Kind // of the limit as it was seen first
 }
 
-// of returns the series of a status's limit, or nil if there is no room for it.
-func (r *Recorder) of(now time.Time, s *zael.Status) *limitSeries {
+// seriesOf returns the series of a status's limit, or nil if there is no room for it.
+func (r *Recorder) seriesOf(now time.Time, s *zael.Status) *limitSeries {
 	key := seriesKey{s.Resource, s.Limit.Name}
 	r.mu.RLock()
 	known := r.series[key]
@@ -97,7 +97,7 @@ func (r *Recorder) of(now time.Time, s *zael.Status) *limitSeries {
 	if known = r.series[key]; known != nil {
 		return known
 	}
-	if len(r.series) >= maxSeries && !r.forget(now) {
+	if len(r.series) >= maxSeries && !r.dropIdle(now) {
 		return nil
 	}
 	// The names may be parts of a longer text, which would be kept with them.
@@ -107,14 +107,14 @@ func (r *Recorder) of(now time.Time, s *zael.Status) *limitSeries {
 	return known
 }
 
-// forget drops the series in which nothing happened for an hour, and reports whether there
+// dropIdle drops the series in which nothing happened for an hour, and reports whether there
 // were any. r.mu is held.
-func (r *Recorder) forget(now time.Time) bool {
+func (r *Recorder) dropIdle(now time.Time) bool {
 	minute := minuteOf(now)
-	if minute == r.looked {
+	if minute == r.swept {
 		return false // at most once a minute
 	}
-	r.looked = minute
+	r.swept = minute
 	before := len(r.series)
 	for key, s := range r.series {
 		if s.idle(now) {

@@ -161,7 +161,7 @@ func (sh *nearShard) appendTo(all []Near, now time.Time, v *View) []Near {
 			continue
 		}
 		status.Entity, status.Resource, status.Limit.Name = key.entity, key.resource, key.limit
-		e.forward(minuteOf(now))
+		e.advance(minuteOf(now))
 		all = append(all, Near{status, decimal.Seconds(max(0, now.Sub(e.seen))), e.counts[0] + e.counts[1]})
 	}
 	return all
