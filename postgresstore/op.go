@@ -8,6 +8,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/within"
 )
 
 // An op is an operation on buckets that waits for a lane. It has copies of its arguments,
@@ -138,13 +139,11 @@ func (s *Store) submit(ctx context.Context, o *op) (inTime bool, err error) {
 	if err := s.queue.add(o); err != nil {
 		return false, err
 	}
-	select {
-	case <-o.done:
+	if within.Wait(ctx, o.done) {
 		if o.stage.Load() == abandoned {
 			return false, o.early
 		}
 		return true, o.err
-	case <-ctx.Done():
 	}
 	if o.stage.CompareAndSwap(queued, abandoned) {
 		return false, contextError(ctx, "gave up before its turn, nothing was changed")
@@ -217,11 +216,11 @@ func (s *Store) bucketOp(ctx context.Context, now time.Time, debits []zael.Debit
 
 // TakeLocal implements zael.LocalStore: it answers takes that a remembered refusal refuses.
 func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, bool, error) {
-	if len(debits) != 1 || s.queue.isClosed() {
+	if len(debits) != 1 || !s.queue.remembers(debits[0].Key) || s.queue.isClosed() {
 		return now, false, nil
 	}
 	counted, at, ok := s.localInstant(now)
-	if !ok || !s.queue.remembers(debits[0].Key) {
+	if !ok {
 		return now, false, nil
 	}
 	o, err := s.newOp(takeOp, counted, at, debits)
