@@ -24,13 +24,13 @@ func TestDependencies(t *testing.T) {
 			"google.golang.org/grpc/...", "google.golang.org/protobuf/...", "google.golang.org/genproto/googleapis/rpc/...", "golang.org/x/...",
 		},
 		"/telemetry": {
-			"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker,
+			"", "/bucket", "/internal/decimal", "/internal/line", "/internal/lograte", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker,
 			"go.opentelemetry.io/otel/...", "go.opentelemetry.io/auto/sdk/...", "github.com/go-logr/...", "github.com/cespare/xxhash/v2",
 		},
 		"/client": {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker},
 		"/postgresstore": {
-			"", "/bucket", "/internal/decimal", "/internal/deftext", "/internal/engineclock", "/internal/inflight", "/internal/line", "/internal/pause", "/internal/prefix", "/internal/recent", "/internal/redact",
-			"/internal/saturate", "/internal/storedlimits", "/internal/trial", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker, "github.com/jackc/...", "golang.org/x/text/...", "golang.org/x/sync/semaphore",
+			"", "/bucket", "/internal/decimal", "/internal/deftext", "/internal/edits", "/internal/engineclock", "/internal/inflight", "/internal/line", "/internal/pages", "/internal/pause", "/internal/prefix", "/internal/recent", "/internal/redact",
+			"/internal/saturate", "/internal/sqladmin", "/internal/stamp", "/internal/storearg", "/internal/storedlimits", "/internal/trial", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker, "github.com/jackc/...", "golang.org/x/text/...", "golang.org/x/sync/semaphore",
 		},
 		"/memstore":  {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker},
 		"/storetest": {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker},
