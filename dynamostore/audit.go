@@ -33,7 +33,7 @@ func (s *Store) auditPutIn(keys keys, event zael.AuditEvent) (types.TransactWrit
 	if err != nil {
 		return none, err
 	}
-	now := s.read().Wall
+	now := s.clock.Read().Wall
 	it := schema.ItemKey(keys.audit(event.Entity), fmt.Sprintf("%s#%016x-%s", at, now.UnixNano(), protocol.IDText(s.random())))
 	it["GSI1PK"], it["GSI1SK"] = schema.Text(keys.events()), it["SK"]
 	for name, text := range map[string]string{"action": string(event.Action), "principal": event.Principal, "resource": event.Resource} {

@@ -90,7 +90,7 @@ func (s *Store) countBypassed(ctx context.Context, now time.Time, debits []zael.
 	if err := s.check(ctx, debits); err != nil {
 		return err
 	}
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return err
 	}

@@ -101,21 +101,17 @@ type Store struct {
 	cache  *cache
 	held   holdings
 	lanes  [onceLanes]lane // of takes with keys
-	clock  *engineclock.Clock
+	clock  *engineclock.Server
 	stats  counters
 
 	coalescer *coalesce.Coalescer
 	inflight  inflight.Group
 
-	asked  atomic.Pointer[asking]     // a call for the engine's time, under way
-	read   func() engineclock.Reading // this machine's clocks
 	random func() uint64
 	closed atomic.Bool
 
 	resources  *resourceRegistry
 	registered atomic.Bool // the namespace, or that was tried
-
-	timeless atomic.Bool // the engine answers and tells no time: it is believed to have ours
 }
 
 var (
@@ -159,9 +155,9 @@ func NewTrial(client client, table string, config *Config, options trial.Options
 	c.Retention = cmp.Or(c.Retention, defaultRetention)
 	s := &Store{
 		client: client, table: table, where: located(client, table), config: c, trial: options, keys: newKeys(c.Namespace),
-		cache: newCache(c.CachedBuckets), clock: new(engineclock.Clock),
-		resources: newResourceRegistry(), read: engineclock.Machine(), random: rand.Uint64,
+		cache: newCache(c.CachedBuckets), resources: newResourceRegistry(), random: rand.Uint64,
 	}
+	s.clock = &engineclock.Server{Read: engineclock.Machine(), Virtual: options.VirtualTime, Ask: s.askTime, What: "dynamostore: " + askingTime}
 	s.lanes = newLanes()
 	s.coalescer = coalesce.New(engine{s}, coalesce.Config{
 		MaxLimits: protocol.MaxKindLimits, Remembered: c.CachedBuckets, Tries: maxRetries, AdvanceWhileQueued: !options.VirtualTime, Direct: options.Direct,

@@ -273,7 +273,7 @@ func (s *Store) register(ctx context.Context) {
 	if s.config.Namespace == "" || s.registered.Swap(true) {
 		return
 	}
-	now := s.read().Wall.UTC()
+	now := s.clock.Read().Wall.UTC()
 	event := zael.AuditEvent{Time: now, Action: zael.NamespaceRegistered, Principal: "", Details: map[string]string{"namespace": s.config.Namespace, "by": "first use"}}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()

@@ -120,7 +120,7 @@ func (s *Store) AdjustOnce(ctx context.Context, now time.Time, debits []zael.Deb
 		}
 		defer l.leave()
 	}
-	_, at, err := s.instant(ctx, now)
+	_, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return nil, err
 	}
@@ -257,7 +257,7 @@ func (s *Store) Extend(ctx context.Context, now time.Time, d zael.Debit) (deadli
 	if err := s.check(ctx, []zael.Debit{d}); err != nil {
 		return deadline, false, err
 	}
-	_, at, err := s.instant(ctx, now)
+	_, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return deadline, false, err
 	}

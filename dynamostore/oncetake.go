@@ -114,7 +114,7 @@ func (s *Store) takeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 		}
 	}()
 	for n := 0; ; n++ {
-		counted, at, err := s.instant(ctx, now)
+		counted, at, err := s.clock.Instant(ctx, now)
 		if err != nil {
 			return now, nil, err
 		}

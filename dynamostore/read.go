@@ -20,7 +20,7 @@ func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 	if s.closed.Load() {
 		return now, nil, errClosed
 	}
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return now, nil, err
 	}

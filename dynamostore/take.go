@@ -38,7 +38,7 @@ func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, 
 			}
 		}
 	}
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return now, err
 	}

@@ -35,7 +35,7 @@ func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.Usa
 	if !s.config.UsageCounted {
 		return failing[zael.UsageRecord](fmt.Errorf("dynamostore: usage is not counted: run an aggregator, and set Config.UsageCounted: %w", errors.ErrUnsupported))
 	}
-	q = q.WithDefaults(s.read().Wall)
+	q = q.WithDefaults(s.clock.Read().Wall)
 	if q.Entity == "" && q.Resource == "" {
 		return failing[zael.UsageRecord](invalid("UsageQuery", nil, "names neither Entity nor Resource"))
 	}
@@ -132,7 +132,7 @@ func (s *Store) usageOfResource(ctx context.Context, q zael.UsageQuery) iter.Seq
 		defer cancel()
 		to := q.To
 		if to.IsZero() {
-			to = s.read().Wall.Add(time.Hour) // clocks may differ
+			to = s.clock.Read().Wall.Add(time.Hour) // clocks may differ
 		}
 		next, _ := q.Window.Bounds(to.Add(-1))
 		var pending []chan answer

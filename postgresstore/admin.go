@@ -64,7 +64,7 @@ func (d database) Change(ctx context.Context, what string, change sqladmin.Chang
 
 // Instant implements sqladmin.Database.
 func (d database) Instant(ctx context.Context, now time.Time) (bucket.Instant, error) {
-	_, at, err := d.store.instant(ctx, now)
+	_, at, err := d.store.clock.Instant(ctx, now)
 	return at, err
 }
 

@@ -152,7 +152,7 @@ func (l *locking) lock(ctx context.Context) error {
 			return err
 		})
 	}
-	config = s.read()
+	config = s.clock.Read()
 	if err := l.conn.SendBatch(ctx, &q).Close(); err != nil {
 		return err
 	}

@@ -183,7 +183,7 @@ type opRules struct {
 
 // bucketOp performs a take or an adjust. first is what was kept with a key that is known.
 func (s *Store) bucketOp(ctx context.Context, now time.Time, debits []zael.Debit, rules opRules) (counted time.Time, first []byte, err error) {
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return now, nil, err
 	}
@@ -219,7 +219,7 @@ func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.De
 	if len(debits) != 1 || !s.queue.remembers(debits[0].Key) || s.queue.isClosed() {
 		return now, false, nil
 	}
-	counted, at, ok := s.localInstant(now)
+	counted, at, ok := s.clock.Local(now)
 	if !ok {
 		return now, false, nil
 	}
@@ -248,7 +248,7 @@ func (s *Store) Renew(ctx context.Context, now time.Time, d zael.Debit) (held bo
 
 // Extend implements zael.OnceStore.
 func (s *Store) Extend(ctx context.Context, now time.Time, d zael.Debit) (deadline time.Time, held bool, err error) {
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return deadline, false, err
 	}

@@ -153,7 +153,7 @@ func (s *Store) find(ctx context.Context, tx pgx.Tx, q *query, targets ...any) (
 
 // Buckets implements zael.BucketStore.
 func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (time.Time, []zael.Bucket, error) {
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return now, nil, err
 	}

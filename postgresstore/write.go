@@ -218,7 +218,7 @@ func (w *writing) compareAndWrite(ctx context.Context) error {
 		return err
 	}
 	s.stats.calls.Add(1)
-	sent := s.read()
+	sent := s.clock.Read()
 	rows, err := s.pool.Query(ctx, s.sql(writeCall), w.args.values(s, w.id, w.lockWait(ctx), w.batch.several)...)
 	if err != nil {
 		return err
@@ -269,7 +269,7 @@ func (w *writing) writeOne(ctx context.Context) (done bool, err error) {
 		return false, nil
 	}
 	s.stats.calls.Add(1)
-	sent := s.read()
+	sent := s.clock.Read()
 	var at *time.Time
 	err = s.pool.QueryRow(ctx, s.sql(writeOneCall), s.config.Namespace, w.id, max(1, untilDone(ctx).Milliseconds()), s.config.Durability == DurabilityOff,
 		r.key.Entity, r.key.Resource, w.args.expected[0], int64(r.Latest), int64(r.expires),

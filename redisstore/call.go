@@ -7,7 +7,6 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/pause"
 )
 
@@ -150,67 +149,12 @@ func (s *Store) readHashes(ctx context.Context, what string, keys []string) ([][
 	})
 }
 
-// instant returns now, which the caller has just read from this machine's wall clock, by the
-// server's clock. If the offset between the two is not known it asks the server first.
-func (s *Store) instant(ctx context.Context, now time.Time) (time.Time, bucket.Instant, error) {
-	if !s.trial.VirtualTime {
-		entered := s.read()
-		offset, known := s.clock.Offset(entered)
-		switch {
-		case !known:
-			if err := s.askTime(ctx); err != nil {
-				return now, 0, err
-			}
-			offset, _ = s.clock.Offset(entered)
-		case time.Duration(s.asking.Load())+askEvery < entered.Mono:
-			s.asking.Store(int64(entered.Mono))
-			s.inflight.Go(func() { _ = s.askTime(context.WithoutCancel(ctx)) }) // the next one asks again
-		}
-		now = now.Add(offset)
-	}
-	at, err := bucket.At(now)
-	if err != nil {
-		return now, 0, invalid("now", nil, err.Error())
-	}
-	return now, at, nil
-}
+const askingTime = "asking for the server's time"
 
-// An asking is a call for the server's time. Callers that come meanwhile wait for it.
-type asking struct {
-	done chan struct{}
-	err  error // once done is closed
-}
-
-// askTime asks for the server's time. Concurrent callers share one call.
+// askTime makes a call for the server's time.
 func (s *Store) askTime(ctx context.Context) error {
-	a := s.asked.Load()
-	if a == nil {
-		mine := &asking{done: make(chan struct{})}
-		if s.asked.CompareAndSwap(nil, mine) {
-			s.inflight.Go(func() {
-				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoFor)
-				defer cancel()
-				mine.err = s.learnTime(ctx)
-				s.asked.Store(nil)
-				close(mine.done)
-			})
-			a = mine
-		} else if a = s.asked.Load(); a == nil {
-			return nil // it has just been answered
-		}
-	}
-	select {
-	case <-a.done:
-		return a.err
-	case <-ctx.Done():
-		return s.translate(ctx, "asking for the server's time", ctx.Err())
-	}
-}
-
-// learnTime makes one call for the server's time.
-func (s *Store) learnTime(ctx context.Context) error {
-	_, err := ask(s, ctx, "asking for the server's time", func(ctx context.Context, c rueidis.Client) (struct{}, error) {
-		sent := s.read()
+	_, err := ask(s, ctx, askingTime, func(ctx context.Context, c rueidis.Client) (struct{}, error) {
+		sent := s.clock.Read()
 		command := c.B().Time().Build()
 		if s.cluster { // always the same server's
 			command = c.B().Eval().Script("return redis.call('TIME')").Numkeys(1).Key(s.keys.meta()).Build()
@@ -219,7 +163,6 @@ func (s *Store) learnTime(ctx context.Context) error {
 		if err != nil {
 			return struct{}{}, err
 		}
-		received := s.read()
 		var unix [2]int64
 		for i := range unix {
 			if len(parts) != 2 {
@@ -229,8 +172,7 @@ func (s *Store) learnTime(ctx context.Context) error {
 				return struct{}{}, err
 			}
 		}
-		s.clock.Answer(time.Unix(unix[0], unix[1]*1000), time.Microsecond, sent, received)
-		s.asking.Store(int64(received.Mono))
+		s.clock.Heard(time.Unix(unix[0], unix[1]*1000), time.Microsecond, sent)
 		return struct{}{}, nil
 	})
 	return err

@@ -236,7 +236,7 @@ func (s *Store) register(ctx context.Context) {
 	if name == "" || s.registered.Swap(true) {
 		return
 	}
-	event := zael.AuditEvent{Time: s.read().Wall.UTC(), Action: zael.NamespaceRegistered, Details: map[string]string{"namespace": name, "by": "first use"}}
+	event := zael.AuditEvent{Time: s.clock.Read().Wall.UTC(), Action: zael.NamespaceRegistered, Details: map[string]string{"namespace": name, "by": "first use"}}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	if _, err := s.Namespace(ctx, name); errors.Is(err, zael.ErrNamespaceNotFound) {

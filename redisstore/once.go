@@ -141,7 +141,7 @@ func (s *Store) TakeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 	if err := s.check(ctx, debits, true); err != nil {
 		return now, nil, err
 	}
-	now, instant, err := s.instant(ctx, now)
+	now, instant, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return now, nil, err
 	}
@@ -172,7 +172,7 @@ func (s *Store) AdjustOnce(ctx context.Context, now time.Time, debits []zael.Deb
 	if err := s.check(ctx, debits, false); err != nil {
 		return nil, err
 	}
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +199,7 @@ func (s *Store) Extend(ctx context.Context, now time.Time, d zael.Debit) (deadli
 	if err := s.check(ctx, debits, false); err != nil {
 		return deadline, false, err
 	}
-	_, at, err := s.instant(ctx, now)
+	_, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return deadline, false, err
 	}

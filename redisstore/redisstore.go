@@ -82,16 +82,13 @@ type Store struct {
 	trial      trial.Options
 	cache      *cache
 	limits     *limitShelf
-	clock      *engineclock.Clock
+	clock      *engineclock.Server
 	stats      counters
 	spans      spans
 
 	coalescer *coalesce.Coalescer
 	inflight  inflight.Group
 
-	read   func() engineclock.Reading // this machine's clocks
-	asked  atomic.Pointer[asking]     // a call for the server's time, under way
-	asking atomic.Int64               // when that was asked last, by the monotonic clock
 	closed atomic.Bool
 	lane   chan struct{} // holds one while administration is changed
 
@@ -150,8 +147,10 @@ func newStore(config *Config, options trial.Options) (*Store, error) {
 	c.Retention = cmp.Or(c.Retention, defaultRetention)
 	s := &Store{
 		where: "Redis", keys: newKeys(c.Namespace), config: c, trial: options,
-		cache: newCache(c.CachedBuckets), limits: newLimitShelf(), clock: new(engineclock.Clock), read: engineclock.Machine(),
-		lane: make(chan struct{}, 1),
+		cache: newCache(c.CachedBuckets), limits: newLimitShelf(), lane: make(chan struct{}, 1),
+	}
+	s.clock = &engineclock.Server{
+		Read: engineclock.Machine(), Virtual: options.VirtualTime, Ask: s.askTime, What: "redisstore: " + askingTime, Every: askEvery, Go: s.inflight.Go,
 	}
 	s.coalescer = coalesce.New(engine{s}, coalesce.Config{
 		MaxLimits: maxLimits, Remembered: c.CachedBuckets, Tries: maxRetries, AdvanceWhileQueued: !options.VirtualTime, Direct: options.Direct,

@@ -25,7 +25,7 @@ func (s *Store) Administer(ctx context.Context, now time.Time, edit zael.Edit, o
 	if ctx.Err() != nil {
 		return result, s.translate(ctx, "not tried", ctx.Err())
 	}
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return result, err
 	}

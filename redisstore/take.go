@@ -22,7 +22,7 @@ func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, 
 	if err := s.check(ctx, debits, true); err != nil {
 		return now, err
 	}
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return now, err
 	}
@@ -126,7 +126,7 @@ func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) 
 	if err := s.check(ctx, debits, false); err != nil {
 		return now, err
 	}
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return now, err
 	}
@@ -173,7 +173,7 @@ func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 		}
 		names[i] = s.keys.bucket(k)
 	}
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return now, nil, err
 	}
