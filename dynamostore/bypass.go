@@ -10,6 +10,7 @@ import (
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
 	"github.com/zeroae/zael/internal/pause"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 func bypasses(debits []zael.Debit) bool {
@@ -63,7 +64,7 @@ func (s *Store) showBypassed(ctx context.Context, now time.Time, debits []zael.D
 		}
 		instant, err := bucket.At(at)
 		if err != nil {
-			return invalid("now", nil, err.Error())
+			return storearg.Invalid("now", nil, err.Error())
 		}
 		shown := bucket.Record{Limits: buckets[0].Limits}
 		shown.Pass(debits[i].Charges, instant)

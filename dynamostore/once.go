@@ -18,6 +18,8 @@ import (
 	"github.com/zeroae/zael/internal/coalesce"
 	"github.com/zeroae/zael/internal/pause"
 	"github.com/zeroae/zael/internal/schema"
+	"github.com/zeroae/zael/internal/stamp"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 var _ zael.OnceStore = (*Store)(nil)
@@ -40,7 +42,7 @@ type keptAnswer struct {
 
 // keptIn returns what an item keeps; nil if its key is not known.
 func keptIn(it item, now time.Time) (*keptAnswer, error) {
-	if it == nil || schema.TextIn(it, "until") <= stampText(now) {
+	if it == nil || schema.TextIn(it, "until") <= stamp.Text(now) {
 		return nil, nil //nolint:nilnil // it is not known
 	}
 	answer, err := base64.StdEncoding.DecodeString(schema.TextIn(it, "answer"))
@@ -67,8 +69,8 @@ func (s *Store) keep(now time.Time, once *zael.Once, answer []byte) *types.Updat
 		ConditionExpression:      aws.String("attribute_not_exists(#until) OR #until <= :now"),
 		ExpressionAttributeNames: map[string]string{"#hash": "hash", "#until": "until", "#answer": "answer"},
 		ExpressionAttributeValues: item{
-			":hash": schema.Text(once.Hash), ":until": schema.Text(stampText(once.Until)),
-			":answer": schema.Text(base64.StdEncoding.EncodeToString(answer)), ":now": schema.Text(stampText(now)),
+			":hash": schema.Text(once.Hash), ":until": schema.Text(stamp.Text(once.Until)),
+			":answer": schema.Text(base64.StdEncoding.EncodeToString(answer)), ":now": schema.Text(stamp.Text(now)),
 		},
 	}
 	if !s.trial.VirtualTime {
@@ -80,13 +82,13 @@ func (s *Store) keep(now time.Time, once *zael.Once, answer []byte) *types.Updat
 
 // checkOnce checks a key and its time.
 func checkOnce(now time.Time, once *zael.Once) error {
-	if err := checkText("Once.Key", once.Key); err != nil {
+	if err := storable.Name("Once.Key", once.Key); err != nil {
 		return err
 	}
-	if _, err := stamp("now", now); err != nil {
+	if _, err := stamp.Checked("now", now); err != nil {
 		return err
 	}
-	_, err := stamp("Once.Until", once.Until)
+	_, err := stamp.Checked("Once.Until", once.Until)
 	return err
 }
 
@@ -104,7 +106,7 @@ func (s *Store) inTransaction(u *protocol.Update) types.TransactWriteItem {
 func (s *Store) AdjustOnce(ctx context.Context, now time.Time, debits []zael.Debit, once zael.Once, answer []byte) (first []byte, err error) {
 	const what = "adjusting once"
 	if once.Key == "" {
-		return nil, invalid("Once.Key", "", "is empty: name the change")
+		return nil, storearg.Invalid("Once.Key", "", "is empty: name the change")
 	}
 	if !s.inflight.Begin() {
 		return nil, errClosed

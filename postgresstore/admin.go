@@ -17,16 +17,16 @@ import (
 	"github.com/zeroae/zael/internal/storedlimits"
 )
 
-// names says what can be kept: no text has a zero byte, and three of an index fit into a page.
+// storable says what can be kept: no text has a zero byte, and three of an index fit into a page.
 //
 //nolint:gochecknoglobals // a constant
-var names = storearg.Names{NoZero: true, Longest: 800}
+var storable = storearg.Names{NoZero: true, Longest: 800}
 
 // administration is what a namespace has beside buckets and usage.
 type administration = sqladmin.Administration
 
 func newAdministration(s *Store, namespace string) administration {
-	return sqladmin.New(database{s}, sqladmin.Tables{Prefix: defaultSchema + ".", Namespace: &namespace, Cascade: "cascades"}, names)
+	return sqladmin.New(database{s}, sqladmin.Tables{Prefix: defaultSchema + ".", Namespace: &namespace, Cascade: "cascades"}, storable)
 }
 
 // Prefixes of keys in the table once, which keep those of administration apart from others.
@@ -215,7 +215,7 @@ func (s *Store) State(ctx context.Context) (state zael.StoreState, err error) {
 // ListResources implements zael.ListStore. It looks for each resource of the buckets in the
 // index, so that the number of buckets does not matter.
 func (s *Store) ListResources(ctx context.Context, l zael.ListQuery) ([]string, error) {
-	if err := names.List(l); err != nil {
+	if err := storable.List(l); err != nil {
 		return nil, err
 	}
 	name := s.config.Namespace

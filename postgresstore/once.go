@@ -38,7 +38,7 @@ func newOnce(now time.Time, once *zael.Once) (*onceOp, error) {
 	if once.Key == "" {
 		return o, nil
 	}
-	if err := names.Name("Once.Key", once.Key); err != nil {
+	if err := storable.Name("Once.Key", once.Key); err != nil {
 		return nil, err
 	}
 	o.key = takeKeys + once.Key
@@ -53,7 +53,7 @@ func (s *Store) TakeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 		return now, nil, err
 	}
 	if once.Unless != "" {
-		if err := names.Name("OnceTake.Unless", once.Unless); err != nil {
+		if err := storable.Name("OnceTake.Unless", once.Unless); err != nil {
 			return now, nil, err
 		}
 		c.unless = takeKeys + once.Unless

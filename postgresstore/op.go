@@ -53,7 +53,7 @@ const (
 // newOp returns an op with copies of its arguments, checked. It may be one that was answered and
 // recycled.
 func (s *Store) newOp(k kind, now time.Time, at bucket.Instant, debits []zael.Debit) (*op, error) {
-	if err := names.Debits(debits, k == takeOp, "database"); err != nil {
+	if err := storable.Debits(debits, k == takeOp, "database"); err != nil {
 		return nil, err
 	}
 	o, ok := s.ops.Get().(*op)

@@ -159,7 +159,7 @@ func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 	}
 	var entities, resources []string
 	for _, k := range keys {
-		if err := names.Key(k); err != nil {
+		if err := storable.Key(k); err != nil {
 			return now, nil, err
 		}
 		entities, resources = append(entities, k.Entity), append(resources, k.Resource)
@@ -191,7 +191,7 @@ func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 
 // EntityBuckets implements zael.LimitStore.
 func (s *Store) EntityBuckets(ctx context.Context, entity string) iter.Seq2[zael.Bucket, error] {
-	if err := names.Text("entity", entity); err != nil {
+	if err := storable.Text("entity", entity); err != nil {
 		return pages.Failed[zael.Bucket](err)
 	}
 	return s.bucketPages(ctx, func(q *sqladmin.Query, last *row) {
@@ -204,7 +204,7 @@ func (s *Store) EntityBuckets(ctx context.Context, entity string) iter.Seq2[zael
 
 // ResourceBuckets implements zael.CapacityReader.
 func (s *Store) ResourceBuckets(ctx context.Context, resource string) iter.Seq2[zael.Bucket, error] {
-	if err := names.Text("resource", resource); err != nil {
+	if err := storable.Text("resource", resource); err != nil {
 		return pages.Failed[zael.Bucket](err)
 	}
 	return s.bucketPages(ctx, func(q *sqladmin.Query, last *row) {

@@ -11,6 +11,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/coalesce"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // Fields of the hash of a once-key.
@@ -44,11 +45,11 @@ func (s *Store) newOnce(now time.Time, once *zael.Once) (*onceWrite, error) {
 	if once.Key == "" {
 		return o, nil
 	}
-	if err := checkText("Once.Key", once.Key); err != nil {
+	if err := storable.Name("Once.Key", once.Key); err != nil {
 		return nil, err
 	}
 	if _, err := bucket.At(once.Until); err != nil {
-		return nil, invalid("Once.Until", once.Until, err.Error())
+		return nil, storearg.Invalid("Once.Until", once.Until, err.Error())
 	}
 	o.key = s.keys.once(once.Key)
 	return o, nil
@@ -150,7 +151,7 @@ func (s *Store) TakeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 		return now, nil, err
 	}
 	if once.Unless != "" {
-		if err := checkText("OnceTake.Unless", once.Unless); err != nil {
+		if err := storable.Name("OnceTake.Unless", once.Unless); err != nil {
 			return now, nil, err
 		}
 		o.unless = s.keys.once(once.Unless)
@@ -181,7 +182,7 @@ func (s *Store) AdjustOnce(ctx context.Context, now time.Time, debits []zael.Deb
 		return nil, err
 	}
 	if o.key == "" {
-		return nil, invalid("Once.Key", "", "is empty: name the change")
+		return nil, storearg.Invalid("Once.Key", "", "is empty: name the change")
 	}
 	answer = slices.Clone(answer)
 	o.any, o.answer = true, func(time.Time, []zael.Debit) []byte { return answer }

@@ -10,6 +10,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/coalesce"
+	"github.com/zeroae/zael/internal/edits"
 )
 
 // Take implements zael.BucketStore. A write whose answer is lost is repeated, by its id once
@@ -96,24 +97,7 @@ func (s *Store) check(ctx context.Context, debits []zael.Debit, take bool) error
 	if ctx.Err() != nil {
 		return s.translate(ctx, "not tried", ctx.Err())
 	}
-	for i := range debits {
-		if err := checkKey(debits[i].Key); err != nil {
-			return err
-		}
-		for j := range debits[i].Charges {
-			c := &debits[i].Charges[j]
-			if err := checkText("limit", c.Name); err != nil {
-				return err
-			}
-			switch {
-			case take && (c.Amount < 0 || c.Amount > bucket.MaxAmount):
-				return invalid("amount of "+c.Name, c.Amount, fmt.Sprintf("is not in 0 to %d", bucket.MaxAmount))
-			case c.Definition.Kind == bucket.Slots && c.Amount != 0 && debits[i].Holder == "":
-				return invalid("Debit.Holder", "", "is empty, but slots of "+c.Name+" need a holder that other processes can tell from theirs: name one")
-			}
-		}
-	}
-	return nil
+	return storable.Debits(debits, take, "server")
 }
 
 // Adjust implements zael.BucketStore. If the answer to a write is lost that gives something
@@ -160,15 +144,12 @@ func (s *Store) Renew(ctx context.Context, now time.Time, d zael.Debit) (held bo
 
 // Buckets implements zael.BucketStore.
 func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (time.Time, []zael.Bucket, error) {
-	if s.closed.Load() {
-		return now, nil, errClosed
-	}
-	if ctx.Err() != nil {
-		return now, nil, s.translate(ctx, "not tried", ctx.Err())
+	if err := s.usable(ctx); err != nil {
+		return now, nil, err
 	}
 	names := make([]string, len(keys))
 	for i, k := range keys {
-		if err := checkKey(k); err != nil {
+		if err := storable.Key(k); err != nil {
 			return now, nil, err
 		}
 		names[i] = s.keys.bucket(k)
@@ -196,7 +177,7 @@ func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 // translateOwn is translate, of an error that may be one of this package's.
 func (s *Store) translateOwn(ctx context.Context, what string, err error) error {
 	var invalid *zael.ValidationError
-	if err == nil || isAnswer(err) {
+	if err == nil || edits.IsAnswer(err) {
 		return err
 	}
 	if _, ok := errors.AsType[*callError](err); ok { // translated before

@@ -14,17 +14,17 @@ import (
 	"github.com/zeroae/zael/internal/storearg"
 )
 
-// names says what can be kept: in a text with a zero byte, SQLite's functions and tools see its
+// storable says what can be kept: in a text with a zero byte, SQLite's functions and tools see its
 // end there.
 //
 //nolint:gochecknoglobals // a constant
-var names = storearg.Names{NoZero: true}
+var storable = storearg.Names{NoZero: true}
 
 // administration is what the file has beside buckets and usage.
 type administration = sqladmin.Administration
 
 func newAdministration(s *Store, retention time.Duration) administration {
-	return sqladmin.New(database{s}, sqladmin.Tables{Cascade: "cascade", AuditKept: retention}, names)
+	return sqladmin.New(database{s}, sqladmin.Tables{Cascade: "cascade", AuditKept: retention}, storable)
 }
 
 // A database is a Store as package sqladmin sees it.

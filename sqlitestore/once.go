@@ -12,6 +12,7 @@ import (
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/sqladmin"
 	"github.com/zeroae/zael/internal/stamp"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // A onceOp is the part of an op that is made once.
@@ -48,7 +49,7 @@ func newOnce(now time.Time, once *zael.Once) (*onceOp, error) {
 	if once.Key == "" {
 		return o, nil
 	}
-	if err := names.Name("Once.Key", once.Key); err != nil {
+	if err := storable.Name("Once.Key", once.Key); err != nil {
 		return nil, err
 	}
 	o.key = oncesKept + once.Key
@@ -128,7 +129,7 @@ func (s *Store) TakeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 		return now, nil, err
 	}
 	if once.Unless != "" {
-		if err := names.Name("OnceTake.Unless", once.Unless); err != nil {
+		if err := storable.Name("OnceTake.Unless", once.Unless); err != nil {
 			return now, nil, err
 		}
 		c.unless = oncesKept + once.Unless
@@ -145,7 +146,7 @@ func (s *Store) AdjustOnce(ctx context.Context, now time.Time, debits []zael.Deb
 		return nil, err
 	}
 	if c.key == "" {
-		return nil, &zael.ValidationError{Field: "Once.Key", Reason: "is empty: name the change"}
+		return nil, storearg.Invalid("Once.Key", "", "is empty: name the change")
 	}
 	answer = slices.Clone(answer)
 	c.any, c.answer = true, func(time.Time, []zael.Debit) []byte { return answer }

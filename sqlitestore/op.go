@@ -64,7 +64,7 @@ func (s *Store) newOp(k kind) *op {
 func (o *op) copyArguments(now time.Time, debits []zael.Debit) error {
 	at, err := storearg.Instant(now)
 	if err == nil {
-		err = names.Debits(debits, o.kind == takeOp, "file")
+		err = storable.Debits(debits, o.kind == takeOp, "file")
 	}
 	if err != nil {
 		return err

@@ -100,7 +100,7 @@ func TestErrorIsShared(t *testing.T) {
 		s := &engineclock.Server{Read: engineclock.Machine()}
 		s.Ask = func(context.Context) error {
 			calls++
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 			return broken
 		}
 		var wg sync.WaitGroup
@@ -144,7 +144,7 @@ func TestAskedAgain(t *testing.T) {
 			check(t, s)
 			check(t, s) // does not ask, too
 			background.Wait()
-			time.Sleep(11 * time.Second)
+			<-time.After(11 * time.Second)
 		}
 		if *calls != 5 {
 			t.Errorf("got %d calls, want 5", *calls)
