@@ -9,7 +9,6 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
-	"github.com/zeroae/zael/internal/pause"
 	"github.com/zeroae/zael/internal/storearg"
 )
 
@@ -130,7 +129,7 @@ func (s *Store) countOnly(ctx context.Context, now time.Time, d *zael.Debit, eve
 			return r, nil
 		case err == nil:
 			return nil, zael.ErrStaleSettings
-		case fateOf(err) == rejected || n >= maxRetries || pause.Backoff(ctx, n, retryBase, retryMost) != nil:
+		case !retries.Again(ctx, n, err):
 			return nil, s.translate(ctx, "counting what is bypassed", err)
 		}
 	}

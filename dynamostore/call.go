@@ -14,13 +14,12 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
+	"github.com/zeroae/zael/internal/enginecall"
 	"github.com/zeroae/zael/internal/engineclock"
-	"github.com/zeroae/zael/internal/pause"
 	"github.com/zeroae/zael/internal/schema"
 )
 
 const (
-	leastCall  = 50 * time.Millisecond
 	undoFor    = 10 * time.Second // a give-back may take so long, in a line or while the bucket is throttled; nobody need wait for it
 	maxRetries = 4                // of calls that failed without an answer
 
@@ -33,17 +32,14 @@ const (
 // noRetries turns the SDK's retries off: what to repeat is decided here.
 func noRetries(o *dynamodb.Options) { o.Retryer = aws.NopRetryer{} }
 
-// callTime returns how long one call may take, so that there is time for another
-// before ctx's deadline. If there is none the call may take as long as any: it is
-// ended by ctx, or goes on for the sake of its answer.
+// retries are those of calls without an answer.
+//
+//nolint:gochecknoglobals // a constant
+var retries = enginecall.Retries{FateOf: fateOf, Most: maxRetries, Base: retryBase, Longest: retryMost}
+
+// callTime returns how long one call may take.
 func (s *Store) callTime(ctx context.Context) time.Duration {
-	d := s.config.CallTimeout
-	if deadline, ok := ctx.Deadline(); ok {
-		if left := time.Until(deadline); left > leastCall {
-			d = min(d, max(left/2, leastCall))
-		}
-	}
-	return d
+	return enginecall.Time(ctx, s.config.CallTimeout)
 }
 
 // updateItem makes one call. It reports whether the update was applied; r is the item after
@@ -135,15 +131,7 @@ func (s *Store) askTime(ctx context.Context) error {
 
 // retryRead makes a call that changes nothing until it is answered.
 func (s *Store) retryRead(ctx context.Context, what string, call func() error) error {
-	for i := 0; ; i++ {
-		err := call()
-		if err == nil {
-			return nil
-		}
-		if fateOf(err) == rejected || i >= maxRetries || pause.Backoff(ctx, i, retryBase, retryMost) != nil {
-			return s.translate(ctx, what, err)
-		}
-	}
+	return s.translate(ctx, what, retries.Read(ctx, call))
 }
 
 // readBucket reads a bucket's item.

@@ -242,7 +242,7 @@ func (s *Store) updateOnce(ctx context.Context, what string, u *types.Update) (f
 		if _, used := errors.AsType[*types.ConditionalCheckFailedException](err); used {
 			return 0, nil // by somebody else, or by an earlier copy of this write: the answer is the same
 		}
-		if fateOf(err) == rejected || n >= maxRetries || pause.Backoff(ctx, n, retryBase, retryMost) != nil {
+		if !retries.Again(ctx, n, err) {
 			return -1, s.translate(ctx, what, err)
 		}
 	}
@@ -281,7 +281,7 @@ func (s *Store) Extend(ctx context.Context, now time.Time, d zael.Debit) (deadli
 			return ownOf(w.Known(), d.Holder).Deadline.Time(), true, nil
 		case err == nil:
 			r = w.Known()
-		case fateOf(err) == rejected || n >= maxRetries || pause.Backoff(ctx, n, retryBase, retryMost) != nil:
+		case !retries.Again(ctx, n, err):
 			return deadline, false, s.translate(ctx, what, err)
 		default: // the entry says whether it was applied
 			if r, err = s.readBucket(ctx, d.Key); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/enginecall"
 	"github.com/zeroae/zael/internal/pause"
 )
 
@@ -25,8 +26,12 @@ const (
 	patientAttempt = 5 * time.Second        // for an answer, if no caller has a deadline
 
 	retryBase, retryMost = 2 * time.Millisecond, 250 * time.Millisecond
-	mostRetries          = 8 // of a read without a deadline
 )
+
+// retries are those of reads, and of changes of administration.
+//
+//nolint:gochecknoglobals // a constant
+var retries = enginecall.Retries{FateOf: fateOf, Most: 8, Base: retryBase, Longest: retryMost}
 
 // lane performs batches until the queue is closed and empty.
 func (s *Store) lane() {
@@ -59,19 +64,19 @@ func (s *Store) perform(b *batch) (again []*op) {
 		}
 		s.leaveStandby(err)
 		waited, fate := time.Since(begun), fateOf(err)
-		if fate == unknown && !w.sent {
-			fate = failed
+		if fate == enginecall.Unknown && !w.sent {
+			fate = enginecall.NotApplied
 		}
 		switch {
 		case isLockTimeout(err) && !w.unsure && b.split():
 			return s.answer(b, nil, b.ops)
-		case fate == rejected && !w.unsure:
+		case fate == enginecall.Rejected && !w.unsure:
 			return s.answer(b, err, nil)
-		case fate == retried:
+		case fate == enginecall.Overtaken:
 			s.stats.changed.Add(1)
-		case fate == failed && !w.unsure && (!w.wanted() || waited > left/2 || !b.bounded()):
+		case fate == enginecall.NotApplied && !w.unsure && (!w.wanted() || waited > left/2 || !b.bounded()):
 			return s.answer(b, err, nil)
-		case fate == unknown:
+		case fate == enginecall.Unknown:
 			s.stats.unanswered.Add(1)
 			w.unsure = true
 		}

@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/enginecall"
 	"github.com/zeroae/zael/internal/pages"
-	"github.com/zeroae/zael/internal/pause"
 	"github.com/zeroae/zael/internal/sqladmin"
 )
 
@@ -47,15 +47,7 @@ func (s *Store) retryRead(ctx context.Context, what string, call func(context.Co
 	if s.queue.isClosed() {
 		return errClosed
 	}
-	for i := 0; ; i++ {
-		err := s.tryRead(ctx, call)
-		if err == nil {
-			return nil
-		}
-		if fateOf(err) == rejected || i >= mostRetries || pause.Backoff(ctx, i, retryBase, retryMost) != nil {
-			return s.translate(ctx, what, err)
-		}
-	}
+	return s.translate(ctx, what, retries.Read(ctx, func() error { return s.tryRead(ctx, call) }))
 }
 
 // tryRead makes a call, with a part of the time that is left.
@@ -93,7 +85,7 @@ func (s *Store) transact(ctx context.Context, what string, f func(ctx context.Co
 		if err == nil || isAnswer(err) {
 			return err
 		}
-		if fate := fateOf(err); fate == rejected || fate == unknown || i >= mostRetries || pause.Backoff(ctx, i, retryBase, retryMost) != nil {
+		if fateOf(err) == enginecall.Unknown || !retries.Again(ctx, i, err) {
 			return s.translate(ctx, what, err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/enginecall"
 	"github.com/zeroae/zael/internal/engineclock"
 )
 
@@ -225,7 +226,7 @@ func (w *writing) compareAndWrite(ctx context.Context) error {
 	}
 	others, made, err := s.readWritten(rows, w.asked, sent)
 	if err != nil {
-		w.locks = w.batch.several && fateOf(err) == retried // another process has changed a bucket
+		w.locks = w.batch.several && fateOf(err) == enginecall.Overtaken // another process has changed a bucket
 		return err
 	}
 	differs := map[zael.Key]bool{}

@@ -7,35 +7,30 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/zeroae/zael/internal/pause"
+	"github.com/zeroae/zael/internal/enginecall"
 )
 
 const (
-	leastCall  = 50 * time.Millisecond
 	undoFor    = 10 * time.Second // a give-back may take so long; nobody need wait for it
 	maxRetries = 4                // of calls that failed without an answer
 	maxTurns   = 512              // of writes that others came before
 
 	burstOfTurns = 4
 
-	retryBase = 5 * time.Millisecond
-	retryMost = 160 * time.Millisecond
-	raceBase  = 200 * time.Microsecond // after another writer came first
-	raceMost  = 8 * time.Millisecond
+	raceBase = 200 * time.Microsecond // after another writer came first
+	raceMost = 8 * time.Millisecond
 
 	askEvery = 10 * time.Second // the server's time
 )
 
-// callTime returns how long one call may take, so that there is time for another before ctx's
-// deadline. If there is none the call may take as long as any.
+// retries are those of calls without an answer.
+//
+//nolint:gochecknoglobals // a constant
+var retries = enginecall.Retries{FateOf: fateOf, Most: maxRetries, Base: 5 * time.Millisecond, Longest: 160 * time.Millisecond}
+
+// callTime returns how long one call may take.
 func (s *Store) callTime(ctx context.Context) time.Duration {
-	d := s.config.CallTimeout
-	if deadline, ok := ctx.Deadline(); ok {
-		if left := time.Until(deadline); left > leastCall {
-			d = min(d, max(left/2, leastCall))
-		}
-	}
-	return d
+	return enginecall.Time(ctx, s.config.CallTimeout)
 }
 
 // run calls a script until it is answered, or as often as that makes sense. again is called before
@@ -47,16 +42,16 @@ func (s *Store) run(ctx context.Context, l *lua, keys, args []string, again func
 		if err == nil {
 			return a, lost, nil
 		}
-		fate := fateOf(err)
-		if fate == mayBeApplied {
+		unknown := fateOf(err) == enginecall.Unknown
+		if unknown {
 			s.stats.unanswered.Add(1)
 			lost = true
 			again()
 		}
-		if fate == rejected || n >= maxRetries || ctx.Err() != nil || pause.Backoff(ctx, n, retryBase, retryMost) != nil {
+		if ctx.Err() != nil || !retries.Again(ctx, n, err) {
 			return a, lost, err
 		}
-		if fate == mayBeApplied {
+		if unknown {
 			s.stats.repeated.Add(1)
 		}
 	}
@@ -101,16 +96,12 @@ func (s *Store) exec(ctx context.Context, c rueidis.Client, command rueidis.Comp
 
 // ask makes a call that changes nothing until it is answered.
 func ask[T any](s *Store, ctx context.Context, what string, do func(context.Context, rueidis.Client) (T, error)) (T, error) { //nolint:revive // a method cannot have a type parameter
-	for n := 0; ; n++ {
-		v, err := askOnce(s, ctx, do)
-		if err == nil {
-			return v, nil
-		}
-		if fateOf(err) == rejected || n >= maxRetries || pause.Backoff(ctx, n, retryBase, retryMost) != nil {
-			var none T
-			return none, s.translate(ctx, what, err)
-		}
-	}
+	var v T
+	err := retries.Read(ctx, func() (err error) {
+		v, err = askOnce(s, ctx, do)
+		return err
+	})
+	return v, s.translate(ctx, what, err)
 }
 
 func askOnce[T any](s *Store, ctx context.Context, do func(context.Context, rueidis.Client) (T, error)) (v T, err error) { //nolint:revive // as ask

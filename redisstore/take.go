@@ -11,6 +11,7 @@ import (
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/coalesce"
 	"github.com/zeroae/zael/internal/edits"
+	"github.com/zeroae/zael/internal/enginecall"
 )
 
 // Take implements zael.BucketStore. A write whose answer is lost is repeated, by its id once
@@ -180,7 +181,7 @@ func (s *Store) translateOwn(ctx context.Context, what string, err error) error 
 	if err == nil || edits.IsAnswer(err) {
 		return err
 	}
-	if _, ok := errors.AsType[*callError](err); ok { // translated before
+	if _, ok := errors.AsType[*enginecall.Error](err); ok { // translated before
 		return err
 	}
 	if errors.As(err, &invalid) || errors.Is(err, zael.ErrContention) || errors.Is(err, errDamaged) || errors.Is(err, errLost) {
