@@ -12,6 +12,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/oncekey"
 	"github.com/zeroae/zael/internal/sqladmin"
 	"github.com/zeroae/zael/internal/storearg"
 	"github.com/zeroae/zael/internal/storedlimits"
@@ -186,8 +187,8 @@ func (t *adminTx) DeleteBuckets(ctx context.Context, entity string) (found int64
 }
 
 // Kept implements sqladmin.Tx.
-func (t *adminTx) Kept(ctx context.Context, key, now string) (*sqladmin.Kept, error) {
-	var k sqladmin.Kept
+func (t *adminTx) Kept(ctx context.Context, key, now string) (*oncekey.Kept, error) {
+	var k oncekey.Kept
 	known := false
 	err := t.Query(ctx, new(sqladmin.Query).Add("SELECT hash, until, answer FROM zael.once WHERE namespace = ? AND key = ? AND until > ?",
 		t.store.config.Namespace, adminKeys+key, now), sqladmin.One(&known, &k.Hash, &k.Until, &k.Answer))
@@ -198,7 +199,7 @@ func (t *adminTx) Kept(ctx context.Context, key, now string) (*sqladmin.Kept, er
 }
 
 // Keep implements sqladmin.Tx.
-func (t *adminTx) Keep(ctx context.Context, key, _ string, k sqladmin.Kept) error {
+func (t *adminTx) Keep(ctx context.Context, key, _ string, k oncekey.Kept) error {
 	_, err := t.tx.Exec(ctx, t.store.sql(keepText), t.store.config.Namespace, adminKeys+key, k.Hash, k.Until, k.Answer)
 	return err
 }

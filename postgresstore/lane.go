@@ -113,7 +113,7 @@ func (b *batch) bounded() bool {
 // strand counts takes of which it is not known whether they were made, and forgets the buckets.
 func (s *Store) strand(b *batch) {
 	for _, o := range b.ops {
-		if o.kind == takeOp && o.once.undone() {
+		if o.kind == takeOp && o.once.GivenBack() {
 			s.stats.stranded.Add(1)
 		}
 	}
@@ -154,7 +154,7 @@ func (s *Store) answer(b *batch, err error, again []*op) []*op {
 			s.undone(o)
 		case o.stage.CompareAndSwap(running, answered):
 			o.done <- struct{}{}
-		case o.kind == takeOp && o.err == nil && o.once.undone():
+		case o.kind == takeOp && o.err == nil && o.once.GivenBack():
 			s.giveBack(o.undo())
 		}
 	}

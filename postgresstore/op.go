@@ -8,6 +8,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/oncekey"
 	"github.com/zeroae/zael/internal/within"
 )
 
@@ -178,7 +179,7 @@ func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) 
 type opRules struct {
 	kind    kind
 	maxWait time.Duration
-	once    *onceOp // nil: it has no key
+	once    *oncekey.Operation // nil: it has no key
 }
 
 // bucketOp performs a take or an adjust. first is what was kept with a key that is known.
@@ -194,7 +195,7 @@ func (s *Store) bucketOp(ctx context.Context, now time.Time, debits []zael.Debit
 	o.opRules = rules
 	once := rules.once
 	if once != nil {
-		once.at = now
+		once.At = now
 	}
 	if o.kind == takeOp && once == nil && s.recalls(o) {
 		o.copyResults(debits)
@@ -205,8 +206,8 @@ func (s *Store) bucketOp(ctx context.Context, now time.Time, debits []zael.Debit
 	if !inTime {
 		return now, nil, err
 	}
-	if once != nil && once.first != nil {
-		first = once.first
+	if once != nil && once.First != nil {
+		first = once.First
 	} else {
 		o.copyResults(debits)
 	}

@@ -299,7 +299,7 @@ func (w *writing) differs(r *row, i int, other *row) bool {
 // made: no answer came, and others have written the bucket so often since that its row no
 // longer tells. One with a key is never spent: the key tells.
 func (w *writing) spent(o *op, now *row) bool {
-	if !w.unsure || o.kind != adjustOp && o.kind != undoOp || !o.once.undone() || !slices.ContainsFunc(o.charges, func(c zael.Charge) bool { return c.Amount < 0 }) {
+	if !w.unsure || o.kind != adjustOp && o.kind != undoOp || !o.once.GivenBack() || !slices.ContainsFunc(o.charges, func(c zael.Charge) bool { return c.Amount < 0 }) {
 		return false
 	}
 	return len(now.ids) == idsKept && !slices.Contains(now.ids, w.base[now.key])

@@ -10,6 +10,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/edits"
+	"github.com/zeroae/zael/internal/oncekey"
 	"github.com/zeroae/zael/internal/sqladmin"
 	"github.com/zeroae/zael/internal/storearg"
 )
@@ -117,12 +118,12 @@ func (t adminTx) DeleteBuckets(_ context.Context, entity string) (found int64, e
 }
 
 // Kept implements sqladmin.Tx.
-func (t adminTx) Kept(_ context.Context, key, now string) (*sqladmin.Kept, error) {
+func (t adminTx) Kept(_ context.Context, key, now string) (*oncekey.Kept, error) {
 	return t.kept(key, now)
 }
 
 // Keep implements sqladmin.Tx.
-func (t adminTx) Keep(_ context.Context, key, now string, k sqladmin.Kept) error {
+func (t adminTx) Keep(_ context.Context, key, now string, k oncekey.Kept) error {
 	return t.keep(key, now, k)
 }
 
