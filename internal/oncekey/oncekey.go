@@ -79,9 +79,9 @@ func operation(now time.Time, once *zael.Once, names storearg.Names) (*Operation
 // repetition finds out. The nil Operation has none.
 func (o *Operation) GivenBack() bool { return o == nil || o.Key == "" }
 
-// Perform has perform perform the operation, if there is something to perform and its keys allow,
-// and keeps the answer. err is what it answers, having changed nothing; fatal is of the transaction.
-// perform returns both, too.
+// Perform makes the operation by perform, if it has debits and its keys allow, and keeps the answer.
+// err is what it answers, having changed nothing; fatal is an error of the transaction. perform
+// returns both, too.
 func (o *Operation) Perform(keys Keys, debits []zael.Debit, perform func() (err, fatal error)) (err, fatal error) {
 	o.First = nil
 	if o.Key != "" {

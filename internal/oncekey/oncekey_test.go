@@ -31,13 +31,15 @@ func (k keys) Keep(key, _ string, kept oncekey.Kept) error {
 
 var errBroken = errors.New("broken")
 
-var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) //nolint:gochecknoglobals // a constant
+var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func take(t *testing.T, now time.Time, key, hash, unless string) *oncekey.Operation {
 	t.Helper()
 	o, err := oncekey.Take(now, &zael.OnceTake{
 		Once: zael.Once{Key: key, Hash: hash, Until: now.Add(time.Hour)}, Unless: unless,
-		Answer: func(at time.Time, debits []zael.Debit) []byte { return []byte(at.Format(time.TimeOnly) + debits[0].Holder) },
+		Answer: func(at time.Time, debits []zael.Debit) []byte {
+			return []byte(at.Format(time.TimeOnly) + debits[0].Holder)
+		},
 	}, storearg.Names{Longest: 9})
 	if err != nil {
 		t.Fatal(err)
@@ -48,10 +50,10 @@ func take(t *testing.T, now time.Time, key, hash, unless string) *oncekey.Operat
 func TestPerform(t *testing.T) {
 	t.Parallel()
 	kept, debits, performed := keys{}, []zael.Debit{{Holder: "h"}}, 0
-	var answer error
+	var answer, broken error
 	perform := func() (err, fatal error) {
 		performed++
-		return answer, nil
+		return answer, broken
 	}
 	try := func(o *oncekey.Operation, want error, first string, made int) {
 		t.Helper()
@@ -63,7 +65,9 @@ func TestPerform(t *testing.T) {
 	}
 	answer = zael.ErrExceeded
 	try(take(t, start, "key", "hash", ""), zael.ErrExceeded, "", 1)
-	answer = nil
+	answer, broken = nil, errBroken
+	try(take(t, start, "key", "hash", ""), errBroken, "", 1)
+	broken = nil
 	try(take(t, start, "key", "hash", ""), nil, "", 1) // a key of what failed is free
 	try(take(t, start.Add(time.Minute), "key", "hash", ""), nil, "00:00:00h", 0)
 	try(take(t, start.Add(time.Minute), "key", "other", ""), zael.ErrKeyUsed, "", 0)
