@@ -8,7 +8,6 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
-	"github.com/zeroae/zael/internal/storearg"
 )
 
 // check returns what is wrong with an operation whatever the buckets are.
@@ -26,15 +25,15 @@ func (s *Store) check(ctx context.Context, debits []zael.Debit) error {
 			most = protocol.MaxKindLimits
 		}
 		if n := limitsOf(charges); n > most {
-			return storearg.Invalid("charges", n, fmt.Sprintf("name more limits than the %d that one write to DynamoDB can", most))
+			return invalid("charges", n, fmt.Sprintf("name more limits than the %d that one write to DynamoDB can", most))
 		}
 		for j := range charges {
-			if err := storable.Name("limit", charges[j].Name); err != nil {
+			if err := checkLimitName(charges[j].Name); err != nil {
 				return err
 			}
 			switch d := &charges[j].Definition; {
 			case d.Kind == bucket.Slots && debits[i].Holder == "":
-				return storearg.Invalid("limit "+charges[j].Name, d.Kind.String(), "is slots, and the debit names no Holder")
+				return invalid("limit "+charges[j].Name, d.Kind.String(), "is slots, and the debit names no Holder")
 			}
 		}
 	}

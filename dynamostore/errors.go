@@ -15,7 +15,6 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/awsquirks"
-	"github.com/zeroae/zael/internal/enginecall"
 )
 
 // ErrNoTable matches the error of calls where the store's table is missing; the error
@@ -24,45 +23,54 @@ var ErrNoTable = errors.New("there is no such table")
 
 var errClosed = fmt.Errorf("dynamostore: %w", zael.ErrClosed)
 
+// A fate is what an error tells of the fate of its call.
+type fate uint8
+
+const (
+	rejected   fate = iota // the engine understood and refused: again would be no use
+	notApplied             // surely not applied, and may work again
+	unknown                // may have been applied
+)
+
 // fateOf returns the fate of a call by its error, which is not that of a failed condition.
-func fateOf(err error) enginecall.Fate {
+func fateOf(err error) fate {
 	switch {
 	case throttled(err):
-		return enginecall.NotApplied
+		return notApplied
 	case awsquirks.CredentialsMissing(err):
-		return enginecall.Rejected // although what the SDK says last is that a service is away
+		return rejected // although what the SDK says last is that a service is away
 	}
 	if e, ok := errors.AsType[*awshttp.ResponseError](err); ok && e.Response != nil {
 		if status := e.HTTPStatusCode(); status >= 400 && status < 500 {
 			if _, ok := errors.AsType[*smithy.DeserializationError](err); ok {
-				return enginecall.NotApplied // cut off before it said why
+				return notApplied // cut off before it said why
 			}
-			return enginecall.Rejected
+			return rejected
 		}
-		return enginecall.Unknown // 5xx, or an answer that cannot be read
+		return unknown // 5xx, or an answer that cannot be read
 	}
 	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
-		return enginecall.NotApplied
+		return notApplied
 	}
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
-		return enginecall.NotApplied
+		return notApplied
 	}
 	if _, ok := errors.AsType[*smithyhttp.RequestSendError](err); ok {
-		return enginecall.Unknown
+		return unknown
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return enginecall.Unknown
+		return unknown
 	}
 	if e, ok := errors.AsType[smithy.APIError](err); ok && e.ErrorFault() == smithy.FaultClient {
-		return enginecall.Rejected
+		return rejected
 	}
 	if _, ok := errors.AsType[*smithy.DeserializationError](err); ok {
-		return enginecall.Unknown
+		return unknown
 	}
 	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
-		return enginecall.Unknown
+		return unknown
 	}
-	return enginecall.Rejected // made before anything was sent: a wrong argument, no credentials
+	return rejected // made before anything was sent: a wrong argument, no credentials
 }
 
 func throttled(err error) bool {
@@ -91,14 +99,13 @@ func translate(ctx context.Context, where, what string, err error) error {
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("dynamostore: %s: %w", what, ctx.Err())
+	case fateOf(err) != rejected:
+		return &callError{what: what, kind: zael.ErrUnavailable, cause: err}
 	}
-	e := &enginecall.Error{Doing: "dynamostore: " + what, Cause: err, Text: textOf(err)}
-	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
-		e.Kind, e.Text = ErrNoTable, ErrNoTable.Error()+": "+where
-	} else if fateOf(err) != enginecall.Rejected {
-		e.Kind = zael.ErrUnavailable
+	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
+		return &callError{what: what, kind: ErrNoTable, where: where, cause: err}
 	}
-	return e
+	return &callError{what: what, cause: err}
 }
 
 // located names a table with the region and, unless it is AWS's, the endpoint of a
@@ -116,22 +123,42 @@ func located(client any, table string) string {
 	return where
 }
 
-// textOf returns what the error of a call says, without what the SDK says around it.
-func textOf(err error) string {
+// A callError is the error of a call, without what the SDK says around it.
+type callError struct {
+	what  string // was tried
+	kind  error  // nil: none of ours
+	where string // the table is that is missing
+	cause error
+}
+
+func (e *callError) Error() string {
+	return "dynamostore: " + e.what + ": " + e.text()
+}
+
+func (e *callError) text() string {
 	switch {
-	case awsquirks.CredentialsMissing(err):
+	case errors.Is(e.kind, ErrNoTable):
+		return ErrNoTable.Error() + ": " + e.where
+	case awsquirks.CredentialsMissing(e.cause):
 		return awsquirks.NoCredentials
-	case awsquirks.CredentialsLate(err):
+	case awsquirks.CredentialsLate(e.cause):
 		return awsquirks.LateCredentials
 	}
-	if api, ok := errors.AsType[smithy.APIError](err); ok {
+	if api, ok := errors.AsType[smithy.APIError](e.cause); ok {
 		return api.ErrorCode() + ": " + api.ErrorMessage()
 	}
-	if op, ok := errors.AsType[*net.OpError](err); ok {
+	if op, ok := errors.AsType[*net.OpError](e.cause); ok {
 		return op.Error()
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(e.cause, context.DeadlineExceeded) {
 		return "no answer in time"
 	}
-	return err.Error()
+	return e.cause.Error()
+}
+
+func (e *callError) Unwrap() []error {
+	if e.kind == nil {
+		return []error{e.cause}
+	}
+	return []error{e.kind, e.cause}
 }

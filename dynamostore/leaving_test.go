@@ -180,10 +180,10 @@ func TestLeaversLoseNothing(t *testing.T) {
 		faults  []faultproxy.Fault
 		lost    bool // answers are
 	}{
-		"no faults":            {callers: 500, most: 4 * time.Millisecond},
-		"late":                 {callers: 500, most: 40 * time.Millisecond, share: 100, faults: []faultproxy.Fault{faultproxy.LateReply, faultproxy.LateRequest}},
-		"8 % of answers lost":  {callers: 300, most: 8 * time.Millisecond, share: 8, faults: []faultproxy.Fault{faultproxy.DropReply, faultproxy.ResetReply, faultproxy.CutReply, faultproxy.FailAfter}, lost: true},
-		"8 % of requests lost": {callers: 300, most: 8 * time.Millisecond, share: 8, faults: []faultproxy.Fault{faultproxy.LoseRequest}, lost: true},
+		"no faults":            {callers: 250, most: 4 * time.Millisecond},
+		"late":                 {callers: 250, most: 40 * time.Millisecond, share: 100, faults: []faultproxy.Fault{faultproxy.LateReply, faultproxy.LateRequest}},
+		"8 % of answers lost":  {callers: 150, most: 8 * time.Millisecond, share: 8, faults: []faultproxy.Fault{faultproxy.DropReply, faultproxy.ResetReply, faultproxy.CutReply, faultproxy.FailAfter}, lost: true},
+		"8 % of requests lost": {callers: 150, most: 8 * time.Millisecond, share: 8, faults: []faultproxy.Fault{faultproxy.LoseRequest}, lost: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -262,7 +262,7 @@ func TestLeaversLoseNothing(t *testing.T) {
 // and parent are charged is what callers were told that they took.
 func TestLeaversOfACascade(t *testing.T) {
 	t.Parallel()
-	const processes, children, callers = 6, 12, 900
+	const processes, children, callers = 6, 12, 500
 	seed := seedOfLeaving(t)
 	c, _ := newClient(t)
 	table := newTable(t, c)
@@ -298,7 +298,7 @@ func TestLeaversOfACascade(t *testing.T) {
 				k := rng.IntN(children)
 				err := limiters[p%processes].Allow(ctx, zael.Request{
 					Entity: entities[k], Resource: "r", Cascade: true, Limits: []zael.Limit{zael.PerHour("n", 50)},
-					ParentLimits: []zael.Limit{zael.PerHour("n", 300)}, Consume: zael.Amounts{"n": 1},
+					ParentLimits: []zael.Limit{zael.PerHour("n", 200)}, Consume: zael.Amounts{"n": 1},
 				})
 				switch {
 				case err == nil:

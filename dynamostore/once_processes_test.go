@@ -11,7 +11,6 @@ import (
 	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/testrig/dynamotest"
 	"github.com/zeroae/zael/internal/testrig/oncerig"
-	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
 // onceVariable makes the test binary a replica on a table.
@@ -39,13 +38,9 @@ func TestKeysOfProcesses(t *testing.T) {
 	s, err := dynamostore.New(c, table, &dynamostore.Config{CallTimeout: time.Minute})
 	opened(t, s, err)
 	endpoint := engine.Endpoint(t)
-	limit := 200 // of 1000 requests: each that is admitted is a transaction
-	if schedules.Long(t) {
-		limit = 1000
-	}
 	oncerig.Run(t, func() *exec.Cmd {
 		cmd := exec.CommandContext(t.Context(), os.Args[0])
 		cmd.Env = append(os.Environ(), onceVariable+"="+table, dynamotest.EndpointVariable+"="+endpoint, "GORACE=atexit_sleep_ms=0")
 		return cmd
-	}, s, limit)
+	}, s, 100) // each that is admitted is a transaction
 }

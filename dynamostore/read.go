@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
-	"github.com/zeroae/zael/internal/pages"
 	"github.com/zeroae/zael/internal/schema"
 )
 
@@ -21,7 +20,7 @@ func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 	if s.closed.Load() {
 		return now, nil, errClosed
 	}
-	now, at, err := s.clock.Instant(ctx, now)
+	now, at, err := s.instant(ctx, now)
 	if err != nil {
 		return now, nil, err
 	}
@@ -62,7 +61,7 @@ func (s *Store) bucketOf(it item) (b zael.Bucket, ok bool, err error) {
 // EntityBuckets implements zael.LimitStore.
 func (s *Store) EntityBuckets(ctx context.Context, entity string) iter.Seq2[zael.Bucket, error] {
 	if err := checkName("entity", entity); err != nil {
-		return pages.Failed[zael.Bucket](err)
+		return failing[zael.Bucket](err)
 	}
 	q := query{pk: s.keys.Entity(entity)}.prefixed(bucketKey)
 	return func(yield func(zael.Bucket, error) bool) {
@@ -92,7 +91,7 @@ func (s *Store) yieldBuckets(items []item, yield func(zael.Bucket, error) bool) 
 // be a moment behind, and then the buckets themselves.
 func (s *Store) ResourceBuckets(ctx context.Context, resource string) iter.Seq2[zael.Bucket, error] {
 	if err := checkName("resource", resource); err != nil {
-		return pages.Failed[zael.Bucket](err)
+		return failing[zael.Bucket](err)
 	}
 	const what = "reading a resource's buckets"
 	return func(yield func(zael.Bucket, error) bool) {

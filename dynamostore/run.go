@@ -8,7 +8,6 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
 	"github.com/zeroae/zael/internal/coalesce"
-	"github.com/zeroae/zael/internal/enginecall"
 	"github.com/zeroae/zael/internal/pause"
 )
 
@@ -143,12 +142,12 @@ func (s *Store) callFailed(ctx context.Context, w *protocol.BucketWrite, err err
 		}
 	}
 	switch fateOf(err) {
-	case enginecall.Rejected:
+	case rejected:
 		return coalesce.Failed, false
-	case enginecall.Unknown:
+	case unknown:
 		w.Lost()
 		s.stats.count(func(c *Stats) { c.Unanswered++ })
-	case enginecall.NotApplied, enginecall.Overtaken:
+	case notApplied:
 	}
 	return coalesce.Failed, w.LostAnswers() == 0 || w.Repeats()
 }

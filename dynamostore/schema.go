@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"hash/fnv"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -14,7 +16,6 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/schema"
-	"github.com/zeroae/zael/internal/storearg"
 )
 
 // Keys and index of the table.
@@ -63,17 +64,33 @@ func (k keys) scope(s zael.Scope) (pk, attribute string) {
 	return k.System(), limitsAttribute
 }
 
-// storable says what can be kept, and apart.
-//
-//nolint:gochecknoglobals // a constant
-var storable = storearg.Names{Longest: longest}
+func invalid(field string, v any, reason string) error {
+	if s, ok := v.(string); ok && len(s) > 80 {
+		v = strings.ToValidUTF8(s[:64], "?") + "…"
+	}
+	return &zael.ValidationError{Field: field, Value: v, Reason: reason}
+}
+
+// checkText refuses what the table cannot keep, or not apart.
+func checkText(field, s string) error {
+	switch {
+	case !utf8.ValidString(s):
+		return invalid(field, s, "is not UTF-8")
+	case len(s) > longest:
+		return invalid(field, s, fmt.Sprintf("is longer than %d bytes", longest))
+	}
+	return nil
+}
 
 func checkName(field, s string) error {
 	if s == "" {
-		return storearg.Invalid(field, s, "is empty")
+		return invalid(field, s, "is empty")
 	}
-	return storable.Name(field, s)
+	return checkText(field, s)
 }
+
+// checkLimitName bounds the names of attributes, which may have any characters.
+func checkLimitName(s string) error { return checkText("limit", s) }
 
 func checkKey(k zael.Key) error {
 	if err := checkName("entity", k.Entity); err != nil {

@@ -16,7 +16,6 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/edits"
-	"github.com/zeroae/zael/internal/enginecall"
 )
 
 var errClosed = fmt.Errorf("postgresstore: the store is closed: %w", zael.ErrClosed)
@@ -62,44 +61,54 @@ const (
 // connections, resources, intervention of an operator, system errors, internal errors.
 const unavailableClasses = "08 53 57 58 XX"
 
+// A fate is what an error tells of its call.
+type fate uint8
+
+const (
+	rejected fate = iota // the server understood and refused, or nothing was sent: again would be no use
+	failed               // surely not applied, and may work again
+	retried              // surely not applied, and is tried again: somebody else was faster
+	unknown              // may have been applied
+)
+
 // fateOf returns the fate of a call by its error.
-func fateOf(err error) enginecall.Fate {
+func fateOf(err error) fate {
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch {
 		case e.Code == codeSerialization || e.Code == codeDeadlock:
-			return enginecall.Overtaken
+			return retried
 		case e.Code == codeReadOnly || e.Code == codeLockTimeout || e.Code == codeCanceled:
-			return enginecall.NotApplied
+			return failed
 		case !connecting && endsConnection(e):
-			return enginecall.Unknown
+			return unknown
 		case strings.Contains(unavailableClasses, e.Code[:min(2, len(e.Code))]):
-			return enginecall.NotApplied
+			return failed
 		}
-		return enginecall.Rejected
+		return rejected
 	}
 	if connecting {
 		if tlsError(err) {
-			return enginecall.Rejected
+			return rejected
 		}
-		return enginecall.NotApplied
+		return failed
 	}
 	if pgconn.SafeToRetry(err) {
-		return enginecall.NotApplied
+		return failed
 	}
 	if errors.Is(err, errDamaged) || errors.Is(err, ErrNoTables) {
-		return enginecall.Rejected
+		return rejected
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
-		return enginecall.Unknown
+		return unknown
 	}
 	if _, ok := errors.AsType[net.Error](err); ok {
-		return enginecall.Unknown
+		return unknown
 	}
 	if strings.Contains(err.Error(), "conn closed") {
-		return enginecall.Unknown
+		return unknown
 	}
-	return enginecall.Rejected
+	return rejected
 }
 
 // endsConnection reports whether an error is one of the connection and not of what was sent, which
@@ -176,9 +185,9 @@ func (s *Store) translate(ctx context.Context, what string, err error) error {
 		}
 	}
 	switch fateOf(err) {
-	case enginecall.Rejected:
+	case rejected:
 		return fmt.Errorf("%s: %w", what, err)
-	case enginecall.Overtaken:
+	case retried:
 		return fmt.Errorf("%s: %w: %w", what, err, zael.ErrContention)
 	}
 	return fmt.Errorf("%s: %w: %w", what, hideContext(err), zael.ErrUnavailable)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/enginecall"
 	"github.com/zeroae/zael/internal/pause"
 )
 
@@ -26,12 +25,8 @@ const (
 	patientAttempt = 5 * time.Second        // for an answer, if no caller has a deadline
 
 	retryBase, retryMost = 2 * time.Millisecond, 250 * time.Millisecond
+	mostRetries          = 8 // of a read without a deadline
 )
-
-// retries are those of reads, and of changes of administration.
-//
-//nolint:gochecknoglobals // a constant
-var retries = enginecall.Retries{FateOf: fateOf, Most: 8, Base: retryBase, Longest: retryMost}
 
 // lane performs batches until the queue is closed and empty.
 func (s *Store) lane() {
@@ -64,19 +59,19 @@ func (s *Store) perform(b *batch) (again []*op) {
 		}
 		s.leaveStandby(err)
 		waited, fate := time.Since(begun), fateOf(err)
-		if fate == enginecall.Unknown && !w.sent {
-			fate = enginecall.NotApplied
+		if fate == unknown && !w.sent {
+			fate = failed
 		}
 		switch {
 		case isLockTimeout(err) && !w.unsure && b.split():
 			return s.answer(b, nil, b.ops)
-		case fate == enginecall.Rejected && !w.unsure:
+		case fate == rejected && !w.unsure:
 			return s.answer(b, err, nil)
-		case fate == enginecall.Overtaken:
+		case fate == retried:
 			s.stats.changed.Add(1)
-		case fate == enginecall.NotApplied && !w.unsure && (!w.wanted() || waited > left/2 || !b.bounded()):
+		case fate == failed && !w.unsure && (!w.wanted() || waited > left/2 || !b.bounded()):
 			return s.answer(b, err, nil)
-		case fate == enginecall.Unknown:
+		case fate == unknown:
 			s.stats.unanswered.Add(1)
 			w.unsure = true
 		}
@@ -113,7 +108,7 @@ func (b *batch) bounded() bool {
 // strand counts takes of which it is not known whether they were made, and forgets the buckets.
 func (s *Store) strand(b *batch) {
 	for _, o := range b.ops {
-		if o.kind == takeOp && o.once.GivenBack() {
+		if o.kind == takeOp && o.once.undone() {
 			s.stats.stranded.Add(1)
 		}
 	}
@@ -154,7 +149,7 @@ func (s *Store) answer(b *batch, err error, again []*op) []*op {
 			s.undone(o)
 		case o.stage.CompareAndSwap(running, answered):
 			o.done <- struct{}{}
-		case o.kind == takeOp && o.err == nil && o.once.GivenBack():
+		case o.kind == takeOp && o.err == nil && o.once.undone():
 			s.giveBack(o.undo())
 		}
 	}

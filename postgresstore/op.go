@@ -8,8 +8,6 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/oncekey"
-	"github.com/zeroae/zael/internal/within"
 )
 
 // An op is an operation on buckets that waits for a lane. It has copies of its arguments,
@@ -54,7 +52,7 @@ const (
 // newOp returns an op with copies of its arguments, checked. It may be one that was answered and
 // recycled.
 func (s *Store) newOp(k kind, now time.Time, at bucket.Instant, debits []zael.Debit) (*op, error) {
-	if err := storable.Debits(debits, k == takeOp, "database"); err != nil {
+	if err := names.Debits(debits, k == takeOp, "database"); err != nil {
 		return nil, err
 	}
 	o, ok := s.ops.Get().(*op)
@@ -140,11 +138,13 @@ func (s *Store) submit(ctx context.Context, o *op) (inTime bool, err error) {
 	if err := s.queue.add(o); err != nil {
 		return false, err
 	}
-	if within.Wait(ctx, o.done) {
+	select {
+	case <-o.done:
 		if o.stage.Load() == abandoned {
 			return false, o.early
 		}
 		return true, o.err
+	case <-ctx.Done():
 	}
 	if o.stage.CompareAndSwap(queued, abandoned) {
 		return false, contextError(ctx, "gave up before its turn, nothing was changed")
@@ -179,12 +179,12 @@ func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) 
 type opRules struct {
 	kind    kind
 	maxWait time.Duration
-	once    *oncekey.Operation // nil: it has no key
+	once    *onceOp // nil: it has no key
 }
 
 // bucketOp performs a take or an adjust. first is what was kept with a key that is known.
 func (s *Store) bucketOp(ctx context.Context, now time.Time, debits []zael.Debit, rules opRules) (counted time.Time, first []byte, err error) {
-	now, at, err := s.clock.Instant(ctx, now)
+	now, at, err := s.instant(ctx, now)
 	if err != nil {
 		return now, nil, err
 	}
@@ -195,7 +195,7 @@ func (s *Store) bucketOp(ctx context.Context, now time.Time, debits []zael.Debit
 	o.opRules = rules
 	once := rules.once
 	if once != nil {
-		once.At = now
+		once.at = now
 	}
 	if o.kind == takeOp && once == nil && s.recalls(o) {
 		o.copyResults(debits)
@@ -206,8 +206,8 @@ func (s *Store) bucketOp(ctx context.Context, now time.Time, debits []zael.Debit
 	if !inTime {
 		return now, nil, err
 	}
-	if once != nil && once.First != nil {
-		first = once.First
+	if once != nil && once.first != nil {
+		first = once.first
 	} else {
 		o.copyResults(debits)
 	}
@@ -217,11 +217,11 @@ func (s *Store) bucketOp(ctx context.Context, now time.Time, debits []zael.Debit
 
 // TakeLocal implements zael.LocalStore: it answers takes that a remembered refusal refuses.
 func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, bool, error) {
-	if len(debits) != 1 || !s.queue.remembers(debits[0].Key) || s.queue.isClosed() {
+	if len(debits) != 1 || s.queue.isClosed() {
 		return now, false, nil
 	}
-	counted, at, ok := s.clock.Local(now)
-	if !ok {
+	counted, at, ok := s.localInstant(now)
+	if !ok || !s.queue.remembers(debits[0].Key) {
 		return now, false, nil
 	}
 	o, err := s.newOp(takeOp, counted, at, debits)
@@ -249,7 +249,7 @@ func (s *Store) Renew(ctx context.Context, now time.Time, d zael.Debit) (held bo
 
 // Extend implements zael.OnceStore.
 func (s *Store) Extend(ctx context.Context, now time.Time, d zael.Debit) (deadline time.Time, held bool, err error) {
-	now, at, err := s.clock.Instant(ctx, now)
+	now, at, err := s.instant(ctx, now)
 	if err != nil {
 		return deadline, false, err
 	}

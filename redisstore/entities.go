@@ -10,8 +10,6 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/zeroae/zael"
-	"github.com/zeroae/zael/internal/edits"
-	"github.com/zeroae/zael/internal/storearg"
 )
 
 // pageSize is how much an iterator reads at a time.
@@ -22,7 +20,7 @@ func entityText(e zael.Entity) (string, error) {
 	e.CreatedAt = e.CreatedAt.UTC()
 	text, err := json.Marshal(e)
 	if err != nil {
-		return "", storearg.Invalid("Entity", e.ID, err.Error())
+		return "", invalid("Entity", e.ID, err.Error())
 	}
 	return string(text), nil
 }
@@ -44,10 +42,10 @@ func (s *Store) CreateEntity(ctx context.Context, e zael.Entity, event zael.Audi
 }
 
 func checkEntity(e zael.Entity) error {
-	if err := storable.Text("entity", e.ID); err != nil {
+	if err := checkText("entity", e.ID); err != nil {
 		return err
 	}
-	return storable.Text("parent", e.ParentID)
+	return checkText("parent", e.ParentID)
 }
 
 func (t *adminTx) createEntity(ctx context.Context, e zael.Entity, event zael.AuditEvent) error {
@@ -90,8 +88,11 @@ func (s *Store) Entities(ctx context.Context, ids []string) ([]zael.Entity, erro
 
 // readFields reads fields of a hash, in one step; nil where one is missing.
 func (s *Store) readFields(ctx context.Context, what, key string, fields []string) ([]*string, error) {
-	if err := s.usable(ctx); err != nil {
-		return nil, err
+	if s.closed.Load() {
+		return nil, errClosed
+	}
+	if ctx.Err() != nil {
+		return nil, s.translate(ctx, "not tried", ctx.Err())
 	}
 	if len(fields) == 0 {
 		return nil, nil
@@ -118,8 +119,11 @@ func (s *Store) readFields(ctx context.Context, what, key string, fields []strin
 
 // members reads a set, in the order of bytes.
 func (s *Store) members(ctx context.Context, what, key string) ([]string, error) {
-	if err := s.usable(ctx); err != nil {
-		return nil, err
+	if s.closed.Load() {
+		return nil, errClosed
+	}
+	if ctx.Err() != nil {
+		return nil, s.translate(ctx, "not tried", ctx.Err())
 	}
 	all, err := ask(s, ctx, what, func(ctx context.Context, c rueidis.Client) ([]string, error) {
 		return c.Do(ctx, c.B().Smembers().Key(key).Build()).AsStrSlice()
@@ -157,16 +161,17 @@ func (s *Store) Children(ctx context.Context, parent string) iter.Seq2[zael.Enti
 
 // setParent changes the parent of an entity.
 func (t *adminTx) setParent(ctx context.Context, id, parent string) error {
-	err := edits.CheckParent(id, parent, func(id string) (string, bool, error) {
-		e, exists, err := t.entity(ctx, id)
-		return e.ParentID, exists, err
-	})
-	if err != nil {
+	e, exists, err := t.entity(ctx, id)
+	switch {
+	case err != nil:
 		return err
+	case !exists:
+		return fmt.Errorf("%w: %s", zael.ErrEntityNotFound, id)
 	}
-	e, _, err := t.entity(ctx, id)
-	if err != nil {
-		return err
+	if parent != "" {
+		if err := t.checkAncestors(ctx, id, parent); err != nil {
+			return err
+		}
 	}
 	if e.ParentID != "" {
 		t.call.command("SREM", t.call.key(t.keys.children(e.ParentID)), id)
@@ -191,9 +196,30 @@ func (t *adminTx) entity(ctx context.Context, id string) (e zael.Entity, exists 
 	return e, exists, err
 }
 
+// checkAncestors returns an error if parent does not exist, or id is among its
+// ancestors.
+func (t *adminTx) checkAncestors(ctx context.Context, id, parent string) error {
+	seen := map[string]bool{}
+	for above := parent; above != "" && !seen[above]; {
+		if above == id {
+			return zael.ErrParentCycle
+		}
+		seen[above] = true
+		e, exists, err := t.entity(ctx, above)
+		switch {
+		case err != nil:
+			return err
+		case !exists && above == parent:
+			return fmt.Errorf("%w: %s", zael.ErrEntityNotFound, parent)
+		}
+		above = e.ParentID
+	}
+	return nil
+}
+
 // DeleteEntity implements zael.EntityStore.
 func (s *Store) DeleteEntity(ctx context.Context, id string, event zael.AuditEvent) error {
-	if err := storable.Text("entity", id); err != nil {
+	if err := checkText("entity", id); err != nil {
 		return err
 	}
 	const what = "deleting an entity"

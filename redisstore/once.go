@@ -11,7 +11,6 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/coalesce"
-	"github.com/zeroae/zael/internal/storearg"
 )
 
 // Fields of the hash of a once-key.
@@ -45,11 +44,11 @@ func (s *Store) newOnce(now time.Time, once *zael.Once) (*onceWrite, error) {
 	if once.Key == "" {
 		return o, nil
 	}
-	if err := storable.Name("Once.Key", once.Key); err != nil {
+	if err := checkText("Once.Key", once.Key); err != nil {
 		return nil, err
 	}
 	if _, err := bucket.At(once.Until); err != nil {
-		return nil, storearg.Invalid("Once.Until", once.Until, err.Error())
+		return nil, invalid("Once.Until", once.Until, err.Error())
 	}
 	o.key = s.keys.once(once.Key)
 	return o, nil
@@ -142,7 +141,7 @@ func (s *Store) TakeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 	if err := s.check(ctx, debits, true); err != nil {
 		return now, nil, err
 	}
-	now, instant, err := s.clock.Instant(ctx, now)
+	now, instant, err := s.instant(ctx, now)
 	if err != nil {
 		return now, nil, err
 	}
@@ -151,7 +150,7 @@ func (s *Store) TakeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 		return now, nil, err
 	}
 	if once.Unless != "" {
-		if err := storable.Name("OnceTake.Unless", once.Unless); err != nil {
+		if err := checkText("OnceTake.Unless", once.Unless); err != nil {
 			return now, nil, err
 		}
 		o.unless = s.keys.once(once.Unless)
@@ -173,7 +172,7 @@ func (s *Store) AdjustOnce(ctx context.Context, now time.Time, debits []zael.Deb
 	if err := s.check(ctx, debits, false); err != nil {
 		return nil, err
 	}
-	now, at, err := s.clock.Instant(ctx, now)
+	now, at, err := s.instant(ctx, now)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +181,7 @@ func (s *Store) AdjustOnce(ctx context.Context, now time.Time, debits []zael.Deb
 		return nil, err
 	}
 	if o.key == "" {
-		return nil, storearg.Invalid("Once.Key", "", "is empty: name the change")
+		return nil, invalid("Once.Key", "", "is empty: name the change")
 	}
 	answer = slices.Clone(answer)
 	o.any, o.answer = true, func(time.Time, []zael.Debit) []byte { return answer }
@@ -200,7 +199,7 @@ func (s *Store) Extend(ctx context.Context, now time.Time, d zael.Debit) (deadli
 	if err := s.check(ctx, debits, false); err != nil {
 		return deadline, false, err
 	}
-	_, at, err := s.clock.Instant(ctx, now)
+	_, at, err := s.instant(ctx, now)
 	if err != nil {
 		return deadline, false, err
 	}

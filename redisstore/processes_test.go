@@ -240,5 +240,5 @@ func TestKeysOfProcesses(t *testing.T) {
 		cmd := command(t, "once", url)
 		_ = cmd
 		return cmd
-	}, s, thousand)
+	}, s, 200)
 }

@@ -11,13 +11,12 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/edits"
 	"github.com/zeroae/zael/internal/pause"
 )
 
 // Administer implements zael.AdminStore.
 func (s *Store) Administer(ctx context.Context, now time.Time, edit zael.Edit, once zael.Once) (result zael.EditResult, err error) {
-	if err := storable.Name("idempotency key", once.Key); err != nil {
+	if err := checkText("idempotency key", once.Key); err != nil {
 		return result, err
 	}
 	if err := checkEdit(&edit); err != nil {
@@ -26,7 +25,7 @@ func (s *Store) Administer(ctx context.Context, now time.Time, edit zael.Edit, o
 	if ctx.Err() != nil {
 		return result, s.translate(ctx, "not tried", ctx.Err())
 	}
-	now, at, err := s.clock.Instant(ctx, now)
+	now, at, err := s.instant(ctx, now)
 	if err != nil {
 		return result, err
 	}
@@ -49,24 +48,39 @@ func (s *Store) Administer(ctx context.Context, now time.Time, edit zael.Edit, o
 
 // checkEdit returns an error for an edit that Administer does not make.
 func checkEdit(edit *zael.Edit) error {
-	if err := storable.Key(zael.Key(edit.Scope())); err != nil {
+	if err := checkKey(zael.Key(edit.Scope())); err != nil {
 		return err
 	}
-	switch edits.KindOf(edit) {
-	case edits.Settings, edits.Bucket:
+	switch edit.Event.Action {
+	case zael.SwitchEnabled, zael.SwitchDisabled, zael.SwitchBypass, zael.SwitchRemoved, zael.FailureModeSet, zael.FailureModeRemoved,
+		zael.BucketReset, zael.BucketToppedUp:
 		return nil
-	case edits.Parent:
+	case zael.ParentSet:
 		return checkEntity(edit.Entity)
 	}
-	return edits.Refused(edit)
+	return notAnEdit(edit)
+}
+
+func notAnEdit(edit *zael.Edit) error {
+	return invalid("Edit.Event.Action", string(edit.Event.Action), "is not a change that this method makes")
 }
 
 // administer makes an edit.
 func (t *adminTx) administer(ctx context.Context, at bucket.Instant, edit *zael.Edit, result *zael.EditResult) error {
-	switch edits.KindOf(edit) {
-	case edits.Settings:
-		return t.changeSettings(ctx, edit)
-	case edits.Parent:
+	switch action := edit.Event.Action; action {
+	case zael.SwitchEnabled, zael.SwitchDisabled, zael.SwitchBypass, zael.SwitchRemoved:
+		return t.changeSettings(ctx, edit, func(sc *scope) bool {
+			old := sc.Switch
+			sc.Switch = action.Switch()
+			return old != zael.Inherit || sc.Switch != zael.Inherit
+		})
+	case zael.FailureModeSet, zael.FailureModeRemoved:
+		return t.changeSettings(ctx, edit, func(sc *scope) bool {
+			old := sc.FailureMode
+			sc.FailureMode = edit.FailureMode
+			return old != 0 || sc.FailureMode != 0
+		})
+	case zael.ParentSet:
 		t.record(edit.Event)
 		return t.setParent(ctx, edit.Entity.ID, edit.Entity.ParentID)
 	default:
@@ -75,16 +89,14 @@ func (t *adminTx) administer(ctx context.Context, at bucket.Instant, edit *zael.
 	}
 }
 
-// changeSettings changes the settings of a scope.
-func (t *adminTx) changeSettings(ctx context.Context, edit *zael.Edit) error {
+// changeSettings changes the settings of a scope. change reports whether it changes anything.
+func (t *adminTx) changeSettings(ctx context.Context, edit *zael.Edit, change func(*scope) bool) error {
 	of := edit.Scope()
 	sc, err := t.scope(ctx, of)
-	set := sc.settings()
-	if err != nil || !edits.ChangeSettings(edit, &set, t.settings) {
+	if err != nil || !change(&sc) {
 		return err
 	}
-	sc.Switch, sc.FailureMode, sc.SettingsRev = set.Switch, set.FailureMode, set.Rev
-	t.settings, t.raised = set.Rev, true
+	sc.SettingsRev = t.nextSettings(edit.Event.Time, sc.SettingsRev)
 	if of.Entity != "" {
 		words := []string{t.keys.buckets(of.Entity), strconv.FormatInt(sc.SettingsRev, 10)}
 		if of.Resource != "" {
@@ -218,15 +230,18 @@ func (s *Store) Settings(ctx context.Context, scopes []zael.Scope) ([]zael.Setti
 	}
 	all := make([]zael.Settings, len(scopes))
 	for i := range all {
-		all[i] = found[i].settings()
+		all[i] = zael.Settings{Switch: found[i].Switch, FailureMode: found[i].FailureMode, Rev: found[i].SettingsRev}
 	}
 	return all, nil
 }
 
 // State implements zael.AdminStore.
 func (s *Store) State(ctx context.Context) (state zael.StoreState, err error) {
-	if err := s.usable(ctx); err != nil {
-		return state, err
+	if s.closed.Load() {
+		return state, errClosed
+	}
+	if ctx.Err() != nil {
+		return state, s.translate(ctx, "not tried", ctx.Err())
 	}
 	meta, err := s.readMeta(ctx, s.keys)
 	if err != nil {
@@ -242,18 +257,18 @@ func (s *Store) State(ctx context.Context) (state zael.StoreState, err error) {
 }
 
 // Apply implements zael.Applier.
-func (s *Store) Apply(ctx context.Context, all []zael.Edit) error {
-	texts := make([][]string, len(all))
-	for i := range all {
-		e := &all[i]
+func (s *Store) Apply(ctx context.Context, edits []zael.Edit) error {
+	texts := make([][]string, len(edits))
+	for i := range edits {
+		e := &edits[i]
 		var err error
-		switch kind := edits.KindOf(e); {
+		switch {
 		case !e.Applies():
-			err = edits.Refused(e)
-		case kind == edits.Create:
+			err = notAnEdit(e)
+		case e.Event.Action == zael.EntityCreated:
 			err = checkEntity(e.Entity)
-		case kind == edits.Limits:
-			if err = storable.Key(zael.Key(e.Scope())); err == nil {
+		case e.Event.Action == zael.LimitsSet || e.Event.Action == zael.LimitsDeleted:
+			if err = checkKey(zael.Key(e.Scope())); err == nil {
 				texts[i], err = textsOfLimits(e.Limits)
 			}
 		default:
@@ -263,17 +278,17 @@ func (s *Store) Apply(ctx context.Context, all []zael.Edit) error {
 			return err
 		}
 	}
-	all = slices.Clone(all)
+	edits = slices.Clone(edits)
 	err := s.change(ctx, "applying changes", func(ctx context.Context, t *adminTx) error {
-		for i := range all {
-			e := &all[i]
+		for i := range edits {
+			e := &edits[i]
 			var err error
-			switch edits.KindOf(e) {
-			case edits.Create:
-				if err = t.createEntity(ctx, e.Entity, e.Event); err != nil && edits.IsAnswer(err) {
+			switch e.Event.Action {
+			case zael.EntityCreated:
+				if err = t.createEntity(ctx, e.Entity, e.Event); err != nil && isAnswer(err) {
 					err = fmt.Errorf("%w: %s", err, e.Entity.ID)
 				}
-			case edits.Limits:
+			case zael.LimitsSet, zael.LimitsDeleted:
 				_, err = t.setLimits(ctx, e.Scope(), texts[i], e.Event)
 			default:
 				err = t.administer(ctx, 0, e, new(zael.EditResult))
@@ -284,8 +299,8 @@ func (s *Store) Apply(ctx context.Context, all []zael.Edit) error {
 		}
 		return nil
 	})
-	for i := 0; i < len(all) && err == nil; i++ {
-		if e := &all[i]; edits.KindOf(e) == edits.Settings {
+	for i := 0; i < len(edits) && err == nil; i++ {
+		if e := &edits[i]; e.Event.Action != zael.EntityCreated && e.Event.Action != zael.LimitsSet && e.Event.Action != zael.LimitsDeleted {
 			err = s.forgetEntity(ctx, e.Event.Entity)
 		}
 	}

@@ -17,7 +17,6 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/redact"
-	"github.com/zeroae/zael/internal/storearg"
 	"github.com/zeroae/zael/internal/trial"
 )
 
@@ -81,7 +80,7 @@ type address struct {
 
 func parseURL(text string) (a address, err error) {
 	bad := func(format string, args ...any) error {
-		return storearg.Invalid("store", redact.URL(text), fmt.Sprintf(format, args...))
+		return invalid("store", redact.URL(text), fmt.Sprintf(format, args...))
 	}
 	scheme, rest, ok := strings.Cut(text, "://")
 	kind := strings.Replace(scheme, "rediss", "redis", 1)

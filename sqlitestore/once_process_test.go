@@ -32,5 +32,5 @@ func TestKeysOfProcesses(t *testing.T) {
 		cmd := exec.CommandContext(t.Context(), os.Args[0])
 		cmd.Env = append(os.Environ(), onceVariable+"="+path, "GORACE=atexit_sleep_ms=0")
 		return cmd
-	}, s, 1000)
+	}, s, 200)
 }

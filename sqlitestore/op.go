@@ -10,7 +10,6 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/oncekey"
 	"github.com/zeroae/zael/internal/storearg"
 )
 
@@ -24,7 +23,7 @@ type op struct {
 	debits  []zael.Debit
 	charges []zael.Charge // of all debits
 	change  func(*txn) error
-	once    *oncekey.Operation // nil: it has no key
+	once    *onceOp // nil: it has no key
 
 	err   error
 	stage atomic.Int32
@@ -65,7 +64,7 @@ func (s *Store) newOp(k kind) *op {
 func (o *op) copyArguments(now time.Time, debits []zael.Debit) error {
 	at, err := storearg.Instant(now)
 	if err == nil {
-		err = storable.Debits(debits, o.kind == takeOp, "file")
+		err = names.Debits(debits, o.kind == takeOp, "file")
 	}
 	if err != nil {
 		return err
@@ -165,7 +164,7 @@ func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) 
 
 // bucketOp performs a take or an adjust; once is nil if it has no key. first is what was kept
 // with a key that is known.
-func (s *Store) bucketOp(ctx context.Context, k kind, now time.Time, maxWait time.Duration, debits []zael.Debit, once *oncekey.Operation) (first []byte, err error) {
+func (s *Store) bucketOp(ctx context.Context, k kind, now time.Time, maxWait time.Duration, debits []zael.Debit, once *onceOp) (first []byte, err error) {
 	o := s.newOp(k)
 	o.maxWait, o.once = maxWait, once
 	if err := o.copyArguments(now, debits); err != nil {
@@ -176,8 +175,8 @@ func (s *Store) bucketOp(ctx context.Context, k kind, now time.Time, maxWait tim
 	if !inTime {
 		return nil, err
 	}
-	if once != nil && once.First != nil {
-		first = once.First
+	if once != nil && once.first != nil {
+		first = once.first
 	} else {
 		o.copyResults(debits)
 	}

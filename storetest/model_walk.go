@@ -35,7 +35,7 @@ type lease struct {
 }
 
 func randomOperations(ctx context.Context, e *env) error {
-	n := 500
+	n := 300
 	if e.short {
 		n = 200
 	}

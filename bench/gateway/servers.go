@@ -93,7 +93,7 @@ gateway:
 	}
 	d, err := serve.New(ctx, &serve.Options{
 		Source: config.Source{File: file, LookupEnv: func(string) (string, bool) { return "sk-of-the-operator", true }}, Log: io.Discard,
-		Open:     func(ctx context.Context, _ string) (stores.Store, error) { return stores.Open(ctx, "memory:") },
+		Open:     func(ctx context.Context, _ string) (serve.Store, error) { return stores.Open(ctx, "memory:") },
 		Handlers: serve.Handlers{Gateway: gateway.New},
 	})
 	if err != nil {

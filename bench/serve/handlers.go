@@ -21,7 +21,8 @@ import (
 // newDaemon returns the daemon, as zael serve without a configuration is, which listens.
 func newDaemon(ctx context.Context, store string) (*serve.Daemon, error) {
 	return serve.New(ctx, &serve.Options{
-		Source: config.Source{Listen: "127.0.0.1:0", Store: store, LookupEnv: os.LookupEnv}, Open: stores.Open, Log: io.Discard,
+		Source: config.Source{Listen: "127.0.0.1:0", Store: store, LookupEnv: os.LookupEnv}, Log: io.Discard,
+		Open:     func(ctx context.Context, url string) (serve.Store, error) { return stores.Open(ctx, url) },
 		Handlers: serve.Handlers{API: api.New},
 	})
 }

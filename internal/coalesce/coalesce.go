@@ -38,7 +38,6 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/within"
 )
 
 // A Kind is what an operation does to a bucket.
@@ -367,7 +366,9 @@ func (g *Coalescer) Wait(m *Op) {
 	if m.Local {
 		return
 	}
-	if !within.Wait(m.ctx, m.done) {
+	select {
+	case <-m.done:
+	case <-m.ctx.Done():
 		if g.leave(m) {
 			return
 		}

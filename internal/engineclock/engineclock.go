@@ -117,8 +117,8 @@ func (c *Clock) Offset(r Reading) (d time.Duration, known bool) {
 	return min(max(wall, lo), hi-1) - wall, r.apart(c.last) <= clockStep
 }
 
-// silent reports whether no answer has told a time yet.
-func (c *Clock) silent() bool {
+// Silent reports whether no answer has told a time yet.
+func (c *Clock) Silent() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.zero.IsZero()

@@ -15,7 +15,7 @@ import (
 	"github.com/zeroae/zael/internal/serve"
 	"github.com/zeroae/zael/internal/serve/config"
 	"github.com/zeroae/zael/internal/testrig/journal"
-	"github.com/zeroae/zael/stores"
+	"github.com/zeroae/zael/memstore"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -45,7 +45,7 @@ func start(t *testing.T, text string, api http.HandlerFunc) *rig {
 	var err error
 	r.Daemon, err = serve.New(ctx, &serve.Options{
 		Source: config.Source{File: r.file, LookupEnv: os.LookupEnv}, Log: r.log, Hangup: r.hangup,
-		Open: func(ctx context.Context, _ string) (stores.Store, error) { return stores.Open(ctx, "memory:") },
+		Open: func(context.Context, string) (serve.Store, error) { return memstore.New(nil), nil },
 		Handlers: serve.Handlers{Page: page{}, API: func(env *serve.Env) (http.Handler, error) {
 			r.env = env
 			return api, nil

@@ -16,15 +16,19 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/serve/access"
 	"github.com/zeroae/zael/internal/serve/config"
-	"github.com/zeroae/zael/internal/serve/filewatch"
 	"github.com/zeroae/zael/internal/serve/live"
-	"github.com/zeroae/zael/stores"
 )
+
+// A Store is a zael.Store that its opener closes, whichever package opens it: none is imported here.
+type Store interface {
+	zael.Store
+	Close(ctx context.Context) error
+}
 
 // Options say what a Daemon runs with.
 type Options struct {
 	Source   config.Source
-	Open     func(ctx context.Context, url string) (stores.Store, error) // the store of a configuration
+	Open     func(ctx context.Context, url string) (Store, error) // the store of a configuration
 	Handlers Handlers
 	Log      io.Writer
 	Hangup   <-chan struct{} // each value reloads the configuration; may be nil
@@ -34,7 +38,7 @@ type Options struct {
 type Daemon struct {
 	source config.Source
 	hangup <-chan struct{}
-	seen   filewatch.Fingerprint         // of the files that were loaded at first
+	seen   fingerprint                   // of the files that were loaded last
 	config atomic.Pointer[config.Config] // what holds now
 	tls    atomic.Pointer[tls.Config]    // nil: connections are not encrypted
 
@@ -42,7 +46,7 @@ type Daemon struct {
 	level   *slog.LevelVar
 	metrics *metrics
 	live    *live.Recorder
-	store   stores.Store
+	store   Store
 	limiter *zael.Limiter
 	health  health
 
@@ -73,13 +77,14 @@ func New(ctx context.Context, o *Options) (*Daemon, error) {
 	d := &Daemon{source: o.Source, hangup: o.Hangup, draining: make(chan struct{}), level: new(slog.LevelVar)}
 	d.requests.none = make(chan struct{})
 	d.requestsContext, d.cancelRequests = context.WithCancelCause(context.WithoutCancel(ctx))
-	before := filewatch.Of(o.Source.File)
+	files := []string{o.Source.File}
+	before := fingerprintOf(files)
 	c, err := d.source.Load()
 	if err != nil {
 		return nil, err
 	}
 	d.config.Store(c)
-	d.seen = before + filewatch.Of(c.Files()...)
+	d.seen = before.and(fingerprintOf(c.Files()))
 	d.level.Set(c.Log.Level)
 	d.log = slog.New(logHandler(o.Log, c.Log.JSON, d.level))
 	if d.metrics, err = newMetrics(d); err != nil {
@@ -237,7 +242,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.rlsListener != nil {
 		group.Go(func() { failed <- d.rls.Serve(d.rlsListener) })
 	}
-	group.Go(func() { filewatch.Watch(running, d.seen, d.fingerprint, d.hangup, d.reload) })
+	group.Go(func() { d.watch(running) })
 	d.log.Info("serving", "address", d.Addr().String(), "tls", d.tls.Load() != nil, "tokens", len(d.config.Load().Tokens))
 	if d.tls.Load() == nil && !config.Loopback(d.Addr().String()) {
 		d.log.Warn("requests are not encrypted: set tls in the configuration, unless a proxy in front encrypts them")

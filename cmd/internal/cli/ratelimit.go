@@ -29,7 +29,7 @@ func RateLimit(ctx context.Context, environ []string, log io.Writer) int {
 	}
 	p, err := ratelimit.New(ctx, &ratelimit.Options{
 		Settings: settings, Log: log,
-		Open: func(ctx context.Context, url string) (stores.Store, error) { return stores.Open(ctx, url) },
+		Open: func(ctx context.Context, url string) (ratelimit.Store, error) { return stores.Open(ctx, url) },
 	})
 	if err == nil {
 		err = p.Run(ctx)

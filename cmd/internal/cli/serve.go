@@ -14,7 +14,6 @@ import (
 	"github.com/zeroae/zael/internal/serve/dashboard"
 	"github.com/zeroae/zael/internal/serve/envoy"
 	"github.com/zeroae/zael/internal/serve/gateway"
-	"github.com/zeroae/zael/stores"
 )
 
 func (a *app) serve() *cobra.Command {
@@ -65,7 +64,7 @@ within shutdown_timeout.`,
 		ctx := cmd.Context()
 		d, err := serve.New(ctx, &serve.Options{
 			Source: source, Hangup: hangups(ctx), Log: a.err, Handlers: serve.Handlers{API: api.New, Gateway: gateway.New, RateLimits: envoy.New, Page: page},
-			Open: func(ctx context.Context, url string) (stores.Store, error) {
+			Open: func(ctx context.Context, url string) (serve.Store, error) {
 				return a.open(ctx, &storeFlags{url: url, timeout: storeTimeout})
 			},
 		})

@@ -159,7 +159,7 @@ type Gate struct {
 // in the context.
 func (g *Guard) Handler(next http.Handler) http.Handler { return g.HandlerWith(Gate{}, next) }
 
-// HandlerWith is Handler with a gate that differs from the default.
+// Through is Handler with another gate.
 func (g *Guard) HandlerWith(gate Gate, next http.Handler) http.Handler {
 	if gate.Token == nil {
 		gate.Token = bearerToken

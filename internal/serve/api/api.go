@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
-	"github.com/zeroae/zael/internal/lograte"
 	"github.com/zeroae/zael/internal/serve"
 	"github.com/zeroae/zael/internal/serve/access"
 	"github.com/zeroae/zael/internal/serve/leasetext"
@@ -39,15 +38,15 @@ type handler struct {
 	routes   []route
 	policies *policyCache
 	signer   *leasetext.Signer
-	buffers  sync.Pool        // of *buffer
-	logRate  *lograte.Limiter // of requests that fail, by code
+	buffers  sync.Pool // of *buffer
+	failures failureLog
 
 	overviews *live.Shared[*overview]
 }
 
 // New returns a handler of the paths that begin with /v1/.
 func New(env *serve.Env) (http.Handler, error) {
-	h := &handler{env: env, limiter: env.Limiter, policies: newPolicyCache(), routes: routes(), logRate: lograte.New(time.Second)}
+	h := &handler{env: env, limiter: env.Limiter, policies: newPolicyCache(), routes: routes()}
 	h.overviews = live.NewShared[*overview](time.Now, overviewAge, storeTime)
 	h.signer = leasetext.NewSigner(env.Limiter)
 	h.buffers.New = func() any { return new(buffer) }

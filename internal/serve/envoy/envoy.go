@@ -32,7 +32,6 @@ import (
 	"github.com/zeroae/zael/internal/rls/xds"
 	"github.com/zeroae/zael/internal/serve"
 	"github.com/zeroae/zael/internal/serve/config"
-	"github.com/zeroae/zael/internal/serve/filewatch"
 )
 
 // maxMessage bounds a request: 16 descriptors of 32 entries are far smaller.
@@ -43,7 +42,7 @@ type Server struct {
 	config  config.RLS
 	service *rls.Service
 	rules   atomic.Pointer[rules.Rules]
-	seen    filewatch.Fingerprint // of the files that were read at first
+	seen    fingerprint // of the files that were read last
 	log     *slog.Logger
 	metrics *metrics
 
@@ -150,7 +149,7 @@ func (s *Server) Rules() []string {
 // source reads the rules of files, and returns what follows their changes.
 func (s *Server) source() (follow func(context.Context), err error) {
 	if s.config.XDS == nil {
-		s.seen = filewatch.OfFolder(s.config.Folder)
+		s.seen = fingerprintOf(s.config.Folder)
 		read, err := s.read()
 		s.rules.Store(read)
 		return s.followFiles, err

@@ -28,7 +28,7 @@ import (
 	"github.com/zeroae/zael/internal/serve/envoy"
 	"github.com/zeroae/zael/internal/testrig/certificates"
 	"github.com/zeroae/zael/internal/testrig/journal"
-	"github.com/zeroae/zael/stores"
+	"github.com/zeroae/zael/memstore"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -70,7 +70,7 @@ func startAt(t *testing.T, more, address string) *rig {
 	var err error
 	r.Daemon, err = serve.New(ctx, &serve.Options{
 		Source: config.Source{File: file, LookupEnv: os.LookupEnv}, Log: r.log,
-		Open: func(ctx context.Context, _ string) (stores.Store, error) { return stores.Open(ctx, "memory:") },
+		Open: func(context.Context, string) (serve.Store, error) { return memstore.New(nil), nil },
 		Handlers: serve.Handlers{RateLimits: func(env *serve.Env) (serve.RateLimits, error) {
 			r.env = env
 			return envoy.New(env)

@@ -22,7 +22,7 @@ import (
 	"github.com/zeroae/zael/internal/serve/config"
 	"github.com/zeroae/zael/internal/serve/gateway"
 	"github.com/zeroae/zael/internal/testrig/fakellm"
-	"github.com/zeroae/zael/stores"
+	"github.com/zeroae/zael/memstore"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -94,7 +94,7 @@ func startWith(tb testing.TB, yaml string, upstream http.Handler, bounds gateway
 	var err error
 	r.Daemon, err = serve.New(ctx, &serve.Options{
 		Source: config.Source{File: r.file, LookupEnv: lookup}, Log: r.log, Hangup: r.hangup,
-		Open: func(ctx context.Context, _ string) (stores.Store, error) { return stores.Open(ctx, "memory:") },
+		Open: func(context.Context, string) (serve.Store, error) { return memstore.New(nil), nil },
 		Handlers: serve.Handlers{Gateway: func(env *serve.Env) (serve.Gateway, error) {
 			r.env = env
 			var err error

@@ -26,7 +26,6 @@ import (
 	"github.com/zeroae/zael/internal/serve"
 	"github.com/zeroae/zael/internal/serve/config"
 	"github.com/zeroae/zael/internal/serve/envoy"
-	"github.com/zeroae/zael/stores"
 )
 
 // Times that clients have.
@@ -36,10 +35,13 @@ const (
 	endTime    = 30 * time.Second // for what is under way at the end
 )
 
+// A Store is what a Program counts in.
+type Store = serve.Store
+
 // Options say what a Program runs with.
 type Options struct {
 	Settings *Settings
-	Open     func(ctx context.Context, url string) (stores.Store, error)
+	Open     func(ctx context.Context, url string) (Store, error)
 	Log      io.Writer
 }
 
@@ -48,7 +50,7 @@ type Program struct {
 	settings *Settings
 	log      *slog.Logger
 	registry *prometheus.Registry
-	store    stores.Store
+	store    Store
 	limiter  *zael.Limiter
 	rates    *envoy.Server
 	grpc     net.Listener

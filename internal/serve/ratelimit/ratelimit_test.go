@@ -3,6 +3,7 @@ package ratelimit_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -19,7 +20,7 @@ import (
 
 	"github.com/zeroae/zael/internal/serve/ratelimit"
 	"github.com/zeroae/zael/internal/testrig/journal"
-	"github.com/zeroae/zael/stores"
+	"github.com/zeroae/zael/memstore"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -115,7 +116,13 @@ func TestServes(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := journal.New()
-	p, err := ratelimit.New(t.Context(), &ratelimit.Options{Settings: s, Log: log, Open: stores.Open})
+	open := func(_ context.Context, url string) (ratelimit.Store, error) {
+		if url != "memory:" {
+			return nil, fmt.Errorf("opening %s: want memory:", url)
+		}
+		return memstore.New(nil), nil
+	}
+	p, err := ratelimit.New(t.Context(), &ratelimit.Options{Settings: s, Log: log, Open: open})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,13 +2,7 @@
 
 package child
 
-import (
-	"errors"
-	"os"
-)
-
-// fileTooLarge is no signal of this system.
-var fileTooLarge = os.Interrupt
+import "errors"
 
 // Start fails: processes cannot be tied to this one on this system.
 func Start(string, string, ...string) (*Process, error) { return nil, errors.ErrUnsupported }

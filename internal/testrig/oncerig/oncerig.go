@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
 // limitVariable tells a replica how much the callers may have together.
@@ -160,10 +161,13 @@ func (r *replica) lose() <-chan struct{} {
 // Run has 64 callers make five times limit requests of three replicas, which command starts, of
 // which one is killed with -9 in the middle. A request that is not answered is repeated on another
 // replica. Exactly limit have to be told that they are admitted, and that is what store, which is the
-// same, has charged.
+// same, has charged. In a long run limit is 1000.
 func Run(t *testing.T, command func() *exec.Cmd, store zael.Store, limit int) {
 	t.Helper()
 	const callers = 64
+	if schedules.Long(t) {
+		limit = 1000
+	}
 	requests := 5 * limit
 	replicas := []*replica{start(t, command(), limit), start(t, command(), limit), start(t, command(), limit)}
 	told, killed := make([]string, requests), make(chan struct{})

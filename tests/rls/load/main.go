@@ -103,7 +103,7 @@ func serve(name string) error {
 	if err != nil {
 		return err
 	}
-	p, err := ratelimit.New(ctx, &ratelimit.Options{Settings: settings, Log: os.Stderr, Open: stores.Open})
+	p, err := ratelimit.New(ctx, &ratelimit.Options{Settings: settings, Log: os.Stderr, Open: func(ctx context.Context, url string) (ratelimit.Store, error) { return stores.Open(ctx, url) }})
 	if err != nil {
 		return err
 	}
