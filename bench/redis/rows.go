@@ -88,10 +88,14 @@ func define(amount int64) bucket.Definition {
 // take takes from two limits, which never refuse here.
 func take(s *redisstore.Store, entity string) func(context.Context) error {
 	rpm, tpm := define(1e9), define(1e11)
-	return func(ctx context.Context) error {
-		debits := [1]zael.Debit{{Key: zael.Key{Entity: entity, Resource: "gpt-4"}, Charges: []zael.Charge{
+	spare := sync.Pool{New: func() any {
+		return &[1]zael.Debit{{Key: zael.Key{Entity: entity, Resource: "gpt-4"}, Charges: []zael.Charge{
 			{Name: "rpm", Definition: rpm, Amount: 1}, {Name: "tpm", Definition: tpm, Amount: 500},
 		}}}
+	}}
+	return func(ctx context.Context) error {
+		debits, _ := spare.Get().(*[1]zael.Debit) // as a Limiter's
+		defer spare.Put(debits)
 		_, err := s.Take(ctx, time.Now(), 0, debits[:])
 		return err
 	}

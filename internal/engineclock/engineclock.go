@@ -3,6 +3,7 @@ package engineclock
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -47,7 +48,12 @@ func (r Reading) apart(before Reading) time.Duration {
 // that all answers of the last ten minutes allow, the one counts that is nearest
 // to this machine's wall clock: a clock that is right is left alone.
 type Clock struct {
-	mu    sync.Mutex
+	mu    sync.Mutex // for Answer
+	knows atomic.Pointer[knowledge]
+}
+
+// knowledge is what a Clock knows by its answers. It does not change.
+type knowledge struct {
 	zero  time.Time             // any instant, from which leads count
 	last  Reading               // at the last answer
 	slots [clockSlots]clockSlot // each for a tenth of the span
@@ -64,26 +70,28 @@ func slotNumber(r Reading) int64 { return int64(r.Mono/(clockSpan/clockSlots)) +
 func (c *Clock) Answer(date time.Time, resolution time.Duration, sent, received Reading) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.zero.IsZero() {
-		c.zero = date
+	k := knowledge{zero: date}
+	if known := c.knows.Load(); known != nil {
+		k = *known
 	}
-	lead := date.Sub(c.zero)
+	lead := date.Sub(k.zero)
 	b := clockSlot{number: slotNumber(received), lo: lead - received.Mono, hi: lead + resolution - sent.Mono}
-	if lo, hi, ok := c.agreed(b.number); ok && (b.hi <= lo || b.lo >= hi) {
-		c.slots = [clockSlots]clockSlot{} // the machine slept, or the engine's clock was set: what was before tells nothing
+	if lo, hi, ok := k.agreed(b.number); ok && (b.hi <= lo || b.lo >= hi) {
+		k.slots = [clockSlots]clockSlot{} // the machine slept, or the engine's clock was set: what was before tells nothing
 	}
-	c.last = received
-	s := &c.slots[b.number%clockSlots]
-	if s.number != b.number {
+	k.last = received
+	if s := &k.slots[b.number%clockSlots]; s.number != b.number {
 		*s = b
-		return
+	} else {
+		s.lo, s.hi = max(s.lo, b.lo), min(s.hi, b.hi)
 	}
-	s.lo, s.hi = max(s.lo, b.lo), min(s.hi, b.hi)
+	c.knows.Store(&k)
 }
 
 // agreed returns what all answers allow; not ok if there is none yet.
-func (c *Clock) agreed(number int64) (lo, hi time.Duration, ok bool) {
-	for _, s := range c.slots {
+func (k *knowledge) agreed(number int64) (lo, hi time.Duration, ok bool) {
+	for i := range k.slots {
+		s := &k.slots[i]
 		if s.number == 0 || s.number <= number-clockSlots {
 			continue
 		}
@@ -100,26 +108,21 @@ func (c *Clock) agreed(number int64) (lo, hi time.Duration, ok bool) {
 // before the first answer, and when the wall clock was set or the machine slept
 // since the last one.
 func (c *Clock) Offset(r Reading) (d time.Duration, known bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.zero.IsZero() {
+	k := c.knows.Load()
+	if k == nil {
 		return 0, false
 	}
-	lo, hi, ok := c.agreed(slotNumber(r))
+	lo, hi, ok := k.agreed(slotNumber(r))
 	if !ok {
-		for _, s := range c.slots { // older than the span is better than nothing
+		for _, s := range k.slots { // older than the span is better than nothing
 			if s.number != 0 {
 				lo, hi = s.lo, s.hi
 			}
 		}
 	}
-	wall := r.Wall.Sub(c.zero) - r.Mono // the lead if this machine's wall clock is right
-	return min(max(wall, lo), hi-1) - wall, r.apart(c.last) <= clockStep
+	wall := r.Wall.Sub(k.zero) - r.Mono // the lead if this machine's wall clock is right
+	return min(max(wall, lo), hi-1) - wall, r.apart(k.last) <= clockStep
 }
 
 // Silent reports whether no answer has told a time yet.
-func (c *Clock) Silent() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.zero.IsZero()
-}
+func (c *Clock) Silent() bool { return c.knows.Load() == nil }
