@@ -101,6 +101,10 @@ func TestOpenRefuses(t *testing.T) {
 		"redis://me:s3cret@":      "names no host",
 		"postgres://me:s3cret@h":  "names no database",
 		"mysql://me:s3cret@h":     `unknown kind of store, "mysql"`,
+		"dynamodb://me:s3cret@h":  `has a name, "me:***@h"`,
+		"me:s3cret@h":             `unknown kind of store, "me"`,
+		"postgres:me:s3cret@h/db": "is no URL of PostgreSQL",
+		"redis:/me:s3cret@h":      "is no URL of Redis",
 	} {
 		_, err := stores.Open(t.Context(), address)
 		var v *zael.ValidationError

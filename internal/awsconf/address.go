@@ -13,6 +13,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/redact"
 	"github.com/zeroae/zael/internal/trial"
 )
 
@@ -40,7 +41,8 @@ func Parse(address string) (*Address, error) {
 	a := &Address{URL: address}
 	var err error
 	if a.Table, err = dynamostore.TableName(name); err != nil {
-		return nil, within(address, fmt.Sprintf("has a name, %q, that", name), err)
+		shown, _, _ := strings.Cut(strings.TrimPrefix(redact.URL(address), Scheme), "?")
+		return nil, within(address, fmt.Sprintf("has a name, %q, that", shown), err)
 	}
 	settings, err := url.ParseQuery(query)
 	if err != nil {
@@ -119,7 +121,7 @@ func (a *Address) Open(ctx context.Context) (*dynamostore.Store, error) {
 }
 
 func bad(address, reason string) error {
-	return &zael.ValidationError{Field: "store", Value: address, Reason: reason}
+	return &zael.ValidationError{Field: "store", Value: redact.URL(address), Reason: reason}
 }
 
 // within returns the error of a part of a URL as one of the URL.

@@ -14,7 +14,7 @@ const hidden = "***"
 func URL(address string) string {
 	scheme, rest, ok := strings.Cut(address, "://")
 	if !ok {
-		return address
+		return mistyped(address)
 	}
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
 		if user, _, has := strings.Cut(rest[:at], ":"); has {
@@ -22,6 +22,20 @@ func URL(address string) string {
 		}
 	}
 	return scheme + "://" + passwords().ReplaceAllString(rest, "${1}"+hidden)
+}
+
+// mistyped is URL of a text without ://, which is a path of a file, or a URL that somebody has
+// mistyped: then what may be a password is hidden.
+func mistyped(address string) string {
+	scheme, rest, ok := strings.Cut(address, ":")
+	at := strings.LastIndexByte(rest, '@')
+	if !ok || at < 0 || scheme == "sqlite" || scheme == "memory" {
+		return address
+	}
+	if user, _, has := strings.Cut(rest[:at], ":"); has {
+		return scheme + ":" + user + ":" + hidden + rest[at:]
+	}
+	return scheme + ":" + hidden + rest[at:]
 }
 
 // passwords finds settings that are passwords, where somebody has written one in the wrong place.

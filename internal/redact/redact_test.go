@@ -21,6 +21,10 @@ func TestURL(t *testing.T) {
 		{"redis+sentinel://user:secret@a,b/main", "redis+sentinel://user:***@a,b/main"},
 		{"redis://localhost?password=secret&namespace=a", "redis://localhost?password=***&namespace=a"},
 		{"redis://localhost?namespace=a&PASSWORD=secret", "redis://localhost?namespace=a&PASSWORD=***"},
+		{"postgres:user:secret@localhost/db", "postgres:user:***@localhost/db"},
+		{"redis:/user:se:cr@et@localhost", "redis:/user:***@localhost"},
+		{"user:secret@localhost", "user:***@localhost"},
+		{"user@localhost:1", "user@localhost:1"},
 		{"redis://user:secret", "redis://user:secret"}, // a host and a port that is none
 	} {
 		got := redact.URL(tt.url)
