@@ -31,8 +31,11 @@ func (s *Store) check(ctx context.Context, debits []zael.Debit) error {
 			if err := checkLimitName(charges[j].Name); err != nil {
 				return err
 			}
-			switch d := &charges[j].Definition; {
-			case d.Kind == bucket.Slots && debits[i].Holder == "":
+			d := &charges[j].Definition
+			if err := d.Validate(); err != nil { // nobody could read the bucket again
+				return invalid("limit "+charges[j].Name, d.Kind.String(), "is not valid: "+err.Error())
+			}
+			if d.Kind == bucket.Slots && debits[i].Holder == "" {
 				return invalid("limit "+charges[j].Name, d.Kind.String(), "is slots, and the debit names no Holder")
 			}
 		}

@@ -25,7 +25,7 @@ func TestManyHolders(t *testing.T) {
 		s, err := redisstore.NewTrial(client, &config, trial.Options{VirtualTime: true})
 		stores = append(stores, opened(t, s, err))
 	}
-	d := bucket.Definition{Kind: bucket.Slots, Burst: holders + 2, Amount: 1, Period: time.Minute, Capacity: holders + 2}
+	d := bucket.Definition{Kind: bucket.Slots, Burst: holders + 2, Period: time.Minute, Capacity: holders + 2}
 	take := func(s zael.Store, at time.Time, holder string, n int64) error {
 		debit := alice(ask("n", d, n))
 		debit.Holder = holder

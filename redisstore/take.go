@@ -105,6 +105,9 @@ func (s *Store) check(ctx context.Context, debits []zael.Debit, take bool) error
 			if err := checkText("limit", c.Name); err != nil {
 				return err
 			}
+			if err := c.Definition.Validate(); err != nil { // nobody could read the bucket again
+				return invalid("limit "+c.Name, c.Definition.Kind.String(), "is not valid: "+err.Error())
+			}
 			switch {
 			case take && (c.Amount < 0 || c.Amount > bucket.MaxAmount):
 				return invalid("amount of "+c.Name, c.Amount, fmt.Sprintf("is not in 0 to %d", bucket.MaxAmount))

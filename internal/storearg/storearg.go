@@ -86,6 +86,9 @@ func (n Names) Debits(debits []zael.Debit, take bool, engine string) error {
 			if err := n.Name("limit", c.Name); err != nil {
 				return err
 			}
+			if err := c.Definition.Validate(); err != nil { // nobody could read the bucket again
+				return Invalid("limit "+c.Name, c.Definition.Kind.String(), "is not valid: "+err.Error())
+			}
 			if c.Definition.Kind == bucket.Slots && c.Amount != 0 && d.Holder == "" {
 				return Invalid("Debit.Holder", "", "is empty, but slots of "+c.Name+" need a holder that this "+engine+"'s other programs can tell from theirs: name one")
 			}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
@@ -49,19 +50,22 @@ func TestNames(t *testing.T) {
 
 func TestDebits(t *testing.T) {
 	t.Parallel()
-	slots := bucket.Definition{Kind: bucket.Slots}
+	rate := bucket.Definition{Burst: 1, Amount: 1, Period: time.Second, Capacity: 1}
+	slots := bucket.Definition{Kind: bucket.Slots, Burst: 1, Period: time.Minute, Capacity: 1}
 	for _, tc := range []struct {
 		debit zael.Debit
 		take  bool
 		field string
 	}{
-		{zael.Debit{Charges: []zael.Charge{{Name: "n", Amount: bucket.MaxAmount}}}, true, ""},
-		{zael.Debit{Charges: []zael.Charge{{Name: "n", Amount: bucket.MaxAmount + 1}}}, true, "amount of n"},
-		{zael.Debit{Charges: []zael.Charge{{Name: "n", Amount: -1}}}, true, "amount of n"},
-		{zael.Debit{Charges: []zael.Charge{{Name: "n", Amount: -1}}}, false, ""},
+		{zael.Debit{Charges: []zael.Charge{{Name: "n", Definition: rate, Amount: bucket.MaxAmount}}}, true, ""},
+		{zael.Debit{Charges: []zael.Charge{{Name: "n", Definition: rate, Amount: bucket.MaxAmount + 1}}}, true, "amount of n"},
+		{zael.Debit{Charges: []zael.Charge{{Name: "n", Definition: rate, Amount: -1}}}, true, "amount of n"},
+		{zael.Debit{Charges: []zael.Charge{{Name: "n", Definition: rate, Amount: -1}}}, false, ""},
 		{zael.Debit{Charges: []zael.Charge{{Name: "\xff"}}}, true, "limit"},
 		{zael.Debit{Holder: "\xff"}, true, "holder"},
 		{zael.Debit{Key: zael.Key{Resource: "\xff"}}, true, "resource"},
+		{zael.Debit{Charges: []zael.Charge{{Name: "n", Amount: 1}}}, true, "limit n"},
+		{zael.Debit{Charges: []zael.Charge{{Name: "n", Definition: bucket.Definition{Burst: 1, Amount: 1, Capacity: 1}, Amount: -1}}}, false, "limit n"},
 		{zael.Debit{Charges: []zael.Charge{{Name: "n", Definition: slots, Amount: 1}}}, true, "Debit.Holder"},
 		{zael.Debit{Charges: []zael.Charge{{Name: "n", Definition: slots}}}, true, ""},
 		{zael.Debit{Charges: []zael.Charge{{Name: "n", Definition: slots, Amount: 1}}, Holder: "h"}, true, ""},
