@@ -78,6 +78,16 @@ func (s *Store) keep(now time.Time, once *zael.Once, answer []byte) *types.Updat
 	return u
 }
 
+// notKept is the condition of a transaction that nobody has used a key.
+func (s *Store) notKept(now time.Time, key string) types.TransactWriteItem {
+	return types.TransactWriteItem{ConditionCheck: &types.ConditionCheck{
+		TableName: aws.String(s.table), Key: s.keptKey(key),
+		ConditionExpression:       aws.String("attribute_not_exists(#until) OR #until <= :now"),
+		ExpressionAttributeNames:  map[string]string{"#until": "until"},
+		ExpressionAttributeValues: item{":now": schema.Text(stampText(now))},
+	}}
+}
+
 // checkOnce checks a key and its time.
 func checkOnce(now time.Time, once *zael.Once) error {
 	if err := checkText("Once.Key", once.Key); err != nil {

@@ -133,7 +133,11 @@ func (s *Store) takeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 			continue // as others have written meanwhile
 		}
 		keep := s.keep(now, &once.Once, once.Answer(counted, debits))
-		failed, err := s.transactAnywhere(ctx, what, append(t.parts, types.TransactWriteItem{Update: keep})...)
+		parts := append(t.parts, types.TransactWriteItem{Update: keep})
+		if once.Unless != "" {
+			parts = append(parts, s.notKept(now, once.Unless))
+		}
+		failed, err := s.transactAnywhere(ctx, what, parts...)
 		if err != nil {
 			return now, nil, err
 		}
