@@ -276,14 +276,17 @@ func (s *Store) forget(key zael.Key) {
 }
 
 // forgetEntity drops what is remembered of an entity's buckets, after a change of
-// administration.
-func (s *Store) forgetEntity(ctx context.Context, entity string) error {
+// administration. If they cannot be read, that is no error of the change, which is made: refusals
+// are remembered for a second at most.
+func (s *Store) forgetEntity(ctx context.Context, entity string) {
 	if entity == "" {
-		return nil
+		return
 	}
 	keys, err := s.entityKeys(ctx, "reading an entity's buckets", entity)
+	if err != nil {
+		return
+	}
 	for _, key := range keys {
 		s.forget(key)
 	}
-	return err
 }

@@ -43,7 +43,8 @@ func (s *Store) Administer(ctx context.Context, now time.Time, edit zael.Edit, o
 	if err != nil {
 		return zael.EditResult{}, err
 	}
-	return result, s.forgetEntity(ctx, edit.Event.Entity)
+	s.forgetEntity(ctx, edit.Event.Entity)
+	return result, nil
 }
 
 // checkEdit returns an error for an edit that Administer does not make.
@@ -301,7 +302,7 @@ func (s *Store) Apply(ctx context.Context, edits []zael.Edit) error {
 	})
 	for i := 0; i < len(edits) && err == nil; i++ {
 		if e := &edits[i]; e.Event.Action != zael.EntityCreated && e.Event.Action != zael.LimitsSet && e.Event.Action != zael.LimitsDeleted {
-			err = s.forgetEntity(ctx, e.Event.Entity)
+			s.forgetEntity(ctx, e.Event.Entity)
 		}
 	}
 	return err
