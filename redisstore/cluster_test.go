@@ -27,18 +27,12 @@ func TestCluster(t *testing.T) {
 		t.Helper()
 		s, err := redisstore.Open(fmt.Sprintf("%s?virtual_time=true&usage=true&namespace=%s", url, newNamespace()))
 		return opened(t, s, err)
-	}, storetest.LocalStore, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore,
+	}, storetest.LocalStore, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore,
 		storetest.Applier, storetest.CapacityReader, storetest.ListStore, storetest.UsageStore, storetest.AuditStore)
-
-	s, err := redisstore.Open(url)
-	opened(t, s, err)
-	if _, _, err := s.TakeOnce(t.Context(), time.Now(), 0, nil, zael.OnceTake{}); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("TakeOnce in a cluster: got %v, want errors.ErrUnsupported", err)
-	}
 
 	// One that is gone takes its own buckets with it.
 	servers[2].Kill()
-	s, err = redisstore.Open(url + "?virtual_time=true")
+	s, err := redisstore.Open(url + "?virtual_time=true")
 	opened(t, s, err)
 	took, failed := 0, 0
 	for i := range 12 {

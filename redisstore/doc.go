@@ -2,21 +2,21 @@
 //
 // # One acquire
 //
-// A bucket is a hash. An acquire is one EVALSHA of a script, take.lua, which has for each limit
-// of the request a row: the definition that the caller knows, the place of the refill, the
-// greatest mark from which the amount fits, and what to add. The script compares the rows
-// with the hash, and writes all of them or nothing; it needs no clock and no arithmetic but
-// comparisons and one addition, which are exact to int64. Instants are arguments: they are
-// the server's, learned from TIME.
+// A bucket is a hash. An acquire is one EVALSHA of a script, take.lua. It has what package bucket
+// makes of the hash as this process last saw it, and the id of the last write of then: if that
+// still is the last, the script writes it. Otherwise it goes by rows, one for each limit of the
+// request: the definition that the caller knows, the place of the refill, the greatest mark from
+// which the amount fits, and what to add. The script compares the rows with the hash, and writes
+// all of them or nothing; it needs no clock and no arithmetic but comparisons and one addition,
+// which are exact to int64. Instants are arguments: they are the server's, learned from TIME.
 //
 //	Store.Take ──► coalescer ──► Store.Write ──► EVALSHA take.lua
 //	               few writes    a batch            │ applied, and nobody has written since: "1"
 //	               of a bucket                      │ applied, and the hash as it was before
 //	                                                ▼ not applied, and the hash as it is
 //
-// A process knows the hashes that it last saw, each by the id of its last write, which it
-// sends along. If that still is the last, the answer is one number: what the write has made of
-// the hash, package bucket says on this side. Otherwise the hash comes back.
+// If the hash was as it was last seen, the answer is one number. Otherwise the hash comes back, and
+// package bucket says on this side what the rows have made of it.
 //
 // What the rows do not fit is decided here: the answer has the hash, package bucket says what
 // becomes of it (bucket.Record), and another script, write.lua, writes that if the hash's last
@@ -25,7 +25,7 @@
 // call too, as a process that wrote last knows the hash.
 //
 // Child and parent are written by one call, if they are on one server. In a cluster they are
-// taken apart, and given back if one refuses.
+// taken apart, and given back if one refuses; there, what is done by a key claims that key first.
 //
 // # Writes
 //

@@ -1,5 +1,13 @@
 package redisstore
 
+import (
+	"context"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
+)
+
 // What the tests look at of the inside.
 
 // OwnNamespace returns the name of the store's namespace.
@@ -22,4 +30,68 @@ func Readable(fields []string) (again []string, ok bool) {
 		again = append(again, string(holderField)+kept.Holders[i].ID, holderText(&kept.Holders[i]))
 	}
 	return again, true
+}
+
+// An Unfinished is what a process leaves of a call by a key in a cluster that dies within it.
+type Unfinished struct{ take, settle func() error }
+
+// Take takes from the buckets, as the process does that was not dead but slow.
+func (u *Unfinished) Take() error { return u.take() }
+
+// Settle is its last step.
+func (u *Unfinished) Settle() error { return u.settle() }
+
+// ErrLostClaim is what it gets when another process was faster.
+var ErrLostClaim = errLostClaim
+
+// ClaimLasts is after what time that is so.
+const ClaimLasts = claimLasts
+
+// BeginTake makes the first step of a take by a key.
+func (s *Store) BeginTake(ctx context.Context, now time.Time, debits []zael.Debit, once *zael.OnceTake) (*Unfinished, error) {
+	t, id := s.keyedTake(now, debits, once), newID()
+	_, err := s.claim(ctx, &t.once, id, claimsTake, t.debits)
+	return &Unfinished{
+		take:   func() error { return t.takeAll(ctx, id) },
+		settle: func() error { return s.settle(ctx, &t.once, id, []byte("late")) },
+	}, err
+}
+
+func (s *Store) keyedTake(now time.Time, debits []zael.Debit, once *zael.OnceTake) *keyedTake {
+	at, err := bucket.At(now)
+	if err != nil {
+		panic(err)
+	}
+	o, err := s.newOnce(now, &once.Once)
+	if err != nil {
+		panic(err)
+	}
+	if o.answer = once.Answer; once.Unless != "" {
+		o.unless = s.keys.once(once.Unless)
+	}
+	return &keyedTake{store: s, now: now, at: at, debits: cloned(debits), once: *o, begun: time.Now()}
+}
+
+// TakeAsEnding takes for a lease that has ended since it was looked at.
+func (s *Store) TakeAsEnding(ctx context.Context, now time.Time, debits []zael.Debit, once *zael.OnceTake) error {
+	return s.keyedTake(now, debits, once).unlessEnded(ctx)
+}
+
+// BeginAdjust makes the first step of an adjust by a key, and the second of the first debit.
+func (s *Store) BeginAdjust(ctx context.Context, now time.Time, debits []zael.Debit, once *zael.Once, answer string) error {
+	o, err := s.newOnce(now, once)
+	if err != nil {
+		return err
+	}
+	o.any, o.answer = true, func(time.Time, []zael.Debit) []byte { return []byte(answer) }
+	at, err := bucket.At(now)
+	if err != nil {
+		return err
+	}
+	id := newID()
+	if _, err := s.claim(ctx, o, id, claimsAdjust, debits); err != nil {
+		return err
+	}
+	mark, _ := s.keys.marks(debits[0].Key.Entity, id)
+	return s.adjustTogether(ctx, at, cloned(debits[:1]), &onceWrite{key: mark, any: true, now: now, until: once.Until, answer: o.answer})
 }

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"fmt"
 	"strings"
 	"unicode/utf8"
 
@@ -30,8 +31,8 @@ func (k keys) bucket(key zael.Key) string { return k.buckets(key.Entity) + escap
 // buckets is the prefix of the hashes of an entity's buckets.
 func (k keys) buckets(entity string) string { return k.prefix + "b:" + tag(entity) + ":" }
 
-// index is the set of an entity's buckets, by encoded resource.
-func (k keys) index(entity string) string { return k.prefix + "i:" + tag(entity) }
+// index is the set of an entity's buckets, by encoded resource. Each entity has one: its name is short.
+func (k keys) index(entity string) string { return k.prefix + tag(entity) }
 
 // usage is the prefix of the hashes of an entity's usage, one a day.
 func (k keys) usage(entity string) string { return k.prefix + "u:" + tag(entity) + ":" }
@@ -41,6 +42,13 @@ func (k keys) days(entity string) string { return k.prefix + "d:" + tag(entity) 
 
 // once is the hash of a once-key.
 func (k keys) once(key string) string { return k.prefix + "once:" + escape(key) }
+
+// marks are, in a cluster, the hashes beside the buckets of an entity that say that what has claimed a
+// once-key by an id was done to them, and that it was undone.
+func (k keys) marks(entity, id string) (done, undone string) {
+	done = k.prefix + "once:" + tag(entity) + ":" + fmt.Sprintf("%x", id)
+	return done, done + ":undone"
+}
 
 func tag(entity string) string {
 	if entity == "" {

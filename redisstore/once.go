@@ -2,8 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -22,15 +20,17 @@ const (
 )
 
 // An onceWrite is the part of a write that is made once. Its keys are looked at with the
-// buckets, in one step.
+// buckets, in one step; in a cluster they are marks in the buckets' slot: see onceapart.go.
 type onceWrite struct {
 	key    string // "": the write is made whenever it is asked for
 	hash   string
 	any    bool   // the hash does not matter
 	unless string // the key of an end, or ""
-	now    time.Time
-	until  time.Time
-	answer func(at time.Time, debits []zael.Debit) []byte
+
+	expected string // with this id as its last write unless does not count
+	now      time.Time
+	until    time.Time
+	answer   func(at time.Time, debits []zael.Debit) []byte
 
 	fresh  bool
 	was    [2]string // the ids with which key and unless were last seen, if they are too old to count
@@ -109,7 +109,7 @@ func (o *onceWrite) see(hashes [][]string) (decided bool, err error) {
 		}
 		o.was[i] = fields[onceIDField]
 		switch {
-		case o.was[i] == "" || until <= o.now.UnixNano():
+		case o.was[i] == "" || until <= o.now.UnixNano(), name == o.unless && o.was[i] == o.expected:
 			continue
 		case name == o.unless:
 			o.failed = zael.ErrLeaseClosed
@@ -126,18 +126,12 @@ func (o *onceWrite) see(hashes [][]string) (decided bool, err error) {
 // decides reports whether a key that is known decides the write.
 func (o *onceWrite) decides() bool { return o != nil && (o.failed != nil || o.first != nil) }
 
-// errOnceInCluster says that a key and the buckets that it is about cannot be written in one step.
-var errOnceInCluster = fmt.Errorf("redisstore: idempotency keys and detached leases need keys of one server, and this is a cluster: %w", errors.ErrUnsupported)
-
 // TakeOnce implements zael.OnceStore.
 func (s *Store) TakeOnce(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit, once zael.OnceTake) (at time.Time, first []byte, err error) {
 	if !s.inflight.Begin() {
 		return now, nil, errClosed
 	}
 	defer s.inflight.End()
-	if s.cluster {
-		return now, nil, errOnceInCluster
-	}
 	if err := s.check(ctx, debits, true); err != nil {
 		return now, nil, err
 	}
@@ -156,6 +150,9 @@ func (s *Store) TakeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 		o.unless = s.keys.once(once.Unless)
 	}
 	o.answer = once.Answer
+	if s.cluster {
+		return s.takeOnceApart(ctx, now, instant, maxWait, debits, o)
+	}
 	at, err = s.takeTogether(ctx, now, instant, maxWait, debits, o)
 	return at, o.first, err
 }
@@ -166,9 +163,6 @@ func (s *Store) AdjustOnce(ctx context.Context, now time.Time, debits []zael.Deb
 		return nil, errClosed
 	}
 	defer s.inflight.End()
-	if s.cluster {
-		return nil, errOnceInCluster
-	}
 	if err := s.check(ctx, debits, false); err != nil {
 		return nil, err
 	}
@@ -185,6 +179,9 @@ func (s *Store) AdjustOnce(ctx context.Context, now time.Time, debits []zael.Deb
 	}
 	answer = slices.Clone(answer)
 	o.any, o.answer = true, func(time.Time, []zael.Debit) []byte { return answer }
+	if s.cluster {
+		return s.adjustOnceApart(ctx, at, debits, o)
+	}
 	err = s.adjustTogether(ctx, at, debits, o)
 	return o.first, err
 }

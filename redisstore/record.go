@@ -32,8 +32,8 @@ const (
 	holderField = 'h' // before a holder's name
 )
 
-// idLength is how many characters an id has.
-const idLength = 10
+// idLength is how many bytes an id has.
+const idLength = 8
 
 // A record is a bucket's hash as it was after its last write. It does not change. The nil
 // record is a missing bucket.

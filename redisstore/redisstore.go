@@ -3,6 +3,7 @@ package redisstore
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"regexp"
@@ -177,14 +178,12 @@ func (s *Store) Close(ctx context.Context) error {
 
 var errClosed = fmt.Errorf("redisstore: %w", zael.ErrClosed)
 
-// newID returns the id of a write: 10 characters, of 60 random bits.
+// newID returns the id of a write: 8 random bytes.
 func newID() string {
-	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	var b [idLength]byte
-	bits := rand.Uint64()
-	for i := range b {
-		b[i] = digits[bits&63]
-		bits >>= 6
-	}
+	binary.NativeEndian.PutUint64(b[:], rand.Uint64())
 	return string(b[:])
 }
+
+// newGeneration returns the first generation of a limit: random, and at most 9 characters of a hash.
+func newGeneration() uint64 { return rand.Uint64N(1 << 46) }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"time"
@@ -157,7 +156,7 @@ func (t *adminTx) refillBucket(ctx context.Context, call *writeScript, at bucket
 		return err
 	}
 	kept := r.kept("", s.cache.last(key).latest)
-	if result.Available, err = edit.Refill(&kept, at, rand.Uint64()); err != nil {
+	if result.Available, err = edit.Refill(&kept, at, newGeneration()); err != nil {
 		return err
 	}
 	call.require(t.keys.bucket(key), idsField, r.last())

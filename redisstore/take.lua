@@ -30,7 +30,7 @@
 local sub = string.sub
 local o = redis.call('HGET', KEYS[1], 'o') or ''
 -- One bucket that is as it was last seen, and no usage: as a rule that is all.
-if #KEYS == 2 and sub(o, 1, 10) == ARGV[4] and ARGV[6] == '' then
+if #KEYS == 2 and sub(o, 1, 8) == ARGV[4] and ARGV[6] == '' then
   local n = tonumber(ARGV[5])
   if n > 0 then redis.call('HSET', KEYS[1], unpack(ARGV, 9, 8 + n)) end
   return n < 0 and 0 or 1
@@ -59,7 +59,7 @@ for k = 1, #KEYS, stride do
     key = k, new = o == '', at = p + 3, words = words, longer = false, w = false, nw = 0, add = false, na = 0, uses = 0, ends = 0,
   }
   local old = 1
-  if sub(o, 1, 10) == last then
+  if sub(o, 1, 8) == last then
     if words < 0 then fits = false end
     b.longer = ARGV[p + 2] ~= ''
   else
@@ -109,7 +109,7 @@ for k = 1, #KEYS, stride do
       end
     end
     if nw + na > 0 then
-      w[nw + 1], w[nw + 2], nw = 'o', id .. sub(o, 1, 30), nw + 2
+      w[nw + 1], w[nw + 2], nw = 'o', id .. sub(o, 1, 24), nw + 2
       if not h.x or less(h.x, r[2]) then
         w[nw + 1], w[nw + 2], nw = 'x', r[2], nw + 2
         b.longer = true

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 
 	"github.com/zeroae/zael"
@@ -38,7 +37,7 @@ func (s *Store) apply(ctx context.Context, w *write) (coalesce.Outcome, error) {
 	for i := range w.parts {
 		p := &w.parts[i]
 		seen := s.cache.last(p.key)
-		p.known, p.latest, p.birth = seen.record, seen.latest, rand.Uint64()
+		p.known, p.latest, p.birth = seen.record, seen.latest, newGeneration()
 		if p.texts = seen.texts; p.texts == nil {
 			p.texts = newTexts(s.keys, p.key)
 		}

@@ -16,7 +16,7 @@ local fits, known, p = true, false, 3
 for _ = 1, conditions do
   local is = redis.call('HGET', KEYS[tonumber(ARGV[p])], ARGV[p + 1])
   if is and string.find(is, id, 1, true) then known = true end
-  if (is and string.sub(is, 1, 10) or '') ~= ARGV[p + 2] then fits = false end
+  if (is and string.sub(is, 1, 8) or '') ~= ARGV[p + 2] then fits = false end
   p = p + 3
 end
 if known or not fits then
@@ -35,7 +35,7 @@ while p <= #ARGV do
       local bucket = ARGV[p + 3] .. member
       local o = redis.call('HGET', bucket, 'o')
       if o and (n == 4 or ARGV[p + 5] == member) then
-        redis.call('HSET', bucket, 's', ARGV[p + 4], 'o', id .. string.sub(o, 1, 30))
+        redis.call('HSET', bucket, 's', ARGV[p + 4], 'o', id .. string.sub(o, 1, 24))
       end
     end
   elseif name == 'COUNT' then
