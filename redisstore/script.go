@@ -21,7 +21,7 @@ type lua struct{ text, sha1 string }
 
 //nolint:gochecknoglobals // constants
 var (
-	takeScript = &lua{takeText, "080d1e1a9e271bbb4ec9a5d6bed03d9dd48fe526"}
+	takeScript = &lua{takeText, "81299a9a5ca837f8c746c81aa30037c9d55a7530"}
 	editScript = &lua{writeText, "ed07a42137b859ed70a1b76f0f9f0ccc8fce9ff5"}
 )
 

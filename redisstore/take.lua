@@ -29,16 +29,45 @@
 
 local sub = string.sub
 local o = redis.call('HGET', KEYS[1], 'o') or ''
+local same = sub(o, 1, 8) == ARGV[4] and ARGV[6] == ''
 -- One bucket that is as it was last seen, and no usage: as a rule that is all.
-if #KEYS == 2 and sub(o, 1, 8) == ARGV[4] and ARGV[6] == '' then
+if same and #KEYS == 2 then
   local n = tonumber(ARGV[5])
   if n > 0 then redis.call('HSET', KEYS[1], unpack(ARGV, 9, 8 + n)) end
   return n < 0 and 0 or 1
 end
 
+-- count adds n numbers of usage, from an argument on, in the keys from one on.
+local function count(day, from, n)
+  local new, ends = false, from + 2 * n
+  for j = from, ends - 2, 2 do
+    local sum = redis.pcall('HINCRBY', KEYS[day], ARGV[j], ARGV[j + 1])
+    if type(sum) == 'table' then -- beyond int64: it stays at its end
+      local least = string.byte(ARGV[j + 1]) == 45
+      redis.call('HSET', KEYS[day], ARGV[j], least and '-9223372036854775808' or '9223372036854775807')
+    elseif sum == tonumber(ARGV[j + 1]) then
+      new = true
+    end
+  end
+  if new then
+    redis.call('PEXPIRE', KEYS[day], ARGV[ends])
+    redis.call('ZADD', KEYS[day + 1], 0, sub(KEYS[day], -10))
+    redis.call('PEXPIRE', KEYS[day + 1], ARGV[ends])
+  end
+end
+
+-- One with usage.
+if same and #KEYS == 4 and ARGV[3] == '4' then
+  local n = tonumber(ARGV[5])
+  if n < 0 then return 0 end
+  if n > 0 then redis.call('HSET', KEYS[1], unpack(ARGV, 9, 8 + n)) end
+  count(3, 9 + n, tonumber(ARGV[8]))
+  return 1
+end
+
 local id, again, stride = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3])
 local find, byte = string.find, string.byte
-local fits, known, unsure, same = true, false, false, true
+local fits, known, unsure, unchanged = true, false, false, true
 
 -- less compares whole numbers in decimals: doubles are exact up to 15 digits.
 local function less(a, b)
@@ -54,16 +83,17 @@ end
 local answer, buckets, p, of = {1}, {false, false}, 4, 0
 for k = 1, #KEYS, stride do
   if k > 1 then o = redis.call('HGET', KEYS[k], 'o') or '' end
-  local last, words, count = ARGV[p], tonumber(ARGV[p + 1]), tonumber(ARGV[p + 4])
+  local last, words = ARGV[p], tonumber(ARGV[p + 1])
   local b = {
-    key = k, new = o == '', at = p + 3, words = words, longer = false, w = false, nw = 0, add = false, na = 0, uses = 0, ends = 0,
+    key = k, new = o == '', at = p + 3, words = words, longer = false, w = false, nw = 0, add = false, na = 0, uses = 0,
+    count = tonumber(ARGV[p + 4]),
   }
   local old = 1
   if sub(o, 1, 8) == last then
     if words < 0 then fits = false end
     b.longer = ARGV[p + 2] ~= ''
   else
-    same = false
+    unchanged = false
     if find(o, id, 1, true) then known = true end
     if again and not (last ~= '' and find(o, last, 1, true)) then unsure = true end
     old = redis.call('HGETALL', KEYS[k])
@@ -118,15 +148,14 @@ for k = 1, #KEYS, stride do
     b.w, b.nw, b.add, b.na = w, nw, add, na
   end
   b.uses = p + 5 + math.max(words, 0)
-  b.ends = b.uses + 2 * count
-  p = b.ends + (stride == 4 and 1 or 0)
+  p = b.uses + 2 * b.count + (stride == 4 and 1 or 0)
   of = of + 1
   buckets[of], answer[of + 1] = b, old
 end
 
 local verdict = known and 2 or unsure and 3 or fits and 1 or 0
 answer[1] = verdict
-if same then answer = verdict end
+if unchanged then answer = verdict end
 if verdict ~= 1 then return answer end
 
 for i = 1, of do
@@ -145,19 +174,6 @@ for i = 1, of do
     redis.call('PEXPIRE', KEYS[k + 1], r[3], 'NX')
     redis.call('PEXPIRE', KEYS[k + 1], r[3], 'GT')
   end
-  local new = false
-  for j = b.uses, b.ends - 2, 2 do
-    local n = redis.pcall('HINCRBY', KEYS[k + 2], ARGV[j], ARGV[j + 1])
-    if type(n) == 'table' then -- beyond int64: it stays at its end
-      redis.call('HSET', KEYS[k + 2], ARGV[j], byte(ARGV[j + 1]) == 45 and '-9223372036854775808' or '9223372036854775807')
-    elseif n == tonumber(ARGV[j + 1]) then
-      new = true
-    end
-  end
-  if new then
-    redis.call('PEXPIRE', KEYS[k + 2], ARGV[b.ends])
-    redis.call('ZADD', KEYS[k + 3], 0, sub(KEYS[k + 2], -10))
-    redis.call('PEXPIRE', KEYS[k + 3], ARGV[b.ends])
-  end
+  if b.count > 0 then count(k + 2, b.uses, b.count) end
 end
 return answer
