@@ -72,6 +72,10 @@ func takes(m *coalesce.Op, d *zael.Debit, at bucket.Instant, maxWait time.Durati
 // took writes the receipt of a take's charge i, which was applied, and its state, if it is of
 // another kind than a plain rate.
 func took(c *zael.Charge, r *record, at bucket.Instant, behind []int64, i int) {
+	if kept := r.find(c.Name, false); behind == nil && kept != nil && c.Definition.Plain() {
+		c.Receipt = kept.Receipt() // nearly always
+		return
+	}
 	state := coalesce.Taken(c, r, behind, i)
 	if state.Absent() { // asked for 0
 		state = state.Redefine(c.Definition, at, 0)

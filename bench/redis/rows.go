@@ -33,6 +33,7 @@ type bench struct {
 	bare   rueidis.Client
 	direct *redisstore.Store // each acquire a call of its own
 	joined *redisstore.Store
+	counts *redisstore.Store // usage too
 	goredi *redis.Client
 	rate   *redis_rate.Limiter
 }
@@ -66,6 +67,9 @@ func (b *bench) open(ctx context.Context) error {
 	if b.joined, err = redisstore.New(b.bare, &redisstore.Config{Namespace: "joined"}); err != nil {
 		return err
 	}
+	if b.counts, err = redisstore.New(b.bare, &redisstore.Config{Namespace: "counts", Usage: true}); err != nil {
+		return err
+	}
 	if b.direct, err = redisstore.NewTrial(b.bare, &redisstore.Config{Namespace: "direct"}, trial.Options{Direct: true}); err != nil {
 		return err
 	}
@@ -77,6 +81,7 @@ func (b *bench) open(ctx context.Context) error {
 func (b *bench) close(ctx context.Context) {
 	_ = b.joined.Close(ctx)
 	_ = b.direct.Close(ctx)
+	_ = b.counts.Close(ctx)
 	_ = b.goredi.Close()
 	b.bare.Close()
 }
@@ -114,10 +119,10 @@ func (b *bench) groups() [][]row {
 	hincrby := func(ctx context.Context, key string) error {
 		return b.bare.Do(ctx, b.bare.B().Hincrby().Key(key).Field("n").Increment(1).Build()).Error()
 	}
-	takes := make([]func(context.Context) error, len(entities))
+	takes, counted := make([]func(context.Context) error, len(entities)), make([]func(context.Context) error, len(entities))
 	parents := make([]func(context.Context) error, len(entities))
 	for i, e := range entities {
-		takes[i] = take(b.joined, e)
+		takes[i], counted[i] = take(b.joined, e), take(b.counts, e)
 		rpm, tpm := define(1e9), define(1e11)
 		parents[i] = func(ctx context.Context) error {
 			charges := func() []zael.Charge {
@@ -149,6 +154,7 @@ func (b *bench) groups() [][]row {
 		group(64, "64 callers, 64 keys",
 			row{name: "HINCRBY", command: "hincrby", do: func(ctx context.Context, i int) error { return hincrby(ctx, entities[i]) }},
 			row{name: "zael, 2 limits", command: "evalsha", do: func(ctx context.Context, i int) error { return takes[i](ctx) }, calls: calls(b.joined)},
+			row{name: "zael, 2 limits and usage", command: "evalsha", do: func(ctx context.Context, i int) error { return counted[i](ctx) }, calls: calls(b.counts)},
 			row{name: "redis_rate, 1 limit", command: "evalsha", do: func(ctx context.Context, i int) error { return allow(ctx, entities[i]) }},
 			row{name: "redis_rate, 2 limits", command: "evalsha", do: func(ctx context.Context, i int) error {
 				return errors.Join(allow(ctx, entities[i]), allow(ctx, entities[i]+"tpm"))
