@@ -95,3 +95,8 @@ func (s *Store) BeginAdjust(ctx context.Context, now time.Time, debits []zael.De
 	mark, _ := s.keys.marks(debits[0].Key.Entity, id)
 	return s.adjustTogether(ctx, at, cloned(debits[:1]), &onceWrite{key: mark, any: true, now: now, until: once.Until, answer: o.answer})
 }
+
+// CallContext returns the context of one call of a script.
+func (s *Store) CallContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	return s.callContext(ctx)
+}
