@@ -213,6 +213,13 @@ func TestServeCheck(t *testing.T) {
 			t.Errorf("--listen %s: got %q, want one line with %q", address, errs, want)
 		}
 	}
+	rules := t.TempDir()
+	if err := os.WriteFile(filepath.Join(rules, "rules.yaml"), []byte("domain: d\ndescriptors: [{key: k, rate_limit: {unit: minute, requests_per_unit: 2}}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, errs := s.run(1, "serve", "--listen", "127.0.0.1:0", "--rls-listen", taken.Addr().String(), "--rls-config", rules); !strings.Contains(errs, "choose another address with --rls-listen") {
+		t.Errorf("--rls-listen: got %q, want the setting named", errs)
+	}
 }
 
 // TestServeEndsUnderLoad sends SIGTERM while callers acquire: each answer that a caller got was

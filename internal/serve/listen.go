@@ -27,7 +27,7 @@ type server struct {
 func (d *Daemon) listen(ctx context.Context, address string, encrypted bool, h http.Handler, most func() int64) (*server, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, listenError(address, err)
+		return nil, err
 	}
 	m := d.config.Load().Max
 	s := &server{encrypted: encrypted, listener: &boundedListener{Listener: l, most: most, refused: d.metrics.connectionsRefused.Inc}}
@@ -42,15 +42,15 @@ func (d *Daemon) listen(ctx context.Context, address string, encrypted bool, h h
 	return s, nil
 }
 
-// listenError says what to do about an address that cannot be had.
-func listenError(address string, err error) error {
+// listenError says what to do about an address that cannot be had, which a setting names.
+func listenError(address, setting string, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("another program has the address %s, perhaps another zael serve: end it, or choose another address with --listen: %w", address, err)
+		return fmt.Errorf("another program has the address %s, perhaps another zael serve: end it, or choose another address with %s: %w", address, setting, err)
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("this user may not have the address %s: choose a port from 1024 on with --listen: %w", address, err)
+		return fmt.Errorf("this user may not have the address %s: choose a port from 1024 on with %s: %w", address, setting, err)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("the address %s is not one of this machine: choose another with --listen, such as 127.0.0.1:8080: %w", address, err)
+		return fmt.Errorf("the address %s is not one of this machine: choose another with %s, such as 127.0.0.1:8080: %w", address, setting, err)
 	}
 	return err
 }

@@ -145,7 +145,7 @@ func (d *Daemon) build(ctx context.Context, h Handlers) (err error) {
 		}
 	}
 	if d.apiServer, err = d.listen(ctx, c.Listen, d.tls.Load() != nil, d, d.maxConnections); err != nil {
-		return err
+		return listenError(c.Listen, "--listen", err)
 	}
 	if c.RLS != nil && h.RateLimits != nil {
 		if err := d.listenRLS(ctx, env, h); err != nil {
@@ -163,7 +163,7 @@ func (d *Daemon) build(ctx context.Context, h Handlers) (err error) {
 		encrypted = false
 	}
 	d.metricsServer, err = d.listen(ctx, c.MetricsListen, encrypted, d.metricsHandler(guard), func() int64 { return maxScrapers })
-	return err
+	return listenError(c.MetricsListen, "metrics_listen", err)
 }
 
 // listenRLS makes the rate limit service and its listener.
@@ -171,9 +171,10 @@ func (d *Daemon) listenRLS(ctx context.Context, env *Env, h Handlers) (err error
 	if d.rls, err = h.RateLimits(env); err != nil {
 		return err
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", d.config.Load().RLS.Listen)
+	address := d.config.Load().RLS.Listen
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return err
+		return listenError(address, "--rls-listen", err)
 	}
 	d.rlsListener = &boundedListener{Listener: l, most: d.maxConnections, refused: d.metrics.connectionsRefused.Inc}
 	return nil
