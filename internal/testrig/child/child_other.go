@@ -2,7 +2,13 @@
 
 package child
 
-import "errors"
+import (
+	"errors"
+	"os"
+)
+
+// fileTooLarge is no signal of this system.
+var fileTooLarge = os.Interrupt
 
 // Start fails: processes cannot be tied to this one on this system.
 func Start(string, string, ...string) (*Process, error) { return nil, errors.ErrUnsupported }

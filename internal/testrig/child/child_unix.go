@@ -11,6 +11,9 @@ import (
 	"github.com/zeroae/zael/internal/tail"
 )
 
+// fileTooLarge is the signal of a write beyond a limit.
+const fileTooLarge = syscall.SIGXFSZ
+
 // leash runs a program in a group of its own that does not outlive this process,
 // however that ends: the process that waits at the pipe is told by the system, and
 // ends the group.

@@ -13,3 +13,5 @@ const stopSignal, goOnSignal = 0, 0
 func signalAll(*child.Process, int) error { return errors.ErrUnsupported }
 
 func killAll(p *child.Process) { p.Kill() }
+
+func children(*child.Process) []int { return nil }

@@ -28,6 +28,8 @@ type Options struct {
 	Bin string
 	// Durable has the server wait until the disk has a commit. Without it nothing is flushed.
 	Durable bool
+	// SmallLog has the files of the log be 1 MB long, instead of 16.
+	SmallLog bool
 	// Settings are further ones, as in postgresql.conf: "max_connections=10".
 	Settings []string
 }
@@ -81,7 +83,7 @@ func start(ctx context.Context, o Options, progress io.Writer) (*Server, error) 
 		return nil, err
 	}
 	s := &Server{bin: bin, dir: dir, args: settings(o)}
-	if err := s.create(ctx); err != nil {
+	if err := s.create(ctx, o); err != nil {
 		_ = os.RemoveAll(dir)
 		return nil, fmt.Errorf("making a PostgreSQL server: %w", err)
 	}
@@ -111,12 +113,15 @@ func settings(o Options) (args []string) {
 }
 
 // create makes the server's files.
-func (s *Server) create(ctx context.Context) error {
+func (s *Server) create(ctx context.Context, o Options) error {
 	if err := os.Chown(s.dir, user(), user()); err != nil && os.Getuid() == 0 {
 		return err
 	}
-	p, err := child.StartAs(user(), s.dir, filepath.Join(s.bin, "initdb"),
-		"--pgdata="+s.data(), "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+	args := []string{"--pgdata=" + s.data(), "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"}
+	if o.SmallLog {
+		args = append(args, "--wal-segsize=1")
+	}
+	p, err := child.StartAs(user(), s.dir, filepath.Join(s.bin, "initdb"), args...)
 	if err != nil {
 		return err
 	}
@@ -200,6 +205,13 @@ func (s *Server) Pause() error { return signalAll(s.Process(), stopSignal) }
 
 // Resume lets a server go on that was paused.
 func (s *Server) Resume() error { return signalAll(s.Process(), goOnSignal) }
+
+// LimitFiles has the files of the server be no longer than some bytes from now on, as if the disk
+// were full: see child.LimitFiles.
+func (s *Server) LimitFiles(ctx context.Context, bytes uint64) error {
+	p := s.Process()
+	return child.LimitFiles(ctx, user(), bytes, append(children(p), p.Pid())...)
+}
 
 // Close ends the server, and removes its files.
 func (s *Server) Close() {

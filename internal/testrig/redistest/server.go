@@ -134,6 +134,12 @@ func (s *Server) Kill() { s.Process().Kill() }
 // Restart starts the process again, on the same port and with the same files.
 func (s *Server) Restart(ctx context.Context) error { return s.run(ctx) }
 
+// LimitFiles has the files of the server be no longer than some bytes from now on, as if the disk
+// were full: see child.LimitFiles.
+func (s *Server) LimitFiles(ctx context.Context, bytes uint64) error {
+	return child.LimitFiles(ctx, os.Getuid(), bytes, s.Process().Pid())
+}
+
 // Close ends the process, and removes its files.
 func (s *Server) Close() {
 	s.Kill()
