@@ -10,10 +10,12 @@ import (
 	"github.com/zeroae/zael"
 )
 
-// loadCallers is how many callers a load has: as many takes are in flight at most.
-const loadCallers = 8
+const (
+	loadCallers = 8                // as many takes of a load are in flight at most
+	callerTime  = 10 * time.Second // for a take; a busy disk may take seconds to flush
+)
 
-// A load is callers that take 1 from a bucket, again and again, each within a second.
+// A load is callers that take 1 from a bucket, again and again.
 type load struct {
 	told   atomic.Int64 // that were told that their takes were made
 	more   chan struct{}
@@ -34,7 +36,7 @@ func startLoad(t *testing.T, s zael.Store, entity string) *load {
 					return
 				default:
 				}
-				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), callerTime)
 				if _, err := s.Take(ctx, t0, 0, askPlenty(entity, 1, false)); err == nil {
 					l.told.Add(1)
 					select {
