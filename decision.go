@@ -124,7 +124,7 @@ func (d *Decision) Status(i int) Status {
 		Limit: limitOf(name, state.Definition), Requested: amount,
 		Available: state.Available(d.at),
 	}
-	status.Overdrawn = status.Limit.IsSoft() && status.Available < 0
+	status.Overdrawn = state.Overdrawn(d.at)
 	if kind := status.Limit.Kind(); kind != KindBlock && kind != KindUnlimited { // the state is that of the limit beneath
 		status.FullAfter = state.WaitFull(d.at)
 		if start, end, ok := state.Period(d.at); ok {

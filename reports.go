@@ -231,6 +231,11 @@ type UsageRecord struct {
 	Start    time.Time `json:"start"`   // UTC
 	Amounts  Amounts   `json:"amounts"` // tokens by limit, net of what was given back
 	Events   int64     `json:"events"`  // acquires
+
+	// Overdrawn has the acquires that left a limit overdrawn, by soft limit: those whose decision
+	// says so in Status.Overdrawn. It is nil if there are none. On DynamoDB see
+	// docs/usage-counting.md.
+	Overdrawn map[string]int64 `json:"overdrawn,omitempty"`
 }
 
 // A Usage is the answer to a [UsageQuery].
@@ -238,18 +243,20 @@ type Usage struct {
 	Records []UsageRecord `json:"records"`       // the newest window first
 	From    time.Time     `json:"from,omitzero"` // of the query, or its default; zero: no bound
 
-	// Amounts and Events are totals of all Records. An acquire with cascade is in them
+	// Amounts, Events and Overdrawn are totals of all Records. An acquire with cascade is in them
 	// twice, in what the entity took and in what its parent did. So Parents are the totals
 	// of those entities which are parents of others in Records; nil if there are none.
-	Amounts Amounts     `json:"amounts"`
-	Events  int64       `json:"events"`
-	Parents *UsageTotal `json:"parents,omitempty"`
+	Amounts   Amounts          `json:"amounts"`
+	Events    int64            `json:"events"`
+	Overdrawn map[string]int64 `json:"overdrawn,omitempty"` // see UsageRecord
+	Parents   *UsageTotal      `json:"parents,omitempty"`
 }
 
 // A UsageTotal adds up a part of a Usage.
 type UsageTotal struct {
-	Amounts Amounts `json:"amounts"`
-	Events  int64   `json:"events"`
+	Amounts   Amounts          `json:"amounts"`
+	Events    int64            `json:"events"`
+	Overdrawn map[string]int64 `json:"overdrawn,omitempty"` // see UsageRecord
 }
 
 // Usage reads what was taken, with totals; see [UsageQuery.WithDefaults] for a query
@@ -275,7 +282,7 @@ func (l *Limiter) Usage(ctx context.Context, q UsageQuery) (Usage, error) {
 	}
 	u.Records, u.From = records, q.From
 	total := totalOf(records, func(UsageRecord) bool { return true })
-	u.Amounts, u.Events = total.Amounts, total.Events
+	u.Amounts, u.Events, u.Overdrawn = total.Amounts, total.Events, total.Overdrawn
 	if q.Entity == "" {
 		u.Parents, err = l.usageOfParents(ctx, records)
 	}
@@ -324,6 +331,7 @@ func totalOf(records []UsageRecord, some func(UsageRecord) bool) UsageTotal {
 		for name, n := range r.Amounts {
 			total.Amounts[name] = saturate.Add(total.Amounts[name], n)
 		}
+		total.Overdrawn = saturate.AddAll(total.Overdrawn, r.Overdrawn)
 	}
 	return total
 }

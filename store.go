@@ -329,8 +329,11 @@ type ListStore interface {
 }
 
 // A UsageStore counts what Take and Adjust take and give: amounts net of what is
-// given back, and one event for each Take. It counts each once, in the same step
-// or, where an aggregator counts, soon after.
+// given back, one event for each Take, and one in Overdrawn for each limit that a Take,
+// unless it is of a debit with Bypass, leaves overdrawn ([bucket.Charge.Overdraws]). It
+// counts each once, in the same step or, where an aggregator counts, soon after. A store
+// whose writes do not read counts in Overdrawn what it expects, and puts a difference
+// right in its next write of the bucket that names the limit.
 type UsageStore interface {
 	// Usage iterates the records that q selects, the newest window first, then by
 	// entity and resource. If q names no entity it has a From. A window counts what

@@ -130,7 +130,7 @@ func panicking() map[string]string {
 		"MustPolicy":           "as documented",
 	}
 	for name, methods := range map[string][]string{
-		"Charge":        {"Taken"},
+		"Charge":        {"Overdraws", "Taken"},
 		"CommitError":   {"Error", "Unwrap"},
 		"Decision":      {"Err", "Len", "RetryAfter", "Status"},
 		"DisabledError": {"Error", "MarshalJSON"},

@@ -26,6 +26,12 @@ func (c *Charge) Taken() State {
 	return s
 }
 
+// Overdraws reports whether a take that fit, at an instant, has left its limit overdrawn: see
+// [State.Overdrawn].
+func (c *Charge) Overdraws(at Instant) bool {
+	return c.Definition.Flags&Soft != 0 && !c.State.Absent() && c.State.Overdrawn(at)
+}
+
 // A LimitState is one limit of a bucket. Slots of a name are another limit than what else
 // has the name.
 type LimitState struct {

@@ -122,6 +122,12 @@ func (s State) Available(at Instant) int64 {
 	}
 }
 
+// Overdrawn reports whether the limit is soft and in debt at an instant, so that a hard one would
+// have refused. s must not be absent.
+func (s State) Overdrawn(at Instant) bool {
+	return s.Definition.Flags&Soft != 0 && s.Available(at) < 0
+}
+
 // Take returns s after n tokens are taken at an instant, if they fit: of a rate by ahead
 // later, of other kinds at once. An n of 0 takes nothing, and fits unless the limit is
 // in debt. What is soft or unlimited fits always. If n does not fit, is not in 0 to

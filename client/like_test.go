@@ -210,6 +210,8 @@ func TestLikeALimiter(t *testing.T) {
 		if step.name == "usage" { // something to report
 			for _, l := range []*zael.Limiter{s.limiter, other} {
 				s.ok(l.Allow(t.Context(), zael.Request{Entity: "a/b ?%2F#é", Resource: "r", UseStoredLimits: true, Consume: zael.Amounts{"n": 2}}))
+				soft := []zael.Limit{zael.PerMinute("soft", 1).Soft()}
+				s.ok(l.Allow(t.Context(), zael.Request{Entity: "a/b ?%2F#é", Resource: "r", Limits: soft, Consume: zael.Amounts{"soft": 2}}))
 			}
 		}
 		got, gotErr := step.call(t.Context(), s.Client)
@@ -224,6 +226,9 @@ func TestLikeALimiter(t *testing.T) {
 		s.ok(err)
 		wantText, err := json.Marshal(withoutRev(want))
 		s.ok(err)
+		if strings.HasPrefix(step.name, "usage") && strings.Count(string(wantText), `"overdrawn":{"soft":1}`) != 2 {
+			t.Errorf("%s: got %s, want a record and totals with an acquire that left a limit overdrawn", step.name, wantText)
+		}
 		if g, w := times.ReplaceAllString(string(gotText), "T"), times.ReplaceAllString(string(wantText), "T"); g != w {
 			t.Errorf("%s: got  %s\nwant %s", step.name, g, w)
 		}

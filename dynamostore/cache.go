@@ -41,6 +41,18 @@ func (c *cache) observe(key zael.Key, r *protocol.Record, at bucket.Instant, own
 	c.seen.Put(key, last.Next(r, at, own))
 }
 
+// owe notes what this process owes to the counts of a bucket: see protocol.BucketWrite.Owes.
+func (c *cache) owe(key zael.Key, changes []bucket.Count) {
+	if len(changes) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if last, ok := c.seen.Get(key); ok {
+		c.seen.Put(key, last.Owing(changes))
+	}
+}
+
 // forget drops a bucket.
 func (c *cache) forget(key zael.Key) {
 	c.mu.Lock()

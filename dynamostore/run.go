@@ -120,6 +120,7 @@ func (s *Store) countApplied(w *protocol.BucketWrite, r *protocol.Record, ok boo
 		own = w.Charges
 	}
 	s.cache.observe(w.Key, r, w.At, own)
+	s.cache.owe(w.Key, w.Owes())
 	repeated := w.LostAnswers() > 1 || ok && w.LostAnswers() > 0 // another copy may be applied too
 	s.stats.count(func(c *Stats) {
 		if repeated {

@@ -51,4 +51,12 @@ func TestTrap12OperatorsOfAnExpression(t *testing.T) {
 	take(0, most, days, 0)
 	take(2*bucket.MinHold, most, year, 4) // the dead take what is left
 	take(2*bucket.MinHold, 15, days, protocol.MaxReclaimed-4)
+
+	days = softly(days) // of which so many are counted as overdrawn as well
+	days.Burst, days.Capacity = 1, 1
+	take(2*bucket.MinHold, most, days, 0)
+	take(2*bucket.MinHold, most, year, 0)
+	year = softly(year)
+	year.Burst, year.Capacity = 1, 1
+	take(2*bucket.MinHold, most, year, 0)
 }

@@ -29,7 +29,7 @@ func (s *Store) undoMember(ctx context.Context, key zael.Key, m *coalesce.Op, be
 	}
 	u := coalesce.Op{
 		Kind: coalesce.Undo, Holder: m.Holder, Birth: m.Answer.Birth, At: s.aged(m.At, begun), Events: -m.Events,
-		Charges: coalesce.Back(m.Charges, m.Bucket, m.Behind),
+		Charges: coalesce.Back(m.Charges, m.Bucket, m.Behind), Overdrawn: coalesce.Overdrew(m.Charges, m.Bucket, m.Behind, m.Answer.At),
 	}
 	s.do(ctx, key, &u)
 	s.gaveBack(m.Events, u.Outcome == coalesce.Applied)
@@ -81,7 +81,7 @@ func (s *Store) undoUnknown(ctx context.Context, w *protocol.BucketWrite, begun 
 		}
 		s.cache.observe(w.Key, r, w.At, nil)
 		u := coalesce.Op{
-			Kind: coalesce.Undo, Holder: w.Holder, Birth: r.Birth(), At: s.aged(w.At, begun), Events: -w.Events, Charges: coalesce.Back(w.Charges, r, nil),
+			Kind: coalesce.Undo, Holder: w.Holder, Birth: r.Birth(), At: s.aged(w.At, begun), Events: -w.Events, Charges: coalesce.Back(w.Charges, r, nil), Overdrawn: w.Overdrew(r),
 		}
 		s.do(ctx, w.Key, &u)
 		s.gaveBack(w.Events, u.Outcome == coalesce.Applied)

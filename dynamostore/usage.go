@@ -18,7 +18,7 @@ import (
 	"github.com/zeroae/zael/internal/schema"
 )
 
-// Usage is counted by an aggregator from the changes of c_<limit> and e of the buckets.
+// Usage is counted by an aggregator from the changes of c_<limit>, i_<limit> and e of the buckets.
 // This file reads what it writes: an item for each entity, resource, window and life of
 // the bucket, with its counters before the window's first change and after the last, at
 //
@@ -105,6 +105,7 @@ func sumLives(items []zael.UsageRecord) (records []zael.UsageRecord) {
 		for name, n := range it.Amounts {
 			r.Amounts[name] = saturate.Add(r.Amounts[name], n)
 		}
+		r.Overdrawn = saturate.AddAll(r.Overdrawn, it.Overdrawn)
 	}
 	slices.SortFunc(records, func(a, b zael.UsageRecord) int {
 		return cmp.Or(b.Start.Compare(a.Start), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
@@ -204,6 +205,8 @@ func (s *Store) usageOf(it item) (zael.UsageRecord, error) {
 		}
 		if name, ok := strings.CutPrefix(attribute, schema.Counter); ok && n != 0 {
 			r.Amounts[name] = n
+		} else if name, ok := strings.CutPrefix(attribute, schema.Overdrawn); ok {
+			r.Overdrawn = saturate.AddAll(r.Overdrawn, map[string]int64{name: n})
 		} else if attribute == schema.BucketEvents {
 			r.Events = n
 		}

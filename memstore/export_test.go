@@ -9,7 +9,7 @@ import (
 
 // Count counts usage of charges that no bucket has taken.
 func (s *Store) Count(now time.Time, debits []zael.Debit, events int64) {
-	s.usage.count(now, debits, events)
+	s.usage.count(&call{now: now}, debits, events)
 }
 
 // OnceKeys are the once-keys of one shard.

@@ -202,7 +202,7 @@ func (s *Store) apply(c call, targets []target, debits []zael.Debit) (fresh int,
 		fresh, err = s.adjust(targets, c.at, debits)
 	}
 	if err == nil && s.usage != nil {
-		s.usage.count(c.now, debits, events)
+		s.usage.count(&c, debits, events)
 	}
 	return fresh, err
 }

@@ -26,17 +26,19 @@ type usage struct {
 }
 
 type tally struct {
-	amounts zael.Amounts
-	events  int64
+	amounts   zael.Amounts
+	events    int64
+	overdrawn map[string]int64 // nil if there is none
 }
 
 func newUsage() *usage { return &usage{hours: map[int64]map[zael.Key]*tally{}} }
 
-// count adds the amounts of debits, and events.
-func (u *usage) count(now time.Time, debits []zael.Debit, events int64) {
+// count adds the amounts of debits, which were made at an instant, and of a take its event and the
+// limits that it left overdrawn.
+func (u *usage) count(c *call, debits []zael.Debit, events int64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	hour := u.hour(hourOf(now))
+	hour := u.hour(hourOf(c.now))
 	if hour == nil {
 		return
 	}
@@ -47,7 +49,11 @@ func (u *usage) count(now time.Time, debits []zael.Debit, events int64) {
 			hour[debits[i].Key] = row
 		}
 		row.events += events
-		for _, ch := range debits[i].Charges {
+		for j := range debits[i].Charges {
+			ch := &debits[i].Charges[j]
+			if c.taking && !debits[i].Bypass && ch.Overdraws(c.at) {
+				row.overdrawn = saturate.AddAll(row.overdrawn, map[string]int64{ch.Name: 1})
+			}
 			released := ch.Definition.Kind == bucket.Slots && ch.Amount < 0 // they were used
 			if ch.Amount != 0 && !released {
 				row.amounts[ch.Name] = saturate.Add(row.amounts[ch.Name], ch.Amount)
@@ -137,6 +143,7 @@ func (u *usage) records(q zael.UsageQuery) []zael.UsageRecord {
 			for name, n := range row.amounts {
 				sum.Amounts[name] = saturate.Add(sum.Amounts[name], n)
 			}
+			sum.Overdrawn = saturate.AddAll(sum.Overdrawn, row.overdrawn)
 		}
 	}
 	u.mu.Unlock()

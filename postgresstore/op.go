@@ -21,6 +21,8 @@ type op struct {
 	until   time.Time     // the deadline of the caller; zero if there is none
 	came    time.Time     // when it was queued first
 
+	overdrawn [][]string // of an undoOp: the limits that the take left overdrawn, by debit
+
 	tries int  // how often another process was faster
 	alone bool // goes with ops of the same buckets only: others would have to wait for its locks
 
@@ -98,7 +100,8 @@ func (o *op) copyResults(debits []zael.Debit) {
 // undo returns the op that gives back what a take took.
 func (o *op) undo() *op {
 	u := &op{opRules: opRules{kind: undoOp}, at: o.at, hour: o.hour} // nobody waits for it
-	for _, d := range o.debits {
+	for i, d := range o.debits {
+		u.overdrawn = append(u.overdrawn, o.overdrew(i))
 		charges := slices.Clone(d.Charges)
 		for j := range charges {
 			charges[j].Amount = -charges[j].Amount
@@ -109,6 +112,24 @@ func (o *op) undo() *op {
 		u.charges = append(u.charges, d.Charges...)
 	}
 	return u
+}
+
+// overdrew returns the limits of a debit that the op, or the take that it undoes, has left
+// overdrawn.
+func (o *op) overdrew(i int) (names []string) {
+	d := &o.debits[i]
+	switch {
+	case o.kind == undoOp:
+		return o.overdrawn[i]
+	case o.kind != takeOp || d.Bypass:
+		return nil
+	}
+	for j := range d.Charges {
+		if d.Charges[j].Overdraws(o.at) {
+			names = append(names, d.Charges[j].Name)
+		}
+	}
+	return names
 }
 
 // has reports whether a bucket is one of those of o.

@@ -39,8 +39,9 @@ const noHour = math.MinInt64
 
 // used is the usage of one limit in the hour of its row.
 type used struct {
-	tokens  int64 // net of what was given back
-	counted bool  // false if nothing was counted
+	tokens    int64 // net of what was given back
+	counted   bool  // false if no tokens were counted
+	overdrawn int64 // acquires that left it overdrawn
 }
 
 // version returns the id of the last write, 0 if the bucket is not there.
@@ -60,16 +61,35 @@ func (r *row) clone() *row {
 
 // count adds tokens to the usage of a limit. It reports whether the row has the limit.
 func (r *row) count(name string, tokens int64) bool {
+	u := r.usageOf(name)
+	if u == nil {
+		return false
+	}
+	u.tokens, u.counted = saturate.Add(u.tokens, tokens), true
+	return true
+}
+
+// overdraw adds acquires to those that left a limit overdrawn. It reports whether the row has the
+// limit.
+func (r *row) overdraw(name string, acquires int64) bool {
+	u := r.usageOf(name)
+	if u == nil {
+		return false
+	}
+	u.overdrawn = saturate.Add(u.overdrawn, acquires)
+	return true
+}
+
+// usageOf returns the usage of a limit, nil if the row does not have it.
+func (r *row) usageOf(name string) *used {
 	i := slices.IndexFunc(r.Limits, func(l bucket.LimitState) bool { return l.Name == name })
 	if i < 0 {
-		return false
+		return nil
 	}
 	for len(r.used) <= i {
 		r.used = append(r.used, used{})
 	}
-	u := &r.used[i]
-	u.tokens, u.counted = saturate.Add(u.tokens, tokens), true
-	return true
+	return &r.used[i]
 }
 
 // states returns the limits as they stand at an instant, sorted by name.
@@ -136,7 +156,8 @@ func (r *row) limitsText() string {
 
 // more is the column of that name.
 type more struct {
-	Used      []int64        `json:"used,omitempty"` // of limits, in their order
+	Used      []int64        `json:"used,omitempty"`      // of limits, in their order
+	Overdrawn []int64        `json:"overdrawn,omitempty"` // acquires of the hour that left limits so, in their order
 	Holders   []holderText   `json:"holders,omitempty"`
 	Forgotten bucket.Instant `json:"forgotten,omitempty"`
 }
@@ -159,6 +180,14 @@ func (r *row) moreText() *string {
 			m.Used[i] = n
 		}
 	}
+	for i := range r.used {
+		if n := r.used[i].overdrawn; n != 0 {
+			if m.Overdrawn == nil {
+				m.Overdrawn = make([]int64, len(r.Limits))
+			}
+			m.Overdrawn[i] = n
+		}
+	}
 	for i := range r.Holders {
 		h := &r.Holders[i]
 		t := holderText{h.ID, h.Deadline, h.Generation, make(map[string]int64, len(h.Counts))}
@@ -168,7 +197,7 @@ func (r *row) moreText() *string {
 		m.Holders = append(m.Holders, t)
 	}
 	m.Forgotten = r.Forgotten
-	if m.Used == nil && m.Holders == nil && m.Forgotten == 0 {
+	if m.Used == nil && m.Overdrawn == nil && m.Holders == nil && m.Forgotten == 0 {
 		return nil
 	}
 	text, err := json.Marshal(m)
@@ -287,7 +316,7 @@ func (c *stored) row(key zael.Key) (*row, error) {
 	for _, n := range c.tokens {
 		u := used{}
 		if n != nil {
-			u = used{*n, true}
+			u = used{tokens: *n, counted: true}
 		}
 		r.used = append(r.used, u)
 	}
@@ -333,11 +362,14 @@ func parseLimit(l *bucket.LimitState, text string, birth uint64) error {
 
 func (r *row) parseMore(text string) error {
 	var m more
-	if err := json.Unmarshal([]byte(text), &m); err != nil || m.Used != nil && len(m.Used) != len(r.Limits) {
+	if err := json.Unmarshal([]byte(text), &m); err != nil || m.Used != nil && len(m.Used) != len(r.Limits) || m.Overdrawn != nil && len(m.Overdrawn) != len(r.Limits) {
 		return damaged(r.key, "more cannot be read")
 	}
 	for i, n := range m.Used {
 		r.Limits[i].State.Used = n
+	}
+	for i, n := range m.Overdrawn {
+		r.overdraw(r.Limits[i].Name, n)
 	}
 	for _, t := range m.Holders {
 		h := bucket.Holder{ID: t.ID, Deadline: t.Deadline, Generation: t.Generation}

@@ -49,7 +49,7 @@ var tables = []string{
 		birth     bigint NOT NULL,   -- the generation of limits that say none
 		limits    text NOT NULL,     -- names and definitions as JSON, see row.go
 		marks     bigint[] NOT NULL, -- of limits, in their order
-		more      text,              -- what is used of quotas and windows, and the holders of slots, as JSON
+		more      text,              -- what is used of quotas and windows, the holders of slots, and what was overdrawn in the hour, as JSON
 		hour      bigint,            -- of the usage; null if there is none
 		events    bigint NOT NULL,   -- acquires in that hour
 		tokens    bigint[] NOT NULL, -- net tokens in that hour, of limits, in their order
@@ -59,7 +59,8 @@ var tables = []string{
 	`CREATE INDEX buckets_expires ON zael.buckets (expires)`,
 	`CREATE INDEX buckets_hour ON zael.buckets (namespace, hour) WHERE hour IS NOT NULL`,
 
-	// Tokens of a limit in an hour, net of those given back; name is empty for acquires.
+	// Tokens of a limit in an hour, net of those given back; name is empty for acquires, and
+	// begins with ! for those that left a limit overdrawn.
 	`CREATE TABLE zael.usage (
 		namespace text COLLATE "C" NOT NULL,
 		entity    text COLLATE "C" NOT NULL,

@@ -35,8 +35,12 @@ type usageKey struct {
 	entity   string
 	hour     int64
 	resource string
-	name     string // of the limit; "" for acquires
+	name     string // of the limit; "" for acquires, and with overdrawnMark for those that left it overdrawn
 }
+
+// overdrawnMark is before the name of a limit, which has none, where usage counts the acquires that
+// left it overdrawn.
+const overdrawnMark = "!"
 
 func newStep(s *Store, rows []*row) *step {
 	t := &step{store: s, rows: make(map[zael.Key]*row, len(rows)), changed: map[*row]bool{}}
@@ -136,6 +140,7 @@ func (t *step) finish(outcome bucket.Outcome, o *op, events int64) {
 		}
 		if outcome == bucket.Fits {
 			t.count(r, charges, o.hour, events)
+			t.countOverdrawn(r, o.overdrew(i), o.hour, events)
 		}
 	}
 }
@@ -203,6 +208,19 @@ func (t *step) count(r *row, charges []zael.Charge, hour, events int64) (inRow b
 	return inRow
 }
 
+// countOverdrawn adds acquires that left limits overdrawn to the usage of an hour, in the place
+// where count adds the rest.
+func (t *step) countOverdrawn(r *row, names []string, hour, acquires int64) {
+	if !t.store.config.Usage {
+		return
+	}
+	for _, name := range names {
+		if hour != r.hour || !r.overdraw(name, acquires) {
+			t.addUsage(r.key, hour, overdrawnMark+name, acquires)
+		}
+	}
+}
+
 func (t *step) addUsage(key zael.Key, hour int64, name string, n int64) {
 	if t.usage == nil {
 		t.usage = map[usageKey]int64{}
@@ -228,6 +246,9 @@ func (r *row) usage() map[string]int64 {
 	for i, u := range r.used {
 		if u.counted {
 			all[r.Limits[i].Name] = saturate.Add(all[r.Limits[i].Name], u.tokens)
+		}
+		if u.overdrawn != 0 {
+			all[overdrawnMark+r.Limits[i].Name] = u.overdrawn
 		}
 	}
 	return all

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,14 +19,19 @@ import (
 
 // An hourUsage is the usage of a bucket.
 type hourUsage struct {
-	events  int64
-	amounts zael.Amounts
+	events    int64
+	amounts   zael.Amounts
+	overdrawn map[string]int64 // nil if there is none
 }
 
-// add adds to the amount of a limit, or to the events if name is "".
+// add adds what usageKey.name says.
 func (n *hourUsage) add(name string, amount int64) {
 	if name == "" {
 		n.events = saturate.Add(n.events, amount)
+		return
+	}
+	if limit, ok := strings.CutPrefix(name, overdrawnMark); ok {
+		n.overdrawn = saturate.AddAll(n.overdrawn, map[string]int64{limit: amount})
 		return
 	}
 	n.amounts[name] = saturate.Add(n.amounts[name], amount)
@@ -96,7 +102,7 @@ func (s *Store) window(ctx context.Context, q zael.UsageQuery, last int64) (reco
 	}
 	for key, n := range sums {
 		records = append(records, zael.UsageRecord{
-			Entity: key.Entity, Resource: key.Resource, Window: q.Window, Start: start, Amounts: n.amounts, Events: n.events,
+			Entity: key.Entity, Resource: key.Resource, Window: q.Window, Start: start, Amounts: n.amounts, Events: n.events, Overdrawn: n.overdrawn,
 		})
 	}
 	slices.SortFunc(records, func(a, b zael.UsageRecord) int {

@@ -94,6 +94,7 @@ func (s *Store) giveBackApart(ctx context.Context, debits []zael.Debit, ops []co
 			}
 			u := coalesce.Op{
 				Kind: coalesce.Undo, Holder: m.Holder, At: s.aged(m.At, begun), Events: -m.Events, Charges: coalesce.Back(m.Charges, m.Bucket, m.Behind),
+				Overdrawn: coalesce.Overdrew(m.Charges, m.Bucket, m.Behind, m.Answer.At),
 			}
 			s.do(ctx, key, &u)
 			s.gaveBack(m.Events, u.Outcome == coalesce.Applied)
@@ -130,7 +131,7 @@ func (s *Store) restore(ctx context.Context, w *write, m *coalesce.Op) bool {
 		kept := w.before.kept("", 0)
 		next = p.changes(&call, s.keys, &kept, id)
 	}
-	p.events = -m.Events
+	p.kind, p.events, p.undoes = coalesce.Undo, -m.Events, coalesce.Overdrew(m.Charges, m.Bucket, m.Behind, m.Answer.At)
 	p.charges = slices.Clone(m.Charges)
 	for i := range p.charges {
 		p.charges[i].Amount = -p.charges[i].Amount

@@ -23,6 +23,7 @@ func (e engine) Write(ctx context.Context, b *coalesce.Batch) coalesce.Answer {
 	begun := time.Now()
 	w := &write{id: newID(), shared: b.Members > 1, only: [1]part{{
 		key: b.Key, kind: b.Kind, charges: b.Charges, at: b.At, maxWait: b.MaxWait, stages: b.Stages, settings: b.Settings, holder: b.Holder, events: b.Events,
+		batch: b, undoes: b.Overdrawn,
 	}}}
 	w.parts = w.only[:]
 	if b.Kind == coalesce.Adjust {
@@ -94,6 +95,7 @@ func (s *Store) undoUnknown(ctx context.Context, w *write, begun time.Time) {
 			s.cache.observe(p.key, p.known, p.at, p.texts)
 			u := coalesce.Op{
 				Kind: coalesce.Undo, Holder: p.holder, At: s.aged(p.at, begun), Events: -p.events, Charges: coalesce.Back(p.charges, p.known.owned(p.holder), nil),
+				Overdrawn: p.overdrewIn(p.known.owned(p.holder)),
 			}
 			s.do(ctx, p.key, &u)
 			s.gaveBack(p.events, u.Outcome == coalesce.Applied)

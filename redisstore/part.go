@@ -22,6 +22,8 @@ type part struct {
 	holder   string
 	events   int64
 	bypass   bool
+	batch    *coalesce.Batch // that the part is; nil: it is one operation
+	undoes   []bucket.Count  // of an undo: see coalesce.Batch.Overdrawn
 
 	texts  *texts
 	birth  uint64         // of limits that are new

@@ -123,6 +123,7 @@ func (s *Store) leftTogether(ctx context.Context, w *write, d done, begun time.T
 		for j := range charges {
 			charges[j].Amount = -charges[j].Amount
 		}
+		p.undoes = p.overdrew()
 		p.kind, p.events, p.at = coalesce.Undo, -p.events, s.aged(p.at, begun)
 		if !p.bypass {
 			charges = slices.DeleteFunc(charges, func(c zael.Charge) bool { return c.Amount == 0 })

@@ -155,9 +155,12 @@ func (s *Store) usageIn(ctx context.Context, q zael.UsageQuery, days []usageDay)
 						r = &zael.UsageRecord{Entity: w.key.Entity, Resource: w.key.Resource, Window: q.Window, Start: start, Amounts: zael.Amounts{}}
 						sums[w] = r
 					}
-					if f.event {
+					switch limit, over := strings.CutPrefix(f.limit, overdrawnMark); {
+					case f.event:
 						r.Events = saturate.Add(r.Events, n)
-					} else {
+					case over:
+						r.Overdrawn = saturate.AddAll(r.Overdrawn, map[string]int64{limit: n})
+					default:
 						r.Amounts[f.limit] = saturate.Add(r.Amounts[f.limit], n)
 					}
 				}
@@ -180,12 +183,13 @@ func (s *Store) usageIn(ctx context.Context, q zael.UsageQuery, days []usageDay)
 type counted struct {
 	hour     int
 	resource string
-	event    bool // acquires
-	limit    string
+	event    bool   // acquires
+	limit    string // with overdrawnMark, of acquires that left it overdrawn
 }
 
-// usageField reads a field of a day's usage: "<hour>|<resource>" of acquires, and
-// "<hour>|<resource>|<limit>" of tokens.
+// usageField reads a field of a day's usage: "<hour>|<resource>" of acquires,
+// "<hour>|<resource>|<limit>" of tokens, and "<hour>|<resource>|!<limit>" of acquires that left the
+// limit overdrawn.
 func usageField(name, value string) (f counted, n int64, err error) {
 	hour, rest, ok := strings.Cut(name, "|")
 	resource, limit, tokens := strings.Cut(rest, "|")

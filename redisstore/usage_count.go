@@ -44,6 +44,9 @@ func (s *Store) usageOf(p *part) *usage {
 		}
 		u.counts = append(u.counts, count{field + "|" + c.Name, c.Amount})
 	}
+	for _, c := range p.overdrew() {
+		u.counts = append(u.counts, count{field + "|" + overdrawnMark + c.Name, c.N})
+	}
 	u.keys = []string{s.keys.usage(p.key.Entity) + at.Format(dayForm), s.keys.days(p.key.Entity)}
 	u.keep = int64((s.config.Retention + 24*time.Hour) / time.Millisecond)
 	return u

@@ -67,7 +67,7 @@ func TestSwitchInAnotherProcess(t *testing.T) {
 func TestOlderFile(t *testing.T) {
 	t.Parallel()
 	path := made(t)
-	run(t, path, "DROP TABLE settings; DROP TABLE once; PRAGMA user_version = 2")
+	run(t, path, "DROP TABLE settings; DROP TABLE once; ALTER TABLE usage DROP COLUMN overdrawn; PRAGMA user_version = 2")
 	s, err := sqlitestore.Open(t.Context(), path, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -18,8 +18,9 @@ type usageKey struct {
 
 // An hourUsage is the usage of a bucket in one hour.
 type hourUsage struct {
-	events  int64
-	amounts zael.Amounts
+	events    int64
+	amounts   zael.Amounts
+	overdrawn map[string]int64 // nil if there is none
 }
 
 func (n *hourUsage) add(name string, amount int64) {
@@ -27,6 +28,11 @@ func (n *hourUsage) add(name string, amount int64) {
 		n.amounts = zael.Amounts{}
 	}
 	n.amounts[name] = saturate.Add(n.amounts[name], amount)
+}
+
+// overdraw adds acquires that left a limit overdrawn.
+func (n *hourUsage) overdraw(name string, acquires int64) {
+	n.overdrawn = saturate.AddAll(n.overdrawn, map[string]int64{name: acquires})
 }
 
 // hourOf returns the hour of t, counted from 1970.
@@ -77,6 +83,26 @@ func (t *txn) count(r *row, charges []zael.Charge, hour, events int64) {
 	}
 }
 
+// countOverdrawn adds acquires that left limits overdrawn to the usage of an hour, in the place
+// where count adds the rest.
+func (t *txn) countOverdrawn(r *row, names []string, hour, acquires int64) {
+	for _, name := range names {
+		if hour != r.hour || !r.overdraw(name, acquires) {
+			t.usageOf(usageKey{r.key, hour}).overdraw(name, acquires)
+		}
+	}
+}
+
+// overdrawn returns the limits that a take has left overdrawn.
+func overdrawn(charges []zael.Charge, at bucket.Instant) (names []string) {
+	for i := range charges {
+		if charges[i].Overdraws(at) {
+			names = append(names, charges[i].Name)
+		}
+	}
+	return names
+}
+
 // usageOf returns the usage of k in pendingUsage.
 func (t *txn) usageOf(k usageKey) *hourUsage {
 	n := t.pendingUsage[k]
@@ -104,6 +130,9 @@ func (r *row) moveUsage(n *hourUsage) {
 		if u.counted {
 			n.add(r.Limits[i].Name, u.tokens)
 		}
+		if u.overdrawn != 0 {
+			n.overdraw(r.Limits[i].Name, u.overdrawn)
+		}
 	}
 	r.used = r.used[:0]
 }
@@ -111,10 +140,10 @@ func (r *row) moveUsage(n *hourUsage) {
 // writeUsage adds n to the table.
 func (t *txn) writeUsage(k usageKey, n *hourUsage) error {
 	id := int64(0)
-	err := t.conn.query("SELECT id, events, amounts FROM usage WHERE entity = ? AND hour = ? AND resource = ?",
+	err := t.conn.query("SELECT id, events, amounts, overdrawn FROM usage WHERE entity = ? AND hour = ? AND resource = ?",
 		func(v []driver.Value) error {
 			id, _ = v[0].(int64)
-			return n.merge(v[1], v[2])
+			return n.merge(v[1], v[2], v[3])
 		}, k.Entity, k.hour, k.Resource)
 	if err != nil {
 		return err
@@ -126,18 +155,26 @@ func (t *txn) writeUsage(k usageKey, n *hourUsage) error {
 	if n.amounts == nil {
 		amounts = []byte("{}")
 	}
+	var overdrawn driver.Value
+	if len(n.overdrawn) > 0 {
+		text, err := json.Marshal(n.overdrawn)
+		if err != nil {
+			return err
+		}
+		overdrawn = string(text)
+	}
 	if id != 0 {
-		_, err = t.exec("UPDATE usage SET events = ?, amounts = ? WHERE id = ?", n.events, string(amounts), id)
+		_, err = t.exec("UPDATE usage SET events = ?, amounts = ?, overdrawn = ? WHERE id = ?", n.events, string(amounts), overdrawn, id)
 		return err
 	}
 	t.owed += rowsForNew
-	_, err = t.exec("INSERT INTO usage (entity, resource, hour, events, amounts) VALUES (?, ?, ?, ?, ?)",
-		k.Entity, k.Resource, k.hour, n.events, string(amounts))
+	_, err = t.exec("INSERT INTO usage (entity, resource, hour, events, amounts, overdrawn) VALUES (?, ?, ?, ?, ?, ?)",
+		k.Entity, k.Resource, k.hour, n.events, string(amounts), overdrawn)
 	return err
 }
 
-// merge adds the columns events and amounts of a row of the table.
-func (n *hourUsage) merge(events, amounts driver.Value) error {
+// merge adds the columns events, amounts and overdrawn of a row of the table.
+func (n *hourUsage) merge(events, amounts, overdrawn driver.Value) error {
 	e, _ := events.(int64)
 	n.events += e
 	text, _ := amounts.(string)
@@ -147,6 +184,13 @@ func (n *hourUsage) merge(events, amounts driver.Value) error {
 	}
 	for name, amount := range kept {
 		n.add(name, amount)
+	}
+	if text, ok := overdrawn.(string); ok {
+		var more map[string]int64
+		if err := json.Unmarshal([]byte(text), &more); err != nil {
+			return err
+		}
+		n.overdrawn = saturate.AddAll(n.overdrawn, more)
 	}
 	return nil
 }

@@ -28,8 +28,9 @@ type Row struct {
 // A RowLimit is one limit of a Row.
 type RowLimit struct {
 	zael.LimitState
-	Used    int64
-	Counted bool
+	Used      int64
+	Counted   bool
+	Overdrawn int64
 }
 
 // EncodeRow returns the state as it is stored.
@@ -37,7 +38,7 @@ func EncodeRow(from Row) []byte {
 	r := row{Record: bucket.Record{Latest: bucket.Instant(from.Latest)}, events: from.Events}
 	for _, l := range from.Limits {
 		r.Limits = append(r.Limits, l.LimitState)
-		r.used = append(r.used, used{l.Used, l.Counted})
+		r.used = append(r.used, used{l.Used, l.Counted, l.Overdrawn})
 	}
 	return r.encode(nil)
 }
@@ -50,7 +51,7 @@ func DecodeRow(b []byte) (Row, error) {
 	}
 	to := Row{Latest: int64(r.Latest), Events: r.events, Limits: []RowLimit{}}
 	for i, l := range r.Limits {
-		to.Limits = append(to.Limits, RowLimit{LimitState: l, Used: r.used[i].tokens, Counted: r.used[i].counted})
+		to.Limits = append(to.Limits, RowLimit{LimitState: l, Used: r.used[i].tokens, Counted: r.used[i].counted, Overdrawn: r.used[i].overdrawn})
 	}
 	return to, nil
 }

@@ -25,6 +25,8 @@ type op struct {
 	change  func(*txn) error
 	once    *onceOp // nil: it has no key
 
+	overdrawn [][]string // of an undoOp: the limits that the take left overdrawn, by debit
+
 	err   error
 	stage atomic.Int32
 	done  chan struct{} // receives one value when the stage becomes answered
@@ -101,17 +103,31 @@ func (o *op) copyResults(debits []zael.Debit) {
 
 // undo returns the op that gives back what a take took.
 func (o *op) undo() *op {
+	over := make([][]string, len(o.debits))
 	for i := range o.debits {
 		d := &o.debits[i]
+		over[i] = o.overdrew(i)
 		for j := range d.Charges {
 			d.Charges[j].Amount = -d.Charges[j].Amount
 		}
 		// One of 0 would bring its limit under the definition of the take.
 		d.Charges = slices.DeleteFunc(d.Charges, func(c zael.Charge) bool { return c.Amount == 0 })
 	}
-	u := &op{kind: undoOp, at: o.at, hour: o.hour, debits: o.debits, charges: o.charges, done: make(chan struct{}, 1)}
+	u := &op{kind: undoOp, at: o.at, hour: o.hour, debits: o.debits, charges: o.charges, overdrawn: over, done: make(chan struct{}, 1)}
 	u.stage.Store(abandoned)
 	return u
+}
+
+// overdrew returns the limits of a debit that the op, or the take that it undoes, has left
+// overdrawn.
+func (o *op) overdrew(i int) []string {
+	switch {
+	case o.kind == takeOp && !o.debits[i].Bypass:
+		return overdrawn(o.debits[i].Charges, o.at)
+	case o.kind == undoOp:
+		return o.overdrawn[i]
+	}
+	return nil
 }
 
 // release makes o available to newOp. The caller has the only reference to it.

@@ -36,8 +36,9 @@ const noHour = math.MinInt64
 
 // used is the usage of one limit in the hour of its row.
 type used struct {
-	tokens  int64 // net of what was given back
-	counted bool  // false if nothing was counted
+	tokens    int64 // net of what was given back
+	counted   bool  // false if no tokens were counted
+	overdrawn int64 // acquires that left it overdrawn
 }
 
 // usedOf returns the usage of Limits[i].
@@ -51,16 +52,35 @@ func (r *row) usedOf(i int) used {
 // count adds tokens to the usage of a limit. It reports whether the row has the
 // limit.
 func (r *row) count(name string, tokens int64) bool {
+	u := r.usageOf(name)
+	if u == nil {
+		return false
+	}
+	u.tokens, u.counted = saturate.Add(u.tokens, tokens), true
+	return true
+}
+
+// overdraw adds acquires to those that left a limit overdrawn. It reports whether the row has the
+// limit.
+func (r *row) overdraw(name string, acquires int64) bool {
+	u := r.usageOf(name)
+	if u == nil {
+		return false
+	}
+	u.overdrawn = saturate.Add(u.overdrawn, acquires)
+	return true
+}
+
+// usageOf returns the usage of a limit, nil if the row does not have it.
+func (r *row) usageOf(name string) *used {
 	i := slices.IndexFunc(r.Limits, func(l bucket.LimitState) bool { return l.Name == name })
 	if i < 0 {
-		return false
+		return nil
 	}
 	for len(r.used) <= i {
 		r.used = append(r.used, used{})
 	}
-	u := &r.used[i]
-	u.tokens, u.counted = saturate.Add(u.tokens, tokens), true
-	return true
+	return &r.used[i]
 }
 
 // idleAt returns the first instant, not before at, at which all limits are idle and the
@@ -100,7 +120,7 @@ func (r *row) scan(v []driver.Value) error {
 // the latest instant in ns after 2025, the acquires of the hour, the number of limits,
 // and the limits. A limit is the length of its name, the name, a byte of flags, the
 // definition (amount, burst, period, capacity, revision), the mark, the generation, and the
-// usage. The flags say which of these are left out, and the unit of the period.
+// usage: tokens, and acquires that left the limit overdrawn. The flags say which of these are left out, and the unit of the period.
 // Numbers are varints of package encoding/binary, signed ones zigzag; the generation is
 // eight bytes, little endian.
 //
@@ -118,12 +138,13 @@ const (
 )
 
 const (
-	flagUsed     = 1 << iota // there is usage
-	flagBurst                // the burst differs from the amount
-	flagCapacity             // the capacity differs from the lesser of the two
-	flagPeriod               // the period is in ns instead of s
-	flagRev                  // there is a revision
-	flagKind                 // it is not a plain rate
+	flagUsed      = 1 << iota // there is usage
+	flagBurst                 // the burst differs from the amount
+	flagCapacity              // the capacity differs from the lesser of the two
+	flagPeriod                // the period is in ns instead of s
+	flagRev                   // there is a revision
+	flagKind                  // it is not a plain rate
+	flagOverdrawn             // acquires have left it overdrawn
 )
 
 func flagsOf(l *bucket.LimitState, u used) byte {
@@ -139,6 +160,7 @@ func flagsOf(l *bucket.LimitState, u used) byte {
 		{d.Period%time.Second != 0, flagPeriod},
 		{d.Rev != 0, flagRev},
 		{!d.Plain(), flagKind},
+		{u.overdrawn != 0, flagOverdrawn},
 	} {
 		if c.is {
 			f |= c.flag
@@ -202,6 +224,9 @@ func encodeLimit(b []byte, l *bucket.LimitState, u used) []byte {
 	b = binary.LittleEndian.AppendUint64(b, l.State.Generation)
 	if u.counted {
 		b = binary.AppendVarint(b, u.tokens)
+	}
+	if u.overdrawn != 0 {
+		b = binary.AppendVarint(b, u.overdrawn)
 	}
 	return b
 }
@@ -275,5 +300,8 @@ func (d *decoder) limit(l *bucket.LimitState, u *used) {
 	}
 	if flags&flagUsed != 0 {
 		u.tokens, u.counted = d.Signed(), true
+	}
+	if flags&flagOverdrawn != 0 {
+		u.overdrawn = d.Signed()
 	}
 }

@@ -14,7 +14,7 @@ const (
 
 	// schemaVersion is the version of the tables below. A program opens files of its
 	// own version, and brings those from oldestVersion on up to it.
-	schemaVersion = 4
+	schemaVersion = 5
 	oldestVersion = 2
 )
 
@@ -51,9 +51,18 @@ var version3 = []string{
 var upgrades = map[int64][]string{
 	2: version3,
 	3: nil, // buckets and limits may be of other kinds than rates, which older programs cannot read
+	4: version5,
 }
 
-// schema is the statements that make a new file, before version3.
+// version5 is what version 5 adds; the states of buckets may say the same.
+//
+//nolint:gochecknoglobals // a constant table
+var version5 = []string{
+	// How many acquires left a limit overdrawn, by limit, as JSON; NULL if none did.
+	`ALTER TABLE usage ADD COLUMN overdrawn TEXT`,
+}
+
+// schema is the statements that make a new file, before those of upgrades.
 //
 // Hours are counted from 1970 in UTC. Times are text, see package stamp. Limits, amounts,
 // metadata and details are JSON.

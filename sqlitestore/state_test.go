@@ -57,6 +57,9 @@ func drawLimit(t *rapid.T) sqlitestore.RowLimit {
 	if l.Counted {
 		l.Used = rapid.Int64().Draw(t, "used")
 	}
+	if rapid.Bool().Draw(t, "was overdrawn") {
+		l.Overdrawn = rapid.Int64().Draw(t, "overdrawn")
+	}
 	return l
 }
 

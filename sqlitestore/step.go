@@ -101,6 +101,7 @@ func (t *txn) finish(outcome bucket.Outcome, rows []*row, o *op, events int64) {
 		}
 		if outcome == bucket.Fits {
 			t.count(r, charges, o.hour, events)
+			t.countOverdrawn(r, o.overdrew(i), o.hour, events)
 		}
 	}
 }

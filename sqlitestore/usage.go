@@ -75,6 +75,7 @@ func (s *Store) window(ctx context.Context, q zael.UsageQuery, last int64) (reco
 			for name, amount := range n.amounts {
 				sum.add(name, amount)
 			}
+			sum.overdrawn = saturate.AddAll(sum.overdrawn, n.overdrawn)
 		}
 	}
 	for key, n := range sums {
@@ -82,7 +83,7 @@ func (s *Store) window(ctx context.Context, q zael.UsageQuery, last int64) (reco
 			n.amounts = zael.Amounts{}
 		}
 		records = append(records, zael.UsageRecord{
-			Entity: key.Entity, Resource: key.Resource, Window: q.Window, Start: start, Amounts: n.amounts, Events: n.events,
+			Entity: key.Entity, Resource: key.Resource, Window: q.Window, Start: start, Amounts: n.amounts, Events: n.events, Overdrawn: n.overdrawn,
 		})
 	}
 	slices.SortFunc(records, func(a, b zael.UsageRecord) int {
@@ -138,13 +139,14 @@ func readHour(ctx context.Context, tx *sql.Tx, q zael.UsageQuery, hour int64) (m
 		var key zael.Key
 		var events int64
 		var amounts string
-		if err := rows.Scan(&key.Entity, &key.Resource, &events, &amounts); err != nil {
+		var overdrawn any
+		if err := rows.Scan(&key.Entity, &key.Resource, &events, &amounts, &overdrawn); err != nil {
 			return err
 		}
 		n := new(hourUsage)
 		found[key] = n
-		return n.merge(events, amounts)
-	}, "SELECT entity, resource, events, amounts FROM usage WHERE "+condition, args...)
+		return n.merge(events, amounts, overdrawn)
+	}, "SELECT entity, resource, events, amounts, overdrawn FROM usage WHERE "+condition, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ type brokenStore struct {
 func brokenStores() []brokenStore {
 	return slices.Concat(
 		brokenTakes(), brokenMethods(), brokenDefinitions(), brokenAdjusts(), brokenTimes(),
-		brokenConcurrency(), brokenEntities(), brokenLists(), brokenLimits(), brokenApplies(), brokenAdmins(), brokenOnces(), brokenUsage(), brokenAudit(), brokenNames(), brokenValues(), brokenKinds(),
+		brokenConcurrency(), brokenEntities(), brokenLists(), brokenLimits(), brokenApplies(), brokenAdmins(), brokenOnces(), brokenUsage(), brokenOverdrawn(), brokenAudit(), brokenNames(), brokenValues(), brokenKinds(),
 	)
 }
 

@@ -44,7 +44,10 @@ func (k *kinds) read(debits []zael.Debit) []bucket.Record {
 
 func (k *kinds) finish(outcome bucket.Outcome, records []bucket.Record, debits []zael.Debit, at bucket.Instant) {
 	for i, d := range debits {
-		if r := &records[i]; r.Finish(outcome, d.Charges, at) {
+		r := &records[i]
+		if d.Bypass {
+			r.Pass(d.Charges, at)
+		} else if r.Finish(outcome, d.Charges, at) {
 			k.kept(r)
 			k.records[d.Key] = r
 		}
@@ -55,7 +58,9 @@ func (k *kinds) take(at bucket.Instant, maxWait time.Duration, birth uint64, deb
 	records := k.read(debits)
 	outcome := bucket.Fits
 	for i, d := range debits {
-		outcome = max(outcome, records[i].Take(d.Charges, at, maxWait, birth))
+		if !d.Bypass {
+			outcome = max(outcome, records[i].Take(d.Charges, at, maxWait, birth))
+		}
 	}
 	k.finish(outcome, records, debits, at)
 	switch outcome {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/saturate"
 )
 
 var (
@@ -198,8 +199,14 @@ func (s *reference) count(at bucket.Instant, d zael.Debit, events int64) {
 		if !ok {
 			r = zael.UsageRecord{Entity: d.Key.Entity, Resource: d.Key.Resource, Window: window, Start: start, Amounts: zael.Amounts{}}
 		}
-		for _, c := range d.Charges {
-			r.Amounts[c.Name] += c.Amount
+		for i := range d.Charges {
+			c := &d.Charges[i]
+			if c.Definition.Kind != bucket.Slots || c.Amount > 0 { // slots that are released were used
+				r.Amounts[c.Name] += c.Amount
+			}
+			if events > 0 && !d.Bypass && c.Overdraws(at) {
+				r.Overdrawn = saturate.AddAll(maps.Clone(r.Overdrawn), map[string]int64{c.Name: 1})
+			}
 		}
 		r.Events += events
 		s.usage[k] = r

@@ -100,6 +100,13 @@ func (s *reference) at(now time.Time) (bucket.Instant, error) {
 	return s.instant(s, at), nil
 }
 
+// countAll counts debits that were made.
+func (s *reference) countAll(at bucket.Instant, debits []zael.Debit, events int64) {
+	for _, d := range debits {
+		s.count(at, d, events)
+	}
+}
+
 // note notes the instant of a Take or Adjust.
 func (s *reference) note(now time.Time) {
 	if now.After(s.noted) {
@@ -163,7 +170,11 @@ func (s *reference) Take(ctx context.Context, now time.Time, maxWait time.Durati
 		return at.Time(), zael.ErrStaleSettings
 	}
 	if s.kinds.have(debits) {
-		return at.Time(), s.kinds.take(at, maxWait, s.birth(s), debits)
+		err := s.kinds.take(at, maxWait, s.birth(s), debits)
+		if err == nil {
+			s.countAll(at, debits, 1)
+		}
+		return at.Time(), err
 	}
 	for _, d := range debits {
 		r := s.record(d.Key)
@@ -256,7 +267,11 @@ func (s *reference) Adjust(ctx context.Context, now time.Time, debits []zael.Deb
 	}
 	s.note(now)
 	if s.kinds.have(debits) {
-		return at.Time(), s.kinds.adjust(at, s.birth(s), debits)
+		err := s.kinds.adjust(at, s.birth(s), debits)
+		if err == nil {
+			s.countAll(at, debits, 0)
+		}
+		return at.Time(), err
 	}
 	changed := make([]*record, len(debits))
 	for i, d := range debits {

@@ -12,7 +12,7 @@ import (
 )
 
 func usageChecks() []check {
-	return []check{
+	return append(overdrawnChecks(), []check{
 		{name: "takes are counted, net of what is given back", run: countsTakes},
 		{name: "refused takes are not counted", run: countsNoRefusals},
 		{name: "both sides of a cascade are counted", run: countsCascade},
@@ -27,7 +27,7 @@ func usageChecks() []check {
 		{name: "deleting an entity removes its usage", also: []Role{EntityStore}, run: deletesUsage},
 		{name: "a done context: all or nothing", run: usageDone},
 		{name: "callers who leave are not counted", run: leaversAreNotCounted},
-	}
+	}...)
 }
 
 // usage reads and wants these records, which are given in order of time and are to come
@@ -53,7 +53,7 @@ func (s *script) usage(q zael.UsageQuery, want ...zael.UsageRecord) {
 			maps.DeleteFunc(g.Amounts, func(_ string, n int64) bool { return n == 0 })
 			w := want[i]
 			if g.Entity != w.Entity || g.Resource != w.Resource || g.Window != w.Window || !g.Start.Equal(w.Start) ||
-				g.Events != w.Events || !maps.Equal(g.Amounts, w.Amounts) {
+				g.Events != w.Events || !maps.Equal(g.Amounts, w.Amounts) || !maps.Equal(g.Overdrawn, w.Overdrawn) {
 				return fmt.Errorf("Usage of %+v in place %d: got %+v, want %+v", q, i, g, w)
 			}
 		}

@@ -172,7 +172,7 @@ func (f *flight) row(name string, place int) *row {
 // single returns the flight of one operation.
 func (q *bucketQueue) single(m *Op) *flight {
 	f := &flight{epoch: q.epoch, Batch: Batch{
-		Key: q.key, Kind: m.Kind, Charges: m.Charges, At: m.At, MaxWait: m.MaxWait, Settings: m.Settings, Holder: m.Holder, Birth: m.Birth, Events: m.Events, ExactState: m.ExactState, Members: 1,
+		Key: q.key, Kind: m.Kind, Charges: m.Charges, At: m.At, MaxWait: m.MaxWait, Settings: m.Settings, Holder: m.Holder, Birth: m.Birth, Events: m.Events, ExactState: m.ExactState, Overdrawn: m.Overdrawn, Members: 1,
 	}}
 	f.one[0] = m
 	f.members = f.one[:]
@@ -304,6 +304,7 @@ func (f *flight) sum() {
 	if f.Kind != Take {
 		for _, m := range f.members {
 			f.Charges = append(f.Charges, m.Charges...)
+			f.Overdrawn = append(f.Overdrawn, m.Overdrawn...)
 		}
 		return
 	}
@@ -311,6 +312,7 @@ func (f *flight) sum() {
 		r := &f.rows[i]
 		f.Charges = append(f.Charges, zael.Charge{Name: r.name, Definition: r.def, Amount: r.sum})
 	}
+	f.follow()
 	f.MaxWait = f.members[0].MaxWait
 	if slices.ContainsFunc(f.members, func(m *Op) bool { return m.MaxWait != f.MaxWait }) {
 		f.stage()
@@ -355,6 +357,7 @@ func (q *bucketQueue) giveBack(g *Coalescer, f *flight, begun time.Time) {
 			behind = f.behind(m)
 		}
 		u.Charges = append(u.Charges, Back(m.Charges, a.Bucket, behind)...)
+		u.Overdrawn = append(u.Overdrawn, Overdrew(m.Charges, a.Bucket, behind, a.At)...)
 	}
 	q.ops = slices.Insert(q.ops, 0, u)
 }

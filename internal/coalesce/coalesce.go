@@ -130,12 +130,13 @@ type Op struct {
 	Kind       Kind
 	Charges    []zael.Charge // not shared with anybody; those of a Take have different names
 	At         bucket.Instant
-	MaxWait    time.Duration // of a Take
-	Settings   int64         // of a Take: see Batch.Settings
-	Birth      uint64        // of an Undo: the birth of the bucket that was taken from
-	Events     int64         // how many takes it counts for: 1 for a Take, below 0 for an Undo
-	ExactState bool          // of a Take: see Batch.ExactState
-	Holder     string        // whose slots are taken, released or renewed; "" if there are none
+	MaxWait    time.Duration  // of a Take
+	Settings   int64          // of a Take: see Batch.Settings
+	Birth      uint64         // of an Undo: the birth of the bucket that was taken from
+	Events     int64          // how many takes it counts for: 1 for a Take, below 0 for an Undo
+	ExactState bool           // of a Take: see Batch.ExactState
+	Overdrawn  []bucket.Count // of an Undo: see Batch.Overdrawn
+	Holder     string         // whose slots are taken, released or renewed; "" if there are none
 
 	Answer
 	Shared bool    // the batch had other operations: Answer.Bucket is as all of them left it
@@ -209,6 +210,12 @@ type Batch struct {
 	// ExactState, for one Take, lets definitions change only if the state that they
 	// change from is exactly known.
 	ExactState bool
+
+	// Overdrawn is, of an Undo, how many takes that come to nothing had left a limit overdrawn:
+	// they are counted no more.
+	Overdrawn []bucket.Count
+
+	behind [][]int64 // of several takes, for each charge that is soft: what those behind each one took
 }
 
 // A Stage bounds a batch of takes: its first Sum tokens must be there by Wait after its

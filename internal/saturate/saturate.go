@@ -27,3 +27,19 @@ func Sub(a, b int64) int64 {
 		return difference
 	}
 }
+
+// AddAll adds each of more to the number of its key in sums, and returns sums, which it makes if
+// it is nil and there is something to add. What comes to 0 is removed.
+func AddAll(sums, more map[string]int64) map[string]int64 {
+	for key, n := range more {
+		if sum := Add(sums[key], n); sum == 0 {
+			delete(sums, key)
+		} else {
+			if sums == nil {
+				sums = map[string]int64{}
+			}
+			sums[key] = sum
+		}
+	}
+	return sums
+}

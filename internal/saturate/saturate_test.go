@@ -1,6 +1,7 @@
 package saturate_test
 
 import (
+	"maps"
 	"math"
 	"math/big"
 	"testing"
@@ -36,5 +37,17 @@ func TestAddAndSub(t *testing.T) {
 				t.Errorf("Sub(%d, %d): got %d, want %d", a, b, got, want)
 			}
 		}
+	}
+}
+
+func TestAddAll(t *testing.T) {
+	t.Parallel()
+	if got := saturate.AddAll(nil, nil); got != nil {
+		t.Errorf("nothing and nothing: got %v, want nil", got)
+	}
+	sums := saturate.AddAll(nil, map[string]int64{"a": 1, "b": math.MaxInt64, "c": 0})
+	sums = saturate.AddAll(sums, map[string]int64{"a": -1, "b": 1, "d": -2})
+	if want := map[string]int64{"b": math.MaxInt64, "d": -2}; !maps.Equal(sums, want) {
+		t.Errorf("got %v, want %v", sums, want)
 	}
 }

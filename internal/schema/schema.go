@@ -35,6 +35,7 @@ const (
 // the item goes, or a write removes counters.
 const (
 	Counter      = "c_" // before a limit's name: net tokens ever taken
+	Overdrawn    = "i_" // before a soft limit's name: acquires that left it overdrawn ("in debt"); missing if none has
 	BucketEvents = "e"  // acquires ever
 	Birth        = "b"  // id of the write that made the item
 	// SettingsRev is the revision of the settings that hold for the bucket: no take under

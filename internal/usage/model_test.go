@@ -198,12 +198,13 @@ func (m *model) change(was usage.Image, births int) (is usage.Image, amounts map
 	case 2, 3: // a give-back, a settle, or a charge of a limit that the bucket does not have
 		amounts[[]string{"rpm", "tpm", "day"}[m.r.IntN(3)]] = m.r.IntN(9) - 5
 	case 4: // a take that is undone
-		amounts["events"], amounts["rpm"] = -1, -2
+		amounts["events"], amounts["rpm"], amounts["i:tpm"] = -1, -2, -1
 	case 5, 6: // a take that removes counters
 		n := 0
 		for _, name := range []string{"rpm", "tpm", "day"} {
 			if _, ok := is["c_"+name]; ok && m.r.IntN(2) == 0 {
 				delete(is, "c_"+name)
+				delete(is, "i_"+name)
 				n = 1
 			}
 		}
@@ -214,9 +215,14 @@ func (m *model) change(was usage.Image, births int) (is usage.Image, amounts map
 		if m.r.IntN(2) == 0 {
 			amounts["tpm"] = m.r.IntN(2000)
 		}
+		if m.r.IntN(3) == 0 { // and leaves a limit overdrawn
+			amounts["i:tpm"] = 1
+		}
 	}
 	for name, n := range amounts {
-		if name == "events" {
+		if over, ok := strings.CutPrefix(name, "i:"); ok {
+			bump(is, "i_"+over, n)
+		} else if name == "events" {
 			bump(is, "e", n)
 		} else {
 			bump(is, "c_"+name, n)

@@ -29,7 +29,12 @@ func Wanted(attribute string) bool {
 	case schema.BucketEvents, schema.Birth, schema.Removals, schema.ItemVersion:
 		return true
 	}
-	return strings.HasPrefix(attribute, schema.Counter)
+	return isOfLimit(attribute)
+}
+
+// isOfLimit reports whether an attribute is a counter of one limit.
+func isOfLimit(attribute string) bool {
+	return strings.HasPrefix(attribute, schema.Counter) || strings.HasPrefix(attribute, schema.Overdrawn)
 }
 
 // ErrUncountable matches the errors of records that this version can never count.
@@ -100,7 +105,7 @@ func sameItem(r *Record) bool {
 func countersOf(image Image) (counters, error) {
 	c := counters{}
 	for attribute := range image {
-		if attribute != schema.BucketEvents && !strings.HasPrefix(attribute, schema.Counter) {
+		if attribute != schema.BucketEvents && !isOfLimit(attribute) {
 			continue
 		}
 		n, err := wholeNumber(image, attribute)

@@ -103,6 +103,9 @@ func read(t *testing.T, table *dynamofake.Table, namespace string, q zael.UsageQ
 		for name, n := range r.Amounts {
 			got[where+name] = n
 		}
+		for name, n := range r.Overdrawn {
+			got[where+"i:"+name] = n
+		}
 	}
 	return got
 }

@@ -41,13 +41,14 @@ const streamShards = 3
 // A streamed table records the changes of its items, as its stream does.
 type streamed struct {
 	*dynamofake.Table
-	mu       sync.Mutex
-	now      time.Time
-	r        *rand.Rand
-	sequence int64
-	shards   [streamShards][]usage.Record
-	truth    map[string]int64
-	silent   []string // changes that removed a counter and did not say so
+	mu        sync.Mutex
+	now       time.Time
+	r         *rand.Rand
+	sequence  int64
+	shards    [streamShards][]usage.Record
+	truth     map[string]int64
+	overdrawn int      // changes of a bucket with a count of overdrawn takes
+	silent    []string // changes that removed a counter and did not say so
 }
 
 func wanted(it dynamofake.Item) usage.Image {
@@ -131,6 +132,10 @@ func (s *streamed) count(r *usage.Record) {
 		if name == "e" {
 			what, ok = "events", true
 		}
+		if over, is := strings.CutPrefix(name, "i_"); is {
+			what, ok = "i:"+over, true
+			s.overdrawn++
+		}
 		if !ok {
 			continue
 		}
@@ -203,7 +208,7 @@ type shop struct {
 func (s *shop) limits() []zael.Limit {
 	n := int64(1+s.r.IntN(3)) * 1_000
 	all := []zael.Limit{zael.PerMinute("rpm", n), zael.PerMinute("tpm", 100*n), zael.PerSecond("huge", []int64{900_000, 2_000_000}[s.r.IntN(2)])}
-	return all[:1+s.r.IntN(3)]
+	return append(all[:1+s.r.IntN(3)], zael.PerDay("few", 2).Soft())
 }
 
 func (s *shop) step() {
@@ -246,7 +251,7 @@ func (s *shop) step() {
 		if entity == "steady" {
 			req.Limits = []zael.Limit{zael.PerMinute("rpm", 1_000_000)}
 		}
-		if len(req.Limits) > 2 {
+		if len(req.Limits) > 3 {
 			req.Consume["huge"] = s.r.Int64N(500_000)
 		}
 		var le *zael.Lease
@@ -380,6 +385,9 @@ func runStored(t *testing.T, seed uint64) {
 	}
 	if err := l.Close(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if table.overdrawn == 0 {
+		t.Errorf("seed %d: no take has left a limit overdrawn", seed)
 	}
 	if len(table.silent) > 0 {
 		t.Errorf("seed %d: counters were removed and r stayed: %q", seed, table.silent)

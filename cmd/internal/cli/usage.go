@@ -75,7 +75,8 @@ func (a *app) usage() *cobra.Command {
 		Use:   "usage {--entity ID | --resource NAME}",
 		Short: "Show what was taken by hour, day or month, with totals",
 		Long: `Usage shows what was taken from each limit, minus what was given back, and the number
-of acquires, by hour, day or month in UTC, newest first.
+of acquires, by hour, day or month in UTC, newest first; of a soft limit also how many
+acquires left it overdrawn.
 
 Without --from, it shows all usage of an entity; of a resource, it shows that of the
 last 24 hours, 31 days or 12 months.
@@ -173,17 +174,17 @@ func (a *app) noUsageHint(s *storeFlags) string {
 }
 
 func (a *app) printUsage(u *zael.Usage) {
-	names := slices.Sorted(maps.Keys(u.Amounts))
+	columns := usageColumns(u)
 	heads := []string{"window", "entity", "resource", ">acquires"}
-	for _, name := range names {
-		heads = append(heads, ">"+name)
+	for _, c := range columns {
+		heads = append(heads, ">"+c.head)
 	}
 	t := newTable(heads...)
-	row := func(first, entity, resource string, events int64, amounts zael.Amounts) {
-		cells := []string{first, entity, resource, number(events)}
-		for _, name := range names {
+	row := func(first, entity, resource string, total zael.UsageTotal) {
+		cells := []string{first, entity, resource, number(total.Events)}
+		for _, c := range columns {
 			cell := ""
-			if n, ok := amounts[name]; ok {
+			if n, ok := c.of(&total)[c.limit]; ok {
 				cell = number(n)
 			}
 			cells = append(cells, cell)
@@ -191,16 +192,55 @@ func (a *app) printUsage(u *zael.Usage) {
 		t.add(cells...)
 	}
 	for _, r := range u.Records {
-		row(r.Start.Format(time.RFC3339), r.Entity, r.Resource, r.Events, r.Amounts)
+		row(r.Start.Format(time.RFC3339), r.Entity, r.Resource, zael.UsageTotal{Amounts: r.Amounts, Events: r.Events, Overdrawn: r.Overdrawn})
 	}
-	row("total", "", "", u.Events, u.Amounts)
+	row("total", "", "", zael.UsageTotal{Amounts: u.Amounts, Events: u.Events, Overdrawn: u.Overdrawn})
 	if p := u.Parents; p != nil {
-		row("of parents", "", "", p.Events, p.Amounts)
-		others := zael.Amounts{}
-		for name, n := range u.Amounts {
-			others[name] = saturate.Sub(n, p.Amounts[name])
-		}
-		row("of others", "", "", saturate.Sub(u.Events, p.Events), others)
+		row("of parents", "", "", *p)
+		row("of others", "", "", zael.UsageTotal{
+			Amounts: less(u.Amounts, p.Amounts), Events: saturate.Sub(u.Events, p.Events), Overdrawn: less(u.Overdrawn, p.Overdrawn),
+		})
 	}
 	t.write(a.out, "")
+}
+
+// less returns the numbers without those of a part of them.
+func less(all, part map[string]int64) map[string]int64 {
+	rest := map[string]int64{}
+	for name, n := range all {
+		rest[name] = saturate.Sub(n, part[name])
+	}
+	return rest
+}
+
+// A usageColumn is what is counted of one limit.
+type usageColumn struct {
+	head, limit string
+	overdrawn   bool // acquires that left it overdrawn; else tokens
+}
+
+func (c *usageColumn) of(t *zael.UsageTotal) map[string]int64 {
+	if c.overdrawn {
+		return t.Overdrawn
+	}
+	return t.Amounts
+}
+
+// usageColumns returns those of all limits in order, and behind the tokens of one that was ever
+// overdrawn how often it was. No limit has a space in its name.
+func usageColumns(u *zael.Usage) (columns []usageColumn) {
+	names := map[string]bool{}
+	for name := range u.Amounts {
+		names[name] = true
+	}
+	for name := range u.Overdrawn {
+		names[name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		columns = append(columns, usageColumn{head: name, limit: name})
+		if _, ok := u.Overdrawn[name]; ok {
+			columns = append(columns, usageColumn{head: name + " overdrawn", limit: name, overdrawn: true})
+		}
+	}
+	return columns
 }

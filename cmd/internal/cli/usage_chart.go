@@ -16,20 +16,27 @@ const (
 	fewWindows = 3  // without usage are shown; more are told
 )
 
-// printUsageChart draws a bar for each window: acquires, and then each limit.
+// printUsageChart draws a bar for each window: acquires, and then each limit, with what left it
+// overdrawn if anything did.
 func (a *app) printUsageChart(u *zael.Usage, window zael.Window) {
 	var starts []time.Time
 	events, amounts := map[time.Time]int64{}, map[string]map[time.Time]int64{}
+	add := func(what string, at time.Time, n int64) {
+		if amounts[what] == nil {
+			amounts[what] = map[time.Time]int64{}
+		}
+		amounts[what][at] = saturate.Add(amounts[what][at], n)
+	}
 	for _, r := range slices.Backward(u.Records) { // in order of time
 		if len(starts) == 0 || !starts[len(starts)-1].Equal(r.Start) {
 			starts = append(starts, r.Start)
 		}
 		events[r.Start] = saturate.Add(events[r.Start], r.Events)
 		for name, n := range r.Amounts {
-			if amounts[name] == nil {
-				amounts[name] = map[time.Time]int64{}
-			}
-			amounts[name][r.Start] = saturate.Add(amounts[name][r.Start], n)
+			add(name, r.Start, n)
+		}
+		for name, n := range r.Overdrawn {
+			add(name+" overdrawn", r.Start, n)
 		}
 	}
 	a.printBars("acquires", events, starts, window)

@@ -84,6 +84,69 @@ func TestUsageCSV(t *testing.T) {
 	}
 }
 
+// How often a soft limit was overdrawn is a column of its own, where it ever was.
+func TestUsageOverdrawn(t *testing.T) {
+	t.Parallel()
+	url := "sqlite:" + filepath.Join(t.TempDir(), "zael.db")
+	store, err := stores.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 1, 13, 14, 30, 0, 0, time.UTC)
+	l, err := zael.New(store, &zael.Config{Clock: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.CreateEntity(t.Context(), zael.Entity{ID: "child", ParentID: "parent", Cascade: true}); err != nil {
+		t.Fatal(err)
+	}
+	limits := []zael.Limit{zael.PerDay("budget", 10).Soft(), zael.PerMinute("rpm", 100)}
+	for range 3 {
+		if err := l.Allow(t.Context(), zael.Request{Entity: "child", Resource: "r", Limits: limits, Cascade: true, Consume: zael.Amounts{"budget": 8, "rpm": 1}}); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Hour)
+	}
+	if err := store.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for args, want := range map[string]string{
+		"--entity child": `
+window                entity  resource  acquires  budget  budget overdrawn  rpm
+2026-01-13T16:00:00Z  child   r                1       8                 1    1
+2026-01-13T15:00:00Z  child   r                1       8                 1    1
+2026-01-13T14:00:00Z  child   r                1       8                      1
+total                                          3      24                 2    3
+`,
+		"--resource r --from 2026-01-13 --window daily": `
+window                entity  resource  acquires  budget  budget overdrawn  rpm
+2026-01-13T00:00:00Z  child   r                3      24                 2    3
+2026-01-13T00:00:00Z  parent  r                3      24                 2    3
+total                                          6      48                 4    6
+of parents                                     3      24                 2    3
+of others                                      3      24                 2    3
+`,
+		"--entity child --csv": `
+start,window,entity_id,resource,events,budget,budget overdrawn,rpm
+2026-01-13T16:00:00Z,hourly,child,r,1,8,1,1
+2026-01-13T15:00:00Z,hourly,child,r,1,8,1,1
+2026-01-13T14:00:00Z,hourly,child,r,1,8,,1
+`,
+	} {
+		if r := zaelIn("", append(strings.Fields("usage --store "+url), strings.Fields(args)...)...); r.code != 0 || r.out != want[1:] {
+			t.Errorf("usage %s: got %d and\n%s%s, want\n%s", args, r.code, r.out, r.err, want[1:])
+		}
+	}
+	r := zaelIn("", "usage", "--store", url, "--entity", "child", "--json", "--window", "daily")
+	if r.code != 0 || strings.Count(strings.Join(strings.Fields(r.out), ""), `"overdrawn":{"budget":2}`) != 2 {
+		t.Errorf("--json: got %d and %s, want 2 overdrawn in the record and in the totals", r.code, r.out)
+	}
+	r = zaelIn("", "usage", "--store", url, "--entity", "child", "--chart")
+	if r.code != 0 || !strings.Contains(r.out, "\nhourly, UTC       budget overdrawn\n") {
+		t.Errorf("--chart: got %d and\n%s, want bars of what was overdrawn", r.code, r.out)
+	}
+}
+
 // Without --from usage of a resource is that of the last windows, which is said.
 func TestUsageOfAResourceIsRecent(t *testing.T) {
 	t.Parallel()

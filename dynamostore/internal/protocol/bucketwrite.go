@@ -31,6 +31,9 @@ type BucketWrite struct {
 	heldKnown bool           // or else what its entry says
 	heldAfter bool           // held is what the Holder has after the write
 	sent      []*slotsUpdate // parts that change slots, of all calls
+
+	owed    []bucket.Count // what earlier writes of this process have counted wrong as overdrawn
+	counted []overdrawn    // what the last Update counts
 }
 
 // An Action is what the owner of a BucketWrite has to do next.
@@ -55,7 +58,7 @@ type Plan struct {
 func (w *BucketWrite) Begin(o *Observation) {
 	w.Seen = w.At
 	if o != nil {
-		w.known, w.expected, w.Seen = o.Record, o.expected(w.At), max(w.At, o.Latest)
+		w.known, w.expected, w.Seen, w.owed = o.Record, o.expected(w.At), max(w.At, o.Latest), o.owed
 	}
 }
 
@@ -104,11 +107,13 @@ func (w *BucketWrite) Answered(r *Record, ok bool) (applied bool) {
 	switch {
 	case ok:
 		w.sentLast()
+		w.compareOverdrawn()
 	case w.sentEntry(r): // no two entries are equal
 	case r == nil:
 		return false
 	case r.last == w.ID: // an earlier copy was applied, and no other write has come since
 		w.sentLast()
+		w.compareOverdrawn()
 	case r.earlier[0] == w.ID || r.earlier[1] == w.ID:
 		w.sentLast()
 		w.known = w.receipts(r, was)

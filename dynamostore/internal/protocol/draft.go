@@ -116,6 +116,7 @@ func (w *BucketWrite) update(d *draft) Update {
 			raises, full = true, max(full, d.slots.until)
 		}
 	}
+	w.countOverdrawn(b, d)
 	more = more || w.known.keepsIDs()
 	id := b.once(w.ID, more)
 	b.nextVersion()

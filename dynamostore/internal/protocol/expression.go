@@ -191,6 +191,14 @@ func (b *expressionBuilder) forget(n string, l *limit) {
 	}
 	b.where("(attribute_not_exists(", def, ") OR (", condition, "))")
 	b.remove(def, ", ", count)
+	b.forgetOverdrawn(n, l.name, l.over)
+}
+
+// forgetOverdrawn removes what is counted of a limit that is removed.
+func (b *expressionBuilder) forgetOverdrawn(n, name string, counted bool) {
+	if counted {
+		b.remove(b.name("#fi"+n, schema.Overdrawn+name))
+	}
 }
 
 // forgetSlots removes slots that nobody has.
@@ -200,6 +208,7 @@ func (b *expressionBuilder) forgetSlots(n string, l *slotLimit) {
 	b.where("(attribute_not_exists(", def, ") OR (", def, " = ", b.text(":fd"+n, l.text), " AND ", held, " = ", b.number(":fm"+n, 0),
 		" AND ", count, " = ", b.number(":fc"+n, l.count), "))")
 	b.remove(def, ", ", held, ", ", count)
+	b.forgetOverdrawn(n, l.name, l.over)
 }
 
 // sameRemovals requires that limits were removed from the item as often as is known: only then

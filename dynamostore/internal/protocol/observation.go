@@ -14,7 +14,8 @@ type Observation struct {
 	At     bucket.Instant // of the record
 	Latest bucket.Instant // the latest seen of the bucket
 
-	trends []trend // of each limit of the record; nil if nobody else was seen
+	owed   []bucket.Count // to the counts of overdrawn takes: see overdrawn.go
+	trends []trend        // of each limit of the record; nil if nobody else was seen
 }
 
 // A trend is what others do to a limit. When the drip has passed the mark last seen, it
@@ -37,7 +38,7 @@ const shareWeight = 1. / 16
 func (o *Observation) Next(r *Record, at bucket.Instant, own []zael.Charge) *Observation {
 	next := &Observation{Record: r, At: at, Latest: at}
 	if o != nil {
-		next.Latest = max(at, o.Latest)
+		next.Latest, next.owed = max(at, o.Latest), o.owed
 		next.trends = o.nextTrends(r, at, own)
 	}
 	return next

@@ -47,6 +47,7 @@ type limit struct {
 	state   bucket.State // its Generation is the turns alone: see definitionText
 	count   int64        // net tokens ever
 	counted bool         // count is within int64
+	over    bool         // takes that left it overdrawn are counted
 
 	noReceipt bool // it is not known what stretch or period the last take of this process owns
 }
@@ -120,6 +121,7 @@ func ReadRecord[V any](item map[string]V, value func(V) Value) (*Record, error) 
 		if l.count, err = number(schema.Counter + name); err == nil {
 			l.counted = has(schema.Counter + name)
 		}
+		l.over = has(schema.Overdrawn + name)
 		r.limits = append(r.limits, l)
 	}
 	slices.SortFunc(r.limits, func(a, b limit) int { return cmp.Compare(a.name, b.name) })

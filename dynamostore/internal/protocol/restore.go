@@ -30,6 +30,10 @@ func (w *BucketWrite) Restore(id uint64) Update {
 	b.last(id, w.known.keepsIDs())
 	b.nextVersion()
 	b.events(-w.Events)
+	for i, o := range w.Overdrew(w.known) {
+		n := strconv.Itoa(i)
+		b.add(b.name("#i"+n, schema.Overdrawn+o.Name), " ", b.number(":i"+n, -o.N))
+	}
 	for i := range w.Charges {
 		c, n := &w.Charges[i], strconv.Itoa(i)
 		is, was := w.known.find(c.Name), w.planned.find(c.Name)

@@ -112,7 +112,7 @@ func TestRowsOfKinds(t *testing.T) {
 		},
 		{"unlimited", of(quota(10, bucket.Daily, bucket.Unlimited), day, 3), coalesce.Take, take(quota(10, bucket.Daily, bucket.Unlimited), 500), "d_q = 2:q10/day!u@0.0", "ADD c_q 500"},
 		{"block, asked 0", of(quota(10, bucket.Daily, bucket.Block), day, 3), coalesce.Take, take(quota(10, bucket.Daily, bucket.Block), 0), "(attribute_not_exists(d_q) OR (d_q = 2:q10/day!b@0.0))", ""},
-		{"soft", of(quota(10, bucket.Daily, bucket.Soft), day, 30), coalesce.Take, take(quota(10, bucket.Daily, bucket.Soft), 5), "d_q = 2:q10/day!s@0.0 AND p_q >= since AND u_q <= 9223372036854775802", "SET u_q = u_q + 5 ADD c_q 5"},
+		{"soft", of(quota(10, bucket.Daily, bucket.Soft), day, 30), coalesce.Take, take(quota(10, bucket.Daily, bucket.Soft), 5), "d_q = 2:q10/day!s@0.0 AND p_q >= since AND u_q <= 9223372036854775802", "SET u_q = u_q + 5 ADD c_q 5, i_q 1"},
 	} {
 		w := newWrite(tt.kind, tt.charges, now, 2)
 		w.NoExpiry = true

@@ -45,15 +45,18 @@ export function usagePanel({entity = "", resource = "", window = "hourly", fail,
       ticks: windows.value === "hourly" ? at.map((d) => `${String(d.getUTCHours()).padStart(2, "0")}:00`) : undefined,
       series: [{name: choose.value || "acquires", class: "level-fill", values: at.map((d) => sums.get(d.getTime()) ?? 0)}],
     });
+    const over = (counts) => Object.entries(counts ?? {}).map(([name, n]) => `${exact(n)} of ${name}`).join(", ");
     const amounts = Object.entries(all.amounts).map(([name, n]) => `${exact(n)} ${name}`).join(", ");
-    text(totals, `${exact(all.events)} acquires: ${amounts}. Windows are in UTC.${all.next ? " The chart has the newest 1000 records." : ""}`);
+    text(totals, `${exact(all.events)} acquires: ${amounts}.${all.overdrawn ? ` Acquires that left a soft limit overdrawn: ${over(all.overdrawn)}.` : ""} Windows are in UTC.${all.next ? " The chart has the newest 1000 records." : ""}`);
     if (!rows) return;
     const columns = [{name: "From, UTC"}, {name: "Entity"}, {name: "Resource"}, {name: "Acquires", class: "number"}, {name: "Tokens", class: "number"}];
+    if (all.overdrawn) columns.push({name: "Overdrawn", class: "number"});
     box.replaceChildren(table("Records of usage", columns, h("tbody", null, all.records.slice(0, 200).map((r) => h("tr", null,
       h("td", {class: "quiet"}, windowStart(r.start, windows.value)),
       h("td", {class: "names"}, h("a", {class: "name", href: `#/entity/${encodeURIComponent(r.entity_id)}`}, r.entity_id)), h("td", {class: "names"}, r.resource),
       h("td", {class: "number"}, number(r.events)),
-      h("td", {class: "number"}, Object.entries(r.amounts).map(([name, n]) => `${number(n)} ${name}`).join(", ")))))));
+      h("td", {class: "number"}, Object.entries(r.amounts).map(([name, n]) => `${number(n)} ${name}`).join(", ")),
+      all.overdrawn ? h("td", {class: "number"}, over(r.overdrawn)) : null)))));
   }
   async function read() {
     try {
