@@ -148,7 +148,7 @@ type Gate struct {
 	Token func(http.Header) (text string, ok bool)
 	// Hint tells those without a token what to send. Empty means as a bearer.
 	Hint string
-	// Own reports whether the handler finds out by itself who sends a request. It then has
+	// Authenticates reports whether the handler finds out by itself who sends a request. It then has
 	// no principal, and needs no token.
 	Authenticates func(*http.Request) bool
 	// Refuse answers a request that is refused. Nil writes problem details.
@@ -159,7 +159,7 @@ type Gate struct {
 // in the context.
 func (g *Guard) Handler(next http.Handler) http.Handler { return g.HandlerWith(Gate{}, next) }
 
-// Through is Handler with another gate.
+// HandlerWith is Handler with another gate.
 func (g *Guard) HandlerWith(gate Gate, next http.Handler) http.Handler {
 	if gate.Token == nil {
 		gate.Token = bearerToken
