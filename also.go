@@ -123,7 +123,7 @@ func (l *Limiter) takeMany(ctx context.Context, req *Request, leaseless bool, de
 // part. Of several errors, that something is disabled outranks that it is not valid, and both
 // that the store is unavailable.
 func (l *Limiter) prepareMany(ctx context.Context, m *manyTake, now time.Time, leaseless bool, check func(*attempt) error) error {
-	m.begin(ctx, l.timeout)
+	m.begin(ctx, l.within)
 	for range m.requests {
 		m.attempts = append(m.attempts, &attempt{budget: m.budget, leaseless: leaseless, detach: m.detach})
 	}

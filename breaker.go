@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+
+	"github.com/zeroae/zael/internal/within"
 )
 
 const (
@@ -26,11 +29,13 @@ type callerLeftError struct{ error }
 
 func (e callerLeftError) Unwrap() error { return e.error }
 
-// newBreaker returns a breaker that calls changed when it opens, and when it closes.
-func newBreaker(changed func(open bool)) *gobreaker.CircuitBreaker[struct{}] {
+// newBreaker returns a breaker that calls changed when it opens, and when it closes. While it lets
+// a probe through, probing is true.
+func newBreaker(changed func(open bool), probing *atomic.Bool) *gobreaker.CircuitBreaker[struct{}] {
 	return gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Timeout: breakFor,
 		OnStateChange: func(_ string, from, to gobreaker.State) {
+			probing.Store(to == gobreaker.StateHalfOpen)
 			switch { // half open, it keeps all callers but one away
 			case from == gobreaker.StateClosed && to == gobreaker.StateOpen:
 				changed(true)
@@ -54,23 +59,18 @@ func newBreaker(changed func(open bool)) *gobreaker.CircuitBreaker[struct{}] {
 
 // A budget is the time that one operation may spend on its store:
 // Config.Timeout from its first call on. The operation calls end when it returns.
-type budget struct {
-	ctx    context.Context // of all calls of the operation; nil before the first
-	cancel context.CancelFunc
-	start  time.Time
-}
+type budget struct{ ctx *within.Context } // of all calls of the operation; nil before the first
 
-func (b *budget) begin(ctx context.Context, timeout time.Duration) context.Context {
+func (b *budget) begin(ctx context.Context, timeout *within.Timeout) context.Context {
 	if b.ctx == nil {
-		b.start = time.Now()
-		b.ctx, b.cancel = context.WithTimeout(ctx, timeout)
+		b.ctx = timeout.Begin(ctx)
 	}
 	return b.ctx
 }
 
 func (b *budget) end() {
-	if b.cancel != nil {
-		b.cancel()
+	if b.ctx != nil {
+		b.ctx.End()
 	}
 	*b = budget{}
 }
@@ -79,10 +79,10 @@ func (b *budget) end() {
 // open. An error that means an unavailable store becomes an *UnavailableError; the
 // caller's own cancellation is returned as it is.
 func (l *Limiter) throughBreaker(ctx context.Context, op StoreOp, b *budget, key Key, f func(context.Context) error) error {
-	opCtx := b.begin(ctx, l.timeout)
+	opCtx := b.begin(ctx, l.within)
 	_, err := l.breaker.Execute(func() (struct{}, error) {
 		callCtx := opCtx
-		if l.breaker.State() == gobreaker.StateHalfOpen {
+		if l.probing.Load() {
 			// The probe decides for all callers: it gets half the time.
 			var cancel context.CancelFunc
 			callCtx, cancel = context.WithTimeout(opCtx, l.timeout/2)
@@ -120,7 +120,7 @@ func (l *Limiter) classify(ctx context.Context, b *budget, key Key, err error) e
 		}
 		return err
 	}
-	if ctx.Err() != nil && (!late || time.Since(b.start) < l.timeout/10) {
+	if ctx.Err() != nil && (!late || time.Since(b.ctx.Begun) < l.timeout/10) {
 		// The caller's own deadline passed before the store had a chance, or the
 		// caller left and the store reported that as a failure.
 		if late {

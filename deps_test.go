@@ -15,25 +15,25 @@ func TestDependencies(t *testing.T) {
 	const module = "github.com/zeroae/zael"
 	breaker := "github.com/sony/gobreaker/v2"
 	for pkg, allowed := range map[string][]string{
-		"":           {"/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/zoneinfo", breaker},
+		"":           {"/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker},
 		"/bucket":    {"/internal/zoneinfo"},
-		"/httplimit": {"", "/bucket", "/internal/clientkey", "/internal/decimal", "/internal/edge", "/internal/httpedge", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/zoneinfo", breaker},
-		"/llm":       {"", "/bucket", "/internal/clientkey", "/internal/decimal", "/internal/line", "/internal/pause", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/zoneinfo", breaker},
+		"/httplimit": {"", "/bucket", "/internal/clientkey", "/internal/decimal", "/internal/edge", "/internal/httpedge", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker},
+		"/llm":       {"", "/bucket", "/internal/clientkey", "/internal/decimal", "/internal/line", "/internal/pause", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker},
 		"/grpclimit": {
-			"", "/bucket", "/internal/clientkey", "/internal/decimal", "/internal/edge", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/zoneinfo", breaker,
+			"", "/bucket", "/internal/clientkey", "/internal/decimal", "/internal/edge", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker,
 			"google.golang.org/grpc/...", "google.golang.org/protobuf/...", "google.golang.org/genproto/googleapis/rpc/...", "golang.org/x/...",
 		},
 		"/telemetry": {
-			"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/zoneinfo", breaker,
+			"", "/bucket", "/internal/decimal", "/internal/line", "/internal/lograte", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker,
 			"go.opentelemetry.io/otel/...", "go.opentelemetry.io/auto/sdk/...", "github.com/go-logr/...", "github.com/cespare/xxhash/v2",
 		},
-		"/client": {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/zoneinfo", breaker},
+		"/client": {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker},
 		"/postgresstore": {
-			"", "/bucket", "/internal/decimal", "/internal/deftext", "/internal/engineclock", "/internal/inflight", "/internal/line", "/internal/pause", "/internal/prefix", "/internal/recent", "/internal/redact",
-			"/internal/saturate", "/internal/storedlimits", "/internal/trial", "/internal/varint", "/internal/zoneinfo", breaker, "github.com/jackc/...", "golang.org/x/text/...", "golang.org/x/sync/semaphore",
+			"", "/bucket", "/internal/decimal", "/internal/deftext", "/internal/edits", "/internal/enginecall", "/internal/engineclock", "/internal/inflight", "/internal/line", "/internal/oncekey", "/internal/pages", "/internal/pause", "/internal/prefix", "/internal/recent", "/internal/redact",
+			"/internal/saturate", "/internal/sqladmin", "/internal/stamp", "/internal/storearg", "/internal/storedlimits", "/internal/trial", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker, "github.com/jackc/...", "golang.org/x/text/...", "golang.org/x/sync/semaphore",
 		},
-		"/memstore":  {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/zoneinfo", breaker},
-		"/storetest": {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/zoneinfo", breaker},
+		"/memstore":  {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker},
+		"/storetest": {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker},
 	} {
 		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+pkg).Output()
 		if err != nil {

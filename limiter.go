@@ -36,6 +36,7 @@ import (
 
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/line"
+	"github.com/zeroae/zael/internal/within"
 )
 
 // A Config tunes a [Limiter]. A nil *Config is the same as the zero Config.
@@ -122,6 +123,7 @@ type Limiter struct {
 
 	mode      FailureMode
 	timeout   time.Duration
+	within    *within.Timeout // the same
 	ttl       time.Duration
 	principal string
 	now       func() time.Time
@@ -129,6 +131,7 @@ type Limiter struct {
 
 	line      *line.Line[waitKey]
 	breaker   *gobreaker.CircuitBreaker[struct{}]
+	probing   atomic.Bool           // the breaker is half open
 	lastCause atomic.Pointer[error] // of the last failure that the breaker counted
 
 	closed       atomic.Bool
@@ -172,6 +175,7 @@ func newLimiter(store Store, config *Config, source timeSource) (*Limiter, error
 		store:        store,
 		mode:         cmp.Or(c.FailureMode, FailClosed),
 		timeout:      cmp.Or(c.Timeout, defaultTimeout),
+		within:       within.New(cmp.Or(c.Timeout, defaultTimeout)),
 		ttl:          cmp.Or(c.ConfigTTL, defaultConfigTTL),
 		principal:    c.Principal,
 		now:          c.Clock,
@@ -207,7 +211,7 @@ func newLimiter(store Store, config *Config, source timeSource) (*Limiter, error
 	if c.CloseStore {
 		l.closer, _ = store.(closer)
 	}
-	l.breaker = newBreaker(l.breakerChanged)
+	l.breaker = newBreaker(l.breakerChanged, &l.probing)
 	near := nearMemory
 	if l.localStore == nil {
 		near = nearElsewhere

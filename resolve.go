@@ -202,7 +202,7 @@ func (l *Limiter) storedLimits(ctx context.Context, a *attempt, key Key, fallbac
 		return set, nil
 	}
 	b := &a.budget
-	set, err := l.limitCache.get(b.begin(ctx, l.timeout), key, known.now, known.max, func() (effectiveLimits, error) {
+	set, err := l.limitCache.get(b.begin(ctx, l.within), key, known.now, known.max, func() (effectiveLimits, error) {
 		var sets []LimitSet
 		err := l.throughBreaker(ctx, StoreConfig, b, key, func(ctx context.Context) error {
 			var err error
@@ -264,7 +264,7 @@ func (l *Limiter) parentOf(ctx context.Context, b *budget, id string, asked bool
 	e, ok := l.entityCache.lookup(id, known.now, known.max)
 	if !ok {
 		var err error
-		e, err = l.entityCache.get(b.begin(ctx, l.timeout), id, known.now, known.max, func() (Entity, error) {
+		e, err = l.entityCache.get(b.begin(ctx, l.within), id, known.now, known.max, func() (Entity, error) {
 			return l.readEntity(ctx, b, id)
 		})
 		if err != nil {

@@ -92,7 +92,7 @@ func (l *Limiter) settings(ctx context.Context, b *budget, key Key, known age) (
 	if ok { // nobody asks the store for a bucket that is disabled, so look sooner whether it still is
 		known.max = min(known.max, refreshAfter)
 	}
-	e, err = l.settingsCache.get(b.begin(ctx, l.timeout), key, known.now, known.max, func() (e effectiveSettings, err error) {
+	e, err = l.settingsCache.get(b.begin(ctx, l.within), key, known.now, known.max, func() (e effectiveSettings, err error) {
 		scopes := scopesOf(key)
 		err = l.throughBreaker(ctx, StoreConfig, b, key, func(ctx context.Context) error {
 			all, err := l.adminStore.Settings(ctx, scopes)
@@ -116,7 +116,7 @@ func (l *Limiter) storeState(ctx context.Context, b *budget, key Key, known age)
 	if last := entry.fresh(known.now, known.max); last != nil {
 		return last.value, nil
 	}
-	state, err := entry.get(b.begin(ctx, l.timeout), known.now, known.max, func() (state StoreState, err error) {
+	state, err := entry.get(b.begin(ctx, l.within), known.now, known.max, func() (state StoreState, err error) {
 		err = l.throughBreaker(ctx, StoreConfig, b, key, func(ctx context.Context) error {
 			state, err = l.adminStore.State(ctx)
 			return err

@@ -25,7 +25,7 @@ func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) 
 	if err := s.check(ctx, debits); err != nil {
 		return now, err
 	}
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return now, err
 	}

@@ -10,8 +10,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/edits"
 	"github.com/zeroae/zael/internal/pause"
 	"github.com/zeroae/zael/internal/schema"
+	"github.com/zeroae/zael/internal/stamp"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // onceKey precedes the key of a change that is made once, in sort keys of the system's
@@ -31,13 +34,13 @@ type change struct {
 func (s *Store) Administer(ctx context.Context, now time.Time, edit zael.Edit, once zael.Once) (zael.EditResult, error) {
 	const what = "administration"
 	scope := edit.Scope()
-	if err := checkScope(scope); err != nil {
+	if err := storable.Key(zael.Key(scope)); err != nil {
 		return zael.EditResult{}, err
 	}
-	if err := checkText("idempotency key", once.Key); err != nil {
+	if err := storable.Name("idempotency key", once.Key); err != nil {
 		return zael.EditResult{}, err
 	}
-	if _, err := stamp("now", now); err != nil {
+	if _, err := stamp.Checked("now", now); err != nil {
 		return zael.EditResult{}, err
 	}
 	for n := 0; ; n++ {
@@ -71,15 +74,15 @@ func (s *Store) planChange(ctx context.Context, now time.Time, edit *zael.Edit, 
 		return change{result: result, done: true}, err
 	}
 	var c change
-	switch edit.Event.Action {
-	case zael.SwitchEnabled, zael.SwitchDisabled, zael.SwitchBypass, zael.SwitchRemoved, zael.FailureModeSet, zael.FailureModeRemoved:
+	switch edits.KindOf(edit) {
+	case edits.Settings:
 		c, err = s.settingsChange(ctx, edit)
-	case zael.BucketReset, zael.BucketToppedUp:
+	case edits.Bucket:
 		c, err = s.refillChange(ctx, now, edit)
-	case zael.ParentSet:
+	case edits.Parent:
 		c, err = s.parentChange(ctx, edit.Entity.ID, edit.Entity.ParentID)
 	default:
-		err = invalid("Edit.Event.Action", string(edit.Event.Action), "is not a change of administration")
+		err = edits.Refused(edit)
 	}
 	if err != nil {
 		return c, err
@@ -114,7 +117,7 @@ func (s *Store) readOnce(ctx context.Context, now time.Time, once zael.Once) (kn
 		return false, result, err
 	}
 	it := found[keyOf(key)]
-	if it == nil || schema.TextIn(it, "until") <= stampText(now) {
+	if it == nil || schema.TextIn(it, "until") <= stamp.Text(now) {
 		return false, result, nil
 	}
 	if schema.TextIn(it, "hash") != once.Hash {
@@ -134,7 +137,7 @@ func (s *Store) oncePut(now time.Time, once zael.Once, result zael.EditResult) (
 		return types.TransactWriteItem{}, err
 	}
 	it := s.onceItem(once.Key)
-	it["hash"], it["until"], it["result"] = schema.Text(once.Hash), schema.Text(stampText(once.Until)), schema.Text(string(text))
+	it["hash"], it["until"], it["result"] = schema.Text(once.Hash), schema.Text(stamp.Text(once.Until)), schema.Text(string(text))
 	if !s.trial.VirtualTime {
 		it["ttl"] = schema.Number(once.Until.Unix())
 	}
@@ -142,19 +145,19 @@ func (s *Store) oncePut(now time.Time, once zael.Once, result zael.EditResult) (
 		TableName: aws.String(s.table), Item: it,
 		ConditionExpression:       aws.String("attribute_not_exists(#until) OR #until <= :now"),
 		ExpressionAttributeNames:  map[string]string{"#until": "until"},
-		ExpressionAttributeValues: item{":now": schema.Text(stampText(now))},
+		ExpressionAttributeValues: item{":now": schema.Text(stamp.Text(now))},
 	}}, nil
 }
 
 // applyChange does what follows a change: the buckets that an entity has in use learn of
 // its settings. It may be repeated.
 func (s *Store) applyChange(ctx context.Context, edit *zael.Edit) error {
-	switch edit.Event.Action {
-	case zael.BucketReset, zael.BucketToppedUp:
+	switch edits.KindOf(edit) {
+	case edits.Bucket:
 		key := zael.Key(edit.Scope())
 		s.cache.forget(key)
 		s.coalescer.Forget(key)
-	case zael.SwitchEnabled, zael.SwitchDisabled, zael.SwitchBypass, zael.SwitchRemoved, zael.FailureModeSet, zael.FailureModeRemoved:
+	case edits.Settings:
 		if edit.Event.Entity == "" {
 			return nil
 		}
@@ -175,15 +178,27 @@ func (s *Store) parentChange(ctx context.Context, id, parent string) (c change, 
 	if err := checkName("entity", id); err != nil {
 		return c, err
 	}
-	if err := checkText("parent", parent); err != nil {
+	if err := storable.Name("parent", parent); err != nil {
 		return c, err
 	}
-	e, err := s.createdEntity(ctx, id)
+	var own zael.Entity
+	var checks []types.TransactWriteItem
+	err = edits.CheckParent(id, parent, func(above string) (string, bool, error) {
+		e, err := s.createdEntity(ctx, above)
+		switch {
+		case err != nil:
+			return "", false, err
+		case above == id:
+			own = e
+		case len(checks) == maxAncestors:
+			return "", false, storearg.Invalid("Entity.ParentID", parent, fmt.Sprintf("has more than %d ancestors", maxAncestors))
+		default:
+			checks = append(checks, s.parentCheck(above, e))
+		}
+		return e.ParentID, e.ID != "", nil
+	})
 	if err != nil {
 		return c, err
-	}
-	if e.ID == "" {
-		return c, fmt.Errorf("%w: %s", zael.ErrEntityNotFound, id)
 	}
 	update := &types.Update{
 		TableName: aws.String(s.table), Key: schema.ItemKey(s.keys.Entity(id), meta),
@@ -191,7 +206,7 @@ func (s *Store) parentChange(ctx context.Context, id, parent string) (c change, 
 		UpdateExpression:         aws.String("REMOVE #parent, #gp, #gs"),
 	}
 	values := item{}
-	update.ConditionExpression = aws.String(conditionOfParent(e.ParentID, update.ExpressionAttributeNames, values))
+	update.ConditionExpression = aws.String(conditionOfParent(own.ParentID, update.ExpressionAttributeNames, values))
 	if parent != "" {
 		update.UpdateExpression = aws.String("SET #parent = :new, #gp = :gp, #gs = :gs")
 		values[":new"], values[":gp"], values[":gs"] = schema.Text(parent), schema.Text(s.keys.children(parent)), schema.Text(id)
@@ -199,26 +214,7 @@ func (s *Store) parentChange(ctx context.Context, id, parent string) (c change, 
 	if len(values) > 0 {
 		update.ExpressionAttributeValues = values
 	}
-	c.writes = append(c.writes, types.TransactWriteItem{Update: update})
-	seen := map[string]bool{}
-	for above := parent; above != "" && !seen[above]; {
-		if above == id {
-			return c, zael.ErrParentCycle
-		}
-		if len(seen) == maxAncestors {
-			return c, invalid("Entity.ParentID", parent, fmt.Sprintf("has more than %d ancestors", maxAncestors))
-		}
-		seen[above] = true
-		e, err := s.createdEntity(ctx, above)
-		if err != nil {
-			return c, err
-		}
-		if e.ID == "" && above == parent {
-			return c, fmt.Errorf("%w: %s", zael.ErrEntityNotFound, parent)
-		}
-		c.writes = append(c.writes, s.parentCheck(above, e))
-		above = e.ParentID
-	}
+	c.writes = append([]types.TransactWriteItem{{Update: update}}, checks...)
 	return c, nil
 }
 

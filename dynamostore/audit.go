@@ -13,7 +13,10 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
+	"github.com/zeroae/zael/internal/pages"
 	"github.com/zeroae/zael/internal/schema"
+	"github.com/zeroae/zael/internal/stamp"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // auditPut returns the write of an event, which is made together with the write of its
@@ -26,19 +29,19 @@ func (s *Store) auditPut(event zael.AuditEvent) (types.TransactWriteItem, error)
 // auditPutIn is auditPut in a namespace.
 func (s *Store) auditPutIn(keys keys, event zael.AuditEvent) (types.TransactWriteItem, error) {
 	none := types.TransactWriteItem{}
-	if err := checkText("AuditEvent.Entity", event.Entity); err != nil {
+	if err := storable.Name("AuditEvent.Entity", event.Entity); err != nil {
 		return none, err
 	}
-	at, err := stamp("AuditEvent.Time", event.Time)
+	at, err := stamp.Checked("AuditEvent.Time", event.Time)
 	if err != nil {
 		return none, err
 	}
-	now := s.read().Wall
+	now := s.clock.Read().Wall
 	it := schema.ItemKey(keys.audit(event.Entity), fmt.Sprintf("%s#%016x-%s", at, now.UnixNano(), protocol.IDText(s.random())))
 	it["GSI1PK"], it["GSI1SK"] = schema.Text(keys.events()), it["SK"]
 	for name, text := range map[string]string{"action": string(event.Action), "principal": event.Principal, "resource": event.Resource} {
 		if !utf8.ValidString(text) {
-			return none, invalid("AuditEvent."+name, text, "is not UTF-8")
+			return none, storearg.Invalid("AuditEvent."+name, text, "is not UTF-8")
 		}
 		it[name] = schema.Text(text)
 	}
@@ -55,7 +58,7 @@ func (s *Store) auditPutIn(keys keys, event zael.AuditEvent) (types.TransactWrit
 
 func (s *Store) eventOf(it item) (zael.AuditEvent, error) {
 	at, _, _ := strings.Cut(schema.TextIn(it, "SK"), "#")
-	t, err := parseStamp(at)
+	t, err := stamp.Parse(at)
 	return zael.AuditEvent{
 		Time:      t,
 		Action:    zael.AuditAction(schema.TextIn(it, "action")),
@@ -71,8 +74,8 @@ const defaultEvents = 100
 // Audit implements zael.AuditStore. Events of all entities are found by the
 // index, which may be a moment behind.
 func (s *Store) Audit(ctx context.Context, q zael.AuditQuery) iter.Seq2[zael.AuditEvent, error] {
-	if err := checkText("AuditQuery.Entity", q.Entity); err != nil {
-		return failing[zael.AuditEvent](err)
+	if err := storable.Name("AuditQuery.Entity", q.Entity); err != nil {
+		return pages.Failed[zael.AuditEvent](err)
 	}
 	most := cmp.Or(q.Max, defaultEvents)
 	what := "reading audit events"
@@ -81,10 +84,10 @@ func (s *Store) Audit(ctx context.Context, q zael.AuditQuery) iter.Seq2[zael.Aud
 		ask.index, ask.pk = true, s.keys.events()
 	}
 	if !q.From.IsZero() {
-		ask.from = stampText(q.From)
+		ask.from = stamp.Text(q.From)
 	}
 	if !q.To.IsZero() {
-		ask.to = stampText(q.To) // no event has this key: it ends with more
+		ask.to = stamp.Text(q.To) // no event has this key: it ends with more
 	}
 	return func(yield func(zael.AuditEvent, error) bool) {
 		if ask.from != "" && ask.to != "" && !q.From.Before(q.To) {

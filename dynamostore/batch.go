@@ -249,11 +249,3 @@ func (s *Store) transactAnywhere(ctx context.Context, what string, writes ...typ
 		}
 	}
 }
-
-// failing iterates nothing but an error.
-func failing[T any](err error) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		var none T
-		yield(none, err)
-	}
-}

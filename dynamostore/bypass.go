@@ -9,7 +9,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
-	"github.com/zeroae/zael/internal/pause"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 func bypasses(debits []zael.Debit) bool {
@@ -63,7 +63,7 @@ func (s *Store) showBypassed(ctx context.Context, now time.Time, debits []zael.D
 		}
 		instant, err := bucket.At(at)
 		if err != nil {
-			return invalid("now", nil, err.Error())
+			return storearg.Invalid("now", nil, err.Error())
 		}
 		shown := bucket.Record{Limits: buckets[0].Limits}
 		shown.Pass(debits[i].Charges, instant)
@@ -90,7 +90,7 @@ func (s *Store) countBypassed(ctx context.Context, now time.Time, debits []zael.
 	if err := s.check(ctx, debits); err != nil {
 		return err
 	}
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (s *Store) countOnly(ctx context.Context, now time.Time, d *zael.Debit, eve
 			return r, nil
 		case err == nil:
 			return nil, zael.ErrStaleSettings
-		case fateOf(err) == rejected || n >= maxRetries || pause.Backoff(ctx, n, retryBase, retryMost) != nil:
+		case !retries.Again(ctx, n, err):
 			return nil, s.translate(ctx, "counting what is bypassed", err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // check returns what is wrong with an operation whatever the buckets are.
@@ -25,18 +26,18 @@ func (s *Store) check(ctx context.Context, debits []zael.Debit) error {
 			most = protocol.MaxKindLimits
 		}
 		if n := limitsOf(charges); n > most {
-			return invalid("charges", n, fmt.Sprintf("name more limits than the %d that one write to DynamoDB can", most))
+			return storearg.Invalid("charges", n, fmt.Sprintf("name more limits than the %d that one write to DynamoDB can", most))
 		}
 		for j := range charges {
-			if err := checkLimitName(charges[j].Name); err != nil {
+			if err := storable.Name("limit", charges[j].Name); err != nil {
 				return err
 			}
 			d := &charges[j].Definition
 			if err := d.Validate(); err != nil { // nobody could read the bucket again
-				return invalid("limit "+charges[j].Name, d.Kind.String(), "is not valid: "+err.Error())
+				return storearg.Invalid("limit "+charges[j].Name, d.Kind.String(), "is not valid: "+err.Error())
 			}
 			if d.Kind == bucket.Slots && debits[i].Holder == "" {
-				return invalid("limit "+charges[j].Name, d.Kind.String(), "is slots, and the debit names no Holder")
+				return storearg.Invalid("limit "+charges[j].Name, d.Kind.String(), "is slots, and the debit names no Holder")
 			}
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
-	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
 	"github.com/zeroae/zael/internal/coalesce"
 )
@@ -97,16 +96,9 @@ func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.De
 	if !ok {
 		return now, false, nil
 	}
-	if !s.trial.VirtualTime {
-		offset, known := s.clock.Offset(s.read())
-		if !known && !s.timeless.Load() {
-			return now, false, nil
-		}
-		now = now.Add(offset)
-	}
-	at, err := bucket.At(now)
-	if err != nil {
-		return now, false, nil //nolint:nilerr // Take returns it
+	now, at, known := s.clock.Local(now)
+	if !known {
+		return now, false, nil // Take asks, or says what is wrong with now
 	}
 	if !all.Refuses(debits, at, maxWait) {
 		return now, false, nil

@@ -16,7 +16,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"regexp"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +27,7 @@ import (
 	"github.com/zeroae/zael/internal/coalesce"
 	"github.com/zeroae/zael/internal/engineclock"
 	"github.com/zeroae/zael/internal/inflight"
+	"github.com/zeroae/zael/internal/storearg"
 	"github.com/zeroae/zael/internal/trial"
 )
 
@@ -67,25 +67,14 @@ type Config struct {
 	UsageCounted bool
 }
 
-const (
-	defaultCallTimeout   = 400 * time.Millisecond
-	defaultCachedBuckets = 50_000
-	defaultRetention     = 90 * 24 * time.Hour
-)
+const defaultCallTimeout = 400 * time.Millisecond
 
 // Validate returns an error, a *zael.ValidationError, for a Config that New would refuse.
 func (c *Config) Validate() error {
-	switch {
-	case !regexp.MustCompile(`^[A-Za-z0-9_.-]{0,64}$`).MatchString(c.Namespace):
-		return invalid("Config.Namespace", c.Namespace, "is not up to 64 characters of A-Z a-z 0-9 _ . -")
-	case c.CallTimeout < 0:
-		return invalid("Config.CallTimeout", c.CallTimeout, fmt.Sprintf("is negative: use 0 for the default of %v", defaultCallTimeout))
-	case c.CachedBuckets < 0:
-		return invalid("Config.CachedBuckets", c.CachedBuckets, fmt.Sprintf("is negative: use 0 for the default of %d", defaultCachedBuckets))
-	case c.Retention < 0:
-		return invalid("Config.Retention", c.Retention, "is negative: use 0 for the default of 90 days")
+	common := storearg.Config{
+		Namespace: c.Namespace, CallTimeout: c.CallTimeout, DefaultCallTimeout: defaultCallTimeout, CachedBuckets: c.CachedBuckets, Retention: c.Retention,
 	}
-	return nil
+	return common.Validate()
 }
 
 // A Store is a zael.Store with every role but zael.Applier, in a DynamoDB table.
@@ -101,21 +90,17 @@ type Store struct {
 	cache  *cache
 	held   holdings
 	lanes  [onceLanes]lane // of takes with keys
-	clock  *engineclock.Clock
+	clock  *engineclock.Server
 	stats  counters
 
 	coalescer *coalesce.Coalescer
 	inflight  inflight.Group
 
-	asked  atomic.Pointer[asking]     // a call for the engine's time, under way
-	read   func() engineclock.Reading // this machine's clocks
 	random func() uint64
 	closed atomic.Bool
 
 	resources  *resourceRegistry
 	registered atomic.Bool // the namespace, or that was tried
-
-	timeless atomic.Bool // the engine answers and tells no time: it is believed to have ours
 }
 
 var (
@@ -146,22 +131,22 @@ func NewTrial(client client, table string, config *Config, options trial.Options
 		c = *config
 	}
 	if client == nil {
-		return nil, invalid("client", nil, "is nil: use NewClient")
+		return nil, storearg.Invalid("client", nil, "is nil: use NewClient")
 	}
 	if table == "" {
-		return nil, invalid("table", table, "is empty: name one, such as that of TableName")
+		return nil, storearg.Invalid("table", table, "is empty: name one, such as that of TableName")
 	}
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	c.CallTimeout = cmp.Or(c.CallTimeout, defaultCallTimeout)
-	c.CachedBuckets = cmp.Or(c.CachedBuckets, defaultCachedBuckets)
-	c.Retention = cmp.Or(c.Retention, defaultRetention)
+	c.CachedBuckets = cmp.Or(c.CachedBuckets, storearg.DefaultBuckets)
+	c.Retention = cmp.Or(c.Retention, storearg.DefaultRetention)
 	s := &Store{
 		client: client, table: table, where: located(client, table), config: c, trial: options, keys: newKeys(c.Namespace),
-		cache: newCache(c.CachedBuckets), clock: new(engineclock.Clock),
-		resources: newResourceRegistry(), read: engineclock.Machine(), random: rand.Uint64,
+		cache: newCache(c.CachedBuckets), resources: newResourceRegistry(), random: rand.Uint64,
 	}
+	s.clock = &engineclock.Server{Read: engineclock.Machine(), Virtual: options.VirtualTime, Ask: s.askTime, What: "dynamostore: " + askingTime}
 	s.lanes = newLanes()
 	s.coalescer = coalesce.New(engine{s}, coalesce.Config{
 		MaxLimits: protocol.MaxKindLimits, Remembered: c.CachedBuckets, Tries: maxRetries, AdvanceWhileQueued: !options.VirtualTime, Direct: options.Direct,

@@ -4,40 +4,24 @@ import (
 	"context"
 	"iter"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/pages"
 	"github.com/zeroae/zael/internal/schema"
+	"github.com/zeroae/zael/internal/stamp"
+	"github.com/zeroae/zael/internal/storearg"
 )
-
-// stampLayout is how times are kept: in UTC, so that they sort as text.
-const stampLayout = "2006-01-02T15:04:05.000000000Z"
-
-func stampText(t time.Time) string { return t.UTC().Format(stampLayout) }
-
-// stamp returns stampText of a time, or an error if the time cannot be kept.
-func stamp(field string, t time.Time) (string, error) {
-	if y := t.UTC().Year(); y < 0 || y > 9999 {
-		return "", invalid(field, t, "is not in the years 0 to 9999")
-	}
-	return stampText(t), nil
-}
-
-func parseStamp(s string) (time.Time, error) {
-	t, err := time.Parse(stampLayout, s)
-	return t.UTC(), err
-}
 
 // mapValue returns a map of texts as an item has it.
 func mapValue(field string, m map[string]string) (types.AttributeValue, error) {
 	v := &types.AttributeValueMemberM{Value: make(item, len(m))}
 	for k, text := range m {
 		if !utf8.ValidString(k) || !utf8.ValidString(text) {
-			return nil, invalid(field, k, "is not UTF-8")
+			return nil, storearg.Invalid(field, k, "is not UTF-8")
 		}
 		v.Value[k] = schema.Text(text)
 	}
@@ -61,13 +45,13 @@ func (s *Store) CreateEntity(ctx context.Context, e zael.Entity, event zael.Audi
 	if err := checkName("entity", e.ID); err != nil {
 		return err
 	}
-	if err := checkText("parent", e.ParentID); err != nil {
+	if err := storable.Name("parent", e.ParentID); err != nil {
 		return err
 	}
 	if !utf8.ValidString(e.Name) {
-		return invalid("Entity.Name", e.Name, "is not UTF-8")
+		return storearg.Invalid("Entity.Name", e.Name, "is not UTF-8")
 	}
-	created, err := stamp("Entity.CreatedAt", e.CreatedAt)
+	created, err := stamp.Checked("Entity.CreatedAt", e.CreatedAt)
 	if err != nil {
 		return err
 	}
@@ -127,7 +111,7 @@ func (s *Store) entityOf(it item) (zael.Entity, error) {
 		e.Cascade = v.Value
 	}
 	var err error
-	e.CreatedAt, err = parseStamp(created)
+	e.CreatedAt, err = stamp.Parse(created)
 	return e, err
 }
 
@@ -156,8 +140,8 @@ func (s *Store) Entities(ctx context.Context, ids []string) ([]zael.Entity, erro
 // Children implements zael.EntityStore. It reads the index, which may be a
 // moment behind, and then the entities themselves.
 func (s *Store) Children(ctx context.Context, parent string) iter.Seq2[zael.Entity, error] {
-	if err := checkText("parent", parent); err != nil {
-		return failing[zael.Entity](err)
+	if err := storable.Name("parent", parent); err != nil {
+		return pages.Failed[zael.Entity](err)
 	}
 	const what = "reading children"
 	q := query{index: true, pk: s.keys.children(parent)}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/awsquirks"
+	"github.com/zeroae/zael/internal/enginecall"
 )
 
 // ErrNoTable matches the error of calls where the store's table is missing; the error
@@ -23,54 +24,45 @@ var ErrNoTable = errors.New("there is no such table")
 
 var errClosed = fmt.Errorf("dynamostore: %w", zael.ErrClosed)
 
-// A fate is what an error tells of the fate of its call.
-type fate uint8
-
-const (
-	rejected   fate = iota // the engine understood and refused: again would be no use
-	notApplied             // surely not applied, and may work again
-	unknown                // may have been applied
-)
-
 // fateOf returns the fate of a call by its error, which is not that of a failed condition.
-func fateOf(err error) fate {
+func fateOf(err error) enginecall.Fate {
 	switch {
 	case throttled(err):
-		return notApplied
+		return enginecall.NotApplied
 	case awsquirks.CredentialsMissing(err):
-		return rejected // although what the SDK says last is that a service is away
+		return enginecall.Rejected // although what the SDK says last is that a service is away
 	}
 	if e, ok := errors.AsType[*awshttp.ResponseError](err); ok && e.Response != nil {
 		if status := e.HTTPStatusCode(); status >= 400 && status < 500 {
 			if _, ok := errors.AsType[*smithy.DeserializationError](err); ok {
-				return notApplied // cut off before it said why
+				return enginecall.NotApplied // cut off before it said why
 			}
-			return rejected
+			return enginecall.Rejected
 		}
-		return unknown // 5xx, or an answer that cannot be read
+		return enginecall.Unknown // 5xx, or an answer that cannot be read
 	}
 	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
-		return notApplied
+		return enginecall.NotApplied
 	}
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
-		return notApplied
+		return enginecall.NotApplied
 	}
 	if _, ok := errors.AsType[*smithyhttp.RequestSendError](err); ok {
-		return unknown
+		return enginecall.Unknown
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return unknown
+		return enginecall.Unknown
 	}
 	if e, ok := errors.AsType[smithy.APIError](err); ok && e.ErrorFault() == smithy.FaultClient {
-		return rejected
+		return enginecall.Rejected
 	}
 	if _, ok := errors.AsType[*smithy.DeserializationError](err); ok {
-		return unknown
+		return enginecall.Unknown
 	}
 	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
-		return unknown
+		return enginecall.Unknown
 	}
-	return rejected // made before anything was sent: a wrong argument, no credentials
+	return enginecall.Rejected // made before anything was sent: a wrong argument, no credentials
 }
 
 func throttled(err error) bool {
@@ -99,13 +91,14 @@ func translate(ctx context.Context, where, what string, err error) error {
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("dynamostore: %s: %w", what, ctx.Err())
-	case fateOf(err) != rejected:
-		return &callError{what: what, kind: zael.ErrUnavailable, cause: err}
 	}
-	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
-		return &callError{what: what, kind: ErrNoTable, where: where, cause: err}
+	e := &enginecall.Error{Doing: "dynamostore: " + what, Cause: err, Text: textOf(err)}
+	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
+		e.Kind, e.Text = ErrNoTable, ErrNoTable.Error()+": "+where
+	} else if fateOf(err) != enginecall.Rejected {
+		e.Kind = zael.ErrUnavailable
 	}
-	return &callError{what: what, cause: err}
+	return e
 }
 
 // located names a table with the region and, unless it is AWS's, the endpoint of a
@@ -123,42 +116,22 @@ func located(client any, table string) string {
 	return where
 }
 
-// A callError is the error of a call, without what the SDK says around it.
-type callError struct {
-	what  string // was tried
-	kind  error  // nil: none of ours
-	where string // the table is that is missing
-	cause error
-}
-
-func (e *callError) Error() string {
-	return "dynamostore: " + e.what + ": " + e.text()
-}
-
-func (e *callError) text() string {
+// textOf returns what the error of a call says, without what the SDK says around it.
+func textOf(err error) string {
 	switch {
-	case errors.Is(e.kind, ErrNoTable):
-		return ErrNoTable.Error() + ": " + e.where
-	case awsquirks.CredentialsMissing(e.cause):
+	case awsquirks.CredentialsMissing(err):
 		return awsquirks.NoCredentials
-	case awsquirks.CredentialsLate(e.cause):
+	case awsquirks.CredentialsLate(err):
 		return awsquirks.LateCredentials
 	}
-	if api, ok := errors.AsType[smithy.APIError](e.cause); ok {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return api.ErrorCode() + ": " + api.ErrorMessage()
 	}
-	if op, ok := errors.AsType[*net.OpError](e.cause); ok {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Error()
 	}
-	if errors.Is(e.cause, context.DeadlineExceeded) {
+	if errors.Is(err, context.DeadlineExceeded) {
 		return "no answer in time"
 	}
-	return e.cause.Error()
-}
-
-func (e *callError) Unwrap() []error {
-	if e.kind == nil {
-		return []error{e.cause}
-	}
-	return []error{e.kind, e.cause}
+	return err.Error()
 }

@@ -24,7 +24,7 @@ func (s *Store) SetWall(now func() time.Time) {
 
 // SetClocks makes the store's own wall clock and monotonic clock.
 func (s *Store) SetClocks(read func() (wall time.Time, mono time.Duration)) {
-	s.read = func() engineclock.Reading {
+	s.clock.Read = func() engineclock.Reading {
 		wall, mono := read()
 		return engineclock.Reading{Wall: wall, Mono: mono}
 	}

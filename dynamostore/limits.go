@@ -10,6 +10,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/pause"
 	"github.com/zeroae/zael/internal/schema"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // The limits of a scope are one attribute, l_<resource> of the entity's item or
@@ -22,7 +23,7 @@ func (s *Store) SetLimits(ctx context.Context, scope zael.Scope, limits []zael.L
 	for i, l := range limits {
 		text := l.String()
 		if back, err := zael.ParseLimit(text); err != nil || back != l {
-			return 0, invalid("limits", text, "is not a valid limit")
+			return 0, storearg.Invalid("limits", text, "is not a valid limit")
 		}
 		list.Value[i] = schema.Text(text)
 	}
@@ -37,7 +38,7 @@ func (s *Store) DeleteLimits(ctx context.Context, scope zael.Scope, event zael.A
 // setLimits replaces a scope's limits unless another writer has since they were read; then it
 // reads them again.
 func (s *Store) setLimits(ctx context.Context, scope zael.Scope, list *types.AttributeValueMemberL, event zael.AuditEvent) (int64, error) {
-	if err := checkScope(scope); err != nil {
+	if err := storable.Key(zael.Key(scope)); err != nil {
 		return 0, err
 	}
 	audit, err := s.auditPut(event)
@@ -89,13 +90,6 @@ func (s *Store) setLimits(ctx context.Context, scope zael.Scope, list *types.Att
 	}
 }
 
-func checkScope(scope zael.Scope) error {
-	if err := checkText("entity", scope.Entity); err != nil {
-		return err
-	}
-	return checkText("resource", scope.Resource)
-}
-
 // limitSetOf reads what setLimits wrote.
 func limitSetOf(v types.AttributeValue) (zael.LimitSet, error) {
 	var set zael.LimitSet
@@ -130,7 +124,7 @@ func limitSetOf(v types.AttributeValue) (zael.LimitSet, error) {
 func (s *Store) Limits(ctx context.Context, scopes []zael.Scope) ([]zael.LimitSet, error) {
 	keys := make([]item, len(scopes))
 	for i, scope := range scopes {
-		if err := checkScope(scope); err != nil {
+		if err := storable.Key(zael.Key(scope)); err != nil {
 			return nil, err
 		}
 		pk, _ := s.keys.scope(scope)

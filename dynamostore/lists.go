@@ -129,10 +129,10 @@ func listed(list, before string, q zael.ListQuery) query {
 const mostListed = 1000 // items of a list in one call
 
 func checkList(q zael.ListQuery) error {
-	if err := checkText("prefix", q.Prefix); err != nil {
+	if err := storable.Name("prefix", q.Prefix); err != nil {
 		return err
 	}
-	return checkText("after", q.After)
+	return storable.Name("after", q.After)
 }
 
 // names returns up to q.Max sort keys of a list, without what they begin with.
@@ -184,11 +184,11 @@ func (s *Store) ListEntities(ctx context.Context, q zael.ListQuery) ([]zael.Enti
 // ListScopes implements zael.ListStore. An owner whose limits were all deleted stays in
 // the list, and is passed over.
 func (s *Store) ListScopes(ctx context.Context, q zael.ScopeQuery) ([]zael.ScopeLimits, error) {
-	if err := checkText("prefix", q.Prefix); err != nil {
+	if err := storable.Name("prefix", q.Prefix); err != nil {
 		return nil, err
 	}
 	if q.After != nil {
-		if err := checkScope(*q.After); err != nil {
+		if err := storable.Key(zael.Key(*q.After)); err != nil {
 			return nil, err
 		}
 	}

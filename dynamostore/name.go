@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // Of the names of tables: what they begin with, and how long they are with it,
@@ -20,11 +22,11 @@ func TableName(name string) (string, error) {
 	rest := strings.TrimPrefix(name, tablePrefix)
 	switch table := tablePrefix + rest; {
 	case rest == "":
-		return "", invalid("name", name, `is empty: choose one like "my-app"`)
+		return "", storearg.Invalid("name", name, `is empty: choose one like "my-app"`)
 	case !regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`).MatchString(rest):
-		return "", invalid("name", name, `is not a letter and then letters, digits and "-"`)
+		return "", storearg.Invalid("name", name, `is not a letter and then letters, digits and "-"`)
 	case len(table) > longestTable:
-		return "", invalid("name", name, fmt.Sprintf("is longer than %d characters", longestTable-len(tablePrefix)))
+		return "", storearg.Invalid("name", name, fmt.Sprintf("is longer than %d characters", longestTable-len(tablePrefix)))
 	default:
 		return table, nil
 	}

@@ -13,7 +13,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/edits"
 	"github.com/zeroae/zael/internal/schema"
+	"github.com/zeroae/zael/internal/stamp"
 )
 
 // A namespace is an item in a partition of its own, which a policy can let its programs
@@ -36,21 +38,11 @@ func namespaceItem(name string) item {
 
 func registryItem(name string) item { return schema.ItemKey(newKeys("").System(), registryKey+name) }
 
-// checkNamespaceName refuses the default namespace, which has no item, and what would not
-// be a prefix.
-func checkNamespaceName(name string) error {
-	c := Config{Namespace: name}
-	if err := c.Validate(); err != nil || name == "" {
-		return invalid("namespace", name, "is not 1 to 64 characters of A-Z a-z 0-9 _ . -")
-	}
-	return nil
-}
-
 func namespaceOf(name string, it item) (zael.Namespace, error) {
 	n := zael.Namespace{Name: name, State: zael.NamespaceState(schema.TextIn(it, stateAttribute))}
 	var err error
-	if n.RegisteredAt, err = parseStamp(schema.TextIn(it, "registered_at")); err == nil {
-		n.ChangedAt, err = parseStamp(schema.TextIn(it, "changed_at"))
+	if n.RegisteredAt, err = stamp.Parse(schema.TextIn(it, "registered_at")); err == nil {
+		n.ChangedAt, err = stamp.Parse(schema.TextIn(it, "changed_at"))
 	}
 	if err != nil {
 		return n, fmt.Errorf("dynamostore: namespace %s: %w", name, err)
@@ -60,7 +52,7 @@ func namespaceOf(name string, it item) (zael.Namespace, error) {
 
 // Namespace implements zael.NamespaceStore.
 func (s *Store) Namespace(ctx context.Context, name string) (zael.Namespace, error) {
-	if err := checkNamespaceName(name); err != nil {
+	if err := zael.CheckNamespace(name); err != nil {
 		return zael.Namespace{}, err
 	}
 	key := namespaceItem(name)
@@ -110,39 +102,28 @@ func (s *Store) Namespaces(ctx context.Context) iter.Seq2[zael.Namespace, error]
 
 // EditNamespace implements zael.NamespaceStore.
 func (s *Store) EditNamespace(ctx context.Context, name string, event zael.AuditEvent) error {
-	if err := checkNamespaceName(name); err != nil {
-		return err
-	}
-	at, err := stamp("AuditEvent.Time", event.Time)
+	move, err := edits.MoveOf(&event)
 	if err != nil {
 		return err
 	}
-	change, ok := map[zael.AuditAction]struct{ from, to zael.NamespaceState }{
-		zael.NamespaceRegistered: {"", zael.NamespaceActive},
-		zael.NamespaceRemoved:    {zael.NamespaceActive, zael.NamespaceDeleted},
-		zael.NamespaceRecovered:  {zael.NamespaceDeleted, zael.NamespaceActive},
-	}[event.Action]
-	if !ok {
-		return invalid("AuditEvent.Action", string(event.Action), "is not a change of a namespace")
+	return s.moveNamespace(ctx, name, move, &event)
+}
+
+// moveNamespace makes a move of a namespace with its event, unless it has been made.
+func (s *Store) moveNamespace(ctx context.Context, name string, move edits.Move, event *zael.AuditEvent) error {
+	if _, err := stamp.Checked("AuditEvent.Time", event.Time); err != nil {
+		return err
 	}
 	for range maxRetries {
 		n, err := s.Namespace(ctx, name)
-		missing := errors.Is(err, zael.ErrNamespaceNotFound)
-		switch {
-		case err != nil && !missing:
+		registered := !errors.Is(err, zael.ErrNamespaceNotFound)
+		if err != nil && registered {
 			return err
-		case change.from == "" && missing:
-			err = s.moveNamespace(ctx, name, "", change.to, at, event)
-		case change.from == "":
-			return nil // it is registered
-		case missing:
-			return err
-		case n.State != change.from:
-			return fmt.Errorf("%w: %s is %s, not %s", zael.ErrNamespaceState, name, n.State, change.from)
-		default:
-			err = s.moveNamespace(ctx, name, n.State, change.to, at, event)
 		}
-		if !errors.Is(err, errOvertaken) {
+		if made, err := move.Check(name, &n, registered); made || err != nil {
+			return err
+		}
+		if err := s.setNamespace(ctx, name, move, event); !errors.Is(err, errOvertaken) {
 			return err
 		}
 	}
@@ -152,9 +133,9 @@ func (s *Store) EditNamespace(ctx context.Context, name string, event zael.Audit
 // errOvertaken means that somebody else has changed a namespace since it was read.
 var errOvertaken = errors.New("dynamostore: somebody else has changed the namespace")
 
-// moveNamespace changes the state of a namespace, which is registered if it was not.
-func (s *Store) moveNamespace(ctx context.Context, name string, from, to zael.NamespaceState, at string, event zael.AuditEvent) error {
-	audit, err := s.auditPutIn(newKeys(""), event)
+// setNamespace makes a move of a namespace, unless its state has changed.
+func (s *Store) setNamespace(ctx context.Context, name string, move edits.Move, event *zael.AuditEvent) error {
+	audit, err := s.auditPutIn(newKeys(""), *event)
 	if err != nil {
 		return err
 	}
@@ -163,11 +144,11 @@ func (s *Store) moveNamespace(ctx context.Context, name string, from, to zael.Na
 		ConditionExpression:       aws.String("attribute_not_exists(#state)"),
 		UpdateExpression:          aws.String("SET #state = :to, #changed = :at, #registered = if_not_exists(#registered, :at)"),
 		ExpressionAttributeNames:  map[string]string{"#state": stateAttribute, "#changed": "changed_at", "#registered": "registered_at"},
-		ExpressionAttributeValues: item{":to": schema.Text(string(to)), ":at": schema.Text(at)},
+		ExpressionAttributeValues: item{":to": schema.Text(string(move.To)), ":at": schema.Text(stamp.Text(event.Time))},
 	}
-	if from != "" {
+	if move.From != "" {
 		update.ConditionExpression = aws.String("#state = :from")
-		update.ExpressionAttributeValues[":from"] = schema.Text(string(from))
+		update.ExpressionAttributeValues[":from"] = schema.Text(string(move.From))
 	}
 	list := &types.Put{TableName: aws.String(s.table), Item: registryItem(name)}
 	failed, err := s.transactAnywhere(ctx, "changing a namespace", types.TransactWriteItem{Update: update}, types.TransactWriteItem{Put: list}, audit)
@@ -182,31 +163,16 @@ func (s *Store) moveNamespace(ctx context.Context, name string, from, to zael.Na
 // buckets meanwhile: these expire by themselves.
 func (s *Store) PurgeNamespace(ctx context.Context, name string, event zael.AuditEvent) (records int, err error) {
 	const what = "purging a namespace"
-	if err := checkNamespaceName(name); err != nil {
+	if err := zael.CheckNamespace(name); err != nil {
 		return 0, err
 	}
 	scan, ok := s.client.(scanner)
 	if !ok {
 		return 0, fmt.Errorf("dynamostore: %s: the client has no Scan: %w", what, errors.ErrUnsupported)
 	}
-	at, err := stamp("AuditEvent.Time", event.Time)
-	if err != nil {
+	begun := edits.Begun(name, event)
+	if err := s.moveNamespace(ctx, name, edits.Purge, &begun); err != nil {
 		return 0, err
-	}
-	n, err := s.Namespace(ctx, name)
-	if err != nil {
-		return 0, err
-	}
-	switch n.State {
-	case zael.NamespaceDeleted:
-		begun := event
-		begun.Details = map[string]string{"namespace": name, "state": "begun"}
-		if err := s.moveNamespace(ctx, name, n.State, zael.NamespacePurging, at, begun); err != nil {
-			return 0, err
-		}
-	case zael.NamespacePurging:
-	default:
-		return 0, fmt.Errorf("%w: %s is %s, not deleted: delete it first", zael.ErrNamespaceState, name, n.State)
 	}
 	if records, err = s.deletePrefix(ctx, scan, what, schema.Of(name).Prefix, keyOf(namespaceItem(name))); err != nil {
 		return records, err
@@ -221,7 +187,7 @@ func (s *Store) PurgeNamespace(ctx context.Context, name string, event zael.Audi
 		ExpressionAttributeValues: item{":purging": schema.Text(string(zael.NamespacePurging))},
 	}}, types.TransactWriteItem{Delete: &types.Delete{TableName: aws.String(s.table), Key: registryItem(name)}}, audit)
 	if err == nil && failed >= 0 {
-		return records, fmt.Errorf("%w: somebody else has purged %s", zael.ErrNamespaceNotFound, name)
+		return records, edits.Purged(name)
 	}
 	return records, err
 }
@@ -273,8 +239,7 @@ func (s *Store) register(ctx context.Context) {
 	if s.config.Namespace == "" || s.registered.Swap(true) {
 		return
 	}
-	now := s.read().Wall.UTC()
-	event := zael.AuditEvent{Time: now, Action: zael.NamespaceRegistered, Principal: "", Details: map[string]string{"namespace": s.config.Namespace, "by": "first use"}}
+	event := edits.FirstUse(s.config.Namespace, s.clock.Read().Wall)
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	if _, err := s.Namespace(ctx, s.config.Namespace); errors.Is(err, zael.ErrNamespaceNotFound) {

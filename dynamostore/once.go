@@ -18,6 +18,8 @@ import (
 	"github.com/zeroae/zael/internal/coalesce"
 	"github.com/zeroae/zael/internal/pause"
 	"github.com/zeroae/zael/internal/schema"
+	"github.com/zeroae/zael/internal/stamp"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 var _ zael.OnceStore = (*Store)(nil)
@@ -40,7 +42,7 @@ type keptAnswer struct {
 
 // keptIn returns what an item keeps; nil if its key is not known.
 func keptIn(it item, now time.Time) (*keptAnswer, error) {
-	if it == nil || schema.TextIn(it, "until") <= stampText(now) {
+	if it == nil || schema.TextIn(it, "until") <= stamp.Text(now) {
 		return nil, nil //nolint:nilnil // it is not known
 	}
 	answer, err := base64.StdEncoding.DecodeString(schema.TextIn(it, "answer"))
@@ -67,8 +69,8 @@ func (s *Store) keep(now time.Time, once *zael.Once, answer []byte) *types.Updat
 		ConditionExpression:      aws.String("attribute_not_exists(#until) OR #until <= :now"),
 		ExpressionAttributeNames: map[string]string{"#hash": "hash", "#until": "until", "#answer": "answer"},
 		ExpressionAttributeValues: item{
-			":hash": schema.Text(once.Hash), ":until": schema.Text(stampText(once.Until)),
-			":answer": schema.Text(base64.StdEncoding.EncodeToString(answer)), ":now": schema.Text(stampText(now)),
+			":hash": schema.Text(once.Hash), ":until": schema.Text(stamp.Text(once.Until)),
+			":answer": schema.Text(base64.StdEncoding.EncodeToString(answer)), ":now": schema.Text(stamp.Text(now)),
 		},
 	}
 	if !s.trial.VirtualTime {
@@ -84,19 +86,19 @@ func (s *Store) notKept(now time.Time, key string) types.TransactWriteItem {
 		TableName: aws.String(s.table), Key: s.keptKey(key),
 		ConditionExpression:       aws.String("attribute_not_exists(#until) OR #until <= :now"),
 		ExpressionAttributeNames:  map[string]string{"#until": "until"},
-		ExpressionAttributeValues: item{":now": schema.Text(stampText(now))},
+		ExpressionAttributeValues: item{":now": schema.Text(stamp.Text(now))},
 	}}
 }
 
 // checkOnce checks a key and its time.
 func checkOnce(now time.Time, once *zael.Once) error {
-	if err := checkText("Once.Key", once.Key); err != nil {
+	if err := storable.Name("Once.Key", once.Key); err != nil {
 		return err
 	}
-	if _, err := stamp("now", now); err != nil {
+	if _, err := stamp.Checked("now", now); err != nil {
 		return err
 	}
-	_, err := stamp("Once.Until", once.Until)
+	_, err := stamp.Checked("Once.Until", once.Until)
 	return err
 }
 
@@ -114,7 +116,7 @@ func (s *Store) inTransaction(u *protocol.Update) types.TransactWriteItem {
 func (s *Store) AdjustOnce(ctx context.Context, now time.Time, debits []zael.Debit, once zael.Once, answer []byte) (first []byte, err error) {
 	const what = "adjusting once"
 	if once.Key == "" {
-		return nil, invalid("Once.Key", "", "is empty: name the change")
+		return nil, storearg.Invalid("Once.Key", "", "is empty: name the change")
 	}
 	if !s.inflight.Begin() {
 		return nil, errClosed
@@ -130,7 +132,7 @@ func (s *Store) AdjustOnce(ctx context.Context, now time.Time, debits []zael.Deb
 		}
 		defer l.leave()
 	}
-	_, at, err := s.instant(ctx, now)
+	_, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return nil, err
 	}
@@ -250,7 +252,7 @@ func (s *Store) updateOnce(ctx context.Context, what string, u *types.Update) (f
 		if _, used := errors.AsType[*types.ConditionalCheckFailedException](err); used {
 			return 0, nil // by somebody else, or by an earlier copy of this write: the answer is the same
 		}
-		if fateOf(err) == rejected || n >= maxRetries || pause.Backoff(ctx, n, retryBase, retryMost) != nil {
+		if !retries.Again(ctx, n, err) {
 			return -1, s.translate(ctx, what, err)
 		}
 	}
@@ -267,7 +269,7 @@ func (s *Store) Extend(ctx context.Context, now time.Time, d zael.Debit) (deadli
 	if err := s.check(ctx, []zael.Debit{d}); err != nil {
 		return deadline, false, err
 	}
-	_, at, err := s.instant(ctx, now)
+	_, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return deadline, false, err
 	}
@@ -289,7 +291,7 @@ func (s *Store) Extend(ctx context.Context, now time.Time, d zael.Debit) (deadli
 			return ownOf(w.Known(), d.Holder).Deadline.Time(), true, nil
 		case err == nil:
 			r = w.Known()
-		case fateOf(err) == rejected || n >= maxRetries || pause.Backoff(ctx, n, retryBase, retryMost) != nil:
+		case !retries.Again(ctx, n, err):
 			return deadline, false, s.translate(ctx, what, err)
 		default: // the entry says whether it was applied
 			if r, err = s.readBucket(ctx, d.Key); err != nil {

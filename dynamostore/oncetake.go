@@ -15,6 +15,7 @@ import (
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
 	"github.com/zeroae/zael/internal/coalesce"
 	"github.com/zeroae/zael/internal/pause"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // onceLanes is how many transactions with keys are on their way at once, each of an entity of its
@@ -67,7 +68,7 @@ func (s *Store) TakeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 		return s.takeOnce(ctx, now, maxWait, debits, &once)
 	}
 	if once.Unless != "" {
-		if err := errors.Join(checkText("OnceTake.Unless", once.Unless), ctx.Err()); err != nil {
+		if err := errors.Join(storable.Name("OnceTake.Unless", once.Unless), ctx.Err()); err != nil {
 			return now, nil, err
 		}
 		k, err := s.kept(ctx, now, once.Unless)
@@ -97,7 +98,7 @@ func (s *Store) takeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 	for i := range debits {
 		for _, c := range debits[i].Charges {
 			if c.Amount < 0 || c.Amount > bucket.MaxAmount {
-				return now, nil, invalid("amount of "+c.Name, c.Amount, fmt.Sprintf("is not in 0 to %d", bucket.MaxAmount))
+				return now, nil, storearg.Invalid("amount of "+c.Name, c.Amount, fmt.Sprintf("is not in 0 to %d", bucket.MaxAmount))
 			}
 		}
 	}
@@ -114,7 +115,7 @@ func (s *Store) takeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 		}
 	}()
 	for n := 0; ; n++ {
-		counted, at, err := s.instant(ctx, now)
+		counted, at, err := s.clock.Instant(ctx, now)
 		if err != nil {
 			return now, nil, err
 		}

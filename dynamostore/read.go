@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/pages"
 	"github.com/zeroae/zael/internal/schema"
 )
 
@@ -20,7 +21,7 @@ func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 	if s.closed.Load() {
 		return now, nil, errClosed
 	}
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return now, nil, err
 	}
@@ -61,7 +62,7 @@ func (s *Store) bucketOf(it item) (b zael.Bucket, ok bool, err error) {
 // EntityBuckets implements zael.LimitStore.
 func (s *Store) EntityBuckets(ctx context.Context, entity string) iter.Seq2[zael.Bucket, error] {
 	if err := checkName("entity", entity); err != nil {
-		return failing[zael.Bucket](err)
+		return pages.Failed[zael.Bucket](err)
 	}
 	q := query{pk: s.keys.Entity(entity)}.prefixed(bucketKey)
 	return func(yield func(zael.Bucket, error) bool) {
@@ -91,7 +92,7 @@ func (s *Store) yieldBuckets(items []item, yield func(zael.Bucket, error) bool) 
 // be a moment behind, and then the buckets themselves.
 func (s *Store) ResourceBuckets(ctx context.Context, resource string) iter.Seq2[zael.Bucket, error] {
 	if err := checkName("resource", resource); err != nil {
-		return failing[zael.Bucket](err)
+		return pages.Failed[zael.Bucket](err)
 	}
 	const what = "reading a resource's buckets"
 	return func(yield func(zael.Bucket, error) bool) {

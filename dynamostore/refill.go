@@ -19,7 +19,7 @@ func (s *Store) refillChange(ctx context.Context, now time.Time, edit *zael.Edit
 	if err := checkKey(key); err != nil {
 		return c, err
 	}
-	_, at, err := s.instant(ctx, now)
+	_, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return c, err
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
 	"github.com/zeroae/zael/internal/coalesce"
+	"github.com/zeroae/zael/internal/enginecall"
 	"github.com/zeroae/zael/internal/pause"
 )
 
@@ -143,12 +144,12 @@ func (s *Store) callFailed(ctx context.Context, w *protocol.BucketWrite, err err
 		}
 	}
 	switch fateOf(err) {
-	case rejected:
+	case enginecall.Rejected:
 		return coalesce.Failed, false
-	case unknown:
+	case enginecall.Unknown:
 		w.Lost()
 		s.stats.count(func(c *Stats) { c.Unanswered++ })
-	case notApplied:
+	case enginecall.NotApplied, enginecall.Overtaken:
 	}
 	return coalesce.Failed, w.LostAnswers() == 0 || w.Repeats()
 }

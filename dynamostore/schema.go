@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/schema"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // Keys and index of the table.
@@ -64,33 +63,17 @@ func (k keys) scope(s zael.Scope) (pk, attribute string) {
 	return k.System(), limitsAttribute
 }
 
-func invalid(field string, v any, reason string) error {
-	if s, ok := v.(string); ok && len(s) > 80 {
-		v = strings.ToValidUTF8(s[:64], "?") + "…"
-	}
-	return &zael.ValidationError{Field: field, Value: v, Reason: reason}
-}
-
-// checkText refuses what the table cannot keep, or not apart.
-func checkText(field, s string) error {
-	switch {
-	case !utf8.ValidString(s):
-		return invalid(field, s, "is not UTF-8")
-	case len(s) > longest:
-		return invalid(field, s, fmt.Sprintf("is longer than %d bytes", longest))
-	}
-	return nil
-}
+// storable says what can be kept, and apart.
+//
+//nolint:gochecknoglobals // a constant
+var storable = storearg.Names{Longest: longest}
 
 func checkName(field, s string) error {
 	if s == "" {
-		return invalid(field, s, "is empty")
+		return storearg.Invalid(field, s, "is empty")
 	}
-	return checkText(field, s)
+	return storable.Name(field, s)
 }
-
-// checkLimitName bounds the names of attributes, which may have any characters.
-func checkLimitName(s string) error { return checkText("limit", s) }
 
 func checkKey(k zael.Key) error {
 	if err := checkName("entity", k.Entity); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
+	"github.com/zeroae/zael/internal/edits"
 	"github.com/zeroae/zael/internal/schema"
 )
 
@@ -60,18 +61,9 @@ func (s *Store) settingsChange(ctx context.Context, edit *zael.Edit) (c change, 
 	if err != nil {
 		return c, err
 	}
-	before := set
-	if edit.Event.Action == zael.FailureModeSet || edit.Event.Action == zael.FailureModeRemoved {
-		set.FailureMode = edit.FailureMode
-		c.done = before.FailureMode == 0 && set.FailureMode == 0
-	} else {
-		set.Switch = edit.Event.Action.Switch()
-		c.done = before.Switch == zael.Inherit && set.Switch == zael.Inherit
-	}
-	if c.done {
+	if c.done = !edits.ChangeSettings(edit, &set, latest); c.done {
 		return c, nil
 	}
-	set.Rev = max(edit.Event.Time.UnixMicro(), latest+1, set.Rev+1)
 	write := &types.Update{
 		TableName: aws.String(s.table), Key: own,
 		ConditionExpression:      aws.String("attribute_not_exists(#s)"),
@@ -115,7 +107,7 @@ func latestIn(system item) (int64, error) {
 func (s *Store) Settings(ctx context.Context, scopes []zael.Scope) ([]zael.Settings, error) {
 	keys := make([]item, len(scopes))
 	for i, scope := range scopes {
-		if err := checkScope(scope); err != nil {
+		if err := storable.Key(zael.Key(scope)); err != nil {
 			return nil, err
 		}
 		pk, _ := s.keys.settings(scope)

@@ -25,7 +25,7 @@ func (s *Store) Renew(ctx context.Context, now time.Time, d zael.Debit) (held bo
 	if err := s.check(ctx, debits); err != nil {
 		return false, err
 	}
-	_, at, err := s.instant(ctx, now)
+	_, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return false, err
 	}

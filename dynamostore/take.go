@@ -12,6 +12,7 @@ import (
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
 	"github.com/zeroae/zael/internal/coalesce"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // Take implements zael.BucketStore. Several debits are taken at the same time; if one does
@@ -34,11 +35,11 @@ func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, 
 	for i := range debits {
 		for _, c := range debits[i].Charges {
 			if c.Amount < 0 || c.Amount > bucket.MaxAmount {
-				return now, invalid("amount of "+c.Name, c.Amount, fmt.Sprintf("is not in 0 to %d", bucket.MaxAmount))
+				return now, storearg.Invalid("amount of "+c.Name, c.Amount, fmt.Sprintf("is not in 0 to %d", bucket.MaxAmount))
 			}
 		}
 	}
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return now, err
 	}

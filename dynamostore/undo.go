@@ -8,6 +8,7 @@ import (
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
 	"github.com/zeroae/zael/internal/coalesce"
+	"github.com/zeroae/zael/internal/enginecall"
 )
 
 // undoMember gives back what a take took that came to nothing, since another bucket refused
@@ -22,7 +23,7 @@ func (s *Store) undoMember(ctx context.Context, key zael.Key, m *coalesce.Op, be
 			m.Bucket = w.Known()
 			s.gaveBack(m.Events, true)
 			return
-		case fateOf(err) == unknown: // it must not be given twice
+		case fateOf(err) == enginecall.Unknown: // it must not be given twice
 			s.gaveBack(m.Events, false)
 			return
 		}

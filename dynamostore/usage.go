@@ -14,8 +14,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/pages"
 	"github.com/zeroae/zael/internal/saturate"
 	"github.com/zeroae/zael/internal/schema"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // Usage is counted by an aggregator from the changes of c_<limit>, i_<limit> and e of the buckets.
@@ -33,14 +35,14 @@ const usageReads = 16
 // zael.UsageQuery.WithDefaults says.
 func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error] {
 	if !s.config.UsageCounted {
-		return failing[zael.UsageRecord](fmt.Errorf("dynamostore: usage is not counted: run an aggregator, and set Config.UsageCounted: %w", errors.ErrUnsupported))
+		return pages.Failed[zael.UsageRecord](fmt.Errorf("dynamostore: usage is not counted: run an aggregator, and set Config.UsageCounted: %w", errors.ErrUnsupported))
 	}
-	q = q.WithDefaults(s.read().Wall)
+	q = q.WithDefaults(s.clock.Read().Wall)
 	if q.Entity == "" && q.Resource == "" {
-		return failing[zael.UsageRecord](invalid("UsageQuery", nil, "names neither Entity nor Resource"))
+		return pages.Failed[zael.UsageRecord](storearg.Invalid("UsageQuery", nil, "names neither Entity nor Resource"))
 	}
-	if err := errors.Join(checkText("UsageQuery.Entity", q.Entity), checkText("UsageQuery.Resource", q.Resource)); err != nil {
-		return failing[zael.UsageRecord](err)
+	if err := errors.Join(storable.Name("UsageQuery.Entity", q.Entity), storable.Name("UsageQuery.Resource", q.Resource)); err != nil {
+		return pages.Failed[zael.UsageRecord](err)
 	}
 	if q.Entity == "" {
 		return s.usageOfResource(ctx, q)
@@ -133,7 +135,7 @@ func (s *Store) usageOfResource(ctx context.Context, q zael.UsageQuery) iter.Seq
 		defer cancel()
 		to := q.To
 		if to.IsZero() {
-			to = s.read().Wall.Add(time.Hour) // clocks may differ
+			to = s.clock.Read().Wall.Add(time.Hour) // clocks may differ
 		}
 		next, _ := q.Window.Bounds(to.Add(-1))
 		var pending []chan answer

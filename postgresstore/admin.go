@@ -12,21 +12,22 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/oncekey"
 	"github.com/zeroae/zael/internal/sqladmin"
 	"github.com/zeroae/zael/internal/storearg"
 	"github.com/zeroae/zael/internal/storedlimits"
 )
 
-// names says what can be kept: no text has a zero byte, and three of an index fit into a page.
+// storable says what can be kept: no text has a zero byte, and three of an index fit into a page.
 //
 //nolint:gochecknoglobals // a constant
-var names = storearg.Names{NoZero: true, Longest: 800}
+var storable = storearg.Names{NoZero: true, Longest: 800}
 
 // administration is what a namespace has beside buckets and usage.
 type administration = sqladmin.Administration
 
 func newAdministration(s *Store, namespace string) administration {
-	return sqladmin.New(database{s}, sqladmin.Tables{Prefix: defaultSchema + ".", Namespace: &namespace, Cascade: "cascades"}, names)
+	return sqladmin.New(database{s}, sqladmin.Tables{Prefix: defaultSchema + ".", Namespace: &namespace, Cascade: "cascades"}, storable)
 }
 
 // Prefixes of keys in the table once, which keep those of administration apart from others.
@@ -64,7 +65,7 @@ func (d database) Change(ctx context.Context, what string, change sqladmin.Chang
 
 // Instant implements sqladmin.Database.
 func (d database) Instant(ctx context.Context, now time.Time) (bucket.Instant, error) {
-	_, at, err := d.store.instant(ctx, now)
+	_, at, err := d.store.clock.Instant(ctx, now)
 	return at, err
 }
 
@@ -186,8 +187,8 @@ func (t *adminTx) DeleteBuckets(ctx context.Context, entity string) (found int64
 }
 
 // Kept implements sqladmin.Tx.
-func (t *adminTx) Kept(ctx context.Context, key, now string) (*sqladmin.Kept, error) {
-	var k sqladmin.Kept
+func (t *adminTx) Kept(ctx context.Context, key, now string) (*oncekey.Kept, error) {
+	var k oncekey.Kept
 	known := false
 	err := t.Query(ctx, new(sqladmin.Query).Add("SELECT hash, until, answer FROM zael.once WHERE namespace = ? AND key = ? AND until > ?",
 		t.store.config.Namespace, adminKeys+key, now), sqladmin.One(&known, &k.Hash, &k.Until, &k.Answer))
@@ -198,7 +199,7 @@ func (t *adminTx) Kept(ctx context.Context, key, now string) (*sqladmin.Kept, er
 }
 
 // Keep implements sqladmin.Tx.
-func (t *adminTx) Keep(ctx context.Context, key, _ string, k sqladmin.Kept) error {
+func (t *adminTx) Keep(ctx context.Context, key, _ string, k oncekey.Kept) error {
 	_, err := t.tx.Exec(ctx, t.store.sql(keepText), t.store.config.Namespace, adminKeys+key, k.Hash, k.Until, k.Answer)
 	return err
 }
@@ -215,7 +216,7 @@ func (s *Store) State(ctx context.Context) (state zael.StoreState, err error) {
 // ListResources implements zael.ListStore. It looks for each resource of the buckets in the
 // index, so that the number of buckets does not matter.
 func (s *Store) ListResources(ctx context.Context, l zael.ListQuery) ([]string, error) {
-	if err := names.List(l); err != nil {
+	if err := storable.List(l); err != nil {
 		return nil, err
 	}
 	name := s.config.Namespace

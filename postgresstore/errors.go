@@ -16,6 +16,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/edits"
+	"github.com/zeroae/zael/internal/enginecall"
 )
 
 var errClosed = fmt.Errorf("postgresstore: the store is closed: %w", zael.ErrClosed)
@@ -61,54 +62,44 @@ const (
 // connections, resources, intervention of an operator, system errors, internal errors.
 const unavailableClasses = "08 53 57 58 XX"
 
-// A fate is what an error tells of its call.
-type fate uint8
-
-const (
-	rejected fate = iota // the server understood and refused, or nothing was sent: again would be no use
-	failed               // surely not applied, and may work again
-	retried              // surely not applied, and is tried again: somebody else was faster
-	unknown              // may have been applied
-)
-
 // fateOf returns the fate of a call by its error.
-func fateOf(err error) fate {
+func fateOf(err error) enginecall.Fate {
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch {
 		case e.Code == codeSerialization || e.Code == codeDeadlock:
-			return retried
+			return enginecall.Overtaken
 		case e.Code == codeReadOnly || e.Code == codeLockTimeout || e.Code == codeCanceled:
-			return failed
+			return enginecall.NotApplied
 		case !connecting && endsConnection(e):
-			return unknown
+			return enginecall.Unknown
 		case strings.Contains(unavailableClasses, e.Code[:min(2, len(e.Code))]):
-			return failed
+			return enginecall.NotApplied
 		}
-		return rejected
+		return enginecall.Rejected
 	}
 	if connecting {
 		if tlsError(err) {
-			return rejected
+			return enginecall.Rejected
 		}
-		return failed
+		return enginecall.NotApplied
 	}
 	if pgconn.SafeToRetry(err) {
-		return failed
+		return enginecall.NotApplied
 	}
 	if errors.Is(err, errDamaged) || errors.Is(err, ErrNoTables) {
-		return rejected
+		return enginecall.Rejected
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
-		return unknown
+		return enginecall.Unknown
 	}
 	if _, ok := errors.AsType[net.Error](err); ok {
-		return unknown
+		return enginecall.Unknown
 	}
 	if strings.Contains(err.Error(), "conn closed") {
-		return unknown
+		return enginecall.Unknown
 	}
-	return rejected
+	return enginecall.Rejected
 }
 
 // endsConnection reports whether an error is one of the connection and not of what was sent, which
@@ -185,9 +176,9 @@ func (s *Store) translate(ctx context.Context, what string, err error) error {
 		}
 	}
 	switch fateOf(err) {
-	case rejected:
+	case enginecall.Rejected:
 		return fmt.Errorf("%s: %w", what, err)
-	case retried:
+	case enginecall.Overtaken:
 		return fmt.Errorf("%s: %w: %w", what, err, zael.ErrContention)
 	}
 	return fmt.Errorf("%s: %w: %w", what, hideContext(err), zael.ErrUnavailable)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/enginecall"
 	"github.com/zeroae/zael/internal/pause"
 )
 
@@ -25,8 +26,12 @@ const (
 	patientAttempt = 5 * time.Second        // for an answer, if no caller has a deadline
 
 	retryBase, retryMost = 2 * time.Millisecond, 250 * time.Millisecond
-	mostRetries          = 8 // of a read without a deadline
 )
+
+// retries are those of reads, and of changes of administration.
+//
+//nolint:gochecknoglobals // a constant
+var retries = enginecall.Retries{FateOf: fateOf, Most: 8, Base: retryBase, Longest: retryMost}
 
 // lane performs batches until the queue is closed and empty.
 func (s *Store) lane() {
@@ -59,19 +64,19 @@ func (s *Store) perform(b *batch) (again []*op) {
 		}
 		s.leaveStandby(err)
 		waited, fate := time.Since(begun), fateOf(err)
-		if fate == unknown && !w.sent {
-			fate = failed
+		if fate == enginecall.Unknown && !w.sent {
+			fate = enginecall.NotApplied
 		}
 		switch {
 		case isLockTimeout(err) && !w.unsure && b.split():
 			return s.answer(b, nil, b.ops)
-		case fate == rejected && !w.unsure:
+		case fate == enginecall.Rejected && !w.unsure:
 			return s.answer(b, err, nil)
-		case fate == retried:
+		case fate == enginecall.Overtaken:
 			s.stats.changed.Add(1)
-		case fate == failed && !w.unsure && (!w.wanted() || waited > left/2 || !b.bounded()):
+		case fate == enginecall.NotApplied && !w.unsure && (!w.wanted() || waited > left/2 || !b.bounded()):
 			return s.answer(b, err, nil)
-		case fate == unknown:
+		case fate == enginecall.Unknown:
 			s.stats.unanswered.Add(1)
 			w.unsure = true
 		}
@@ -108,7 +113,7 @@ func (b *batch) bounded() bool {
 // strand counts takes of which it is not known whether they were made, and forgets the buckets.
 func (s *Store) strand(b *batch) {
 	for _, o := range b.ops {
-		if o.kind == takeOp && o.once.undone() {
+		if o.kind == takeOp && o.once.GivenBack() {
 			s.stats.stranded.Add(1)
 		}
 	}
@@ -149,7 +154,7 @@ func (s *Store) answer(b *batch, err error, again []*op) []*op {
 			s.undone(o)
 		case o.stage.CompareAndSwap(running, answered):
 			o.done <- struct{}{}
-		case o.kind == takeOp && o.err == nil && o.once.undone():
+		case o.kind == takeOp && o.err == nil && o.once.GivenBack():
 			s.giveBack(o.undo())
 		}
 	}

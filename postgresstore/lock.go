@@ -14,6 +14,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/engineclock"
+	"github.com/zeroae/zael/internal/oncekey"
 )
 
 const (
@@ -51,7 +52,7 @@ func (w *writing) lockAndWrite(ctx context.Context) error {
 		return err
 	}
 	defer conn.Release()
-	l := locking{writing: w, conn: conn, kept: map[string]keptAnswer{}}
+	l := locking{writing: w, conn: conn, once: onceKeys{known: map[string]oncekey.Kept{}}}
 	if err := l.lock(ctx); err != nil {
 		l.rollback()
 		return err
@@ -69,7 +70,7 @@ func (w *writing) lockAndWrite(ctx context.Context) error {
 		l.perform(t, o)
 	}
 	w.id, w.base = s.random(), bases(l.rows)
-	if len(t.changed) == 0 && len(t.usage) == 0 && len(t.keeps) == 0 {
+	if len(t.changed) == 0 && len(t.usage) == 0 && len(l.once.keeps) == 0 {
 		l.rollback()
 		l.learn(t)
 		return nil
@@ -87,13 +88,7 @@ type locking struct {
 	*writing
 	conn *pgxpool.Conn
 	rows []*row // as they are
-	kept map[string]keptAnswer
-}
-
-// A keptAnswer is what is kept with a key.
-type keptAnswer struct {
-	hash, until string
-	answer      []byte
+	once onceKeys
 }
 
 // rollback ends the transaction. If the connection is broken, so is the transaction.
@@ -142,17 +137,17 @@ func (l *locking) lock(ctx context.Context) error {
 	if len(keys) > 0 {
 		q.Queue(s.sql(onceText), s.config.Namespace, keys).Query(func(rows pgx.Rows) error {
 			var key string
-			var k keptAnswer
-			_, err := pgx.ForEachRow(rows, []any{&key, &k.hash, &k.until, &k.answer}, func() error {
+			var k oncekey.Kept
+			_, err := pgx.ForEachRow(rows, []any{&key, &k.Hash, &k.Until, &k.Answer}, func() error {
 				k := k
-				k.answer = slices.Clone(k.answer)
-				l.kept[key] = k
+				k.Answer = slices.Clone(k.Answer)
+				l.once.known[key] = k
 				return nil
 			})
 			return err
 		})
 	}
-	config = s.read()
+	config = s.clock.Read()
 	if err := l.conn.SendBatch(ctx, &q).Close(); err != nil {
 		return err
 	}
@@ -187,9 +182,9 @@ func (b *batch) keys() (keys []string) {
 		if o.once == nil {
 			continue
 		}
-		for _, key := range []string{o.once.key, o.once.unless} {
+		for _, key := range []string{o.once.Key, o.once.Unless} {
 			if key != "" {
-				keys = append(keys, key)
+				keys = append(keys, takeKeys+key)
 			}
 		}
 	}
@@ -220,36 +215,14 @@ func (l *locking) applied() bool {
 
 // perform performs an op, in one step with its key if it has one.
 func (l *locking) perform(t *step, o *op) {
-	c := o.once
-	if c == nil {
+	if o.once == nil {
 		t.perform(o)
 		return
 	}
-	o.err, c.first = nil, nil
-	if k, known := l.kept[c.key]; known && c.key != "" && k.until > c.now {
-		switch {
-		case k.hash != c.hash && !c.any:
-			o.err = zael.ErrKeyUsed
-		default:
-			c.first = k.answer
-		}
-		return
-	}
-	if k, known := l.kept[c.unless]; known && c.unless != "" && k.until > c.now {
-		o.err = zael.ErrLeaseClosed
-		return
-	}
-	if len(o.debits) > 0 {
-		if t.perform(o); o.err != nil {
-			return
-		}
-	}
-	if c.key == "" {
-		return
-	}
-	c.kept = c.answer(c.at, o.debits)
-	l.kept[c.key] = keptAnswer{c.hash, c.until, c.kept}
-	t.keeps = append(t.keeps, c)
+	o.err, _ = o.once.Perform(&l.once, o.debits, func() (err, fatal error) { // of keys that were read, nothing is fatal
+		t.perform(o)
+		return o.err, nil
+	})
 }
 
 // write writes what the ops have left, and commits.
@@ -274,8 +247,8 @@ func (l *locking) write(ctx context.Context, t *step) error {
 		})
 	}
 	s.queueUsage(&q, t)
-	for _, c := range t.keeps {
-		q.Queue(s.sql(keepText), s.config.Namespace, c.key, c.hash, c.until, c.kept)
+	for _, k := range l.once.keeps {
+		q.Queue(s.sql(keepText), s.config.Namespace, k.key, k.Hash, k.Until, k.Answer)
 	}
 	q.Queue("COMMIT")
 	l.sent = true

@@ -8,6 +8,8 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/oncekey"
+	"github.com/zeroae/zael/internal/within"
 )
 
 // An op is an operation on buckets that waits for a lane. It has copies of its arguments,
@@ -54,7 +56,7 @@ const (
 // newOp returns an op with copies of its arguments, checked. It may be one that was answered and
 // recycled.
 func (s *Store) newOp(k kind, now time.Time, at bucket.Instant, debits []zael.Debit) (*op, error) {
-	if err := names.Debits(debits, k == takeOp, "database"); err != nil {
+	if err := storable.Debits(debits, k == takeOp, "database"); err != nil {
 		return nil, err
 	}
 	o, ok := s.ops.Get().(*op)
@@ -159,13 +161,11 @@ func (s *Store) submit(ctx context.Context, o *op) (inTime bool, err error) {
 	if err := s.queue.add(o); err != nil {
 		return false, err
 	}
-	select {
-	case <-o.done:
+	if within.Wait(ctx, o.done) {
 		if o.stage.Load() == abandoned {
 			return false, o.early
 		}
 		return true, o.err
-	case <-ctx.Done():
 	}
 	if o.stage.CompareAndSwap(queued, abandoned) {
 		return false, contextError(ctx, "gave up before its turn, nothing was changed")
@@ -200,12 +200,12 @@ func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) 
 type opRules struct {
 	kind    kind
 	maxWait time.Duration
-	once    *onceOp // nil: it has no key
+	once    *oncekey.Operation // nil: it has no key
 }
 
 // bucketOp performs a take or an adjust. first is what was kept with a key that is known.
 func (s *Store) bucketOp(ctx context.Context, now time.Time, debits []zael.Debit, rules opRules) (counted time.Time, first []byte, err error) {
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return now, nil, err
 	}
@@ -216,7 +216,7 @@ func (s *Store) bucketOp(ctx context.Context, now time.Time, debits []zael.Debit
 	o.opRules = rules
 	once := rules.once
 	if once != nil {
-		once.at = now
+		once.At = now
 	}
 	if o.kind == takeOp && once == nil && s.recalls(o) {
 		o.copyResults(debits)
@@ -227,8 +227,8 @@ func (s *Store) bucketOp(ctx context.Context, now time.Time, debits []zael.Debit
 	if !inTime {
 		return now, nil, err
 	}
-	if once != nil && once.first != nil {
-		first = once.first
+	if once != nil && once.First != nil {
+		first = once.First
 	} else {
 		o.copyResults(debits)
 	}
@@ -238,11 +238,11 @@ func (s *Store) bucketOp(ctx context.Context, now time.Time, debits []zael.Debit
 
 // TakeLocal implements zael.LocalStore: it answers takes that a remembered refusal refuses.
 func (s *Store) TakeLocal(now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, bool, error) {
-	if len(debits) != 1 || s.queue.isClosed() {
+	if len(debits) != 1 || !s.queue.remembers(debits[0].Key) || s.queue.isClosed() {
 		return now, false, nil
 	}
-	counted, at, ok := s.localInstant(now)
-	if !ok || !s.queue.remembers(debits[0].Key) {
+	counted, at, ok := s.clock.Local(now)
+	if !ok {
 		return now, false, nil
 	}
 	o, err := s.newOp(takeOp, counted, at, debits)
@@ -270,7 +270,7 @@ func (s *Store) Renew(ctx context.Context, now time.Time, d zael.Debit) (held bo
 
 // Extend implements zael.OnceStore.
 func (s *Store) Extend(ctx context.Context, now time.Time, d zael.Debit) (deadline time.Time, held bool, err error) {
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return deadline, false, err
 	}

@@ -99,9 +99,7 @@ type Store struct {
 	ops   sync.Pool // of *op
 	stats counters
 
-	clock *engineclock.Clock
-	read  func() engineclock.Reading
-	asked askLock
+	clock *engineclock.Server
 
 	inflight inflight.Group
 	life     context.Context // of all that runs for nobody in particular; done when Close gives up
@@ -164,9 +162,10 @@ func NewTrial(pool *pgxpool.Config, config *Config, options trial.Options) (*Sto
 	}
 	s := &Store{
 		config: c, where: location(pc.ConnConfig), trial: options, pool: connections,
-		clock: new(engineclock.Clock), read: engineclock.Machine(), random: func() int64 { return 1 + rand.Int64N(1<<62) },
+		random: func() int64 { return 1 + rand.Int64N(1<<62) },
 	}
 	s.administration = newAdministration(s, c.Namespace)
+	s.clock = &engineclock.Server{Read: engineclock.Machine(), Virtual: options.VirtualTime, Ask: s.askTime, What: "postgresstore: " + askingTime}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.queue.init(c.CachedBuckets)
 	for range c.Pool - max(1, c.Pool/4) { // the rest is for what is no acquire

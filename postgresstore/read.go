@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/enginecall"
 	"github.com/zeroae/zael/internal/pages"
-	"github.com/zeroae/zael/internal/pause"
 	"github.com/zeroae/zael/internal/sqladmin"
 )
 
@@ -47,15 +47,7 @@ func (s *Store) retryRead(ctx context.Context, what string, call func(context.Co
 	if s.queue.isClosed() {
 		return errClosed
 	}
-	for i := 0; ; i++ {
-		err := s.tryRead(ctx, call)
-		if err == nil {
-			return nil
-		}
-		if fateOf(err) == rejected || i >= mostRetries || pause.Backoff(ctx, i, retryBase, retryMost) != nil {
-			return s.translate(ctx, what, err)
-		}
-	}
+	return s.translate(ctx, what, retries.Read(ctx, func() error { return s.tryRead(ctx, call) }))
 }
 
 // tryRead makes a call, with a part of the time that is left.
@@ -93,7 +85,7 @@ func (s *Store) transact(ctx context.Context, what string, f func(ctx context.Co
 		if err == nil || isAnswer(err) {
 			return err
 		}
-		if fate := fateOf(err); fate == rejected || fate == unknown || i >= mostRetries || pause.Backoff(ctx, i, retryBase, retryMost) != nil {
+		if fateOf(err) == enginecall.Unknown || !retries.Again(ctx, i, err) {
 			return s.translate(ctx, what, err)
 		}
 	}
@@ -153,13 +145,13 @@ func (s *Store) find(ctx context.Context, tx pgx.Tx, q *query, targets ...any) (
 
 // Buckets implements zael.BucketStore.
 func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (time.Time, []zael.Bucket, error) {
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return now, nil, err
 	}
 	var entities, resources []string
 	for _, k := range keys {
-		if err := names.Key(k); err != nil {
+		if err := storable.Key(k); err != nil {
 			return now, nil, err
 		}
 		entities, resources = append(entities, k.Entity), append(resources, k.Resource)
@@ -191,7 +183,7 @@ func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 
 // EntityBuckets implements zael.LimitStore.
 func (s *Store) EntityBuckets(ctx context.Context, entity string) iter.Seq2[zael.Bucket, error] {
-	if err := names.Text("entity", entity); err != nil {
+	if err := storable.Text("entity", entity); err != nil {
 		return pages.Failed[zael.Bucket](err)
 	}
 	return s.bucketPages(ctx, func(q *sqladmin.Query, last *row) {
@@ -204,7 +196,7 @@ func (s *Store) EntityBuckets(ctx context.Context, entity string) iter.Seq2[zael
 
 // ResourceBuckets implements zael.CapacityReader.
 func (s *Store) ResourceBuckets(ctx context.Context, resource string) iter.Seq2[zael.Bucket, error] {
-	if err := names.Text("resource", resource); err != nil {
+	if err := storable.Text("resource", resource); err != nil {
 		return pages.Failed[zael.Bucket](err)
 	}
 	return s.bucketPages(ctx, func(q *sqladmin.Query, last *row) {

@@ -27,7 +27,6 @@ type step struct {
 	rows    map[zael.Key]*row
 	changed map[*row]bool
 	usage   map[usageKey]int64 // to be added to the table
-	keeps   []*onceOp          // whose answers are to be kept
 }
 
 // A usageKey is the key of a row of the table usage, within a namespace.

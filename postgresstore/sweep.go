@@ -39,7 +39,7 @@ func (s *Store) sweepForever(ctx context.Context) {
 
 // sweep deletes some of what is due, and reports whether there may be more.
 func (s *Store) sweep(ctx context.Context) (more bool, err error) {
-	now, at, known := s.localInstant(time.Now())
+	now, at, known := s.clock.Local(time.Now())
 	if !known {
 		return false, nil
 	}

@@ -53,7 +53,7 @@ func (u usages) of(key zael.Key) *hourUsage {
 func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error] {
 	q.Window = cmp.Or(q.Window, zael.Hourly)
 	return func(yield func(zael.UsageRecord, error) bool) {
-		err := names.Key(zael.Key{Entity: q.Entity, Resource: q.Resource})
+		err := storable.Key(zael.Key{Entity: q.Entity, Resource: q.Resource})
 		if !s.config.Usage {
 			err = fmt.Errorf("postgresstore: usage is not counted: open the store with usage=true: %w", errors.ErrUnsupported)
 		}

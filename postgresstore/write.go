@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/enginecall"
 	"github.com/zeroae/zael/internal/engineclock"
 )
 
@@ -218,14 +219,14 @@ func (w *writing) compareAndWrite(ctx context.Context) error {
 		return err
 	}
 	s.stats.calls.Add(1)
-	sent := s.read()
+	sent := s.clock.Read()
 	rows, err := s.pool.Query(ctx, s.sql(writeCall), w.args.values(s, w.id, w.lockWait(ctx), w.batch.several)...)
 	if err != nil {
 		return err
 	}
 	others, made, err := s.readWritten(rows, w.asked, sent)
 	if err != nil {
-		w.locks = w.batch.several && fateOf(err) == retried // another process has changed a bucket
+		w.locks = w.batch.several && fateOf(err) == enginecall.Overtaken // another process has changed a bucket
 		return err
 	}
 	differs := map[zael.Key]bool{}
@@ -269,7 +270,7 @@ func (w *writing) writeOne(ctx context.Context) (done bool, err error) {
 		return false, nil
 	}
 	s.stats.calls.Add(1)
-	sent := s.read()
+	sent := s.clock.Read()
 	var at *time.Time
 	err = s.pool.QueryRow(ctx, s.sql(writeOneCall), s.config.Namespace, w.id, max(1, untilDone(ctx).Milliseconds()), s.config.Durability == DurabilityOff,
 		r.key.Entity, r.key.Resource, w.args.expected[0], int64(r.Latest), int64(r.expires),
@@ -298,7 +299,7 @@ func (w *writing) differs(r *row, i int, other *row) bool {
 // made: no answer came, and others have written the bucket so often since that its row no
 // longer tells. One with a key is never spent: the key tells.
 func (w *writing) spent(o *op, now *row) bool {
-	if !w.unsure || o.kind != adjustOp && o.kind != undoOp || !o.once.undone() || !slices.ContainsFunc(o.charges, func(c zael.Charge) bool { return c.Amount < 0 }) {
+	if !w.unsure || o.kind != adjustOp && o.kind != undoOp || !o.once.GivenBack() || !slices.ContainsFunc(o.charges, func(c zael.Charge) bool { return c.Amount < 0 }) {
 		return false
 	}
 	return len(now.ids) == idsKept && !slices.Contains(now.ids, w.base[now.key])

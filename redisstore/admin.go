@@ -2,14 +2,13 @@ package redisstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/redis/rueidis"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/edits"
 	"github.com/zeroae/zael/internal/pause"
 )
 
@@ -133,7 +132,7 @@ func (t *adminTx) finishAside(ctx context.Context, again func() error) error {
 		return nil
 	}
 	if again != nil && len(t.aside) == 0 {
-		if err := again(); err != nil && !isAnswer(err) {
+		if err := again(); err != nil && !edits.IsAnswer(err) {
 			return err
 		}
 	}
@@ -213,22 +212,3 @@ func (t *adminTx) rank(key, member string) { t.call.command("ZADD", t.call.key(k
 
 // record adds an event to the change.
 func (t *adminTx) record(event zael.AuditEvent) { t.events = append(t.events, event) }
-
-// nextSettings returns the revision of settings that are changed at a time.
-func (t *adminTx) nextSettings(at time.Time, before int64) int64 {
-	t.settings, t.raised = max(at.UnixMicro(), t.settings+1, before+1), true
-	return t.settings
-}
-
-// isAnswer reports whether an error is what a change answers, having changed nothing.
-func isAnswer(err error) bool {
-	for _, answer := range []error{
-		zael.ErrEntityExists, zael.ErrEntityNotFound, zael.ErrKeyUsed, zael.ErrParentCycle, zael.ErrNoLimits, zael.ErrNamespaceDeleted,
-		zael.ErrNamespaceNotFound, zael.ErrNamespaceState, zael.ErrLeaseClosed,
-	} {
-		if errors.Is(err, answer) {
-			return true
-		}
-	}
-	return false
-}

@@ -12,34 +12,26 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/stamp"
+	"github.com/zeroae/zael/internal/storearg"
 )
-
-// timeForm is the form of times: UTC with nine decimals, so that they sort as text.
-const timeForm = "2006-01-02T15:04:05.000000000Z"
-
-func timeText(field string, t time.Time) (string, error) {
-	if y := t.UTC().Year(); y < 0 || y > 9999 {
-		return "", invalid(field, t, "is not in the years 0 to 9999")
-	}
-	return t.UTC().Format(timeForm), nil
-}
 
 // writeEvent adds an event to the sets of all events and of those of its entity, whose
 // members sort by time and then by number: "<time>|<number>|<JSON>". It removes what is older
 // than events are kept.
 func (t *adminTx) writeEvent(event zael.AuditEvent) error {
-	at, err := timeText("AuditEvent.Time", event.Time)
+	at, err := stamp.Checked("AuditEvent.Time", event.Time)
 	if err != nil {
 		return err
 	}
 	event.Time = event.Time.UTC()
 	text, err := json.Marshal(event)
 	if err != nil {
-		return invalid("AuditEvent", event.Action, err.Error())
+		return storearg.Invalid("AuditEvent", event.Action, err.Error())
 	}
 	t.seq++
 	member := fmt.Sprintf("%s|%019d|%s", at, t.seq, text)
-	old := event.Time.Add(-t.store.config.Retention).UTC().Format(timeForm)
+	old := stamp.Text(event.Time.Add(-t.store.config.Retention))
 	names := []string{t.keys.audit()}
 	if event.Entity != "" {
 		names = append(names, t.keys.auditOf(event.Entity))
@@ -64,18 +56,14 @@ func (s *Store) Audit(ctx context.Context, q zael.AuditQuery) iter.Seq2[zael.Aud
 			key = s.keys.auditOf(q.Entity)
 		}
 		if !q.From.IsZero() {
-			least = "[" + q.From.UTC().Format(timeForm)
+			least = "[" + stamp.Text(q.From)
 		}
 		if !q.To.IsZero() {
-			most = "(" + q.To.UTC().Format(timeForm)
-		}
-		if s.closed.Load() {
-			fail(errClosed)
-			return
+			most = "(" + stamp.Text(q.To)
 		}
 		for left := cmp.Or(q.Max, 100); left > 0; {
-			if ctx.Err() != nil {
-				fail(s.translate(ctx, what, ctx.Err()))
+			if err := s.usable(ctx); err != nil {
+				fail(err)
 				return
 			}
 			members, err := ask(s, ctx, what, func(ctx context.Context, c rueidis.Client) ([]string, error) {
@@ -87,7 +75,7 @@ func (s *Store) Audit(ctx context.Context, q zael.AuditQuery) iter.Seq2[zael.Aud
 			}
 			for _, m := range members {
 				var event zael.AuditEvent
-				if err := json.Unmarshal([]byte(m[min(len(m), len(timeForm)+21):]), &event); err != nil {
+				if err := json.Unmarshal([]byte(m[min(len(m), len(stamp.Layout)+21):]), &event); err != nil {
 					fail(fmt.Errorf("redisstore: %w: an audit event: %w", errDamaged, err))
 					return
 				}

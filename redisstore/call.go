@@ -7,36 +7,30 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/pause"
+	"github.com/zeroae/zael/internal/enginecall"
 )
 
 const (
-	leastCall  = 50 * time.Millisecond
 	undoFor    = 10 * time.Second // a give-back may take so long; nobody need wait for it
 	maxRetries = 4                // of calls that failed without an answer
 	maxTurns   = 512              // of writes that others came before
 
 	burstOfTurns = 4
 
-	retryBase = 5 * time.Millisecond
-	retryMost = 160 * time.Millisecond
-	raceBase  = 200 * time.Microsecond // after another writer came first
-	raceMost  = 8 * time.Millisecond
+	raceBase = 200 * time.Microsecond // after another writer came first
+	raceMost = 8 * time.Millisecond
 
 	askEvery = 10 * time.Second // the server's time
 )
 
-// callTime returns how long one call may take, so that there is time for another before ctx's
-// deadline. If there is none the call may take as long as any.
+// retries are those of calls without an answer.
+//
+//nolint:gochecknoglobals // a constant
+var retries = enginecall.Retries{FateOf: fateOf, Most: maxRetries, Base: 5 * time.Millisecond, Longest: 160 * time.Millisecond}
+
+// callTime returns how long one call may take.
 func (s *Store) callTime(ctx context.Context) time.Duration {
-	d := s.config.CallTimeout
-	if deadline, ok := ctx.Deadline(); ok {
-		if left := time.Until(deadline); left > leastCall {
-			d = min(d, max(left/2, leastCall))
-		}
-	}
-	return d
+	return enginecall.Time(ctx, s.config.CallTimeout)
 }
 
 // run calls a script until it is answered, or as often as that makes sense. again is called before
@@ -48,16 +42,16 @@ func (s *Store) run(ctx context.Context, l *lua, keys, args []string, again func
 		if err == nil {
 			return a, lost, nil
 		}
-		fate := fateOf(err)
-		if fate == mayBeApplied {
+		unknown := fateOf(err) == enginecall.Unknown
+		if unknown {
 			s.stats.unanswered.Add(1)
 			lost = true
 			again()
 		}
-		if fate == rejected || n >= maxRetries || ctx.Err() != nil || pause.Backoff(ctx, n, retryBase, retryMost) != nil {
+		if ctx.Err() != nil || !retries.Again(ctx, n, err) {
 			return a, lost, err
 		}
-		if fate == mayBeApplied {
+		if unknown {
 			s.stats.repeated.Add(1)
 		}
 	}
@@ -102,16 +96,12 @@ func (s *Store) exec(ctx context.Context, c rueidis.Client, command rueidis.Comp
 
 // ask makes a call that changes nothing until it is answered.
 func ask[T any](s *Store, ctx context.Context, what string, do func(context.Context, rueidis.Client) (T, error)) (T, error) { //nolint:revive // a method cannot have a type parameter
-	for n := 0; ; n++ {
-		v, err := askOnce(s, ctx, do)
-		if err == nil {
-			return v, nil
-		}
-		if fateOf(err) == rejected || n >= maxRetries || pause.Backoff(ctx, n, retryBase, retryMost) != nil {
-			var none T
-			return none, s.translate(ctx, what, err)
-		}
-	}
+	var v T
+	err := retries.Read(ctx, func() (err error) {
+		v, err = askOnce(s, ctx, do)
+		return err
+	})
+	return v, s.translate(ctx, what, err)
 }
 
 func askOnce[T any](s *Store, ctx context.Context, do func(context.Context, rueidis.Client) (T, error)) (v T, err error) { //nolint:revive // as ask
@@ -150,67 +140,12 @@ func (s *Store) readHashes(ctx context.Context, what string, keys []string) ([][
 	})
 }
 
-// instant returns now, which the caller has just read from this machine's wall clock, by the
-// server's clock. If the offset between the two is not known it asks the server first.
-func (s *Store) instant(ctx context.Context, now time.Time) (time.Time, bucket.Instant, error) {
-	if !s.trial.VirtualTime {
-		entered := s.read()
-		offset, known := s.clock.Offset(entered)
-		switch {
-		case !known:
-			if err := s.askTime(ctx); err != nil {
-				return now, 0, err
-			}
-			offset, _ = s.clock.Offset(entered)
-		case time.Duration(s.asking.Load())+askEvery < entered.Mono:
-			s.asking.Store(int64(entered.Mono))
-			s.inflight.Go(func() { _ = s.askTime(context.WithoutCancel(ctx)) }) // the next one asks again
-		}
-		now = now.Add(offset)
-	}
-	at, err := bucket.At(now)
-	if err != nil {
-		return now, 0, invalid("now", nil, err.Error())
-	}
-	return now, at, nil
-}
+const askingTime = "asking for the server's time"
 
-// An asking is a call for the server's time. Callers that come meanwhile wait for it.
-type asking struct {
-	done chan struct{}
-	err  error // once done is closed
-}
-
-// askTime asks for the server's time. Concurrent callers share one call.
+// askTime makes a call for the server's time.
 func (s *Store) askTime(ctx context.Context) error {
-	a := s.asked.Load()
-	if a == nil {
-		mine := &asking{done: make(chan struct{})}
-		if s.asked.CompareAndSwap(nil, mine) {
-			s.inflight.Go(func() {
-				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoFor)
-				defer cancel()
-				mine.err = s.learnTime(ctx)
-				s.asked.Store(nil)
-				close(mine.done)
-			})
-			a = mine
-		} else if a = s.asked.Load(); a == nil {
-			return nil // it has just been answered
-		}
-	}
-	select {
-	case <-a.done:
-		return a.err
-	case <-ctx.Done():
-		return s.translate(ctx, "asking for the server's time", ctx.Err())
-	}
-}
-
-// learnTime makes one call for the server's time.
-func (s *Store) learnTime(ctx context.Context) error {
-	_, err := ask(s, ctx, "asking for the server's time", func(ctx context.Context, c rueidis.Client) (struct{}, error) {
-		sent := s.read()
+	_, err := ask(s, ctx, askingTime, func(ctx context.Context, c rueidis.Client) (struct{}, error) {
+		sent := s.clock.Read()
 		command := c.B().Time().Build()
 		if s.cluster { // always the same server's
 			command = c.B().Eval().Script("return redis.call('TIME')").Numkeys(1).Key(s.keys.meta()).Build()
@@ -219,7 +154,6 @@ func (s *Store) learnTime(ctx context.Context) error {
 		if err != nil {
 			return struct{}{}, err
 		}
-		received := s.read()
 		var unix [2]int64
 		for i := range unix {
 			if len(parts) != 2 {
@@ -229,8 +163,7 @@ func (s *Store) learnTime(ctx context.Context) error {
 				return struct{}{}, err
 			}
 		}
-		s.clock.Answer(time.Unix(unix[0], unix[1]*1000), time.Microsecond, sent, received)
-		s.asking.Store(int64(received.Mono))
+		s.clock.Heard(time.Unix(unix[0], unix[1]*1000), time.Microsecond, sent)
 		return struct{}{}, nil
 	})
 	return err

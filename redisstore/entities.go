@@ -10,6 +10,8 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/edits"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // pageSize is how much an iterator reads at a time.
@@ -20,7 +22,7 @@ func entityText(e zael.Entity) (string, error) {
 	e.CreatedAt = e.CreatedAt.UTC()
 	text, err := json.Marshal(e)
 	if err != nil {
-		return "", invalid("Entity", e.ID, err.Error())
+		return "", storearg.Invalid("Entity", e.ID, err.Error())
 	}
 	return string(text), nil
 }
@@ -42,10 +44,10 @@ func (s *Store) CreateEntity(ctx context.Context, e zael.Entity, event zael.Audi
 }
 
 func checkEntity(e zael.Entity) error {
-	if err := checkText("entity", e.ID); err != nil {
+	if err := storable.Text("entity", e.ID); err != nil {
 		return err
 	}
-	return checkText("parent", e.ParentID)
+	return storable.Text("parent", e.ParentID)
 }
 
 func (t *adminTx) createEntity(ctx context.Context, e zael.Entity, event zael.AuditEvent) error {
@@ -88,11 +90,8 @@ func (s *Store) Entities(ctx context.Context, ids []string) ([]zael.Entity, erro
 
 // readFields reads fields of a hash, in one step; nil where one is missing.
 func (s *Store) readFields(ctx context.Context, what, key string, fields []string) ([]*string, error) {
-	if s.closed.Load() {
-		return nil, errClosed
-	}
-	if ctx.Err() != nil {
-		return nil, s.translate(ctx, "not tried", ctx.Err())
+	if err := s.usable(ctx); err != nil {
+		return nil, err
 	}
 	if len(fields) == 0 {
 		return nil, nil
@@ -119,11 +118,8 @@ func (s *Store) readFields(ctx context.Context, what, key string, fields []strin
 
 // members reads a set, in the order of bytes.
 func (s *Store) members(ctx context.Context, what, key string) ([]string, error) {
-	if s.closed.Load() {
-		return nil, errClosed
-	}
-	if ctx.Err() != nil {
-		return nil, s.translate(ctx, "not tried", ctx.Err())
+	if err := s.usable(ctx); err != nil {
+		return nil, err
 	}
 	all, err := ask(s, ctx, what, func(ctx context.Context, c rueidis.Client) ([]string, error) {
 		return c.Do(ctx, c.B().Smembers().Key(key).Build()).AsStrSlice()
@@ -161,17 +157,16 @@ func (s *Store) Children(ctx context.Context, parent string) iter.Seq2[zael.Enti
 
 // setParent changes the parent of an entity.
 func (t *adminTx) setParent(ctx context.Context, id, parent string) error {
-	e, exists, err := t.entity(ctx, id)
-	switch {
-	case err != nil:
+	err := edits.CheckParent(id, parent, func(id string) (string, bool, error) {
+		e, exists, err := t.entity(ctx, id)
+		return e.ParentID, exists, err
+	})
+	if err != nil {
 		return err
-	case !exists:
-		return fmt.Errorf("%w: %s", zael.ErrEntityNotFound, id)
 	}
-	if parent != "" {
-		if err := t.checkAncestors(ctx, id, parent); err != nil {
-			return err
-		}
+	e, _, err := t.entity(ctx, id)
+	if err != nil {
+		return err
 	}
 	if e.ParentID != "" {
 		t.call.command("SREM", t.call.key(t.keys.children(e.ParentID)), id)
@@ -196,30 +191,9 @@ func (t *adminTx) entity(ctx context.Context, id string) (e zael.Entity, exists 
 	return e, exists, err
 }
 
-// checkAncestors returns an error if parent does not exist, or id is among its
-// ancestors.
-func (t *adminTx) checkAncestors(ctx context.Context, id, parent string) error {
-	seen := map[string]bool{}
-	for above := parent; above != "" && !seen[above]; {
-		if above == id {
-			return zael.ErrParentCycle
-		}
-		seen[above] = true
-		e, exists, err := t.entity(ctx, above)
-		switch {
-		case err != nil:
-			return err
-		case !exists && above == parent:
-			return fmt.Errorf("%w: %s", zael.ErrEntityNotFound, parent)
-		}
-		above = e.ParentID
-	}
-	return nil
-}
-
 // DeleteEntity implements zael.EntityStore.
 func (s *Store) DeleteEntity(ctx context.Context, id string, event zael.AuditEvent) error {
-	if err := checkText("entity", id); err != nil {
+	if err := storable.Text("entity", id); err != nil {
 		return err
 	}
 	const what = "deleting an entity"

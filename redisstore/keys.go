@@ -3,9 +3,9 @@ package redisstore
 import (
 	"fmt"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // keys are the names of a namespace's keys. Entity and resource are percent-encoded in
@@ -131,25 +131,10 @@ func hex(c byte) byte {
 	return c - '0'
 }
 
-// checkKey returns an error for names that cannot be stored: see checkText.
-func checkKey(k zael.Key) error {
-	if err := checkText("entity", k.Entity); err != nil {
-		return err
-	}
-	return checkText("resource", k.Resource)
-}
-
-// checkText returns an error if s is not UTF-8, which JSON cannot hold.
-func checkText(field, s string) error {
-	if !utf8.ValidString(s) {
-		return invalid(field, s, "is not UTF-8")
-	}
-	return nil
-}
-
-func invalid(field string, value any, reason string) error {
-	return &zael.ValidationError{Field: field, Value: value, Reason: reason}
-}
+// storable says what can be kept: JSON cannot have what is not UTF-8.
+//
+//nolint:gochecknoglobals // a constant
+var storable storearg.Names
 
 // Keys of administration.
 func (k keys) meta() string                  { return k.admin + "meta" }     // a hash: see adminTx

@@ -12,6 +12,8 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/edits"
+	"github.com/zeroae/zael/internal/stamp"
 )
 
 // The registered namespaces are a hash of the default one, of JSON by name. The state of one
@@ -19,14 +21,6 @@ import (
 
 // registry is the hash of the registered namespaces.
 func registry() string { return newKeys("").admin + "namespaces" }
-
-func checkNamespaceName(name string) error {
-	c := Config{Namespace: name}
-	if err := c.Validate(); err != nil || name == "" {
-		return invalid("namespace", name, "is not 1 to 64 characters of A-Z a-z 0-9 _ . -")
-	}
-	return nil
-}
 
 func parseNamespace(text string) (n zael.Namespace, err error) {
 	if err := json.Unmarshal([]byte(text), &n); err != nil {
@@ -38,7 +32,7 @@ func parseNamespace(text string) (n zael.Namespace, err error) {
 
 // Namespace implements zael.NamespaceStore.
 func (s *Store) Namespace(ctx context.Context, name string) (n zael.Namespace, err error) {
-	if err := checkNamespaceName(name); err != nil {
+	if err := zael.CheckNamespace(name); err != nil {
 		return n, err
 	}
 	found, err := s.readFields(ctx, "reading a namespace", registry(), []string{name})
@@ -54,12 +48,8 @@ func (s *Store) Namespace(ctx context.Context, name string) (n zael.Namespace, e
 // Namespaces implements zael.NamespaceStore.
 func (s *Store) Namespaces(ctx context.Context) iter.Seq2[zael.Namespace, error] {
 	return func(yield func(zael.Namespace, error) bool) {
-		if s.closed.Load() {
-			yield(zael.Namespace{}, errClosed)
-			return
-		}
-		if ctx.Err() != nil {
-			yield(zael.Namespace{}, s.translate(ctx, "not tried", ctx.Err()))
+		if err := s.usable(ctx); err != nil {
+			yield(zael.Namespace{}, err)
 			return
 		}
 		all, err := ask(s, ctx, "reading namespaces", func(ctx context.Context, c rueidis.Client) (map[string]string, error) {
@@ -85,35 +75,33 @@ func (s *Store) Namespaces(ctx context.Context) iter.Seq2[zael.Namespace, error]
 
 // EditNamespace implements zael.NamespaceStore.
 func (s *Store) EditNamespace(ctx context.Context, name string, event zael.AuditEvent) error {
-	if err := checkNamespaceName(name); err != nil {
+	move, err := edits.MoveOf(&event)
+	if err != nil {
 		return err
 	}
-	if _, err := timeText("AuditEvent.Time", event.Time); err != nil {
+	return s.moveNamespace(ctx, "changing a namespace", name, move, &event)
+}
+
+// moveNamespace makes a move of a namespace with its event, unless it has been made.
+func (s *Store) moveNamespace(ctx context.Context, what, name string, move edits.Move, event *zael.AuditEvent) error {
+	if err := zael.CheckNamespace(name); err != nil {
 		return err
 	}
-	change, ok := map[zael.AuditAction]struct{ from, to zael.NamespaceState }{
-		zael.NamespaceRegistered: {"", zael.NamespaceActive},
-		zael.NamespaceRemoved:    {zael.NamespaceActive, zael.NamespaceDeleted},
-		zael.NamespaceRecovered:  {zael.NamespaceDeleted, zael.NamespaceActive},
-	}[event.Action]
-	if !ok {
-		return invalid("AuditEvent.Action", string(event.Action), "is not a change of a namespace")
+	if _, err := stamp.Checked("AuditEvent.Time", event.Time); err != nil {
+		return err
 	}
-	return s.changeIn(ctx, newKeys(""), "changing a namespace", func(ctx context.Context, t *adminTx) error {
+	return s.changeIn(ctx, newKeys(""), what, func(ctx context.Context, t *adminTx) error {
 		n, registered, err := t.namespace(ctx, name)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case change.from == "" && registered:
-			return nil
-		case change.from == "":
-			n = zael.Namespace{Name: name, RegisteredAt: event.Time.UTC()}
-		case !registered:
-			return fmt.Errorf("%w: %s", zael.ErrNamespaceNotFound, name)
-		case n.State != change.from:
-			return fmt.Errorf("%w: %s is %s, not %s", zael.ErrNamespaceState, name, n.State, change.from)
 		}
-		return t.moveNamespace(ctx, n, change.to, event)
+		if made, err := move.Check(name, &n, registered); made || err != nil {
+			return err
+		}
+		if !registered {
+			n = zael.Namespace{Name: name, RegisteredAt: event.Time.UTC()}
+		}
+		return t.moveNamespace(ctx, n, move.To, event)
 	})
 }
 
@@ -127,7 +115,7 @@ func (t *adminTx) namespace(ctx context.Context, name string) (n zael.Namespace,
 
 // moveNamespace changes the state of a namespace. It counts as a change in that namespace, too, so
 // that others that are being made there see it.
-func (t *adminTx) moveNamespace(ctx context.Context, n zael.Namespace, to zael.NamespaceState, event zael.AuditEvent) error {
+func (t *adminTx) moveNamespace(ctx context.Context, n zael.Namespace, to zael.NamespaceState, event *zael.AuditEvent) error {
 	n.State, n.ChangedAt = to, event.Time.UTC()
 	text, err := json.Marshal(n)
 	if err != nil {
@@ -146,7 +134,7 @@ func (t *adminTx) moveNamespace(ctx context.Context, n zael.Namespace, to zael.N
 	} else {
 		t.put(own, namespaceField, string(to))
 	}
-	t.record(event)
+	t.record(*event)
 	return nil
 }
 
@@ -155,29 +143,8 @@ func (t *adminTx) moveNamespace(ctx context.Context, n zael.Namespace, to zael.N
 // meanwhile: these expire by themselves.
 func (s *Store) PurgeNamespace(ctx context.Context, name string, event zael.AuditEvent) (records int, err error) {
 	const what = "purging a namespace"
-	if err := checkNamespaceName(name); err != nil {
-		return 0, err
-	}
-	if _, err := timeText("AuditEvent.Time", event.Time); err != nil {
-		return 0, err
-	}
-	err = s.changeIn(ctx, newKeys(""), what, func(ctx context.Context, t *adminTx) error {
-		n, registered, err := t.namespace(ctx, name)
-		switch {
-		case err != nil:
-			return err
-		case !registered:
-			return fmt.Errorf("%w: %s", zael.ErrNamespaceNotFound, name)
-		case n.State == zael.NamespacePurging:
-			return nil
-		case n.State != zael.NamespaceDeleted:
-			return fmt.Errorf("%w: %s is %s, not deleted: delete it first", zael.ErrNamespaceState, name, n.State)
-		}
-		begun := event
-		begun.Details = map[string]string{"namespace": name, "state": "begun"}
-		return t.moveNamespace(ctx, n, zael.NamespacePurging, begun)
-	})
-	if err != nil {
+	begun := edits.Begun(name, event)
+	if err := s.moveNamespace(ctx, what, name, edits.Purge, &begun); err != nil {
 		return 0, err
 	}
 	k := newKeys(name)
@@ -198,7 +165,7 @@ func (s *Store) PurgeNamespace(ctx context.Context, name string, event zael.Audi
 		case err != nil:
 			return err
 		case !registered || n.State != zael.NamespacePurging:
-			return fmt.Errorf("%w: somebody else has purged %s", zael.ErrNamespaceNotFound, name)
+			return edits.Purged(name)
 		}
 		t.remove(registry(), name)
 		t.call.command("DEL", t.call.key(k.meta()))
@@ -236,7 +203,7 @@ func (s *Store) register(ctx context.Context) {
 	if name == "" || s.registered.Swap(true) {
 		return
 	}
-	event := zael.AuditEvent{Time: s.read().Wall.UTC(), Action: zael.NamespaceRegistered, Details: map[string]string{"namespace": name, "by": "first use"}}
+	event := edits.FirstUse(name, s.clock.Read().Wall)
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	if _, err := s.Namespace(ctx, name); errors.Is(err, zael.ErrNamespaceNotFound) {

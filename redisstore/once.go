@@ -9,6 +9,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/coalesce"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // Fields of the hash of a once-key.
@@ -44,11 +45,11 @@ func (s *Store) newOnce(now time.Time, once *zael.Once) (*onceWrite, error) {
 	if once.Key == "" {
 		return o, nil
 	}
-	if err := checkText("Once.Key", once.Key); err != nil {
+	if err := storable.Name("Once.Key", once.Key); err != nil {
 		return nil, err
 	}
 	if _, err := bucket.At(once.Until); err != nil {
-		return nil, invalid("Once.Until", once.Until, err.Error())
+		return nil, storearg.Invalid("Once.Until", once.Until, err.Error())
 	}
 	o.key = s.keys.once(once.Key)
 	return o, nil
@@ -135,7 +136,7 @@ func (s *Store) TakeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 	if err := s.check(ctx, debits, true); err != nil {
 		return now, nil, err
 	}
-	now, instant, err := s.instant(ctx, now)
+	now, instant, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return now, nil, err
 	}
@@ -144,7 +145,7 @@ func (s *Store) TakeOnce(ctx context.Context, now time.Time, maxWait time.Durati
 		return now, nil, err
 	}
 	if once.Unless != "" {
-		if err := checkText("OnceTake.Unless", once.Unless); err != nil {
+		if err := storable.Name("OnceTake.Unless", once.Unless); err != nil {
 			return now, nil, err
 		}
 		o.unless = s.keys.once(once.Unless)
@@ -166,7 +167,7 @@ func (s *Store) AdjustOnce(ctx context.Context, now time.Time, debits []zael.Deb
 	if err := s.check(ctx, debits, false); err != nil {
 		return nil, err
 	}
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +176,7 @@ func (s *Store) AdjustOnce(ctx context.Context, now time.Time, debits []zael.Deb
 		return nil, err
 	}
 	if o.key == "" {
-		return nil, invalid("Once.Key", "", "is empty: name the change")
+		return nil, storearg.Invalid("Once.Key", "", "is empty: name the change")
 	}
 	answer = slices.Clone(answer)
 	o.any, o.answer = true, func(time.Time, []zael.Debit) []byte { return answer }
@@ -196,7 +197,7 @@ func (s *Store) Extend(ctx context.Context, now time.Time, d zael.Debit) (deadli
 	if err := s.check(ctx, debits, false); err != nil {
 		return deadline, false, err
 	}
-	_, at, err := s.instant(ctx, now)
+	_, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return deadline, false, err
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/coalesce"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // A part is what a write does to one bucket.
@@ -83,7 +84,7 @@ func (p *part) evaluate() (kept bucket.Record, outcome bucket.Outcome, err error
 		outcome = kept.Take(p.charges, p.at, ahead, p.birth)
 	case p.kind == coalesce.Adjust || p.kind == coalesce.Undo:
 		if bad, err := kept.Adjust(p.charges, p.at, p.birth); err != nil {
-			return kept, 0, invalid("amount of "+p.charges[bad].Name, p.charges[bad].Amount, err.Error())
+			return kept, 0, storearg.Invalid("amount of "+p.charges[bad].Name, p.charges[bad].Amount, err.Error())
 		}
 	}
 	return kept, outcome, nil

@@ -83,7 +83,7 @@ func (s *Store) entityRecords(ctx context.Context, what, entity string) (all []f
 func (s *Store) EntityBuckets(ctx context.Context, entity string) iter.Seq2[zael.Bucket, error] {
 	const what = "reading an entity's buckets"
 	return func(yield func(zael.Bucket, error) bool) {
-		if err := checkText("entity", entity); err != nil {
+		if err := storable.Text("entity", entity); err != nil {
 			yield(zael.Bucket{}, err)
 			return
 		}
@@ -124,7 +124,7 @@ func (s *Store) yieldBuckets(ctx context.Context, what string, keys []zael.Key, 
 func (s *Store) ResourceBuckets(ctx context.Context, resource string) iter.Seq2[zael.Bucket, error] {
 	const what = "reading a resource's buckets"
 	return func(yield func(zael.Bucket, error) bool) {
-		if err := checkText("resource", resource); err != nil {
+		if err := storable.Text("resource", resource); err != nil {
 			yield(zael.Bucket{}, err)
 			return
 		}

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
-	"regexp"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/zeroae/zael/internal/coalesce"
 	"github.com/zeroae/zael/internal/engineclock"
 	"github.com/zeroae/zael/internal/inflight"
+	"github.com/zeroae/zael/internal/storearg"
 	"github.com/zeroae/zael/internal/trial"
 )
 
@@ -48,26 +48,21 @@ type Config struct {
 }
 
 const (
-	defaultCallTimeout   = 400 * time.Millisecond
-	defaultCachedBuckets = 50_000
-	defaultRetention     = 90 * 24 * time.Hour
-	maxLimits            = 100 // that a batch names
-	maxReplicas          = 9
+	defaultCallTimeout = 400 * time.Millisecond
+	maxLimits          = 100 // that a batch names
+	maxReplicas        = 9
 )
 
 // Validate returns an error, a *zael.ValidationError, for a Config that New would refuse.
 func (c *Config) Validate() error {
-	switch {
-	case !regexp.MustCompile(`^[A-Za-z0-9_.-]{0,64}$`).MatchString(c.Namespace):
-		return invalid("Config.Namespace", c.Namespace, "is not up to 64 characters of A-Z a-z 0-9 _ . -")
-	case c.CallTimeout < 0:
-		return invalid("Config.CallTimeout", c.CallTimeout, fmt.Sprintf("is negative: use 0 for the default of %v", defaultCallTimeout))
-	case c.CachedBuckets < 0:
-		return invalid("Config.CachedBuckets", c.CachedBuckets, fmt.Sprintf("is negative: use 0 for the default of %d", defaultCachedBuckets))
-	case c.Retention < 0:
-		return invalid("Config.Retention", c.Retention, "is negative: use 0 for the default of 90 days")
-	case c.Replicas < 0 || c.Replicas > maxReplicas:
-		return invalid("Config.Replicas", c.Replicas, fmt.Sprintf("is not in 0 to %d", maxReplicas))
+	common := storearg.Config{
+		Namespace: c.Namespace, CallTimeout: c.CallTimeout, DefaultCallTimeout: defaultCallTimeout, CachedBuckets: c.CachedBuckets, Retention: c.Retention,
+	}
+	if err := common.Validate(); err != nil {
+		return err
+	}
+	if c.Replicas < 0 || c.Replicas > maxReplicas {
+		return storearg.Invalid("Config.Replicas", c.Replicas, fmt.Sprintf("is not in 0 to %d", maxReplicas))
 	}
 	return nil
 }
@@ -83,16 +78,13 @@ type Store struct {
 	trial      trial.Options
 	cache      *cache
 	limits     *limitShelf
-	clock      *engineclock.Clock
+	clock      *engineclock.Server
 	stats      counters
 	spans      spans
 
 	coalescer *coalesce.Coalescer
 	inflight  inflight.Group
 
-	read   func() engineclock.Reading // this machine's clocks
-	asked  atomic.Pointer[asking]     // a call for the server's time, under way
-	asking atomic.Int64               // when that was asked last, by the monotonic clock
 	closed atomic.Bool
 	lane   chan struct{} // holds one while administration is changed
 
@@ -127,7 +119,7 @@ func New(client rueidis.Client, config *Config) (*Store, error) {
 // cannot use it.
 func NewTrial(client rueidis.Client, config *Config, options trial.Options) (*Store, error) {
 	if client == nil {
-		return nil, invalid("client", nil, "is nil: make one with rueidis.NewClient")
+		return nil, storearg.Invalid("client", nil, "is nil: make one with rueidis.NewClient")
 	}
 	s, err := newStore(config, options)
 	if err != nil {
@@ -147,12 +139,14 @@ func newStore(config *Config, options trial.Options) (*Store, error) {
 		return nil, err
 	}
 	c.CallTimeout = cmp.Or(c.CallTimeout, defaultCallTimeout)
-	c.CachedBuckets = cmp.Or(c.CachedBuckets, defaultCachedBuckets)
-	c.Retention = cmp.Or(c.Retention, defaultRetention)
+	c.CachedBuckets = cmp.Or(c.CachedBuckets, storearg.DefaultBuckets)
+	c.Retention = cmp.Or(c.Retention, storearg.DefaultRetention)
 	s := &Store{
 		where: "Redis", keys: newKeys(c.Namespace), config: c, trial: options,
-		cache: newCache(c.CachedBuckets), limits: newLimitShelf(), clock: new(engineclock.Clock), read: engineclock.Machine(),
-		lane: make(chan struct{}, 1),
+		cache: newCache(c.CachedBuckets), limits: newLimitShelf(), lane: make(chan struct{}, 1),
+	}
+	s.clock = &engineclock.Server{
+		Read: engineclock.Machine(), Virtual: options.VirtualTime, Ask: s.askTime, What: "redisstore: " + askingTime, Every: askEvery, Go: s.inflight.Go,
 	}
 	s.coalescer = coalesce.New(engine{s}, coalesce.Config{
 		MaxLimits: maxLimits, Remembered: c.CachedBuckets, Tries: maxRetries, AdvanceWhileQueued: !options.VirtualTime, Direct: options.Direct,
@@ -177,6 +171,17 @@ func (s *Store) Close(ctx context.Context) error {
 }
 
 var errClosed = fmt.Errorf("redisstore: %w", zael.ErrClosed)
+
+// usable returns an error if the store is closed, or ctx is done.
+func (s *Store) usable(ctx context.Context) error {
+	if s.closed.Load() {
+		return errClosed
+	}
+	if ctx.Err() != nil {
+		return s.translate(ctx, "not tried", ctx.Err())
+	}
+	return nil
+}
 
 // newID returns the id of a write: 8 random bytes.
 func newID() string {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/prefix"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // A scope is what is kept for a zael.Scope.
@@ -37,6 +38,10 @@ func scopeEnd(entity string) string { return ordered(entity) + "\x00\x02" }
 func parseScopeField(field string) zael.Scope {
 	entity, resource, _ := strings.Cut(field, "\x00\x01")
 	return zael.Scope{Entity: strings.ReplaceAll(entity, "\x00\xff", "\x00"), Resource: resource}
+}
+
+func (sc *scope) settings() zael.Settings {
+	return zael.Settings{Switch: sc.Switch, FailureMode: sc.FailureMode, Rev: sc.SettingsRev}
 }
 
 func parseScope(text string) (sc scope, err error) {
@@ -83,7 +88,7 @@ func textsOfLimits(limits []zael.Limit) ([]string, error) {
 	for i, l := range limits {
 		texts[i] = l.String()
 		if back, err := zael.ParseLimit(texts[i]); err != nil || back != l {
-			return nil, invalid("limits", texts[i], "is not a valid limit")
+			return nil, storearg.Invalid("limits", texts[i], "is not a valid limit")
 		}
 	}
 	return texts, nil
@@ -104,7 +109,7 @@ func (s *Store) DeleteLimits(ctx context.Context, scope zael.Scope, event zael.A
 }
 
 func (s *Store) setLimits(ctx context.Context, of zael.Scope, texts []string, event zael.AuditEvent) (rev int64, err error) {
-	if err := checkKey(zael.Key(of)); err != nil {
+	if err := storable.Key(zael.Key(of)); err != nil {
 		return 0, err
 	}
 	err = s.change(ctx, "setting limits", func(ctx context.Context, t *adminTx) (err error) {
@@ -131,7 +136,7 @@ func (t *adminTx) setLimits(ctx context.Context, of zael.Scope, texts []string, 
 func (s *Store) readScopes(ctx context.Context, what string, scopes []zael.Scope) ([]scope, error) {
 	fields := make([]string, len(scopes))
 	for i, of := range scopes {
-		if err := checkKey(zael.Key(of)); err != nil {
+		if err := storable.Key(zael.Key(of)); err != nil {
 			return nil, err
 		}
 		fields[i] = scopeField(of)
@@ -171,11 +176,8 @@ func (s *Store) Limits(ctx context.Context, scopes []zael.Scope) ([]zael.LimitSe
 // ranged reads up to n members, all if it is less than 0, of a set that is sorted by bytes: from
 // least to most, which begin with "[" or, if they are excluded, with "(", or are "-" and "+".
 func (s *Store) ranged(ctx context.Context, what, key, least, most string, n int64) ([]string, error) {
-	if s.closed.Load() {
-		return nil, errClosed
-	}
-	if ctx.Err() != nil {
-		return nil, s.translate(ctx, "not tried", ctx.Err())
+	if err := s.usable(ctx); err != nil {
+		return nil, err
 	}
 	return ask(s, ctx, what, func(ctx context.Context, c rueidis.Client) ([]string, error) {
 		return c.Do(ctx, c.B().Zrangebylex().Key(key).Min(least).Max(most).Limit(0, n).Build()).AsStrSlice()
@@ -211,10 +213,7 @@ func (s *Store) ListResources(ctx context.Context, q zael.ListQuery) ([]string, 
 }
 
 func (s *Store) list(ctx context.Context, what, key string, q zael.ListQuery) ([]string, error) {
-	if err := checkText("prefix", q.Prefix); err != nil {
-		return nil, err
-	}
-	if err := checkText("after", q.After); err != nil {
+	if err := storable.List(q); err != nil {
 		return nil, err
 	}
 	least, most := bounds(q.Prefix, q.After)
@@ -224,7 +223,7 @@ func (s *Store) list(ctx context.Context, what, key string, q zael.ListQuery) ([
 // ListScopes implements zael.ListStore.
 func (s *Store) ListScopes(ctx context.Context, q zael.ScopeQuery) (list []zael.ScopeLimits, err error) {
 	const what = "listing scopes"
-	if err := checkText("prefix", q.Prefix); err != nil {
+	if err := storable.Text("prefix", q.Prefix); err != nil {
 		return nil, err
 	}
 	least, most := "["+ordered(q.Prefix), "+"
@@ -232,7 +231,7 @@ func (s *Store) ListScopes(ctx context.Context, q zael.ScopeQuery) (list []zael.
 		most = "(" + ordered(end)
 	}
 	if q.After != nil {
-		if err := checkKey(zael.Key(*q.After)); err != nil {
+		if err := storable.Key(zael.Key(*q.After)); err != nil {
 			return nil, err
 		}
 		if after := scopeField(*q.After); after > least[1:] {

@@ -10,12 +10,13 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/edits"
 	"github.com/zeroae/zael/internal/pause"
 )
 
 // Administer implements zael.AdminStore.
 func (s *Store) Administer(ctx context.Context, now time.Time, edit zael.Edit, once zael.Once) (result zael.EditResult, err error) {
-	if err := checkText("idempotency key", once.Key); err != nil {
+	if err := storable.Name("idempotency key", once.Key); err != nil {
 		return result, err
 	}
 	if err := checkEdit(&edit); err != nil {
@@ -24,7 +25,7 @@ func (s *Store) Administer(ctx context.Context, now time.Time, edit zael.Edit, o
 	if ctx.Err() != nil {
 		return result, s.translate(ctx, "not tried", ctx.Err())
 	}
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return result, err
 	}
@@ -48,39 +49,24 @@ func (s *Store) Administer(ctx context.Context, now time.Time, edit zael.Edit, o
 
 // checkEdit returns an error for an edit that Administer does not make.
 func checkEdit(edit *zael.Edit) error {
-	if err := checkKey(zael.Key(edit.Scope())); err != nil {
+	if err := storable.Key(zael.Key(edit.Scope())); err != nil {
 		return err
 	}
-	switch edit.Event.Action {
-	case zael.SwitchEnabled, zael.SwitchDisabled, zael.SwitchBypass, zael.SwitchRemoved, zael.FailureModeSet, zael.FailureModeRemoved,
-		zael.BucketReset, zael.BucketToppedUp:
+	switch edits.KindOf(edit) {
+	case edits.Settings, edits.Bucket:
 		return nil
-	case zael.ParentSet:
+	case edits.Parent:
 		return checkEntity(edit.Entity)
 	}
-	return notAnEdit(edit)
-}
-
-func notAnEdit(edit *zael.Edit) error {
-	return invalid("Edit.Event.Action", string(edit.Event.Action), "is not a change that this method makes")
+	return edits.Refused(edit)
 }
 
 // administer makes an edit.
 func (t *adminTx) administer(ctx context.Context, at bucket.Instant, edit *zael.Edit, result *zael.EditResult) error {
-	switch action := edit.Event.Action; action {
-	case zael.SwitchEnabled, zael.SwitchDisabled, zael.SwitchBypass, zael.SwitchRemoved:
-		return t.changeSettings(ctx, edit, func(sc *scope) bool {
-			old := sc.Switch
-			sc.Switch = action.Switch()
-			return old != zael.Inherit || sc.Switch != zael.Inherit
-		})
-	case zael.FailureModeSet, zael.FailureModeRemoved:
-		return t.changeSettings(ctx, edit, func(sc *scope) bool {
-			old := sc.FailureMode
-			sc.FailureMode = edit.FailureMode
-			return old != 0 || sc.FailureMode != 0
-		})
-	case zael.ParentSet:
+	switch edits.KindOf(edit) {
+	case edits.Settings:
+		return t.changeSettings(ctx, edit)
+	case edits.Parent:
 		t.record(edit.Event)
 		return t.setParent(ctx, edit.Entity.ID, edit.Entity.ParentID)
 	default:
@@ -89,14 +75,16 @@ func (t *adminTx) administer(ctx context.Context, at bucket.Instant, edit *zael.
 	}
 }
 
-// changeSettings changes the settings of a scope. change reports whether it changes anything.
-func (t *adminTx) changeSettings(ctx context.Context, edit *zael.Edit, change func(*scope) bool) error {
+// changeSettings changes the settings of a scope.
+func (t *adminTx) changeSettings(ctx context.Context, edit *zael.Edit) error {
 	of := edit.Scope()
 	sc, err := t.scope(ctx, of)
-	if err != nil || !change(&sc) {
+	set := sc.settings()
+	if err != nil || !edits.ChangeSettings(edit, &set, t.settings) {
 		return err
 	}
-	sc.SettingsRev = t.nextSettings(edit.Event.Time, sc.SettingsRev)
+	sc.Switch, sc.FailureMode, sc.SettingsRev = set.Switch, set.FailureMode, set.Rev
+	t.settings, t.raised = set.Rev, true
 	if of.Entity != "" {
 		words := []string{t.keys.buckets(of.Entity), strconv.FormatInt(sc.SettingsRev, 10)}
 		if of.Resource != "" {
@@ -230,18 +218,15 @@ func (s *Store) Settings(ctx context.Context, scopes []zael.Scope) ([]zael.Setti
 	}
 	all := make([]zael.Settings, len(scopes))
 	for i := range all {
-		all[i] = zael.Settings{Switch: found[i].Switch, FailureMode: found[i].FailureMode, Rev: found[i].SettingsRev}
+		all[i] = found[i].settings()
 	}
 	return all, nil
 }
 
 // State implements zael.AdminStore.
 func (s *Store) State(ctx context.Context) (state zael.StoreState, err error) {
-	if s.closed.Load() {
-		return state, errClosed
-	}
-	if ctx.Err() != nil {
-		return state, s.translate(ctx, "not tried", ctx.Err())
+	if err := s.usable(ctx); err != nil {
+		return state, err
 	}
 	meta, err := s.readMeta(ctx, s.keys)
 	if err != nil {
@@ -257,18 +242,18 @@ func (s *Store) State(ctx context.Context) (state zael.StoreState, err error) {
 }
 
 // Apply implements zael.Applier.
-func (s *Store) Apply(ctx context.Context, edits []zael.Edit) error {
-	texts := make([][]string, len(edits))
-	for i := range edits {
-		e := &edits[i]
+func (s *Store) Apply(ctx context.Context, all []zael.Edit) error {
+	texts := make([][]string, len(all))
+	for i := range all {
+		e := &all[i]
 		var err error
-		switch {
+		switch kind := edits.KindOf(e); {
 		case !e.Applies():
-			err = notAnEdit(e)
-		case e.Event.Action == zael.EntityCreated:
+			err = edits.Refused(e)
+		case kind == edits.Create:
 			err = checkEntity(e.Entity)
-		case e.Event.Action == zael.LimitsSet || e.Event.Action == zael.LimitsDeleted:
-			if err = checkKey(zael.Key(e.Scope())); err == nil {
+		case kind == edits.Limits:
+			if err = storable.Key(zael.Key(e.Scope())); err == nil {
 				texts[i], err = textsOfLimits(e.Limits)
 			}
 		default:
@@ -278,17 +263,17 @@ func (s *Store) Apply(ctx context.Context, edits []zael.Edit) error {
 			return err
 		}
 	}
-	edits = slices.Clone(edits)
+	all = slices.Clone(all)
 	err := s.change(ctx, "applying changes", func(ctx context.Context, t *adminTx) error {
-		for i := range edits {
-			e := &edits[i]
+		for i := range all {
+			e := &all[i]
 			var err error
-			switch e.Event.Action {
-			case zael.EntityCreated:
-				if err = t.createEntity(ctx, e.Entity, e.Event); err != nil && isAnswer(err) {
+			switch edits.KindOf(e) {
+			case edits.Create:
+				if err = t.createEntity(ctx, e.Entity, e.Event); err != nil && edits.IsAnswer(err) {
 					err = fmt.Errorf("%w: %s", err, e.Entity.ID)
 				}
-			case zael.LimitsSet, zael.LimitsDeleted:
+			case edits.Limits:
 				_, err = t.setLimits(ctx, e.Scope(), texts[i], e.Event)
 			default:
 				err = t.administer(ctx, 0, e, new(zael.EditResult))
@@ -299,8 +284,8 @@ func (s *Store) Apply(ctx context.Context, edits []zael.Edit) error {
 		}
 		return nil
 	})
-	for i := 0; i < len(edits) && err == nil; i++ {
-		if e := &edits[i]; e.Event.Action != zael.EntityCreated && e.Event.Action != zael.LimitsSet && e.Event.Action != zael.LimitsDeleted {
+	for i := 0; i < len(all) && err == nil; i++ {
+		if e := &all[i]; edits.KindOf(e) == edits.Settings {
 			s.forgetEntity(ctx, e.Event.Entity)
 		}
 	}

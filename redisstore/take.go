@@ -10,6 +10,8 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/coalesce"
+	"github.com/zeroae/zael/internal/edits"
+	"github.com/zeroae/zael/internal/enginecall"
 )
 
 // Take implements zael.BucketStore. A write whose answer is lost is repeated, by its id once
@@ -22,7 +24,7 @@ func (s *Store) Take(ctx context.Context, now time.Time, maxWait time.Duration, 
 	if err := s.check(ctx, debits, true); err != nil {
 		return now, err
 	}
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return now, err
 	}
@@ -100,27 +102,7 @@ func (s *Store) check(ctx context.Context, debits []zael.Debit, take bool) error
 	if ctx.Err() != nil {
 		return s.translate(ctx, "not tried", ctx.Err())
 	}
-	for i := range debits {
-		if err := checkKey(debits[i].Key); err != nil {
-			return err
-		}
-		for j := range debits[i].Charges {
-			c := &debits[i].Charges[j]
-			if err := checkText("limit", c.Name); err != nil {
-				return err
-			}
-			if err := c.Definition.Validate(); err != nil { // nobody could read the bucket again
-				return invalid("limit "+c.Name, c.Definition.Kind.String(), "is not valid: "+err.Error())
-			}
-			switch {
-			case take && (c.Amount < 0 || c.Amount > bucket.MaxAmount):
-				return invalid("amount of "+c.Name, c.Amount, fmt.Sprintf("is not in 0 to %d", bucket.MaxAmount))
-			case c.Definition.Kind == bucket.Slots && c.Amount != 0 && debits[i].Holder == "":
-				return invalid("Debit.Holder", "", "is empty, but slots of "+c.Name+" need a holder that other processes can tell from theirs: name one")
-			}
-		}
-	}
-	return nil
+	return storable.Debits(debits, take, "server")
 }
 
 // Adjust implements zael.BucketStore. If the answer to a write is lost that gives something
@@ -133,7 +115,7 @@ func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) 
 	if err := s.check(ctx, debits, false); err != nil {
 		return now, err
 	}
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return now, err
 	}
@@ -167,20 +149,17 @@ func (s *Store) Renew(ctx context.Context, now time.Time, d zael.Debit) (held bo
 
 // Buckets implements zael.BucketStore.
 func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (time.Time, []zael.Bucket, error) {
-	if s.closed.Load() {
-		return now, nil, errClosed
-	}
-	if ctx.Err() != nil {
-		return now, nil, s.translate(ctx, "not tried", ctx.Err())
+	if err := s.usable(ctx); err != nil {
+		return now, nil, err
 	}
 	names := make([]string, len(keys))
 	for i, k := range keys {
-		if err := checkKey(k); err != nil {
+		if err := storable.Key(k); err != nil {
 			return now, nil, err
 		}
 		names[i] = s.keys.bucket(k)
 	}
-	now, at, err := s.instant(ctx, now)
+	now, at, err := s.clock.Instant(ctx, now)
 	if err != nil {
 		return now, nil, err
 	}
@@ -203,10 +182,10 @@ func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 // translateOwn is translate, of an error that may be one of this package's.
 func (s *Store) translateOwn(ctx context.Context, what string, err error) error {
 	var invalid *zael.ValidationError
-	if err == nil || isAnswer(err) {
+	if err == nil || edits.IsAnswer(err) {
 		return err
 	}
-	if _, ok := errors.AsType[*callError](err); ok { // translated before
+	if _, ok := errors.AsType[*enginecall.Error](err); ok { // translated before
 		return err
 	}
 	if errors.As(err, &invalid) || errors.Is(err, zael.ErrContention) || errors.Is(err, errDamaged) || errors.Is(err, errLost) {

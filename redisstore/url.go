@@ -17,6 +17,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/redact"
+	"github.com/zeroae/zael/internal/storearg"
 	"github.com/zeroae/zael/internal/trial"
 )
 
@@ -80,7 +81,7 @@ type address struct {
 
 func parseURL(text string) (a address, err error) {
 	bad := func(format string, args ...any) error {
-		return invalid("store", redact.URL(text), fmt.Sprintf(format, args...))
+		return storearg.Invalid("store", redact.URL(text), fmt.Sprintf(format, args...))
 	}
 	scheme, rest, ok := strings.Cut(text, "://")
 	kind := strings.Replace(scheme, "rediss", "redis", 1)

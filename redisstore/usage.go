@@ -25,7 +25,7 @@ func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.Usa
 			yield(zael.UsageRecord{}, fmt.Errorf("redisstore: usage is not counted: set Config.Usage (usage=true in the store's URL): %w", errors.ErrUnsupported))
 			return
 		}
-		if err := checkKey(zael.Key{Entity: q.Entity, Resource: q.Resource}); err != nil {
+		if err := storable.Key(zael.Key{Entity: q.Entity, Resource: q.Resource}); err != nil {
 			yield(zael.UsageRecord{}, err)
 			return
 		}

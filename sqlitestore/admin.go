@@ -10,21 +10,22 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/edits"
+	"github.com/zeroae/zael/internal/oncekey"
 	"github.com/zeroae/zael/internal/sqladmin"
 	"github.com/zeroae/zael/internal/storearg"
 )
 
-// names says what can be kept: in a text with a zero byte, SQLite's functions and tools see its
+// storable says what can be kept: in a text with a zero byte, SQLite's functions and tools see its
 // end there.
 //
 //nolint:gochecknoglobals // a constant
-var names = storearg.Names{NoZero: true}
+var storable = storearg.Names{NoZero: true}
 
 // administration is what the file has beside buckets and usage.
 type administration = sqladmin.Administration
 
 func newAdministration(s *Store, retention time.Duration) administration {
-	return sqladmin.New(database{s}, sqladmin.Tables{Cascade: "cascade", AuditKept: retention}, names)
+	return sqladmin.New(database{s}, sqladmin.Tables{Cascade: "cascade", AuditKept: retention}, storable)
 }
 
 // A database is a Store as package sqladmin sees it.
@@ -117,12 +118,12 @@ func (t adminTx) DeleteBuckets(_ context.Context, entity string) (found int64, e
 }
 
 // Kept implements sqladmin.Tx.
-func (t adminTx) Kept(_ context.Context, key, now string) (*sqladmin.Kept, error) {
+func (t adminTx) Kept(_ context.Context, key, now string) (*oncekey.Kept, error) {
 	return t.kept(key, now)
 }
 
 // Keep implements sqladmin.Tx.
-func (t adminTx) Keep(_ context.Context, key, now string, k sqladmin.Kept) error {
+func (t adminTx) Keep(_ context.Context, key, now string, k oncekey.Kept) error {
 	return t.keep(key, now, k)
 }
 

@@ -14,12 +14,13 @@ import (
 	lib "modernc.org/sqlite/lib"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // dataSource returns the URI with which the engine opens the file at path.
 func dataSource(path string) (string, error) {
 	fail := func(reason string) (string, error) {
-		return "", &zael.ValidationError{Field: "path", Value: path, Reason: reason}
+		return "", storearg.Invalid("path", path, reason)
 	}
 	switch {
 	case path == "":

@@ -11,7 +11,7 @@ import (
 // ListResources implements zael.ListStore. It looks for each resource of the buckets in the
 // index, so that the number of buckets does not matter.
 func (s *Store) ListResources(ctx context.Context, l zael.ListQuery) ([]string, error) {
-	if err := names.List(l); err != nil {
+	if err := storable.List(l); err != nil {
 		return nil, err
 	}
 	q := new(sqladmin.Query).Add("WITH RECURSIVE used(name) AS (SELECT min(resource) FROM buckets WHERE true").Named("resource", l.Prefix, l.After)

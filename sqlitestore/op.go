@@ -10,6 +10,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/oncekey"
 	"github.com/zeroae/zael/internal/storearg"
 )
 
@@ -23,7 +24,7 @@ type op struct {
 	debits  []zael.Debit
 	charges []zael.Charge // of all debits
 	change  func(*txn) error
-	once    *onceOp // nil: it has no key
+	once    *oncekey.Operation // nil: it has no key
 
 	overdrawn [][]string // of an undoOp: the limits that the take left overdrawn, by debit
 
@@ -66,7 +67,7 @@ func (s *Store) newOp(k kind) *op {
 func (o *op) copyArguments(now time.Time, debits []zael.Debit) error {
 	at, err := storearg.Instant(now)
 	if err == nil {
-		err = names.Debits(debits, o.kind == takeOp, "file")
+		err = storable.Debits(debits, o.kind == takeOp, "file")
 	}
 	if err != nil {
 		return err
@@ -180,7 +181,7 @@ func (s *Store) Adjust(ctx context.Context, now time.Time, debits []zael.Debit) 
 
 // bucketOp performs a take or an adjust; once is nil if it has no key. first is what was kept
 // with a key that is known.
-func (s *Store) bucketOp(ctx context.Context, k kind, now time.Time, maxWait time.Duration, debits []zael.Debit, once *onceOp) (first []byte, err error) {
+func (s *Store) bucketOp(ctx context.Context, k kind, now time.Time, maxWait time.Duration, debits []zael.Debit, once *oncekey.Operation) (first []byte, err error) {
 	o := s.newOp(k)
 	o.maxWait, o.once = maxWait, once
 	if err := o.copyArguments(now, debits); err != nil {
@@ -191,8 +192,8 @@ func (s *Store) bucketOp(ctx context.Context, k kind, now time.Time, maxWait tim
 	if !inTime {
 		return nil, err
 	}
-	if once != nil && once.first != nil {
-		first = once.first
+	if once != nil && once.First != nil {
+		first = once.First
 	} else {
 		o.copyResults(debits)
 	}

@@ -58,7 +58,7 @@ func (s *Store) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 		return now, nil, err
 	}
 	for _, k := range keys {
-		if err := names.Key(k); err != nil {
+		if err := storable.Key(k); err != nil {
 			return now, nil, err
 		}
 	}
@@ -94,7 +94,7 @@ func (r *row) scanState(rows *sql.Rows) error {
 
 // EntityBuckets implements zael.LimitStore.
 func (s *Store) EntityBuckets(ctx context.Context, entity string) iter.Seq2[zael.Bucket, error] {
-	if err := names.Text("entity", entity); err != nil {
+	if err := storable.Text("entity", entity); err != nil {
 		return pages.Failed[zael.Bucket](err)
 	}
 	return s.bucketPages(ctx, func(q *sqladmin.Query, last *row) {
@@ -107,7 +107,7 @@ func (s *Store) EntityBuckets(ctx context.Context, entity string) iter.Seq2[zael
 
 // ResourceBuckets implements zael.CapacityReader.
 func (s *Store) ResourceBuckets(ctx context.Context, resource string) iter.Seq2[zael.Bucket, error] {
-	if err := names.Text("resource", resource); err != nil {
+	if err := storable.Text("resource", resource); err != nil {
 		return pages.Failed[zael.Bucket](err)
 	}
 	return s.bucketPages(ctx, func(q *sqladmin.Query, last *row) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // find reads the buckets of debits, in their order. err is about one of them;
@@ -67,7 +68,7 @@ func (t *txn) adjust(o *op) (err, fatal error) {
 			continue
 		}
 		if bad, err := r.Adjust(charges, o.at, rand.Uint64()); err != nil {
-			return &zael.ValidationError{Field: "amount of " + charges[bad].Name, Value: charges[bad].Amount, Reason: err.Error()}, nil
+			return storearg.Invalid("amount of "+charges[bad].Name, charges[bad].Amount, err.Error()), nil
 		}
 	}
 	events := int64(0)

@@ -17,7 +17,7 @@ import (
 func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error] {
 	q.Window = cmp.Or(q.Window, zael.Hourly)
 	return func(yield func(zael.UsageRecord, error) bool) {
-		if err := names.Key(zael.Key{Entity: q.Entity, Resource: q.Resource}); err != nil {
+		if err := storable.Key(zael.Key{Entity: q.Entity, Resource: q.Resource}); err != nil {
 			yield(zael.UsageRecord{}, err)
 			return
 		}

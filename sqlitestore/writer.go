@@ -204,7 +204,7 @@ func (w *writer) answer(err error) {
 			o.done <- struct{}{}
 			continue
 		}
-		if o.kind == takeOp && o.err == nil && o.once.undone() {
+		if o.kind == takeOp && o.err == nil && o.once.GivenBack() {
 			w.queue.mu.Lock()
 			w.queue.push(o.undo())
 			w.queue.mu.Unlock()

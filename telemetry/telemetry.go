@@ -63,7 +63,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -74,9 +73,13 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/lograte"
 )
 
 const scope = "github.com/zeroae/zael/telemetry"
+
+// logEvery is the least time between two log lines with the same message.
+const logEvery = 10 * time.Second
 
 // nearShare is the share of a limit that is left when a request counts as near it.
 const nearShare = 0.2
@@ -115,8 +118,8 @@ type Observer struct {
 	wait, settled, storeCall             metric.Float64Histogram
 
 	series  series
-	open    atomic.Int64 // breakers
-	unheard quiet        // of log lines about the store
+	open    atomic.Int64     // breakers
+	logRate *lograte.Limiter // of log lines about the store, by message
 }
 
 var _ zael.Observer = (*Observer)(nil)
@@ -148,7 +151,7 @@ func New(config *Config) (*Observer, error) {
 		}
 		last = t
 	}
-	o := &Observer{config: c, tracer: c.TracerProvider.Tracer(scope), levels: newLevels(c.Thresholds)}
+	o := &Observer{config: c, tracer: c.TracerProvider.Tracer(scope), levels: newLevels(c.Thresholds), logRate: lograte.New(logEvery)}
 	o.series.most = c.MaxSeries
 	return o, o.instruments(c.MeterProvider.Meter(scope))
 }
@@ -324,41 +327,11 @@ func (o *Observer) log(ctx context.Context, message string, err error) {
 	if o.config.Logger == nil {
 		return
 	}
-	if unheard, ok := o.unheard.speak(message, time.Now()); ok {
-		attrs := []slog.Attr{slog.Int("not_logged", unheard)}
+	if suppressed, ok := o.logRate.Allow(message, time.Now()); ok {
+		attrs := []slog.Attr{slog.Int("not_logged", suppressed)}
 		if err != nil {
 			attrs = append(attrs, slog.String("error", err.Error()))
 		}
 		o.config.Logger.LogAttrs(ctx, slog.LevelWarn, "zael: "+message, attrs...)
 	}
-}
-
-// A quiet keeps messages from being logged too often.
-type quiet struct {
-	mu   sync.Mutex
-	last map[string]silence
-}
-
-type silence struct {
-	since time.Time
-	n     int
-}
-
-const between = 10 * time.Second
-
-// speak reports whether a message is to be logged, and how many were not since the last.
-func (q *quiet) speak(message string, now time.Time) (unheard int, ok bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	s, found := q.last[message]
-	if found && now.Sub(s.since) < between {
-		s.n++
-		q.last[message] = s
-		return 0, false
-	}
-	if q.last == nil {
-		q.last = map[string]silence{}
-	}
-	q.last[message] = silence{since: now}
-	return s.n, true
 }

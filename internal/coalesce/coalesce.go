@@ -38,6 +38,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/within"
 )
 
 // A Kind is what an operation does to a bucket.
@@ -373,9 +374,7 @@ func (g *Coalescer) Wait(m *Op) {
 	if m.Local {
 		return
 	}
-	select {
-	case <-m.done:
-	case <-m.ctx.Done():
+	if !within.Wait(m.ctx, m.done) {
 		if g.leave(m) {
 			return
 		}

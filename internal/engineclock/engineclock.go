@@ -124,5 +124,5 @@ func (c *Clock) Offset(r Reading) (d time.Duration, known bool) {
 	return min(max(wall, lo), hi-1) - wall, r.apart(k.last) <= clockStep
 }
 
-// Silent reports whether no answer has told a time yet.
-func (c *Clock) Silent() bool { return c.knows.Load() == nil }
+// silent reports whether no answer has told a time yet.
+func (c *Clock) silent() bool { return c.knows.Load() == nil }

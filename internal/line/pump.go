@@ -14,19 +14,19 @@ import (
 const (
 	windowShare = 4                      // a process holds places for one in windowShare of its queue
 	fewWaiters  = 4                      // below it, how far ahead depends on patience
-	leastAhead  = 100 * time.Millisecond // that a place may be taken ahead
+	minAhead    = 100 * time.Millisecond // that a place may be taken ahead
 	ageShare    = 0.03                   // of the head's age, that a place may be taken ahead for few
 	othersFor   = 2 * time.Second        // that a write by others tells that there are others
-	mostRetry   = 500 * time.Millisecond // between two tries among others
-	leastAge    = 20 * time.Millisecond  // of the head, for the time of retries
+	maxRetry    = 500 * time.Millisecond // between two tries among others
+	minAge      = 20 * time.Millisecond  // of the head, for the time of retries
 	firstEager  = 20.0
-	mostEager   = 500.0
-	leastEager  = 0.02
-	taken       = 1.1  // what eager grows by at a take
-	refused     = 0.93 // and shrinks by at a refusal
+	maxEager    = 500.0
+	minEager    = 0.02
+	eagerGrowth = 1.1  // what eager grows by at a take
+	eagerDecay  = 0.93 // and shrinks by at a refusal
 	roundTrips  = 3    // that make "near"
 	flightShare = 4    // the weight of a call in the mean is one in flightShare
-	mostPlanned = 1000 // callers without a place that are looked at for one take
+	maxPlanned  = 1000 // callers without a place that are looked at for one take
 	offsetShare = 16   // the same, of the difference of clocks where it grows
 )
 
@@ -49,7 +49,7 @@ func (q *queue[K]) far(w *waiter, at bucket.Instant, now time.Time) time.Duratio
 	}
 	age := now.Sub(w.came)
 	holds := min(age, q.line.patience.holds(n, age), time.Duration(ageShare*float64(age)))
-	return min(rest, max(leastAhead, 2*q.flight, holds))
+	return min(rest, max(minAhead, 2*q.flight, holds))
 }
 
 // ahead returns far, and the time in which the rest of the tokens refill. A caller
@@ -147,7 +147,7 @@ func (q *queue[K]) windUp(s *step) {
 // chooses the next take.
 func (q *queue[K]) plan(s *step) {
 	at, now := q.now(), time.Now()
-	uncovered, _ := q.cover(mostPlanned)
+	uncovered, _ := q.cover(maxPlanned)
 	for len(uncovered) > 0 && q.due(uncovered[0].amounts, at) > uncovered[0].until.Sub(now) {
 		w := uncovered[0]
 		uncovered = uncovered[1:]
@@ -165,7 +165,7 @@ func (q *queue[K]) plan(s *step) {
 		s.sleep = min(s.sleep, wait)
 		return
 	}
-	q.form(s, uncovered, ahead, at, now)
+	q.formTake(s, uncovered, ahead, at, now)
 }
 
 // full reports whether no place may be taken for a caller, unless it is near.
@@ -187,17 +187,17 @@ func (q *queue[K]) pause(head *waiter, wait time.Duration, now time.Time) time.D
 		return wait
 	}
 	if q.retry.IsZero() || wait > 0 && !q.retry.After(now) {
-		mean := 1 / (q.eager * max(leastAge, now.Sub(head.came)).Seconds()) // s
-		jitter := min(mostRetry.Seconds(), q.random.ExpFloat64()*mean)
+		mean := 1 / (q.eager * max(minAge, now.Sub(head.came)).Seconds()) // s
+		jitter := min(maxRetry.Seconds(), q.random.ExpFloat64()*mean)
 		q.retry = now.Add(wait + time.Duration(jitter*float64(time.Second)))
 	}
 	return q.retry.Sub(now)
 }
 
-// form makes a take for the head and for the callers behind it that fit too, at most a
+// formTake makes a take for the head and for the callers behind it that fit too, at most a
 // burst. Callers beyond the window join only if they are near; as the known state may be
 // old, the take then reaches no further ahead than that.
-func (q *queue[K]) form(s *step, uncovered []*waiter, ahead time.Duration, at bucket.Instant, now time.Time) {
+func (q *queue[K]) formTake(s *step, uncovered []*waiter, ahead time.Duration, at bucket.Instant, now time.Time) {
 	s.take, s.ahead = make([]int64, len(q.parts)), ahead
 	room := q.window() - q.scratch.held
 	for _, w := range uncovered {
@@ -206,7 +206,7 @@ func (q *queue[K]) form(s *step, uncovered []*waiter, ahead time.Duration, at bu
 			sum[j] += w.amounts[j]
 		}
 		if len(s.batch) > 0 {
-			if w.empty() || !q.together(sum) {
+			if w.empty() || !q.withinBurst(sum) {
 				break
 			}
 			due, rest := q.due(sum, at), w.until.Sub(now)
@@ -226,8 +226,8 @@ func (q *queue[K]) form(s *step, uncovered []*waiter, ahead time.Duration, at bu
 	}
 }
 
-// together reports whether one take can have amounts: a burst at the most.
-func (q *queue[K]) together(amounts []int64) bool {
+// withinBurst reports whether one take can have amounts: at most a burst of each part.
+func (q *queue[K]) withinBurst(amounts []int64) bool {
 	for i, n := range amounts {
 		if n > q.parts[i].Definition.Burst {
 			return false
@@ -254,7 +254,7 @@ func (q *queue[K]) call(s *step) {
 	q.asking, q.fresh, q.retry = false, true, time.Time{}
 	q.flight += (time.Since(begun) - q.flight) / flightShare
 	q.learn(s, &a)
-	q.stir()
+	q.notify()
 }
 
 // learn updates the queue by what the store answered.
@@ -273,15 +273,9 @@ func (q *queue[K]) learn(s *step, a *Answer) {
 		slices.SortFunc(q.places, func(a, b place) int { return cmp.Compare(a.stretches[0].hi, b.stretches[0].hi) })
 	}
 	if s.take != nil {
-		// An answer may be for an instant that went on while the store let it
-		// wait: the least difference is that of the clocks.
-		if offset := time.Duration(a.At - s.instant); offset < q.offset {
-			q.offset = offset
-		} else {
-			q.offset += (offset - q.offset) / offsetShare
-		}
+		q.adjustOffset(time.Duration(a.At - s.instant))
 		q.others = q.seen(s, a)
-		q.eager = max(leastEager, q.eager*refused)
+		q.eager = max(minEager, q.eager*eagerDecay)
 	}
 	for i, state := range a.States {
 		if s.give.stretches != nil && state.Absent() {
@@ -292,10 +286,25 @@ func (q *queue[K]) learn(s *step, a *Answer) {
 		}
 		q.known[i] = state
 	}
-	if !a.Taken || s.take == nil {
-		return
+	if a.Taken && s.take != nil {
+		q.eager = min(maxEager, q.eager/eagerDecay*eagerGrowth)
+		q.addPlace(s, a)
 	}
-	q.eager = min(mostEager, q.eager/refused*taken)
+}
+
+// adjustOffset learns the offset of the store's clock from that of one answer. An answer may be for
+// an instant that went on while it waited in the store, so the least offset counts, and a greater
+// one only in part.
+func (q *queue[K]) adjustOffset(offset time.Duration) {
+	if offset < q.offset {
+		q.offset = offset
+	} else {
+		q.offset += (offset - q.offset) / offsetShare
+	}
+}
+
+// addPlace adds the place that a take has reserved, or answers a caller that asked for nothing.
+func (q *queue[K]) addPlace(s *step, a *Answer) {
 	q.serve() // what is there, up to now, as the new place may become a part of it
 	p := place{make([]stretch, len(q.parts)), a.At}
 	for i, state := range a.States {

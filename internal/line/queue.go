@@ -69,8 +69,8 @@ func (q *queue[K]) now() bucket.Instant {
 // waiting returns the number of callers in the queue.
 func (q *queue[K]) waiting() int { return len(q.waiters) - q.gone }
 
-// stir makes run look again.
-func (q *queue[K]) stir() {
+// notify makes run look again.
+func (q *queue[K]) notify() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
@@ -93,7 +93,7 @@ func (q *queue[K]) enter(w *waiter, maxWait time.Duration) (bool, error) {
 		q.asks[i] += n
 	}
 	q.waiters = append(q.waiters, w)
-	q.stir()
+	q.notify()
 	return true, nil
 }
 
@@ -148,7 +148,7 @@ func (q *queue[K]) leave(w *waiter) bool {
 		return false
 	}
 	q.remove(w, true)
-	q.stir()
+	q.notify()
 	return true
 }
 
@@ -164,7 +164,7 @@ func (q *queue[K]) expire(w *waiter) {
 		w.err = q.refusal()
 		close(w.done)
 	}
-	q.stir()
+	q.notify()
 }
 
 // finish answers a caller.
@@ -204,7 +204,7 @@ func (q *queue[K]) close() {
 			q.finish(w, Grant{}, ErrClosed)
 		}
 	}
-	q.stir()
+	q.notify()
 }
 
 // serve hands out what is ready: each place to the first caller that can use it in

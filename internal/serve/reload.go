@@ -1,68 +1,21 @@
 package serve
 
 import (
-	"context"
 	"crypto/tls"
 	"fmt"
-	"os"
 	"strings"
-	"time"
 
 	"github.com/zeroae/zael/internal/serve/config"
+	"github.com/zeroae/zael/internal/serve/filewatch"
 )
 
-// lookEvery is how often the files are looked at. A change is taken over when they have been
-// the same twice, as a writer may be at work.
-const lookEvery = time.Second
-
-// A fingerprint is what can be seen of files without reading them.
-type fingerprint string
-
-func fingerprintOf(files []string) fingerprint {
-	var all strings.Builder
-	for _, name := range files {
-		info, err := os.Stat(name)
-		if err != nil {
-			fmt.Fprintf(&all, "%s: missing\n", name)
-			continue
-		}
-		fmt.Fprintf(&all, "%s: %d bytes, %v\n", name, info.Size(), info.ModTime().UnixNano())
-	}
-	return fingerprint(all.String())
-}
-
-func (f fingerprint) and(other fingerprint) fingerprint { return f + other }
-
-func (d *Daemon) fingerprint() fingerprint {
-	return fingerprintOf([]string{d.source.File}).and(fingerprintOf(d.config.Load().Files()))
-}
-
-// watch reloads the configuration when its files change, and when it is told to, until ctx is
-// done.
-func (d *Daemon) watch(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	last := d.seen
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-d.hangup:
-			d.reload()
-			last = d.seen
-		case <-tick.C:
-			now := d.fingerprint()
-			if now != d.seen && now == last {
-				d.reload()
-			}
-			last = now
-		}
-	}
+// fingerprint returns what can be seen of the files that the configuration is from.
+func (d *Daemon) fingerprint() filewatch.Fingerprint {
+	return filewatch.Of(d.source.File) + filewatch.Of(d.config.Load().Files()...)
 }
 
 // reload takes over the configuration if all of it can be used, and says so.
 func (d *Daemon) reload() {
-	d.seen = d.fingerprint()
 	next, tlsConfig, err := d.loadNext()
 	if err == nil {
 		err = d.guard.Set(rules(next))

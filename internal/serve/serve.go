@@ -16,6 +16,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/serve/access"
 	"github.com/zeroae/zael/internal/serve/config"
+	"github.com/zeroae/zael/internal/serve/filewatch"
 	"github.com/zeroae/zael/internal/serve/live"
 )
 
@@ -38,7 +39,7 @@ type Options struct {
 type Daemon struct {
 	source config.Source
 	hangup <-chan struct{}
-	seen   fingerprint                   // of the files that were loaded last
+	seen   filewatch.Fingerprint         // of the files that were loaded at first
 	config atomic.Pointer[config.Config] // what holds now
 	tls    atomic.Pointer[tls.Config]    // nil: connections are not encrypted
 
@@ -77,14 +78,13 @@ func New(ctx context.Context, o *Options) (*Daemon, error) {
 	d := &Daemon{source: o.Source, hangup: o.Hangup, draining: make(chan struct{}), level: new(slog.LevelVar)}
 	d.requests.none = make(chan struct{})
 	d.requestsContext, d.cancelRequests = context.WithCancelCause(context.WithoutCancel(ctx))
-	files := []string{o.Source.File}
-	before := fingerprintOf(files)
+	before := filewatch.Of(o.Source.File)
 	c, err := d.source.Load()
 	if err != nil {
 		return nil, err
 	}
 	d.config.Store(c)
-	d.seen = before.and(fingerprintOf(c.Files()))
+	d.seen = before + filewatch.Of(c.Files()...)
 	d.level.Set(c.Log.Level)
 	d.log = slog.New(logHandler(o.Log, c.Log.JSON, d.level))
 	if d.metrics, err = newMetrics(d); err != nil {
@@ -243,7 +243,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.rlsListener != nil {
 		group.Go(func() { failed <- d.rls.Serve(d.rlsListener) })
 	}
-	group.Go(func() { d.watch(running) })
+	group.Go(func() { filewatch.Watch(running, d.seen, d.fingerprint, d.hangup, d.reload) })
 	d.log.Info("serving", "address", d.Addr().String(), "tls", d.tls.Load() != nil, "tokens", len(d.config.Load().Tokens))
 	if d.tls.Load() == nil && !config.Loopback(d.Addr().String()) {
 		d.log.Warn("requests are not encrypted: set tls in the configuration, unless a proxy in front encrypts them")

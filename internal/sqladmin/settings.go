@@ -8,6 +8,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/edits"
+	"github.com/zeroae/zael/internal/oncekey"
 	"github.com/zeroae/zael/internal/stamp"
 )
 
@@ -65,7 +66,7 @@ func madeOnce(change Change, once zael.Once, now string, result *zael.EditResult
 		if err != nil {
 			return err
 		}
-		return tx.Keep(ctx, once.Key, now, Kept{once.Hash, until, answer})
+		return tx.Keep(ctx, once.Key, now, oncekey.Kept{Hash: once.Hash, Until: until, Answer: answer})
 	}, nil
 }
 

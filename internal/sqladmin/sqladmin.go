@@ -10,6 +10,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/edits"
+	"github.com/zeroae/zael/internal/oncekey"
 	"github.com/zeroae/zael/internal/storearg"
 )
 
@@ -82,14 +83,8 @@ type Buckets interface {
 // OnceKeys are the keys of changes that are made once.
 type OnceKeys interface {
 	// Kept returns what is kept with a key at a time, as text; nil if that is not known.
-	Kept(ctx context.Context, key, now string) (*Kept, error)
-	Keep(ctx context.Context, key, now string, k Kept) error
-}
-
-// A Kept is what is kept with a key.
-type Kept struct {
-	Hash, Until string
-	Answer      []byte
+	Kept(ctx context.Context, key, now string) (*oncekey.Kept, error)
+	Keep(ctx context.Context, key, now string, k oncekey.Kept) error
 }
 
 // Apply implements zael.Applier.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/lograte"
 	"github.com/zeroae/zael/internal/serve"
 	"github.com/zeroae/zael/internal/serve/access"
 	"github.com/zeroae/zael/internal/serve/leasetext"
@@ -38,15 +39,15 @@ type handler struct {
 	routes   []route
 	policies *policyCache
 	signer   *leasetext.Signer
-	buffers  sync.Pool // of *buffer
-	failures failureLog
+	buffers  sync.Pool        // of *buffer
+	logRate  *lograte.Limiter // of requests that fail, by code
 
 	overviews *live.Shared[*overview]
 }
 
 // New returns a handler of the paths that begin with /v1/.
 func New(env *serve.Env) (http.Handler, error) {
-	h := &handler{env: env, limiter: env.Limiter, policies: newPolicyCache(), routes: routes()}
+	h := &handler{env: env, limiter: env.Limiter, policies: newPolicyCache(), routes: routes(), logRate: lograte.New(time.Second)}
 	h.overviews = live.NewShared[*overview](time.Now, overviewAge, storeTime)
 	h.signer = leasetext.NewSigner(env.Limiter)
 	h.buffers.New = func() any { return new(buffer) }

@@ -135,8 +135,8 @@ func (c *call) fail(err error) {
 	}
 	f := failureOf(err)
 	if f.code.Status() >= http.StatusInternalServerError && f.code != problem.Unsupported && !c.clientLeft(err) && c.env.Log != nil {
-		if unlogged, ok := c.failures.shouldLog(f.code, time.Now()); ok {
-			c.env.Log.LogAttrs(c.r.Context(), levelOf(f.code), "request failed", append(attributes(c, f, err), slog.Int("not_logged", unlogged))...)
+		if suppressed, ok := c.logRate.Allow(string(f.code), time.Now()); ok {
+			c.env.Log.LogAttrs(c.r.Context(), levelOf(f.code), "request failed", append(attributes(c, f, err), slog.Int("not_logged", suppressed))...)
 		}
 	}
 	details := problem.Of(f.code, f.detail)

@@ -32,6 +32,7 @@ import (
 	"github.com/zeroae/zael/internal/rls/xds"
 	"github.com/zeroae/zael/internal/serve"
 	"github.com/zeroae/zael/internal/serve/config"
+	"github.com/zeroae/zael/internal/serve/filewatch"
 )
 
 // maxMessage bounds a request: 16 descriptors of 32 entries are far smaller.
@@ -42,7 +43,7 @@ type Server struct {
 	config  config.RLS
 	service *rls.Service
 	rules   atomic.Pointer[rules.Rules]
-	seen    fingerprint // of the files that were read last
+	seen    filewatch.Fingerprint // of the files that were read at first
 	log     *slog.Logger
 	metrics *metrics
 
@@ -149,7 +150,7 @@ func (s *Server) Rules() []string {
 // source reads the rules of files, and returns what follows their changes.
 func (s *Server) source() (follow func(context.Context), err error) {
 	if s.config.XDS == nil {
-		s.seen = fingerprintOf(s.config.Folder)
+		s.seen = filewatch.OfFolder(s.config.Folder)
 		read, err := s.read()
 		s.rules.Store(read)
 		return s.followFiles, err

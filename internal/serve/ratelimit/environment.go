@@ -26,13 +26,13 @@ func newEnvironment(variables []string) *environment {
 	return e
 }
 
-// text returns a variable, or what stands for it if it is empty.
-func (e *environment) text(name, unset string) string {
+// text returns a variable, or a default if it is empty.
+func (e *environment) text(name, fallback string) string {
 	e.read[name] = true
 	if v := e.values[name]; v != "" {
 		return v
 	}
-	return unset
+	return fallback
 }
 
 func (e *environment) wrong(name, want string) {
@@ -47,16 +47,16 @@ func (e *environment) flag(name string) bool {
 	return v
 }
 
-func (e *environment) number(name string, unset, least, most int) int {
-	v, err := strconv.Atoi(e.text(name, strconv.Itoa(unset)))
-	if err != nil || v < least || v > most {
-		e.wrong(name, fmt.Sprintf("a whole number from %d to %d", least, most))
+func (e *environment) number(name string, fallback, low, high int) int {
+	v, err := strconv.Atoi(e.text(name, strconv.Itoa(fallback)))
+	if err != nil || v < low || v > high {
+		e.wrong(name, fmt.Sprintf("a whole number from %d to %d", low, high))
 	}
 	return v
 }
 
-func (e *environment) duration(name string, unset time.Duration) time.Duration {
-	v, err := time.ParseDuration(e.text(name, unset.String()))
+func (e *environment) duration(name string, fallback time.Duration) time.Duration {
+	v, err := time.ParseDuration(e.text(name, fallback.String()))
 	if err != nil || v < 0 {
 		e.wrong(name, "a time such as 10s or 24h")
 	}
@@ -84,9 +84,9 @@ func (e *environment) pairs(name, sign string) map[string]string {
 // err joins all mistakes.
 func (e *environment) err() error { return errors.Join(e.errs...) }
 
-// without returns the variables that are set and have no effect: those that the original knows
-// for what does not exist here, and those that look like its own and are not.
-func (e *environment) without() (names []string) {
+// ignored returns the variables that are set and have no effect: those of the original for what does
+// not exist here, and those that only look like its own.
+func (e *environment) ignored() (names []string) {
 	for name := range e.values {
 		if e.read[name] {
 			continue

@@ -63,12 +63,12 @@ func Read(variables []string) (*Settings, error) {
 	encryption(e, c)
 	source(e, c.RLS)
 	s.Store = store(e)
-	s.Ignored = e.without()
+	s.Ignored = e.ignored()
 	return s, e.err()
 }
 
-func address(e *environment, host, anyHost, port string, unset int) string {
-	return net.JoinHostPort(e.text(host, anyHost), strconv.Itoa(e.number(port, unset, 0, 65535)))
+func address(e *environment, hostVariable, anyHost, portVariable string, port int) string {
+	return net.JoinHostPort(e.text(hostVariable, anyHost), strconv.Itoa(e.number(portVariable, port, 0, 65535)))
 }
 
 func logOf(e *environment) config.Log {
@@ -138,40 +138,71 @@ func store(e *environment) string {
 	if kind := e.text("BACKEND_TYPE", "redis"); own == "" && kind != "redis" {
 		e.wrong("BACKEND_TYPE", "redis: set ZAEL_STORE to the URL of another store")
 	}
-	address, kind, socket := e.text("REDIS_URL", ""), strings.ToUpper(e.text("REDIS_TYPE", "SINGLE")), e.text("REDIS_SOCKET_TYPE", "unix")
-	auth, sentinelAuth, prefix := e.text("REDIS_AUTH", ""), e.text("REDIS_SENTINEL_AUTH", ""), e.text("CACHE_KEY_PREFIX", "")
-	secure, skip := e.flag("REDIS_TLS"), e.flag("REDIS_TLS_SKIP_HOSTNAME_VERIFICATION")
-	settings := url.Values{}
-	for name, variable := range map[string]string{"ca": "REDIS_TLS_CACERT", "cert": "REDIS_TLS_CLIENT_CERT", "key": "REDIS_TLS_CLIENT_KEY"} {
-		if file := e.text(variable, ""); secure && file != "" {
-			settings.Set(name, file)
-		}
+	r := readRedis(e)
+	if own != "" {
+		return own
 	}
-	if prefix != "" {
-		settings.Set("namespace", strings.Trim(prefix, ":"))
-	}
-	fail := func(reason string) string {
-		e.errs = append(e.errs, errors.New(reason))
+	if err := r.check(); err != nil {
+		e.errs = append(e.errs, err)
 		return ""
 	}
-	switch {
-	case own != "":
-		return own
-	case address == "":
-		return fail("there is no store: set REDIS_URL, or ZAEL_STORE to the URL of another one: otherwise each replica would count alone")
-	case skip:
-		return fail("REDIS_TLS_SKIP_HOSTNAME_VERIFICATION: certificates are always verified: put the name into the certificate")
-	case sentinelAuth != "":
-		return fail("REDIS_SENTINEL_AUTH is not known: set ZAEL_STORE to a URL of redis+sentinel://")
-	case kind == "SINGLE" && socket != "tcp":
-		return fail(fmt.Sprintf("REDIS_SOCKET_TYPE is %s: only tcp is spoken: set it, and REDIS_URL to host and port", socket))
+	text, err := r.url()
+	if err != nil {
+		e.errs = append(e.errs, err)
 	}
+	return text
+}
+
+// A redis is what the environment says of a Redis.
+type redis struct {
+	addresses          string // REDIS_URL: of one server, of a cluster, or a primary's name and sentinels
+	kind               string // SINGLE, CLUSTER or SENTINEL
+	socket             string
+	auth, sentinelAuth string
+	tls, skipVerify    bool
+	settings           url.Values // of the store's URL
+}
+
+func readRedis(e *environment) *redis {
+	r := &redis{
+		addresses: e.text("REDIS_URL", ""), kind: strings.ToUpper(e.text("REDIS_TYPE", "SINGLE")), socket: e.text("REDIS_SOCKET_TYPE", "unix"),
+		auth: e.text("REDIS_AUTH", ""), sentinelAuth: e.text("REDIS_SENTINEL_AUTH", ""),
+		tls: e.flag("REDIS_TLS"), skipVerify: e.flag("REDIS_TLS_SKIP_HOSTNAME_VERIFICATION"), settings: url.Values{},
+	}
+	for name, variable := range map[string]string{"ca": "REDIS_TLS_CACERT", "cert": "REDIS_TLS_CLIENT_CERT", "key": "REDIS_TLS_CLIENT_KEY"} {
+		if file := e.text(variable, ""); r.tls && file != "" {
+			r.settings.Set(name, file)
+		}
+	}
+	if prefix := e.text("CACHE_KEY_PREFIX", ""); prefix != "" {
+		r.settings.Set("namespace", strings.Trim(prefix, ":"))
+	}
+	return r
+}
+
+// check returns an error about what zael does not have.
+func (r *redis) check() error {
+	switch {
+	case r.addresses == "":
+		return errors.New("there is no store: set REDIS_URL, or ZAEL_STORE to the URL of another one: otherwise each replica would count alone")
+	case r.skipVerify:
+		return errors.New("REDIS_TLS_SKIP_HOSTNAME_VERIFICATION: certificates are always verified: put the name into the certificate")
+	case r.sentinelAuth != "":
+		return errors.New("REDIS_SENTINEL_AUTH is not known: set ZAEL_STORE to a URL of redis+sentinel://")
+	case r.kind == "SINGLE" && r.socket != "tcp":
+		return fmt.Errorf("REDIS_SOCKET_TYPE is %s: only tcp is spoken: set it, and REDIS_URL to host and port", r.socket)
+	}
+	return nil
+}
+
+// url returns the URL of the store.
+func (r *redis) url() (string, error) {
 	scheme := "redis"
-	if secure {
+	if r.tls {
 		scheme = "rediss"
 	}
-	hosts, path := address, ""
-	switch kind {
+	hosts, path := r.addresses, ""
+	switch r.kind {
 	case "SINGLE":
 		hosts = strings.TrimPrefix(strings.TrimPrefix(hosts, "rediss://"), "redis://")
 	case "CLUSTER":
@@ -179,22 +210,22 @@ func store(e *environment) string {
 	case "SENTINEL":
 		scheme += "+sentinel"
 		var primary string
-		if primary, hosts, _ = strings.Cut(address, ","); hosts == "" {
-			return fail("REDIS_URL of sentinels is the name of the primary and their addresses: mymaster,host1:26379,host2:26379")
+		if primary, hosts, _ = strings.Cut(r.addresses, ","); hosts == "" {
+			return "", errors.New("REDIS_URL of sentinels is the name of the primary and their addresses: mymaster,host1:26379,host2:26379")
 		}
 		path = "/" + url.PathEscape(primary)
 	default:
-		e.wrong("REDIS_TYPE", "SINGLE, SENTINEL or CLUSTER")
+		return "", fmt.Errorf("REDIS_TYPE: %q is not SINGLE, SENTINEL or CLUSTER", r.kind)
 	}
-	if auth != "" {
-		user, password, both := strings.Cut(auth, ":")
+	if r.auth != "" {
+		user, password, both := strings.Cut(r.auth, ":")
 		if !both {
-			user, password = "", auth
+			user, password = "", r.auth
 		}
 		hosts = url.PathEscape(user) + ":" + url.PathEscape(password) + "@" + hosts
 	}
-	if query := settings.Encode(); query != "" {
+	if query := r.settings.Encode(); query != "" {
 		path += "?" + query
 	}
-	return scheme + "://" + hosts + path
+	return scheme + "://" + hosts + path, nil
 }
