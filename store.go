@@ -68,7 +68,9 @@ type LimitState = bucket.LimitState
 //
 // A store may forget a bucket that is full. Limits of a bucket that are full and
 // that no call names it forgets sooner or later (bucket.State.Forgettable), so
-// that names that are used once do not add up.
+// that names that are used once do not add up. Only one choice shows: a session that
+// a quota becomes while its start is in the session's length goes on from that start, and
+// from the start of the calendar's period if the quota was forgotten and used again.
 type BucketStore interface {
 	// Take applies every charge of every debit or none (bucket.Record.Take).
 	// What it does to one bucket is one step that no other call sees half done;

@@ -26,6 +26,10 @@ type keptLimit struct {
 
 	forgot bool // nothing was used before the last change: a store may have forgotten the revision
 	vague  bool // or from when was counted, which a session takes over that it becomes
+
+	// anew is, of a session that a vague quota became, when it began if the quota was forgotten
+	// when it was full.
+	anew time.Time
 }
 
 const lifts = bucket.Block | bucket.Unlimited
@@ -309,6 +313,11 @@ func (k *keptLimit) redefine(h *horizon, d bucket.Definition, at time.Time) {
 	}
 	if old.periodic() {
 		next.goOn(&old, at)
+		if next.vague && old.def.Kind == bucket.Quota && d.Kind == bucket.Session {
+			if next.anew, _ = h.period(old.def.Calendar, at); next.anew.Before(at.Add(1 - d.Period)) {
+				next.anew = at
+			}
+		}
 	} else if next.used != 0 {
 		next.use(at, 0)
 	}

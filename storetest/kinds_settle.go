@@ -233,8 +233,10 @@ func (w *kindsWalk) compareLimit(k *keptLimit, got bucket.State) error {
 		return fmt.Errorf("got %d available of %s, want %d", a, kindText(d), now.available())
 	}
 	if start, _, on := got.Period(at); on && k.vague && k.def.Kind == bucket.Session && !now.begun.IsZero() {
-		k.begun, k.last, k.vague = start.Time(), start.Time(), false
-		now.begun = k.begun
+		if k.vague = false; start.Time().Equal(k.anew) { // the store's choice
+			k.begun, k.last = k.anew, k.anew
+			now.begun = k.begun
+		}
 	}
 	return w.comparePeriod(&now, got)
 }
