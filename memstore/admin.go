@@ -2,13 +2,13 @@ package memstore
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/edits"
 )
 
 // onceKept is how many once-keys are kept beyond their time, until some are dropped.
@@ -55,30 +55,22 @@ func (s *Store) Administer(_ context.Context, now time.Time, edit zael.Edit, onc
 
 // administer makes an edit, with the registry locked.
 func (s *Store) administer(now time.Time, edit *zael.Edit) (result zael.EditResult, err error) {
-	r, scope, micros := &s.registry, edit.Scope(), edit.Event.Time.UnixMicro()
-	have, _ := s.settings.of(scope)
-	switch edit.Event.Action {
-	case zael.SwitchEnabled, zael.SwitchDisabled, zael.SwitchBypass, zael.SwitchRemoved:
-		to := edit.Event.Action.Switch()
-		if to == zael.Inherit && have.Switch == zael.Inherit {
+	r := &s.registry
+	switch edits.KindOf(edit) {
+	case edits.Settings:
+		if !s.settings.change(edit) {
 			return result, nil
 		}
-		s.settings.change(scope, micros, func(s *zael.Settings) { s.Switch = to })
-	case zael.FailureModeSet, zael.FailureModeRemoved:
-		if edit.FailureMode == 0 && have.FailureMode == 0 {
-			return result, nil
-		}
-		s.settings.change(scope, micros, func(s *zael.Settings) { s.FailureMode = edit.FailureMode })
-	case zael.BucketReset, zael.BucketToppedUp:
+	case edits.Bucket:
 		if result.Available, err = s.refill(now, edit); err != nil {
 			return result, err
 		}
-	case zael.ParentSet:
+	case edits.Parent:
 		if err := r.setParent(edit.Entity.ID, edit.Entity.ParentID); err != nil {
 			return result, err
 		}
 	default:
-		return result, &zael.ValidationError{Field: "Edit.Event.Action", Value: string(edit.Event.Action), Reason: "is no change of administration"}
+		return result, edits.Refused(edit)
 	}
 	r.record(edit.Event)
 	return result, nil
@@ -86,22 +78,14 @@ func (s *Store) administer(now time.Time, edit *zael.Edit) (result zael.EditResu
 
 // setParent changes the parent of an entity.
 func (r *registry) setParent(id, parent string) error {
-	e, ok := r.entities[id]
-	if !ok {
-		return fmt.Errorf("%w: %s", zael.ErrEntityNotFound, id)
+	err := edits.CheckParent(id, parent, func(id string) (string, bool, error) {
+		e, created := r.entities[id]
+		return e.ParentID, created, nil
+	})
+	if err != nil {
+		return err
 	}
-	if parent != "" {
-		if _, ok := r.entities[parent]; !ok {
-			return fmt.Errorf("%w: %s", zael.ErrEntityNotFound, parent)
-		}
-		seen := map[string]bool{}
-		for above := parent; above != "" && !seen[above]; above = r.entities[above].ParentID {
-			if above == id {
-				return zael.ErrParentCycle
-			}
-			seen[above] = true
-		}
-	}
+	e := r.entities[id]
 	r.unlink(&e)
 	e.ParentID = parent
 	r.link(&e)
@@ -122,11 +106,6 @@ func (s *Store) Settings(_ context.Context, scopes []zael.Scope) ([]zael.Setting
 // State implements zael.AdminStore.
 func (s *Store) State(context.Context) (zael.StoreState, error) {
 	return zael.StoreState{SettingsRev: s.settings.latest.Load()}, nil
-}
-
-// notApplied is the error of an edit that Apply does not make.
-func notApplied(e *zael.Edit) error {
-	return &zael.ValidationError{Field: "Edit.Event.Action", Value: string(e.Event.Action), Reason: "is no change of entities, limits or settings"}
 }
 
 // refill makes an edit of a bucket.

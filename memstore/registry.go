@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/edits"
 )
 
 // eventsKept is how many audit events are kept: the newest ones.
@@ -168,14 +169,14 @@ func (r *registry) unset(scope zael.Scope, event zael.AuditEvent) (rev int64) {
 }
 
 // Apply implements zael.Applier.
-func (s *Store) Apply(_ context.Context, edits []zael.Edit) error {
+func (s *Store) Apply(_ context.Context, all []zael.Edit) error {
 	r := &s.registry
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	created := map[string]bool{}
-	for _, e := range edits {
+	for _, e := range all {
 		if !e.Applies() {
-			return notApplied(&e)
+			return edits.Refused(&e)
 		}
 		if e.Event.Action != zael.EntityCreated {
 			continue
@@ -185,7 +186,7 @@ func (s *Store) Apply(_ context.Context, edits []zael.Edit) error {
 		}
 		created[e.Entity.ID] = true
 	}
-	for _, e := range edits {
+	for _, e := range all {
 		scope := e.Scope()
 		switch e.Event.Action {
 		case zael.EntityCreated:

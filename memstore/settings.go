@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/edits"
 )
 
 // A settings has what is stored for scopes besides limits. It is written with the
@@ -42,14 +43,16 @@ func (s *settings) check(debits []zael.Debit) error {
 	return nil
 }
 
-// change stores the settings of a scope at a time in µs, under a revision greater than
-// any.
-func (s *settings) change(scope zael.Scope, micros int64, change func(*zael.Settings)) {
-	have, _ := s.of(scope)
-	change(&have)
-	have.Rev = max(micros, s.latest.Load()+1)
-	s.byScope.Store(scope, have)
+// change makes an edit of a scope's settings, under a revision greater than any, and reports whether
+// it changes anything.
+func (s *settings) change(edit *zael.Edit) bool {
+	have, _ := s.of(edit.Scope())
+	if !edits.ChangeSettings(edit, &have, s.latest.Load()) {
+		return false
+	}
+	s.byScope.Store(edit.Scope(), have)
 	s.latest.Store(have.Rev) // after the settings, so that a take that sees it finds them
+	return true
 }
 
 // deleteEntity removes the settings of an entity. Their revisions stay known by latest, so
