@@ -33,6 +33,14 @@ func (s *Store) callTime(ctx context.Context) time.Duration {
 	return enginecall.Time(ctx, s.config.CallTimeout)
 }
 
+// callContext returns the context of one call of a script, which goes on when its caller leaves.
+func (s *Store) callContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	if d := s.callTime(ctx); d != s.config.CallTimeout {
+		return context.WithTimeout(context.WithoutCancel(ctx), d)
+	}
+	return s.callLimit.Detach(ctx), func() {}
+}
+
 // run calls a script until it is answered, or as often as that makes sense. again is called before
 // it is sent once more though it may have been applied; lost reports whether it was. Calls go on
 // when ctx is done: what they have changed has to be known.

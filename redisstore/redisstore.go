@@ -17,6 +17,7 @@ import (
 	"github.com/zeroae/zael/internal/inflight"
 	"github.com/zeroae/zael/internal/storearg"
 	"github.com/zeroae/zael/internal/trial"
+	"github.com/zeroae/zael/internal/within"
 )
 
 // A Config tunes a Store. A nil Config and the zero Config are the same.
@@ -80,7 +81,7 @@ type Store struct {
 	limits     *limitShelf
 	clock      *engineclock.Server
 	stats      counters
-	spans      spans
+	callLimit  *within.Timeout // of a call
 
 	coalescer *coalesce.Coalescer
 	inflight  inflight.Group
@@ -143,7 +144,7 @@ func newStore(config *Config, options trial.Options) (*Store, error) {
 	c.Retention = cmp.Or(c.Retention, storearg.DefaultRetention)
 	s := &Store{
 		where: "Redis", keys: newKeys(c.Namespace), config: c, trial: options,
-		cache: newCache(c.CachedBuckets), limits: newLimitShelf(), lane: make(chan struct{}, 1),
+		callLimit: within.New(c.CallTimeout), cache: newCache(c.CachedBuckets), limits: newLimitShelf(), lane: make(chan struct{}, 1),
 	}
 	s.clock = &engineclock.Server{
 		Read: engineclock.Machine(), Virtual: options.VirtualTime, Ask: s.askTime, What: "redisstore: " + askingTime, Every: askEvery, Go: s.inflight.Go,

@@ -24,6 +24,15 @@ type deadline struct {
 // New returns a Timeout of a duration.
 func New(after time.Duration) *Timeout { return &Timeout{after: after} }
 
+func (d *deadline) err() error {
+	select {
+	case <-d.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
 // next returns the deadline of who begins now.
 func (t *Timeout) next() (d *deadline, now time.Time) {
 	d, now = t.last.Load(), time.Now()
@@ -42,6 +51,28 @@ func (t *Timeout) Begin(ctx context.Context) *Context {
 	d, now := t.next()
 	return &Context{Context: ctx, Begun: now, deadline: d}
 }
+
+// Detach returns a context for what ctx's caller begins now and does not stop when it leaves: it
+// has the values of ctx, is done at the deadline alone, and need not be ended.
+func (t *Timeout) Detach(ctx context.Context) context.Context {
+	d, _ := t.next()
+	return &detached{context.WithoutCancel(ctx), d}
+}
+
+// A detached context has the values of another, and ends at a deadline.
+type detached struct {
+	context.Context //nolint:containedctx // it is one
+	deadline        *deadline
+}
+
+// Deadline implements context.Context.
+func (c *detached) Deadline() (time.Time, bool) { return c.deadline.at, true }
+
+// Done implements context.Context.
+func (c *detached) Done() <-chan struct{} { return c.deadline.over }
+
+// Err implements context.Context.
+func (c *detached) Err() error { return c.deadline.err() }
 
 // A Context is a caller's context that ends at a deadline, too. It must be ended by End.
 type Context struct {
@@ -89,12 +120,7 @@ func (c *Context) Err() error {
 	if c.ended.Load() {
 		return context.Canceled
 	}
-	select {
-	case <-c.deadline.over:
-		return context.DeadlineExceeded
-	default:
-		return nil
-	}
+	return c.deadline.err()
 }
 
 // Value implements context.Context. Contexts derived from c find by it that they can be cancelled

@@ -165,3 +165,34 @@ func TestWait(t *testing.T) {
 		t.Error("wait: got true, want false")
 	}
 }
+
+// A detached context has its caller's values, goes on without it, and ends at the deadline.
+func TestDetached(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit := within.New(timeout)
+		caller, leave := context.WithCancel(context.WithValue(t.Context(), key{}, "mine"))
+		first := limit.Detach(caller)
+		leave()
+		want(t, "the caller has left", first, nil)
+		if got := first.Value(key{}); got != "mine" {
+			t.Errorf("value: got %v, want the caller's", got)
+		}
+		end, _ := first.Deadline()
+		if want := time.Now().Add(timeout); !end.Equal(want) {
+			t.Errorf("deadline: got %v, want %v", end, want)
+		}
+		<-time.After(timeout / 200)
+		if got, _ := limit.Detach(caller).Deadline(); !got.Equal(end) {
+			t.Errorf("begun just after: got the deadline %v, want that of the first, %v", got, end)
+		}
+		<-first.Done()
+		if now := time.Now(); !now.Equal(end) {
+			t.Errorf("done: got %v, want %v", now, end)
+		}
+		want(t, "after the deadline", first, context.DeadlineExceeded)
+		second := limit.Detach(caller)
+		want(t, "begun after the deadline", second, nil)
+		<-second.Done()
+	})
+}
