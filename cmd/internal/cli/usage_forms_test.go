@@ -85,6 +85,8 @@ func TestUsageCSV(t *testing.T) {
 }
 
 // How often a soft limit was overdrawn is a column of its own, where it ever was.
+//
+//nolint:dupword // the columns of a table
 func TestUsageOverdrawn(t *testing.T) {
 	t.Parallel()
 	url := "sqlite:" + filepath.Join(t.TempDir(), "zael.db")
@@ -110,7 +112,7 @@ func TestUsageOverdrawn(t *testing.T) {
 	if err := store.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for args, want := range map[string]string{ //nolint:dupword // columns of tables
+	for args, want := range map[string]string{
 		"--entity child": `
 window                entity  resource  acquires  budget  budget overdrawn  rpm
 2026-01-13T16:00:00Z  child   r                1       8                 1    1
@@ -151,7 +153,7 @@ start,window,entity_id,resource,events,budget,budget overdrawn,rpm
 func TestUsageOfAResourceIsRecent(t *testing.T) {
 	t.Parallel()
 	url := usedStore(t, 1)
-	for args, want := range map[string]string{ //nolint:dupword // columns of tables
+	for args, want := range map[string]string{
 		"--resource r":                                   "no usage since 20",
 		"--resource r --to 2026-01-13T20:00:00Z":         "usage since 2026-01-12 20:00 UTC; --from reads further back\n",
 		"--resource r --window monthly":                  "usage since 20",
