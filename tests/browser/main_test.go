@@ -129,7 +129,7 @@ func newSite(t *testing.T, open bool, behind time.Duration) *site {
 	s.ok(err)
 	page, err := dashboard.New()
 	s.ok(err)
-	guarded, free := guard.Handler(handler), guard.Open(page)
+	guarded, free := guard.Handler(handler), guard.Public(page)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if page.Covers(r.URL.Path) {
 			free.ServeHTTP(w, r)
