@@ -265,11 +265,8 @@ func (p *part) changes(w *writeScript, k keys, kept *bucket.Record, id string) *
 		w.command("HDEL", key, words...)
 	}
 	if old == nil || expiry > old.expiry {
-		keep, index := strconv.FormatInt(keepFor(expiry, p.at), 10), w.key(k.index(p.key.Entity))
-		w.command("PEXPIRE", key, keep)
-		w.command("ZADD", index, "0", escape(p.key.Resource))
-		w.command("PEXPIRE", index, keep, "NX")
-		w.command("PEXPIRE", index, keep, "GT")
+		keep := strconv.FormatInt(keepFor(expiry, p.at), 10)
+		w.command("KEEP", key, w.key(k.index(p.key.Entity)), keep, escape(p.key.Resource))
 	}
 	return next
 }

@@ -168,7 +168,7 @@ func TestExpiry(t *testing.T) {
 // buckets it is 400 bytes on Valkey, of which the tables of keys and of expiries have some 50.
 func TestHashIsCompact(t *testing.T) {
 	t.Parallel()
-	for kind, most := range map[redistest.Kind]int64{redistest.Valkey: 340, redistest.Redis: 380} {
+	for kind, most := range map[redistest.Kind]int64{redistest.Valkey: 340, redistest.Redis: 384} {
 		client := newClient(t, engines.Address(t, kind))
 		config := redisstore.Config{Namespace: newNamespace(), CallTimeout: time.Minute}
 		s, err := redisstore.NewTrial(client, &config, trial.Options{VirtualTime: true})

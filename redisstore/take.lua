@@ -1,7 +1,7 @@
 -- Applies a write to one or more buckets, to all or to none.
 --
--- KEYS: of each bucket its hash, the set of its entity's buckets and, if usage is counted, the
---   usage of its day and the set of the entity's days.
+-- KEYS: of each bucket its hash, the set of its entity's buckets, by when they expire, and, if
+--   usage is counted, the usage of its day and the set of the entity's days.
 -- ARGV: the id of the write; "1" if it is sent again and must not be applied twice whatever
 --   came between; how many keys a bucket has; then of each bucket:
 --     the id of the last write that the caller has seen, "" if the bucket is missing
@@ -169,8 +169,12 @@ for i = 1, of do
   end
   if b.longer then
     local r = cmsgpack.unpack(ARGV[b.at])
+    local minute = redis.call('TIME')[1] / 60
     redis.call('PEXPIRE', KEYS[k], r[3])
-    if b.new then redis.call('ZADD', KEYS[k + 1], 0, r[4]) end
+    if b.new then -- without those that have expired
+      redis.call('ZREMRANGEBYSCORE', KEYS[k + 1], '-inf', string.format('(%.0f', math.floor(minute)))
+    end
+    redis.call('ZADD', KEYS[k + 1], string.format('%.0f', math.ceil(minute + r[3] / 60000)), r[4])
     redis.call('PEXPIRE', KEYS[k + 1], r[3], 'NX')
     redis.call('PEXPIRE', KEYS[k + 1], r[3], 'GT')
   end

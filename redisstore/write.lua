@@ -7,6 +7,7 @@
 --   Some are none of the server's:
 --     DROP set prefix             deletes the keys whose names are prefix and a member, and the set
 --     MARK set prefix rev [member]  notes a revision of settings in these buckets, or in one
+--     KEEP bucket set ms member   keeps a bucket that long, and its member of the set of its entity's
 --     COUNT usage days ms {field n} adds to the usage of a day, and the day to a set
 -- Answers {1} if it is applied, {2, hash…} if it was before, and otherwise {0, hash…}: those of
 --   the conditions.
@@ -38,6 +39,14 @@ while p <= #ARGV do
         redis.call('HSET', bucket, 's', ARGV[p + 4], 'o', id .. string.sub(o, 1, 24))
       end
     end
+  elseif name == 'KEEP' then
+    local set, ms = KEYS[tonumber(ARGV[p + 3])], ARGV[p + 4]
+    local minute = redis.call('TIME')[1] / 60
+    redis.call('PEXPIRE', key, ms)
+    redis.call('ZREMRANGEBYSCORE', set, '-inf', string.format('(%.0f', math.floor(minute))) -- buckets that have expired
+    redis.call('ZADD', set, string.format('%.0f', math.ceil(minute + ms / 60000)), ARGV[p + 5])
+    redis.call('PEXPIRE', set, ms, 'NX')
+    redis.call('PEXPIRE', set, ms, 'GT')
   elseif name == 'COUNT' then
     for i = p + 5, p + n, 2 do
       if type(redis.pcall('HINCRBY', key, ARGV[i], ARGV[i + 1])) == 'table' then -- beyond int64: it stays at its end
