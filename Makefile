@@ -17,7 +17,7 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS) -mod=readonly)
 # $(call each,command) runs command in every module and stops at the first that fails.
 each = @for m in $(MODULES); do (cd $$m && $(1)) || exit 1; done
 
-.PHONY: help check check-long clean $(STEPS) vet test fmt-fix e2e bench benchstat tools dynamodb-local stack-tools sdks engines chromium build aggregator bench-dynamodb rls-peer test-root test-others \
+.PHONY: help check check-long clean $(STEPS) vet test fmt-fix e2e bench benchstat tools dynamodb-local stack-tools sdks engines chromium build aggregator bench-dynamodb rls-peer \
 	notices release release-snapshot
 
 help: ## print this help
@@ -72,21 +72,11 @@ TEST := go test -race -vet=off -timeout 80m -gcflags=modernc.org/...=$(C2GO) \
 	-gcflags='modernc.org/sqlite/lib=$(C2GO) -race=false' -gcflags='modernc.org/libc/...=$(C2GO) -race=false'
 
 test: ## the tests that need neither Java nor Python, under the race detector: the inner loop
-	@$(MAKE) --no-print-directory -j2 SHORT=-short $(BESIDE)
+	$(call each,$(TEST) -short ./...)
 
 test-all: ## all tests under the race detector, the end-to-end tests included
 	@mkdir -p $(BIN) && : >$(BIN)/test.out
-	@set -o pipefail; $(MAKE) --no-print-directory -j2 $(BESIDE) | tee $(BIN)/test.out
-
-# The tests of the root module, and beside them those of the others: they are few, and wait for
-# engines and browsers.
-BESIDE := test-root test-others
-
-test-root:
-	@$(TEST) $(SHORT) ./...
-
-test-others:
-	@for m in $(filter-out .,$(MODULES)); do (cd $$m && $(TEST) $(SHORT) ./...) || exit 1; done
+	@set -o pipefail; for m in $(MODULES); do (cd $$m && $(TEST) ./...) || exit 1; done | tee $(BIN)/test.out
 
 check-long: ## the random tests with 20 times as many schedules, of other seeds each time
 	ZAEL_LONG=20 ZAEL_STORETEST_SEED=$$RANDOM$$RANDOM $(TEST) -count=1 ./...

@@ -83,7 +83,7 @@ func TestOpenRefuses(t *testing.T) {
 			path := made(t)
 			run(t, path, "PRAGMA user_version = 99")
 			return path
-		}, "made by a newer zael (version 99 of the tables, this one knows 4): update this program"},
+		}, "made by a newer zael (version 99 of the tables, this one knows 5): update this program"},
 		{"an unknown version", func(t *testing.T, _ string) string {
 			t.Helper()
 			path := made(t)

@@ -98,6 +98,7 @@ func (w *BucketWrite) update(d *draft) Update {
 	creates, joins, raises, more := !d.gives, false, w.Kind == coalesce.Take, false
 	full := w.At
 	d.mergeCounters()
+	w.countOverdrawn(d)
 	for i := range d.limits {
 		u := &d.limits[i]
 		u.write(b, strconv.Itoa(i))
@@ -116,7 +117,7 @@ func (w *BucketWrite) update(d *draft) Update {
 			raises, full = true, max(full, d.slots.until)
 		}
 	}
-	w.countOverdrawn(b, d)
+	w.addOverdrawn(b)
 	more = more || w.known.keepsIDs()
 	id := b.once(w.ID, more)
 	b.nextVersion()

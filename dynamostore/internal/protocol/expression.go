@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/schema"
 )
 
@@ -191,12 +192,13 @@ func (b *expressionBuilder) forget(n string, l *limit) {
 	}
 	b.where("(attribute_not_exists(", def, ") OR (", condition, "))")
 	b.remove(def, ", ", count)
-	b.forgetOverdrawn(n, l.name, l.over)
+	b.forgetOverdrawn(n, l.name, l.over || l.state.Definition.Flags&bucket.Soft != 0)
 }
 
-// forgetOverdrawn removes what is counted of a limit that is removed.
-func (b *expressionBuilder) forgetOverdrawn(n, name string, counted bool) {
-	if counted {
+// forgetOverdrawn removes what is counted of a limit that is removed, if anything may be: no
+// condition says whether it is.
+func (b *expressionBuilder) forgetOverdrawn(n, name string, maybe bool) {
+	if maybe {
 		b.remove(b.name("#fi"+n, schema.Overdrawn+name))
 	}
 }
@@ -208,7 +210,7 @@ func (b *expressionBuilder) forgetSlots(n string, l *slotLimit) {
 	b.where("(attribute_not_exists(", def, ") OR (", def, " = ", b.text(":fd"+n, l.text), " AND ", held, " = ", b.number(":fm"+n, 0),
 		" AND ", count, " = ", b.number(":fc"+n, l.count), "))")
 	b.remove(def, ", ", held, ", ", count)
-	b.forgetOverdrawn(n, l.name, l.over)
+	b.forgetOverdrawn(n, l.name, true)
 }
 
 // sameRemovals requires that limits were removed from the item as often as is known: only then

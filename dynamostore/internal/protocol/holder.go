@@ -100,7 +100,6 @@ type slotLimit struct {
 
 	count   int64 // of usage
 	counted bool  // count is within int64
-	over    bool  // takes that left it overdrawn are counted
 }
 
 // readSlots reads an attribute of slots, if it is one.
@@ -128,7 +127,6 @@ func (r *Record) readSlots(attribute string, value func() string, number func(st
 	if l.count, err = number(schema.Counter + name); err == nil {
 		l.counted = has(schema.Counter + name)
 	}
-	l.over = has(schema.Overdrawn + name)
 	r.slots = append(r.slots, l)
 	return nil
 }

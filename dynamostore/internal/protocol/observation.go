@@ -38,7 +38,10 @@ const shareWeight = 1. / 16
 func (o *Observation) Next(r *Record, at bucket.Instant, own []zael.Charge) *Observation {
 	next := &Observation{Record: r, At: at, Latest: at}
 	if o != nil {
-		next.Latest, next.owed = max(at, o.Latest), o.owed
+		next.Latest = max(at, o.Latest)
+		if r.birth == o.Record.birth {
+			next.owed = o.owed
+		}
 		next.trends = o.nextTrends(r, at, own)
 	}
 	return next

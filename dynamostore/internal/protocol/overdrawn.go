@@ -22,33 +22,61 @@ type overdrawn struct {
 	wrong int64 // by so much takes is too low, as the answer shows
 }
 
-// countOverdrawn has the update count the takes that leave limits overdrawn by the draft.
-func (w *BucketWrite) countOverdrawn(b *expressionBuilder, d *draft) {
+// countOverdrawn finds how many takes leave limits overdrawn by the draft, for the update to count.
+func (w *BucketWrite) countOverdrawn(d *draft) {
 	w.counted = w.counted[:0]
 	if w.Kind == coalesce.StoreDefinitions {
 		return
 	}
-	var own []bucket.Count
 	if w.Kind == coalesce.Take {
-		own = w.Overdrew(&Pinned{limits: d.limits, slots: d.slots, from: w.known, id: w.ID})
-	}
-	for _, c := range own {
-		w.counts(c.Name).takes += c.N
+		for _, c := range w.Overdrew(&Pinned{limits: d.limits, slots: d.slots, from: w.known, id: w.ID}) {
+			if d.keeps(c.Name) {
+				w.counts(c.Name).takes += c.N
+			}
+		}
 	}
 	for _, c := range w.Overdrawn {
-		w.counts(c.Name).takes -= c.N
+		if d.keeps(c.Name) {
+			w.counts(c.Name).takes -= c.N
+		}
 	}
 	for _, c := range w.owed {
-		if w.names(c.Name) {
+		if d.keeps(c.Name) {
 			w.counts(c.Name).paid += c.N
 		}
 	}
+}
+
+// addOverdrawn writes down what the update counts.
+func (w *BucketWrite) addOverdrawn(b *expressionBuilder) {
 	for i := range w.counted {
 		o := &w.counted[i]
 		if n, sum := strconv.Itoa(i), o.takes+o.paid; sum != 0 {
 			b.add(b.name("#i"+n, schema.Overdrawn+o.name), " ", b.number(":i"+n, sum))
 		}
 	}
+}
+
+// keeps reports whether a soft limit, of which something is to be counted, is in the item once the
+// update is applied: one that is not has no count. An update that suits a limit that is there and
+// one that is not then is for the former alone.
+func (d *draft) keeps(name string) bool {
+	for i := range d.limits {
+		if u := &d.limits[i]; u.name == name && u.def.Flags&bucket.Soft != 0 {
+			u.ifAbsent = u.ifAbsent && (u.changes || !u.ifPresent)
+			return u.changes || !u.ifAbsent
+		}
+	}
+	if d.slots == nil {
+		return false
+	}
+	for i := range d.slots.limits {
+		if u := &d.slots.limits[i]; u.name == name {
+			u.absent = u.absent && (u.delta != 0 || !u.present)
+			return u.delta != 0 || !u.absent
+		}
+	}
+	return false
 }
 
 // counts returns what the update counts of a limit.
