@@ -29,8 +29,12 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	// The client of a cluster closes connections that it no longer needs five seconds later.
-	engines.Main(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"))
+	// The client of a cluster asks for its servers again after up to a second, and closes connections
+	// that it no longer needs five seconds later.
+	engines.Main(m,
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"),
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"),
+	)
 }
 
 // newClient is a client of a server, of a user with a password if there are two more texts.
