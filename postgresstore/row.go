@@ -14,7 +14,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/deftext"
-	"github.com/zeroae/zael/internal/saturate"
+	"github.com/zeroae/zael/internal/rowusage"
 )
 
 // A row is one bucket as it was read, or as it is to be written.
@@ -26,9 +26,9 @@ type row struct {
 	expires  bucket.Instant
 	birth    uint64
 
-	hour   int64  // of the usage, since 1970; noHour if there is none
-	events int64  // acquires in that hour
-	used   []used // of Limits, by index; it may be shorter
+	hour   int64 // of the usage, since 1970; noHour if there is none
+	events int64 // acquires in that hour
+	used   rowusage.Limits
 
 	read    time.Time // when it was read or written, by the monotonic clock; zero: it is only guessed
 	refuses bool      // a take was refused by the bucket as it is
@@ -36,13 +36,6 @@ type row struct {
 }
 
 const noHour = math.MinInt64
-
-// used is the usage of one limit in the hour of its row.
-type used struct {
-	tokens    int64 // net of what was given back
-	counted   bool  // false if no tokens were counted
-	overdrawn int64 // acquires that left it overdrawn
-}
 
 // version returns the id of the last write, 0 if the bucket is not there.
 func (r *row) version() int64 {
@@ -57,39 +50,6 @@ func (r *row) clone() *row {
 	c := *r
 	c.Limits, c.Holders, c.used = slices.Clone(r.Limits), slices.Clone(r.Holders), slices.Clone(r.used)
 	return &c
-}
-
-// count adds tokens to the usage of a limit. It reports whether the row has the limit.
-func (r *row) count(name string, tokens int64) bool {
-	u := r.usageOf(name)
-	if u == nil {
-		return false
-	}
-	u.tokens, u.counted = saturate.Add(u.tokens, tokens), true
-	return true
-}
-
-// overdraw adds acquires to those that left a limit overdrawn. It reports whether the row has the
-// limit.
-func (r *row) overdraw(name string, acquires int64) bool {
-	u := r.usageOf(name)
-	if u == nil {
-		return false
-	}
-	u.overdrawn = saturate.Add(u.overdrawn, acquires)
-	return true
-}
-
-// usageOf returns the usage of a limit, nil if the row does not have it.
-func (r *row) usageOf(name string) *used {
-	i := slices.IndexFunc(r.Limits, func(l bucket.LimitState) bool { return l.Name == name })
-	if i < 0 {
-		return nil
-	}
-	for len(r.used) <= i {
-		r.used = append(r.used, used{})
-	}
-	return &r.used[i]
 }
 
 // states returns the limits as they stand at an instant, sorted by name.
@@ -181,7 +141,7 @@ func (r *row) moreText() *string {
 		}
 	}
 	for i := range r.used {
-		if n := r.used[i].overdrawn; n != 0 {
+		if n := r.used[i].Overdrawn; n != 0 {
 			if m.Overdrawn == nil {
 				m.Overdrawn = make([]int64, len(r.Limits))
 			}
@@ -234,8 +194,8 @@ func (r *row) marks() []int64 {
 func (r *row) tokens() []*int64 {
 	tokens := make([]*int64, len(r.used))
 	for i := range r.used {
-		if u := &r.used[i]; u.counted {
-			tokens[i] = &u.tokens
+		if u := &r.used[i]; u.Counted {
+			tokens[i] = &u.Tokens
 		}
 	}
 	return tokens
@@ -247,8 +207,8 @@ func (r *row) tokensText() string {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		if u := r.used[i]; u.counted {
-			b = strconv.AppendInt(b, u.tokens, 10)
+		if u := r.used[i]; u.Counted {
+			b = strconv.AppendInt(b, u.Tokens, 10)
 		} else {
 			b = append(b, "NULL"...)
 		}
@@ -314,9 +274,9 @@ func (c *stored) row(key zael.Key) (*row, error) {
 		l.State.Mark = c.marks[i]
 	}
 	for _, n := range c.tokens {
-		u := used{}
+		u := rowusage.Limit{}
 		if n != nil {
-			u = used{tokens: *n, counted: true}
+			u = rowusage.Limit{Tokens: *n, Counted: true}
 		}
 		r.used = append(r.used, u)
 	}
@@ -369,7 +329,7 @@ func (r *row) parseMore(text string) error {
 		r.Limits[i].State.Used = n
 	}
 	for i, n := range m.Overdrawn {
-		r.overdraw(r.Limits[i].Name, n)
+		r.used.Overdraw(r.Limits, r.Limits[i].Name, n)
 	}
 	for _, t := range m.Holders {
 		h := bucket.Holder{ID: t.ID, Deadline: t.Deadline, Generation: t.Generation}

@@ -199,7 +199,7 @@ func (t *step) count(r *row, charges []zael.Charge, hour, events int64) (inRow b
 		if ch.Definition.Kind == bucket.Slots && ch.Amount < 0 && events >= 0 {
 			continue // released: they were used
 		}
-		if ch.Amount == 0 || inRow && r.count(ch.Name, ch.Amount) {
+		if ch.Amount == 0 || inRow && r.used.Count(r.Limits, ch.Name, ch.Amount) {
 			continue
 		}
 		t.addUsage(r.key, hour, ch.Name, ch.Amount)
@@ -214,7 +214,7 @@ func (t *step) countOverdrawn(r *row, names []string, hour, acquires int64) {
 		return
 	}
 	for _, name := range names {
-		if hour != r.hour || !r.overdraw(name, acquires) {
+		if hour != r.hour || !r.used.Overdraw(r.Limits, name, acquires) {
 			t.addUsage(r.key, hour, overdrawnMark+name, acquires)
 		}
 	}
@@ -243,11 +243,11 @@ func (t *step) endHour(r *row) {
 func (r *row) usage() map[string]int64 {
 	all := map[string]int64{"": r.events}
 	for i, u := range r.used {
-		if u.counted {
-			all[r.Limits[i].Name] = saturate.Add(all[r.Limits[i].Name], u.tokens)
+		if u.Counted {
+			all[r.Limits[i].Name] = saturate.Add(all[r.Limits[i].Name], u.Tokens)
 		}
-		if u.overdrawn != 0 {
-			all[overdrawnMark+r.Limits[i].Name] = u.overdrawn
+		if u.Overdrawn != 0 {
+			all[overdrawnMark+r.Limits[i].Name] = u.Overdrawn
 		}
 	}
 	return all

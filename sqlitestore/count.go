@@ -73,7 +73,7 @@ func (t *txn) count(r *row, charges []zael.Charge, hour, events int64) {
 		if ch.Definition.Kind == bucket.Slots && ch.Amount < 0 && events >= 0 {
 			continue // released: they were used
 		}
-		if ch.Amount == 0 || inRow && r.count(ch.Name, ch.Amount) {
+		if ch.Amount == 0 || inRow && r.used.Count(r.Limits, ch.Name, ch.Amount) {
 			continue
 		}
 		if elsewhere == nil {
@@ -87,7 +87,7 @@ func (t *txn) count(r *row, charges []zael.Charge, hour, events int64) {
 // where count adds the rest.
 func (t *txn) countOverdrawn(r *row, names []string, hour, acquires int64) {
 	for _, name := range names {
-		if hour != r.hour || !r.overdraw(name, acquires) {
+		if hour != r.hour || !r.used.Overdraw(r.Limits, name, acquires) {
 			t.usageOf(usageKey{r.key, hour}).overdraw(name, acquires)
 		}
 	}
@@ -127,11 +127,11 @@ func (r *row) moveUsage(n *hourUsage) {
 	n.events += r.events
 	r.events = 0
 	for i, u := range r.used {
-		if u.counted {
-			n.add(r.Limits[i].Name, u.tokens)
+		if u.Counted {
+			n.add(r.Limits[i].Name, u.Tokens)
 		}
-		if u.overdrawn != 0 {
-			n.overdraw(r.Limits[i].Name, u.overdrawn)
+		if u.Overdrawn != 0 {
+			n.overdraw(r.Limits[i].Name, u.Overdrawn)
 		}
 	}
 	r.used = r.used[:0]

@@ -5,6 +5,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/rowusage"
 )
 
 // Script runs statements on the connection that writes.
@@ -38,7 +39,7 @@ func EncodeRow(from Row) []byte {
 	r := row{Record: bucket.Record{Latest: bucket.Instant(from.Latest)}, events: from.Events}
 	for _, l := range from.Limits {
 		r.Limits = append(r.Limits, l.LimitState)
-		r.used = append(r.used, used{l.Used, l.Counted, l.Overdrawn})
+		r.used = append(r.used, rowusage.Limit{Tokens: l.Used, Counted: l.Counted, Overdrawn: l.Overdrawn})
 	}
 	return r.encode(nil)
 }
@@ -51,7 +52,7 @@ func DecodeRow(b []byte) (Row, error) {
 	}
 	to := Row{Latest: int64(r.Latest), Events: r.events, Limits: []RowLimit{}}
 	for i, l := range r.Limits {
-		to.Limits = append(to.Limits, RowLimit{LimitState: l, Used: r.used[i].tokens, Counted: r.used[i].counted, Overdrawn: r.used[i].overdrawn})
+		to.Limits = append(to.Limits, RowLimit{LimitState: l, Used: r.used[i].Tokens, Counted: r.used[i].Counted, Overdrawn: r.used[i].Overdrawn})
 	}
 	return to, nil
 }

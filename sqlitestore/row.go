@@ -12,7 +12,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/saturate"
+	"github.com/zeroae/zael/internal/rowusage"
 	"github.com/zeroae/zael/internal/varint"
 )
 
@@ -20,9 +20,9 @@ import (
 type row struct {
 	bucket.Record
 	key    zael.Key
-	id     int64  // 0 if it is not in the file
-	used   []used // of Limits, by index; it may be shorter
-	hour   int64  // of the usage, since 1970; noHour if there is none
+	id     int64 // 0 if it is not in the file
+	used   rowusage.Limits
+	hour   int64 // of the usage, since 1970; noHour if there is none
 	events int64
 
 	settingsRev int64 // the greatest revision of the settings that hold for the bucket
@@ -33,55 +33,6 @@ type row struct {
 }
 
 const noHour = math.MinInt64
-
-// used is the usage of one limit in the hour of its row.
-type used struct {
-	tokens    int64 // net of what was given back
-	counted   bool  // false if no tokens were counted
-	overdrawn int64 // acquires that left it overdrawn
-}
-
-// usedOf returns the usage of Limits[i].
-func (r *row) usedOf(i int) used {
-	if i < len(r.used) {
-		return r.used[i]
-	}
-	return used{}
-}
-
-// count adds tokens to the usage of a limit. It reports whether the row has the
-// limit.
-func (r *row) count(name string, tokens int64) bool {
-	u := r.usageOf(name)
-	if u == nil {
-		return false
-	}
-	u.tokens, u.counted = saturate.Add(u.tokens, tokens), true
-	return true
-}
-
-// overdraw adds acquires to those that left a limit overdrawn. It reports whether the row has the
-// limit.
-func (r *row) overdraw(name string, acquires int64) bool {
-	u := r.usageOf(name)
-	if u == nil {
-		return false
-	}
-	u.overdrawn = saturate.Add(u.overdrawn, acquires)
-	return true
-}
-
-// usageOf returns the usage of a limit, nil if the row does not have it.
-func (r *row) usageOf(name string) *used {
-	i := slices.IndexFunc(r.Limits, func(l bucket.LimitState) bool { return l.Name == name })
-	if i < 0 {
-		return nil
-	}
-	for len(r.used) <= i {
-		r.used = append(r.used, used{})
-	}
-	return &r.used[i]
-}
 
 // idleAt returns the first instant, not before at, at which all limits are idle and the
 // holds of all slots have ended.
@@ -147,20 +98,20 @@ const (
 	flagOverdrawn             // acquires have left it overdrawn
 )
 
-func flagsOf(l *bucket.LimitState, u used) byte {
+func flagsOf(l *bucket.LimitState, u rowusage.Limit) byte {
 	d := &l.State.Definition
 	var f byte
 	for _, c := range []struct {
 		is   bool
 		flag byte
 	}{
-		{u.counted, flagUsed},
+		{u.Counted, flagUsed},
 		{d.Burst != d.Amount, flagBurst},
 		{d.Capacity != min(d.Burst, d.Amount), flagCapacity},
 		{d.Period%time.Second != 0, flagPeriod},
 		{d.Rev != 0, flagRev},
 		{!d.Plain(), flagKind},
-		{u.overdrawn != 0, flagOverdrawn},
+		{u.Overdrawn != 0, flagOverdrawn},
 	} {
 		if c.is {
 			f |= c.flag
@@ -176,7 +127,7 @@ func (r *row) encode(b []byte) []byte {
 	b = binary.AppendVarint(b, r.events)
 	b = binary.AppendUvarint(b, uint64(len(r.Limits)))
 	for i := range r.Limits {
-		b = encodeLimit(b, &r.Limits[i], r.usedOf(i))
+		b = encodeLimit(b, &r.Limits[i], r.used.At(i))
 	}
 	if form == kindsForm {
 		b = encodeHolders(b, r.Holders)
@@ -197,7 +148,7 @@ func (r *row) form() byte {
 	return stateForm
 }
 
-func encodeLimit(b []byte, l *bucket.LimitState, u used) []byte {
+func encodeLimit(b []byte, l *bucket.LimitState, u rowusage.Limit) []byte {
 	d, flags := &l.State.Definition, flagsOf(l, u)
 	b = binary.AppendUvarint(b, uint64(len(l.Name)))
 	b = append(b, l.Name...)
@@ -222,11 +173,11 @@ func encodeLimit(b []byte, l *bucket.LimitState, u used) []byte {
 	}
 	b = binary.AppendVarint(b, l.State.Mark)
 	b = binary.LittleEndian.AppendUint64(b, l.State.Generation)
-	if u.counted {
-		b = binary.AppendVarint(b, u.tokens)
+	if u.Counted {
+		b = binary.AppendVarint(b, u.Tokens)
 	}
-	if u.overdrawn != 0 {
-		b = binary.AppendVarint(b, u.overdrawn)
+	if u.Overdrawn != 0 {
+		b = binary.AppendVarint(b, u.Overdrawn)
 	}
 	return b
 }
@@ -246,7 +197,7 @@ func (r *row) decode(b []byte) error {
 		in.Bad = true
 		n = 0
 	}
-	r.Limits, r.used = make([]bucket.LimitState, n), make([]used, n)
+	r.Limits, r.used = make([]bucket.LimitState, n), make(rowusage.Limits, n)
 	for i := range r.Limits {
 		l := &r.Limits[i]
 		in.limit(l, &r.used[i])
@@ -270,7 +221,7 @@ func (r *row) decode(b []byte) error {
 type decoder struct{ varint.Reader }
 
 // limit reads a limit and its usage.
-func (d *decoder) limit(l *bucket.LimitState, u *used) {
+func (d *decoder) limit(l *bucket.LimitState, u *rowusage.Limit) {
 	def := &l.State.Definition
 	l.Name = string(d.Bytes(d.Unsigned()))
 	flags := d.Byte()
@@ -299,9 +250,9 @@ func (d *decoder) limit(l *bucket.LimitState, u *used) {
 		l.State.Generation = binary.LittleEndian.Uint64(generation)
 	}
 	if flags&flagUsed != 0 {
-		u.tokens, u.counted = d.Signed(), true
+		u.Tokens, u.Counted = d.Signed(), true
 	}
 	if flags&flagOverdrawn != 0 {
-		u.overdrawn = d.Signed()
+		u.Overdrawn = d.Signed()
 	}
 }
