@@ -44,7 +44,7 @@ func TestCallsEndInTime(t *testing.T) {
 		short, cancel := context.WithTimeout(t.Context(), most)
 		defer cancel()
 		if got := lasts(short); got != most/2 {
-			t.Errorf("a call of a caller who has %v: got %v, want half", most, got)
+			t.Errorf("a call whose caller has %v left: got %v, want half", most, got)
 		}
 	})
 }

@@ -48,7 +48,7 @@ func (a *Administration) CreateEntity(ctx context.Context, e zael.Entity, event 
 	})
 }
 
-// checkFree returns an error if there is an entity with one of these IDs, or one is there twice.
+// checkFree returns an error if an entity with one of these IDs exists, or an ID is given twice.
 func (a *Administration) checkFree(ctx context.Context, tx Tx, ids []string) error {
 	for i, id := range ids {
 		taken := slices.Contains(ids[:i], id)

@@ -39,8 +39,8 @@ func want(t *testing.T, what string, ctx context.Context, err error) { //nolint:
 	}
 }
 
-// Who waits is told at the deadline, which is the timeout after it began, or up to a hundredth
-// less, and no earlier; so is who asks for Done.
+// Waiting ends at the deadline, which is the timeout after the caller began, or up to a hundredth
+// less, and no earlier; so does Done.
 func TestDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
