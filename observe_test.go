@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/zeroae/zael"
@@ -177,22 +178,24 @@ func TestObserverOfADeadStore(t *testing.T) {
 // A caller that waits in line is observed once, with how long it waited.
 func TestObserverOfWaits(t *testing.T) {
 	t.Parallel()
-	w := &waits{}
-	l, err := zael.New(memstore.New(nil), &zael.Config{Observer: w})
-	if err != nil {
-		t.Fatal(err)
-	}
-	policy := zael.MustPolicy("gpt", zael.Limit{Name: "rps", Burst: 1, RefillAmount: 100, RefillPeriod: time.Second})
-	for range 2 {
-		req := policy.For("e")
-		req.MaxWait = time.Hour
-		if _, err := l.Acquire(t.Context(), req); err != nil {
+	synctest.Test(t, func(t *testing.T) {
+		w := &waits{}
+		l, err := zael.New(memstore.New(nil), &zael.Config{Observer: w})
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	if len(w.waited) != 2 || w.waited[1] < 9*time.Millisecond {
-		t.Errorf("waited: got %v, want about 10 ms the second time", w.waited)
-	}
+		policy := zael.MustPolicy("gpt", zael.Limit{Name: "rps", Burst: 1, RefillAmount: 100, RefillPeriod: time.Second})
+		for range 2 {
+			req := policy.For("e")
+			req.MaxWait = time.Hour
+			if _, err := l.Acquire(t.Context(), req); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if want := []time.Duration{0, 10 * time.Millisecond}; !slices.Equal(w.waited, want) {
+			t.Errorf("waited: got %v, want %v", w.waited, want)
+		}
+	})
 }
 
 type waits struct {

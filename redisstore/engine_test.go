@@ -54,8 +54,8 @@ func newClient(tb testing.TB, address string, user ...string) rueidis.Client {
 
 var namespaces atomic.Int64
 
-// newNamespace is one that no other test uses.
-func newNamespace() string { return fmt.Sprintf("ns%d", namespaces.Add(1)) }
+// newNamespace is one that no other test uses, as long as any other: a key holds it.
+func newNamespace() string { return fmt.Sprintf("ns%04d", namespaces.Add(1)) }
 
 // newStore is a store with a namespace of its own, in virtual time.
 func newStore(tb testing.TB, client rueidis.Client, config redisstore.Config) *redisstore.Store {
