@@ -253,7 +253,7 @@ func TestLatest(t *testing.T) {
 func TestRecordForget(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		full := instants().Draw(t, "full")
+		full := bucket.Latest(0, instants().Draw(t, "full")) // 0 stands for none
 		whole := records(full).Draw(t, "record")
 		whole.Latest, whole.Forgotten = full, 0
 		charges := chargesOf(whole, false, 0).Draw(t, "charges")
