@@ -62,7 +62,7 @@ deps: ## check what the root, bucket, memstore and storetest packages import
 BENCHED = $$(git grep -l '^func Benchmark' -- '*_test.go' ':!bench/' | xargs -r dirname | sort -u | sed 's,^,./,')
 
 bench-once: ## run every benchmark once
-	$(call each,go test -run '^$$' -bench . -benchtime 1x $(BENCHED))
+	$(call each,go test -short -run '^$$' -bench . -benchtime 1x $(BENCHED))
 
 # A test that needs Java or Python is left out with -short, and fails without them otherwise. The
 # timeout only ends what hangs: a slow machine may take its time. What SQLite, made Go of C by a
