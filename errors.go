@@ -30,14 +30,14 @@ var (
 	// a take was made. Stores return it; a Limiter then reads them and asks again.
 	ErrStaleSettings = errors.New("zael: stored settings are newer")
 	// ErrDisabled means that a switch turns the entity or the resource off. The error is
-	// a *DisabledError.
+	// a *DisabledError, or ErrNamespaceDeleted.
 	ErrDisabled = errors.New("zael: disabled")
 	// ErrKeyUsed means that an idempotency key was used for another change.
 	ErrKeyUsed = errors.New("zael: idempotency key was used for another change")
 	// ErrParentCycle means that an entity would be its own ancestor.
 	ErrParentCycle = errors.New("zael: the entity would be its own ancestor")
-	// ErrNamespaceDeleted means that the store's namespace is deleted.
-	ErrNamespaceDeleted = errors.New("zael: namespace is deleted")
+	// ErrNamespaceDeleted means that the store's namespace is deleted. It matches ErrDisabled.
+	ErrNamespaceDeleted = fmt.Errorf("%w: the namespace is deleted", ErrDisabled)
 	// ErrNamespaceNotFound means that there is no registered namespace with the name.
 	ErrNamespaceNotFound = errors.New("zael: namespace not found")
 	// ErrNamespaceState means that a namespace is not in the state that a change needs.

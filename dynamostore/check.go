@@ -32,10 +32,10 @@ func (s *Store) check(ctx context.Context, debits []zael.Debit) error {
 			if err := storable.Name("limit", charges[j].Name); err != nil {
 				return err
 			}
-			d := &charges[j].Definition
-			if err := d.Validate(); err != nil { // nobody could read the bucket again
-				return storearg.Invalid("limit "+charges[j].Name, d.Kind.String(), "is not valid: "+err.Error())
+			if err := storearg.Definition(&charges[j]); err != nil {
+				return err
 			}
+			d := &charges[j].Definition
 			if d.Kind == bucket.Slots && debits[i].Holder == "" {
 				return storearg.Invalid("limit "+charges[j].Name, d.Kind.String(), "is slots, and the debit names no Holder")
 			}

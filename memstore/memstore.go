@@ -16,6 +16,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/storearg"
 )
 
 // A Config tunes a Store. A nil Config and the zero Config are the same.
@@ -170,6 +171,13 @@ type call struct {
 // do makes the call with the shards of the debits locked. If there is no room for new
 // buckets, it forgets full ones and tries once more.
 func (s *Store) do(c call, debits []zael.Debit) error {
+	for i := range debits {
+		for j := range debits[i].Charges {
+			if err := storearg.Definition(&debits[i].Charges[j]); err != nil {
+				return err
+			}
+		}
+	}
 	var buf [2]target
 	for again := true; ; again = false {
 		targets := s.lock(buf[:0], debits)

@@ -265,16 +265,17 @@ func (c *call) record(parts []part, d *zael.Decision) {
 	}
 }
 
-// refusedBySwitch marks the call as refused if err is that of a switch. It returns any other error.
+// refusedBySwitch marks the call as refused if err is that of a switch, or of a deleted namespace,
+// which turns off all. It returns any other error.
 func (c *call) refusedBySwitch(err error) error {
-	disabled, ok := errors.AsType[*zael.DisabledError](err)
-	if !ok {
+	if !errors.Is(err, zael.ErrDisabled) {
 		return err
 	}
 	c.over = true
+	one, ok := errors.AsType[*zael.DisabledError](err)
 	for i := range c.descriptors {
-		if c.descriptors[i].entity == disabled.Entity {
-			c.descriptors[i].exceeded = true
+		if l := &c.descriptors[i]; l.rule != nil && (!ok || l.entity == one.Entity) {
+			l.exceeded = true
 		}
 	}
 	return nil

@@ -33,12 +33,17 @@ func noon() time.Time { return time.Date(2026, time.January, 13, 12, 0, 0, 0, ti
 
 func newBench(t *testing.T, o *rls.Options) *bench {
 	t.Helper()
+	return newBenchOn(t, memstore.New(&memstore.Config{Usage: true}), o)
+}
+
+func newBenchOn(t *testing.T, store zael.Store, o *rls.Options) *bench {
+	t.Helper()
 	b := &bench{t: t}
 	now, _, err := rules.Read([]rules.File{{Name: "a.yaml", Text: []byte(domain)}}, rules.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.limiter, err = zael.New(memstore.New(&memstore.Config{Usage: true}), &zael.Config{
+	b.limiter, err = zael.New(store, &zael.Config{
 		Clock: func() time.Time { return noon().Add(time.Duration(b.clock.Load())) },
 	})
 	if err != nil {
@@ -322,6 +327,27 @@ func TestSwitches(t *testing.T) {
 		{0, 1, "user=a; team=x", "OVER | OVER 0/6 | ok 0/10"},
 		{0, 1, "user=b", "ok | ok 5/6 10s"},
 	})
+}
+
+// A deleted namespace refuses whatever has a limit. As an error of the service it would be one at
+// which Envoy may admit.
+func TestDeletedNamespace(t *testing.T) {
+	t.Parallel()
+	for _, o := range []rls.Options{{}, {ChargeOnRefusal: true}, {Quota: true}} {
+		b := newBenchOn(t, deleted{memstore.New(nil)}, &o)
+		b.run([]step{
+			{0, 1, "user=a; team=x", "OVER | OVER 0/6 | OVER 0/10"},
+			{0, 1, "user=a:2", "OVER | OVER 0/6"},
+			{0, 1, "nobody=a", "ok | ok"},
+		})
+	}
+}
+
+// deleted is a store whose namespace is deleted.
+type deleted struct{ *memstore.Store }
+
+func (deleted) State(context.Context) (zael.StoreState, error) {
+	return zael.StoreState{Deleted: true}, nil
 }
 
 // Trap: what charges on refusal must not ask a disabled entity to pay: its error would be one of

@@ -86,8 +86,8 @@ func (n Names) Debits(debits []zael.Debit, take bool, engine string) error {
 			if err := n.Name("limit", c.Name); err != nil {
 				return err
 			}
-			if err := c.Definition.Validate(); err != nil { // nobody could read the bucket again
-				return Invalid("limit "+c.Name, c.Definition.Kind.String(), "is not valid: "+err.Error())
+			if err := Definition(c); err != nil {
+				return err
 			}
 			if c.Definition.Kind == bucket.Slots && c.Amount != 0 && d.Holder == "" {
 				return Invalid("Debit.Holder", "", "is empty, but slots of "+c.Name+" need a holder that this "+engine+"'s other programs can tell from theirs: name one")
@@ -96,6 +96,15 @@ func (n Names) Debits(debits []zael.Debit, take bool, engine string) error {
 				return Invalid("amount of "+c.Name, c.Amount, fmt.Sprintf("is not in 0 to %d", bucket.MaxAmount))
 			}
 		}
+	}
+	return nil
+}
+
+// Definition checks the definition of a limit: nobody could use a bucket that has one which is not
+// valid.
+func Definition(c *zael.Charge) error {
+	if err := c.Definition.Validate(); err != nil {
+		return Invalid("limit "+c.Name, c.Definition.Kind.String(), "is not valid: "+err.Error())
 	}
 	return nil
 }

@@ -26,8 +26,8 @@ var codes = []struct {
 	code   problem.Code
 	detail string
 }{
-	{zael.ErrDisabled, problem.Disabled, ""},
 	{zael.ErrNamespaceDeleted, problem.Disabled, "the namespace of the store is deleted"},
+	{zael.ErrDisabled, problem.Disabled, ""},
 	{zael.ErrEntityNotFound, problem.NotFound, ""},
 	{zael.ErrNamespaceNotFound, problem.NotFound, ""},
 	{zael.ErrEntityExists, problem.Exists, ""},
