@@ -50,9 +50,10 @@ func TestReadmeIsCompiled(t *testing.T) {
 
 // anyContains reports whether a text has the pieces of a block in their order.
 func anyContains(texts []string, block string) bool {
+	pieces := strings.Split("\n"+flush(block), "\n…\n")
 	for _, text := range texts {
 		rest, found := "\n"+text, true
-		for piece := range strings.SplitSeq("\n"+flush(block), "\n…\n") {
+		for _, piece := range pieces {
 			_, rest, found = strings.Cut(rest, "\n"+strings.Trim(piece, "\n")+"\n")
 			if !found {
 				break
@@ -67,7 +68,13 @@ func anyContains(texts []string, block string) bool {
 }
 
 // flush returns lines without the space that they begin with.
-func flush(text string) string { return regexp.MustCompile(`(?m)^[\t ]+`).ReplaceAllString(text, "") }
+func flush(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(strings.TrimLeft(line, "\t "))
+	}
+	return b.String()
+}
 
 // compiledTexts returns the texts of all files, and of the programs of packages.
 func compiledTexts(t *testing.T) (texts []string) {

@@ -192,7 +192,7 @@ func TestSchedulesAgainstSteps(t *testing.T) {
 			if got := s.Available(st.at); got != floorTokens(st.units) {
 				t.Fatalf("%+v of %+v at %v: available: got %d, want %d", windows, rate, st.at.Time(), got, floorTokens(st.units))
 			}
-			n := rng.Int64N(st.burst()/1000 + 2)
+			n := rng.Int64N(st.burst/1000 + 2)
 			wait := s.Wait(st.at, n)
 			next, ok := s.Take(st.at, n, 0)
 			if want := st.units >= n*1000; ok != want {
@@ -227,11 +227,14 @@ type stepped struct {
 	zones   []*time.Location
 	at      bucket.Instant
 	units   int64
+
+	minute        int64 // in which the next two are in force
+	burst, refill int64
 }
 
 func newStepped(t *testing.T, rate bucket.Definition, windows []bucket.ScheduleWindow, at bucket.Instant) *stepped {
 	t.Helper()
-	st := &stepped{rate: rate, windows: windows, at: at}
+	st := &stepped{rate: rate, windows: windows, at: at, minute: -1}
 	for _, w := range windows {
 		loc, err := zoneinfo.Location(w.Zone)
 		if err != nil {
@@ -240,15 +243,23 @@ func newStepped(t *testing.T, rate bucket.Definition, windows []bucket.ScheduleW
 		st.zones = append(st.zones, loc)
 	}
 	st.at -= bucket.Instant(4 * 24 * time.Hour) // until it is as full as it can be
-	st.units = st.burst()
+	st.units, _ = st.inForce()
 	for st.at < at {
 		st.step()
 	}
 	return st
 }
 
-// inForce returns burst and refill a second, in units.
+// inForce returns burst and refill a second, in units. Windows begin and end with a minute.
 func (st *stepped) inForce() (burst, refill int64) {
+	if minute := st.at.Time().Unix() / 60; minute != st.minute {
+		st.minute = minute
+		st.burst, st.refill = st.look()
+	}
+	return st.burst, st.refill
+}
+
+func (st *stepped) look() (burst, refill int64) {
 	burst, refill = st.rate.Burst*1000, st.rate.Amount*1000
 	for i, w := range st.windows {
 		now := st.at.Time().In(st.zones[i])
@@ -274,14 +285,10 @@ func (st *stepped) inForce() (burst, refill int64) {
 	return burst, refill
 }
 
-func (st *stepped) burst() int64 {
-	burst, _ := st.inForce()
-	return burst
-}
-
 func (st *stepped) step() {
 	burst, refill := st.inForce()
 	st.units = min(st.units+refill, burst)
 	st.at += bucket.Instant(time.Second)
-	st.units = min(st.units, st.burst())
+	burst, _ = st.inForce()
+	st.units = min(st.units, burst)
 }
