@@ -165,14 +165,16 @@ func inOrderOfCharges(ctx context.Context, e *env) error {
 // manyOfOneLimit is the end of a lease that took more very often.
 func manyOfOneLimit(ctx context.Context, e *env) error {
 	s := e.script(ctx)
-	const n = 300
+	const n, each = 300, 10 // of a take
 	k, d := key("alice"), trickle(1000)
 	var gives, charges []zael.Charge
-	for range n {
-		taken := debit(k, ask("rpm", d, 1), ask("tpm", d, 2))
+	for range n / each {
+		taken := debit(k, ask("rpm", d, each), ask("tpm", d, 2*each))
 		s.admit(0, taken)
-		gives = append(gives, back(taken.Charges[0], 1), back(taken.Charges[1], 2))
-		charges = append(charges, ask("rpm", d, 3), ask("tpm", d, 1))
+		for range each {
+			gives = append(gives, back(taken.Charges[0], 1), back(taken.Charges[1], 2))
+			charges = append(charges, ask("rpm", d, 3), ask("tpm", d, 1))
+		}
 	}
 	s.adjust(0, debit(k, gives...))
 	s.left(0, k, "rpm", d, 1000)

@@ -110,7 +110,7 @@ func noCycleTogether(ctx context.Context, e *env) error {
 	for _, id := range ids {
 		s.create(id, "")
 	}
-	for range 10 {
+	for range e.times(5) {
 		var all sync.WaitGroup
 		failed := make([]error, len(ids))
 		for i, id := range ids {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/zeroae/zael"
@@ -22,7 +23,7 @@ func resourceBuckets(ctx context.Context, e *env) error {
 	s := e.script(ctx)
 	d, fast := never(10), define(10, 10, time.Second)
 	var want []string
-	for i := range 300 {
+	for i := range 130 {
 		k := key(fmt.Sprintf("entity-%d", i))
 		want = append(want, k.Entity)
 		s.admit(0, debit(k, ask("tpm", fast, 2), ask("rpm", d, int64(i%10)+1)))
@@ -65,7 +66,16 @@ func resourceBuckets(ctx context.Context, e *env) error {
 	return s.err
 }
 
-// resourcesApart takes from each hostile key and lists each resource.
+// likely reports whether a resource is none of hostileKeys with a separator that the keys of
+// engines hardly have.
+func likely(resource string) bool {
+	sep, first := strings.CutPrefix(resource, "c")
+	sep, last := strings.CutSuffix(sep, "d")
+	return !first || !last || slices.Contains([]string{"", "#", "##", "/", "/#", ":", "::", ".", "_", "-", "|", "@", "%23"}, sep)
+}
+
+// resourcesApart takes from each hostile key and lists the resources. A list is many calls of
+// some engines, so those that are not likely to be mixed up are listed in long runs alone.
 func resourcesApart(ctx context.Context, e *env) error {
 	d := never(1000)
 	kept := map[string]map[string]int64{} // amounts by resource and entity
@@ -85,6 +95,9 @@ func resourcesApart(ctx context.Context, e *env) error {
 		kept[k.Resource][k.Entity] = amount
 	}
 	for resource, amounts := range kept {
+		if e.long == 1 && !likely(resource) {
+			continue
+		}
 		list, err := collect(role[zael.CapacityReader](e).ResourceBuckets(ctx, resource))
 		if err != nil {
 			return err

@@ -28,11 +28,13 @@ func manyBuckets(ctx context.Context, e *env) error {
 		}
 		return debits
 	}
+	var keys []zael.Key
+	for _, of := range all(0) {
+		keys = append(keys, of.Key)
+	}
 	holds := func(rpm, tpm int64) {
-		for _, of := range all(0) {
-			s.left(0, of.Key, "rpm", d, rpm)
-			s.left(0, of.Key, "tpm", d, tpm)
-		}
+		s.leftOf(keys, "rpm", d, func(int) int64 { return rpm })
+		s.leftOf(keys, "tpm", d, func(int) int64 { return tpm })
 	}
 	taken := all(4)
 	s.admit(0, taken...)
@@ -87,10 +89,12 @@ func (e *env) childrenOf(ctx context.Context, each int64) error {
 
 	s := e.script(ctx)
 	var all int64
+	var keys []zael.Key
 	for i := range children {
 		all += taken[i].Load()
-		s.left(0, child(i), "rpm", small, each-taken[i].Load())
+		keys = append(keys, child(i))
 	}
+	s.leftOf(keys, "rpm", small, func(i int) int64 { return each - taken[i].Load() })
 	s.left(0, parent, "rpm", large, 100-all)
 	if s.err != nil {
 		return s.err
@@ -118,8 +122,9 @@ func (e *env) childrenOf(ctx context.Context, each int64) error {
 // oppositeOrder names the same two buckets in either order, to take and to give
 // back.
 func oppositeOrder(ctx context.Context, e *env) error {
-	const workers, each = 8, 30
-	d := never(1000)
+	const workers = 8
+	each := e.times(15)
+	d := never(int64(2 * workers * each))
 	a, b := key("a"), key("b")
 	err := together(workers, func(w int) error {
 		first, second := a, b
@@ -142,7 +147,7 @@ func oppositeOrder(ctx context.Context, e *env) error {
 		return err
 	}
 	s := e.script(ctx)
-	s.left(0, a, "rpm", d, 1000-workers*each)
-	s.left(0, b, "rpm", d, 1000-workers*each)
+	s.left(0, a, "rpm", d, int64(workers*each))
+	s.left(0, b, "rpm", d, int64(workers*each))
 	return s.err
 }

@@ -133,10 +133,12 @@ func callersOnManyBuckets(ctx context.Context, e *env) error {
 	if admitted != 5*buckets {
 		return fmt.Errorf("12 callers on each of %d limits of 5: got %d admitted, want %d", buckets, admitted, 5*buckets)
 	}
-	s := e.script(ctx)
+	var keys []zael.Key
 	for i := range buckets {
-		s.left(0, key(fmt.Sprintf("entity-%d", i)), "rpm", d, 0)
+		keys = append(keys, key(fmt.Sprintf("entity-%d", i)))
 	}
+	s := e.script(ctx)
+	s.leftOf(keys, "rpm", d, func(int) int64 { return 0 })
 	return s.err
 }
 
@@ -220,9 +222,9 @@ func callersWhoGiveBack(ctx context.Context, e *env) error {
 // neverHalfCharged takes the same from two limits, and reads, while others do.
 func neverHalfCharged(ctx context.Context, e *env) error {
 	k := key("alice")
-	d := never(1000)
+	d := never(int64(6 * e.times(20)))
 	return together(6, func(int) error {
-		for range 40 {
+		for range e.times(20) {
 			if ok, err := e.try(ctx, e.t0, debit(k, ask("rpm", d, 1), ask("tpm", d, 1))); err != nil || !ok {
 				return fmt.Errorf("Take within the burst: got %w, want it admitted", orNil(err))
 			}
@@ -241,9 +243,9 @@ func neverHalfCharged(ctx context.Context, e *env) error {
 // everythingAtOnce calls every method that the store has from several
 // goroutines, for the race detector, and for locks that wait for each other.
 func everythingAtOnce(ctx context.Context, e *env) error {
-	d := never(1000)
+	d := never(bucket.MaxAmount)
 	return together(6, func(w int) error {
-		for i := range 10 {
+		for i := range e.times(4) {
 			id := fmt.Sprintf("entity-%d", (w+i)%3)
 			if err := e.everyMethod(ctx, id, d); err != nil {
 				return err

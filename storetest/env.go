@@ -23,6 +23,7 @@ type env struct {
 	t0     time.Time       // when the check begins: a full hour
 	seed   uint64
 	short  bool
+	long   int          // how many times as many operations as usual a check makes
 	latest atomic.Int64 // the latest instant that the store was told
 }
 
@@ -31,11 +32,15 @@ func newEnv(store zael.Store, seed uint64) *env {
 		store: store,
 		t0:    time.Date(2026, time.January, 13, 14, 0, 0, 0, time.UTC),
 		seed:  seed,
+		long:  1,
 		short: testing.Short(),
 	}
 	e.latest.Store(math.MinInt64)
 	return e
 }
+
+// times returns how many operations to make where n are usual.
+func (e *env) times(n int) int { return n * e.long }
 
 // see notes that the store is about to be told now.
 func (e *env) see(now time.Time) {

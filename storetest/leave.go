@@ -26,9 +26,9 @@ const (
 	leaveLongest = 3 * time.Millisecond // that a caller stays
 )
 
-// leave has 400 callers leave, in an order that the seed gives.
+// leave has 400 callers, or more, leave, in an order that the seed gives.
 func (e *env) leave(ctx context.Context) (*leaving, error) {
-	each := 50 // of a worker
+	each := e.times(50) // of a worker
 	if e.short {
 		each = 15
 	}

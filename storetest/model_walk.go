@@ -35,15 +35,11 @@ type lease struct {
 }
 
 func randomOperations(ctx context.Context, e *env) error {
-	n := 300
-	if e.short {
-		n = 200
-	}
 	w := &walk{
 		e: e, model: newModel(), rng: rand.New(rand.NewPCG(e.seed, 0)), rev: 1,
 		current: map[string]bucket.Definition{},
 	}
-	for i := range n {
+	for i := range e.times(200) {
 		if err := w.step(ctx); err != nil {
 			const last = 12
 			return fmt.Errorf("seed %d (%s=%d replays it), operation %d: %w\nthe last operations:\n%s",

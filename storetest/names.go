@@ -180,13 +180,7 @@ func keysApart(ctx context.Context, e *env) error {
 		}
 	}
 	s := e.script(ctx)
-	for i, k := range kept {
-		s.left(0, k, "rpm", d, 1000-amounts[i])
-	}
-	s.do(func() error {
-		_, _, err := e.read(ctx, e.t0, kept...) // which checks the keys
-		return err
-	})
+	s.leftOf(kept, "rpm", d, func(i int) int64 { return 1000 - amounts[i] })
 	return s.err
 }
 

@@ -114,7 +114,7 @@ func mustAt(t time.Time) bucket.Instant {
 // neverDropped empties many buckets and asks all of them again. How many depends on
 // the pace of the store.
 func neverDropped(ctx context.Context, e *env) error {
-	const workers, fewest, most = 16, 250, 2000
+	const workers, fewest, most = 16, 150, 2000
 	d := define(10, 10, time.Hour)
 	round := func(from, to int, after time.Duration, want error) error {
 		return together(workers, func(w int) error {

@@ -158,6 +158,27 @@ func (s *script) left(after time.Duration, k zael.Key, name string, d bucket.Def
 	}
 }
 
+// leftOf expects so many tokens of a limit of each of some buckets, which it reads at t0 in one call.
+func (s *script) leftOf(keys []zael.Key, name string, d bucket.Definition, want func(i int) int64) {
+	s.do(func() error {
+		at, got, err := s.e.read(s.ctx, s.e.t0, keys...)
+		if err != nil {
+			return err
+		}
+		for i, b := range got {
+			st := limitOf(b, name)
+			if st.Absent() {
+				st = st.Redefine(d, at, 1)
+			}
+			if left := st.Available(at); left != want(i) || !under(st, d) {
+				return fmt.Errorf("%q of %s: got %d left, %s; want %d left under %+v",
+					name, keyText(keys[i]), left, stateText(st, at), want(i), d)
+			}
+		}
+		return nil
+	})
+}
+
 // stands checks that the last charge of a limit left what its receipt says.
 func (s *script) stands(after time.Duration, k zael.Key, c zael.Charge) {
 	got, _ := s.state(after, k, c.Name)

@@ -95,7 +95,7 @@ func debitBack(d zael.Debit) zael.Debit {
 // slotLeavers has callers leave whose takes are in flight: what they took is free again when the
 // store knows of it, and the holder has written the bucket once more.
 func slotLeavers(ctx context.Context, e *env) error {
-	each := int64(30) // of a worker
+	each := int64(e.times(30)) // of a worker
 	if e.short {
 		each = 8
 	}

@@ -61,6 +61,10 @@ const (
 // a failure, which printed it, or another one than 1, which they have without it.
 const SeedVariable = "ZAEL_STORETEST_SEED"
 
+// LongVariable is the environment variable that says how many times as many operations as without
+// it the random checks and those with many callers make.
+const LongVariable = "ZAEL_STORETEST_LONG"
+
 // patienceOf returns how long a check may take before it counts as stuck: half of what go test
 // leaves its tests, so that a slow machine may take its time and a stuck check is still named.
 func patienceOf(t *testing.T) time.Duration {
@@ -81,7 +85,11 @@ func patienceOf(t *testing.T) time.Duration {
 // roles. With -short, some checks use fewer buckets.
 func Run(t *testing.T, factory func(t *testing.T) zael.Store, roles ...Role) {
 	t.Helper()
-	seed, err := seedFromEnvironment()
+	seed, err := fromEnvironment(SeedVariable)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long, err := fromEnvironment(LongVariable)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +110,9 @@ func Run(t *testing.T, factory func(t *testing.T) zael.Store, roles ...Role) {
 							t.Skip(err)
 						}
 					}
-					if err := c.try(t.Context(), newEnv(store, seed), patienceOf(t)); err != nil {
+					e := newEnv(store, seed)
+					e.long = int(long)
+					if err := c.try(t.Context(), e, patienceOf(t)); err != nil {
 						t.Error(err)
 					}
 				})
@@ -247,14 +257,15 @@ func missing(ctx context.Context, store zael.Store, role Role) error {
 	return nil // any other error is for the checks to report
 }
 
-func seedFromEnvironment() (uint64, error) {
-	text := os.Getenv(SeedVariable)
+// fromEnvironment returns the number that a variable has, 1 if it is not set.
+func fromEnvironment(variable string) (uint64, error) {
+	text := os.Getenv(variable)
 	if text == "" {
 		return 1, nil
 	}
-	seed, err := strconv.ParseUint(text, 10, 64)
+	n, err := strconv.ParseUint(text, 10, 63)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", SeedVariable, err)
+		return 0, fmt.Errorf("%s: %w", variable, err)
 	}
-	return seed, nil
+	return n, nil
 }

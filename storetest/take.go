@@ -184,7 +184,7 @@ func exactRefill(ctx context.Context, e *env) error {
 	d := define(7, 3, time.Second)
 	want := bucket.State{}
 	after := time.Duration(0)
-	for i := range 150 {
+	for i := range e.times(90) {
 		n := int64(i%3) + 1
 		at, err := bucket.At(e.t0.Add(after))
 		if err != nil {
