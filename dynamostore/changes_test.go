@@ -122,7 +122,7 @@ func TestOrdersOfChange(t *testing.T) {
 	t.Parallel()
 	c, _ := newClient(t)
 	table := newTable(t, c)
-	ordersOfChange(t, 7, func(namespace string) (*dynamostore.Store, error) {
+	ordersOfChange(t, 15, func(namespace string) (*dynamostore.Store, error) {
 		return dynamostore.NewTrial(c, table, &dynamostore.Config{Namespace: namespace, CallTimeout: time.Minute}, changesTrial())
 	})
 }

@@ -180,15 +180,18 @@ func TestLeaversLoseNothing(t *testing.T) {
 		faults  []faultproxy.Fault
 		lost    bool // answers are
 	}{
-		"no faults":            {callers: 250, most: 4 * time.Millisecond},
-		"late":                 {callers: 250, most: 40 * time.Millisecond, share: 100, faults: []faultproxy.Fault{faultproxy.LateReply, faultproxy.LateRequest}},
-		"8 % of answers lost":  {callers: 150, most: 8 * time.Millisecond, share: 8, faults: []faultproxy.Fault{faultproxy.DropReply, faultproxy.ResetReply, faultproxy.CutReply, faultproxy.FailAfter}, lost: true},
-		"8 % of requests lost": {callers: 150, most: 8 * time.Millisecond, share: 8, faults: []faultproxy.Fault{faultproxy.LoseRequest}, lost: true},
+		"no faults":            {callers: 100, most: 4 * time.Millisecond},
+		"late":                 {callers: 100, most: 40 * time.Millisecond, share: 100, faults: []faultproxy.Fault{faultproxy.LateReply, faultproxy.LateRequest}},
+		"8 % of answers lost":  {callers: 100, most: 8 * time.Millisecond, share: 8, faults: []faultproxy.Fault{faultproxy.DropReply, faultproxy.ResetReply, faultproxy.CutReply, faultproxy.FailAfter}, lost: true},
+		"8 % of requests lost": {callers: 100, most: 8 * time.Millisecond, share: 8, faults: []faultproxy.Fault{faultproxy.LoseRequest}, lost: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const atOnce = 8
 			seed := seedOfLeaving(t)
+			if schedules.Long(t) {
+				tt.callers *= 10
+			}
 			c, _ := newClient(t)
 			table := newTable(t, c)
 			proxy := newLeavingProxy(t, seed, tt.share, tt.faults...)
@@ -262,7 +265,11 @@ func TestLeaversLoseNothing(t *testing.T) {
 // and parent are charged is what callers were told that they took.
 func TestLeaversOfACascade(t *testing.T) {
 	t.Parallel()
-	const processes, children, callers = 6, 12, 500
+	const processes, children = 6, 12
+	callers := int64(400)
+	if schedules.Long(t) {
+		callers = 5000
+	}
 	seed := seedOfLeaving(t)
 	c, _ := newClient(t)
 	table := newTable(t, c)
@@ -297,8 +304,8 @@ func TestLeaversOfACascade(t *testing.T) {
 				}
 				k := rng.IntN(children)
 				err := limiters[p%processes].Allow(ctx, zael.Request{
-					Entity: entities[k], Resource: "r", Cascade: true, Limits: []zael.Limit{zael.PerHour("n", 50)},
-					ParentLimits: []zael.Limit{zael.PerHour("n", 200)}, Consume: zael.Amounts{"n": 1},
+					Entity: entities[k], Resource: "r", Cascade: true, Limits: []zael.Limit{zael.PerHour("n", callers/8)},
+					ParentLimits: []zael.Limit{zael.PerHour("n", callers/2)}, Consume: zael.Amounts{"n": 1},
 				})
 				switch {
 				case err == nil:

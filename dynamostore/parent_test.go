@@ -17,21 +17,21 @@ import (
 	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
-// Many processes with callers of their own, all under one parent, whose item takes
-// 1000 writes a second: 48 of them, and 200 in a long run. A write of each acquire, or each process as fast as
-// it can, would be far more. They find the pace by what is throttled, and nearly
+// Many processes with callers of their own, all under one parent: 24 of them, whose item takes
+// 500 writes a second, and in a long run 200 and 1000. A write of each acquire, or each process as fast
+// as it can, would be far more. They find the pace by what is throttled, and nearly
 // nobody is told that the store is unavailable.
 func TestManyProcessesOnOneParent(t *testing.T) {
 	t.Parallel()
-	processes, seconds := 48, 2
+	processes, seconds, limit := 24, 2, 500
 	switch {
 	case schedules.Long(t):
-		processes, seconds = 200, 5
+		processes, seconds, limit = 200, 5, 1000
 	case testing.Short():
 		t.Skip("a load that is a part of make check")
 	}
 	synctest.Test(t, func(t *testing.T) {
-		const callers, limit = 12, 1000
+		const callers = 12
 		own := define(1000, 1000, time.Second)
 		all := define(1_000_000, 1_000_000, time.Second)
 		table := dynamofake.New()
