@@ -82,7 +82,7 @@ test-all: ## all tests under the race detector, the end-to-end tests included
 	@set -o pipefail; for m in $(MODULES); do (cd $$m && $(TEST) ./...) || exit 1; done | tee $(BIN)/test.out
 
 check-long: ## the random tests with 20 times as many schedules, of other seeds each time
-	ZAEL_LONG=20 ZAEL_STORETEST_LONG=20 ZAEL_STORETEST_SEED=$$RANDOM$$RANDOM RAPID_SEED=0 RAPID_CHECKS=8000 $(TEST) -count=1 ./...
+	$(call each,ZAEL_LONG=20 ZAEL_STORETEST_LONG=20 ZAEL_STORETEST_SEED=$$RANDOM$$RANDOM RAPID_SEED=0 RAPID_CHECKS=8000 $(TEST) -count=1 ./...)
 
 e2e: ## only the end-to-end tests of the programs (a part of test)
 	$(TEST) -count=1 ./cmd/...

@@ -8,7 +8,7 @@ import (
 )
 
 func Benchmark(b *testing.B) {
-	var loads load.Loads
+	loads := load.Loads{Once: testing.Short()}
 	for _, g := range suite.All(&loads) {
 		b.Run(g.Name, func(b *testing.B) {
 			for _, one := range g.Benchmarks {

@@ -18,6 +18,7 @@ import (
 	"github.com/envoyproxy/ratelimit/src/stats"
 
 	"github.com/zeroae/zael/internal/rls/rules"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
 // seed is that of the random files. It is printed, and settable, so that a difference can
@@ -82,7 +83,7 @@ func TestRules(t *testing.T) {
 	w := &writer{Rand: rand.New(rand.NewPCG(seed(t), 0))}
 	manager := stats.NewStatManager(gostats.NewStore(gostats.NewNullSink(), false), settings.NewSettings())
 	accepted, matched := 0, 0
-	const files, each = 3000, 40
+	files, each := schedules.Count(t, 1500), 40
 	for range files {
 		w.b.Reset()
 		w.b.WriteString("domain: d\n")

@@ -139,7 +139,7 @@ func (s *setting) run(b *testing.B, c *peers.Contender) {
 // limiter returns the latest limiter if it is of the same contender, since a parallel
 // benchmark is called repeatedly until it takes long enough. Otherwise it returns a new
 // one that has seen all keys, or one key if the benchmark makes one request only and is parallel,
-// which tells nothing of its time, or is run with -short, to see that it runs.
+// which tells nothing of its time, or is run once.
 func (s *setting) limiter(b *testing.B, c *peers.Contender) peers.Limiter {
 	b.Helper()
 	if s.latest.contender == c {
@@ -151,7 +151,7 @@ func (s *setting) limiter(b *testing.B, c *peers.Contender) peers.Limiter {
 		b.Fatal(err)
 	}
 	keys := s.loads.Get(s.pattern).Keys
-	if b.N == 1 && (s.parallel || testing.Short()) {
+	if b.N == 1 && (s.parallel || s.loads.Once) {
 		keys = 1
 	} else {
 		*s.latest = latest{c, l}
