@@ -43,7 +43,7 @@ func (w *world) end(r *running, v coalesce.Outcome, err error, sum *tally) {
 		if w.rng.IntN(8) == 0 && !w.calm { // the other side of a cascade refused
 			u := &running{BucketWrite: undoOf(r.BucketWrite, w.id()), client: c}
 			w.takers[u.ID] = u
-			w.logf("client %d: undoes %x by %s", c.name, r.ID, opText(u.BucketWrite))
+			w.logf("client %d: undoes %x by %s", c.name, r.ID, textOf(u.BucketWrite))
 			sum.undone++
 			w.step(u, sum)
 		}
@@ -122,7 +122,7 @@ func underAt(r *protocol.Record, ch zael.Charge, at, seen bucket.Instant) bucket
 }
 
 // compare checks that an applied write is what package bucket says.
-func (w *world) compare(r *running, before, after *protocol.Record, forgot bool, sum *tally) {
+func (w *world) compare(r *running, before, after *protocol.Record, item map[string]types.AttributeValue, forgot bool, sum *tally) {
 	r.applied++
 	sum.applied++
 	if before != nil && before.LastWrite() == r.ID {
@@ -216,7 +216,7 @@ func (w *world) compare(r *running, before, after *protocol.Record, forgot bool,
 			want[ch.Name] = state
 		}
 	}
-	w.sameRecord(r, before, after, want, sum)
+	w.sameRecord(r, before, after, item, want, sum)
 }
 
 // forgotten checks the limits that a write has removed, and takes them out of what
@@ -255,7 +255,7 @@ func (w *world) forgotten(r *running, before, after *protocol.Record, want map[s
 	}
 }
 
-func (w *world) sameRecord(r *running, before, after *protocol.Record, want map[string]bucket.State, sum *tally) {
+func (w *world) sameRecord(r *running, before, after *protocol.Record, item map[string]types.AttributeValue, want map[string]bucket.State, sum *tally) {
 	at, seen := r.At, r.Seen
 	names := slices.Sorted(maps.Keys(want))
 	if !slices.Equal(names, after.Names()) {
@@ -284,7 +284,6 @@ func (w *world) sameRecord(r *running, before, after *protocol.Record, want map[
 			w.failf("op %x: %q is full at %v, and the item expires at %v", r.ID, name, full.Time(), time.Unix(after.Expiry(), 0).UTC())
 		}
 	}
-	item := w.table.Get("E#e", "B#r")
 	for attribute := range item {
 		prefix, name, ok := strings.Cut(attribute, "_")
 		if ok && len(prefix) == 1 && !slices.Contains(names, name) {
@@ -355,18 +354,17 @@ func (w *world) notStuck() {
 				if plan.Action != protocol.Send || calls > 3 {
 					w.failf("%q is stuck: a take of its burst when it is full ends with outcome %d (%v) after %d calls: %+v", name, plan.Outcome, plan.Err, calls, w.record().State(name))
 				}
+				before := w.record()
 				out, err := w.table.UpdateItem(context.Background(), updateInput(&plan.Update))
 				if err == nil {
-					is, _ := recordOf(out.Attributes)
-					c.known = is
+					c.known = w.written(out.Attributes)
 					break
 				}
-				failed, ok := errors.AsType[*types.ConditionalCheckFailedException](err)
+				_, ok := errors.AsType[*types.ConditionalCheckFailedException](err)
 				if !ok {
 					w.failf("%q: %w", name, err)
 				}
-				is, _ := recordOf(failed.Item)
-				o.Answered(is, false)
+				o.Answered(before, false)
 			}
 		}
 	}

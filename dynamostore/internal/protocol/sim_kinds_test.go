@@ -1,7 +1,6 @@
 package protocol_test
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -64,7 +63,7 @@ func TestSimulationOfKinds(t *testing.T) {
 		}
 		var err error
 		if w, err = simulate(seed, some, &sum); err != nil {
-			t.Fatalf("seed %d: %v\n%s", seed, err, strings.Join(w.trace, "\n"))
+			t.Fatalf("seed %d: %v\n%s", seed, err, w.text())
 		}
 		n++
 	}

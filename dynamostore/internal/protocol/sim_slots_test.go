@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -66,7 +65,7 @@ func TestSimulationOfSlots(t *testing.T) {
 	for seed := range schedules.Seeds(t, 700) {
 		w := &slotWorld{sum: &sum}
 		if err := w.simulate(seed); err != nil {
-			t.Fatalf("seed %d: %v\n%s", seed, err, strings.Join(w.trace, "\n"))
+			t.Fatalf("seed %d: %v\n%s", seed, err, w.text())
 		}
 		n++
 	}
@@ -138,7 +137,7 @@ func (w *slotWorld) act(p *slotProcess) {
 		p.skew = w.skew() // the clock was set
 	}
 	if is := w.record(); is != nil && w.now.Time().Unix() >= is.Expiry() {
-		w.table.Delete("E#e", "B#r")
+		w.drop()
 		w.sum.expired++
 	}
 	switch n := w.rng.IntN(40); {
@@ -252,18 +251,16 @@ func (w *slotWorld) step(r *slotRun) {
 func (w *slotWorld) arrive(r *slotRun, round int, input *dynamodb.UpdateItemInput) {
 	before := w.record()
 	out, err := w.table.UpdateItem(context.Background(), input)
-	failed, isFailed := errors.AsType[*types.ConditionalCheckFailedException](err)
-	var is *protocol.Record
+	_, isFailed := errors.AsType[*types.ConditionalCheckFailedException](err)
+	is := before
 	switch {
 	case isFailed:
-		is, err = recordOf(failed.Item)
 	case err == nil:
-		is, err = recordOf(out.Attributes)
+		is = w.written(out.Attributes)
 		w.logf("op %x applied", r.ID)
 		w.consistent(is)
 		w.sum.reclaimed += max(0, len(before.Slots("").Holders)-len(is.Slots("").Holders))
-	}
-	if err != nil {
+	default:
 		w.failf("op %x: %w\n%s\n%s", r.ID, err, *input.ConditionExpression, *input.UpdateExpression)
 	}
 	if w.rng.IntN(15) == 0 {
@@ -411,18 +408,17 @@ func (w *slotWorld) freeInTheEnd() {
 		if plan.Action != protocol.Send {
 			w.failf("all slots are free, and are refused with outcome %d: %+v", plan.Outcome, w.record().Slots(""))
 		}
+		before := w.record()
 		out, err := w.table.UpdateItem(context.Background(), updateInput(&plan.Update))
 		if err == nil {
-			is, _ := recordOf(out.Attributes)
-			w.consistent(is)
+			w.consistent(w.written(out.Attributes))
 			return
 		}
-		failed, ok := errors.AsType[*types.ConditionalCheckFailedException](err)
+		_, ok := errors.AsType[*types.ConditionalCheckFailedException](err)
 		if !ok {
 			w.failf("%w", err)
 		}
-		is, _ := recordOf(failed.Item)
-		o.Answered(is, false)
+		o.Answered(before, false)
 	}
 	w.failf("all slots are free, and are not taken in 3 calls: %s", fmt.Sprint(w.record().Slots("")))
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -48,7 +47,9 @@ type world struct {
 	counted     map[string]int64  // net tokens since the item was born, or the limit
 	generations map[string]uint64 // the highest, after that of the item, of a limit that was removed
 	takes       int64             // events since
-	trace       []string
+	trace       []line
+	is          *protocol.Record // the item, if it is known
+	isKnown     bool
 	calm        bool // one definition, no gives, no deletions: I1 can be summed up
 	told        []admission
 }
@@ -90,10 +91,6 @@ func (w *world) failf(format string, args ...any) {
 	panic(simError{fmt.Errorf(format, args...)})
 }
 
-func (w *world) logf(format string, args ...any) {
-	w.trace = append(w.trace, fmt.Sprintf("%12v ", time.Duration(w.now))+fmt.Sprintf(format, args...))
-}
-
 func TestSimulation(t *testing.T) {
 	t.Parallel()
 	var sum tally
@@ -102,12 +99,12 @@ func TestSimulation(t *testing.T) {
 	for seed := range schedules.Seeds(t, 600) {
 		var err error
 		if w, err = simulate(seed, definitions, &sum); err != nil {
-			t.Fatalf("seed %d: %v\n%s", seed, err, strings.Join(w.trace, "\n"))
+			t.Fatalf("seed %d: %v\n%s", seed, err, w.text())
 		}
 		n++
 	}
 	if n == 1 {
-		t.Logf("the schedule:\n%s", strings.Join(w.trace, "\n"))
+		t.Logf("the schedule:\n%s", w.text())
 	}
 	t.Logf("%d schedules: %+v", n, sum)
 	if n > 1 {
@@ -200,7 +197,7 @@ func (w *world) act(sum *tally) {
 	c := w.clients[w.rng.IntN(len(w.clients))]
 	switch n := w.rng.IntN(20); {
 	case n == 0 && !w.calm:
-		w.table.Delete("E#e", "B#r")
+		w.drop()
 		w.forget()
 		sum.deleted++
 		w.logf("deleted")
@@ -228,7 +225,7 @@ func (w *world) expire(sum *tally) {
 			w.failf("expired at %v: %q is not full since an hour: %+v", time.Duration(w.now), name, s)
 		}
 	}
-	w.table.Delete("E#e", "B#r")
+	w.drop()
 	w.forget()
 	sum.expired++
 	w.logf("expired")
@@ -238,14 +235,6 @@ func (w *world) forget() {
 	clear(w.counted)
 	clear(w.generations)
 	w.takes = 0
-}
-
-func (w *world) record() *protocol.Record {
-	r, err := recordOf(w.table.Get("E#e", "B#r"))
-	if err != nil {
-		w.failf("the item: %w", err)
-	}
-	return r
 }
 
 func (w *world) definition(name string) bucket.Definition {
@@ -325,17 +314,8 @@ func (w *world) begin(c *client, kind coalesce.Kind, charges []zael.Charge, sum 
 	}
 	w.takers[o.ID] = r
 	sum.ops++
-	w.logf("client %d: %s", c.name, opText(o))
+	w.logf("client %d: %s", c.name, textOf(o))
 	w.step(r, sum)
-}
-
-func opText(o *protocol.BucketWrite) string {
-	at, seen := o.At, o.Seen
-	s := fmt.Sprintf("op %x kind %d at %v seen %v within %v:", o.ID, o.Kind, time.Duration(at), time.Duration(seen-at), o.MaxWait)
-	for _, c := range o.Charges {
-		s += fmt.Sprintf(" %q %+d of %d at %d/%v rev %d", c.Name, c.Amount, c.Definition.Burst, c.Definition.Amount, c.Definition.Period, c.Definition.Rev)
-	}
-	return s
 }
 
 // newWrite returns a write of the only bucket.
@@ -397,20 +377,15 @@ func (w *world) step(r *running, sum *tally) {
 			w.schedule(w.now+w.delay(), func() {
 				before := w.record()
 				out, err := w.table.UpdateItem(context.Background(), in)
-				failed, isFailed := errors.AsType[*types.ConditionalCheckFailedException](err)
+				_, isFailed := errors.AsType[*types.ConditionalCheckFailedException](err)
 				if err != nil && !isFailed {
 					w.failf("op %x: %w\n%s\n%s", r.ID, err, *in.ConditionExpression, *in.UpdateExpression)
 				}
-				var is *protocol.Record
-				if isFailed {
-					is, err = recordOf(failed.Item)
-				} else {
-					is, err = recordOf(out.Attributes)
+				is := before
+				if !isFailed {
+					is = w.written(out.Attributes)
 					w.logf("op %x applied", r.ID)
-					w.compare(r, before, is, forgot, sum)
-				}
-				if err != nil {
-					w.failf("op %x: %w", r.ID, err)
+					w.compare(r, before, is, out.Attributes, forgot, sum)
 				}
 				if w.rng.IntN(15) == 0 {
 					return // the answer is lost

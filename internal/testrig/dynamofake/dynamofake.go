@@ -100,16 +100,18 @@ func (t *Table) change(k Item, condition, update *string, names map[string]strin
 		}
 	}
 	if update != nil {
-		base := maps.Clone(old)
+		base := old
 		if base == nil {
-			base = maps.Clone(k)
+			base = k
 		}
 		e := parse(*update, names, values, used)
 		if ok {
 			after = e.update(base)
 		} else {
 			for _, token := range e.tokens {
-				used[token] = true
+				if token[0] == '#' || token[0] == ':' {
+					used[token] = true
+				}
 			}
 		}
 	}

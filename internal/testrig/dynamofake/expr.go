@@ -1,12 +1,14 @@
 package dynamofake
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"math/big"
 	"reflect"
+	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
@@ -29,31 +31,36 @@ type problem struct{ text string }
 func fail(format string, args ...any) { panic(problem{fmt.Sprintf(format, args...)}) }
 
 func parse(text string, names map[string]string, values Item, used map[string]bool) *expression {
-	e := &expression{names: names, values: values, used: used}
+	e := &expression{names: names, values: values, used: used, tokens: make([]string, 0, len(text)/3)}
 	for i := 0; i < len(text); {
-		c := rune(text[i])
-		switch {
-		case c == ' ':
+		j := i
+		switch text[i] {
+		case ' ':
 			i++
-		case strings.HasPrefix(text[i:], "<>") || strings.HasPrefix(text[i:], "<=") || strings.HasPrefix(text[i:], ">="):
-			e.tokens = append(e.tokens, text[i:i+2])
-			i += 2
-		case strings.ContainsRune("=<>(),+-", c):
-			e.tokens = append(e.tokens, text[i:i+1])
-			i++
+			continue
+		case '<', '>':
+			if j++; j < len(text) && (text[j] == '=' || text[i] == '<' && text[j] == '>') {
+				j++
+			}
+		case '=', '(', ')', ',', '+', '-':
+			j++
 		default:
-			j := i
-			for j < len(text) && (text[j] == '#' || text[j] == ':' || text[j] == '_' || unicode.IsLetter(rune(text[j])) || unicode.IsDigit(rune(text[j]))) {
+			for j < len(text) && word(text[j]) {
 				j++
 			}
 			if j == i {
 				fail("syntax error at %q", text[i:])
 			}
-			e.tokens = append(e.tokens, text[i:j])
-			i = j
 		}
+		e.tokens = append(e.tokens, text[i:j])
+		i = j
 	}
 	return e
+}
+
+// word reports whether a word may have c: a keyword, a name or a placeholder.
+func word(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '#' || c == ':' || c == '_'
 }
 
 func (e *expression) peek() string {
@@ -169,7 +176,11 @@ func compare(a, b types.AttributeValue, op string) bool {
 		if !ok {
 			return op == "<>"
 		}
-		order = number(x).Cmp(number(y))
+		m, small := whole(x)
+		n, too := whole(y)
+		if order = cmp.Compare(m, n); !small || !too {
+			order = number(x).Cmp(number(y))
+		}
 	case *types.AttributeValueMemberS:
 		y, ok := b.(*types.AttributeValueMemberS)
 		if !ok {
@@ -198,6 +209,16 @@ func compare(a, b types.AttributeValue, op string) bool {
 	}
 	fail("unknown operator %q", op)
 	return false
+}
+
+// whole is a number that is in int64.
+func whole(v types.AttributeValue) (n int64, ok bool) {
+	if v, is := v.(*types.AttributeValueMemberN); is {
+		var err error
+		n, err = strconv.ParseInt(v.Value, 10, 64)
+		ok = err == nil
+	}
+	return n, ok
 }
 
 func number(v types.AttributeValue) *big.Int {
@@ -288,6 +309,12 @@ func plus(a, b types.AttributeValue, sign int64) types.AttributeValue {
 
 // add counts what is not there as 0.
 func add(a, b types.AttributeValue, sign int64) types.AttributeValue {
+	if m, ok := whole(a); ok || a == nil {
+		const most = math.MaxInt64 / 2
+		if n, ok := whole(b); ok && max(m, -m, n, -n) < most && m > -most && n > -most {
+			return &types.AttributeValueMemberN{Value: strconv.FormatInt(m+sign*n, 10)}
+		}
+	}
 	sum := new(big.Int).Mul(number(b), big.NewInt(sign))
 	if a != nil {
 		sum.Add(sum, number(a))
