@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/pause"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
 const (
@@ -28,22 +30,23 @@ const (
 	processes = 8
 	killed    = 3
 	callers   = 6   // of a process
-	times     = 500 // that a process acquires
+	times     = 100 // that a process acquires, or before it is killed
 )
 
 func policy() *zael.Policy {
 	return zael.MustPolicy("gpt-4", zael.PerSecond("rps", 1e6), zael.AtOnce("parallel", atOnce).Hold(hold))
 }
 
-// Serve is what a process that holds slots does: it waits for a line, acquires slots of
-// the store, and writes when it begins and ends to hold each.
+// Serve is what a process that holds slots does: it waits for a line that says how often, acquires
+// slots of the store, and writes when it begins and ends to hold each.
 func Serve(ctx context.Context, store zael.Store) error {
 	l, err := zael.New(store, &zael.Config{Timeout: time.Hour})
 	if err != nil {
 		return err
 	}
 	fmt.Println("ready")
-	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+	var times int64
+	if _, err := fmt.Fscanln(os.Stdin, &times); err != nil {
 		return err
 	}
 	var next atomic.Int64
@@ -61,14 +64,17 @@ func Serve(ctx context.Context, store zael.Store) error {
 	return errors.Join(append(errs, l.Close(ctx))...)
 }
 
-// holdOnce holds 1 to 3 slots for a moment.
+// holdOnce holds 1 to 3 slots for a moment: however slow the machine is, for about as long as it
+// took to get them, so that many are held at once.
 func holdOnce(ctx context.Context, l *zael.Limiter, p *zael.Policy, n int64) error {
-	moment := func() error { return pause.For(ctx, time.Duration(rand.Int64N(int64(5*time.Millisecond)))) }
 	count := 1 + n%3
-	for {
+	upTo := func(most time.Duration) error { return pause.For(ctx, time.Duration(rand.Int64N(int64(most)))) }
+	for refused := 1; ; refused++ {
+		asked := time.Now()
 		lease, err := l.Acquire(ctx, p.For("key-1", 1, count))
+		moment := max(5*time.Millisecond, 2*time.Since(asked))
 		if errors.Is(err, zael.ErrExceeded) || errors.Is(err, zael.ErrContention) {
-			if err := moment(); err != nil {
+			if err := upTo(moment * time.Duration(min(refused, 20))); err != nil { // the slots of the dead are held for long
 				return err
 			}
 			continue
@@ -81,7 +87,7 @@ func holdOnce(ctx context.Context, l *zael.Limiter, p *zael.Policy, n int64) err
 			begin = 0 // by the promise it does not count
 		}
 		fmt.Println("+", n, count, begin)
-		if err := moment(); err != nil {
+		if err := upTo(moment); err != nil {
 			return err
 		}
 		fmt.Println("-", n, count, time.Now().UnixNano())
@@ -122,15 +128,27 @@ func Run(t *testing.T, command func() *exec.Cmd, store zael.Store) {
 	for i := range all {
 		all[i] = start(t, command())
 	}
-	for _, p := range all {
-		if _, err := io.WriteString(p.in, "go\n"); err != nil {
+	times := times
+	if schedules.Long(t) {
+		times *= 5
+	}
+	for i, p := range all {
+		n := times
+		if i < killed {
+			n = math.MaxInt
+		}
+		if _, err := fmt.Fprintln(p.in, n); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var wg sync.WaitGroup
 	for i, p := range all {
 		wg.Go(func() {
-			if err := p.follow(i < killed); err != nil {
+			kill := 0
+			if i < killed {
+				kill = times
+			}
+			if err := p.follow(kill); err != nil {
 				t.Errorf("process %d: %v", i, err)
 			}
 		})
@@ -224,9 +242,9 @@ func start(t *testing.T, cmd *exec.Cmd) *process {
 	return p
 }
 
-// follow reads what a process says, and kills it when it has acquired a few times and
-// holds slots, if it is to die.
-func (p *process) follow(dies bool) error {
+// follow reads what a process says, and kills it when it has acquired so many times and holds
+// slots, if that is not 0.
+func (p *process) follow(kill int) error {
 	for p.out.Scan() {
 		var sign string
 		var n, count, at int64
@@ -244,14 +262,14 @@ func (p *process) follow(dies bool) error {
 		if sign == "+" {
 			p.acquires++
 		}
-		if dies && p.end == 0 && p.acquires >= times/4 && len(p.holds) >= callers/2 {
+		if kill > 0 && p.end == 0 && p.acquires >= kill && len(p.holds) >= callers/2 {
 			p.end = time.Now().UnixNano()
 			if err := p.cmd.Process.Kill(); err != nil { // SIGKILL
 				return err
 			}
 		}
 	}
-	if dies {
+	if kill > 0 {
 		if p.end == 0 {
 			return errors.New("it ended before it was killed")
 		}
