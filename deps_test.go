@@ -29,10 +29,10 @@ func TestDependencies(t *testing.T) {
 		},
 		"/client": {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker},
 		"/postgresstore": {
-			"", "/bucket", "/internal/decimal", "/internal/deftext", "/internal/edits", "/internal/enginecall", "/internal/engineclock", "/internal/inflight", "/internal/line", "/internal/oncekey", "/internal/pages", "/internal/pause", "/internal/prefix", "/internal/recent", "/internal/redact",
+			"", "/bucket", "/internal/decimal", "/internal/deftext", "/internal/edits", "/internal/enginecall", "/internal/engineclock", "/internal/hourly", "/internal/inflight", "/internal/line", "/internal/oncekey", "/internal/pages", "/internal/pause", "/internal/prefix", "/internal/recent", "/internal/redact",
 			"/internal/rowusage", "/internal/saturate", "/internal/sqladmin", "/internal/stamp", "/internal/storearg", "/internal/storedlimits", "/internal/trial", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker, "github.com/jackc/...", "golang.org/x/text/...", "golang.org/x/sync/semaphore",
 		},
-		"/memstore":  {"", "/bucket", "/internal/decimal", "/internal/edits", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/storearg", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker},
+		"/memstore":  {"", "/bucket", "/internal/decimal", "/internal/edits", "/internal/hourly", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/storearg", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker},
 		"/storetest": {"", "/bucket", "/internal/decimal", "/internal/line", "/internal/recent", "/internal/saturate", "/internal/varint", "/internal/within", "/internal/zoneinfo", breaker},
 	} {
 		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+pkg).Output()

@@ -13,7 +13,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/saturate"
+	"github.com/zeroae/zael/internal/hourly"
 )
 
 // hoursKept is how many hours of usage are kept: the newest in which there was any.
@@ -22,48 +22,38 @@ const hoursKept = 24
 // A usage has counts for each hour; days and months are sums.
 type usage struct {
 	mu    sync.Mutex
-	hours map[int64]map[zael.Key]*tally // by the hour since 1970
+	hours map[int64]hourly.Sums
 }
 
-type tally struct {
-	amounts   zael.Amounts
-	events    int64
-	overdrawn map[string]int64 // nil if there is none
-}
-
-func newUsage() *usage { return &usage{hours: map[int64]map[zael.Key]*tally{}} }
+func newUsage() *usage { return &usage{hours: map[int64]hourly.Sums{}} }
 
 // count adds the amounts of debits, which were made at an instant, and of a take its event and the
 // limits that it left overdrawn.
 func (u *usage) count(c *call, debits []zael.Debit, events int64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	hour := u.hour(hourOf(c.now))
+	hour := u.hour(hourly.Of(c.now))
 	if hour == nil {
 		return
 	}
 	for i := range debits {
-		row := hour[debits[i].Key]
-		if row == nil {
-			row = &tally{amounts: zael.Amounts{}}
-			hour[debits[i].Key] = row
-		}
-		row.events += events
+		row := hour.Of(debits[i].Key)
+		row.Events += events
 		for j := range debits[i].Charges {
 			ch := &debits[i].Charges[j]
 			if c.taking && !debits[i].Bypass && ch.Overdraws(c.at) {
-				row.overdrawn = saturate.AddAll(row.overdrawn, map[string]int64{ch.Name: 1})
+				row.Overdraw(ch.Name, 1)
 			}
 			released := ch.Definition.Kind == bucket.Slots && ch.Amount < 0 // they were used
 			if ch.Amount != 0 && !released {
-				row.amounts[ch.Name] = saturate.Add(row.amounts[ch.Name], ch.Amount)
+				row.Count(ch.Name, ch.Amount)
 			}
 		}
 	}
 }
 
 // hour returns the counts of an hour, or nil if it is older than those that are kept.
-func (u *usage) hour(n int64) map[zael.Key]*tally {
+func (u *usage) hour(n int64) hourly.Sums {
 	if h := u.hours[n]; h != nil {
 		return h
 	}
@@ -74,7 +64,7 @@ func (u *usage) hour(n int64) map[zael.Key]*tally {
 		}
 		delete(u.hours, oldest)
 	}
-	u.hours[n] = map[zael.Key]*tally{}
+	u.hours[n] = hourly.Sums{}
 	return u.hours[n]
 }
 
@@ -82,21 +72,12 @@ func (u *usage) deleteEntity(id string) (found bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, rows := range u.hours {
-		maps.DeleteFunc(rows, func(key zael.Key, _ *tally) bool {
+		maps.DeleteFunc(rows, func(key zael.Key, _ *hourly.Usage) bool {
 			found = found || key.Entity == id
 			return key.Entity == id
 		})
 	}
 	return found
-}
-
-func hourOf(t time.Time) int64 {
-	s := t.Unix()
-	h := s / 3600
-	if s%3600 < 0 {
-		h--
-	}
-	return h
 }
 
 // Usage implements zael.UsageStore.
@@ -114,45 +95,29 @@ func (s *Store) Usage(_ context.Context, q zael.UsageQuery) iter.Seq2[zael.Usage
 	}
 }
 
-func (u *usage) records(q zael.UsageQuery) []zael.UsageRecord {
-	type window struct {
-		key   zael.Key
-		start int64
-	}
-	sums := map[window]*zael.UsageRecord{}
+func (u *usage) records(q zael.UsageQuery) (records []zael.UsageRecord) {
+	q.Window = cmp.Or(q.Window, zael.Hourly)
+	windows := map[time.Time]hourly.Sums{} // by start
 	u.mu.Lock()
 	for hour, rows := range u.hours {
-		start, _ := q.Window.Bounds(time.Unix(hour*3600, 0))
+		start, _ := q.Window.Bounds(hourly.Start(hour))
 		if !q.From.IsZero() && start.Before(q.From) || !q.To.IsZero() && !start.Before(q.To) {
 			continue
 		}
+		sums := windows[start]
+		if sums == nil {
+			sums = hourly.Sums{}
+			windows[start] = sums
+		}
 		for key, row := range rows {
-			if q.Entity != "" && q.Entity != key.Entity || q.Resource != "" && q.Resource != key.Resource {
-				continue
+			if (q.Entity == "" || q.Entity == key.Entity) && (q.Resource == "" || q.Resource == key.Resource) {
+				sums.Of(key).Add(row)
 			}
-			w := window{key, start.Unix()}
-			sum := sums[w]
-			if sum == nil {
-				sum = &zael.UsageRecord{
-					Entity: key.Entity, Resource: key.Resource, Window: cmp.Or(q.Window, zael.Hourly),
-					Start: start, Amounts: zael.Amounts{},
-				}
-				sums[w] = sum
-			}
-			sum.Events = saturate.Add(sum.Events, row.events)
-			for name, n := range row.amounts {
-				sum.Amounts[name] = saturate.Add(sum.Amounts[name], n)
-			}
-			sum.Overdrawn = saturate.AddAll(sum.Overdrawn, row.overdrawn)
 		}
 	}
 	u.mu.Unlock()
-	all := make([]zael.UsageRecord, 0, len(sums))
-	for _, r := range sums {
-		all = append(all, *r)
+	for _, start := range slices.SortedFunc(maps.Keys(windows), func(a, b time.Time) int { return b.Compare(a) }) {
+		records = append(records, windows[start].Records(q.Window, start)...)
 	}
-	slices.SortFunc(all, func(a, b zael.UsageRecord) int {
-		return cmp.Or(b.Start.Compare(a.Start), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
-	})
-	return all
+	return records
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/hourly"
 	"github.com/zeroae/zael/internal/oncekey"
 	"github.com/zeroae/zael/internal/within"
 )
@@ -63,7 +64,7 @@ func (s *Store) newOp(k kind, now time.Time, at bucket.Instant, debits []zael.De
 	if !ok {
 		o = &op{done: make(chan struct{}, 1)}
 	}
-	*o = op{opRules: opRules{kind: k}, at: at, hour: hourOf(now), debits: o.debits[:0], charges: o.charges[:0], done: o.done}
+	*o = op{opRules: opRules{kind: k}, at: at, hour: hourly.Of(now), debits: o.debits[:0], charges: o.charges[:0], done: o.done}
 	for i := range debits {
 		o.charges = append(o.charges, debits[i].Charges...)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/deftext"
+	"github.com/zeroae/zael/internal/hourly"
 	"github.com/zeroae/zael/internal/rowusage"
 )
 
@@ -26,7 +26,7 @@ type row struct {
 	expires  bucket.Instant
 	birth    uint64
 
-	hour   int64 // of the usage, since 1970; noHour if there is none
+	hour   int64 // of the usage, since 1970; hourly.None if there is none
 	events int64 // acquires in that hour
 	used   rowusage.Limits
 
@@ -34,8 +34,6 @@ type row struct {
 	refuses bool      // a take was refused by the bucket as it is
 	shared  time.Time // when it was found changed by another process; zero: never
 }
-
-const noHour = math.MinInt64
 
 // version returns the id of the last write, 0 if the bucket is not there.
 func (r *row) version() int64 {
@@ -217,7 +215,7 @@ func (r *row) tokensText() string {
 }
 
 func (r *row) hourValue() *int64 {
-	if r.hour == noHour {
+	if r.hour == hourly.None {
 		return nil
 	}
 	return &r.hour
@@ -245,7 +243,7 @@ func (c *stored) targets() []any {
 }
 
 // missing returns the row of a bucket that is not there.
-func missing(key zael.Key) *row { return &row{key: key, hour: noHour} }
+func missing(key zael.Key) *row { return &row{key: key, hour: hourly.None} }
 
 // errDamaged says that a row is not one that this package has written.
 var errDamaged = errors.New("the row of a bucket is damaged")
@@ -255,7 +253,7 @@ func (c *stored) row(key zael.Key) (*row, error) {
 	r := &row{
 		key: key, ids: c.ids, settings: c.settings, expires: bucket.Instant(c.expires),
 		birth: uint64(c.birth), //nolint:gosec // the same bits
-		hour:  noHour, events: c.events,
+		hour:  hourly.None, events: c.events,
 	}
 	r.Latest = bucket.Instant(c.latest)
 	if c.hour != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/hourly"
 	"github.com/zeroae/zael/internal/saturate"
 	"github.com/zeroae/zael/internal/storearg"
 )
@@ -230,13 +231,13 @@ func (t *step) addUsage(key zael.Key, hour int64, name string, n int64) {
 
 // endHour moves the usage of a row to the table.
 func (t *step) endHour(r *row) {
-	if r.hour == noHour {
+	if r.hour == hourly.None {
 		return
 	}
 	for name, n := range r.usage() {
 		t.addUsage(r.key, r.hour, name, n)
 	}
-	r.events, r.used, r.hour = 0, r.used[:0], noHour
+	r.events, r.used, r.hour = 0, r.used[:0], hourly.None
 }
 
 // usage returns the usage of a row by names as in the table.
@@ -262,16 +263,6 @@ func (t *step) usageRows() (keys []usageKey) {
 		return cmp.Or(cmp.Compare(a.entity, b.entity), cmp.Compare(a.hour, b.hour), cmp.Compare(a.resource, b.resource), cmp.Compare(a.name, b.name))
 	})
 	return keys
-}
-
-// hourOf returns the hour of t, counted from 1970.
-func hourOf(t time.Time) int64 {
-	s := t.Unix()
-	h := s / 3600
-	if s%3600 < 0 {
-		h--
-	}
-	return h
 }
 
 func compareKeys(a, b zael.Key) int {

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/hourly"
 	"github.com/zeroae/zael/internal/pause"
 	"github.com/zeroae/zael/internal/sqladmin"
 	"github.com/zeroae/zael/internal/stamp"
@@ -61,7 +62,7 @@ func (s *Store) sweepAt(ctx context.Context, now time.Time, at bucket.Instant) (
 		in := adminTx{store: s, tx: tx}
 		old := now.Add(-s.config.Retention)
 		for _, q := range []*sqladmin.Query{
-			new(sqladmin.Query).Add("DELETE FROM zael.usage WHERE ctid IN (SELECT ctid FROM zael.usage WHERE namespace = ? AND hour < ? LIMIT ?)", s.config.Namespace, hourOf(old), sweepRows),
+			new(sqladmin.Query).Add("DELETE FROM zael.usage WHERE ctid IN (SELECT ctid FROM zael.usage WHERE namespace = ? AND hour < ? LIMIT ?)", s.config.Namespace, hourly.Of(old), sweepRows),
 			new(sqladmin.Query).Add("DELETE FROM zael.audit WHERE ctid IN (SELECT ctid FROM zael.audit WHERE namespace = ? AND time < ? LIMIT ?)", s.config.Namespace, stamp.Text(old), sweepRows),
 			new(sqladmin.Query).Add("DELETE FROM zael.once WHERE ctid IN (SELECT ctid FROM zael.once WHERE until <= ? LIMIT ?)", stamp.Text(now), sweepRows),
 		} {

@@ -6,118 +6,65 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"math"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/hourly"
+	"github.com/zeroae/zael/internal/pages"
 	"github.com/zeroae/zael/internal/saturate"
 )
 
-// An hourUsage is the usage of a bucket.
-type hourUsage struct {
-	events    int64
-	amounts   zael.Amounts
-	overdrawn map[string]int64 // nil if there is none
-}
-
-// add adds what usageKey.name says.
-func (n *hourUsage) add(name string, amount int64) {
+// addNamed adds what usageKey.name says.
+func addNamed(u *hourly.Usage, name string, n int64) {
 	if name == "" {
-		n.events = saturate.Add(n.events, amount)
-		return
+		u.Events = saturate.Add(u.Events, n)
+	} else if limit, ok := strings.CutPrefix(name, overdrawnMark); ok {
+		u.Overdraw(limit, n)
+	} else {
+		u.Count(name, n)
 	}
-	if limit, ok := strings.CutPrefix(name, overdrawnMark); ok {
-		n.overdrawn = saturate.AddAll(n.overdrawn, map[string]int64{limit: amount})
-		return
-	}
-	n.amounts[name] = saturate.Add(n.amounts[name], amount)
-}
-
-// usages are the usage of buckets.
-type usages map[zael.Key]*hourUsage
-
-func (u usages) of(key zael.Key) *hourUsage {
-	n := u[key]
-	if n == nil {
-		n = &hourUsage{amounts: zael.Amounts{}}
-		u[key] = n
-	}
-	return n
 }
 
 // Usage implements zael.UsageStore. It holds one window at a time in memory.
 func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error] {
 	q.Window = cmp.Or(q.Window, zael.Hourly)
-	return func(yield func(zael.UsageRecord, error) bool) {
-		err := storable.Key(zael.Key{Entity: q.Entity, Resource: q.Resource})
-		if !s.config.Usage {
-			err = fmt.Errorf("postgresstore: usage is not counted: open the store with usage=true: %w", errors.ErrUnsupported)
-		}
-		if err != nil {
-			yield(zael.UsageRecord{}, err)
-			return
-		}
-		for hour := lastHour(q); hour != noHour; {
-			records, next, err := s.window(ctx, q, hour)
-			if err != nil {
-				yield(zael.UsageRecord{}, err)
-				return
-			}
-			for _, r := range records {
-				if !yield(r, nil) {
-					return
-				}
-			}
-			hour = next
-		}
+	err := storable.Key(zael.Key{Entity: q.Entity, Resource: q.Resource})
+	if !s.config.Usage {
+		err = fmt.Errorf("postgresstore: usage is not counted: open the store with usage=true: %w", errors.ErrUnsupported)
 	}
+	if err != nil {
+		return pages.Failed[zael.UsageRecord](err)
+	}
+	return hourly.Windows(q, func(last int64) ([]zael.UsageRecord, int64, error) { return s.window(ctx, q, last) })
 }
 
 // window reads the newest window that has usage in hours up to last, in one transaction, and
-// returns an hour before it at which to go on; noHour at the end.
+// returns an hour before it at which to go on; hourly.None at the end.
 func (s *Store) window(ctx context.Context, q zael.UsageQuery, last int64) (records []zael.UsageRecord, next int64, err error) {
-	var sums usages
+	var sums hourly.Sums
 	var start time.Time
 	err = s.readTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		sums = usages{}
+		sums = hourly.Sums{}
 		hour, err := s.previousHour(ctx, tx, q, last)
-		if err != nil || hour == noHour {
-			next = noHour
+		if err != nil || hour == hourly.None {
+			next = hourly.None
 			return err
 		}
-		start, _ = q.Window.Bounds(time.Unix(hour*3600, 0))
+		start, _ = q.Window.Bounds(hourly.Start(hour))
 		if !q.From.IsZero() && start.Before(q.From) {
-			next = noHour
+			next = hourly.None
 			return nil
 		}
-		next = hourOf(start) - 1
-		return s.readHours(ctx, tx, q, hourOf(start), hour, sums)
+		next = hourly.Of(start) - 1
+		return s.readHours(ctx, tx, q, hourly.Of(start), hour, sums)
 	})
 	if err != nil {
 		return nil, 0, err
 	}
-	for key, n := range sums {
-		records = append(records, zael.UsageRecord{
-			Entity: key.Entity, Resource: key.Resource, Window: q.Window, Start: start, Amounts: n.amounts, Events: n.events, Overdrawn: n.overdrawn,
-		})
-	}
-	slices.SortFunc(records, func(a, b zael.UsageRecord) int {
-		return cmp.Or(cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
-	})
-	return records, next, nil
-}
-
-// lastHour returns the last hour of the last window that q selects.
-func lastHour(q zael.UsageQuery) int64 {
-	if q.To.IsZero() {
-		return math.MaxInt64
-	}
-	_, end := q.Window.Bounds(q.To.Add(-1))
-	return hourOf(end) - 1
+	return sums.Records(q.Window, start), next, nil
 }
 
 // usageTables are where usage is: in its table, or still in a bucket.
@@ -136,9 +83,9 @@ func (q *query) selected(u zael.UsageQuery) *query {
 	return q
 }
 
-// previousHour returns the last hour up to an hour that has usage; noHour if there is none.
+// previousHour returns the last hour up to an hour that has usage; hourly.None if there is none.
 func (s *Store) previousHour(ctx context.Context, tx pgx.Tx, u zael.UsageQuery, hour int64) (int64, error) {
-	found := int64(noHour)
+	found := int64(hourly.None)
 	for _, table := range usageTables {
 		q := new(query).add("SELECT hour FROM zael."+table+" WHERE namespace = ? AND hour <= ?", s.config.Namespace, hour)
 		var last int64
@@ -154,7 +101,7 @@ func (s *Store) previousHour(ctx context.Context, tx pgx.Tx, u zael.UsageQuery, 
 }
 
 // readHours adds the usage of hours from first to last to sums.
-func (s *Store) readHours(ctx context.Context, tx pgx.Tx, u zael.UsageQuery, first, last int64, sums usages) error {
+func (s *Store) readHours(ctx context.Context, tx pgx.Tx, u zael.UsageQuery, first, last int64, sums hourly.Sums) error {
 	q := new(query).add("SELECT entity, resource, name, n FROM zael.usage WHERE namespace = ? AND hour BETWEEN ? AND ?", s.config.Namespace, first, last).selected(u)
 	rows, err := tx.Query(ctx, s.sql(q.text.String()), q.args...)
 	if err != nil {
@@ -164,7 +111,7 @@ func (s *Store) readHours(ctx context.Context, tx pgx.Tx, u zael.UsageQuery, fir
 	var name string
 	var n int64
 	if _, err := pgx.ForEachRow(rows, []any{&key.Entity, &key.Resource, &name, &n}, func() error {
-		sums.of(key).add(name, n)
+		addNamed(sums.Of(key), name, n)
 		return nil
 	}); err != nil {
 		return err
@@ -179,7 +126,7 @@ func (s *Store) readHours(ctx context.Context, tx pgx.Tx, u zael.UsageQuery, fir
 	}
 	for key, r := range found {
 		for name, n := range r.usage() {
-			sums.of(key).add(name, n)
+			addNamed(sums.Of(key), name, n)
 		}
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/hourly"
 	"github.com/zeroae/zael/internal/saturate"
 )
 
@@ -124,11 +125,7 @@ func cmpWindow(q zael.UsageQuery, at time.Time) time.Time {
 
 // usageIn returns the records of days, the newest window first.
 func (s *Store) usageIn(ctx context.Context, q zael.UsageQuery, days []usageDay) ([]zael.UsageRecord, error) {
-	type window struct {
-		start time.Time
-		key   zael.Key
-	}
-	sums := map[window]*zael.UsageRecord{}
+	windows := map[time.Time]hourly.Sums{} // by start
 	for _, day := range days {
 		for page := range slices.Chunk(day.entities, pageSize) {
 			names := make([]string, len(page))
@@ -149,33 +146,32 @@ func (s *Store) usageIn(ctx context.Context, q zael.UsageQuery, days []usageDay)
 					if q.Resource != "" && f.resource != q.Resource || !q.From.IsZero() && start.Before(q.From) || !q.To.IsZero() && !start.Before(q.To) {
 						continue
 					}
-					w := window{start, zael.Key{Entity: page[i], Resource: f.resource}}
-					r := sums[w]
-					if r == nil {
-						r = &zael.UsageRecord{Entity: w.key.Entity, Resource: w.key.Resource, Window: q.Window, Start: start, Amounts: zael.Amounts{}}
-						sums[w] = r
+					sums := windows[start]
+					if sums == nil {
+						sums = hourly.Sums{}
+						windows[start] = sums
 					}
+					u := sums.Of(zael.Key{Entity: page[i], Resource: f.resource})
 					switch limit, over := strings.CutPrefix(f.limit, overdrawnMark); {
 					case f.event:
-						r.Events = saturate.Add(r.Events, n)
+						u.Events = saturate.Add(u.Events, n)
 					case over:
-						r.Overdrawn = saturate.AddAll(r.Overdrawn, map[string]int64{limit: n})
+						u.Overdraw(limit, n)
 					default:
-						r.Amounts[f.limit] = saturate.Add(r.Amounts[f.limit], n)
+						u.Count(f.limit, n)
 					}
 				}
 			}
 		}
 	}
 	var records []zael.UsageRecord
-	for _, r := range sums {
-		if r.Events != 0 || slices.ContainsFunc(slices.Collect(maps.Values(r.Amounts)), func(n int64) bool { return n != 0 }) {
-			records = append(records, *r)
+	for _, start := range slices.SortedFunc(maps.Keys(windows), func(a, b time.Time) int { return b.Compare(a) }) {
+		for _, r := range windows[start].Records(q.Window, start) {
+			if r.Events != 0 || slices.ContainsFunc(slices.Collect(maps.Values(r.Amounts)), func(n int64) bool { return n != 0 }) {
+				records = append(records, r)
+			}
 		}
 	}
-	slices.SortFunc(records, func(a, b zael.UsageRecord) int {
-		return cmp.Or(b.Start.Compare(a.Start), cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
-	})
 	return records, nil
 }
 

@@ -3,46 +3,16 @@ package sqlitestore
 import (
 	"database/sql/driver"
 	"encoding/json"
-	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
-	"github.com/zeroae/zael/internal/saturate"
+	"github.com/zeroae/zael/internal/hourly"
 )
 
 // A usageKey is the key of a row of the table usage.
 type usageKey struct {
 	zael.Key
 	hour int64
-}
-
-// An hourUsage is the usage of a bucket in one hour.
-type hourUsage struct {
-	events    int64
-	amounts   zael.Amounts
-	overdrawn map[string]int64 // nil if there is none
-}
-
-func (n *hourUsage) add(name string, amount int64) {
-	if n.amounts == nil {
-		n.amounts = zael.Amounts{}
-	}
-	n.amounts[name] = saturate.Add(n.amounts[name], amount)
-}
-
-// overdraw adds acquires that left a limit overdrawn.
-func (n *hourUsage) overdraw(name string, acquires int64) {
-	n.overdrawn = saturate.AddAll(n.overdrawn, map[string]int64{name: acquires})
-}
-
-// hourOf returns the hour of t, counted from 1970.
-func hourOf(t time.Time) int64 {
-	s := t.Unix()
-	h := s / 3600
-	if s%3600 < 0 {
-		h--
-	}
-	return h
 }
 
 // count adds what charges take and give back, and events, to the usage of an hour:
@@ -56,7 +26,7 @@ func (t *txn) count(r *row, charges []zael.Charge, hour, events int64) {
 	if nothing {
 		return
 	}
-	var elsewhere *hourUsage
+	var elsewhere *hourly.Usage
 	inRow := len(r.Limits) > 0 && hour >= r.hour
 	if inRow {
 		if hour > r.hour {
@@ -66,7 +36,7 @@ func (t *txn) count(r *row, charges []zael.Charge, hour, events int64) {
 		r.events += events
 	} else {
 		elsewhere = t.usageOf(usageKey{r.key, hour})
-		elsewhere.events += events
+		elsewhere.Events += events
 	}
 	for j := range charges {
 		ch := &charges[j]
@@ -79,7 +49,7 @@ func (t *txn) count(r *row, charges []zael.Charge, hour, events int64) {
 		if elsewhere == nil {
 			elsewhere = t.usageOf(usageKey{r.key, hour})
 		}
-		elsewhere.add(ch.Name, ch.Amount)
+		elsewhere.Count(ch.Name, ch.Amount)
 	}
 }
 
@@ -88,7 +58,7 @@ func (t *txn) count(r *row, charges []zael.Charge, hour, events int64) {
 func (t *txn) countOverdrawn(r *row, names []string, hour, acquires int64) {
 	for _, name := range names {
 		if hour != r.hour || !r.used.Overdraw(r.Limits, name, acquires) {
-			t.usageOf(usageKey{r.key, hour}).overdraw(name, acquires)
+			t.usageOf(usageKey{r.key, hour}).Overdraw(name, acquires)
 		}
 	}
 }
@@ -104,10 +74,10 @@ func overdrawn(charges []zael.Charge, at bucket.Instant) (names []string) {
 }
 
 // usageOf returns the usage of k in pendingUsage.
-func (t *txn) usageOf(k usageKey) *hourUsage {
+func (t *txn) usageOf(k usageKey) *hourly.Usage {
 	n := t.pendingUsage[k]
 	if n == nil {
-		n = new(hourUsage)
+		n = new(hourly.Usage)
 		t.pendingUsage[k] = n
 	}
 	return n
@@ -115,82 +85,80 @@ func (t *txn) usageOf(k usageKey) *hourUsage {
 
 // endHour moves the usage of a row to pendingUsage.
 func (t *txn) endHour(r *row) {
-	if r.hour == noHour {
+	if r.hour == hourly.None {
 		return
 	}
 	r.moveUsage(t.usageOf(usageKey{r.key, r.hour}))
-	r.hour = noHour
+	r.hour = hourly.None
 }
 
 // moveUsage adds the usage of a row to n and clears it in the row.
-func (r *row) moveUsage(n *hourUsage) {
-	n.events += r.events
+func (r *row) moveUsage(n *hourly.Usage) {
+	n.Events += r.events
 	r.events = 0
 	for i, u := range r.used {
 		if u.Counted {
-			n.add(r.Limits[i].Name, u.Tokens)
+			n.Count(r.Limits[i].Name, u.Tokens)
 		}
 		if u.Overdrawn != 0 {
-			n.overdraw(r.Limits[i].Name, u.Overdrawn)
+			n.Overdraw(r.Limits[i].Name, u.Overdrawn)
 		}
 	}
 	r.used = r.used[:0]
 }
 
 // writeUsage adds n to the table.
-func (t *txn) writeUsage(k usageKey, n *hourUsage) error {
+func (t *txn) writeUsage(k usageKey, n *hourly.Usage) error {
 	id := int64(0)
 	err := t.conn.query("SELECT id, events, amounts, overdrawn FROM usage WHERE entity = ? AND hour = ? AND resource = ?",
 		func(v []driver.Value) error {
 			id, _ = v[0].(int64)
-			return n.merge(v[1], v[2], v[3])
+			return merge(n, v[1], v[2], v[3])
 		}, k.Entity, k.hour, k.Resource)
 	if err != nil {
 		return err
 	}
-	amounts, err := json.Marshal(n.amounts)
+	amounts, err := json.Marshal(n.Amounts)
 	if err != nil {
 		return err
 	}
-	if n.amounts == nil {
+	if n.Amounts == nil {
 		amounts = []byte("{}")
 	}
 	var overdrawn driver.Value
-	if len(n.overdrawn) > 0 {
-		text, err := json.Marshal(n.overdrawn)
+	if len(n.Overdrawn) > 0 {
+		text, err := json.Marshal(n.Overdrawn)
 		if err != nil {
 			return err
 		}
 		overdrawn = string(text)
 	}
 	if id != 0 {
-		_, err = t.exec("UPDATE usage SET events = ?, amounts = ?, overdrawn = ? WHERE id = ?", n.events, string(amounts), overdrawn, id)
+		_, err = t.exec("UPDATE usage SET events = ?, amounts = ?, overdrawn = ? WHERE id = ?", n.Events, string(amounts), overdrawn, id)
 		return err
 	}
 	t.owed += rowsForNew
 	_, err = t.exec("INSERT INTO usage (entity, resource, hour, events, amounts, overdrawn) VALUES (?, ?, ?, ?, ?, ?)",
-		k.Entity, k.Resource, k.hour, n.events, string(amounts), overdrawn)
+		k.Entity, k.Resource, k.hour, n.Events, string(amounts), overdrawn)
 	return err
 }
 
-// merge adds the columns events, amounts and overdrawn of a row of the table.
-func (n *hourUsage) merge(events, amounts, overdrawn driver.Value) error {
+// merge adds the columns events, amounts and overdrawn of a row of the table to n.
+func merge(n *hourly.Usage, events, amounts, overdrawn driver.Value) error {
 	e, _ := events.(int64)
-	n.events += e
+	n.Events += e
 	text, _ := amounts.(string)
 	var kept zael.Amounts
 	if err := json.Unmarshal([]byte(text), &kept); err != nil {
 		return err
 	}
-	for name, amount := range kept {
-		n.add(name, amount)
-	}
+	n.Add(&hourly.Usage{Amounts: kept})
 	if text, ok := overdrawn.(string); ok {
 		var more map[string]int64
 		if err := json.Unmarshal([]byte(text), &more); err != nil {
 			return err
 		}
-		n.overdrawn = saturate.AddAll(n.overdrawn, more)
+		n.Add(&hourly.Usage{Overdrawn: more})
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/hourly"
 	"github.com/zeroae/zael/internal/oncekey"
 	"github.com/zeroae/zael/internal/storearg"
 )
@@ -72,7 +73,7 @@ func (o *op) copyArguments(now time.Time, debits []zael.Debit) error {
 	if err != nil {
 		return err
 	}
-	o.at, o.hour = at, hourOf(now)
+	o.at, o.hour = at, hourly.Of(now)
 	for i := range debits {
 		o.charges = append(o.charges, debits[i].Charges...)
 	}

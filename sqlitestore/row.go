@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -22,7 +21,7 @@ type row struct {
 	key    zael.Key
 	id     int64 // 0 if it is not in the file
 	used   rowusage.Limits
-	hour   int64 // of the usage, since 1970; noHour if there is none
+	hour   int64 // of the usage, since 1970; hourly.None if there is none
 	events int64
 
 	settingsRev int64 // the greatest revision of the settings that hold for the bucket
@@ -31,8 +30,6 @@ type row struct {
 	dirty    bool  // to be written
 	damaged  bool  // the state in the file cannot be read
 }
-
-const noHour = math.MinInt64
 
 // idleAt returns the first instant, not before at, at which all limits are idle and the
 // holds of all slots have ended.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/hourly"
 )
 
 const (
@@ -38,7 +39,7 @@ func (t *txn) sweep(calls int, at bucket.Instant) error {
 	t.owed = min(t.owed-n, 8*maxSweepRows)
 	full := at - idle
 	used, err := t.sweepRows("SELECT id, hour, state, entity, resource FROM buckets WHERE hour < ? ORDER BY hour LIMIT ?",
-		hourOf(full.Time()), n, full)
+		hourly.Of(full.Time()), n, full)
 	if err != nil {
 		return err
 	}
@@ -48,7 +49,7 @@ func (t *txn) sweep(calls int, at bucket.Instant) error {
 		return err
 	}
 	result, err := t.conn.exec("DELETE FROM usage WHERE id IN (SELECT id FROM usage WHERE hour < ? ORDER BY hour LIMIT ?)",
-		hourOf(at.Time().Add(-t.retention)), int64(n))
+		hourly.Of(at.Time().Add(-t.retention)), int64(n))
 	if err != nil {
 		return err
 	}
@@ -63,7 +64,7 @@ func (t *txn) sweep(calls int, at bucket.Instant) error {
 func (t *txn) sweepRows(query string, bound int64, n int, full bucket.Instant) (int, error) {
 	var rows []*row
 	err := t.conn.query(query, func(v []driver.Value) error {
-		r := &row{hour: noHour}
+		r := &row{hour: hourly.None}
 		r.damaged = r.scan(v[:3]) != nil
 		r.key.Entity, _ = v[3].(string)
 		r.key.Resource, _ = v[4].(string)

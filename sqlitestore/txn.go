@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/hourly"
 )
 
 // cachedRows is the size of each of the two generations of the cache, in buckets.
@@ -21,7 +22,7 @@ type txn struct {
 
 	rows, older  map[zael.Key]*row // the cache: the younger and the older generation
 	dirty        []*row
-	pendingUsage map[usageKey]*hourUsage // usage to be added to its table
+	pendingUsage map[usageKey]*hourly.Usage // usage to be added to its table
 	file         instants
 
 	latestSettings int64          // the greatest revision of settings; 0: there are none
@@ -37,7 +38,7 @@ type txn struct {
 func (t *txn) init(c *conn, retention time.Duration, latest *latestInstant) {
 	t.conn, t.retention, t.latest = c, retention, latest
 	t.version = -1
-	t.pendingUsage = map[usageKey]*hourUsage{}
+	t.pendingUsage = map[usageKey]*hourly.Usage{}
 	t.dropCache()
 }
 
@@ -99,7 +100,7 @@ func (t *txn) row(key zael.Key) (*row, error) {
 	}
 	r := t.older[key]
 	if r == nil {
-		r = &row{key: key, hour: noHour, fileHour: noHour}
+		r = &row{key: key, hour: hourly.None, fileHour: hourly.None}
 		err := t.conn.query("SELECT id, hour, state FROM buckets WHERE entity = ? AND resource = ?", r.scan, key.Entity, key.Resource)
 		if err != nil {
 			return nil, err
@@ -164,7 +165,7 @@ func (t *txn) writeRow(r *row) error {
 }
 
 func hourValue(hour int64) any {
-	if hour == noHour {
+	if hour == hourly.None {
 		return nil
 	}
 	return hour

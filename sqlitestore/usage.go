@@ -5,52 +5,36 @@ import (
 	"context"
 	"database/sql"
 	"iter"
-	"math"
-	"slices"
 	"time"
 
 	"github.com/zeroae/zael"
-	"github.com/zeroae/zael/internal/saturate"
+	"github.com/zeroae/zael/internal/hourly"
+	"github.com/zeroae/zael/internal/pages"
 )
 
 // Usage implements zael.UsageStore. It holds one window at a time in memory.
 func (s *Store) Usage(ctx context.Context, q zael.UsageQuery) iter.Seq2[zael.UsageRecord, error] {
 	q.Window = cmp.Or(q.Window, zael.Hourly)
-	return func(yield func(zael.UsageRecord, error) bool) {
-		if err := storable.Key(zael.Key{Entity: q.Entity, Resource: q.Resource}); err != nil {
-			yield(zael.UsageRecord{}, err)
-			return
-		}
-		for hour := lastHour(q); hour != noHour; {
-			records, next, err := s.window(ctx, q, hour)
-			if err != nil {
-				yield(zael.UsageRecord{}, err)
-				return
-			}
-			for _, r := range records {
-				if !yield(r, nil) {
-					return
-				}
-			}
-			hour = next
-		}
+	if err := storable.Key(zael.Key{Entity: q.Entity, Resource: q.Resource}); err != nil {
+		return pages.Failed[zael.UsageRecord](err)
 	}
+	return hourly.Windows(q, func(last int64) ([]zael.UsageRecord, int64, error) { return s.window(ctx, q, last) })
 }
 
 // window reads the newest window that has usage in hours up to last, and returns the hour
-// before it that has some; noHour at the end.
+// before it that has some; hourly.None at the end.
 func (s *Store) window(ctx context.Context, q zael.UsageQuery, last int64) (records []zael.UsageRecord, next int64, err error) {
-	sums := map[zael.Key]*hourUsage{}
+	sums := hourly.Sums{}
 	var start time.Time
 	for next = last; ; next-- {
-		var found map[zael.Key]*hourUsage
+		var found hourly.Sums
 		err := s.readTx(ctx, "reading usage", func(tx *sql.Tx) (err error) {
-			if next, err = previousHour(ctx, tx, q, next); err != nil || next == noHour {
+			if next, err = previousHour(ctx, tx, q, next); err != nil || next == hourly.None {
 				return err
 			}
 			if len(sums) == 0 {
-				start, _ = q.Window.Bounds(time.Unix(next*3600, 0))
-			} else if next < hourOf(start) {
+				start, _ = q.Window.Bounds(hourly.Start(next))
+			} else if next < hourly.Of(start) {
 				return nil
 			}
 			found, err = readHour(ctx, tx, q, next)
@@ -59,56 +43,24 @@ func (s *Store) window(ctx context.Context, q zael.UsageQuery, last int64) (reco
 		if err != nil {
 			return nil, 0, err
 		}
-		if next == noHour || next < hourOf(start) {
-			break
+		if next == hourly.None || next < hourly.Of(start) {
+			return sums.Records(q.Window, start), next, nil
 		}
 		if !q.From.IsZero() && start.Before(q.From) {
-			return nil, noHour, nil
+			return nil, hourly.None, nil
 		}
-		for key, n := range found {
-			sum := sums[key]
-			if sum == nil {
-				sum = new(hourUsage)
-				sums[key] = sum
-			}
-			sum.events = saturate.Add(sum.events, n.events)
-			for name, amount := range n.amounts {
-				sum.add(name, amount)
-			}
-			sum.overdrawn = saturate.AddAll(sum.overdrawn, n.overdrawn)
-		}
+		sums.Add(found)
 	}
-	for key, n := range sums {
-		if n.amounts == nil {
-			n.amounts = zael.Amounts{}
-		}
-		records = append(records, zael.UsageRecord{
-			Entity: key.Entity, Resource: key.Resource, Window: q.Window, Start: start, Amounts: n.amounts, Events: n.events, Overdrawn: n.overdrawn,
-		})
-	}
-	slices.SortFunc(records, func(a, b zael.UsageRecord) int {
-		return cmp.Or(cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
-	})
-	return records, next, nil
-}
-
-// lastHour returns the last hour of the last window that q selects.
-func lastHour(q zael.UsageQuery) int64 {
-	if q.To.IsZero() {
-		return math.MaxInt64
-	}
-	_, end := q.Window.Bounds(q.To.Add(-1))
-	return hourOf(end) - 1
 }
 
 // previousHour returns the last hour up to an hour that has usage, perhaps not of the
-// resource; noHour if there is none. Usage is in its table, or still in a bucket.
+// resource; hourly.None if there is none. Usage is in its table, or still in a bucket.
 func previousHour(ctx context.Context, tx *sql.Tx, q zael.UsageQuery, hour int64) (int64, error) {
 	condition, args := "hour <= ?", []any{hour}
 	if q.Entity != "" {
 		condition, args = condition+" AND entity = ?", append(args, q.Entity)
 	}
-	found := int64(noHour)
+	found := int64(hourly.None)
 	for _, table := range []string{"usage", "buckets"} {
 		err := queryRows(ctx, tx, func(rows *sql.Rows) error {
 			var last sql.NullInt64
@@ -126,7 +78,7 @@ func previousHour(ctx context.Context, tx *sql.Tx, q zael.UsageQuery, hour int64
 }
 
 // readHour returns the usage of an hour.
-func readHour(ctx context.Context, tx *sql.Tx, q zael.UsageQuery, hour int64) (map[zael.Key]*hourUsage, error) {
+func readHour(ctx context.Context, tx *sql.Tx, q zael.UsageQuery, hour int64) (hourly.Sums, error) {
 	condition, args := "hour = ?", []any{hour}
 	if q.Entity != "" {
 		condition, args = condition+" AND entity = ?", append(args, q.Entity)
@@ -134,7 +86,7 @@ func readHour(ctx context.Context, tx *sql.Tx, q zael.UsageQuery, hour int64) (m
 	if q.Resource != "" {
 		condition, args = condition+" AND resource = ?", append(args, q.Resource)
 	}
-	found := map[zael.Key]*hourUsage{}
+	found := hourly.Sums{}
 	err := queryRows(ctx, tx, func(rows *sql.Rows) error {
 		var key zael.Key
 		var events int64
@@ -143,9 +95,7 @@ func readHour(ctx context.Context, tx *sql.Tx, q zael.UsageQuery, hour int64) (m
 		if err := rows.Scan(&key.Entity, &key.Resource, &events, &amounts, &overdrawn); err != nil {
 			return err
 		}
-		n := new(hourUsage)
-		found[key] = n
-		return n.merge(events, amounts, overdrawn)
+		return merge(found.Of(key), events, amounts, overdrawn)
 	}, "SELECT entity, resource, events, amounts, overdrawn FROM usage WHERE "+condition, args...)
 	if err != nil {
 		return nil, err
@@ -159,10 +109,7 @@ func readHour(ctx context.Context, tx *sql.Tx, q zael.UsageQuery, hour int64) (m
 		if err := r.decode(state); err != nil {
 			return err
 		}
-		if found[r.key] == nil {
-			found[r.key] = new(hourUsage)
-		}
-		r.moveUsage(found[r.key])
+		r.moveUsage(found.Of(r.key))
 		return nil
 	}, "SELECT entity, resource, state FROM buckets WHERE "+condition, args...)
 	return found, err
