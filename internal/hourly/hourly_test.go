@@ -90,7 +90,10 @@ func TestWindows(t *testing.T) {
 		t.Errorf("got %v of hours %v", got, asked)
 	}
 	asked = nil
-	for range hourly.Windows(q, read) {
+	for r, err := range hourly.Windows(q, read) {
+		if r.Entity != "a" || err != nil {
+			t.Errorf("the first record: got %+v and %v", r, err)
+		}
 		break
 	}
 	if !reflect.DeepEqual(asked, []int64{20}) {
