@@ -95,8 +95,15 @@ func permissions(t *testing.T) string {
 	return "ACL SETUSER zael on >s3cret ~zael:* " + strings.Join(strings.Fields(list), " ")
 }
 
-// The suite on each server, on Redis by a user who may do no more than the documentation says: the
-// checks of BucketStore twice, with and without TakeLocal before each call.
+// A remote is a store without the role LocalStore: of two methods of a name it has none.
+type remote struct {
+	*redisstore.Store
+	zael.LocalStore
+}
+
+// The suite on each server, on Redis by a user who may do no more than the documentation says. On
+// Valkey the checks of BucketStore are made twice, with and without TakeLocal before each call, which
+// asks no server.
 func TestStore(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []redistest.Kind{redistest.Valkey, redistest.Redis} {
@@ -110,11 +117,21 @@ func TestStore(t *testing.T) {
 				}
 				client = newClient(t, address, "zael", "s3cret")
 			}
+			roles := []storetest.Role{
+				storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore,
+				storetest.Applier, storetest.CapacityReader, storetest.ListStore, storetest.UsageStore, storetest.AuditStore,
+			}
+			if kind == redistest.Valkey {
+				roles = append(roles, storetest.LocalStore)
+			}
 			storetest.Run(t, func(t *testing.T) zael.Store {
 				t.Helper()
-				return newStore(t, client, redisstore.Config{Usage: true})
-			}, storetest.LocalStore, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore,
-				storetest.Applier, storetest.CapacityReader, storetest.ListStore, storetest.UsageStore, storetest.AuditStore)
+				s := newStore(t, client, redisstore.Config{Usage: true})
+				if kind == redistest.Valkey {
+					return s
+				}
+				return remote{Store: s}
+			}, roles...)
 		})
 	}
 }
