@@ -46,7 +46,12 @@ func TestTLS(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		_, err = s.Take(ctx, time.Now(), 0, []zael.Debit{alice(ask("rpm", define(10, 10, time.Minute), 1))})
+		for {
+			_, err = s.Take(ctx, time.Now(), 0, []zael.Debit{alice(ask("rpm", define(1e9, 1e9, time.Minute), 1))})
+			if !errors.Is(err, zael.ErrUnavailable) || ctx.Err() != nil { // a slow machine needs more than one call to connect
+				break
+			}
+		}
 		cancel()
 		switch {
 		case tt.says == "" && err != nil:
