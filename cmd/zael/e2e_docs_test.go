@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/zeroae/zael/internal/testrig/sdks"
 )
 
 // blocks returns the blocks of code of a language in a document.
@@ -30,7 +32,6 @@ func blocks(t *testing.T, document, language string) []string {
 // their own: three requests are admitted, the fourth is not.
 func TestDocuments(t *testing.T) {
 	t.Parallel()
-	const documented = "http://127.0.0.1:8080"
 	server := newShop(t).serve("")
 	for _, c := range []struct {
 		document, language string
@@ -39,20 +40,41 @@ func TestDocuments(t *testing.T) {
 	}{
 		{"README.md", "sh", []string{"sh", "-e"}, `(?s)^({"admitted":true.*?"available":[210],[^\n]*\n200\n){3}{"type":.*"error":"rate_limit_exceeded".*\n429\n$`},
 		{"docs/serve.md", "sh", []string{"sh", "-e"}, `^(admitted\n){3}refused\n$`},
-		{"docs/serve.md", "python", []string{"python3", "-"}, `^(admitted\n){3}come again in 1?[0-9]{1,3}(\.[0-9]+)? s\n$`},
+		{"docs/serve.md", "python", []string{"python3", "-"}, threeAdmitted},
 	} {
-		all := blocks(t, c.document, c.language)
-		if len(all) == 0 || !strings.Contains(all[0], documented) {
-			t.Errorf("%s: got no %s with the address of a server", c.document, c.language)
-			continue
-		}
-		cmd := exec.CommandContext(t.Context(), c.command[0], c.command[1:]...)
-		cmd.Stdin = strings.NewReader(strings.ReplaceAll(all[0], documented, server.base))
-		out, err := cmd.CombinedOutput()
-		if err != nil || !regexp.MustCompile(c.want).Match(out) {
-			t.Errorf("the %s of %s: got %v and\n%s", c.language, c.document, err, out)
-		}
+		server.runs(c.document, c.language, c.want, func(text string) *exec.Cmd {
+			cmd := exec.CommandContext(t.Context(), c.command[0], c.command[1:]...)
+			cmd.Stdin = strings.NewReader(text)
+			return cmd
+		})
 	}
 	server.signal(syscall.SIGTERM)
 	server.ended()
+}
+
+// TestDocumentsInNode is TestDocuments of the program in JavaScript.
+func TestDocumentsInNode(t *testing.T) {
+	t.Parallel()
+	server := newShop(t).serve("")
+	server.runs("docs/serve.md", "js", threeAdmitted, func(text string) *exec.Cmd { return sdks.Node(t, text) })
+	server.signal(syscall.SIGTERM)
+	server.ended()
+}
+
+const threeAdmitted = `^(admitted\n){3}come again in 1?[0-9]{1,3}(\.[0-9]+)? s\n$`
+
+// runs checks what the first program of a language in a document prints, with the address of the
+// server in place of that which is documented.
+func (d *server) runs(document, language, want string, command func(text string) *exec.Cmd) {
+	d.t.Helper()
+	const documented = "http://127.0.0.1:8080"
+	all := blocks(d.t, document, language)
+	if len(all) == 0 || !strings.Contains(all[0], documented) {
+		d.t.Errorf("%s: got no %s with the address of a server", document, language)
+		return
+	}
+	out, err := command(strings.ReplaceAll(all[0], documented, d.base)).CombinedOutput()
+	if err != nil || !regexp.MustCompile(want).Match(out) {
+		d.t.Errorf("the %s of %s: got %v and\n%s", language, document, err, out)
+	}
 }
