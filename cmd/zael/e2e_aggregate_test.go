@@ -7,6 +7,7 @@ import (
 	"context"
 	cryptorand "crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -26,14 +27,12 @@ import (
 
 	limits "github.com/zeroae/zael"
 	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
 const (
-	workEndpoint  = "ZAEL_TEST_WORK_ENDPOINT" // makes this program one that acquires, on a table there
-	workTable     = "ZAEL_TEST_WORK_TABLE"
-	workNamespace = "ZAEL_TEST_WORK_NAMESPACE"
-	workAcquires  = 800
-	workKeys      = 30
+	workAcquires = 250
+	workKeys     = 30
 )
 
 // tableAt returns a client of a table on this machine.
@@ -45,22 +44,24 @@ func tableAt(endpoint string) (*dynamodb.Client, *http.Transport) {
 	}), transport
 }
 
-// work acquires, settles and rolls back in a process of its own, and prints what was used:
+// work acquires, settles and rolls back with a client of its own, and returns what was used:
 // "entity limit" and "entity events".
-func work(ctx context.Context, endpoint string) error {
-	c, _ := tableAt(endpoint)
-	s, err := dynamostore.New(c, os.Getenv(workTable), &dynamostore.Config{Namespace: os.Getenv(workNamespace), CallTimeout: time.Minute})
+func (b *usageBench) work(namespace string) (map[string]int64, error) {
+	ctx := b.t.Context()
+	c, transport := tableAt(b.endpoint)
+	defer transport.CloseIdleConnections()
+	s, err := dynamostore.New(c, b.table, &dynamostore.Config{Namespace: namespace, CallTimeout: time.Minute})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	l, err := limits.New(s, &limits.Config{Timeout: time.Minute})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var mu sync.Mutex
 	used := map[string]int64{}
 	var failed error
-	left := workAcquires
+	left := schedules.Count(b.t, workAcquires)
 	var wg sync.WaitGroup
 	for range 6 {
 		wg.Go(func() {
@@ -87,13 +88,7 @@ func work(ctx context.Context, endpoint string) error {
 		})
 	}
 	wg.Wait()
-	if failed != nil {
-		return failed
-	}
-	if err := s.Close(ctx); err != nil {
-		return err
-	}
-	return json.NewEncoder(os.Stdout).Encode(used)
+	return used, errors.Join(failed, s.Close(ctx))
 }
 
 func workOnce(ctx context.Context, l *limits.Limiter, entity string) (limits.Amounts, error) {
@@ -168,23 +163,16 @@ func (b *usageBench) kill(cmd *exec.Cmd) {
 	_ = cmd.Wait()
 }
 
-// worker starts a process that acquires. What it used is sent at the end.
-func (b *usageBench) work(namespace string) func() map[string]int64 {
-	b.t.Helper()
-	cmd := exec.CommandContext(b.t.Context(), os.Args[0])
-	cmd.Env = b.environment(workEndpoint+"="+b.endpoint, workTable+"="+b.table, workNamespace+"="+namespace)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, os.Stderr
-	if err := cmd.Start(); err != nil {
-		b.t.Fatal(err)
-	}
+// works does work in the background. What it used is returned at the end.
+func (b *usageBench) works(namespace string) func() map[string]int64 {
+	var used map[string]int64
+	var err error
+	var working sync.WaitGroup
+	working.Go(func() { used, err = b.work(namespace) })
 	return func() map[string]int64 {
 		b.t.Helper()
-		used := map[string]int64{}
-		if err := cmd.Wait(); err != nil {
-			b.t.Fatalf("a process that acquires: %v", err)
-		}
-		if err := json.Unmarshal(out.Bytes(), &used); err != nil {
+		working.Wait()
+		if err != nil {
 			b.t.Fatal(err)
 		}
 		return used
@@ -239,8 +227,8 @@ func (b *usageBench) counted(events int64) {
 	}
 }
 
-// After thousands of acquires of three processes, some settled, some rolled back, and a
-// worker that is killed three times, usage is what was used, to the token.
+// After hundreds of acquires of three clients, some settled, some rolled back, and a worker
+// that is killed three times, usage is what was used, to the token.
 func TestUsageIsExact(t *testing.T) {
 	t.Parallel()
 	b := newUsageBench(t)
@@ -250,14 +238,14 @@ func TestUsageIsExact(t *testing.T) {
 			t.Logf("the log of the first worker:\n%.4000s", out)
 		}
 	}()
-	all := []func() map[string]int64{b.work(""), b.work("team"), b.work("team")}
-	b.counted(200)
+	all := []func() map[string]int64{b.works(""), b.works("team"), b.works("team")}
+	b.counted(60)
 	b.kill(first)
 	second, _ := b.start("aggregate", "--lease", "1s")
 	third, _ := b.start("aggregate", "--lease", "1s") // shares, and takes over
-	b.counted(800)
+	b.counted(250)
 	b.kill(second)
-	b.counted(1500)
+	b.counted(450)
 	b.kill(third)
 	want := map[string]map[string]int64{"": {}, "team": {}}
 	for i, wait := range all {

@@ -157,7 +157,10 @@ func TestBenchFails(t *testing.T) {
 	}
 }
 
-// TestNewHelpExamples runs the examples in help texts.
+// durations are those of benches in help texts.
+var durations = regexp.MustCompile(`--duration \d+s`)
+
+// TestNewHelpExamples runs the examples in help texts; a bench does so for less long.
 func TestNewHelpExamples(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -178,7 +181,7 @@ func TestNewHelpExamples(t *testing.T) {
 			t.Errorf("%s: no examples in %s", name, help)
 		}
 		count += strings.Count(examples, "zael "+name)
-		cmd := exec.CommandContext(t.Context(), "sh", "-e", "-c", examples)
+		cmd := exec.CommandContext(t.Context(), "sh", "-e", "-c", durations.ReplaceAllString(examples, "--duration 300ms"))
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(program)+":"+os.Getenv("PATH"), "ZAEL_STORE="+s.store)
 		if out, err := cmd.CombinedOutput(); err != nil {

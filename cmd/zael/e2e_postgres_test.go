@@ -10,8 +10,8 @@ import (
 	"github.com/zeroae/zael/internal/testrig/pgtest"
 )
 
-// TestOldestPostgres runs each command on data on a file and on the oldest PostgreSQL that the store
-// runs on: outputs and exit codes are the same.
+// TestOldestPostgres runs each command on data on the oldest PostgreSQL that the store runs on: outputs
+// and exit codes are those of a file.
 func TestOldestPostgres(t *testing.T) {
 	t.Parallel()
 	needs.Engine(t)

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -151,41 +152,67 @@ func words(line string) (all []string) {
 	return all
 }
 
-// TestRemote runs each command on data on a file, and through a server on another one: outputs and exit
-// codes are the same, and what the server has made of its file is what commands find there.
+// A step is one of remoteSteps, and what came of it on a file.
+type step struct {
+	args    []string // as run on the file
+	remote  []string // as run on a server
+	changes bool
+	file    string // its URL
+	run     run
+}
+
+var (
+	steps     []step
+	stepsOnce sync.Once
+)
+
+// onFile runs each command on data on a file, once for all tests.
+func onFile(t *testing.T) []step {
+	t.Helper()
+	stepsOnce.Do(func() {
+		s := newShop(t)
+		codes := map[int]int{}
+		for line := range strings.Lines(remoteSteps) {
+			line, changes := strings.CutPrefix(strings.TrimSpace(line), "! ")
+			args := words(line)
+			if len(args) == 0 {
+				continue
+			}
+			c := step{args: args, remote: args, changes: changes, file: s.store}
+			if changes {
+				c.args = append(slices.Clone(args), "--principal", "local") // as a server calls those without a token
+			}
+			c.run = s.runOn(s.store, remoteFile, c.args...)
+			if strings.Contains(c.run.errs, "unknown flag") || strings.Contains(c.run.errs, "unknown command") {
+				t.Errorf("zael %s: %s", line, c.run.errs)
+			}
+			codes[c.run.code]++
+			steps = append(steps, c)
+		}
+		if codes[0] < 40 || codes[1] < 3 || codes[2] < 3 || codes[3] < 4 || codes[5] != 1 || codes[9] != 1 {
+			t.Errorf("got the exit codes %v, want some of each", codes)
+		}
+	})
+	return steps
+}
+
+// TestRemote runs each command on data through a server: outputs and exit codes are those of a file, and
+// what the server has made of its file is what commands find there.
 func TestRemote(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	server := s.serve("")
-	file := "sqlite:" + filepath.Join(t.TempDir(), "direct.db")
-	codes := map[int]int{}
-	for line := range strings.Lines(remoteSteps) {
-		line, changes := strings.CutPrefix(strings.TrimSpace(line), "! ")
-		args := words(line)
-		if len(args) == 0 {
-			continue
+	for _, c := range onFile(t) {
+		line := strings.Join(c.remote, " ")
+		got := s.runOn(server.base, remoteFile, c.remote...)
+		if got.withoutTimes() != c.run.withoutTimes() {
+			t.Errorf("zael %s:\ngot  %+v\nwant %+v", line, got, c.run)
 		}
-		direct := args
-		if changes {
-			direct = append(slices.Clone(args), "--principal", "local") // as the server calls those without a token
-		}
-		want := s.runOn(file, remoteFile, direct...)
-		got := s.runOn(server.base, remoteFile, args...)
-		if got.withoutTimes() != want.withoutTimes() {
-			t.Errorf("zael %s:\ngot  %+v\nwant %+v", line, got, want)
-		}
-		if strings.Contains(want.errs, "unknown flag") || strings.Contains(want.errs, "unknown command") {
-			t.Errorf("zael %s: %s", line, want.errs)
-		}
-		codes[want.code]++
-		if !changes && args[0] != "acquire" {
-			if there := s.runOn(s.store, remoteFile, args...); there.withoutTimes() != got.withoutTimes() {
+		if !c.changes && c.args[0] != "acquire" {
+			if there := s.runOn(s.store, remoteFile, c.args...); there.withoutTimes() != got.withoutTimes() {
 				t.Errorf("zael %s: the server says\n%+v\nand its file\n%+v", line, got, there)
 			}
 		}
-	}
-	if codes[0] < 40 || codes[1] < 3 || codes[2] < 3 || codes[3] < 4 || codes[5] != 1 || codes[9] != 1 {
-		t.Errorf("got the exit codes %v, want some of each", codes)
 	}
 	server.signal(syscall.SIGTERM)
 	server.ended()

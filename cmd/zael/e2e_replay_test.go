@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
 const (
@@ -41,11 +43,11 @@ func (r replayed) String() string {
 		r.Requests, r.Admitted, r.Denied, r.Waited, r.DeniedBy["rpm"], r.DeniedBy["tpm"], r.Amounts["tpm"])
 }
 
-// TestReplayAzure checks exact figures for the trace in examples/ on the stores of one
-// machine.
+// TestReplayAzure checks exact figures for the trace in examples/, in memory; in a file TestReplayRestart
+// has the first, and a long run the others too.
 func TestReplayAzure(t *testing.T) {
 	t.Parallel()
-	for i, c := range []struct {
+	for _, c := range []struct {
 		args []string
 		want string
 	}{
@@ -53,12 +55,13 @@ func TestReplayAzure(t *testing.T) {
 		{[]string{"--consume", total, "--max-wait", "30s"}, "8819 requests, 7811 admitted, 1008 denied, 2590 waited, rpm 648, tpm 418, 15894899 tokens"},
 		{[]string{"--consume", "tpm=ContextTokens", "--settle", total}, "8819 requests, 7118 admitted, 1701 denied, 0 waited, rpm 1403, tpm 374, 14451652 tokens"},
 	} {
-		for _, store := range []string{"memory:", "sqlite:" + filepath.Join(t.TempDir(), "zael.db")} {
+		stores := []string{"memory:"}
+		if schedules.Long(t) {
+			stores = append(stores, "sqlite:"+filepath.Join(t.TempDir(), "zael.db"))
+		}
+		for _, store := range stores {
 			t.Run(fmt.Sprint(store[:6], c.args), func(t *testing.T) {
 				t.Parallel()
-				if testing.Short() && i > 0 && store != "memory:" {
-					t.Skip("in a file, the others are a part of make check")
-				}
 				if got := replay(t, append([]string{azure, "--store", store}, c.args...)...).String(); got != c.want {
 					t.Errorf("got  %s\nwant %s", got, c.want)
 				}
@@ -67,26 +70,34 @@ func TestReplayAzure(t *testing.T) {
 	}
 }
 
-// TestReplayOnDynamoDB replays a part of the trace in which both limits refuse, and wants
-// the figures of memory.
-func TestReplayOnDynamoDB(t *testing.T) {
+// TestReplayOnEngines replays a part of the trace in which both limits refuse, and wants the figures of
+// memory.
+func TestReplayOnEngines(t *testing.T) {
 	t.Parallel()
-	table := onDynamoDB(t).store
 	part := filepath.Join(t.TempDir(), "part.csv")
-	lines := azureLines(t)
-	if err := os.WriteFile(part, bytes.Join(lines[:1000], nil), 0o600); err != nil {
+	if err := os.WriteFile(part, bytes.Join(azureLines(t)[:600], nil), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for i, args := range [][]string{{"--consume", total}, {"--consume", "tpm=ContextTokens", "--settle", total, "--max-wait", "30s"}} {
-		args = append([]string{part}, args...)
-		want := replay(t, args...)
-		if want.DeniedBy["rpm"] == 0 || want.DeniedBy["tpm"] == 0 {
-			t.Fatalf("in memory: got %v, want both limits to refuse", want)
-		}
-		got := replay(t, append(args, "--store", fmt.Sprintf("%s&namespace=replay-%d", table, i))...)
-		if got.String() != want.String() {
-			t.Errorf("%v:\ngot  %s\nwant %s, as in memory", args, got, want)
-		}
+	variants := [][]string{{part, "--consume", total}, {part, "--consume", "tpm=ContextTokens", "--settle", total, "--max-wait", "30s"}}
+	for name, store := range map[string]func(*testing.T, int) string{
+		"dynamodb": func(t *testing.T, i int) string {
+			t.Helper()
+			return fmt.Sprintf("%s&namespace=replay-%d", onDynamoDB(t).store, i)
+		},
+		"sqlite": func(t *testing.T, _ int) string { t.Helper(); return newShop(t).store },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for i, args := range variants {
+				want := replay(t, args...)
+				if want.DeniedBy["rpm"] == 0 || want.DeniedBy["tpm"] == 0 {
+					t.Fatalf("in memory: got %v, want both limits to refuse", want)
+				}
+				if got := replay(t, append(args, "--store", store(t, i))...); got.String() != want.String() {
+					t.Errorf("%v:\ngot  %s\nwant %s, as in memory", args, got, want)
+				}
+			}
+		})
 	}
 }
 

@@ -282,10 +282,14 @@ func (f *fleet) withoutKeys(ctx context.Context) {
 // TestReplicas: three servers on one file, of which one is killed with -9 in the middle.
 func TestReplicas(t *testing.T) {
 	t.Parallel()
+	limit := 250
+	if schedules.Long(t) {
+		limit = 1000
+	}
 	for name, run := range map[string]func(*fleet, context.Context){"with keys": (*fleet).withKeys, "without keys": (*fleet).withoutKeys} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFleet(t, newShop(t), 1000)
+			f := newFleet(t, newShop(t), limit)
 			run(f, t.Context())
 			f.stop()
 		})
