@@ -3,9 +3,12 @@ package pgtest
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -37,10 +40,11 @@ type Options struct {
 // A Server runs until Close, or until this process ends. The user postgres needs no password,
 // others do. Safe for concurrent use.
 type Server struct {
-	bin  string
-	dir  string
-	args []string
-	port int
+	bin    string
+	pinned bool // bin has the programs of the pinned version
+	dir    string
+	args   []string
+	port   int
 
 	mu      sync.Mutex
 	process *child.Process
@@ -72,7 +76,8 @@ func New(ctx context.Context, o Options, progress io.Writer) (*Server, error) {
 // start makes a server on a free port, and returns when it answers.
 func start(ctx context.Context, o Options, progress io.Writer) (*Server, error) {
 	bin := cmp.Or(o.Bin, os.Getenv(BinVariable))
-	if bin == "" {
+	pinned := bin == ""
+	if pinned {
 		var err error
 		if bin, err = Install(ctx, progress); err != nil {
 			return nil, err
@@ -82,7 +87,7 @@ func start(ctx context.Context, o Options, progress io.Writer) (*Server, error) 
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{bin: bin, dir: dir, args: settings(o)}
+	s := &Server{bin: bin, pinned: pinned, dir: dir, args: settings(o)}
 	if err := s.create(ctx, o); err != nil {
 		_ = os.RemoveAll(dir)
 		return nil, fmt.Errorf("making a PostgreSQL server: %w", err)
@@ -117,11 +122,55 @@ func (s *Server) create(ctx context.Context, o Options) error {
 	if err := os.Chown(s.dir, user(), user()); err != nil && os.Getuid() == 0 {
 		return err
 	}
-	args := []string{"--pgdata=" + s.data(), "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"}
+	args := []string{"--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"}
 	if o.SmallLog {
 		args = append(args, "--wal-segsize=1")
 	}
-	p, err := child.StartAs(user(), s.dir, filepath.Join(s.bin, "initdb"), args...)
+	if err := s.fill(ctx, args); err != nil {
+		return err
+	}
+	return s.write("pg_hba.conf", []byte(access))
+}
+
+// fill makes the files by initdb. Those of pinned programs are copies of what the first server has
+// put beside the programs: initdb takes as long as all that most tests do on a server.
+func (s *Server) fill(ctx context.Context, args []string) error {
+	if !s.pinned {
+		return s.initdb(ctx, args)
+	}
+	sum := sha256.Sum256(fmt.Append(nil, user(), args))
+	fresh := filepath.Join(filepath.Dir(s.bin), fmt.Sprintf("data-%x", sum[:8]))
+	if _, err := os.Stat(fresh); err == nil {
+		return copyFiles(ctx, fresh, s.data())
+	}
+	if err := s.initdb(ctx, args); err != nil {
+		return err
+	}
+	part, err := os.MkdirTemp(filepath.Dir(fresh), "data-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(part)
+	whole := filepath.Join(part, "data")
+	if err := copyFiles(ctx, s.data(), whole); err != nil {
+		return err
+	}
+	if err := os.Rename(whole, fresh); err != nil && !errors.Is(err, os.ErrExist) { // another process was first
+		return err
+	}
+	return nil
+}
+
+// copyFiles copies a directory, with the owners of its files.
+func copyFiles(ctx context.Context, from, to string) error {
+	if said, err := exec.CommandContext(ctx, "cp", "-a", from, to).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, said)
+	}
+	return nil
+}
+
+func (s *Server) initdb(ctx context.Context, args []string) error {
+	p, err := child.StartAs(user(), s.dir, filepath.Join(s.bin, "initdb"), append([]string{"--pgdata=" + s.data()}, args...)...)
 	if err != nil {
 		return err
 	}
@@ -134,7 +183,7 @@ func (s *Server) create(ctx context.Context, o Options) error {
 	if !p.Succeeded() {
 		return fmt.Errorf("initdb failed (for another user than root it needs a directory that it can read); it said:\n%s", p.Log())
 	}
-	return s.write("pg_hba.conf", []byte(access))
+	return nil
 }
 
 // write writes a file that belongs to the server's user.

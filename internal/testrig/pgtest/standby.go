@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -43,8 +42,8 @@ func (s *Server) copy(ctx context.Context) (*Server, error) {
 	}
 	s.Kill()
 	standby := &Server{bin: s.bin, dir: dir}
-	if said, err := exec.CommandContext(ctx, "cp", "-a", s.data(), standby.data()).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%w: %s", err, said)
+	if err := copyFiles(ctx, s.data(), standby.data()); err != nil {
+		return nil, err
 	}
 	if !slices.Contains(s.args, keepWAL) {
 		s.args = append(s.args, "-c", keepWAL)
