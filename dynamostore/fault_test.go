@@ -47,7 +47,7 @@ func TestFaultySchedules(t *testing.T) {
 		})
 	}
 	begin, n := time.Now(), 0
-	for seed := range schedules.Seeds(t, 60) {
+	for seed := range schedules.Seeds(t, 45) {
 		seeds <- seed
 		n++
 	}

@@ -180,10 +180,10 @@ func TestLeaversLoseNothing(t *testing.T) {
 		faults  []faultproxy.Fault
 		lost    bool // answers are
 	}{
-		"no faults":            {callers: 100, most: 4 * time.Millisecond},
-		"late":                 {callers: 100, most: 40 * time.Millisecond, share: 100, faults: []faultproxy.Fault{faultproxy.LateReply, faultproxy.LateRequest}},
-		"8 % of answers lost":  {callers: 100, most: 8 * time.Millisecond, share: 8, faults: []faultproxy.Fault{faultproxy.DropReply, faultproxy.ResetReply, faultproxy.CutReply, faultproxy.FailAfter}, lost: true},
-		"8 % of requests lost": {callers: 100, most: 8 * time.Millisecond, share: 8, faults: []faultproxy.Fault{faultproxy.LoseRequest}, lost: true},
+		"no faults":            {callers: 60, most: 4 * time.Millisecond},
+		"late":                 {callers: 60, most: 40 * time.Millisecond, share: 100, faults: []faultproxy.Fault{faultproxy.LateReply, faultproxy.LateRequest}},
+		"8 % of answers lost":  {callers: 60, most: 8 * time.Millisecond, share: 8, faults: []faultproxy.Fault{faultproxy.DropReply, faultproxy.ResetReply, faultproxy.CutReply, faultproxy.FailAfter}, lost: true},
+		"8 % of requests lost": {callers: 60, most: 8 * time.Millisecond, share: 8, faults: []faultproxy.Fault{faultproxy.LoseRequest}, lost: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

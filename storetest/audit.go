@@ -216,7 +216,7 @@ func auditByEntity(ctx context.Context, e *env) error {
 func eventsApart(ctx context.Context, e *env) error {
 	s := e.script(ctx)
 	var events []zael.AuditEvent
-	for i, n := range hostileEntities() {
+	for i, n := range e.hostileEntities() {
 		event := e.event(time.Duration(i)*time.Second, zael.EntityCreated, n.text, "")
 		err := role[zael.EntityStore](e).CreateEntity(ctx, zael.Entity{ID: n.text, Name: "one", CreatedAt: e.t0}, event)
 		refused, err := refuses("CreateEntity "+quote(n.text), n.plain, err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/zeroae/zael"
@@ -66,20 +65,11 @@ func resourceBuckets(ctx context.Context, e *env) error {
 	return s.err
 }
 
-// likely reports whether a resource is none of hostileKeys with a separator that the keys of
-// engines hardly have.
-func likely(resource string) bool {
-	sep, first := strings.CutPrefix(resource, "c")
-	sep, last := strings.CutSuffix(sep, "d")
-	return !first || !last || slices.Contains([]string{"", "#", "##", "/", "/#", ":", "::", ".", "_", "-", "|", "@", "%23"}, sep)
-}
-
-// resourcesApart takes from each hostile key and lists the resources. A list is many calls of
-// some engines, so those that are not likely to be mixed up are listed in long runs alone.
+// resourcesApart takes from each hostile key and lists each resource.
 func resourcesApart(ctx context.Context, e *env) error {
 	d := never(1000)
 	kept := map[string]map[string]int64{} // amounts by resource and entity
-	for i, k := range hostileKeys() {
+	for i, k := range e.hostileKeys() {
 		amount := int64(i) + 1
 		_, err := e.take(ctx, e.t0, 0, debit(k.Key, ask("rpm", d, amount)))
 		refused, err := refuses("Take of "+keyText(k.Key), k.plain, err)
@@ -95,9 +85,6 @@ func resourcesApart(ctx context.Context, e *env) error {
 		kept[k.Resource][k.Entity] = amount
 	}
 	for resource, amounts := range kept {
-		if e.long == 1 && !likely(resource) {
-			continue
-		}
 		list, err := collect(role[zael.CapacityReader](e).ResourceBuckets(ctx, resource))
 		if err != nil {
 			return err

@@ -182,12 +182,12 @@ func callersWithClocksApart(ctx context.Context, e *env) error {
 // callersWhoGiveBack hold at most what the limit allows at any time, and leave
 // a full bucket.
 func callersWhoGiveBack(ctx context.Context, e *env) error {
-	const workers, each, burst = 12, 40, 5
+	const workers, burst = 12, 5
 	k := key("alice")
 	d := never(burst)
 	var held, most atomic.Int64
 	err := together(workers, func(int) error {
-		for range each {
+		for range e.times(20) {
 			lease := debit(k, ask("in-flight", d, 1))
 			ok, err := e.try(ctx, e.t0, lease)
 			if err != nil {
@@ -245,7 +245,7 @@ func neverHalfCharged(ctx context.Context, e *env) error {
 func everythingAtOnce(ctx context.Context, e *env) error {
 	d := never(bucket.MaxAmount)
 	return together(6, func(w int) error {
-		for i := range e.times(4) {
+		for i := range e.times(3) {
 			id := fmt.Sprintf("entity-%d", (w+i)%3)
 			if err := e.everyMethod(ctx, id, d); err != nil {
 				return err

@@ -264,7 +264,7 @@ func scopeNamesApart(ctx context.Context, e *env) error {
 	store := role[zael.LimitStore](e)
 	var kept []zael.Scope
 	var want []zael.Limit
-	for i, k := range hostileKeys() {
+	for i, k := range e.hostileKeys() {
 		if k.Resource == zael.DefaultResource {
 			continue // the entity's default by another name
 		}
@@ -300,7 +300,7 @@ func wholeSets(ctx context.Context, e *env) error {
 	return together(4, func(i int) error {
 		if i == 0 {
 			defer writing.Store(false)
-			for j := range e.times(30) {
+			for j := range e.times(21) {
 				var rev int64
 				var err error
 				if limits := sets[j%3]; limits != nil {

@@ -189,9 +189,10 @@ func listsScopes(ctx context.Context, e *env) error {
 	s.remove("ab", nil)
 	s.create("only-created", "")
 	left := slices.DeleteFunc(slices.Clone(all), func(scope zael.Scope) bool { return scope.Entity == "ab" || slices.Contains(gone, scope) })
-	for _, size := range []int{1000, 7, 1} {
+	for _, size := range []int{1000, 7} {
 		s.scopes("", size, left)
 	}
+	s.scopes("a/", 1, slices.DeleteFunc(slices.Clone(left), func(scope zael.Scope) bool { return scope.Entity != "a/b" }))
 	for _, prefix := range []string{"a", "a/", "ab", "A", "gpt", "nobody"} {
 		s.scopes(prefix, 3, slices.DeleteFunc(slices.Clone(left), func(scope zael.Scope) bool { return !strings.HasPrefix(scope.Entity, prefix) }))
 	}

@@ -95,7 +95,7 @@ func usageApart(ctx context.Context, e *env) error {
 	d := never(1000)
 	s := e.script(ctx)
 	var want []zael.UsageRecord
-	for i, k := range hostileKeys() {
+	for i, k := range e.hostileKeys() {
 		n := int64(i) + 1
 		_, err := e.take(ctx, e.t0, 0, debit(k.Key, ask("rpm", d, n)))
 		refused, err := refuses("Take of "+keyText(k.Key), k.plain, err)
