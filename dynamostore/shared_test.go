@@ -68,7 +68,7 @@ func TestCoalescedNeverOversells(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for seed := range schedules.Seeds(t, 3) {
+			for seed := range schedules.Seeds(t, 4) {
 				synctest.Test(t, func(t *testing.T) { c.run(t, seed) })
 			}
 		})

@@ -125,6 +125,7 @@ func (e *env) hostileKeys() []keyed {
 	return hostileKeys(append(likelySeparators(), "##", "%23"))
 }
 
+// hostileKeys are pairwise different, some of them by a separator.
 func hostileKeys(separators []string) []keyed {
 	var keys []keyed
 	for _, n := range names() {
