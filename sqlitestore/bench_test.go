@@ -34,7 +34,7 @@ const (
 // from one second to the next.
 func BenchmarkAgainstBare(b *testing.B) {
 	for _, sync := range []sqlitestore.Synchronous{sqlitestore.SyncFull, sqlitestore.SyncNormal} {
-		for _, keys := range []int{1, 10_000} {
+		for _, keys := range []int{1, many()} {
 			b.Run(fmt.Sprintf("%s/keys=%d", pragma(sync), keys), func(b *testing.B) {
 				store := storeSide(b, sync)
 				bare := openBare(b, newPath(b), pragma(sync), keys)
@@ -44,7 +44,7 @@ func BenchmarkAgainstBare(b *testing.B) {
 					took[0] += share(b, store, keys)
 					took[1] += share(b, bare.side, keys)
 				}
-				n := float64(b.N) * perTurn
+				n := float64(b.N * perTurn())
 				b.ReportMetric(n/took[0].Seconds(), "store/s")
 				b.ReportMetric(n/took[1].Seconds(), "bare/s")
 				b.ReportMetric(100*took[1].Seconds()/took[0].Seconds(), "%")
@@ -54,8 +54,17 @@ func BenchmarkAgainstBare(b *testing.B) {
 	}
 }
 
-// perTurn is the number of acquires of one side in a turn.
-const perTurn = 20_000
+// perTurn is the number of acquires of one side in a turn: with -short, which is to see that the
+// benchmark runs, a few.
+func perTurn() int {
+	if testing.Short() {
+		return 500
+	}
+	return 20_000
+}
+
+// many is the number of keys of the benchmarks on many.
+func many() int { return perTurn() / 2 }
 
 // A side returns the function that one caller calls.
 type side func() func(key int) error
@@ -99,12 +108,13 @@ func fill(b *testing.B, s side, keys int) {
 func share(b *testing.B, s side, keys int) time.Duration {
 	b.Helper()
 	var next, failed atomic.Int64
+	most := int64(perTurn())
 	var wg sync.WaitGroup
 	begin := time.Now()
 	for range callers {
 		f := s()
 		wg.Go(func() {
-			for next.Add(1) <= perTurn {
+			for next.Add(1) <= most {
 				if err := f(rand.IntN(keys)); err != nil && failed.Add(1) == 1 {
 					b.Error(err)
 				}
