@@ -108,7 +108,7 @@ func (w *BucketWrite) Answered(r *Record, ok bool) (applied bool) {
 	case ok:
 		w.sentLast()
 		w.compareOverdrawn()
-	case w.sentEntry(r): // no two entries are equal
+	case w.sentEntry(r): // no two writes have equal entries
 	case r == nil:
 		return false
 	case r.last == w.ID: // an earlier copy was applied, and no other write has come since

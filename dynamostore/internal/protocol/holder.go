@@ -21,9 +21,9 @@ const (
 )
 
 // A holder is a holder of slots in an item. Each write of a holder says all of its entry,
-// under the condition that the entry is as it was seen. As the deadline grows with each write
-// no value of an entry comes back, so that such a write happens once, however often it is
-// sent.
+// under the condition that the entry is as it was seen. As the entry names its write no value of
+// an entry comes back, so that such a write happens once, however often it is sent, and who finds
+// the entry that it has sent knows that it was applied.
 type holder struct {
 	bucket.Holder
 	text string // as the item has it
@@ -36,15 +36,18 @@ const (
 	deadlineDigits = 8
 )
 
-// holderText returns the entry of a holder: deadline, generation, and for each limit a name and
-// a count, "k6h3x0zj1y2p0ij32k8a8;parallel=2". Names are escaped as far as the text needs it.
-func holderText(h *bucket.Holder) string {
+// holderText returns the entry of a holder after a write: deadline, generation, half of the ID of
+// the write, and for each limit a name and a count, "k6h3x0zj1y2p0ij32k8a8.1z141z3;parallel=2".
+// Names are escaped as far as the text needs it.
+func holderText(h *bucket.Holder, write uint64) string {
 	ms := int64((h.Deadline + bucket.MaxInstant + deadlineUnit - 1) / deadlineUnit)
 	deadline := strconv.FormatInt(ms, 36)
 	var b strings.Builder
 	b.WriteString(strings.Repeat("0", max(0, deadlineDigits-len(deadline))))
 	b.WriteString(deadline)
 	b.WriteString(strconv.FormatUint(h.Generation, 36))
+	b.WriteByte('.')
+	b.WriteString(strconv.FormatUint(write>>32, 36))
 	for _, c := range h.Counts {
 		b.WriteByte(';')
 		b.WriteString(escape.Replace(c.Name))
@@ -75,7 +78,11 @@ func parseHolder(id, text string) (h holder, err error) {
 		return fail(deftext.ErrText)
 	}
 	h.Deadline = bucket.Instant(ms)*deadlineUnit - bucket.MaxInstant
-	if h.Generation, err = strconv.ParseUint(head[deadlineDigits:], 36, 64); err != nil {
+	generation, write, _ := strings.Cut(head[deadlineDigits:], ".")
+	if h.Generation, err = strconv.ParseUint(generation, 36, 64); err != nil {
+		return fail(err)
+	}
+	if _, err = strconv.ParseUint(write, 36, 32); err != nil {
 		return fail(err)
 	}
 	for more {

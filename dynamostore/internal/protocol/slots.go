@@ -272,7 +272,7 @@ func (u *slotsUpdate) entry(w *BucketWrite, from *Record) {
 	if u.seen != nil {
 		h.Deadline = max(h.Deadline, u.seen.Deadline+deadlineUnit)
 	}
-	u.own, u.until = &holder{Holder: h, text: holderText(&h)}, h.Deadline
+	u.own, u.until = &holder{Holder: h, text: holderText(&h, w.ID)}, h.Deadline
 }
 
 // write writes the conditions and the updates down.

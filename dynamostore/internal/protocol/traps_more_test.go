@@ -189,3 +189,40 @@ func TestTrap15ItemsExpireAnHourLater(t *testing.T) {
 		}
 	}
 }
+
+// Trap: two takes of a holder, at the same instant and of as many slots, planned from the same
+// item, are told apart: the first is applied, and its answer lost; the second finds an entry in the
+// item that is as its own would be but for the write in it, and is not told that it took.
+func TestTrapEntriesOfTwoWritesDiffer(t *testing.T) {
+	t.Parallel()
+	slots := bucket.Definition{Kind: bucket.Slots, Burst: 5, Capacity: 5, Period: time.Minute}
+	rate := bucket.Definition{Burst: 5, Amount: 5, Period: time.Hour, Capacity: 5}
+	for _, later := range []bucket.Instant{0, bucket.Instant(400 * time.Microsecond), -bucket.Instant(time.Second)} {
+		tr := &trap{t: t, table: dynamofake.New()}
+		take := func(known *protocol.Record, at bucket.Instant, held protocol.Held) *protocol.BucketWrite {
+			w := tr.write(known, coalesce.Take, at, zael.Charge{Name: "parallel", Definition: slots, Amount: 1}, zael.Charge{Name: "rpm", Definition: rate, Amount: 1})
+			w.Holder = "A"
+			w.SetHeld(held)
+			return w
+		}
+		before := take(nil, trapTime-bucket.Instant(10*time.Second), protocol.Held{})
+		known, ok := tr.send(before)
+		if !before.Answered(known, ok) {
+			t.Fatal("the holder has no entry to begin with")
+		}
+		first, second := take(known, trapTime, before.Held()), take(known, trapTime+later, before.Held())
+		if _, ok := tr.send(first); !ok { // and its answer is lost
+			t.Fatal("the first take was not applied")
+		}
+		r, ok := tr.send(second)
+		if ok || second.Answered(r, ok) {
+			t.Fatalf("%d ns later: the second take was told the first one's answer", later)
+		}
+		if r, ok = tr.send(second); !second.Answered(r, ok) {
+			t.Fatalf("%d ns later: the second take was not applied the second time", later)
+		}
+		if got := r.State("rpm").Available(trapTime); got != 2 {
+			t.Errorf("%d ns later: %d are left, want 2 of 5 after three takes", later, got)
+		}
+	}
+}
