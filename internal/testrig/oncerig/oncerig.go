@@ -72,7 +72,8 @@ type replica struct {
 	mu      sync.Mutex
 	waiting map[string]chan string // by key; closed if the answer was lost
 	gone    bool
-	unheard chan struct{} // not nil: answers are lost, and closed once one is waited for
+	unheard chan struct{} // not nil: answers are lost, and closed once one is
+	once    sync.Once     // closes it
 	lost    int           // requests that were not answered
 }
 
@@ -110,10 +111,12 @@ func (r *replica) read(out io.Reader) {
 		key, answer, _ := strings.Cut(lines.Text(), " ")
 		r.mu.Lock()
 		c := r.waiting[key]
-		if r.unheard != nil {
-			c = nil
-		} else {
+		switch {
+		case r.unheard == nil:
 			delete(r.waiting, key)
+		case c != nil: // made, and not heard
+			c = nil
+			r.once.Do(func() { close(r.unheard) })
 		}
 		r.mu.Unlock()
 		if c != nil {
@@ -137,9 +140,6 @@ func (r *replica) ask(key string) (answer string, ok bool) {
 		return "", false
 	}
 	r.waiting[key] = c
-	if r.unheard != nil && len(r.waiting) == 1 {
-		close(r.unheard)
-	}
 	_, _ = io.WriteString(r.in, key+"\n") // if that fails, the answer is lost
 	r.mu.Unlock()
 	answer, ok = <-c
@@ -147,14 +147,11 @@ func (r *replica) ask(key string) (answer string, ok bool) {
 }
 
 // lose loses the answers of the replica from now on. It returns a channel that is closed once one
-// is waited for.
+// is lost.
 func (r *replica) lose() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.unheard = make(chan struct{})
-	if len(r.waiting) > 0 {
-		close(r.unheard)
-	}
 	return r.unheard
 }
 
