@@ -14,8 +14,8 @@ import (
 	"github.com/zeroae/zael/storetest"
 )
 
-// The suite on a cluster of three: what is of several entities is there in several steps. What is
-// remembered of them answers Take as it does TakeLocal.
+// The suite on a cluster of three: what is of several entities is there in several steps, after
+// which TakeLocal must not answer from what was remembered before.
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	var hosts []string
@@ -27,8 +27,8 @@ func TestCluster(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) zael.Store {
 		t.Helper()
 		s, err := redisstore.Open(fmt.Sprintf("%s?virtual_time=true&usage=true&namespace=%s", url, newNamespace()))
-		return remote{Store: opened(t, s, err)}
-	}, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore,
+		return opened(t, s, err)
+	}, storetest.LocalStore, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore,
 		storetest.Applier, storetest.CapacityReader, storetest.ListStore, storetest.UsageStore, storetest.AuditStore)
 
 	// One that is gone takes its own buckets with it.
