@@ -3,6 +3,7 @@ package stack
 import (
 	_ "embed" // the template
 	"fmt"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -14,31 +15,45 @@ var templateText string
 // parameters are those of Options.Parameters.
 func Template() string { return templateText }
 
+// A templateMark is what a template says of itself.
+type templateMark struct {
+	Metadata struct {
+		Zael *struct {
+			Template int `yaml:"Template"`
+		} `yaml:"zael"`
+	} `yaml:"Metadata"`
+}
+
+// ownMark is Template's.
+var ownMark = sync.OnceValues(func() (templateMark, error) { return parseMark(templateText) })
+
+// markOf returns the mark of a template, which is mostly Template: that is parsed once.
+func markOf(text string) (templateMark, error) {
+	if text == templateText {
+		return ownMark()
+	}
+	return parseMark(text)
+}
+
+func parseMark(text string) (m templateMark, err error) {
+	if err := yaml.Unmarshal([]byte(text), &m); err != nil {
+		return m, fmt.Errorf("stack: the template cannot be read: %w", err)
+	}
+	return m, nil
+}
+
 // isForeign reports whether a template is of another program: zae-limiter names its stacks
 // as zael does.
 func isForeign(text string) (bool, error) {
-	var t struct {
-		Metadata struct {
-			Zael *struct{} `yaml:"zael"`
-		} `yaml:"Metadata"`
-	}
-	if err := yaml.Unmarshal([]byte(text), &t); err != nil {
-		return false, fmt.Errorf("stack: the template cannot be read: %w", err)
-	}
-	return t.Metadata.Zael == nil, nil
+	m, err := markOf(text)
+	return err == nil && m.Metadata.Zael == nil, err
 }
 
 // templateNumber returns the number that grows with each change of the template.
 func templateNumber(text string) (int, error) {
-	var t struct {
-		Metadata struct {
-			Zael struct {
-				Template int `yaml:"Template"`
-			} `yaml:"zael"`
-		} `yaml:"Metadata"`
+	m, err := markOf(text)
+	if err != nil || m.Metadata.Zael == nil {
+		return 0, err
 	}
-	if err := yaml.Unmarshal([]byte(text), &t); err != nil {
-		return 0, fmt.Errorf("stack: the template cannot be read: %w", err)
-	}
-	return t.Metadata.Zael.Template, nil
+	return m.Metadata.Zael.Template, nil
 }

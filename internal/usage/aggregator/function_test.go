@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
 // A proxy between the function and the table loses calls.
@@ -109,12 +110,13 @@ func testFunction(t *testing.T, path string) {
 	b := newBench(t)
 	var p proxy
 	l := newLambda(t, path, p.serve(t, b.endpoint), b.table)
-	used := b.work(t, 1600)
+	used := b.work(t, schedules.Count(t, 640))
 	records := b.records(t)
 	m := &mapping{lambda: l}
-	// The last batch is one of at least 100 records, so that it has changes of all entities.
-	n := len(records)/100 - 1
-	batches := append(slices.Collect(slices.Chunk(records[:100*n], 100)), records[100*n:])
+	// The last batch is one of at least so many records, so that it has changes of all entities.
+	const size = 40
+	n := len(records)/size - 1
+	batches := append(slices.Collect(slices.Chunk(records[:size*n], size)), records[size*n:])
 	for i, batch := range batches {
 		p.broken.Store(i%3 == 1)
 		if i%7 == 2 || i == len(batches)-1 { // the last changes are counted by no later ones
