@@ -25,6 +25,8 @@ type templateMark struct {
 }
 
 // ownMark is Template's.
+//
+//nolint:gochecknoglobals // of a constant text
 var ownMark = sync.OnceValues(func() (templateMark, error) { return parseMark(templateText) })
 
 // markOf returns the mark of a template, which is mostly Template: that is parsed once.
