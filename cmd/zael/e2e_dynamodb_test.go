@@ -84,7 +84,7 @@ func TestNamespaceCommands(t *testing.T) {
 	says(s.store, 1, "active", "namespace", "purge", "team-a", "--yes")
 	says(s.store, 0, "", "namespace", "delete", "team-a")
 	says(s.store, 0, "deleted", "namespace", "show", "team-a")
-	says(a, 1, "namespace", append(acquire, "rpd=1")...)
+	says(a, 3, "namespace", append(acquire, "rpd=1")...)
 	says(a, 1, "namespace", "limits", "set", "--resource", "gpt-4", "--limit", "rpd=5/d")
 	says(s.store, 0, "", "namespace", "recover", "team-a")
 	says(a, 0, "left rpd=0", append(acquire, "rpd=1")...)

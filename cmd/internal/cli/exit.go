@@ -66,6 +66,8 @@ func exitCode(ctx context.Context, err error) int {
 		return own.code
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.Is(err, zael.ErrNamespaceDeleted): // a change: of an acquire it is a refusal
+		return exitFailed
 	case errors.Is(err, zael.ErrExceeded), errors.Is(err, zael.ErrDisabled):
 		return exitRefused
 	case errors.Is(err, zael.ErrUnavailable):
