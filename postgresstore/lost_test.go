@@ -88,7 +88,7 @@ func TestIdleInTransaction(t *testing.T) {
 	createTables(t, url)
 	watching := connect(t, url)
 	name := url[strings.LastIndexByte(url, '/')+1:]
-	if _, err := watching.Exec(t.Context(), "ALTER DATABASE "+name+" SET idle_in_transaction_session_timeout = 20"); err != nil {
+	if _, err := watching.Exec(t.Context(), "ALTER DATABASE "+name+" SET idle_in_transaction_session_timeout = 500"); err != nil {
 		t.Fatal(err)
 	}
 	w := newWire(t, engine.Server(t).Address())

@@ -264,8 +264,8 @@ func fromEnvironment(variable string) (uint64, error) {
 		return 1, nil
 	}
 	n, err := strconv.ParseUint(text, 10, 63)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", variable, err)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("%s=%s: want a whole number above 0", variable, text)
 	}
 	return n, nil
 }
