@@ -265,7 +265,7 @@ func fromEnvironment(variable string) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(text, 10, 63)
 	if err != nil || n == 0 {
-		return 0, fmt.Errorf("%s=%s: want a whole number above 0", variable, text)
+		return 0, fmt.Errorf("%s=%q: want a whole number above 0", variable, text)
 	}
 	return n, nil
 }
