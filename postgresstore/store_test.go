@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/testrig/needs"
 	"github.com/zeroae/zael/internal/testrig/pgtest"
 	"github.com/zeroae/zael/internal/trial"
 	"github.com/zeroae/zael/postgresstore"
@@ -28,6 +29,7 @@ var shared struct {
 // sharedURL returns the URL of the shared database, which has the tables.
 func sharedURL(tb testing.TB) string {
 	tb.Helper()
+	needs.Engine(tb) // a test that is skipped in Do would leave the others without
 	shared.Do(func() {
 		url := engine.Database(tb)
 		createTables(tb, url)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/testrig/needs"
 	"github.com/zeroae/zael/internal/trial"
 	"github.com/zeroae/zael/postgresstore"
 	"github.com/zeroae/zael/storetest"
@@ -36,6 +37,7 @@ func (s *turns) Buckets(ctx context.Context, now time.Time, keys []zael.Key) (ti
 // Stores that share buckets answer together as one does.
 func TestStoresByTurns(t *testing.T) { //nolint:tparallel // the subtest has ended when its stores are counted
 	t.Parallel()
+	needs.Engine(t)
 	var offered atomic.Uint64
 	t.Run("all", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T) zael.Store {

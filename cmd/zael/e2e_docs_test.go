@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/zeroae/zael/internal/testrig/needs"
 	"github.com/zeroae/zael/internal/testrig/sdks"
 )
 
@@ -55,6 +56,7 @@ func TestDocuments(t *testing.T) {
 // TestDocumentsInNode is TestDocuments of the program in JavaScript.
 func TestDocumentsInNode(t *testing.T) {
 	t.Parallel()
+	needs.Engine(t)
 	server := newShop(t).serve("")
 	server.runs("docs/serve.md", "js", threeAdmitted, func(text string) *exec.Cmd { return sdks.Node(t, text) })
 	server.signal(syscall.SIGTERM)

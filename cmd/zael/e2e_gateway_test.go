@@ -20,6 +20,7 @@ import (
 	"testing"
 
 	"github.com/zeroae/zael/internal/testrig/fakellm"
+	"github.com/zeroae/zael/internal/testrig/needs"
 	"github.com/zeroae/zael/internal/testrig/sdks"
 )
 
@@ -99,6 +100,7 @@ func (d *server) get(token, path string) string {
 // in the middle is charged what was seen.
 func TestGatewaySDKs(t *testing.T) {
 	t.Parallel()
+	needs.Engine(t)
 	const rpm = 10
 	read := func(name string) string {
 		text, err := os.ReadFile(filepath.Join("testdata", name))
@@ -230,6 +232,7 @@ func (d *server) read() string {
 // are answered twice and then refused.
 func TestGatewayDocs(t *testing.T) {
 	t.Parallel()
+	needs.Engine(t)
 	text, err := os.ReadFile(filepath.Join(root, "docs", "gateway.md"))
 	if err != nil {
 		t.Fatal(err)
