@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
@@ -95,29 +94,22 @@ func (s *Store) Usage(_ context.Context, q zael.UsageQuery) iter.Seq2[zael.Usage
 	}
 }
 
-func (u *usage) records(q zael.UsageQuery) (records []zael.UsageRecord) {
+func (u *usage) records(q zael.UsageQuery) []zael.UsageRecord {
 	q.Window = cmp.Or(q.Window, zael.Hourly)
-	windows := map[time.Time]hourly.Sums{} // by start
+	windows := hourly.ByStart{}
 	u.mu.Lock()
+	defer u.mu.Unlock()
 	for hour, rows := range u.hours {
 		start, _ := q.Window.Bounds(hourly.Start(hour))
 		if !q.From.IsZero() && start.Before(q.From) || !q.To.IsZero() && !start.Before(q.To) {
 			continue
 		}
-		sums := windows[start]
-		if sums == nil {
-			sums = hourly.Sums{}
-			windows[start] = sums
-		}
+		sums := windows.Of(start)
 		for key, row := range rows {
 			if (q.Entity == "" || q.Entity == key.Entity) && (q.Resource == "" || q.Resource == key.Resource) {
 				sums.Of(key).Add(row)
 			}
 		}
 	}
-	u.mu.Unlock()
-	for _, start := range slices.SortedFunc(maps.Keys(windows), func(a, b time.Time) int { return b.Compare(a) }) {
-		records = append(records, windows[start].Records(q.Window, start)...)
-	}
-	return records
+	return windows.Records(q.Window)
 }

@@ -125,7 +125,7 @@ func cmpWindow(q zael.UsageQuery, at time.Time) time.Time {
 
 // usageIn returns the records of days, the newest window first.
 func (s *Store) usageIn(ctx context.Context, q zael.UsageQuery, days []usageDay) ([]zael.UsageRecord, error) {
-	windows := map[time.Time]hourly.Sums{} // by start
+	windows := hourly.ByStart{}
 	for _, day := range days {
 		for page := range slices.Chunk(day.entities, pageSize) {
 			names := make([]string, len(page))
@@ -146,12 +146,7 @@ func (s *Store) usageIn(ctx context.Context, q zael.UsageQuery, days []usageDay)
 					if q.Resource != "" && f.resource != q.Resource || !q.From.IsZero() && start.Before(q.From) || !q.To.IsZero() && !start.Before(q.To) {
 						continue
 					}
-					sums := windows[start]
-					if sums == nil {
-						sums = hourly.Sums{}
-						windows[start] = sums
-					}
-					u := sums.Of(zael.Key{Entity: page[i], Resource: f.resource})
+					u := windows.Of(start).Of(zael.Key{Entity: page[i], Resource: f.resource})
 					switch limit, over := strings.CutPrefix(f.limit, overdrawnMark); {
 					case f.event:
 						u.Events = saturate.Add(u.Events, n)
@@ -165,11 +160,9 @@ func (s *Store) usageIn(ctx context.Context, q zael.UsageQuery, days []usageDay)
 		}
 	}
 	var records []zael.UsageRecord
-	for _, start := range slices.SortedFunc(maps.Keys(windows), func(a, b time.Time) int { return b.Compare(a) }) {
-		for _, r := range windows[start].Records(q.Window, start) {
-			if r.Events != 0 || slices.ContainsFunc(slices.Collect(maps.Values(r.Amounts)), func(n int64) bool { return n != 0 }) {
-				records = append(records, r)
-			}
+	for _, r := range windows.Records(q.Window) {
+		if r.Events != 0 || slices.ContainsFunc(slices.Collect(maps.Values(r.Amounts)), func(n int64) bool { return n != 0 }) {
+			records = append(records, r)
 		}
 	}
 	return records, nil

@@ -5,6 +5,7 @@ package hourly
 import (
 	"cmp"
 	"iter"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -104,6 +105,27 @@ func (s Sums) Records(w zael.Window, start time.Time) []zael.UsageRecord {
 	slices.SortFunc(records, func(a, b zael.UsageRecord) int {
 		return cmp.Or(cmp.Compare(a.Entity, b.Entity), cmp.Compare(a.Resource, b.Resource))
 	})
+	return records
+}
+
+// ByStart are the sums of windows, by their starts.
+type ByStart map[time.Time]Sums
+
+// Of returns the sums of the window that starts at start, which it makes if there are none.
+func (b ByStart) Of(start time.Time) Sums {
+	s := b[start]
+	if s == nil {
+		s = Sums{}
+		b[start] = s
+	}
+	return s
+}
+
+// Records returns the records of all windows, the newest first.
+func (b ByStart) Records(w zael.Window) (records []zael.UsageRecord) {
+	for _, start := range slices.SortedFunc(maps.Keys(b), func(x, y time.Time) int { return y.Compare(x) }) {
+		records = append(records, b[start].Records(w, start)...)
+	}
 	return records
 }
 

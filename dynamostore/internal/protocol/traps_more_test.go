@@ -191,8 +191,8 @@ func TestTrap15ItemsExpireAnHourLater(t *testing.T) {
 }
 
 // Trap: two takes of a holder, at the same instant and of as many slots, planned from the same
-// item, are told apart: the first is applied, and its answer lost; the second finds an entry in the
-// item that is as its own would be but for the write in it, and is not told that it took.
+// item, are told apart: the first is applied, and its answer is lost. The second finds the first
+// one's entry, which differs from its own only by the write it names, and is not told that it took.
 func TestTrapEntriesOfTwoWritesDiffer(t *testing.T) {
 	t.Parallel()
 	slots := bucket.Definition{Kind: bucket.Slots, Burst: 5, Capacity: 5, Period: time.Minute}

@@ -18,7 +18,7 @@ import (
 )
 
 // codes are the errors of a Limiter with the code of the answer, and its detail where that must not
-// be the error itself, which may name the store.
+// be the error itself, which may name the store. The first that matches counts.
 //
 //nolint:gochecknoglobals // a constant table
 var codes = []struct {
