@@ -89,9 +89,13 @@ func (l *Limiter) takeMany(ctx context.Context, req *Request, leaseless bool, de
 	}
 	behind, reread := false, false
 	for range 4 {
-		m.at, err = l.askStore(ctx, &attempt{budget: m.budget, debits: m.debits, detach: detach}, now, 0)
+		whole := &attempt{budget: m.budget, debits: m.debits, detach: detach}
+		m.at, err = l.askStore(ctx, whole, now, 0)
 		switch {
 		case err == nil:
+			for _, a := range m.attempts {
+				a.begun = whole.begun
+			}
 			return m, nil
 		case errors.Is(err, ErrExceeded):
 			if !behind {

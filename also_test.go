@@ -7,6 +7,7 @@ import (
 	"maps"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/zeroae/zael"
@@ -307,4 +308,26 @@ func TestPartsOfStoredLimits(t *testing.T) {
 	if err := l.Allow(ctx, req); err != nil {
 		t.Errorf("got %v, want it admitted under the new limits", err)
 	}
+}
+
+// TestRenewalsOfParts: slots of several resources are held from the take on, and renewed no sooner.
+func TestRenewalsOfParts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRenewedSlots(t)
+		r.silence(true)
+		req := r.p.For("key-1", 1, 1)
+		req.Also = []zael.Part{r.p.PartFor("key-2", 1, 1)}
+		lease, err := r.l.Acquire(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.wait(14 * time.Second)
+		if part := lease.On("key-2", "gpt-4"); !lease.Held() || !part.Held() {
+			t.Errorf("Held: got %v and %v, want true", lease.Held(), part.Held())
+		}
+		r.wait(16*time.Second, 15*time.Second, 15*time.Second)
+		r.silence(false)
+		r.close(lease)
+	})
 }

@@ -154,7 +154,7 @@ func (l *Limiter) askStore(ctx context.Context, a *attempt, now time.Time, maxWa
 	if a.detach != nil && a.detach.once != nil {
 		return l.askOnce(ctx, a, now, maxWait)
 	}
-	if l.slotStore != nil && hasSlots(a.charges) {
+	if l.slotStore != nil && slices.ContainsFunc(a.debits, func(d Debit) bool { return hasSlots(d.Charges) }) {
 		a.begun = time.Now()
 	}
 	if l.localStore != nil {
