@@ -255,6 +255,9 @@ func (l *Limiter) acquireDetached(ctx context.Context, req *Request, options *De
 			return nil, nil, fmt.Errorf("zael: the lease of an idempotency key cannot be read: %w", err)
 		}
 		first.repeated = true
+		if err := first.checkSize(); err != nil {
+			return nil, nil, err // what it took was given back
+		}
 		return first, nil, nil
 	}
 	if err != nil {
@@ -262,11 +265,19 @@ func (l *Limiter) acquireDetached(ctx context.Context, req *Request, options *De
 	}
 	out := lease.detached(&d.lease)
 	out.decision, out.delay = lease.Decision(), lease.delay
-	if n := len(out.encode(nil, nil)); n > mostLease {
+	if err := out.checkSize(); err != nil {
 		_ = l.adjust(ctx, out.undoDebits())
-		return nil, nil, invalid("Request.Limits", n, fmt.Sprintf("bytes with what was taken are more than the %d of a lease that leaves the process: name fewer limits", mostLease))
+		return nil, nil, err
 	}
 	return out, lease, nil
+}
+
+// checkSize returns an error if the lease has too many bytes to leave the process.
+func (d *DetachedLease) checkSize() error {
+	if n := len(d.encode(nil, nil)); n > mostLease {
+		return invalid("Request.Limits", n, fmt.Sprintf("bytes with what was taken are more than the %d of a lease that leaves the process: name fewer limits", mostLease))
+	}
+	return nil
 }
 
 // acquireOne acquires for a request of one part. The lease is not to be used if it was

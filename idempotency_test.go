@@ -210,3 +210,31 @@ func isValidation(err error, field string) bool {
 	v, ok := errors.AsType[*zael.ValidationError](err)
 	return ok && v.Field == field
 }
+
+// TestIdempotencyKeyOfTooLargeALease: what is given back, as the lease has too many bytes to leave
+// the process, is not given to a repetition either.
+func TestIdempotencyKeyOfTooLargeALease(t *testing.T) {
+	t.Parallel()
+	replicas(t, func(t *testing.T, _ *handClock, l [2]*zael.Limiter) {
+		t.Helper()
+		limits := make([]zael.Limit, 90)
+		amounts := make([]int64, len(limits))
+		for i := range limits {
+			limits[i], amounts[i] = zael.PerDay(fmt.Sprintf("l%063d", i), 10), 1
+		}
+		p := zael.MustPolicy("gpt-4", limits...)
+		req := p.For("alice", amounts...)
+		for _, entity := range []string{"bob", "carol", "dave"} {
+			req.Also = append(req.Also, p.PartFor(entity, amounts...))
+		}
+		for _, replica := range []*zael.Limiter{l[0], l[0], l[1]} {
+			_, err := replica.AcquireDetached(t.Context(), req, zael.DetachOptions{IdempotencyKey: "key 1"})
+			if _, ok := errors.AsType[*zael.ValidationError](err); !ok {
+				t.Errorf("got %v, want a *ValidationError", err)
+			}
+		}
+		if got := left(t, l[0], "alice", zael.MustPolicy("gpt-4", limits[0])); got != 10 {
+			t.Errorf("got %d left, want 10", got)
+		}
+	})
+}

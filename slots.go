@@ -301,15 +301,19 @@ func (g *ledger) takeReleased(amounts Amounts) []Debit {
 	for i := range g.debits {
 		d := &g.debits[i]
 		out := Debit{Key: d.Key, Holder: d.Holder, Bypass: d.Bypass}
-		for j := range d.Charges {
-			c := &d.Charges[j]
-			acc := g.account(c.Name)
-			if _, named := amounts[c.Name]; !named || !acc.slots || c.Amount == 0 {
+		for k := range g.accounts {
+			acc := &g.accounts[k]
+			if _, named := amounts[acc.name]; !named || !acc.slots {
 				continue
 			}
-			if n := min(acc.taken-acc.used, c.Amount); n > 0 {
-				out.Charges = append(out.Charges, Charge{Name: c.Name, Definition: c.Definition, Amount: -n, Receipt: c.Receipt})
-				c.Amount -= n
+			left := acc.taken - acc.used
+			for j := len(d.Charges) - 1; j >= 0 && left > 0; j-- {
+				c := &d.Charges[j]
+				if n := min(left, c.Amount); c.Name == acc.name && n > 0 {
+					out.Charges = append(out.Charges, Charge{Name: c.Name, Definition: c.Definition, Amount: -n, Receipt: c.Receipt})
+					c.Amount -= n
+					left -= n
+				}
 			}
 		}
 		if len(out.Charges) > 0 {

@@ -247,3 +247,46 @@ func TestSlotsAmongProcesses(t *testing.T) {
 		t.Errorf("at the end: got %v, %v, want 5 slots", all, err)
 	}
 }
+
+// TestReleaseOfLostSlots: a lease whose slots were removed, and which has taken more since, has as
+// many after a release as it says.
+func TestReleaseOfLostSlots(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRenewedSlots(t)
+		r.silence(true)
+		lease := r.acquire(2)
+		r.wait(70*time.Second, 15*time.Second, 22500*time.Millisecond, 30*time.Second, 37500*time.Millisecond,
+			45*time.Second, 52500*time.Millisecond, 60*time.Second, 67500*time.Millisecond)
+		others := (&renewing{Store: r.store.Store}).limiter(t)
+		theirs, err := others.Acquire(t.Context(), r.p.For("key-1", 1, 4)) // which removes them
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := lease.Consume(t.Context(), zael.Amounts{"parallel": 1}); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(theirs.Rollback(t.Context()), others.Close(t.Context())); err != nil {
+			t.Error(err)
+		}
+		if err := lease.Release(zael.Amounts{"parallel": 2}); err != nil {
+			t.Fatal(err)
+		}
+		r.silence(false)
+		time.Sleep(time.Minute) //nolint:forbidigo // in synctest's time
+		synctest.Wait()
+		free, err := r.l.Available(t.Context(), zael.Query{Entity: "key-1", Policy: r.p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if used := lease.Consumed()["parallel"]; free["parallel"] != 5-used || used != 1 {
+			t.Errorf("got %d slots free and %d held by the lease, want 4 and 1", free["parallel"], used)
+		}
+		if err := lease.Rollback(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := r.l.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -201,13 +201,14 @@ func (s lineStore) Give(ctx context.Context, key waitKey, parts []line.Part, str
 		return line.Answer{Err: err}
 	}
 	answer := line.Answer{At: now, States: make([]bucket.State, len(parts))}
+	i := 0
 	for _, d := range debits {
-		for _, ch := range d.Charges {
-			for i := range charges {
-				if charges[i].Name == ch.Name && charges[i].Receipt == ch.Receipt {
-					answer.States[i] = ch.State
-				}
+		for _, ch := range d.Charges { // in the order of parts, of which some gave nothing
+			for charges[i].Amount == 0 {
+				i++
 			}
+			answer.States[i] = ch.State
+			i++
 		}
 	}
 	return answer
