@@ -5,6 +5,7 @@ package main_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -16,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/zeroae/zael/cmd/internal/cli"
 )
 
 // countInterrupts is the environment variable that makes this test program count signals.
@@ -46,13 +49,18 @@ func newShop(t *testing.T) shop {
 	return shop{t: t, store: "sqlite:" + filepath.Join(t.TempDir(), "zael.db")}
 }
 
-// command is the program with arguments. acquire and available give a store a second by default,
-// in which a machine with other work may not answer.
-func (s shop) command(args ...string) *exec.Cmd {
+// patient has acquire and available give a store a minute: it is a second by default, in which a
+// machine with other work may not answer.
+func patient(args []string) []string {
 	if len(args) > 0 && (args[0] == "acquire" || args[0] == "available") {
-		args = slices.Insert(slices.Clone(args), 1, "--timeout", "1m")
+		return slices.Insert(slices.Clone(args), 1, "--timeout", "1m")
 	}
-	cmd := exec.CommandContext(s.t.Context(), program, args...)
+	return args
+}
+
+// command is the program with arguments, to be run as a process.
+func (s shop) command(args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(s.t.Context(), program, patient(args)...)
 	cmd.Env = append(append(os.Environ(), "ZAEL_STORE="+s.store), s.env...)
 	if s.cache != "" {
 		cmd.Env = append(cmd.Env, "XDG_CACHE_HOME="+s.cache)
@@ -60,19 +68,44 @@ func (s shop) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs the program, which must end with an exit code.
+// A run is what came of a command.
+type run struct {
+	code      int
+	out, errs string
+}
+
+// main runs a command with standard input, as the main function does, in this process. One that starts
+// processes is run as a process.
+func (s shop) main(stdin string, args ...string) run {
+	s.t.Helper()
+	var out, errs bytes.Buffer
+	if s.cache != "" || args[0] == "bench" || slices.Contains(args, "--") {
+		cmd := s.command(args...)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
+		if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
+			s.t.Fatal(err)
+		}
+		return run{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
+	}
+	code := cli.Main(context.WithoutCancel(s.t.Context()), patient(args), cli.IO{In: strings.NewReader(stdin), Out: &out, Err: &errs, Getenv: func(name string) string {
+		for _, setting := range append(s.env, "ZAEL_STORE="+s.store) {
+			if value, ok := strings.CutPrefix(setting, name+"="); ok {
+				return value
+			}
+		}
+		return os.Getenv(name)
+	}})
+	return run{code, out.String(), errs.String()}
+}
+
+// run runs a command, which must end with an exit code.
 func (s shop) run(wantCode int, args ...string) (stdout, stderr string) {
 	s.t.Helper()
-	cmd := s.command(args...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
-		s.t.Fatal(err)
+	got := s.main("", args...)
+	if got.code != wantCode {
+		s.t.Errorf("zael %s: got exit code %d, want %d; it said %s%s", strings.Join(args, " "), got.code, wantCode, got.out, got.errs)
 	}
-	if code := cmd.ProcessState.ExitCode(); code != wantCode {
-		s.t.Errorf("zael %s: got exit code %d, want %d; it said %s%s", strings.Join(args, " "), code, wantCode, out.String(), errs.String())
-	}
-	return out.String(), errs.String()
+	return got.out, got.errs
 }
 
 // under returns the arguments to run a shell script with 1 of the 10 tokens of e.

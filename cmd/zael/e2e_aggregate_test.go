@@ -134,12 +134,17 @@ func newUsageBench(t *testing.T) *usageBench {
 	return b
 }
 
+// shop runs commands on the table.
+func (b *usageBench) shop() shop {
+	return shop{t: b.t, store: "dynamodb://" + b.stack + "?endpoint=" + b.endpoint}
+}
+
 // environment keeps programs away from AWS.
 func (b *usageBench) environment(more ...string) []string {
 	own := slices.DeleteFunc(os.Environ(), func(s string) bool { return len(s) > 4 && s[:4] == "AWS_" })
 	return append(append(own, "AWS_ACCESS_KEY_ID=zael", "AWS_SECRET_ACCESS_KEY=zael", "AWS_REGION=us-east-1",
 		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
-		"AWS_ENDPOINT_URL=http://127.0.0.1:1", "ZAEL_STORE=dynamodb://"+b.stack+"?endpoint="+b.endpoint), more...)
+		"AWS_ENDPOINT_URL=http://127.0.0.1:1", "ZAEL_STORE="+b.shop().store), more...)
 }
 
 // start starts zael.

@@ -77,7 +77,8 @@ func (q *queueServer) change(f func(messages map[string]string)) int {
 	return len(q.messages)
 }
 
-// zael runs the program on the table and returns what it prints.
+// zael runs a command on the table, as a process if it is to have more settings of AWS, and returns what
+// it prints.
 func (b *usageBench) zael(wantCode int, environment []string, args ...string) string {
 	b.t.Helper()
 	out, _ := b.run(wantCode, environment, args...)
@@ -86,6 +87,9 @@ func (b *usageBench) zael(wantCode int, environment []string, args ...string) st
 
 func (b *usageBench) run(wantCode int, environment []string, args ...string) (out, errs string) {
 	b.t.Helper()
+	if len(environment) == 0 {
+		return b.shop().run(wantCode, args...)
+	}
 	cmd := exec.CommandContext(b.t.Context(), program, args...)
 	cmd.Env = b.environment(environment...)
 	var stdout, stderr strings.Builder
@@ -246,9 +250,7 @@ func TestUsageNeedsAStream(t *testing.T) {
 	if _, err := b.client.CreateTable(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), program, "aggregate", "--store", "dynamodb://"+b.stack+"-keys?endpoint="+b.endpoint)
-	cmd.Env = b.environment()
-	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "has no stream of new and old images") {
-		t.Errorf("got %v and %q, want the remedy named", err, out)
+	if out := b.shop().main("", "aggregate", "--store", "dynamodb://"+b.stack+"-keys?endpoint="+b.endpoint); out.code == 0 || !strings.Contains(out.out+out.errs, "has no stream of new and old images") {
+		t.Errorf("got %+v, want the remedy named", out)
 	}
 }

@@ -3,11 +3,8 @@
 package main_test
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -15,27 +12,13 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-
-	"github.com/zeroae/zael/cmd/internal/cli"
 )
-
-// A run is what came of a command.
-type run struct {
-	code      int
-	out, errs string
-}
 
 // runOn runs a command on a store, with standard input.
 func (s shop) runOn(store, stdin string, args ...string) run {
 	s.t.Helper()
 	s.store = store
-	cmd := s.command(args...)
-	var out, errs bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
-	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
-		s.t.Fatal(err)
-	}
-	return run{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
+	return s.main(stdin, args...)
 }
 
 // The times in outputs, which differ from run to run.
@@ -233,14 +216,7 @@ func TestRemoteToken(t *testing.T) {
 	server := s.serve("tokens: [{name: web, role: acquire, prefix: a/, hash: '" + token.Hash + "'}]\n")
 	as := func(secret string, args ...string) run {
 		t.Helper()
-		cmd := s.command(args...)
-		cmd.Env = append(cmd.Env, "ZAEL_STORE="+server.base, "ZAEL_TOKEN="+secret)
-		var out, errs bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, &errs
-		if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
-			t.Fatal(err)
-		}
-		return run{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
+		return shop{t: t, store: server.base, env: []string{"ZAEL_TOKEN=" + secret}}.main("", args...)
 	}
 	s.run(0, "limits", "set", "--system", "--limit", "n=2 each year")
 	for _, c := range []struct {
@@ -293,5 +269,4 @@ func TestRemoteRefused(t *testing.T) {
 			t.Errorf("zael %s: got %q and %q", args, out, errs)
 		}
 	}
-	_ = cli.Main // links the program into the test
 }

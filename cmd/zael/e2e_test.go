@@ -20,7 +20,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/zeroae/zael/cmd/internal/cli"
 	"github.com/zeroae/zael/internal/testrig/dynamotest"
 )
 
@@ -41,7 +40,6 @@ func TestMain(m *testing.M) {
 			signal.Notify(make(chan os.Signal, 1), s)
 		}
 	}
-	runtime.KeepAlive(cli.Main) // links the program into the test, so that go test runs again when it changes
 	dir, err := os.MkdirTemp("", "zael")
 	if err != nil {
 		panic(err)
