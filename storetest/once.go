@@ -30,6 +30,7 @@ func onceChecks() []check {
 		{name: "once-keys are apart from those of administration", also: []Role{AdminStore}, run: onceKeysOfOthers},
 		{name: "a holder is extended", also: []Role{Kinds}, run: extends},
 		{name: "a holder that was removed is not extended", also: []Role{Kinds}, run: extendsNoOther},
+		{name: "slots that were taken by a key are extended and released", also: []Role{Kinds}, run: slotsOnce},
 		{name: "timeline: 9, slots that are renewed and expire", also: []Role{Kinds}, run: slotTimeline},
 		{name: "a done context: a take with a key is made, or its key is free", run: onceDone},
 	}
@@ -337,6 +338,30 @@ func extendsNoOther(ctx context.Context, e *env) error {
 	s.adjustOnce(142*time.Second, e.onceOf("end", ""), "ended", "", again)
 	s.extend(143*time.Second, again, 0)
 	s.admit(143*time.Second, held("holder-d", 3))
+	return s.err
+}
+
+// slotsOnce takes slots by a key, beside another limit and from two buckets.
+func slotsOnce(ctx context.Context, e *env) error {
+	s := e.script(ctx)
+	mine := []zael.Debit{debit(key("alice"), ask("rpm", never(10), 4), ask("slots", slotsOf(3), 2)), debit(key("team"), ask("slots", slotsOf(2), 2))}
+	for i := range mine {
+		mine[i].Holder = "holder-a"
+	}
+	s.admit(0, held("holder-b", 1)) // so that a bucket is there
+	s.takeOnce(0, answering(e.onceOf("a", "h"), "first"), "", nil, mine...)
+	for i := range mine {
+		d := mine[i]
+		d.Charges = d.Charges[len(d.Charges)-1:]
+		s.extend(50*time.Second, d, 110*time.Second)
+		s.refuse(50*time.Second, zael.Debit{Key: d.Key, Holder: "holder-c", Charges: []zael.Charge{ask("slots", d.Charges[0].Definition, 1)}})
+		for j := range mine[i].Charges {
+			mine[i].Charges[j].Amount *= -1
+		}
+	}
+	s.adjustOnce(55*time.Second, e.onceOf("end", ""), "ended", "", mine...)
+	s.admit(55*time.Second, held("holder-c", 2))
+	s.admit(55*time.Second, zael.Debit{Key: key("team"), Holder: "holder-c", Charges: []zael.Charge{ask("slots", slotsOf(2), 2)}})
 	return s.err
 }
 

@@ -36,6 +36,7 @@ type defects struct {
 	keepAlways  bool // of adjusts
 	noUnless    bool
 	noCharges   bool // an answer is made before the receipts
+	noSlots     bool // receipts of slots are wrong
 	onceOfAny   bool // a take without a key is once too
 	firstAlone  bool // an adjust is of the first debit
 	hashed      bool // a hash matters to an adjust
@@ -109,6 +110,13 @@ func (s *reference) TakeOnce(ctx context.Context, now time.Time, maxWait time.Du
 		answer = once.Answer(now, debits)
 	}
 	at, err := s.Take(ctx, now, maxWait, debits)
+	for i := range debits {
+		for j := range debits[i].Charges {
+			if c := &debits[i].Charges[j]; o.noSlots && once.Key != "" && c.Definition.Kind == bucket.Slots {
+				c.Receipt.Generation++
+			}
+		}
+	}
 	if err == nil || o.keepFailed {
 		if once.Answer != nil && answer == nil {
 			answer = once.Answer(at, debits)
@@ -234,6 +242,11 @@ func brokenOnces() []brokenStore {
 			fails: []string{"OnceStore/nothing is taken after an end"},
 		},
 		{name: "answers are made before the take", make: onceBroken(func(d *defects) { d.noCharges = true }), fails: []string{"OnceStore/the answer has the receipts"}},
+		{
+			name:  "receipts of slots that were taken by a key are wrong",
+			make:  onceBroken(func(d *defects) { d.noSlots = true }),
+			fails: []string{"OnceStore/slots that were taken by a key are extended and released"},
+		},
 		{name: "an adjust belongs to one hash", make: onceBroken(func(d *defects) { d.hashed = true }), fails: []string{adjusts}},
 		{
 			name:  "the first debit is adjusted",

@@ -78,13 +78,18 @@ type Bucket interface {
 	State(name string) bucket.State
 }
 
-// A SlotBucket is a Bucket that has slots, which are other limits than what else has their
+// SlotStates are those of a Bucket that has slots, which are other limits than what else has their
 // names.
-type SlotBucket interface {
+type SlotStates interface {
 	Bucket
 	// SlotState returns the state of a limit of slots, absent if the bucket has no such
 	// limit. Its Generation is that of the holder for which the bucket was written.
 	SlotState(name string) bucket.State
+}
+
+// A SlotBucket is a Bucket with slots that can refuse.
+type SlotBucket interface {
+	SlotStates
 	// RefusesSlots reports whether a take's charge of slots does not fit what the holders
 	// have that are live at an instant, and the take's own.
 	RefusesSlots(c *zael.Charge, holder string, at bucket.Instant) bool
@@ -96,7 +101,7 @@ func StateOf(b Bucket, c *zael.Charge) bucket.State {
 	if c.Definition.Kind != bucket.Slots {
 		return b.State(c.Name)
 	}
-	if s, ok := b.(SlotBucket); ok {
+	if s, ok := b.(SlotStates); ok {
 		return s.SlotState(c.Name)
 	}
 	return bucket.State{}

@@ -71,7 +71,7 @@ func (w *BucketWrite) Plan() Plan {
 	d := w.draft()
 	final := Plan{Action: Finish, Outcome: coalesce.Applied}
 	switch {
-	case d.limitUnknown:
+	case d.unknown:
 	case d.outOfRange != nil && w.shared() && w.lost == 0: // the amount of one of them
 		final.Outcome = coalesce.Split
 	case d.outOfRange != nil:

@@ -20,7 +20,7 @@ type draft struct {
 	gives        bool         // right only for the bucket of this birth
 	fits         bool         // all charges of a take
 	stale        bool         // a take's definition, or its settings
-	limitUnknown bool         // whether a limit is there is not known, and matters
+	unknown      bool         // whether a limit, or the holder's entry, is there is not known, and matters
 	outOfRange   error        // an amount takes a mark out of its range
 }
 

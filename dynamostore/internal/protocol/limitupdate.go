@@ -146,7 +146,7 @@ func (w *BucketWrite) draftLimit(d *draft, from *Record, own []zael.Charge) (u l
 	gives := hasAmount(own, func(n int64) bool { return n < 0 })
 	if missing {
 		if have, byReceipt = w.assumed(d, from, own); have == nil {
-			d.limitUnknown = d.limitUnknown || !w.fresh && gives
+			d.unknown = d.unknown || !w.fresh && gives
 			// Nothing to do, if the limit is still not there when the rest is written.
 			return limitUpdate{name: own[0].Name, ifAbsent: true}, w.Kind == coalesce.Adjust && hasAmount(own, func(n int64) bool { return n == 0 })
 		}
@@ -157,7 +157,7 @@ func (w *BucketWrite) draftLimit(d *draft, from *Record, own []zael.Charge) (u l
 		return limitUpdate{}, false
 	}
 	gives = gives && (w.lost == 0 || d.slots != nil)
-	d.limitUnknown = d.limitUnknown || gives && missing && !byReceipt && !w.fresh // it may be there, and be given nothing
+	d.unknown = d.unknown || gives && missing && !byReceipt && !w.fresh // it may be there, and be given nothing
 	u = limitUpdate{
 		name: have.name, mark: g.mark, used: g.used, oldText: have.text, oldKind: have.state.Definition.Kind, text: definitionText(g.state.Definition, g.state.Generation),
 		def: g.state.Definition, expected: g.state, tokens: tokens, joins: missing && from != nil,
@@ -205,7 +205,7 @@ func (w *BucketWrite) assumed(d *draft, from *Record, own []zael.Charge) (l *lim
 		for i := range own {
 			if c := &own[i]; c.Amount < 0 || settles(c) {
 				if d.birthGuessed && d.birth != c.Receipt.Generation {
-					d.limitUnknown = true // one of two receipts is of another bucket, or both are
+					d.unknown = true // one of two receipts is of another bucket, or both are
 					return nil, false
 				}
 				d.birth, d.birthGuessed = c.Receipt.Generation, true
@@ -265,7 +265,7 @@ func (w *BucketWrite) follow(d *draft, g *guess, own []zael.Charge, missing bool
 		default:
 			if settles(c) && missing { // its period is gone: it counts as usage alone, of a full limit
 				tokens += c.Amount
-				d.limitUnknown = d.limitUnknown || !w.fresh
+				d.unknown = d.unknown || !w.fresh
 				continue
 			}
 			if !state.Stale(c.Definition) {

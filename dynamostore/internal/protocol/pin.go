@@ -7,7 +7,7 @@ import (
 )
 
 // A Pinned is a take that is right for exactly the item that is known, so that what it leaves is known
-// before it is written. It is a coalesce.SlotBucket of what it leaves.
+// before it is written.
 type Pinned struct {
 	Update Update
 
@@ -16,6 +16,8 @@ type Pinned struct {
 	from   *Record
 	id     uint64 // of the write
 }
+
+var _ coalesce.SlotStates = (*Pinned)(nil)
 
 // Pin returns the take, or why it comes to nothing. The outcome is Applied if it fits,
 // Refused or Stale; the error is that of an amount.
@@ -48,7 +50,7 @@ func (p *Pinned) Birth() uint64 {
 	return p.from.birth
 }
 
-// State implements coalesce.Bucket.
+// State implements coalesce.SlotStates.
 func (p *Pinned) State(name string) bucket.State {
 	for i := range p.limits {
 		if u := &p.limits[i]; u.name == name && !u.expected.Absent() {
@@ -60,7 +62,7 @@ func (p *Pinned) State(name string) bucket.State {
 	return p.from.State(name)
 }
 
-// SlotState implements coalesce.SlotBucket.
+// SlotState implements coalesce.SlotStates.
 func (p *Pinned) SlotState(name string) bucket.State {
 	s := p.from.SlotState(name)
 	if p.slots == nil {

@@ -104,6 +104,9 @@ type slotLimitUpdate struct {
 // isSlots reports whether a charge is of slots.
 func isSlots(c *zael.Charge) bool { return c.Definition.Kind == bucket.Slots }
 
+// releases reports whether a charge gives slots back.
+func releases(c zael.Charge) bool { return isSlots(&c) && c.Amount < 0 }
+
 // draftSlots drafts what the charges of slots make of the slots in a record.
 func (w *BucketWrite) draftSlots(d *draft, from *Record) {
 	if w.Holder == "" {
@@ -120,6 +123,9 @@ func (w *BucketWrite) draftSlots(d *draft, from *Record) {
 		}
 	}
 	asked := u.asked(w, d, from)
+	if !asked && w.Kind != coalesce.Take && slices.ContainsFunc(w.Charges, releases) {
+		d.unknown = !w.fresh // others may have seen the entry
+	}
 	if d.stale || !asked {
 		return
 	}

@@ -1,0 +1,198 @@
+package stores_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/zeroae/zael"
+)
+
+// use does something with a lease of this process.
+func (m *ledgerModel) use(le *modelLease) error {
+	i := m.rng.IntN(len(le.parts))
+	p := le.parts[i]
+	lease := le.here.On(p.key.Entity, p.key.Resource)
+	amounts := m.some(p.names(), 4)
+	if len(amounts) == 0 {
+		amounts["rate"] = 1
+	}
+	ctx := m.t.Context()
+	if m.rng.IntN(3) == 0 {
+		left, cancel := context.WithCancel(ctx)
+		cancel()
+		ctx = left
+	}
+	switch m.rng.IntN(6) {
+	case 0:
+		m.note("%v consumes %v", p.key, amounts)
+		fits := m.fits(p, func(l zael.Limit) int64 { return amounts[l.Name] })
+		err := lease.Consume(m.t.Context(), amounts)
+		took, err := m.took(err, fits)
+		if err != nil {
+			return err
+		}
+		if took {
+			m.add(p, func(l zael.Limit) int64 { return amounts[l.Name] })
+		}
+	case 1:
+		m.note("%v releases %v", p.key, amounts)
+		if err := lease.Release(amounts); err != nil {
+			return fmt.Errorf("release: %w", err)
+		}
+		for name, n := range amounts {
+			p.used[name] = max(0, p.used[name]-n)
+		}
+		if _, ok := amounts["slots"]; ok {
+			p.charges(func(l zael.Limit) int64 { return 0 }, func(k zael.Key, l zael.Limit, _ int64) {
+				if l.Name == "slots" {
+					m.charge(k, l.Name, p.used["slots"]-p.taken["slots"])
+				}
+			})
+			p.taken["slots"] = p.used["slots"]
+		}
+	case 2:
+		delete(amounts, "slots")
+		m.note("%v settles %v", p.key, amounts)
+		if err := lease.Settle(amounts); err != nil {
+			return fmt.Errorf("settle: %w", err)
+		}
+		maps.Copy(p.used, amounts)
+	case 3:
+		delete(amounts, "slots")
+		for name := range amounts {
+			amounts[name] -= 2
+		}
+		m.note("%v adjusts %v", p.key, amounts)
+		if err := lease.Adjust(amounts); err != nil {
+			return fmt.Errorf("adjust: %w", err)
+		}
+		for name, n := range amounts {
+			p.used[name] = max(0, p.used[name]+n)
+		}
+	case 4:
+		m.note("%v commits", p.key)
+		if err := lease.Commit(ctx); err != nil {
+			return fmt.Errorf("commit: %w", err)
+		}
+		m.committed(le)
+	case 5:
+		m.note("%v rolls back", p.key)
+		if err := lease.Rollback(ctx); err != nil {
+			return fmt.Errorf("rollback: %w", err)
+		}
+		m.undone(le)
+	}
+	return nil
+}
+
+// committed ends a lease with what was used.
+func (m *ledgerModel) committed(le *modelLease) {
+	for _, p := range le.parts {
+		m.settle(p, func(l zael.Limit) int64 {
+			if l.Kind() == zael.KindSlots {
+				return 0
+			}
+			return p.used[l.Name]
+		})
+	}
+	m.closed(le)
+}
+
+// undone ends a lease with nothing.
+func (m *ledgerModel) undone(le *modelLease) {
+	for _, p := range le.parts {
+		m.settle(p, func(zael.Limit) int64 { return 0 })
+	}
+	m.closed(le)
+}
+
+func (m *ledgerModel) closed(le *modelLease) {
+	m.open = slices.DeleteFunc(m.open, func(o *modelLease) bool { return o == le })
+}
+
+// useDetached does something with a lease that left its process.
+func (m *ledgerModel) useDetached(le *modelLease) error {
+	if m.rng.IntN(2) == 0 {
+		le.detached = moved(m.t, le.detached)
+	}
+	p := le.parts[0]
+	if m.rng.IntN(3) == 0 {
+		amounts := m.some(p.names(), 4)
+		m.note("%v consumes %v, detached", p.key, amounts)
+		fits := m.fits(p, func(l zael.Limit) int64 { return amounts[l.Name] })
+		more, err := m.limiter().ConsumeDetached(m.t.Context(), le.detached, amounts, zael.ConsumeOptions{})
+		took, err := m.took(err, fits)
+		if err != nil {
+			return err
+		}
+		if took {
+			le.detached = more
+			m.add(p, func(l zael.Limit) int64 { return amounts[l.Name] })
+		}
+		return nil
+	}
+	e := zael.Ending{Verb: []zael.LeaseVerb{zael.LeaseCommit, zael.LeaseRollback, zael.LeaseSettle, zael.LeaseRelease}[m.rng.IntN(4)]}
+	if e.Verb == zael.LeaseSettle || e.Verb == zael.LeaseRelease {
+		for i, p := range le.parts {
+			amounts := m.some(p.names(), 4)
+			if e.Verb == zael.LeaseSettle {
+				delete(amounts, "slots")
+			}
+			for name, n := range amounts {
+				if e.Verb == zael.LeaseRelease {
+					n = max(0, p.used[name]-n)
+				}
+				p.used[name] = n
+			}
+			if i == 0 {
+				e.Amounts = amounts
+			} else {
+				e.Also = append(e.Also, zael.PartAmount{Entity: p.key.Entity, Resource: p.key.Resource, Amounts: amounts})
+			}
+		}
+	}
+	m.note("%v ends by %+v", p.key, e)
+	if got, err := m.limiter().EndDetached(m.t.Context(), le.detached, e); err != nil || got.Repeated {
+		return fmt.Errorf("end: got %+v, %w", got, err)
+	}
+	if e.Verb == zael.LeaseRollback {
+		m.undone(le)
+	} else {
+		m.committed(le)
+	}
+	if m.rng.IntN(3) == 0 {
+		if got, err := m.limiter().EndDetached(m.t.Context(), le.detached, zael.Ending{Verb: zael.LeaseRollback}); err != nil || !got.Repeated {
+			return fmt.Errorf("end again: got %+v, %w", got, err)
+		}
+	}
+	return nil
+}
+
+// rollBack ends a lease, wherever it is.
+func (m *ledgerModel) rollBack(le *modelLease) error {
+	var err error
+	if le.here != nil {
+		err = le.here.Rollback(m.t.Context())
+	} else {
+		_, err = m.limiter().EndDetached(m.t.Context(), le.detached, zael.Ending{Verb: zael.LeaseRollback})
+	}
+	m.undone(le)
+	return err
+}
+
+// moved returns a lease as another process reads it.
+func moved(t *testing.T, d *zael.DetachedLease) *zael.DetachedLease {
+	t.Helper()
+	b, err := d.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := new(zael.DetachedLease)
+	if err := there.UnmarshalBinary(b); err != nil {
+		t.Fatal(err)
+	}
+	return there
+}

@@ -1,0 +1,342 @@
+package stores_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/zeroae/zael"
+)
+
+// A ledgerModel knows what is used of each limit of each bucket.
+type ledgerModel struct {
+	t    *testing.T
+	rng  *rand.Rand
+	l    [2]*zael.Limiter
+	run  string // in the names of its entities
+	used map[zael.Key]zael.Amounts
+
+	remembers bool // the stores remember refusals
+	open      []*modelLease
+	keys      int
+	log       []string
+}
+
+// A modelLease is a lease, here or detached, and what it has.
+type modelLease struct {
+	here     *zael.Lease
+	detached *zael.DetachedLease
+	parts    []*modelPart
+}
+
+// A modelPart is what a lease has taken and used, of the buckets of one entity and its parent.
+type modelPart struct {
+	key         zael.Key
+	parent      string
+	policy      *modelPolicy
+	taken, used zael.Amounts
+}
+
+// A modelPolicy is a policy, its limits and those of parents.
+type modelPolicy struct {
+	resource    string
+	own, parent []zael.Limit
+	policy      *zael.Policy
+	ofParents   *zael.Policy
+}
+
+func newModelPolicy(resource string, own, parent []zael.Limit) *modelPolicy {
+	p := &modelPolicy{resource, own, parent, nil, zael.MustPolicy(resource, parent...)}
+	p.policy = zael.Must(zael.MustPolicy(resource, own...).WithParentLimits(parent...))
+	return p
+}
+
+var modelPolicies = []*modelPolicy{
+	newModelPolicy("chat",
+		[]zael.Limit{zael.EachYear("quota", 40), zael.AtOnce("slots", 8).Hold(time.Hour), zael.PerDay("rate", 30)},
+		[]zael.Limit{zael.AtOnce("slots", 10).Hold(time.Hour), zael.EachYear("total", 30), zael.PerDay("rate", 45)}),
+	newModelPolicy("tools",
+		[]zael.Limit{zael.PerDay("rate", 25), zael.EachYear("quota", 25)},
+		[]zael.Limit{zael.PerDay("rate", 30)}),
+}
+
+func newLedgerModel(t *testing.T, seed uint64, l [2]*zael.Limiter) *ledgerModel {
+	t.Helper()
+	m := &ledgerModel{t: t, rng: rand.New(rand.NewPCG(seed, 1)), l: l, run: fmt.Sprint(seed), used: map[zael.Key]zael.Amounts{}}
+	for _, e := range []zael.Entity{{ID: m.name("team")}, {ID: m.name("alice"), ParentID: m.name("team")}, {ID: m.name("bob")}} {
+		if _, err := l[0].CreateEntity(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m
+}
+
+func (m *ledgerModel) name(who string) string { return who + m.run }
+
+func (m *ledgerModel) note(format string, args ...any) {
+	m.log = append(m.log, fmt.Sprintf(format, args...))
+}
+
+func (m *ledgerModel) limiter() *zael.Limiter { return m.l[m.rng.IntN(2)] }
+
+// some returns amounts of some of the limits.
+func (m *ledgerModel) some(names []string, most int64) zael.Amounts {
+	a := zael.Amounts{}
+	for _, name := range names {
+		if m.rng.IntN(2) == 0 {
+			a[name] = m.rng.Int64N(most + 1)
+		}
+	}
+	return a
+}
+
+// charges calls f for each charge of amounts, which says what is unsaid.
+func (p *modelPart) charges(amount func(l zael.Limit) int64, f func(zael.Key, zael.Limit, int64)) {
+	for _, l := range p.policy.own {
+		f(p.key, l, amount(l))
+	}
+	if p.parent == "" {
+		return
+	}
+	for _, l := range p.policy.parent {
+		f(zael.Key{Entity: p.parent, Resource: p.key.Resource}, l, amount(l))
+	}
+}
+
+// names returns the names of the limits.
+func (p *modelPart) names() []string {
+	var all []string
+	p.charges(func(zael.Limit) int64 { return 0 }, func(_ zael.Key, l zael.Limit, _ int64) {
+		if !slices.Contains(all, l.Name) {
+			all = append(all, l.Name)
+		}
+	})
+	return all
+}
+
+// asked returns what a request takes that says amounts.
+func asked(amounts zael.Amounts) func(zael.Limit) int64 {
+	return func(l zael.Limit) int64 {
+		if n, ok := amounts[l.Name]; ok || l.Kind() == zael.KindSlots {
+			return n
+		}
+		return 1
+	}
+}
+
+// fits reports whether charges fit.
+func (m *ledgerModel) fits(p *modelPart, amount func(zael.Limit) int64) bool {
+	fits := true
+	p.charges(amount, func(k zael.Key, l zael.Limit, n int64) {
+		fits = fits && m.used[k][l.Name]+n <= l.Burst
+	})
+	return fits
+}
+
+// took reports whether a request took, and whether that is wrong.
+func (m *ledgerModel) took(err error, fits bool) (bool, error) {
+	switch {
+	case err == nil && fits:
+		return true, nil
+	case err == nil:
+		return true, errors.New("got what does not fit")
+	case errors.Is(err, zael.ErrExceeded) && (!fits || m.remembers):
+		return false, nil
+	}
+	return false, fmt.Errorf("got %w, want it to fit: %v", err, fits)
+}
+
+// add adds what a part took to its buckets and its account.
+func (m *ledgerModel) add(p *modelPart, amount func(zael.Limit) int64) {
+	seen := map[string]bool{}
+	p.charges(amount, func(k zael.Key, l zael.Limit, n int64) {
+		m.charge(k, l.Name, n)
+		if !seen[l.Name] {
+			seen[l.Name] = true
+			p.taken[l.Name] += n
+			p.used[l.Name] += n
+		}
+	})
+}
+
+func (m *ledgerModel) charge(k zael.Key, name string, n int64) {
+	if m.used[k] == nil {
+		m.used[k] = zael.Amounts{}
+	}
+	m.used[k][name] += n
+}
+
+// settle brings the buckets of a part from what was taken to what was used, of the limits that do.
+func (m *ledgerModel) settle(p *modelPart, used func(l zael.Limit) int64) {
+	p.charges(used, func(k zael.Key, l zael.Limit, n int64) { m.charge(k, l.Name, n-p.taken[l.Name]) })
+}
+
+// play makes steps, looks at the buckets now and then, and ends all leases.
+func (m *ledgerModel) play(steps int) error {
+	for n := range steps {
+		if err := m.step(); err != nil {
+			return err
+		}
+		if n%5 == 0 {
+			if err := m.check(); err != nil {
+				return err
+			}
+		}
+	}
+	for len(m.open) > 0 {
+		if err := m.rollBack(m.open[0]); err != nil {
+			return err
+		}
+	}
+	return m.check()
+}
+
+func (m *ledgerModel) step() error {
+	switch n := m.rng.IntN(10); {
+	case n < 4 || len(m.open) == 0:
+		return m.acquire()
+	case n < 5:
+		return m.unasked()
+	default:
+		le := m.open[m.rng.IntN(len(m.open))]
+		if le.here != nil {
+			return m.use(le)
+		}
+		return m.useDetached(le)
+	}
+}
+
+// request returns a random request and its parts.
+func (m *ledgerModel) request() (req zael.Request, parts []*modelPart) {
+	cascade := m.rng.IntN(2) == 0
+	var taken []zael.Key // buckets
+	for range 1 + m.rng.IntN(3)*m.rng.IntN(2) {
+		policy := modelPolicies[m.rng.IntN(len(modelPolicies))]
+		p := &modelPart{policy: policy, taken: zael.Amounts{}, used: zael.Amounts{}}
+		p.key = zael.Key{Entity: m.name([]string{"alice", "bob"}[m.rng.IntN(2)]), Resource: policy.resource}
+		if cascade && p.key.Entity == m.name("alice") {
+			p.parent = m.name("team")
+		}
+		if slices.Contains(taken, p.key) {
+			continue
+		}
+		taken = append(taken, p.key)
+		amounts := m.some(p.names(), 6)
+		if len(parts) == 0 {
+			req = policy.policy.For(p.key.Entity)
+			req.Consume, req.Cascade = amounts, cascade
+			for name := range amounts {
+				if !cascade && !slices.Contains(req.Policy.Names(), name) {
+					delete(amounts, name)
+				}
+			}
+		} else {
+			part := policy.policy.PartFor(p.key.Entity)
+			part.Consume = amounts
+			req.Also = append(req.Also, part)
+		}
+		p.used = amounts // of the request, until it is taken
+		parts = append(parts, p)
+	}
+	return req, parts
+}
+
+func (m *ledgerModel) acquire() error {
+	req, parts := m.request()
+	fits := true
+	for _, p := range parts {
+		fits = fits && m.fits(p, asked(p.used))
+	}
+	detach := m.rng.IntN(2) == 0
+	m.note("acquire %s (detached %v, cascade %v)", describe(parts), detach, req.Cascade)
+	le := &modelLease{parts: parts}
+	var err error
+	if detach {
+		options := zael.DetachOptions{}
+		if m.rng.IntN(2) == 0 {
+			m.keys++
+			options.IdempotencyKey = fmt.Sprintf("key %s %d", m.run, m.keys)
+		}
+		le.detached, err = m.limiter().AcquireDetached(m.t.Context(), req, options)
+		if options.IdempotencyKey != "" && err == nil && m.rng.IntN(2) == 0 {
+			if le.detached, err = m.limiter().AcquireDetached(m.t.Context(), req, options); err == nil && !le.detached.Repeated() {
+				return errors.New("a repetition took again")
+			}
+		}
+	} else {
+		le.here, err = m.limiter().Acquire(m.t.Context(), req)
+	}
+	if took, err := m.took(err, fits); err != nil || !took {
+		return err
+	}
+	for _, p := range parts {
+		amounts := p.used
+		p.used = zael.Amounts{}
+		m.add(p, asked(amounts))
+	}
+	m.open = append(m.open, le)
+	return nil
+}
+
+func describe(parts []*modelPart) string {
+	var b strings.Builder
+	for _, p := range parts {
+		fmt.Fprintf(&b, "%v under %q: %v; ", p.key, p.parent, p.used)
+	}
+	return b.String()
+}
+
+// unasked charges without asking, and may give that back.
+func (m *ledgerModel) unasked() error {
+	req, parts := m.request()
+	for i := range parts {
+		delete(parts[i].used, "slots")
+	}
+	m.note("charge %s", describe(parts))
+	if _, err := m.limiter().Charge(m.t.Context(), req); err != nil {
+		return fmt.Errorf("charge: %w", err)
+	}
+	sign := int64(1)
+	if m.rng.IntN(2) == 0 {
+		m.note("and credit it")
+		if _, err := m.limiter().Credit(m.t.Context(), req); err != nil {
+			return fmt.Errorf("credit: %w", err)
+		}
+		sign = 0
+	}
+	for _, p := range parts {
+		p.charges(asked(p.used), func(k zael.Key, l zael.Limit, n int64) { m.charge(k, l.Name, sign*n) })
+	}
+	return nil
+}
+
+// check compares all buckets with the sums, and looks whether leases hold their slots.
+func (m *ledgerModel) check() error {
+	for _, policy := range modelPolicies {
+		for _, who := range []string{"alice", "bob", "team"} {
+			q, limits := zael.Query{Entity: m.name(who), Policy: policy.policy}, policy.own
+			if who == "team" {
+				q.Policy, limits = policy.ofParents, policy.parent
+			}
+			got, err := m.limiter().Available(m.t.Context(), q)
+			if err != nil {
+				return err
+			}
+			for _, l := range limits {
+				if want := l.Burst - m.used[zael.Key{Entity: q.Entity, Resource: policy.resource}][l.Name]; got[l.Name] != want {
+					return fmt.Errorf("%s on %s: got %d of %s available, want %d", who, policy.resource, got[l.Name], l.Name, want)
+				}
+			}
+		}
+	}
+	for _, le := range m.open {
+		if le.here != nil && !le.here.Held() {
+			return fmt.Errorf("lease on %v: got Held false", le.parts[0].key)
+		}
+	}
+	return nil
+}
