@@ -147,7 +147,7 @@ func TestEngineKilledUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	l, s, c := limiterAt(t, endpoint, "ZAEL-killed", patient(), &zael.Config{Timeout: time.Minute, FailureMode: zael.FailOpen})
-	if err := dynamostore.CreateTable(t.Context(), c, "ZAEL-killed"); err != nil {
+	if err := dynamostore.CreateTable(t.Context(), streamless{c}, "ZAEL-killed"); err != nil {
 		t.Fatal(err)
 	}
 	const callers, rate = 64, 500
