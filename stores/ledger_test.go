@@ -64,7 +64,7 @@ func TestLedgerModel(t *testing.T) {
 			var l [2]*zael.Limiter
 			for i := range l {
 				var err error
-				if l[i], err = zael.New(stores[i], &zael.Config{Timeout: time.Minute}); err != nil {
+				if l[i], err = zael.New(stores[i], &zael.Config{Timeout: time.Minute, ConfigTTL: 1}); err != nil {
 					t.Fatal(err)
 				}
 				t.Cleanup(func() { _ = l[i].Close(context.Background()) })

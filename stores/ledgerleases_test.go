@@ -27,6 +27,9 @@ func (m *ledgerModel) use(le *modelLease) error {
 	}
 	switch m.rng.IntN(6) {
 	case 0:
+		if m.switched(p) {
+			return nil
+		}
 		m.note("%v consumes %v", p.key, amounts)
 		fits := m.fits(p, func(l zael.Limit) int64 { return amounts[l.Name] })
 		err := lease.Consume(m.t.Context(), amounts)
@@ -46,10 +49,11 @@ func (m *ledgerModel) use(le *modelLease) error {
 			p.used[name] = max(0, p.used[name]-n)
 		}
 		if _, ok := amounts["slots"]; ok {
-			p.charges(func(l zael.Limit) int64 { return 0 }, func(k zael.Key, l zael.Limit, _ int64) {
-				if l.Name == "slots" {
-					m.charge(k, l.Name, p.used["slots"]-p.taken["slots"])
+			m.settle(p, func(l zael.Limit) int64 {
+				if l.Kind() == zael.KindSlots {
+					return p.used[l.Name]
 				}
+				return p.taken[l.Name]
 			})
 			p.taken["slots"] = p.used["slots"]
 		}
@@ -101,6 +105,14 @@ func (m *ledgerModel) committed(le *modelLease) {
 	m.closed(le)
 }
 
+// switched reports whether the limits of a bucket were turned off, or on again, since the lease began.
+func (m *ledgerModel) switched(p *modelPart) (switched bool) {
+	p.charges(func(zael.Limit) int64 { return 0 }, func(k zael.Key, _ zael.Limit, _ int64) {
+		switched = switched || p.bypassed[k] != m.bypassed[k]
+	})
+	return switched
+}
+
 // undone ends a lease with nothing.
 func (m *ledgerModel) undone(le *modelLease) {
 	for _, p := range le.parts {
@@ -121,6 +133,9 @@ func (m *ledgerModel) useDetached(le *modelLease) error {
 	p := le.parts[0]
 	if m.rng.IntN(3) == 0 {
 		amounts := m.some(p.names(), 4)
+		if m.switched(p) {
+			return nil
+		}
 		m.note("%v consumes %v, detached", p.key, amounts)
 		fits := m.fits(p, func(l zael.Limit) int64 { return amounts[l.Name] })
 		more, err := m.limiter().ConsumeDetached(m.t.Context(), le.detached, amounts, zael.ConsumeOptions{})

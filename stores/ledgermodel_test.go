@@ -3,6 +3,7 @@ package stores_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -14,11 +15,13 @@ import (
 
 // A ledgerModel knows what is used of each limit of each bucket.
 type ledgerModel struct {
-	t    *testing.T
-	rng  *rand.Rand
-	l    [2]*zael.Limiter
-	run  string // in the names of its entities
-	used map[zael.Key]zael.Amounts
+	t        *testing.T
+	rng      *rand.Rand
+	l        [2]*zael.Limiter
+	run      string // in the names of its entities
+	used     map[zael.Key]zael.Amounts
+	resets   map[zael.Key]map[string]int // how often a limit was reset
+	bypassed map[zael.Key]bool
 
 	remembers bool // the stores remember refusals
 	open      []*modelLease
@@ -39,6 +42,14 @@ type modelPart struct {
 	parent      string
 	policy      *modelPolicy
 	taken, used zael.Amounts
+	bypassed    map[zael.Key]bool // buckets from which nothing was taken
+	chunks      map[zael.Key]map[string][]chunk
+}
+
+// A chunk is what was taken of a limit at once.
+type chunk struct {
+	n      int64
+	resets int // of the limit before
 }
 
 // A modelPolicy is a policy, its limits and those of parents.
@@ -66,7 +77,7 @@ var modelPolicies = []*modelPolicy{
 
 func newLedgerModel(t *testing.T, seed uint64, l [2]*zael.Limiter) *ledgerModel {
 	t.Helper()
-	m := &ledgerModel{t: t, rng: rand.New(rand.NewPCG(seed, 1)), l: l, run: fmt.Sprint(seed), used: map[zael.Key]zael.Amounts{}}
+	m := &ledgerModel{t: t, rng: rand.New(rand.NewPCG(seed, 1)), l: l, run: fmt.Sprint(seed), used: map[zael.Key]zael.Amounts{}, resets: map[zael.Key]map[string]int{}, bypassed: map[zael.Key]bool{}}
 	for _, e := range []zael.Entity{{ID: m.name("team")}, {ID: m.name("alice"), ParentID: m.name("team")}, {ID: m.name("bob")}} {
 		if _, err := l[0].CreateEntity(t.Context(), e); err != nil {
 			t.Fatal(err)
@@ -132,7 +143,7 @@ func asked(amounts zael.Amounts) func(zael.Limit) int64 {
 func (m *ledgerModel) fits(p *modelPart, amount func(zael.Limit) int64) bool {
 	fits := true
 	p.charges(amount, func(k zael.Key, l zael.Limit, n int64) {
-		fits = fits && m.used[k][l.Name]+n <= l.Burst
+		fits = fits && (m.bypassed[k] || m.used[k][l.Name]+n <= l.Burst)
 	})
 	return fits
 }
@@ -154,7 +165,13 @@ func (m *ledgerModel) took(err error, fits bool) (bool, error) {
 func (m *ledgerModel) add(p *modelPart, amount func(zael.Limit) int64) {
 	seen := map[string]bool{}
 	p.charges(amount, func(k zael.Key, l zael.Limit, n int64) {
-		m.charge(k, l.Name, n)
+		if !m.bypassed[k] {
+			m.charge(k, l.Name, n)
+			if p.chunks[k] == nil {
+				p.chunks[k] = map[string][]chunk{}
+			}
+			p.chunks[k][l.Name] = append(p.chunks[k][l.Name], chunk{n, m.resets[k][l.Name]})
+		}
 		if !seen[l.Name] {
 			seen[l.Name] = true
 			p.taken[l.Name] += n
@@ -170,9 +187,33 @@ func (m *ledgerModel) charge(k zael.Key, name string, n int64) {
 	m.used[k][name] += n
 }
 
-// settle brings the buckets of a part from what was taken to what was used, of the limits that do.
+// settle brings the buckets of a part from what was taken to what was used. What a limit has
+// forgotten, as it was reset, is not given back, and what a quota has forgotten not added to.
 func (m *ledgerModel) settle(p *modelPart, used func(l zael.Limit) int64) {
-	p.charges(used, func(k zael.Key, l zael.Limit, n int64) { m.charge(k, l.Name, n-p.taken[l.Name]) })
+	p.charges(used, func(k zael.Key, l zael.Limit, n int64) {
+		if p.bypassed[k] {
+			return
+		}
+		more := n - p.taken[l.Name]
+		chunks := p.chunks[k][l.Name]
+		forgotten := false // the period of a quota in which it was taken
+		for _, c := range chunks {
+			if c.n > 0 && l.Kind() == zael.KindQuota {
+				forgotten = c.resets != m.resets[k][l.Name]
+			}
+		}
+		if more > 0 && !forgotten {
+			m.charge(k, l.Name, more)
+		}
+		for i := len(chunks) - 1; i >= 0 && more < 0; i-- {
+			c := &chunks[i]
+			gives := min(-more, c.n)
+			if c.n -= gives; c.resets == m.resets[k][l.Name] {
+				m.charge(k, l.Name, -gives)
+			}
+			more += gives
+		}
+	})
 }
 
 // play makes steps, looks at the buckets now and then, and ends all leases.
@@ -196,11 +237,15 @@ func (m *ledgerModel) play(steps int) error {
 }
 
 func (m *ledgerModel) step() error {
-	switch n := m.rng.IntN(10); {
-	case n < 4 || len(m.open) == 0:
+	switch n := m.rng.IntN(20); {
+	case n < 8 || len(m.open) == 0:
 		return m.acquire()
-	case n < 5:
+	case n < 10:
 		return m.unasked()
+	case n < 11:
+		return m.reset()
+	case n < 12:
+		return m.bypass()
 	default:
 		le := m.open[m.rng.IntN(len(m.open))]
 		if le.here != nil {
@@ -216,7 +261,7 @@ func (m *ledgerModel) request() (req zael.Request, parts []*modelPart) {
 	var taken []zael.Key // buckets
 	for range 1 + m.rng.IntN(3)*m.rng.IntN(2) {
 		policy := modelPolicies[m.rng.IntN(len(modelPolicies))]
-		p := &modelPart{policy: policy, taken: zael.Amounts{}, used: zael.Amounts{}}
+		p := &modelPart{policy: policy, taken: zael.Amounts{}, chunks: map[zael.Key]map[string][]chunk{}}
 		p.key = zael.Key{Entity: m.name([]string{"alice", "bob"}[m.rng.IntN(2)]), Resource: policy.resource}
 		if cascade && p.key.Entity == m.name("alice") {
 			p.parent = m.name("team")
@@ -275,7 +320,7 @@ func (m *ledgerModel) acquire() error {
 	}
 	for _, p := range parts {
 		amounts := p.used
-		p.used = zael.Amounts{}
+		p.used, p.bypassed = zael.Amounts{}, maps.Clone(m.bypassed)
 		m.add(p, asked(amounts))
 	}
 	m.open = append(m.open, le)
@@ -309,9 +354,65 @@ func (m *ledgerModel) unasked() error {
 		sign = 0
 	}
 	for _, p := range parts {
-		p.charges(asked(p.used), func(k zael.Key, l zael.Limit, n int64) { m.charge(k, l.Name, sign*n) })
+		p.charges(asked(p.used), func(k zael.Key, l zael.Limit, n int64) {
+			if !m.bypassed[k] {
+				m.charge(k, l.Name, sign*n)
+			}
+		})
 	}
 	return nil
+}
+
+// reset fills some limits of a bucket.
+func (m *ledgerModel) reset() error {
+	k, limits := m.bucket()
+	var names []string
+	for _, l := range limits {
+		if l.Kind() != zael.KindSlots && m.rng.IntN(2) == 0 {
+			names = append(names, l.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	m.note("reset %v of %v", names, k)
+	_, err := m.limiter().Reset(m.t.Context(), k.Entity, k.Resource, names, zael.AdminOptions{})
+	if errors.Is(err, zael.ErrNoLimits) && slices.ContainsFunc(names, func(name string) bool { return m.used[k][name] == 0 }) {
+		return nil // that has not been used
+	}
+	if err != nil {
+		return fmt.Errorf("reset: %w", err)
+	}
+	if m.resets[k] == nil {
+		m.resets[k] = map[string]int{}
+	}
+	for _, name := range names {
+		m.resets[k][name]++
+		m.charge(k, name, -m.used[k][name])
+	}
+	return nil
+}
+
+// bypass turns the limits of a bucket off, or on again.
+func (m *ledgerModel) bypass() error {
+	k, _ := m.bucket()
+	to := zael.Bypass
+	if m.bypassed[k] {
+		to = zael.Enabled
+	}
+	m.note("%v of %v", to, k)
+	m.bypassed[k] = to == zael.Bypass
+	return m.limiter().SetSwitch(m.t.Context(), zael.Scope(k), to, zael.AdminOptions{})
+}
+
+// bucket returns a random bucket and its limits.
+func (m *ledgerModel) bucket() (zael.Key, []zael.Limit) {
+	policy := modelPolicies[m.rng.IntN(len(modelPolicies))]
+	who := []string{"alice", "bob", "team"}[m.rng.IntN(3)]
+	if who == "team" {
+		return zael.Key{Entity: m.name(who), Resource: policy.resource}, policy.parent
+	}
+	return zael.Key{Entity: m.name(who), Resource: policy.resource}, policy.own
 }
 
 // check compares all buckets with the sums, and looks whether leases hold their slots.
