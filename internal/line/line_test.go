@@ -10,6 +10,7 @@ import (
 
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/line"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
 // Engines by what a call of theirs takes.
@@ -44,18 +45,20 @@ func TestLeaversDoNotStopService(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			simulate(t, c.processes, c.engine, []bucket.Definition{perSecond(50, c.burst)}, func(f *fleet) {
+				const from = 5
+				to := from + schedules.Count(t, 30)
 				random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a simulation
-				for next := time.Duration(0); next < 60*time.Second; next += time.Duration(random.ExpFloat64() * float64(10*time.Millisecond)) {
+				for next := time.Duration(0); next < time.Duration(to)*time.Second; next += time.Duration(random.ExpFloat64() * float64(10*time.Millisecond)) {
 					f.at(next)
 					f.come(random.IntN(c.processes), 30*time.Second, 500*time.Millisecond, 1)
 				}
 				f.wg.Wait()
 				least, sum := 1000, 0
-				for s := 5; s < 60; s++ {
+				for s := from; s < to; s++ {
 					n := f.servedIn(time.Duration(s)*time.Second, time.Duration(s+1)*time.Second)
 					least, sum = min(least, n), sum+n
 				}
-				t.Logf("least %d, mean %.1f a second; %.2f calls an admitted one", least, float64(sum)/55, f.callsAdmitted())
+				t.Logf("least %d, mean %.1f a second; %.2f calls an admitted one", least, float64(sum)/float64(to-from), f.callsAdmitted())
 				if least < c.want {
 					t.Errorf("served a second, least: got %d, want %d", least, c.want)
 				}
@@ -286,7 +289,7 @@ func TestManyProcessesAskLittle(t *testing.T) {
 // waits longer than agreed, and nothing is left.
 func TestRandom(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(60) {
+	for seed := range schedules.Seeds(t, 60) {
 		random := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // a simulation
 		defs := []bucket.Definition{perSecond(1+random.Int64N(100), 1+random.Int64N(60))}
 		e := []engine{memory(), sqlite(), dynamodb()}[seed%3]

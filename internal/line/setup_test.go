@@ -270,5 +270,6 @@ func (f *fleet) wantServed(want ...time.Duration) {
 
 // callsAdmitted is the calls of the store for each caller that was admitted.
 func (f *fleet) callsAdmitted() float64 {
-	return float64(f.table.calls+f.table.gives) / float64(f.servedIn(0, time.Hour))
+	takes, gives := f.table.counts()
+	return float64(takes+gives) / float64(f.servedIn(0, time.Hour))
 }
