@@ -7,6 +7,19 @@ import (
 	"github.com/zeroae/zael"
 )
 
+// Shards is how many shards a store has.
+const Shards = 1 << shardBits
+
+// SkipToSweep has the next call about a bucket sweep a shard, as if there had been as many as it
+// takes.
+func (s *Store) SkipToSweep(key zael.Key) {
+	_, index := s.hash(key)
+	sh := &s.shards[index]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.calls |= sweepEvery - 1
+}
+
 // Count counts usage of charges that no bucket has taken.
 func (s *Store) Count(now time.Time, debits []zael.Debit, events int64) {
 	s.usage.count(&call{now: now}, debits, events)

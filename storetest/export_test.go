@@ -3,6 +3,8 @@ package storetest
 import (
 	"context"
 	"slices"
+	"sync"
+	"testing"
 	"time"
 
 	"github.com/zeroae/zael"
@@ -24,18 +26,33 @@ func CheckNames() []string {
 	return names
 }
 
-// Check runs one check on a store.
-func Check(ctx context.Context, name string, store zael.Store, seed uint64, short bool, patience time.Duration) error {
+// checks are all of them, by role and name.
+var checks = sync.OnceValue(func() map[string]check {
+	all := map[string]check{}
 	for _, g := range groups() {
 		for _, c := range g.checks {
-			if string(g.role)+"/"+c.name == name {
-				e := newEnv(store, seed)
-				e.short = short
-				return c.try(ctx, e, patience)
-			}
+			all[string(g.role)+"/"+c.name] = c
 		}
 	}
-	panic("no check " + name)
+	return all
+})
+
+// Check runs one check on a store.
+func Check(ctx context.Context, name string, store zael.Store, seed uint64, short bool, patience time.Duration) error {
+	c, ok := checks()[name]
+	if !ok {
+		panic("no check " + name)
+	}
+	e := newEnv(store, seed)
+	e.short = short
+	return c.try(ctx, e, patience)
+}
+
+// RunRole is Run of the checks of one role.
+func RunRole(t *testing.T, factory func(t *testing.T) zael.Store, role Role) {
+	t.Helper()
+	all := slices.DeleteFunc(groups(), func(g group) bool { return g.role != role })
+	runGroups(t, factory, all, []Role{role})
 }
 
 // Missing is why a store does not have a role.

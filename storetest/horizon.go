@@ -66,7 +66,7 @@ func (h *horizon) pieces(d *bucket.Definition) []piece {
 	for t := h.from; t.Before(h.to); t = t.Add(quarter) {
 		p := base
 		for i, w := range windows {
-			if isIn(w, t.In(zones[i])) {
+			if isIn(w, wallClock(t, zones[i])) {
 				p = partOf(base, w)
 				break
 			}
@@ -120,10 +120,19 @@ func (h *horizon) starts(c *bucket.Calendar) []time.Time {
 		all = h.aligned(spec.Each)
 	} else {
 		zone := location(spec.Zone)
-		latest := due(spec, wallClock(h.from.In(zone)))
+		// On any day: it is not due again before its time of day has come again.
+		timeOfDay := func(wall time.Time) time.Time {
+			return wall.Add(-time.Duration(spec.At) * time.Minute).Truncate(24 * time.Hour)
+		}
+		wall := wallClock(h.from, zone)
+		came, latest := timeOfDay(wall), due(spec, wall)
 		for t := h.from.Add(quarter); t.Before(h.to); t = t.Add(quarter) {
-			if d := due(spec, wallClock(t.In(zone))); d.After(latest) {
-				latest, all = d, append(all, t)
+			wall := wallClock(t, zone)
+			if at := timeOfDay(wall); at.After(came) {
+				came = at
+				if d := due(spec, wall); d.After(latest) {
+					latest, all = d, append(all, t)
+				}
 			}
 		}
 	}
@@ -141,8 +150,9 @@ func (h *horizon) aligned(each bucket.Cycle) []time.Time {
 }
 
 // wallClock is what a wall clock shows, as if it were UTC.
-func wallClock(t time.Time) time.Time {
-	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), 0, time.UTC)
+func wallClock(t time.Time, zone *time.Location) time.Time {
+	_, offset := t.In(zone).Zone()
+	return t.UTC().Add(time.Duration(offset) * time.Second)
 }
 
 // due is the last time at or before what a wall clock shows at which a period should begin.

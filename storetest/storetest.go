@@ -85,6 +85,11 @@ func patienceOf(t *testing.T) time.Duration {
 // roles. With -short, some checks use fewer buckets.
 func Run(t *testing.T, factory func(t *testing.T) zael.Store, roles ...Role) {
 	t.Helper()
+	runGroups(t, factory, groups(), roles)
+}
+
+func runGroups(t *testing.T, factory func(t *testing.T) zael.Store, groups []group, roles []Role) {
+	t.Helper()
 	seed, err := fromEnvironment(SeedVariable)
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +98,7 @@ func Run(t *testing.T, factory func(t *testing.T) zael.Store, roles ...Role) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, g := range groups() {
+	for _, g := range groups {
 		t.Run(string(g.role), func(t *testing.T) {
 			if err := missing(t.Context(), factory(t), g.role); err != nil {
 				if slices.Contains(roles, g.role) {

@@ -87,7 +87,7 @@ func (v *valued) AdjustValues(
 
 func TestValueStore(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, func(*testing.T) zael.Store { return &valued{reference: newReference()} }, storetest.ValueStore)
+	storetest.RunRole(t, func(*testing.T) zael.Store { return &valued{reference: newReference()} }, storetest.ValueStore)
 }
 
 // brokenValues have a defect as ValueStore.
