@@ -34,7 +34,7 @@ func TestNamesUsedOnceAreForgotten(t *testing.T) {
 	s := quick(t, path)
 	mustTake(t, s, t0, ask(plenty, 4e9)) // full again after 4 h
 	now := t0
-	const n = 2000
+	const n = 600
 	for i := range n {
 		now = now.Add(time.Second)
 		mustTake(t, s, now, named(fmt.Sprint("once-", i), 1))

@@ -9,7 +9,7 @@ import (
 
 const (
 	processes = 8
-	perWorker = 500
+	perWorker = 200
 	inFlight  = 8 // callers of a worker
 )
 
@@ -39,7 +39,7 @@ func TestProcessKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	workers := hireAll(t, path, processes-1)
-	const many = 200 * perWorker // it cannot be through before it is killed
+	const many = 500 * perWorker // it cannot be through before it is killed
 	victim := hire(t, job{"acquire", inFlight, many, path})
 	workers = append(workers, victim)
 	atOnce(t, workers, func(w *worker) {

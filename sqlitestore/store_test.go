@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -23,7 +24,7 @@ func TestStore(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) zael.Store {
 		t.Helper()
-		return open(t, newPath(t), nil)
+		return open(t, newEmpty(t), nil)
 	}, storetest.Kinds, storetest.InstantStore, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.SlotStore, storetest.Applier, storetest.CapacityReader, storetest.ListStore, storetest.UsageStore, storetest.AuditStore)
 }
 
@@ -54,6 +55,39 @@ func open(tb testing.TB, path string, config *sqlitestore.Config) *sqlitestore.S
 func newPath(tb testing.TB) string {
 	tb.Helper()
 	return filepath.Join(tb.TempDir(), "zael.db")
+}
+
+// emptyFile is a file of a store in which there is nothing.
+var emptyFile = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "zael.db")
+	s, err := sqlitestore.Open(context.Background(), path, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Close(context.Background()); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
+
+// newEmpty is newPath of a file that is a store already: to make its tables takes most of the time
+// of a short check.
+func newEmpty(t *testing.T) string {
+	t.Helper()
+	path := newPath(t)
+	data, err := emptyFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // ask takes n of the limit rpm of the shared bucket.

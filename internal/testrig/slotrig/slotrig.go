@@ -29,8 +29,8 @@ const (
 	hold      = 10 * time.Second
 	processes = 8
 	killed    = 3
-	callers   = 6   // of a process
-	times     = 100 // that a process acquires, or before it is killed
+	callers   = 6  // of a process
+	times     = 50 // that a process acquires, or before it is killed
 )
 
 func policy() *zael.Policy {
@@ -128,10 +128,7 @@ func Run(t *testing.T, command func() *exec.Cmd, store zael.Store) {
 	for i := range all {
 		all[i] = start(t, command())
 	}
-	times := times
-	if schedules.Long(t) {
-		times *= 5
-	}
+	times := max(2*callers, schedules.Count(t, times))
 	for i, p := range all {
 		n := times
 		if i < killed {
