@@ -24,6 +24,9 @@ func TestStore(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) zael.Store {
 		t.Helper()
+		if testing.Short() {
+			return quick(t, newEmpty(t))
+		}
 		return open(t, newEmpty(t), nil)
 	}, storetest.Kinds, storetest.InstantStore, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.SlotStore, storetest.Applier, storetest.CapacityReader, storetest.ListStore, storetest.UsageStore, storetest.AuditStore)
 }

@@ -42,6 +42,14 @@ func newEnv(store zael.Store, seed uint64) *env {
 // times returns how many operations to make where n are usual.
 func (e *env) times(n int) int { return n * e.long }
 
+// fewer returns how many to make where n are usual and a third is enough with -short.
+func (e *env) fewer(n int) int {
+	if n = e.times(n); e.short {
+		n /= 3
+	}
+	return n
+}
+
 // see notes that the store is about to be told now.
 func (e *env) see(now time.Time) {
 	at, err := bucket.At(now)

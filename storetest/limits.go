@@ -300,7 +300,7 @@ func wholeSets(ctx context.Context, e *env) error {
 	return together(4, func(i int) error {
 		if i == 0 {
 			defer writing.Store(false)
-			for j := range e.times(21) {
+			for j := range e.fewer(21) {
 				var rev int64
 				var err error
 				if limits := sets[j%3]; limits != nil {

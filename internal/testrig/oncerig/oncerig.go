@@ -158,12 +158,15 @@ func (r *replica) lose() <-chan struct{} {
 // Run has 64 callers make five times limit requests of three replicas, which command starts, of
 // which one is killed with -9 in the middle. A request that is not answered is repeated on another
 // replica. Exactly limit have to be told that they are admitted, and that is what store, which is the
-// same, has charged. In a long run limit is 1000.
+// same, has charged. In a long run limit is 1000, and with -short a quarter.
 func Run(t *testing.T, command func() *exec.Cmd, store zael.Store, limit int) {
 	t.Helper()
 	const callers = 64
-	if schedules.Long(t) {
+	switch {
+	case schedules.Long(t):
 		limit = 1000
+	case testing.Short():
+		limit /= 4
 	}
 	requests := 5 * limit
 	replicas := []*replica{start(t, command(), limit), start(t, command(), limit), start(t, command(), limit)}
