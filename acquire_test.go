@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 )
 
 // A bucket of 60 that refills one token a second, from t0 on. Instants are
@@ -233,7 +234,8 @@ func TestRefillNeitherLostNorGained(t *testing.T) {
 	r := setup(t)
 	limit := zael.Limit{Name: "a", RefillAmount: 7, RefillPeriod: 13 * time.Second, Burst: 20}
 	admitted := int64(0)
-	const steps, step = 4_000, 63 * time.Millisecond
+	const step = 63 * time.Millisecond
+	steps := schedules.Count(t, 4000)
 	for i := range steps {
 		r.clock.set(time.Duration(i) * step)
 		for _, n := range []int64{1, 3, 0} {
@@ -245,7 +247,7 @@ func TestRefillNeitherLostNorGained(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if want := int64(20 + 7*(steps-1)*step/(13*time.Second)); admitted != want {
+	if want := int64(20 + 7*time.Duration(steps-1)*step/(13*time.Second)); admitted != want {
 		t.Errorf("under overload: got %d admitted, want the burst and all of the refill, %d", admitted, want)
 	}
 }

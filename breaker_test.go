@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -137,7 +138,7 @@ func expectAll(t *testing.T, errs []error, want error) {
 	}
 }
 
-// I8: with the store dead 1000 concurrent acquires are all answered within the
+// I8: with the store dead 1000 concurrent acquires, a tenth with -short, are all answered within the
 // timeout, and at once when the breaker is open; then recovery within 1 s.
 func TestDeadStoreIsDecidedWithinTheTimeout(t *testing.T) {
 	t.Parallel()
@@ -155,20 +156,21 @@ func TestDeadStoreIsDecidedWithinTheTimeout(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					ctx := t.Context()
 					l, store := faultyLimiter(t, &zael.Config{FailureMode: mode})
-					want, wantDegraded := error(nil), 1000
+					callers := schedules.Count(t, 1000)
+					want, wantDegraded := error(nil), callers
 					if mode == zael.FailClosed {
 						want, wantDegraded = zael.ErrUnavailable, 0
 					}
 					store.set(dead.fault)
 
-					errs, degraded, took := crowd(ctx, l, 1000, request(0))
+					errs, degraded, took := crowd(ctx, l, callers, request(0))
 					expectAll(t, errs, want)
 					if degraded != wantDegraded || took != dead.first {
 						t.Errorf("dead store: got %d degraded after %v, want %d after %v", degraded, took, wantDegraded, dead.first)
 					}
 					asked := store.calls.Load()
 
-					errs, degraded, took = crowd(ctx, l, 1000, request(0))
+					errs, degraded, took = crowd(ctx, l, callers, request(0))
 					expectAll(t, errs, want)
 					if degraded != wantDegraded || took != 0 {
 						t.Errorf("breaker open: got %d degraded after %v, want %d at once", degraded, took, wantDegraded)

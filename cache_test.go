@@ -189,6 +189,8 @@ func TestReadingUnderWayDuringAChange(t *testing.T) {
 func TestMemoryOfStoredLimitsIsBounded(t *testing.T) {
 	t.Parallel()
 	r, f := setupFake(t, nil)
+	const size = 500
+	zael.ShrinkCaches(r.l, size)
 	stored := []zael.LimitSet{{Limits: []zael.Limit{zael.PerDay("rpd", 500)}, Rev: 1}}
 	nobody := make([]zael.Entity, 1)
 	f.limits = func(context.Context, []zael.Scope) ([]zael.LimitSet, error) { return stored, nil }
@@ -204,10 +206,10 @@ func TestMemoryOfStoredLimitsIsBounded(t *testing.T) {
 	if n := f.limitReads.Load(); n != 1 {
 		t.Fatalf("got %d readings, want 1", n)
 	}
-	const keys = 40_001
+	const keys = 2*size + 1
 	for i := 1; i < keys; i++ {
 		look(i)
-		if i%10_000 == 0 {
+		if i%(size/2) == 0 {
 			look(1) // in use all the time
 		}
 	}

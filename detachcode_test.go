@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -37,7 +38,7 @@ func TestLeaseBytes(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 1))
 	all := leaseLimits(t)
-	for n := range 200 {
+	for n := range schedules.Count(t, 200) {
 		clock := new(handClock)
 		l := limiterOn(t, memstore.New(nil), &zael.Config{Clock: clock.now})
 		limits := make([]zael.Limit, 0, len(all))

@@ -16,15 +16,17 @@ import (
 // llm, whose program needs an SDK.
 func TestPackagesBeginWithAProgram(t *testing.T) {
 	t.Parallel()
+	var programs []string
 	for _, dir := range []string{"httplimit", "grpclimit", "telemetry", "client"} {
 		program, err := docprogram.Of(dir)
 		if err != nil {
 			t.Error(err)
 			continue
 		}
-		if err := docprogram.Vet(t.Context(), ".", t.TempDir(), program); err != nil {
-			t.Errorf("%s: %v", dir, err)
-		}
+		programs = append(programs, program)
+	}
+	if err := docprogram.Vet(t.Context(), ".", t.TempDir(), programs...); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -21,7 +21,7 @@ func TestGlossary(t *testing.T) {
 		t.Fatal(err)
 	}
 	quoted := regexp.MustCompile("`([^`]+)`")
-	declared := map[string]map[string]bool{} // by package
+	dirs, declared := packageDirs(t), map[string]map[string]bool{} // by package
 	entries := strings.Split(string(text), "\n- **")[1:]
 	for _, entry := range entries {
 		word, rest, _ := strings.Cut(entry, "**")
@@ -32,7 +32,11 @@ func TestGlossary(t *testing.T) {
 		for _, match := range identifiers {
 			pkg, name, _ := strings.Cut(match[1], ".")
 			if declared[pkg] == nil {
-				declared[pkg] = declarations(t, packageDir(t, pkg))
+				dir, ok := dirs[pkg]
+				if !ok {
+					t.Fatalf("no directory of package %s", pkg)
+				}
+				declared[pkg] = declarations(t, dir)
 			}
 			if !declared[pkg][name] {
 				t.Errorf("%s: package %s has no %s", word, pkg, name)
@@ -44,28 +48,26 @@ func TestGlossary(t *testing.T) {
 	}
 }
 
-// packageDir returns the directory of a package of this module by its name.
-func packageDir(t *testing.T, pkg string) string {
+// packageDirs returns the directories of this module's packages by their names.
+func packageDirs(t *testing.T) map[string]string {
 	t.Helper()
-	if pkg == "zael" {
-		return "."
-	}
-	found := ""
+	dirs := map[string]string{}
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
 		case d.IsDir() && path != "." && strings.HasPrefix(d.Name(), "."):
 			return filepath.SkipDir
-		case d.IsDir() && d.Name() == pkg:
-			found = path
+		case d.IsDir() && path != ".":
+			dirs[d.Name()] = path
 		}
 		return nil
 	})
-	if err != nil || found == "" {
-		t.Fatalf("no directory of package %s: %v", pkg, err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return found
+	dirs["zael"] = "."
+	return dirs
 }
 
 // declarations returns what the files of a directory declare, tests left out: names of

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -17,14 +18,14 @@ import (
 // after half a second, and returns how many were served in each second.
 func leavers(t *testing.T, limiters ...*zael.Limiter) []int {
 	t.Helper()
-	const seconds = 60
+	seconds := 5 + schedules.Count(t, 30)
 	served := make([]int, seconds+1)
 	var mu sync.Mutex
 	var callers sync.WaitGroup
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a load that can be repeated
 	policy := zael.MustPolicy("gpt-4", zael.PerSecond("rps", 50))
 	begin := time.Now()
-	for next := time.Duration(0); next < seconds*time.Second; next += time.Duration(random.ExpFloat64() * float64(10*time.Millisecond)) {
+	for next := time.Duration(0); next < time.Duration(seconds)*time.Second; next += time.Duration(random.ExpFloat64() * float64(10*time.Millisecond)) {
 		time.Sleep(next - time.Since(begin)) //nolint:forbidigo // of the bubble
 		l := limiters[random.IntN(len(limiters))]
 		callers.Go(func() {

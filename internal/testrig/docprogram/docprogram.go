@@ -43,17 +43,33 @@ func Of(dir string) (string, error) {
 	return "", errors.New("the documentation of the package in " + dir + " has no code")
 }
 
-// Vet checks that a program compiles, and vets it, with the imports of the module in dir.
-// It writes the program into temp.
-func Vet(ctx context.Context, dir, temp, program string) error {
-	path := filepath.Join(temp, "main.go")
-	if err := os.WriteFile(path, []byte(program), 0o600); err != nil {
+// Vet checks that programs compile, and vets them, with the imports of the module in dir, as one
+// program that calls the main of each. It writes them into temp.
+func Vet(ctx context.Context, dir, temp string, programs ...string) error {
+	args, calls := []string{"vet"}, ""
+	write := func(name, text string) error {
+		path := filepath.Join(temp, name)
+		args = append(args, path)
+		return os.WriteFile(path, []byte(text), 0o600)
+	}
+	for i, program := range programs {
+		before, after, ok := strings.Cut(program, "\nfunc main() {\n")
+		if !ok {
+			return fmt.Errorf("no func main in\n%s", program)
+		}
+		name := fmt.Sprintf("program%d", i)
+		if err := write(name+".go", before+"\nfunc "+name+"() {\n"+after); err != nil {
+			return err
+		}
+		calls += "\t" + name + "()\n"
+	}
+	if err := write("main.go", "package main\n\nfunc main() {\n"+calls+"}\n"); err != nil {
 		return err
 	}
-	vet := exec.CommandContext(ctx, "go", "vet", path)
+	vet := exec.CommandContext(ctx, "go", args...)
 	vet.Dir = dir
 	if out, err := vet.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s\n%s", err, out, program)
+		return fmt.Errorf("%w: %s\n%s", err, out, strings.Join(programs, "\n"))
 	}
 	return nil
 }
