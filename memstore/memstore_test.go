@@ -201,7 +201,7 @@ func TestKeysAreCopied(t *testing.T) {
 	s := memstore.New(nil)
 	before := heap()
 	for i := range 100 {
-		header := strings.Repeat("x", 100_000) + fmt.Sprintf("key-%03d", i)
+		header := strings.Repeat("x", 100_000) + fmt.Sprintf("key-%030d", i)
 		mustTake(t, s, t0, debit(header[100_000:], "r", 1, "rpm"))
 	}
 	if grown := heap() - before; grown > 1_000_000 {

@@ -234,7 +234,7 @@ func TestKeysOfProcesses(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace()
 	s := open(t, sharedURL(t), &postgresstore.Config{Namespace: namespace})
-	oncerig.Run(t, func() *exec.Cmd { return process(t, onceVariable, namespace) }, s, 200)
+	oncerig.Run(t, func() *exec.Cmd { return process(t, onceVariable, namespace) }, s, 100)
 }
 
 // Stores that share slots hand out exactly as many as there are.

@@ -8,8 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/testrig/redistest"
+	"github.com/zeroae/zael/internal/trial"
 	"github.com/zeroae/zael/redisstore"
 	"github.com/zeroae/zael/storetest"
 )
@@ -23,17 +26,22 @@ func TestCluster(t *testing.T) {
 	for _, s := range servers {
 		hosts = append(hosts, s.Address())
 	}
-	url := "redis+cluster://" + strings.Join(hosts, ",")
+	// One client for all checks: it has connections to each server.
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: hosts, DisableCache: true, DisableRetry: true, AlwaysPipelining: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
 	storetest.Run(t, func(t *testing.T) zael.Store {
 		t.Helper()
-		s, err := redisstore.Open(fmt.Sprintf("%s?virtual_time=true&usage=true&namespace=%s", url, newNamespace()))
+		s, err := redisstore.NewInCluster(client, &redisstore.Config{Namespace: newNamespace(), CallTimeout: time.Minute, Usage: true}, trial.Options{VirtualTime: true})
 		return opened(t, s, err)
 	}, storetest.LocalStore, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore,
 		storetest.Applier, storetest.CapacityReader, storetest.ListStore, storetest.UsageStore, storetest.AuditStore)
 
 	// One that is gone takes its own buckets with it.
 	servers[2].Kill()
-	s, err := redisstore.Open(url + "?virtual_time=true")
+	s, err := redisstore.Open("redis+cluster://" + strings.Join(hosts, ",") + "?virtual_time=true")
 	opened(t, s, err)
 	took, failed := 0, 0
 	for i := range 12 {

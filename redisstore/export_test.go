@@ -4,8 +4,11 @@ import (
 	"context"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
+	"github.com/zeroae/zael/internal/trial"
 )
 
 // What the tests look at of the inside.
@@ -99,4 +102,13 @@ func (s *Store) BeginAdjust(ctx context.Context, now time.Time, debits []zael.De
 // CallContext returns the context of one call of a script.
 func (s *Store) CallContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	return s.callContext(ctx)
+}
+
+// NewInCluster is NewTrial on a cluster, which Open makes a client of.
+func NewInCluster(client rueidis.Client, config *Config, options trial.Options) (*Store, error) {
+	s, err := NewTrial(client, config, options)
+	if err == nil {
+		s.cluster = true
+	}
+	return s, err
 }

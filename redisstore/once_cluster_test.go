@@ -29,7 +29,7 @@ func TestOnceInCluster(t *testing.T) {
 		url := url + "?namespace=" + newNamespace()
 		s, err := redisstore.Open(url)
 		opened(t, s, err)
-		oncerig.Run(t, func() *exec.Cmd { return command(t, "once", url) }, s, 200)
+		oncerig.Run(t, func() *exec.Cmd { return command(t, "once", url) }, s, 100)
 	})
 	pair := func(t *testing.T) (dead, other *redisstore.Store) {
 		t.Helper()

@@ -67,7 +67,7 @@ func openJob(where string) (*redisstore.Store, error) {
 
 const (
 	processes = 8
-	perWorker = 500
+	perWorker = 200
 	inFlight  = 8 // callers of a worker
 	thousand  = 1000
 )
@@ -254,5 +254,5 @@ func TestKeysOfProcesses(t *testing.T) {
 	where := engines.Address(t, redistest.Redis) + " " + newNamespace()
 	s, err := redisstore.Open("redis://" + strings.Replace(where, " ", "?namespace=", 1))
 	opened(t, s, err)
-	oncerig.Run(t, func() *exec.Cmd { return command(t, "once", where) }, s, 200)
+	oncerig.Run(t, func() *exec.Cmd { return command(t, "once", where) }, s, 100)
 }
