@@ -133,7 +133,7 @@ func TestCalendarsOfAllZones(t *testing.T) {
 			t.Fatal(err)
 		}
 		changes := transitions(loc)
-		for range 12 {
+		for range 6 {
 			spec := randomSpec(rng, name)
 			cal := calendar(t, spec)
 			for range 20 {

@@ -74,7 +74,7 @@ func process(t *testing.T, variable, namespace string) *exec.Cmd {
 
 const (
 	processes = 8
-	perWorker = 500
+	perWorker = 320
 	inFlight  = 8 // callers of a process
 )
 
@@ -84,7 +84,7 @@ var (
 
 	thousand = bucket.Definition{Burst: 1000, Amount: 1000, Period: time.Hour, Capacity: 1000}
 	two      = bucket.Definition{Burst: 2, Kind: bucket.Slots, Period: time.Minute, Capacity: 2}
-	quota    = bucket.Definition{Burst: 700, Kind: bucket.Session, Period: time.Hour, Capacity: 700}
+	quota    = bucket.Definition{Burst: 500, Kind: bucket.Session, Period: time.Hour, Capacity: 500}
 
 	sharedKey = zael.Key{Entity: "alice", Resource: "gpt-4"}
 )
@@ -166,8 +166,8 @@ func TestProcessesAdmitExactlyTheLimit(t *testing.T) {
 	for line := range lines {
 		count[line]++
 	}
-	// 8 × 250 of the rate, 8 × 125 of the quota, 8 × 125 of the cascade, whose parent has 500.
-	for name, want := range map[string][2]int{"rate": {1000, 1000}, "quota": {700, 300}, "cascade": {500, 500}} {
+	// 8 × 160 of the rate, 8 × 80 of the quota, 8 × 80 of the cascade, whose parent has 500.
+	for name, want := range map[string][2]int{"rate": {1000, 280}, "quota": {500, 140}, "cascade": {500, 140}} {
 		if got := [2]int{count["took "+name], count["refused "+name]}; got != want {
 			t.Errorf("%s: got %d taken and %d refused, want %d and %d", name, got[0], got[1], want[0], want[1])
 		}
