@@ -79,8 +79,24 @@ func newNamespace() string { return fmt.Sprintf("n%d", shared.namespaces.Add(1))
 
 func TestStore(t *testing.T) {
 	t.Parallel()
+	url := sharedURL(t)
+	owner := open(t, url, &postgresstore.Config{Pool: 16}) // of connections, which take longer to make than most checks
+	pool, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
 	storetest.Run(t, func(t *testing.T) zael.Store {
 		t.Helper()
-		return open(t, sharedURL(t), &postgresstore.Config{Namespace: newNamespace(), Usage: true, Pool: 3})
+		s, err := postgresstore.NewTrial(pool, &postgresstore.Config{Namespace: newNamespace(), Usage: true, Pool: 3}, trial.Options{VirtualTime: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		closing := s.Borrow(owner)
+		t.Cleanup(func() {
+			if err := closing(context.WithoutCancel(t.Context())); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+		})
+		return s
 	}, storetest.Kinds, storetest.LocalStore, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.SlotStore, storetest.Applier, storetest.CapacityReader, storetest.ListStore, storetest.UsageStore, storetest.AuditStore)
 }
