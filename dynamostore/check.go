@@ -36,7 +36,7 @@ func (s *Store) check(ctx context.Context, debits []zael.Debit) error {
 				return err
 			}
 			d := &charges[j].Definition
-			if d.Kind == bucket.Slots && debits[i].Holder == "" {
+			if d.Kind == bucket.Slots && charges[j].Amount != 0 && debits[i].Holder == "" {
 				return storearg.Invalid("limit "+charges[j].Name, d.Kind.String(), "is slots, and the debit names no Holder")
 			}
 		}

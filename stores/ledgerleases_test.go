@@ -16,9 +16,6 @@ func (m *ledgerModel) use(le *modelLease) error {
 	p := le.parts[i]
 	lease := le.here.On(p.key.Entity, p.key.Resource)
 	amounts := m.some(p.names(), 4)
-	if len(amounts) == 0 {
-		amounts["rate"] = 1
-	}
 	ctx := m.t.Context()
 	if m.rng.IntN(3) == 0 {
 		left, cancel := context.WithCancel(ctx)

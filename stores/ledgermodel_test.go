@@ -22,6 +22,7 @@ type ledgerModel struct {
 	used     map[zael.Key]zael.Amounts
 	resets   map[zael.Key]map[string]int // how often a limit was reset
 	bypassed map[zael.Key]bool
+	stored   map[zael.Key]zael.Amounts // of limits that are stored, how many they let in
 
 	remembers bool // the stores remember refusals
 	open      []*modelLease
@@ -73,13 +74,41 @@ var modelPolicies = []*modelPolicy{
 	newModelPolicy("tools",
 		[]zael.Limit{zael.PerDay("rate", 25), zael.EachYear("quota", 25)},
 		[]zael.Limit{zael.PerDay("rate", 30)}),
+	{
+		"files", storedLimits(0, 0), storedLimits(0, 0),
+		zael.Must(zael.StoredPolicy("files", "quota", "slots")), zael.Must(zael.StoredPolicy("files", "quota", "slots")),
+	},
+}
+
+var people = []string{"alice", "bob", "team"} // who has the parent team, or none, or is it
+
+func storedLimits(quota, slots int64) []zael.Limit {
+	return []zael.Limit{zael.EachYear("quota", quota), zael.AtOnce("slots", slots).Hold(time.Hour)}
+}
+
+// setLimits stores how many the limits of a bucket let in.
+func (m *ledgerModel) setLimits(k zael.Key, quota, slots int64) error {
+	m.note("limits of %v: quota %d, slots %d", k, quota, slots)
+	m.stored[k] = zael.Amounts{"quota": quota, "slots": slots}
+	return m.limiter().SetLimits(m.t.Context(), zael.Scope(k), storedLimits(quota, slots))
+}
+
+// most returns how many a limit of a bucket lets in.
+func (m *ledgerModel) most(k zael.Key, l zael.Limit) int64 {
+	if n, ok := m.stored[k][l.Name]; ok {
+		return n
+	}
+	return l.Burst
 }
 
 func newLedgerModel(t *testing.T, seed uint64, l [2]*zael.Limiter) *ledgerModel {
 	t.Helper()
-	m := &ledgerModel{t: t, rng: rand.New(rand.NewPCG(seed, 1)), l: l, run: fmt.Sprint(seed), used: map[zael.Key]zael.Amounts{}, resets: map[zael.Key]map[string]int{}, bypassed: map[zael.Key]bool{}}
+	m := &ledgerModel{t: t, rng: rand.New(rand.NewPCG(seed, 1)), l: l, run: fmt.Sprint(seed), used: map[zael.Key]zael.Amounts{}, resets: map[zael.Key]map[string]int{}, bypassed: map[zael.Key]bool{}, stored: map[zael.Key]zael.Amounts{}}
 	for _, e := range []zael.Entity{{ID: m.name("team")}, {ID: m.name("alice"), ParentID: m.name("team")}, {ID: m.name("bob")}} {
 		if _, err := l[0].CreateEntity(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.setLimits(zael.Key{Entity: e.ID, Resource: "files"}, 20, 5); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -143,7 +172,8 @@ func asked(amounts zael.Amounts) func(zael.Limit) int64 {
 func (m *ledgerModel) fits(p *modelPart, amount func(zael.Limit) int64) bool {
 	fits := true
 	p.charges(amount, func(k zael.Key, l zael.Limit, n int64) {
-		fits = fits && (m.bypassed[k] || m.used[k][l.Name]+n <= l.Burst)
+		none := n == 0 && l.Kind() == zael.KindSlots
+		fits = fits && (m.bypassed[k] || none || m.used[k][l.Name]+n <= m.most(k, l))
 	})
 	return fits
 }
@@ -246,6 +276,9 @@ func (m *ledgerModel) step() error {
 		return m.reset()
 	case n < 12:
 		return m.bypass()
+	case n < 13:
+		k := zael.Key{Entity: m.name(people[m.rng.IntN(3)]), Resource: "files"}
+		return m.setLimits(k, 10+m.rng.Int64N(20), 3+m.rng.Int64N(6))
 	default:
 		le := m.open[m.rng.IntN(len(m.open))]
 		if le.here != nil {
@@ -258,11 +291,15 @@ func (m *ledgerModel) step() error {
 // request returns a random request and its parts.
 func (m *ledgerModel) request() (req zael.Request, parts []*modelPart) {
 	cascade := m.rng.IntN(2) == 0
+	policies := modelPolicies[:2]
+	if m.rng.IntN(3) == 0 { // stored ones are not with others in one request
+		policies = modelPolicies[2:]
+	}
 	var taken []zael.Key // buckets
 	for range 1 + m.rng.IntN(3)*m.rng.IntN(2) {
-		policy := modelPolicies[m.rng.IntN(len(modelPolicies))]
+		policy := policies[m.rng.IntN(len(policies))]
 		p := &modelPart{policy: policy, taken: zael.Amounts{}, chunks: map[zael.Key]map[string][]chunk{}}
-		p.key = zael.Key{Entity: m.name([]string{"alice", "bob"}[m.rng.IntN(2)]), Resource: policy.resource}
+		p.key = zael.Key{Entity: m.name(people[m.rng.IntN(2)]), Resource: policy.resource}
 		if cascade && p.key.Entity == m.name("alice") {
 			p.parent = m.name("team")
 		}
@@ -408,7 +445,7 @@ func (m *ledgerModel) bypass() error {
 // bucket returns a random bucket and its limits.
 func (m *ledgerModel) bucket() (zael.Key, []zael.Limit) {
 	policy := modelPolicies[m.rng.IntN(len(modelPolicies))]
-	who := []string{"alice", "bob", "team"}[m.rng.IntN(3)]
+	who := people[m.rng.IntN(3)]
 	if who == "team" {
 		return zael.Key{Entity: m.name(who), Resource: policy.resource}, policy.parent
 	}
@@ -418,7 +455,7 @@ func (m *ledgerModel) bucket() (zael.Key, []zael.Limit) {
 // check compares all buckets with the sums, and looks whether leases hold their slots.
 func (m *ledgerModel) check() error {
 	for _, policy := range modelPolicies {
-		for _, who := range []string{"alice", "bob", "team"} {
+		for _, who := range people {
 			q, limits := zael.Query{Entity: m.name(who), Policy: policy.policy}, policy.own
 			if who == "team" {
 				q.Policy, limits = policy.ofParents, policy.parent
@@ -427,8 +464,9 @@ func (m *ledgerModel) check() error {
 			if err != nil {
 				return err
 			}
+			k := zael.Key{Entity: q.Entity, Resource: policy.resource}
 			for _, l := range limits {
-				if want := l.Burst - m.used[zael.Key{Entity: q.Entity, Resource: policy.resource}][l.Name]; got[l.Name] != want {
+				if want := m.most(k, l) - m.used[k][l.Name]; got[l.Name] != want {
 					return fmt.Errorf("%s on %s: got %d of %s available, want %d", who, policy.resource, got[l.Name], l.Name, want)
 				}
 			}

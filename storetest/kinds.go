@@ -35,6 +35,7 @@ func kindChecks() []check {
 		{name: "what is slots now is neither topped up nor reset", also: []Role{AdminStore}, run: refillsWhatIsNow},
 		{name: "slots, and what is blocked or unlimited, cannot be topped up", also: []Role{AdminStore}, run: topsUpNoOthers},
 		{name: "a receipt releases only slots of its holder's generation", run: releasesOnce},
+		{name: "an adjust of no slots, by no holder, changes their definition", run: changesSlots},
 		{name: "random operations of all kinds against a second formulation", run: randomKinds},
 	}
 	for _, tl := range timelines() {
@@ -226,6 +227,25 @@ func quotaOf(zone string) bucket.Definition {
 
 func slotsOf(n int64) bucket.Definition {
 	return bucket.Definition{Burst: n, Capacity: n, Kind: bucket.Slots, Period: time.Minute}
+}
+
+// changesSlots changes stored limits of slots while some are held.
+func changesSlots(ctx context.Context, e *env) error {
+	s := e.script(ctx)
+	take := func(holder string, n, most, rev int64) zael.Debit {
+		d := slotsOf(most)
+		d.Rev = rev
+		return zael.Debit{Key: key("alice"), Holder: holder, Charges: []zael.Charge{ask("slots", d, n)}}
+	}
+	a, none := take("holder-a", 2, 3, 3), take("", 0, 2, 7)
+	s.admit(0, a)
+	s.adjust(0, none)
+	s.stale(take("holder-b", 1, 3, 3))
+	s.refuse(0, take("holder-b", 1, 2, 7))
+	a.Charges[0].Amount = -1
+	s.adjust(0, a)
+	s.admit(0, take("holder-b", 1, 2, 7))
+	return s.err
 }
 
 // keepsPeriods reads back what was taken of a quota and a session.

@@ -195,6 +195,17 @@ func brokenKinds() []brokenStore {
 			fails: []string{line + "8, by wall clock"},
 		},
 		{
+			name: "stored limits of slots do not reach buckets in use",
+			make: kind(nil, func(_ *bucket.Record, charges []zael.Charge) {
+				for i := range charges {
+					if c := &charges[i]; c.Definition.Kind == bucket.Slots && c.Amount == 0 {
+						c.Definition.Rev = 0
+					}
+				}
+			}),
+			fails: []string{"Kinds/an adjust of no slots, by no holder, changes their definition"},
+		},
+		{
 			name: "gives do not look at the period",
 			make: kind(nil, func(r *bucket.Record, charges []zael.Charge) {
 				for i := range charges {

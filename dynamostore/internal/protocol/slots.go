@@ -90,6 +90,7 @@ type slotsUpdate struct {
 type slotLimitUpdate struct {
 	name    string
 	takes   bool // there has to be room, under the definition
+	changes bool // an adjust changes the definition
 	soft    bool
 	hold    time.Duration // under that definition
 	room    int64         // how many may be held before the write
@@ -105,11 +106,11 @@ type slotLimitUpdate struct {
 func isSlots(c *zael.Charge) bool { return c.Definition.Kind == bucket.Slots }
 
 // releases reports whether a charge gives slots back.
-func releases(c zael.Charge) bool { return isSlots(&c) && c.Amount < 0 }
+func releases(c *zael.Charge) bool { return isSlots(c) && c.Amount < 0 }
 
 // draftSlots drafts what the charges of slots make of the slots in a record.
 func (w *BucketWrite) draftSlots(d *draft, from *Record) {
-	if w.Holder == "" {
+	if w.Holder == "" && !slices.ContainsFunc(w.Charges, func(c zael.Charge) bool { return isSlots(&c) }) {
 		return
 	}
 	u := &slotsUpdate{seen: from.holder(w.Holder), held: w.held}
@@ -123,8 +124,8 @@ func (w *BucketWrite) draftSlots(d *draft, from *Record) {
 		}
 	}
 	asked := u.asked(w, d, from)
-	if !asked && w.Kind != coalesce.Take && slices.ContainsFunc(w.Charges, releases) {
-		d.unknown = !w.fresh // others may have seen the entry
+	if !asked && w.Kind != coalesce.Take && slices.ContainsFunc(w.Charges, func(c zael.Charge) bool { return releases(&c) || w.Holder == "" }) {
+		d.unknown = !w.fresh // there may be an entry by now, or a limit whose definition changes
 	}
 	if d.stale || !asked {
 		return
@@ -157,6 +158,14 @@ func (u *slotsUpdate) asked(w *BucketWrite, d *draft, from *Record) (writes bool
 			return false
 		}
 		switch {
+		case w.Kind == coalesce.Adjust && c.Amount == 0:
+			if l == nil || (bucket.State{Definition: l.def}).Stale(c.Definition) {
+				continue
+			}
+			if text := definitionText(c.Definition, 0); text != l.text {
+				lu := u.limit(c.Name)
+				lu.changes, lu.oldText, lu.text, writes = true, l.text, text, true
+			}
 		case renews && u.seen != nil && u.held.Generation == c.Receipt.Generation:
 			writes = true
 		case c.Amount > 0 && w.Kind == coalesce.Take:
@@ -254,7 +263,7 @@ func (u *slotsUpdate) sums(d *draft, from *Record) {
 			lu.room -= lu.delta
 			d.fits = d.fits && held <= lu.room
 		}
-		if lu.takes || lu.delta != 0 || lu.tokens != 0 {
+		if lu.takes || lu.changes || lu.delta != 0 || lu.tokens != 0 {
 			kept = append(kept, *lu)
 		}
 	}
@@ -286,6 +295,20 @@ func (u *slotsUpdate) write(b *expressionBuilder, id string) {
 	for i := range u.limits {
 		u.limits[i].write(b, strconv.Itoa(i))
 	}
+	u.writeOwn(b, id)
+	for i, h := range u.dead {
+		n := strconv.Itoa(i)
+		name := b.name("#hd"+n, holderAttribute+h.ID)
+		b.where(name, " = ", b.text(":hd"+n, h.text))
+		b.remove(name)
+	}
+}
+
+// writeOwn writes the holder's entry down, under the condition that it is as it was seen.
+func (u *slotsUpdate) writeOwn(b *expressionBuilder, id string) {
+	if id == "" { // none: definitions change
+		return
+	}
 	own := b.name("#h", holderAttribute+id)
 	if u.seen == nil {
 		b.where("attribute_not_exists(", own, ")")
@@ -296,12 +319,6 @@ func (u *slotsUpdate) write(b *expressionBuilder, id string) {
 		b.set(own, " = ", b.text(":hn", u.own.text))
 	} else if u.seen != nil {
 		b.remove(own)
-	}
-	for i, h := range u.dead {
-		n := strconv.Itoa(i)
-		name := b.name("#hd"+n, holderAttribute+h.ID)
-		b.where(name, " = ", b.text(":hd"+n, h.text))
-		b.remove(name)
 	}
 }
 
@@ -323,6 +340,11 @@ func (lu *slotLimitUpdate) write(b *expressionBuilder, n string) {
 		if lu.absent || lu.text != lu.oldText {
 			b.set(def, " = ", b.text(":sn"+n, lu.text))
 		}
+	}
+	if lu.changes && !lu.takes {
+		def := b.name("#s"+n, slotsDefinitionAttribute+lu.name)
+		b.where(def, " = ", b.text(":s"+n, lu.oldText))
+		b.set(def, " = ", b.text(":sn"+n, lu.text))
 	}
 	if lu.delta == 0 && (!lu.takes || lu.soft) {
 		delete(b.Names, held)
