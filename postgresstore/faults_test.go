@@ -379,7 +379,7 @@ func TestRefusedConnections(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, "127.0.0.1:1")
 	s := open(t, "postgres://postgres@"+w.address()+"/postgres", nil)
-	for _, limit := range []time.Duration{0, 10 * time.Second} {
+	for _, limit := range []time.Duration{0, 4 * time.Second} {
 		ctx := t.Context()
 		if limit > 0 {
 			var cancel context.CancelFunc
