@@ -261,7 +261,7 @@ func TestThrottledWithoutDeadline(t *testing.T) {
 //
 //nolint:paralleltest // it measures the heap
 func TestMemoryIsBounded(t *testing.T) {
-	n := 50_000
+	n := 12_000
 	if schedules.Long(t) {
 		n = 1_000_000
 	}
@@ -269,7 +269,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		d := slow(1)
 		empty := bucket.State{}.Redefine(d, instant(), birth)
 		empty.Mark += 1000
-		g := coalesce.New(blank{limits{"n": empty}}, coalesce.Config{MaxLimits: 1, Remembered: 10_000, Tries: 1, Go: func(f func()) { f() }})
+		g := coalesce.New(blank{limits{"n": empty}}, coalesce.Config{MaxLimits: 1, Remembered: 2000, Tries: 1, Go: func(f func()) { f() }})
 		before := heap()
 		for i := range n {
 			k := zael.Key{Entity: strconv.Itoa(i), Resource: "r"}
@@ -277,15 +277,15 @@ func TestMemoryIsBounded(t *testing.T) {
 				g.Do(t.Context(), k, taking(charge("n", d, amount+1)))
 			}
 		}
-		if got := g.Len(); got == 0 || got > 10_064 {
-			t.Errorf("refusals remembered: got %d, want some and 10,000 at most", got)
+		if got := g.Len(); got == 0 || got > 2064 {
+			t.Errorf("refusals remembered: got %d, want some and 2000 at most", got)
 		}
 		wait(3 * time.Second)
 		if got := g.Len(); got != 0 {
 			t.Errorf("buckets kept when idle: got %d, want none", got)
 		}
-		if after := heap(); after > before+16<<20 {
-			t.Errorf("heap: got %d bytes more, want 16 MB at most", after-before)
+		if after := heap(); after > before+4<<20 {
+			t.Errorf("heap: got %d bytes more, want 4 MB at most", after-before)
 		}
 		runtime.KeepAlive(g)
 	})
