@@ -31,7 +31,7 @@ import (
 )
 
 const (
-	workAcquires = 250
+	workAcquires = 100
 	workKeys     = 30
 )
 
@@ -244,13 +244,13 @@ func TestUsageIsExact(t *testing.T) {
 		}
 	}()
 	all := []func() map[string]int64{b.works(""), b.works("team"), b.works("team")}
-	b.counted(60)
+	b.counted(30)
 	b.kill(first)
 	second, _ := b.start("aggregate", "--lease", "1s")
 	third, _ := b.start("aggregate", "--lease", "1s") // shares, and takes over
-	b.counted(250)
+	b.counted(100)
 	b.kill(second)
-	b.counted(450)
+	b.counted(180)
 	b.kill(third)
 	want := map[string]map[string]int64{"": {}, "team": {}}
 	for i, wait := range all {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestBenchLine has 100 callers a second come to eight processes for 20 tokens a
+// TestBenchLine has 50 callers a second come to eight processes for 20 tokens a
 // second, and leave after 5 s. If a place in line were lost with its owner nobody would
 // be served from then on; as it is, every token is taken. The bound is half of them, so
 // that a slow machine may take its time.
@@ -27,7 +27,7 @@ func TestBenchLine(t *testing.T) {
 
 func benchLine(t *testing.T, s shop) {
 	t.Helper()
-	r := s.bench("--processes", "8", "--rate", "100", "--limit", "n=20/s", "--max-wait", "30s", "--give-up", "5s", "--duration", "12s", "--timeout", "30s")
+	r := s.bench("--processes", "8", "--rate", "50", "--limit", "n=20/s", "--max-wait", "30s", "--give-up", "5s", "--duration", "12s", "--timeout", "30s")
 	var came, served, refused, left, late int64
 	for i, second := range r.Seconds {
 		came, served, refused, left = came+second.Came, served+second.Served, refused+second.Refused, left+second.Left

@@ -43,8 +43,8 @@ func (r replayed) String() string {
 		r.Requests, r.Admitted, r.Denied, r.Waited, r.DeniedBy["rpm"], r.DeniedBy["tpm"], r.Amounts["tpm"])
 }
 
-// TestReplayAzure checks exact figures for the trace in examples/, in memory; in a file TestReplayRestart
-// has the first, and a long run the others too.
+// TestReplayAzure checks exact figures for the trace in examples/, in memory, and in a long
+// run in a file too.
 func TestReplayAzure(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -89,6 +89,9 @@ func TestReplayOnEngines(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for i, args := range variants {
+				if name == "dynamodb" && i == 0 && !schedules.Long(t) {
+					continue // the other one takes, refuses, waits and settles
+				}
 				want := replay(t, args...)
 				if want.DeniedBy["rpm"] == 0 || want.DeniedBy["tpm"] == 0 {
 					t.Fatalf("in memory: got %v, want both limits to refuse", want)
@@ -112,20 +115,25 @@ func azureLines(t *testing.T) [][]byte {
 }
 
 // TestReplayRestart checks that a trace in three parts, replayed by three processes on
-// one file, gives the figures of the whole.
+// one file, gives the figures of the whole in memory.
 func TestReplayRestart(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("is a part of make check")
-	}
-	lines := azureLines(t)
 	dir := t.TempDir()
+	lines := azureLines(t)
+	if !schedules.Long(t) {
+		lines = lines[:1+schedules.Count(t, 3000)]
+	}
+	whole := filepath.Join(dir, "whole.csv")
+	if err := os.WriteFile(whole, bytes.Join(lines, nil), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := replay(t, whole, "--consume", total)
 	store := "sqlite:" + filepath.Join(dir, "zael.db")
 	sum := replayed{DeniedBy: map[string]int64{}, Amounts: map[string]int64{}}
-	for i, cut := range []int{1, 1300, 4000, len(lines)}[1:] {
-		from := []int{1, 1300, 4000}[i]
+	cuts := []int{1, len(lines) / 7, len(lines) / 2, len(lines)}
+	for i, from := range cuts[:3] {
 		part := filepath.Join(dir, fmt.Sprint("part", i, ".csv"))
-		if err := os.WriteFile(part, append(bytes.Clone(lines[0]), bytes.Join(lines[from:cut], nil)...), 0o600); err != nil {
+		if err := os.WriteFile(part, append(bytes.Clone(lines[0]), bytes.Join(lines[from:cuts[i+1]], nil)...), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		r := replay(t, part, "--store", store, "--consume", total)
@@ -139,8 +147,7 @@ func TestReplayRestart(t *testing.T) {
 			sum.Amounts[name] += n
 		}
 	}
-	const want = "8819 requests, 7118 admitted, 1701 denied, 0 waited, rpm 1401, tpm 383, 14451900 tokens"
-	if got := sum.String(); got != want {
+	if got := sum.String(); got != want.String() || !testing.Short() && (want.DeniedBy["rpm"] == 0 || want.DeniedBy["tpm"] == 0) {
 		t.Errorf("in three processes:\ngot  %s\nwant %s, as in one", got, want)
 	}
 }

@@ -282,7 +282,7 @@ func (f *fleet) withoutKeys(ctx context.Context) {
 // TestReplicas: three servers on one file, of which one is killed with -9 in the middle.
 func TestReplicas(t *testing.T) {
 	t.Parallel()
-	limit := 250
+	limit := 100
 	if schedules.Long(t) {
 		limit = 1000
 	}
@@ -299,7 +299,7 @@ func TestReplicas(t *testing.T) {
 // TestReplicasDynamoDB is TestReplicas on a table, where each take with a key is a transaction.
 func TestReplicasDynamoDB(t *testing.T) {
 	t.Parallel()
-	limit := 40
+	limit := 25
 	if schedules.Long(t) {
 		limit = 1000
 	}

@@ -28,7 +28,7 @@ import (
 // and no others.
 func TestReplicasOfTheRateLimitService(t *testing.T) {
 	t.Parallel()
-	tokens := 200
+	tokens := 100
 	if schedules.Long(t) {
 		tokens = 1000
 	}

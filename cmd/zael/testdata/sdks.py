@@ -2,14 +2,13 @@
 # prints what came of each. The test in Go has what is expected.
 import os
 
-import anthropic
-import openai
-
 base, token, sdk = os.environ["BASE"], os.environ["TOKEN"], os.environ["SDK"]
 question = [{"role": "user", "content": "Tell me something, please."}]
 leave = [{"role": "user", "content": "Please leave."}]
 
-if sdk == "openai":
+if sdk == "openai":  # one is imported, as each takes a second
+    import openai
+
     client = openai.OpenAI(base_url=base + "/openai/v1", api_key=token, max_retries=0)
     call = lambda **more: client.chat.completions.create(**{"model": "gpt-4o", "messages": question, **more})
     errors = openai
@@ -29,6 +28,8 @@ if sdk == "openai":
     wrong = lambda: other.models.list()
     unlisted = lambda: client.fine_tuning.jobs.list()
 else:
+    import anthropic
+
     client = anthropic.Anthropic(base_url=base + "/anthropic", api_key=token, max_retries=0)
     call = lambda **more: client.messages.create(**{"model": "claude-5", "max_tokens": 500, "messages": question, **more})
     errors = anthropic
