@@ -31,8 +31,8 @@ import (
 )
 
 const (
-	workAcquires = 100
-	workKeys     = 30
+	workAcquires = 40 // of a client in a round
+	workKeys     = 8  // so few that each worker counts each
 )
 
 // tableAt returns a client of a table on this machine.
@@ -243,25 +243,26 @@ func TestUsageIsExact(t *testing.T) {
 			t.Logf("the log of the first worker:\n%.4000s", out)
 		}
 	}()
-	all := []func() map[string]int64{b.works(""), b.works("team"), b.works("team")}
-	b.counted(30)
-	b.kill(first)
-	second, _ := b.start("aggregate", "--lease", "1s")
-	third, _ := b.start("aggregate", "--lease", "1s") // shares, and takes over
-	b.counted(100)
-	b.kill(second)
-	b.counted(180)
-	b.kill(third)
 	want := map[string]map[string]int64{"": {}, "team": {}}
-	for i, wait := range all {
-		namespace := ""
-		if i > 0 {
-			namespace = "team"
-		}
-		for where, n := range wait() {
-			want[namespace][where] += n
+	// round kills a worker while it counts what three clients do, of which it has counted some.
+	round := func(n int64, worker *exec.Cmd) {
+		t.Helper()
+		all := map[string][]func() map[string]int64{"": {b.works("")}, "team": {b.works("team"), b.works("team")}}
+		b.counted(3*n*int64(schedules.Count(t, workAcquires)) + 20)
+		b.kill(worker)
+		for namespace, waits := range all {
+			for _, wait := range waits {
+				for where, n := range wait() {
+					want[namespace][where] += n
+				}
+			}
 		}
 	}
+	round(0, first)
+	second, _ := b.start("aggregate", "--lease", "1s")
+	third, _ := b.start("aggregate", "--lease", "1s") // shares, and takes over
+	round(1, second)
+	round(2, third)
 	last, out := b.start("aggregate", "--lease", "1s", "--once")
 	if err := last.Wait(); err != nil {
 		t.Errorf("zael aggregate --once: got %v, want exit code 0; it printed\n%s", err, out)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/loadgen"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -43,9 +44,9 @@ func TestLineOfLeavers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		j := job(zael.PerSecond("n", 50))
-		j.Rate, j.MaxWait, j.GiveUp, j.Duration = 100, 30*time.Second, 500*time.Millisecond, 60*time.Second
+		j.Rate, j.MaxWait, j.GiveUp, j.Duration = 100, 30*time.Second, 500*time.Millisecond, time.Duration(5+schedules.Count(t, 20))*time.Second
 		tally := inLine(t, j)
-		for i, s := range tally.Seconds[5:60] {
+		for i, s := range tally.Seconds[5 : j.Duration/time.Second] {
 			if s.Served < 49 || s.Came < 99 || s.Came > 101 {
 				t.Errorf("second %d: got %+v, want at least 49 served of 100", i+5, s)
 			}

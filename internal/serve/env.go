@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -72,6 +73,7 @@ type Env struct {
 	Log     *slog.Logger
 	Guard   *access.Guard
 	Metrics prometheus.Registerer // of /metrics; may be nil
+	Every   time.Duration         // how often files are looked at whether they have changed; 0: each second
 	TLS     *tls.Config           // of connections that the daemon does not encrypt itself; nil: they are not encrypted
 
 	// Config returns the current configuration. A request calls it once, so that a reload in

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -44,7 +45,7 @@ func start(t *testing.T, text string, api http.HandlerFunc) *rig {
 	r.stop = stop
 	var err error
 	r.Daemon, err = serve.New(ctx, &serve.Options{
-		Source: config.Source{File: r.file, LookupEnv: os.LookupEnv}, Log: r.log, Hangup: r.hangup,
+		Source: config.Source{File: r.file, LookupEnv: os.LookupEnv}, Log: r.log, Hangup: r.hangup, LookEvery: 20 * time.Millisecond,
 		Open: func(context.Context, string) (serve.Store, error) { return memstore.New(nil), nil },
 		Handlers: serve.Handlers{Page: page{}, API: func(env *serve.Env) (http.Handler, error) {
 			r.env = env

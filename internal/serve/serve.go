@@ -33,6 +33,8 @@ type Options struct {
 	Handlers Handlers
 	Log      io.Writer
 	Hangup   <-chan struct{} // each value reloads the configuration; may be nil
+
+	LookEvery time.Duration // how often files are looked at whether they have changed; 0: each second
 }
 
 // A Daemon serves a limiter.
@@ -40,6 +42,7 @@ type Daemon struct {
 	source config.Source
 	hangup <-chan struct{}
 	seen   filewatch.Fingerprint         // of the files that were loaded at first
+	every  time.Duration                 // how often they are looked at, or 0
 	config atomic.Pointer[config.Config] // what holds now
 	tls    atomic.Pointer[tls.Config]    // nil: connections are not encrypted
 
@@ -75,7 +78,7 @@ var errShutdown = errors.New("the server is shutting down")
 // New loads the configuration, opens the store and listens. The daemon serves when it Runs;
 // one that does not run has to be closed by Close.
 func New(ctx context.Context, o *Options) (*Daemon, error) {
-	d := &Daemon{source: o.Source, hangup: o.Hangup, draining: make(chan struct{}), level: new(slog.LevelVar)}
+	d := &Daemon{source: o.Source, hangup: o.Hangup, every: o.LookEvery, draining: make(chan struct{}), level: new(slog.LevelVar)}
 	d.requests.none = make(chan struct{})
 	d.requestsContext, d.cancelRequests = context.WithCancelCause(context.WithoutCancel(ctx))
 	before := filewatch.Of(o.Source.File)
@@ -129,7 +132,7 @@ func (d *Daemon) build(ctx context.Context, h Handlers) (err error) {
 	}
 	env := &Env{
 		Limiter: d.limiter, Store: d.store, Live: d.live, Log: d.log, Guard: d.guard, Metrics: d.metrics.registry,
-		Config: d.config.Load, Wait: d.wait, Draining: d.draining, TLS: d.tlsConfig(),
+		Config: d.config.Load, Wait: d.wait, Draining: d.draining, TLS: d.tlsConfig(), Every: d.every,
 	}
 	if h.API != nil {
 		api, err := h.API(env)
@@ -243,7 +246,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.rlsListener != nil {
 		group.Go(func() { failed <- d.rls.Serve(d.rlsListener) })
 	}
-	group.Go(func() { filewatch.Watch(running, d.seen, d.fingerprint, d.hangup, d.reload) })
+	group.Go(func() { filewatch.Watch(running, d.every, d.seen, d.fingerprint, d.hangup, d.reload) })
 	d.log.Info("serving", "address", d.Addr().String(), "tls", d.tls.Load() != nil, "tokens", len(d.config.Load().Tokens))
 	if d.tls.Load() == nil && !config.Loopback(d.Addr().String()) {
 		d.log.Warn("requests are not encrypted: set tls in the configuration, unless a proxy in front encrypts them")

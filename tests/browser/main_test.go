@@ -27,6 +27,7 @@ import (
 	"github.com/zeroae/zael/internal/serve/config"
 	"github.com/zeroae/zael/internal/serve/dashboard"
 	"github.com/zeroae/zael/internal/serve/live"
+	"github.com/zeroae/zael/internal/testrig/needs"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -106,6 +107,7 @@ func (s *site) forward(d time.Duration) {
 // newSite serves a dashboard. With open it needs no token.
 func newSite(t *testing.T, open bool, behind time.Duration) *site {
 	t.Helper()
+	needs.Engine(t)
 	s := &site{T: t, behind: behind}
 	store := memstore.New(&memstore.Config{Usage: true})
 	recorder := live.New(s.clock)

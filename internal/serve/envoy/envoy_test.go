@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	common "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	pb "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
@@ -69,7 +70,7 @@ func startAt(t *testing.T, more, address string) *rig {
 	r.stop = stop
 	var err error
 	r.Daemon, err = serve.New(ctx, &serve.Options{
-		Source: config.Source{File: file, LookupEnv: os.LookupEnv}, Log: r.log,
+		Source: config.Source{File: file, LookupEnv: os.LookupEnv}, Log: r.log, LookEvery: 20 * time.Millisecond,
 		Open: func(context.Context, string) (serve.Store, error) { return memstore.New(nil), nil },
 		Handlers: serve.Handlers{RateLimits: func(env *serve.Env) (serve.RateLimits, error) {
 			r.env = env

@@ -10,7 +10,7 @@ import (
 // change nothing.
 func (s *Server) followFiles(ctx context.Context) {
 	look := func() filewatch.Fingerprint { return filewatch.OfFolder(s.config.Folder) }
-	filewatch.Watch(ctx, s.seen, look, nil, s.reload)
+	filewatch.Watch(ctx, s.every, s.seen, look, nil, s.reload)
 }
 
 func (s *Server) reload() {

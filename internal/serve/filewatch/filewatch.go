@@ -2,6 +2,7 @@
 package filewatch
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -10,9 +11,9 @@ import (
 	"time"
 )
 
-// lookEvery is how often files are looked at. A change counts when they have been the same twice, as
+// defaultEvery is how often files are looked at. A change counts when they have been the same twice, as
 // a writer may be at work.
-const lookEvery = time.Second
+const defaultEvery = time.Second
 
 // A Fingerprint is what can be seen of files. A mounted ConfigMap changes by a link that leads
 // elsewhere, so where links lead is in it.
@@ -49,9 +50,10 @@ func OfFolder(folder string) Fingerprint {
 }
 
 // Watch calls reload when what look sees has changed since it was as in seen, and when it is told to,
-// until ctx is done. What is seen before a reload is what that has read.
-func Watch(ctx context.Context, seen Fingerprint, look func() Fingerprint, told <-chan struct{}, reload func()) {
-	tick := time.NewTicker(lookEvery)
+// until ctx is done. It looks as often as every says, each second if that is 0. What is seen before a
+// reload is what that has read.
+func Watch(ctx context.Context, every time.Duration, seen Fingerprint, look func() Fingerprint, told <-chan struct{}, reload func()) {
+	tick := time.NewTicker(cmp.Or(every, defaultEvery))
 	defer tick.Stop()
 	last := seen
 	for {

@@ -24,7 +24,7 @@ func TestWatch(t *testing.T) {
 		told, done := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(done)
-			filewatch.Watch(ctx, "a", look, told, func() { reloaded = append(reloaded, look()) })
+			filewatch.Watch(ctx, 0, "a", look, told, func() { reloaded = append(reloaded, look()) })
 		}()
 		second := func(now filewatch.Fingerprint) {
 			files.Store(now)
