@@ -67,9 +67,9 @@ func TestLineOfPatientCallers(t *testing.T) {
 		if tally := inLine(t, j); tally.Refused != 0 || tally.Left > 5 || tally.Admitted < 440 {
 			t.Errorf("45 a second: got %+v, want all served but those who waited at the end", tally.Counts)
 		}
-		j.Rate, j.Duration = 100, 20*time.Second
+		j.Rate, j.Duration = 100, 12*time.Second
 		tally := inLine(t, j)
-		if tally.Refused < 500 || tally.Admitted < 990 {
+		if tally.Refused < 250 || tally.Admitted < 590 {
 			t.Errorf("100 a second: got %+v, want half of them served and the others refused", tally.Counts)
 		}
 		if most := tally.Latency().Max; most < 4900*time.Millisecond || most > 5100*time.Millisecond {
