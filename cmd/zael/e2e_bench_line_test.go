@@ -14,9 +14,7 @@ func TestBenchLine(t *testing.T) {
 	t.Parallel()
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
-		if testing.Short() {
-			t.Skip("waits for 12 s: is a part of make check")
-		}
+		manyProcesses(t)
 		benchLine(t, newShop(t))
 	})
 	t.Run("dynamodb", func(t *testing.T) {

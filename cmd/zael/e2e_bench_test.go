@@ -65,6 +65,7 @@ func (s shop) nothingLeft() {
 // TestBenchProcesses checks that several processes admit what one bucket has.
 func TestBenchProcesses(t *testing.T) {
 	t.Parallel()
+	manyProcesses(t)
 	s := newShop(t)
 	r := s.bench("--processes", "3", "--callers", "4", "--duration", "1s", "--limit", "n=20/h", "--limit", "m=99999/s", "--consume", "m=2")
 	if r.Admitted != 20 || r.Ideal != 20 || r.AdmittedAmounts["n"] != 20 || r.AdmittedAmounts["m"] != 40 || r.IdealAmounts["n"] != 20 || r.RefusedPerS == 0 || r.AcquiresPerS == 0 {
@@ -79,6 +80,7 @@ func TestBenchProcesses(t *testing.T) {
 
 func TestBenchCascade(t *testing.T) {
 	t.Parallel()
+	manyProcesses(t)
 	s := newShop(t)
 	r := s.bench("--processes", "2", "--callers", "4", "--keys", "5", "--duration", "1s", "--cascade", "--limit", "n=4/h", "--parent-limit", "n=10/h")
 	if r.Admitted != 10 || r.Ideal != 10 {
@@ -99,6 +101,7 @@ func TestBenchText(t *testing.T) {
 // TestBenchRate checks that all processes together keep to the rate.
 func TestBenchRate(t *testing.T) {
 	t.Parallel()
+	manyProcesses(t)
 	s := newShop(t)
 	r := s.bench("--processes", "2", "--callers", "3", "--duration", "500ms", "--rate", "40", "--limit", "n=5/h")
 	if r.Rate != 40 || r.Admitted != 5 || r.Refused == 0 || r.Refused > 16 {
@@ -113,6 +116,7 @@ func TestBenchRate(t *testing.T) {
 // TestBenchInterrupted checks that an interrupted bench cleans up and prints its results.
 func TestBenchInterrupted(t *testing.T) {
 	t.Parallel()
+	manyProcesses(t)
 	for _, processes := range []string{"1", "2"} {
 		s := newShop(t)
 		cmd := s.command("bench", "--json", "--processes", processes, "--callers", "2", "--duration", "1h", "--keys", "3", "--limit", "n=10/h", "--cascade")
@@ -163,6 +167,7 @@ var durations = regexp.MustCompile(`--duration \d+s`)
 // TestNewHelpExamples runs the examples in help texts; a bench does so for less long.
 func TestNewHelpExamples(t *testing.T) {
 	t.Parallel()
+	manyProcesses(t)
 	dir := t.TempDir()
 	file := []byte("resources: {gpt-4: {limits: [rpm=100/min]}}\nentities: {key-9: {parent: project-1}}\n")
 	if err := os.WriteFile(filepath.Join(dir, "limits.yaml"), file, 0o600); err != nil {

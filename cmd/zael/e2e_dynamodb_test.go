@@ -129,6 +129,7 @@ func TestNoCredentials(t *testing.T) {
 func TestBenchDynamoDB(t *testing.T) {
 	t.Parallel()
 	s := onDynamoDB(t)
+	s.run(0, "acquire", "-e", "e", "-r", "r", "-l", "n=1/s") // the first one takes a cold engine long
 	out, errs := s.run(0, "bench", "--json", "--processes", "2", "--callers", "2", "--duration", "1s", "--timeout", "30s", "--limit", "n=100000/s")
 	var r struct {
 		Admitted int64    `json:"admitted"`

@@ -282,10 +282,8 @@ func (f *fleet) withoutKeys(ctx context.Context) {
 // TestReplicas: three servers on one file, of which one is killed with -9 in the middle.
 func TestReplicas(t *testing.T) {
 	t.Parallel()
-	limit := 100
-	if schedules.Long(t) {
-		limit = 1000
-	}
+	manyProcesses(t)
+	limit := schedules.Count(t, 100)
 	for name, run := range map[string]func(*fleet, context.Context){"with keys": (*fleet).withKeys, "without keys": (*fleet).withoutKeys} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -28,10 +28,8 @@ import (
 // and no others.
 func TestReplicasOfTheRateLimitService(t *testing.T) {
 	t.Parallel()
-	tokens := 100
-	if schedules.Long(t) {
-		tokens = 1000
-	}
+	manyProcesses(t)
+	tokens := schedules.Count(t, 100)
 	for _, c := range []struct {
 		replicas int
 		killed   bool

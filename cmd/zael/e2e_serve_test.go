@@ -278,10 +278,7 @@ func TestServeEndsUnderLoad(t *testing.T) {
 // request: the server goes on, and keeps nothing of them.
 func TestServeDroppedConnections(t *testing.T) {
 	t.Parallel()
-	connections := 2000
-	if schedules.Long(t) {
-		connections = 20_000
-	}
+	connections := schedules.Count(t, 2000)
 	d := newShop(t).serve("max: {connections: 500, header_time: 1s}\n")
 	address := strings.TrimPrefix(d.base, "http://")
 	var group sync.WaitGroup

@@ -54,13 +54,21 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	// Most tests wait for processes most of the time.
-	if err := flag.Set("test.parallel", strconv.Itoa(max(6, runtime.GOMAXPROCS(0)))); err != nil {
+	if err := flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0)))); err != nil {
 		panic(err)
 	}
 	engine.Main(emulator.Tests(m), goleak.Cleanup(func(code int) {
 		_ = os.RemoveAll(dir)
 		os.Exit(code)
 	}))
+}
+
+// manyProcesses skips a test with -short that starts many processes.
+func manyProcesses(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts many processes: is a part of make check")
+	}
 }
 
 // zael runs the program in the checkout, which must end with an exit code.

@@ -93,6 +93,9 @@ func TestAzure(t *testing.T) {
 			admitted: 7118, byRPM: 1403, byTPM: 374, admittedTPM: 14451652,
 		},
 	} {
+		if testing.Short() && c.name != "settling" { // TestPage has another
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			o := c.options

@@ -14,6 +14,7 @@ import (
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/bucket"
 	"github.com/zeroae/zael/internal/replay"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -64,7 +65,7 @@ func (r *recorder) Adjust(ctx context.Context, now time.Time, debits []zael.Debi
 func TestLevels(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(11, 12))
-	for i := range 40 {
+	for i := range max(8, schedules.Count(t, 40)) {
 		tr := traffic{gap: time.Second, grid: time.Microsecond, tokens: 10 * int64(1+i%3), users: 1 + i%3}
 		trace := tr.write(rng, bucket.Epoch().AddDate(i%2-1, 0, 0), 500)
 		o := replay.Options{Limits: limits(t, "n=200/min burst 40"), Consume: exprs(t, "n=take"), EntityColumn: "user"}

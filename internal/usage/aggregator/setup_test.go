@@ -36,6 +36,9 @@ func TestMain(m *testing.M) { engine.Main(m) }
 // TestBootstrap runs the function's program as make builds it.
 func TestBootstrap(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("links the function, most of whose tests need an engine")
+	}
 	path := bootstrap(t)
 	for name, test := range map[string]func(*testing.T, string){
 		"counts":      testFunction,
