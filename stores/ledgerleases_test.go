@@ -24,7 +24,7 @@ func (m *ledgerModel) use(le *modelLease) error {
 	}
 	switch m.rng.IntN(6) {
 	case 0:
-		if m.switched(p) {
+		if m.switched(p) || le.lost {
 			return nil
 		}
 		m.note("%v consumes %v", p.key, amounts)
@@ -130,7 +130,7 @@ func (m *ledgerModel) useDetached(le *modelLease) error {
 	p := le.parts[0]
 	if m.rng.IntN(3) == 0 {
 		amounts := m.some(p.names(), 4)
-		if m.switched(p) {
+		if m.switched(p) || le.lost {
 			return nil
 		}
 		m.note("%v consumes %v, detached", p.key, amounts)
