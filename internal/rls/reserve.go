@@ -122,7 +122,8 @@ func (s *Service) Reserve(ctx context.Context, r *Reservation, leases Leases) (i
 		return "", false, statusError(err)
 	}
 	if id, err = leases.Text(ctx, d); err != nil {
-		return "", false, statusError(err)
+		_, undone := s.limiter.EndDetached(ctx, d, zael.Ending{Verb: zael.LeaseRollback})
+		return "", false, statusError(errors.Join(err, undone))
 	}
 	return id, true, nil
 }

@@ -157,3 +157,21 @@ func TestCheckAndReport(t *testing.T) {
 		t.Errorf("after a report: got %s", got)
 	}
 }
+
+// noLeases cannot be written.
+type noLeases struct{ plainLeases }
+
+// Text implements rls.Leases.
+func (noLeases) Text(context.Context, *zael.DetachedLease) (string, error) {
+	return "", zael.ErrUnavailable
+}
+
+// TestReservationWithoutID: what nobody can commit is given back.
+func TestReservationWithoutID(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, &rls.Options{})
+	_, _, err := b.service.Reserve(t.Context(), reservation(8, "tokens=a", "team=x"), noLeases{})
+	if got := b.left("tokens=a", "team=x"); status.Code(err) != codes.Unavailable || got != "ok 60 10" {
+		t.Errorf("got %v and %s, want Unavailable and that nothing is taken", err, got)
+	}
+}
