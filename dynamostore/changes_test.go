@@ -130,7 +130,11 @@ func TestOrdersOfChange(t *testing.T) {
 func TestOrdersOfChangeOnFake(t *testing.T) {
 	t.Parallel()
 	table := dynamofake.New()
-	ordersOfChange(t, 1, func(namespace string) (*dynamostore.Store, error) {
+	oneIn := 1
+	if testing.Short() {
+		oneIn = 5
+	}
+	ordersOfChange(t, oneIn, func(namespace string) (*dynamostore.Store, error) {
 		return dynamostore.NewTrial(table, "fake", &dynamostore.Config{Namespace: namespace, CallTimeout: time.Minute}, changesTrial())
 	})
 }

@@ -106,15 +106,25 @@ func opened(tb testing.TB, s *dynamostore.Store, err error) *dynamostore.Store {
 	return s
 }
 
-// The suite on a table in memory: the checks of BucketStore twice, with and without
-// TakeLocal and AdjustLocal before each call.
+// roles are those that every store here has.
+func roles(more ...storetest.Role) []storetest.Role {
+	return append(more, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.SlotStore, storetest.CapacityReader, storetest.ListStore, storetest.AuditStore)
+}
+
+// The suite on a table in memory: the checks of BucketStore twice, with and without TakeLocal and
+// AdjustLocal before each call; with -short once, as a Limiter asks.
 func TestStoreOnFake(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, func(t *testing.T) zael.Store {
+	start := func(t *testing.T) *dynamostore.Store {
 		t.Helper()
 		s, err := dynamostore.NewTrial(dynamofake.New(), "fake", patient(), trial.Options{VirtualTime: true})
 		return opened(t, s, err)
-	}, storetest.LocalStore, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.SlotStore, storetest.CapacityReader, storetest.ListStore, storetest.AuditStore)
+	}
+	if testing.Short() {
+		storetest.Run(t, func(t *testing.T) zael.Store { t.Helper(); return askedLocally(start(t)) }, roles()...)
+		return
+	}
+	storetest.Run(t, func(t *testing.T) zael.Store { t.Helper(); return start(t) }, roles(storetest.LocalStore)...)
 }
 
 // The suite on the engine, in one table with a namespace for each check: each check once, as a
@@ -127,10 +137,11 @@ func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) zael.Store {
 		t.Helper()
 		s, err := dynamostore.NewTrial(c, table, &dynamostore.Config{Namespace: fmt.Sprintf("ns%d", n.Add(1)), CallTimeout: time.Minute}, trial.Options{VirtualTime: true})
-		opened(t, s, err)
-		return localFirst{s, s, s, s, s, s, s, s, s}
-	}, storetest.Kinds, storetest.EntityStore, storetest.LimitStore, storetest.AdminStore, storetest.OnceStore, storetest.SlotStore, storetest.CapacityReader, storetest.ListStore, storetest.AuditStore)
+		return askedLocally(opened(t, s, err))
+	}, roles()...)
 }
+
+func askedLocally(s *dynamostore.Store) localFirst { return localFirst{s, s, s, s, s, s, s, s, s} }
 
 // A localFirst is a store whose Take and Adjust ask locally first. It is no LocalStore.
 type localFirst struct {

@@ -47,7 +47,7 @@ func TestFaultySchedules(t *testing.T) {
 		})
 	}
 	begin, n := time.Now(), 0
-	for seed := range schedules.Seeds(t, 45) {
+	for seed := range schedules.Seeds(t, 30) {
 		seeds <- seed
 		n++
 	}

@@ -175,7 +175,7 @@ func TestEngineKilledUnderLoad(t *testing.T) {
 					return
 				}
 				select {
-				case <-time.After(time.Millisecond):
+				case <-time.After(20 * time.Millisecond):
 				case <-ctx.Done():
 				}
 			}

@@ -63,14 +63,14 @@ func TestManyProcesses(t *testing.T) {
 	left(t, stores[0], 0, "hot", "rpm", 0)
 }
 
-// 50 processes, each with callers and children of its own, on one parent: no
+// 25 processes, each with callers and children of its own, on one parent: no
 // more than it has is admitted, what was given back is there, and the callers of
 // a process share its writes of the parent.
 func TestManyProcessesWithOneParent(t *testing.T) {
 	t.Parallel()
 	c, _ := newClient(t)
 	table := newTable(t, c)
-	const processes, callers, each, burst = 50, 6, 5, 1000
+	const processes, callers, each, burst = 25, 6, 5, 500
 	d := define(burst, 1, 366*24*time.Hour)
 	var admitted, contended atomic.Int64
 	var wg sync.WaitGroup

@@ -42,5 +42,5 @@ func TestKeysOfProcesses(t *testing.T) {
 		cmd := exec.CommandContext(t.Context(), os.Args[0])
 		cmd.Env = append(os.Environ(), onceVariable+"="+table, dynamotest.EndpointVariable+"="+endpoint, "GORACE=atexit_sleep_ms=0")
 		return cmd
-	}, s, 100) // each that is admitted is a transaction
+	}, s, 60) // each that is admitted is a transaction
 }

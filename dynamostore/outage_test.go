@@ -33,12 +33,12 @@ type outcome struct {
 	err                                             error // one of the others
 }
 
-func (h *herd) run(ctx context.Context) outcome {
+func (h *herd) run(ctx context.Context, callers int) outcome {
 	var o outcome
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	begin := time.Now()
-	for i := range herdSize {
+	for i := range callers {
 		wg.Go(func() {
 			req := h.request(i)
 			req.FailureMode = h.mode
@@ -106,6 +106,10 @@ func TestOutage(t *testing.T) {
 func outage(t *testing.T, fault error, request func(int) zael.Request, warm bool, mode zael.FailureMode) {
 	t.Helper()
 	const timeout = time.Second
+	callers := herdSize
+	if testing.Short() {
+		callers /= 10
+	}
 	n := &dynamofake.Network{Table: dynamofake.New(), Latency: 2 * time.Millisecond}
 	s := storeOn(t, n, 1)
 	config := &zael.Config{Timeout: timeout, FailureMode: mode}
@@ -120,7 +124,7 @@ func outage(t *testing.T, fault error, request func(int) zael.Request, warm bool
 	}
 	h.limiter = l
 	if warm {
-		if o := h.run(t.Context()); o.admitted != herdSize {
+		if o := h.run(t.Context(), callers); o.admitted != int64(callers) {
 			t.Fatalf("before: got %+v, want all admitted", o)
 		}
 	}
@@ -129,12 +133,12 @@ func outage(t *testing.T, fault error, request func(int) zael.Request, warm bool
 		if mode == zael.FailOpen {
 			o.unavailable, o.degraded = o.degraded, o.unavailable
 		}
-		if o.unavailable != herdSize || o.last > within {
+		if o.unavailable != int64(callers) || o.last > within {
 			t.Errorf("%s: got %+v after %v (unavailable and degraded count as one), want all unavailable within %v", what, o, o.last, within)
 		}
 	}
 	n.Break(fault)
-	told("first", h.run(t.Context()), timeout)
+	told("first", h.run(t.Context(), callers), timeout)
 	synctest.Wait()
 	if l.Stats().Breaks == 0 {
 		t.Fatal("the breaker: got it closed, want it open")
@@ -151,13 +155,13 @@ func outage(t *testing.T, fault error, request func(int) zael.Request, warm bool
 		counted = n.Writes // what nobody waits for, the undoing of takes whose fate is unknown, reads
 	}
 	calls := counted()
-	told("open", h.run(t.Context()), 0)
+	told("open", h.run(t.Context(), callers), 0)
 	if got := counted(); got != calls {
 		t.Errorf("calls while the breaker is open: got %d, want none", got-calls)
 	}
 	for range 3 { // it tries again and again, one caller at a time
 		<-time.After(300 * time.Millisecond)
-		told("later", h.run(t.Context()), timeout)
+		told("later", h.run(t.Context(), callers), timeout)
 	}
 	n.Break(nil)
 	begin := time.Now()
@@ -195,7 +199,7 @@ func TestPlainErrors(t *testing.T) {
 						return zael.Request{Entity: "e", Resource: "r", Limits: []zael.Limit{zael.PerSecond("rpm", 10)}, Consume: zael.Amounts{"rpm": 1}}
 					}, 0}
 					for range 2 {
-						if o := h.run(t.Context()); o.other != herdSize || !errors.Is(o.err, fault) {
+						if o := h.run(t.Context(), herdSize); o.other != herdSize || !errors.Is(o.err, fault) {
 							t.Errorf("got %+v, want all to be told %v", o, fault)
 						}
 					}
@@ -227,7 +231,7 @@ func TestRefusalsOutliveTheTable(t *testing.T) {
 		}
 		n.Break(dynamofake.SilentError{})
 		h := &herd{n, s, l, func(int) zael.Request { return req }, zael.FailOpen}
-		if o := h.run(t.Context()); o.refused != herdSize || o.last > 0 {
+		if o := h.run(t.Context(), herdSize); o.refused != herdSize || o.last > 0 {
 			t.Errorf("got %+v, want all refused at once", o)
 		}
 	})

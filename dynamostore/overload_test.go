@@ -38,7 +38,7 @@ func TestOverload(t *testing.T) {
 		stretch   time.Duration
 	}{
 		{1, 1, 0, 50 * time.Millisecond},
-		{8, 1, 70 * time.Millisecond, 100 * time.Millisecond}, // as 5.6 leaves them
+		{8, 2, 70 * time.Millisecond, 100 * time.Millisecond}, // as 5.6 leaves them
 		{4, 5, 30 * time.Millisecond, 50 * time.Millisecond},
 	} {
 		t.Run(fmt.Sprintf("%d processes, %d tokens, skew %v", tt.processes, tt.amount, tt.skew), func(t *testing.T) {

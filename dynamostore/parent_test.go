@@ -18,20 +18,19 @@ import (
 )
 
 // Many processes with callers of their own, all under one parent: 24 of them, whose item takes
-// 500 writes a second, and in a long run 200 and 1000. A write of each acquire, or each process as fast
+// 200 writes a second, and in a long run 200 and 1000. A write of each acquire, or each process as fast
 // as it can, would be far more. They find the pace by what is throttled, and nearly
 // nobody is told that the store is unavailable.
 func TestManyProcessesOnOneParent(t *testing.T) {
 	t.Parallel()
-	processes, seconds, limit := 24, 2, 500
+	processes, callers, seconds, limit := 24, 6, 2, 200
 	switch {
 	case schedules.Long(t):
-		processes, seconds, limit = 200, 5, 1000
+		processes, callers, seconds, limit = 200, 12, 5, 1000
 	case testing.Short():
 		t.Skip("a load that is a part of make check")
 	}
 	synctest.Test(t, func(t *testing.T) {
-		const callers = 12
 		own := define(1000, 1000, time.Second)
 		all := define(1_000_000, 1_000_000, time.Second)
 		table := dynamofake.New()

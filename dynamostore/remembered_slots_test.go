@@ -77,14 +77,19 @@ func TestSlotRefusalIsRemembered(t *testing.T) {
 }
 
 // 16 processes want 4 slots, each for 50 ms, and ask again every 10 ms: by a refusal that is
-// remembered they save calls, but none is kept from slots that others release.
+// remembered they save calls, but none is kept from slots that others release. How fair that is
+// shows in half a minute.
 func TestSlotsAreSharedFairly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const processes, seconds = 16, 30
+		const processes = 16
+		seconds, fair := 30, 2.0/5 // served, the least of the most
+		if testing.Short() {
+			seconds, fair = 5, 0.01
+		}
 		n := &dynamofake.Network{Table: dynamofake.New(), Latency: time.Millisecond}
 		p := zael.MustPolicy("gpt-4", zael.AtOnce("parallel", 4))
-		ctx, cancel := context.WithTimeout(t.Context(), seconds*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(seconds)*time.Second)
 		defer cancel()
 		served, asked := make([]int, processes), make([]int, processes)
 		var limiters [processes]*zael.Limiter
@@ -120,8 +125,8 @@ func TestSlotsAreSharedFairly(t *testing.T) {
 			total, asks = total+served[i], asks+asked[i]
 		}
 		t.Logf("least/most served %.2f, %d a second, %d writes for %d requests a second", float64(least)/float64(most), total/seconds, n.Writes()/seconds, asks/seconds)
-		if 5*least < 2*most {
-			t.Errorf("served: got %v, want the least at two fifths of the most", served)
+		if float64(least) < fair*float64(most) {
+			t.Errorf("served: got %v, want the least at %.2f of the most", served, fair)
 		}
 		if n.Writes() > asks/2 {
 			t.Errorf("got %d writes for %d requests, want most refusals to be remembered", n.Writes(), asks)

@@ -68,7 +68,7 @@ func TestCoalescedNeverOversells(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for seed := range schedules.Seeds(t, 4) {
+			for seed := range schedules.Seeds(t, 2) {
 				synctest.Test(t, func(t *testing.T) { c.run(t, seed) })
 			}
 		})
@@ -77,7 +77,11 @@ func TestCoalescedNeverOversells(t *testing.T) {
 
 func (c *chaos) run(t *testing.T, seed uint64) {
 	t.Helper()
-	const processes, callers, each = 3, 30, 12
+	const processes, callers = 3, 30
+	each := 12
+	if testing.Short() {
+		each = 4
+	}
 	d := define(100, 100, time.Second)
 	less, wide := define(30, 60, time.Second), define(200, 250, time.Second)
 	table := dynamofake.New()

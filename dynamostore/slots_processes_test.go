@@ -139,7 +139,7 @@ func (d *door) enter(conn net.Conn) {
 func TestSlotsOfKilledProcesses(t *testing.T) {
 	t.Parallel()
 	const processes, killed, callers = 8, 3, 6
-	times := 100
+	times := 50
 	if schedules.Long(t) {
 		times = 500
 	}

@@ -302,20 +302,20 @@ func (t *Table) Query(ctx context.Context, in *dynamodb.QueryInput, _ ...func(*d
 			return c
 		}
 		var found []Item
+		partition := text(in.ExpressionAttributeValues, ":pk")
+		condition := parse(*in.KeyConditionExpression, in.ExpressionAttributeNames, in.ExpressionAttributeValues, map[string]bool{})
+		tokens := condition.tokens
 		for _, it := range t.items {
-			if it[pk] == nil || it[sk] == nil || text(it, pk) != text(in.ExpressionAttributeValues, ":pk") {
+			if it[pk] == nil || it[sk] == nil || text(it, pk) != partition {
 				continue
 			}
-			if !parse(*in.KeyConditionExpression, in.ExpressionAttributeNames, in.ExpressionAttributeValues, map[string]bool{}).either(it) {
+			if condition.tokens = tokens; !condition.either(it) {
 				continue
 			}
 			if len(in.ExclusiveStartKey) > 0 && order(it, in.ExclusiveStartKey) <= 0 {
 				continue
 			}
-			if in.IndexName != nil {
-				it = Item{"PK": it["PK"], "SK": it["SK"], pk: it[pk], sk: it[sk]}
-			}
-			found = append(found, maps.Clone(it))
+			found = append(found, it)
 		}
 		slices.SortFunc(found, order)
 		most := page
@@ -326,6 +326,13 @@ func (t *Table) Query(ctx context.Context, in *dynamodb.QueryInput, _ ...func(*d
 			found = found[:most]
 			last := found[most-1]
 			out.LastEvaluatedKey = Item{"PK": last["PK"], "SK": last["SK"], pk: last[pk], sk: last[sk]}
+		}
+		for i, it := range found {
+			if in.IndexName != nil {
+				found[i] = Item{"PK": it["PK"], "SK": it["SK"], pk: it[pk], sk: it[sk]}
+			} else {
+				found[i] = maps.Clone(it)
+			}
 		}
 		out.Items = found
 	})
