@@ -102,6 +102,18 @@ func (m *ledgerModel) committed(le *modelLease) {
 	m.closed(le)
 }
 
+// holds reports whether all slots of a lease are there.
+func (m *ledgerModel) holds(le *modelLease) bool {
+	for _, p := range le.parts {
+		for k, all := range p.chunks {
+			if slices.ContainsFunc(all["slots"], func(c chunk) bool { return c.n > 0 && c.resets != m.resets[k]["slots"] }) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // switched reports whether the limits of a bucket were turned off, or on again, since the lease began.
 func (m *ledgerModel) switched(p *modelPart) (switched bool) {
 	p.charges(func(zael.Limit) int64 { return 0 }, func(k zael.Key, _ zael.Limit, _ int64) {
@@ -126,6 +138,13 @@ func (m *ledgerModel) closed(le *modelLease) {
 func (m *ledgerModel) useDetached(le *modelLease) error {
 	if m.rng.IntN(2) == 0 {
 		le.detached = moved(m.t, le.detached)
+	}
+	if m.rng.IntN(4) == 0 {
+		r, err := m.limiter().RenewDetached(m.t.Context(), le.detached)
+		if err != nil || r.Held != m.holds(le) {
+			return fmt.Errorf("renew of %v: got %+v, %w, want held: %v", le.parts[0].key, r, err, m.holds(le))
+		}
+		return nil
 	}
 	p := le.parts[0]
 	if m.rng.IntN(3) == 0 {
