@@ -155,20 +155,21 @@ func (r *replica) lose() <-chan struct{} {
 	return r.unheard
 }
 
-// Run has 64 callers make five times limit requests of three replicas, which command starts, of
+// Run has many callers make five times limit requests of three replicas, which command starts, of
 // which one is killed with -9 in the middle. A request that is not answered is repeated on another
 // replica. Exactly limit have to be told that they are admitted, and that is what store, which is the
 // same, has charged. In a long run limit is 1000, and with -short a quarter.
 func Run(t *testing.T, command func() *exec.Cmd, store zael.Store, limit int) {
 	t.Helper()
-	const callers = 64
 	switch {
 	case schedules.Long(t):
 		limit = 1000
 	case testing.Short():
 		limit /= 4
 	}
-	requests := 5 * limit
+	// When half of limit are admitted, those on their way still are, too: an answer is lost that has
+	// been charged.
+	callers, requests := min(64, limit/4), 5*limit
 	replicas := []*replica{start(t, command(), limit), start(t, command(), limit), start(t, command(), limit)}
 	told, killed := make([]string, requests), make(chan struct{})
 	var mu sync.Mutex

@@ -128,7 +128,7 @@ func Run(t *testing.T, command func() *exec.Cmd, store zael.Store) {
 	for i := range all {
 		all[i] = start(t, command())
 	}
-	times := max(2*callers, schedules.Count(t, times))
+	times := max(4*callers, schedules.Count(t, times))
 	for i, p := range all {
 		n := times
 		if i < killed {
