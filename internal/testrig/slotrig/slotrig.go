@@ -29,8 +29,8 @@ const (
 	hold      = 10 * time.Second
 	processes = 8
 	killed    = 3
-	callers   = 6  // of a process
-	times     = 50 // that a process acquires, or before it is killed
+	callers   = 6   // of a process
+	times     = 100 // that a process acquires, or before it is killed
 )
 
 func policy() *zael.Policy {
