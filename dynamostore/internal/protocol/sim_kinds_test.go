@@ -55,7 +55,7 @@ func TestSimulationOfKinds(t *testing.T) {
 	var w *world
 	all := kinds(t)
 	n := 0
-	for seed := range schedules.Seeds(t, 700) {
+	for seed := range schedules.Seeds(t, 350) {
 		some := all
 		if seed%3 == 0 { // few, so that much happens to each
 			i := int(seed/3) % (len(all) - 1)

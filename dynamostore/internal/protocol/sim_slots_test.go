@@ -62,7 +62,7 @@ func TestSimulationOfSlots(t *testing.T) {
 	t.Parallel()
 	var sum slotTally
 	n := 0
-	for seed := range schedules.Seeds(t, 700) {
+	for seed := range schedules.Seeds(t, 350) {
 		w := &slotWorld{sum: &sum}
 		if err := w.simulate(seed); err != nil {
 			t.Fatalf("seed %d: %v\n%s", seed, err, w.text())

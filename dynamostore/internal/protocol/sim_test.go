@@ -96,7 +96,7 @@ func TestSimulation(t *testing.T) {
 	var sum tally
 	var w *world
 	n := 0
-	for seed := range schedules.Seeds(t, 600) {
+	for seed := range schedules.Seeds(t, 300) {
 		var err error
 		if w, err = simulate(seed, definitions, &sum); err != nil {
 			t.Fatalf("seed %d: %v\n%s", seed, err, w.text())
