@@ -192,7 +192,7 @@ func TestCreditsAtOnce(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	f := &fake{Store: memstore.New(nil)}
-	l := limiterOn(t, f, nil)
+	l := limiterOn(t, f, &zael.Config{Clock: new(handClock).now})
 	policy := zael.MustPolicy("gpt-4", zael.PerHour("tph", 60), zael.EachDay("tpd", 100))
 	if _, err := l.Charge(ctx, policy.For("alice", 30, 30)); err != nil {
 		t.Fatal(err)
