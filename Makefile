@@ -66,9 +66,8 @@ bench-once: ## run every benchmark once
 
 # A test that needs Java or Python is left out with -short, and fails without them otherwise. The
 # timeout only ends what hangs: a slow machine may take its time. What SQLite, made Go of C by a
-# program, does with its own memory is not ours to check: without checks of its unsafe pointers, and
-# without the race detector in its library and libc, but with it in the driver and all else,
-# sqlitestore's tests take 40 s of processor time; the race detector there made it 57 s.
+# program, does with its own memory is not ours to check: there are no checks of its unsafe pointers,
+# and no race detector in its library and libc, but in the driver and all else.
 C2GO := -d=checkptr=0
 # Vet is left out: lint runs all that go test would.
 TEST := go test -race -vet=off -timeout 80m -gcflags=modernc.org/...=$(C2GO) \
