@@ -12,6 +12,11 @@ import (
 func (m *ledgerModel) setLimits(k zael.Key, quota, slots int64) error {
 	m.note("limits of %v: quota %d, slots %d", k, quota, slots)
 	m.stored[k] = zael.Amounts{"quota": quota, "slots": slots}
+	for _, le := range m.open {
+		le.older = le.older || slices.ContainsFunc(le.parts, func(p *modelPart) bool {
+			return p.key == k || p.parent == k.Entity && p.key.Resource == k.Resource
+		})
+	}
 	return m.limiter().SetLimits(m.t.Context(), zael.Scope(k), storedLimits(quota, slots))
 }
 

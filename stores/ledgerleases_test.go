@@ -24,12 +24,15 @@ func (m *ledgerModel) use(le *modelLease) error {
 	}
 	switch m.rng.IntN(6) {
 	case 0:
-		if m.switched(p) || le.lost {
+		if m.switched(p) {
 			return nil
 		}
 		m.note("%v consumes %v", p.key, amounts)
 		fits := m.fits(p, func(l zael.Limit) int64 { return amounts[l.Name] })
 		err := lease.Consume(m.t.Context(), amounts)
+		if le.older {
+			fits = err == nil
+		}
 		took, err := m.took(err, fits)
 		if err != nil {
 			return err
@@ -149,12 +152,15 @@ func (m *ledgerModel) useDetached(le *modelLease) error {
 	p := le.parts[0]
 	if m.rng.IntN(3) == 0 {
 		amounts := m.some(p.names(), 4)
-		if m.switched(p) || le.lost {
+		if m.switched(p) {
 			return nil
 		}
 		m.note("%v consumes %v, detached", p.key, amounts)
 		fits := m.fits(p, func(l zael.Limit) int64 { return amounts[l.Name] })
 		more, err := m.limiter().ConsumeDetached(m.t.Context(), le.detached, amounts, zael.ConsumeOptions{})
+		if le.older {
+			fits = err == nil
+		}
 		took, err := m.took(err, fits)
 		if err != nil {
 			return err

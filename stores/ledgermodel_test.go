@@ -35,7 +35,8 @@ type modelLease struct {
 	here     *zael.Lease
 	detached *zael.DetachedLease
 	parts    []*modelPart
-	lost     bool // a bucket that it has taken from is gone: more is taken by the limits that the lease has
+	lost     bool // a bucket that it has taken from is gone
+	older    bool // stored limits have changed since: more may be taken by those that it has
 }
 
 // A modelPart is what a lease has taken and used, of the buckets of one entity and its parent.
