@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/testrig/limiters"
 	"github.com/zeroae/zael/memstore"
 	"github.com/zeroae/zael/sqlitestore"
 )
@@ -43,20 +44,6 @@ func replicas(t *testing.T, test func(t *testing.T, clock *handClock, l [2]*zael
 		}
 		test(t, clock, l)
 	})
-}
-
-// moved returns a lease as another process reads it.
-func moved(t *testing.T, d *zael.DetachedLease) *zael.DetachedLease {
-	t.Helper()
-	b, err := d.MarshalBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	there := new(zael.DetachedLease)
-	if err := there.UnmarshalBinary(b); err != nil {
-		t.Fatal(err)
-	}
-	return there
 }
 
 func detachedLease(t *testing.T, l *zael.Limiter, req zael.Request, o zael.DetachOptions) *zael.DetachedLease {
@@ -108,7 +95,7 @@ func TestDetachedEndings(t *testing.T) {
 				if got := d.Decision(); !got.Admitted || got.Len() != 4 || got.Status(0).Available != 60 {
 					t.Errorf("got %+v, want the levels of child and parent", got)
 				}
-				there := moved(t, d)
+				there := limiters.Moved(t, d)
 				if there.ID() != d.ID() || there.Principal() != "web" || there.Keys()[0] != (zael.Key{Entity: "alice", Resource: "gpt-4"}) {
 					t.Errorf("got %+v, want the lease as it was", there)
 				}
@@ -117,7 +104,7 @@ func TestDetachedEndings(t *testing.T) {
 					t.Errorf("got %+v, want used %v", first, c.used)
 				}
 				for i, again := range []zael.Ending{c.ending, {Verb: zael.LeaseRollback}, {Verb: zael.LeaseSettle, Amounts: settle}} {
-					got := ended(t, l[i%2], moved(t, d), again)
+					got := ended(t, l[i%2], limiters.Moved(t, d), again)
 					if got.Verb != first.Verb || !got.Repeated || !maps.Equal(got.Used, first.Used) {
 						t.Errorf("ended again by %s: got %+v, want the first answer, repeated", again.Verb, got)
 					}
@@ -152,7 +139,7 @@ func TestDetachedEndedOnce(t *testing.T) {
 			for i := range answers {
 				all.Go(func() {
 					var err error
-					if answers[i], err = l[i%2].EndDetached(t.Context(), moved(t, d), endings[i/2]); err != nil {
+					if answers[i], err = l[i%2].EndDetached(t.Context(), limiters.Moved(t, d), endings[i/2]); err != nil {
 						t.Error(err)
 					} else if !answers[i].Repeated {
 						firsts.Add(1)
@@ -183,26 +170,26 @@ func TestDetachedConsume(t *testing.T) {
 		ctx := t.Context()
 		p := zael.MustPolicy("gpt-4", zael.PerDay("tpd", 100), zael.PerDay("rpd", 10))
 		d := detachedLease(t, l[0], p.For("alice", 40, 1), zael.DetachOptions{})
-		more, err := l[1].ConsumeDetached(ctx, moved(t, d), zael.Amounts{"tpd": 30}, zael.ConsumeOptions{})
+		more, err := l[1].ConsumeDetached(ctx, limiters.Moved(t, d), zael.Amounts{"tpd": 30}, zael.ConsumeOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if more.ID() != d.ID() {
 			t.Errorf("got the id %s, want %s still", more.ID(), d.ID())
 		}
-		if _, err := l[0].ConsumeDetached(ctx, moved(t, more), zael.Amounts{"tpd": 31}, zael.ConsumeOptions{}); !errors.Is(err, zael.ErrExceeded) {
+		if _, err := l[0].ConsumeDetached(ctx, limiters.Moved(t, more), zael.Amounts{"tpd": 31}, zael.ConsumeOptions{}); !errors.Is(err, zael.ErrExceeded) {
 			t.Errorf("got %v, want a refusal", err)
 		}
-		if _, err := l[0].ConsumeDetached(ctx, moved(t, more), zael.Amounts{"usd": 1}, zael.ConsumeOptions{}); err == nil {
+		if _, err := l[0].ConsumeDetached(ctx, limiters.Moved(t, more), zael.Amounts{"usd": 1}, zael.ConsumeOptions{}); err == nil {
 			t.Error("got no error of a name that the lease lacks")
 		}
-		if got := ended(t, l[0], moved(t, more), zael.Ending{Verb: zael.LeaseRollback}); got.Repeated {
+		if got := ended(t, l[0], limiters.Moved(t, more), zael.Ending{Verb: zael.LeaseRollback}); got.Repeated {
 			t.Errorf("got %+v, want it ended now", got)
 		}
 		if got := left(t, l[1], "alice", p); got != 100 {
 			t.Errorf("got %d left, want 100: all that was taken is given back", got)
 		}
-		if _, err := l[1].ConsumeDetached(ctx, moved(t, more), zael.Amounts{"tpd": 1}, zael.ConsumeOptions{}); !errors.Is(err, zael.ErrLeaseClosed) {
+		if _, err := l[1].ConsumeDetached(ctx, limiters.Moved(t, more), zael.Amounts{"tpd": 1}, zael.ConsumeOptions{}); !errors.Is(err, zael.ErrLeaseClosed) {
 			t.Errorf("got %v, want ErrLeaseClosed", err)
 		}
 		if got := left(t, l[1], "alice", p); got != 100 {
@@ -221,32 +208,32 @@ func TestDetachedSlots(t *testing.T) {
 		b := detachedLease(t, l[1], p.For("alice", 1, 1), zael.DetachOptions{})
 		runtime.GC() // which ends leases of this process that nobody can end
 		clock.forward(50 * time.Second)
-		r, err := l[1].RenewDetached(ctx, moved(t, a))
+		r, err := l[1].RenewDetached(ctx, limiters.Moved(t, a))
 		if want := clock.now().Add(time.Minute); err != nil || !r.Held || r.Deadline.Before(want) || r.Deadline.After(want.Add(time.Second)) {
 			t.Errorf("got %+v (%v), want the slots held until %v", r, err, want)
 		}
 		clock.forward(20 * time.Second) // b is silent for longer than its hold
 		c := detachedLease(t, l[0], p.For("alice", 1, 1), zael.DetachOptions{})
-		if r, err := l[0].RenewDetached(ctx, moved(t, b)); err != nil || r.Held {
+		if r, err := l[0].RenewDetached(ctx, limiters.Moved(t, b)); err != nil || r.Held {
 			t.Errorf("got %+v (%v), want the slots lost to another lease", r, err)
 		}
-		if got := ended(t, l[0], moved(t, b), zael.Ending{Verb: zael.LeaseRollback}); got.Repeated {
+		if got := ended(t, l[0], limiters.Moved(t, b), zael.Ending{Verb: zael.LeaseRollback}); got.Repeated {
 			t.Errorf("got %+v, want the lease ended", got)
 		}
 		if _, err := l[1].AcquireDetached(ctx, p.For("alice", 1, 1), zael.DetachOptions{}); !errors.Is(err, zael.ErrExceeded) {
 			t.Errorf("got %v, want a refusal: what b has lost it cannot release", err)
 		}
-		ended(t, l[1], moved(t, a), zael.Ending{Verb: zael.LeaseSettle, Amounts: zael.Amounts{"rpd": 0}})
-		ended(t, l[1], moved(t, a), zael.Ending{Verb: zael.LeaseCommit})
-		if _, err := l[1].RenewDetached(ctx, moved(t, a)); !errors.Is(err, zael.ErrLeaseClosed) {
+		ended(t, l[1], limiters.Moved(t, a), zael.Ending{Verb: zael.LeaseSettle, Amounts: zael.Amounts{"rpd": 0}})
+		ended(t, l[1], limiters.Moved(t, a), zael.Ending{Verb: zael.LeaseCommit})
+		if _, err := l[1].RenewDetached(ctx, limiters.Moved(t, a)); !errors.Is(err, zael.ErrLeaseClosed) {
 			t.Errorf("got %v, want ErrLeaseClosed of a lease that has ended", err)
 		}
 		d := detachedLease(t, l[1], p.For("alice", 2, 1), zael.DetachOptions{})
 		if _, err := l[1].AcquireDetached(ctx, p.For("alice", 1, 1), zael.DetachOptions{}); !errors.Is(err, zael.ErrExceeded) {
 			t.Errorf("got %v, want a refusal: a was released once", err)
 		}
-		ended(t, l[0], moved(t, c), zael.Ending{Verb: zael.LeaseCommit})
-		ended(t, l[0], moved(t, d), zael.Ending{Verb: zael.LeaseRelease, Amounts: zael.Amounts{"parallel": 1}})
+		ended(t, l[0], limiters.Moved(t, c), zael.Ending{Verb: zael.LeaseCommit})
+		ended(t, l[0], limiters.Moved(t, d), zael.Ending{Verb: zael.LeaseRelease, Amounts: zael.Amounts{"parallel": 1}})
 		detachedLease(t, l[0], p.For("alice", 3, 1), zael.DetachOptions{})
 	})
 }
@@ -297,7 +284,7 @@ func TestDetachedParts(t *testing.T) {
 			t.Errorf("got %s, want the first decision, %s", got, want)
 		}
 		e := zael.Ending{Verb: zael.LeaseSettle, Amounts: zael.Amounts{"tpd": 50}, Also: []zael.PartAmount{{Entity: "team", Resource: "tools", Amounts: zael.Amounts{"calls": 1}}}}
-		ended(t, l[1], moved(t, again), e)
+		ended(t, l[1], limiters.Moved(t, again), e)
 		if a, b := left(t, l[0], "alice", chat), left(t, l[0], "team", tools); a != 50 || b != 4 {
 			t.Errorf("got %d and %d left, want 50 and 4", a, b)
 		}
@@ -337,7 +324,7 @@ func TestDetachedBypass(t *testing.T) {
 		if err := l[0].SetSwitch(t.Context(), scope, zael.Enabled, zael.AdminOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		ended(t, l[1], moved(t, d), zael.Ending{Verb: zael.LeaseSettle, Amounts: zael.Amounts{"tpd": 50}})
+		ended(t, l[1], limiters.Moved(t, d), zael.Ending{Verb: zael.LeaseSettle, Amounts: zael.Amounts{"tpd": 50}})
 		if got := left(t, l[1], "alice", p); got != 100 {
 			t.Errorf("got %d left, want 100: it settles as it was taken", got)
 		}
@@ -352,7 +339,7 @@ func TestDetachedDegraded(t *testing.T) {
 	l := limiterOn(t, s, &zael.Config{FailureMode: zael.FailOpen})
 	p := zael.MustPolicy("gpt-4", zael.PerDay("tpd", 100))
 	d := detachedLease(t, l, p.For("alice", 40), zael.DetachOptions{})
-	there := moved(t, d)
+	there := limiters.Moved(t, d)
 	if !d.Degraded() || !there.Degraded() {
 		t.Errorf("got %+v, want a degraded lease", there)
 	}

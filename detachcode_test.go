@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/testrig/limiters"
 	"github.com/zeroae/zael/internal/testrig/schedules"
 	"github.com/zeroae/zael/memstore"
 )
@@ -58,7 +59,7 @@ func TestLeaseBytes(t *testing.T) {
 				d = more
 			}
 		}
-		there := moved(t, d)
+		there := limiters.Moved(t, d)
 		a, _ := d.MarshalBinary()
 		b, _ := there.MarshalBinary()
 		if !bytes.Equal(a, b) {

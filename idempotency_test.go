@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/testrig/limiters"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -42,7 +43,7 @@ func TestIdempotencyKeys(t *testing.T) {
 		if _, err := l[0].AcquireDetached(ctx, p.For("alice", 21, 0, 0), o); !errors.Is(err, zael.ErrExceeded) {
 			t.Errorf("got %v, want a refusal", err)
 		}
-		ended(t, l[0], moved(t, again), zael.Ending{Verb: zael.LeaseRollback})
+		ended(t, l[0], limiters.Moved(t, again), zael.Ending{Verb: zael.LeaseRollback})
 		if got := detachedLease(t, l[1], p.For("alice", 21, 0, 0), o); got.Repeated() {
 			t.Errorf("got %+v, want a new lease: the refusal kept no key", got)
 		}
@@ -169,7 +170,7 @@ func TestConsumeKeys(t *testing.T) {
 		p := zael.MustPolicy("gpt-4", zael.EachMonth("tpm", 100), zael.AtOnce("parallel", 5))
 		d, other := detachedLease(t, l[0], p.For("alice", 10, 1), zael.DetachOptions{}), detachedLease(t, l[0], p.For("alice", 10, 1), zael.DetachOptions{})
 		consume := func(i int, d *zael.DetachedLease, key string, n int64) *zael.DetachedLease {
-			more, err := l[i].ConsumeDetached(ctx, moved(t, d), zael.Amounts{"tpm": n, "parallel": 1}, zael.ConsumeOptions{IdempotencyKey: key})
+			more, err := l[i].ConsumeDetached(ctx, limiters.Moved(t, d), zael.Amounts{"tpm": n, "parallel": 1}, zael.ConsumeOptions{IdempotencyKey: key})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -184,16 +185,16 @@ func TestConsumeKeys(t *testing.T) {
 		if got := left(t, l[1], "alice", p); got != 50 {
 			t.Errorf("got %d left, want 50: taken once", got)
 		}
-		if _, err := l[1].ConsumeDetached(ctx, moved(t, d), zael.Amounts{"tpm": 31}, zael.ConsumeOptions{IdempotencyKey: "k"}); !errors.Is(err, zael.ErrKeyUsed) {
+		if _, err := l[1].ConsumeDetached(ctx, limiters.Moved(t, d), zael.Amounts{"tpm": 31}, zael.ConsumeOptions{IdempotencyKey: "k"}); !errors.Is(err, zael.ErrKeyUsed) {
 			t.Errorf("got %v, want ErrKeyUsed of other amounts", err)
 		}
 		if got := consume(1, other, "k", 1); got.Repeated() {
 			t.Errorf("got %+v, want more for another lease", got)
 		}
-		if _, err := l[1].ConsumeDetached(ctx, moved(t, d), zael.Amounts{"tpm": 1}, zael.ConsumeOptions{IdempotencyKey: "\n"}); !isValidation(err, "ConsumeOptions.IdempotencyKey") {
+		if _, err := l[1].ConsumeDetached(ctx, limiters.Moved(t, d), zael.Amounts{"tpm": 1}, zael.ConsumeOptions{IdempotencyKey: "\n"}); !isValidation(err, "ConsumeOptions.IdempotencyKey") {
 			t.Errorf("got %v, want the key refused", err)
 		}
-		ended(t, l[0], moved(t, again), zael.Ending{Verb: zael.LeaseRollback})
+		ended(t, l[0], limiters.Moved(t, again), zael.Ending{Verb: zael.LeaseRollback})
 		if got := left(t, l[1], "alice", p); got != 89 {
 			t.Errorf("got %d left, want 89: all of the first lease is given back", got)
 		}

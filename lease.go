@@ -325,8 +325,8 @@ func (le *Lease) has(name string) bool {
 // Consume takes more, from all limits named in amounts or from none, as
 // [Limiter.Reserve] does without MaxWait, under the limits that the lease has: stored ones
 // that have changed since bind it where the bucket has taken under them. If it is refused
-// the lease stays as it was. If the lease is ended meanwhile, Consume gives back what it took and returns
-// [ErrLeaseClosed].
+// the lease stays as it was. If the lease is ended meanwhile, Consume gives back what it
+// took and returns [ErrLeaseClosed].
 func (le *Lease) Consume(ctx context.Context, amounts Amounts) error {
 	a, err := le.beginConsume(amounts)
 	if err != nil {

@@ -124,21 +124,27 @@ func (g *ledger) finalDebits() []Debit {
 			if diff > 0 {
 				charges = append(charges, Charge{Name: ch.Name, Definition: ch.Definition, Amount: diff, Receipt: lastReceipt(d.Charges, ch.Name)})
 			}
-			for j := len(d.Charges) - 1; j >= 0 && diff < 0; j-- {
-				taken := &d.Charges[j]
-				if n := min(-diff, taken.Amount); taken.Name == ch.Name && n > 0 {
-					charges = append(charges, Charge{
-						Name: ch.Name, Definition: ch.Definition, Amount: -n, Receipt: taken.Receipt,
-					})
-					diff += n
-				}
-			}
+			newestFirst(d.Charges, ch.Name, -diff, func(taken *Charge, n int64) {
+				charges = append(charges, Charge{Name: ch.Name, Definition: ch.Definition, Amount: -n, Receipt: taken.Receipt})
+			})
 		}
 		if len(charges) > 0 {
 			debits = append(debits, Debit{Key: d.Key, Holder: d.Holder, Charges: charges, Bypass: d.Bypass})
 		}
 	}
 	return debits
+}
+
+// newestFirst calls give with parts of the last n that charges took of a limit, and the charges
+// that they are of.
+func newestFirst(charges []Charge, name string, n int64, give func(taken *Charge, n int64)) {
+	for i := len(charges) - 1; i >= 0 && n > 0; i-- {
+		taken := &charges[i]
+		if part := min(n, taken.Amount); taken.Name == name && part > 0 {
+			give(taken, part)
+			n -= part
+		}
+	}
 }
 
 // lastReceipt returns the receipt of the last charge that took anything of a limit. What is

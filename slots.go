@@ -306,15 +306,10 @@ func (g *ledger) takeReleased(amounts Amounts) []Debit {
 			if _, named := amounts[acc.name]; !named || !acc.slots {
 				continue
 			}
-			left := acc.taken - acc.used
-			for j := len(d.Charges) - 1; j >= 0 && left > 0; j-- {
-				c := &d.Charges[j]
-				if n := min(left, c.Amount); c.Name == acc.name && n > 0 {
-					out.Charges = append(out.Charges, Charge{Name: c.Name, Definition: c.Definition, Amount: -n, Receipt: c.Receipt})
-					c.Amount -= n
-					left -= n
-				}
-			}
+			newestFirst(d.Charges, acc.name, acc.taken-acc.used, func(c *Charge, n int64) {
+				out.Charges = append(out.Charges, Charge{Name: c.Name, Definition: c.Definition, Amount: -n, Receipt: c.Receipt})
+				c.Amount -= n
+			})
 		}
 		if len(out.Charges) > 0 {
 			debits = append(debits, out)

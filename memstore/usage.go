@@ -98,7 +98,6 @@ func (u *usage) records(q zael.UsageQuery) []zael.UsageRecord {
 	q.Window = cmp.Or(q.Window, zael.Hourly)
 	windows := hourly.ByStart{}
 	u.mu.Lock()
-	defer u.mu.Unlock()
 	for hour, rows := range u.hours {
 		start, _ := q.Window.Bounds(hourly.Start(hour))
 		if !q.From.IsZero() && start.Before(q.From) || !q.To.IsZero() && !start.Before(q.To) {
@@ -111,5 +110,6 @@ func (u *usage) records(q zael.UsageQuery) []zael.UsageRecord {
 			}
 		}
 	}
+	u.mu.Unlock()
 	return windows.Records(q.Window)
 }

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"testing"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/testrig/limiters"
 )
 
 // use does something with a lease of this process.
@@ -24,22 +24,7 @@ func (m *ledgerModel) use(le *modelLease) error {
 	}
 	switch m.rng.IntN(6) {
 	case 0:
-		if m.switched(p) {
-			return nil
-		}
-		m.note("%v consumes %v", p.key, amounts)
-		fits := m.fits(p, func(l zael.Limit) int64 { return amounts[l.Name] })
-		err := lease.Consume(m.t.Context(), amounts)
-		if le.older {
-			fits = err == nil
-		}
-		took, err := m.took(err, fits)
-		if err != nil {
-			return err
-		}
-		if took {
-			m.add(p, func(l zael.Limit) int64 { return amounts[l.Name] })
-		}
+		return m.consume(le, p, amounts, func() error { return lease.Consume(m.t.Context(), amounts) })
 	case 1:
 		m.note("%v releases %v", p.key, amounts)
 		if err := lease.Release(amounts); err != nil {
@@ -92,6 +77,25 @@ func (m *ledgerModel) use(le *modelLease) error {
 	return nil
 }
 
+// consume takes more for a part of a lease, by take.
+func (m *ledgerModel) consume(le *modelLease, p *modelPart, amounts zael.Amounts, take func() error) error {
+	if m.switched(p) {
+		return nil
+	}
+	m.note("%v consumes %v (detached %v)", p.key, amounts, le.detached != nil)
+	amount := func(l zael.Limit) int64 { return amounts[l.Name] }
+	fits := m.fits(p, amount)
+	err := take()
+	if le.older {
+		fits = err == nil
+	}
+	took, err := m.took(err, fits)
+	if took && err == nil {
+		m.add(p, amount)
+	}
+	return err
+}
+
 // committed ends a lease with what was used.
 func (m *ledgerModel) committed(le *modelLease) {
 	for _, p := range le.parts {
@@ -119,7 +123,7 @@ func (m *ledgerModel) holds(le *modelLease) bool {
 
 // switched reports whether the limits of a bucket were turned off, or on again, since the lease began.
 func (m *ledgerModel) switched(p *modelPart) (switched bool) {
-	p.charges(func(zael.Limit) int64 { return 0 }, func(k zael.Key, _ zael.Limit, _ int64) {
+	p.limits(func(k zael.Key, _ zael.Limit) {
 		switched = switched || p.bypassed[k] != m.bypassed[k]
 	})
 	return switched
@@ -140,7 +144,7 @@ func (m *ledgerModel) closed(le *modelLease) {
 // useDetached does something with a lease that left its process.
 func (m *ledgerModel) useDetached(le *modelLease) error {
 	if m.rng.IntN(2) == 0 {
-		le.detached = moved(m.t, le.detached)
+		le.detached = limiters.Moved(m.t, le.detached)
 	}
 	if m.rng.IntN(4) == 0 {
 		r, err := m.limiter().RenewDetached(m.t.Context(), le.detached)
@@ -152,24 +156,13 @@ func (m *ledgerModel) useDetached(le *modelLease) error {
 	p := le.parts[0]
 	if m.rng.IntN(3) == 0 {
 		amounts := m.some(p.names(), 4)
-		if m.switched(p) {
-			return nil
-		}
-		m.note("%v consumes %v, detached", p.key, amounts)
-		fits := m.fits(p, func(l zael.Limit) int64 { return amounts[l.Name] })
-		more, err := m.limiter().ConsumeDetached(m.t.Context(), le.detached, amounts, zael.ConsumeOptions{})
-		if le.older {
-			fits = err == nil
-		}
-		took, err := m.took(err, fits)
-		if err != nil {
+		return m.consume(le, p, amounts, func() error {
+			more, err := m.limiter().ConsumeDetached(m.t.Context(), le.detached, amounts, zael.ConsumeOptions{})
+			if err == nil {
+				le.detached = more
+			}
 			return err
-		}
-		if took {
-			le.detached = more
-			m.add(p, func(l zael.Limit) int64 { return amounts[l.Name] })
-		}
-		return nil
+		})
 	}
 	e := zael.Ending{Verb: []zael.LeaseVerb{zael.LeaseCommit, zael.LeaseRollback, zael.LeaseSettle, zael.LeaseRelease}[m.rng.IntN(4)]}
 	if e.Verb == zael.LeaseSettle || e.Verb == zael.LeaseRelease {
@@ -218,18 +211,4 @@ func (m *ledgerModel) rollBack(le *modelLease) error {
 	}
 	m.undone(le)
 	return err
-}
-
-// moved returns a lease as another process reads it.
-func moved(t *testing.T, d *zael.DetachedLease) *zael.DetachedLease {
-	t.Helper()
-	b, err := d.MarshalBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	there := new(zael.DetachedLease)
-	if err := there.UnmarshalBinary(b); err != nil {
-		t.Fatal(err)
-	}
-	return there
 }

@@ -82,7 +82,8 @@ var modelPolicies = []*modelPolicy{
 	},
 }
 
-var people = []string{"alice", "bob", "team"} // who has the parent team, or none, or is it
+// people are the entities: the parent of alice is team, and bob has none.
+var people = []string{"alice", "bob", "team"}
 
 func storedLimits(quota, slots int64) []zael.Limit {
 	return []zael.Limit{zael.EachYear("quota", quota), zael.AtOnce("slots", slots).Hold(time.Hour)}
@@ -126,23 +127,28 @@ func (m *ledgerModel) some(names []string, most int64) zael.Amounts {
 	return a
 }
 
-// charges calls f for each charge of amounts, which says what is unsaid.
-func (p *modelPart) charges(amount func(l zael.Limit) int64, f func(zael.Key, zael.Limit, int64)) {
+// limits calls f for each limit of each bucket.
+func (p *modelPart) limits(f func(zael.Key, zael.Limit)) {
 	for _, l := range p.policy.own {
-		f(p.key, l, amount(l))
+		f(p.key, l)
 	}
 	if p.parent == "" {
 		return
 	}
 	for _, l := range p.policy.parent {
-		f(zael.Key{Entity: p.parent, Resource: p.key.Resource}, l, amount(l))
+		f(zael.Key{Entity: p.parent, Resource: p.key.Resource}, l)
 	}
+}
+
+// charges calls f for each charge of amounts, which says what is unsaid.
+func (p *modelPart) charges(amount func(l zael.Limit) int64, f func(zael.Key, zael.Limit, int64)) {
+	p.limits(func(k zael.Key, l zael.Limit) { f(k, l, amount(l)) })
 }
 
 // names returns the names of the limits.
 func (p *modelPart) names() []string {
 	var all []string
-	p.charges(func(zael.Limit) int64 { return 0 }, func(_ zael.Key, l zael.Limit, _ int64) {
+	p.limits(func(_ zael.Key, l zael.Limit) {
 		if !slices.Contains(all, l.Name) {
 			all = append(all, l.Name)
 		}

@@ -67,14 +67,14 @@ type Gateway interface {
 
 // An Env has what handlers need of the daemon.
 type Env struct {
-	Limiter *zael.Limiter
-	Store   zael.Store // of the limiter, for its roles
-	Live    *live.Recorder
-	Log     *slog.Logger
-	Guard   *access.Guard
-	Metrics prometheus.Registerer // of /metrics; may be nil
-	Every   time.Duration         // how often files are looked at whether they have changed; 0: each second
-	TLS     *tls.Config           // of connections that the daemon does not encrypt itself; nil: they are not encrypted
+	Limiter   *zael.Limiter
+	Store     zael.Store // of the limiter, for its roles
+	Live      *live.Recorder
+	Log       *slog.Logger
+	Guard     *access.Guard
+	Metrics   prometheus.Registerer // of /metrics; may be nil
+	LookEvery time.Duration         // how often files are looked at whether they have changed; 0: each second
+	TLS       *tls.Config           // of connections that the daemon does not encrypt itself; nil: they are not encrypted
 
 	// Config returns the current configuration. A request calls it once, so that a reload in
 	// between does not affect it.

@@ -132,7 +132,7 @@ func (d *Daemon) build(ctx context.Context, h Handlers) (err error) {
 	}
 	env := &Env{
 		Limiter: d.limiter, Store: d.store, Live: d.live, Log: d.log, Guard: d.guard, Metrics: d.metrics.registry,
-		Config: d.config.Load, Wait: d.wait, Draining: d.draining, TLS: d.tlsConfig(), Every: d.every,
+		Config: d.config.Load, Wait: d.wait, Draining: d.draining, TLS: d.tlsConfig(), LookEvery: d.every,
 	}
 	if h.API != nil {
 		api, err := h.API(env)

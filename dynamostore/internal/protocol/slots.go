@@ -108,9 +108,19 @@ func isSlots(c *zael.Charge) bool { return c.Definition.Kind == bucket.Slots }
 // releases reports whether a charge gives slots back.
 func releases(c *zael.Charge) bool { return isSlots(c) && c.Amount < 0 }
 
+// anyCharge reports whether something is true of one of the charges.
+func (w *BucketWrite) anyCharge(is func(*zael.Charge) bool) bool {
+	for i := range w.Charges {
+		if is(&w.Charges[i]) {
+			return true
+		}
+	}
+	return false
+}
+
 // draftSlots drafts what the charges of slots make of the slots in a record.
 func (w *BucketWrite) draftSlots(d *draft, from *Record) {
-	if w.Holder == "" && !slices.ContainsFunc(w.Charges, func(c zael.Charge) bool { return isSlots(&c) }) {
+	if w.Holder == "" && !w.anyCharge(isSlots) {
 		return
 	}
 	u := &slotsUpdate{seen: from.holder(w.Holder), held: w.held}
@@ -124,7 +134,7 @@ func (w *BucketWrite) draftSlots(d *draft, from *Record) {
 		}
 	}
 	asked := u.asked(w, d, from)
-	if !asked && w.Kind != coalesce.Take && slices.ContainsFunc(w.Charges, func(c zael.Charge) bool { return releases(&c) || w.Holder == "" }) {
+	if !asked && w.Kind != coalesce.Take && (w.Holder == "" || w.anyCharge(releases)) {
 		d.unknown = !w.fresh // there may be an entry by now, or a limit whose definition changes
 	}
 	if d.stale || !asked {

@@ -68,7 +68,7 @@ func New(env *serve.Env) (serve.RateLimits, error) {
 // Rules with mistakes are an error, and so is a folder without any: nothing would be limited.
 func NewServer(env *serve.Env) (*Server, error) {
 	c := *env.Config().RLS
-	s := &Server{config: c, every: env.Every, log: env.Log, metrics: newMetrics(env.Metrics), ending: make(chan struct{})}
+	s := &Server{config: c, every: env.LookEvery, log: env.Log, metrics: newMetrics(env.Metrics), ending: make(chan struct{})}
 	follow, err := s.source()
 	if err != nil {
 		return nil, config.NewError(err)

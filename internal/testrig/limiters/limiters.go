@@ -1,4 +1,4 @@
-// Package limiters has limiters and stores for tests of the edges.
+// Package limiters has limiters and stores for tests of the edges, and what tests do with leases.
 package limiters
 
 import (
@@ -60,3 +60,17 @@ func Dead() zael.Store {
 
 // Denied returns a store that denies access.
 func Denied() zael.Store { return failing{memstore.New(nil), errors.New("access denied")} }
+
+// Moved returns a lease as another process reads it.
+func Moved(tb testing.TB, d *zael.DetachedLease) *zael.DetachedLease {
+	tb.Helper()
+	b, err := d.MarshalBinary()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	there := new(zael.DetachedLease)
+	if err := there.UnmarshalBinary(b); err != nil {
+		tb.Fatal(err)
+	}
+	return there
+}
