@@ -1,7 +1,7 @@
 // Program fetch installs what tests run, once, where it is missing, and prints where it is.
 // Tests do that by themselves; it is for those who want it before.
 //
-//	go run ./internal/testrig/fetch stack | sdks | envoy | valkey | redis | postgres | postgres13 | pgbouncer
+//	go run ./internal/testrig/fetch (stack | sdks | envoy | valkey | redis | postgres | postgres13 | pgbouncer)...
 package main
 
 import (
@@ -28,14 +28,23 @@ func main() {
 			return redistest.Install(ctx, redistest.Redis, w)
 		},
 	}
-	if len(os.Args) != 2 || install[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: fetch stack | sdks | envoy | valkey | redis | postgres | postgres13 | pgbouncer")
-		os.Exit(2)
+	if len(os.Args) < 2 {
+		usage()
 	}
-	where, err := install[os.Args[1]](context.Background(), os.Stderr)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "fetch:", err)
-		os.Exit(1)
+	for _, what := range os.Args[1:] {
+		if install[what] == nil {
+			usage()
+		}
+		where, err := install[what](context.Background(), os.Stderr)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "fetch: %s: %v\n", what, err)
+			os.Exit(1)
+		}
+		fmt.Println(where)
 	}
-	fmt.Println(where)
+}
+
+func usage() {
+	fmt.Fprintln(os.Stderr, "usage: fetch (stack | sdks | envoy | valkey | redis | postgres | postgres13 | pgbouncer)...")
+	os.Exit(2)
 }
