@@ -24,6 +24,8 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS) -mod=readonly -trimpath)
 BUILD := -race -gcflags=modernc.org/...=-d=checkptr=0 \
 	-gcflags=modernc.org/sqlite/lib=-race=false -gcflags=modernc.org/libc/...=-race=false \
 	-gcflags=github.com/openai/...=-l -gcflags=github.com/anthropics/...=-l
+# For the tests that have programs of the documentation built.
+export ZAEL_BUILD := $(BUILD)
 
 # A test that needs Java or Python is left out with -short, and fails without them otherwise. The
 # timeout only ends what hangs: a slow machine may take its time. Vet is left out: lint runs all that
@@ -82,7 +84,11 @@ bench-once: ## run every benchmark once
 	$(call each,$(TEST) -short -run '^$$' -bench . -benchtime 1x $(BENCHED))
 
 test: ## the tests that need neither Java nor Python, under the race detector: the inner loop
-	$(call each,$(TEST) -short ./...)
+	@$(MAKE) --no-print-directory -j $(words $(MODULES)) $(MODULES:%=test-of/%)
+
+# A package more at once than there are processors: some wait.
+test-of/%:
+	@cd $* && $(TEST) -p $$(($$(getconf _NPROCESSORS_ONLN) + 1)) -short ./...
 
 test-all: ## all tests under the race detector, the end-to-end tests included
 	@mkdir -p $(BIN) && : >$(BIN)/test.out

@@ -44,7 +44,8 @@ func Of(dir string) (string, error) {
 }
 
 // Vet checks that programs compile, and vets them, with the imports of the module in dir, as one
-// program that calls the main of each. It writes them into temp.
+// program that calls the main of each. It writes them into temp. What they import is built with the
+// flags in ZAEL_BUILD: with those of the tests, which make sets, it is built already.
 func Vet(ctx context.Context, dir, temp string, programs ...string) error {
 	args, calls := []string{"vet"}, ""
 	write := func(name, text string) error {
@@ -68,6 +69,9 @@ func Vet(ctx context.Context, dir, temp string, programs ...string) error {
 	}
 	vet := exec.CommandContext(ctx, "go", args...)
 	vet.Dir = dir
+	if flags := os.Getenv("ZAEL_BUILD"); flags != "" {
+		vet.Env = append(os.Environ(), "GOFLAGS="+os.Getenv("GOFLAGS")+" "+flags)
+	}
 	if out, err := vet.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s\n%s", err, out, strings.Join(programs, "\n"))
 	}
