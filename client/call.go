@@ -97,12 +97,12 @@ func (c *Client) try(ctx context.Context, r *call, body []byte, out any) error {
 		return c.unanswered(ctx, r, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, mostAnswer+1))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, c.most+1))
 	switch {
 	case err != nil:
 		return c.unanswered(ctx, r, err)
-	case len(text) > mostAnswer:
-		return fmt.Errorf("zael: the answer of %s is longer than %d bytes", c.base, mostAnswer)
+	case int64(len(text)) > c.most:
+		return fmt.Errorf("zael: the answer of %s is longer than %d bytes", c.base, c.most)
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return c.refused(r, resp, text)
 	case out == nil:

@@ -47,6 +47,7 @@ type Client struct {
 	base    string // of URLs, without a slash at its end
 	token   string
 	timeout time.Duration
+	most    int64 // bytes of an answer
 	http    *http.Client
 	own     bool // the transport
 }
@@ -76,7 +77,7 @@ func New(address string, config *Config) (*Client, error) {
 		c.Transport = newTransport(strings.HasPrefix(base, "http:"))
 	}
 	return &Client{
-		base: base, token: c.Token, timeout: cmp.Or(c.Timeout, defaultTimeout), own: own,
+		base: base, token: c.Token, timeout: cmp.Or(c.Timeout, defaultTimeout), most: mostAnswer, own: own,
 		http: &http.Client{Transport: c.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}, nil
 }

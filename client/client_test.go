@@ -194,8 +194,8 @@ func TestNetwork(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if n := connections.Load(); n > callers+2 {
-		t.Errorf("got %d connections, want them used again", n)
+	if n := connections.Load(); n > 3*callers { // a caller may dial while another's connection becomes idle
+		t.Errorf("got %d connections for %d requests, want them used again", n, 2*20*callers)
 	}
 }
 
@@ -271,6 +271,9 @@ func TestBadServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer reader.Close()
+	if testing.Short() {
+		reader.Bound(1 << 20)
+	}
 	if _, err := reader.Entity(t.Context(), "e"); err == nil || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("got %v, want the answer bounded", err)
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	azure = "examples/azure_llm_code_2023.csv"
+	azure = root + "/examples/azure_llm_code_2023.csv"
 	total = "tpm=ContextTokens+GeneratedTokens"
 )
 
@@ -28,10 +28,16 @@ type replayed struct {
 	Amounts  map[string]int64 `json:"admitted_amounts"`
 }
 
-func replay(t *testing.T, args ...string) (r replayed) {
+// replay replays in this process.
+func replay(t *testing.T, args ...string) replayed {
 	t.Helper()
-	args = append([]string{"replay", "--json", "--limit", "rpm=200/min", "--limit", "tpm=400000/min", "--consume", "rpm=1"}, args...)
-	out, _ := zael(t, 0, args...)
+	return replayBy(t, shop{t: t}.run, args...)
+}
+
+// replayBy replays by a function that runs the program and wants an exit code.
+func replayBy(t *testing.T, zael func(wantCode int, args ...string) (stdout, stderr string), args ...string) (r replayed) {
+	t.Helper()
+	out, _ := zael(0, append([]string{"replay", "--json", "--limit", "rpm=200/min", "--limit", "tpm=400000/min", "--consume", "rpm=1"}, args...)...)
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatalf("%v: %v", err, out)
 	}
@@ -47,7 +53,7 @@ func (r replayed) String() string {
 // run in a file too.
 func TestReplayAzure(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
+	for i, c := range []struct {
 		args []string
 		want string
 	}{
@@ -55,6 +61,9 @@ func TestReplayAzure(t *testing.T) {
 		{[]string{"--consume", total, "--max-wait", "30s"}, "8819 requests, 7811 admitted, 1008 denied, 2590 waited, rpm 648, tpm 418, 15894899 tokens"},
 		{[]string{"--consume", "tpm=ContextTokens", "--settle", total}, "8819 requests, 7118 admitted, 1701 denied, 0 waited, rpm 1403, tpm 374, 14451652 tokens"},
 	} {
+		if i == 0 && testing.Short() {
+			continue // the others also take, refuse, wait and settle
+		}
 		stores := []string{"memory:"}
 		if schedules.Long(t) {
 			stores = append(stores, "sqlite:"+filepath.Join(t.TempDir(), "zael.db"))
@@ -89,7 +98,7 @@ func TestReplayOnEngines(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for i, args := range variants {
-				if name == "dynamodb" && i == 0 && !schedules.Long(t) {
+				if i == 0 && (name == "dynamodb" || testing.Short()) && !schedules.Long(t) {
 					continue // the other one takes, refuses, waits and settles
 				}
 				want := replay(t, args...)
@@ -107,7 +116,7 @@ func TestReplayOnEngines(t *testing.T) {
 // azureLines returns the lines of the trace in examples/, the header first.
 func azureLines(t *testing.T) [][]byte {
 	t.Helper()
-	whole, err := os.ReadFile(filepath.Join(root, azure))
+	whole, err := os.ReadFile(azure)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,6 +137,10 @@ func TestReplayRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := replay(t, whole, "--consume", total)
+	process := func(wantCode int, args ...string) (stdout, stderr string) {
+		t.Helper()
+		return zael(t, wantCode, args...)
+	}
 	store := "sqlite:" + filepath.Join(dir, "zael.db")
 	sum := replayed{DeniedBy: map[string]int64{}, Amounts: map[string]int64{}}
 	cuts := []int{1, len(lines) / 7, len(lines) / 2, len(lines)}
@@ -136,7 +149,7 @@ func TestReplayRestart(t *testing.T) {
 		if err := os.WriteFile(part, append(bytes.Clone(lines[0]), bytes.Join(lines[from:cuts[i+1]], nil)...), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		r := replay(t, part, "--store", store, "--consume", total)
+		r := replayBy(t, process, part, "--store", store, "--consume", total)
 		sum.Requests += r.Requests
 		sum.Admitted += r.Admitted
 		sum.Denied += r.Denied

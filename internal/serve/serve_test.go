@@ -199,16 +199,20 @@ func TestBodies(t *testing.T) {
 		t.Error("a larger body of unknown length was read")
 	}
 	// One byte, and then nothing.
-	for _, c := range []struct{ name, path, host string }{{"the API's", "/v1/x", "localhost"}, {"a refused request's", "/v1/x", "evil.example.com"}} {
+	stuck := map[string]net.Conn{}
+	for name, host := range map[string]string{"the API's": "localhost", "a refused request's": "evil.example.com"} {
 		conn, err := net.Dial("tcp", r.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", c.path, c.host)
+		defer conn.Close()
+		fmt.Fprintf(conn, "POST /v1/x HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", host)
+		stuck[name] = conn
+	}
+	for name, conn := range stuck {
 		if _, err := io.Copy(io.Discard, conn); err != nil && !strings.Contains(err.Error(), "reset") {
-			t.Errorf("%s body that does not come: got %v, want the connection closed", c.name, err)
+			t.Errorf("%s body that does not come: got %v, want the connection closed", name, err)
 		}
-		_ = conn.Close()
 	}
 	if err := <-read; !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(fmt.Sprint(err), "timeout") {
 		t.Errorf("a body that does not come: got %v, want a timeout", err)
@@ -240,16 +244,20 @@ func TestLongAnswer(t *testing.T) {
 func TestSlowHeader(t *testing.T) {
 	t.Parallel()
 	r := start(t, "max: {header_time: 500ms, header: 1KiB}", whoami)
+	slow := map[string]net.Conn{}
 	for _, sent := range []string{"", "G", "GET /v1/x HTTP/1.1\r\nHost: localhost\r\nX-Slow: "} {
 		conn, err := net.Dial("tcp", r.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer conn.Close()
 		fmt.Fprint(conn, sent)
+		slow[sent] = conn
+	}
+	for sent, conn := range slow {
 		if answer, err := io.ReadAll(conn); err != nil || strings.Contains(string(answer), "200 OK") {
 			t.Errorf("%q: got %q (%v), want the connection closed", sent, answer, err)
 		}
-		_ = conn.Close()
 	}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.base+"/v1/x", nil)
 	if err != nil {

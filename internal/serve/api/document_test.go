@@ -22,6 +22,8 @@ import (
 type document struct {
 	root map[string]any
 
+	escape *strings.Replacer // of a name in a pointer
+
 	mu       sync.Mutex
 	compiler *jsonschema.Compiler
 	schemas  map[string]*jsonschema.Schema
@@ -36,7 +38,7 @@ var openAPI = sync.OnceValue(func() *document {
 	if err != nil {
 		panic(err)
 	}
-	d := &document{root: root.(map[string]any), compiler: jsonschema.NewCompiler(), schemas: map[string]*jsonschema.Schema{}} //nolint:forcetypeassert // or the tests fail
+	d := &document{root: root.(map[string]any), escape: strings.NewReplacer("~", "~0", "/", "~1"), compiler: jsonschema.NewCompiler(), schemas: map[string]*jsonschema.Schema{}} //nolint:forcetypeassert // or the tests fail
 	d.compiler.AssertFormat()
 	if err := d.compiler.AddResource("openapi.json", root); err != nil {
 		panic(err)
@@ -49,7 +51,7 @@ func (d *document) at(names ...string) (v any, pointer string) {
 	v, pointer = d.root, "#"
 	for _, name := range names {
 		object, _ := v.(map[string]any)
-		v, pointer = object[name], pointer+"/"+strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+		v, pointer = object[name], pointer+"/"+d.escape.Replace(name)
 		if object, ok := v.(map[string]any); ok && object["$ref"] != nil {
 			pointer, _ = object["$ref"].(string)
 			v, _ = d.at(strings.Split(pointer, "/")[1:]...)
