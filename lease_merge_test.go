@@ -33,7 +33,7 @@ func TestLeaseMergesCharges(t *testing.T) {
 		}
 		req := ask(zael.Amounts{"rps": 1}, zael.PerSecond("rps", 10_000), zael.PerSecond("tps", 10_000))
 		lease := r.lease(req)
-		for range 1000 {
+		for range 300 {
 			r.clock.forward(gap)
 			r.ok(lease.Consume(r.ctx, zael.Amounts{"rps": 10, "tps": 1000}))
 			r.allow(ask(zael.Amounts{"rps": 1}, req.Limits[0])) // somebody else, of rps alone

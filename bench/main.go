@@ -22,7 +22,7 @@ import (
 const heapEntities = 1_000_000 // whose memory -heap measures
 
 func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil {
+	if err := run(os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -30,7 +30,7 @@ func main() {
 
 func run(args []string, out io.Writer) error {
 	testing.Init() // for test.benchtime
-	flags := flag.NewFlagSet("bench", flag.ExitOnError)
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	rounds := flags.Int("rounds", 5, "how often each benchmark is run; the table has the median")
 	benchtime := flags.String("benchtime", "200ms", "how long each run takes, as in go test")
 	filter := flags.String("run", "", "run only benchmarks whose group/name matches this regular `expression`")

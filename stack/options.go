@@ -205,6 +205,9 @@ func (o Options) validateTags() error {
 	if len(o.Tags) > maxTags {
 		return invalid("Options.Tags", len(o.Tags), fmt.Sprintf("are more than the %d that a stack can have", maxTags))
 	}
+	if len(o.Tags) == 0 {
+		return nil
+	}
 	allowed := regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 	for _, key := range slices.Sorted(maps.Keys(o.Tags)) {
 		value := o.Tags[key]

@@ -1,11 +1,13 @@
 package stack_test
 
 import (
+	"fmt"
 	"maps"
 	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
@@ -34,45 +36,58 @@ type intrinsic struct {
 	arg  any
 }
 
+// nodes returns the template as maps, lists, texts and intrinsics, which nobody may change.
+var nodes = sync.OnceValues(func() (map[string]any, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal([]byte(stack.Template()), &doc); err != nil {
+		return nil, err
+	}
+	root, err := tree(doc.Content[0])
+	if err != nil {
+		return nil, err
+	}
+	return root.(map[string]any), nil
+})
+
 // tree turns a node into maps, lists, texts and intrinsics.
-func tree(t *testing.T, n *yaml.Node) any {
-	t.Helper()
-	var v any
+func tree(n *yaml.Node) (v any, err error) {
 	switch n.Kind {
-	case yaml.DocumentNode:
-		return tree(t, n.Content[0])
 	case yaml.MappingNode:
 		m := map[string]any{}
 		for i := 0; i < len(n.Content); i += 2 {
-			m[n.Content[i].Value] = tree(t, n.Content[i+1])
+			if m[n.Content[i].Value], err = tree(n.Content[i+1]); err != nil {
+				return nil, err
+			}
 		}
 		v = m
 	case yaml.SequenceNode:
-		list := []any{}
-		for _, c := range n.Content {
-			list = append(list, tree(t, c))
+		list := make([]any, len(n.Content))
+		for i, c := range n.Content {
+			if list[i], err = tree(c); err != nil {
+				return nil, err
+			}
 		}
 		v = list
 	case yaml.ScalarNode:
 		v = n.Value
 	default:
-		t.Fatalf("line %d: an unexpected kind of node", n.Line)
+		return nil, fmt.Errorf("line %d: an unexpected kind of node", n.Line)
 	}
 	if strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") {
-		return intrinsic{strings.TrimPrefix(n.Tag, "!"), v}
+		return intrinsic{strings.TrimPrefix(n.Tag, "!"), v}, nil
 	}
-	return v
+	return v, nil
 }
 
 // render decides the template for options; nil stands for the defaults of the
 // parameters themselves.
 func render(t *testing.T, o *stack.Options) *rendered {
 	t.Helper()
-	var doc yaml.Node
-	if err := yaml.Unmarshal([]byte(stack.Template()), &doc); err != nil {
+	root, err := nodes()
+	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rendered{t: t, root: tree(t, &doc).(map[string]any), params: map[string]string{}, conditions: map[string]bool{}}
+	r := &rendered{t: t, root: root, params: map[string]string{}, conditions: map[string]bool{}}
 	for name, p := range r.root["Parameters"].(map[string]any) {
 		r.params[name] = p.(map[string]any)["Default"].(string)
 	}

@@ -63,17 +63,17 @@ func TestLineOfPatientCallers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		j := job(zael.PerSecond("n", 50).WithBurst(5))
-		j.Rate, j.MaxWait, j.Duration = 45, 5*time.Second, 10*time.Second
-		if tally := inLine(t, j); tally.Refused != 0 || tally.Left > 5 || tally.Admitted < 440 {
+		j.Rate, j.MaxWait, j.Duration = 45, 2500*time.Millisecond, 5*time.Second
+		if tally := inLine(t, j); tally.Refused != 0 || tally.Left > 5 || tally.Admitted < 220 {
 			t.Errorf("45 a second: got %+v, want all served but those who waited at the end", tally.Counts)
 		}
-		j.Rate, j.Duration = 100, 12*time.Second
+		j.Rate, j.Duration = 100, 6*time.Second
 		tally := inLine(t, j)
-		if tally.Refused < 250 || tally.Admitted < 590 {
+		if tally.Refused < 125 || tally.Admitted < 295 {
 			t.Errorf("100 a second: got %+v, want half of them served and the others refused", tally.Counts)
 		}
-		if most := tally.Latency().Max; most < 4900*time.Millisecond || most > 5100*time.Millisecond {
-			t.Errorf("got a longest wait of %v, want 5s", most)
+		if most := tally.Latency().Max; most < 2400*time.Millisecond || most > 2600*time.Millisecond {
+			t.Errorf("got a longest wait of %v, want 2.5s", most)
 		}
 	})
 }

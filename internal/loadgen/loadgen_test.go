@@ -39,15 +39,15 @@ func TestExact(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*loadgen.Job){
 		"one key":  func(*loadgen.Job) {},
-		"ten keys": func(j *loadgen.Job) { j.Keys, j.Limits = 10, []zael.Limit{zael.PerSecond("n", 200)} },
+		"ten keys": func(j *loadgen.Job) { j.Keys, j.Limits = 10, []zael.Limit{zael.PerSecond("n", 50)} },
 		"threes":   func(j *loadgen.Job) { j.Consume["n"] = 3 },
 		"two limits, the second tighter": func(j *loadgen.Job) {
-			j.Limits = append(j.Limits, zael.PerSecond("m", 900))
+			j.Limits = append(j.Limits, zael.PerSecond("m", 225))
 			j.Consume["m"] = 7
 		},
 		"parent":         func(j *loadgen.Job) { j.Keys, j.Cascade = 3, true },
 		"tighter parent": func(j *loadgen.Job) { j.Cascade, j.ParentLimits = true, []zael.Limit{zael.PerMinute("n", 50)} },
-		"wider parent":   func(j *loadgen.Job) { j.Cascade, j.ParentLimits = true, []zael.Limit{zael.PerSecond("n", 50_000)} },
+		"wider parent":   func(j *loadgen.Job) { j.Cascade, j.ParentLimits = true, []zael.Limit{zael.PerSecond("n", 12_500)} },
 		"other parent":   func(j *loadgen.Job) { j.Cascade, j.ParentLimits = true, []zael.Limit{zael.PerSecond("x", 1)} },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -59,8 +59,8 @@ func TestExact(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				j := job(zael.PerSecond("n", 1000))
-				j.Rate = 10_000
+				j := job(zael.PerSecond("n", 250))
+				j.Rate = 2_500
 				change(j)
 				if err := loadgen.Setup(ctx, l, j); err != nil {
 					t.Fatal(err)
@@ -78,8 +78,8 @@ func TestExact(t *testing.T) {
 						t.Errorf("got %d tokens of %s, want %d at most", got, n, tokens)
 					}
 				}
-				if asked := tally.Admitted + tally.Refused; asked < 3990 || asked > 4010 {
-					t.Errorf("got %d calls, want 4,000: %v at %.0f a second", asked, j.Duration, j.Rate)
+				if asked := tally.Admitted + tally.Refused; asked < 990 || asked > 1010 {
+					t.Errorf("got %d calls, want 1,000: %v at %.0f a second", asked, j.Duration, j.Rate)
 				}
 				if tally.Failed != 0 || tally.Elapsed() < 399*time.Millisecond || tally.Elapsed() > j.Duration {
 					t.Errorf("got errors %v after %v", tally.Errors, tally.Elapsed())
@@ -181,7 +181,7 @@ func TestProcesses(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	j := job(zael.PerDay("n", 100))
-	j.Duration = time.Hour
+	j.Duration, j.Rate = time.Hour, 1000
 	tally, err := loadgen.RunProcesses(ctx, 3, processes("work"), j, func(c loadgen.Counts) {
 		if c.Admitted >= 300 && c.Refused > 0 {
 			cancel()
@@ -203,6 +203,7 @@ func TestProcesses(t *testing.T) {
 func TestProcessesEnd(t *testing.T) {
 	t.Parallel()
 	j := job(zael.PerDay("n", 100))
+	j.Rate = 1000
 	tally, err := loadgen.RunProcesses(t.Context(), 2, processes("work"), j, nil)
 	if err != nil || tally.Admitted > 200 {
 		t.Errorf("got %+v (%v), want at most 200 admitted", tally.Counts, err)
@@ -275,7 +276,9 @@ func TestErrors(t *testing.T) {
 
 func TestTallyJSON(t *testing.T) {
 	t.Parallel()
-	tally, err := loadgen.Run(t.Context(), memstore.New(nil), job(zael.PerSecond("n", 1000)), nil)
+	j := job(zael.PerSecond("n", 100))
+	j.Rate = 1000
+	tally, err := loadgen.Run(t.Context(), memstore.New(nil), j, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

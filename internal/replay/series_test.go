@@ -115,7 +115,7 @@ func TestSeries(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(5, 6))
 	for _, gap := range []time.Duration{time.Microsecond, time.Millisecond, time.Second, time.Hour, 10 * 24 * time.Hour} {
-		const rows = 2000
+		const rows = 800
 		var trace strings.Builder
 		trace.WriteString("t,n\n")
 		at := bucket.Epoch().Add(-gap * rows / 2)

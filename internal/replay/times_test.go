@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael/internal/replay"
+	"github.com/zeroae/zael/internal/testrig/schedules"
 	"github.com/zeroae/zael/memstore"
 )
 
@@ -86,7 +87,7 @@ func TestTimes(t *testing.T) {
 func TestTimesRandom(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(3, 4))
-	for range 4_000 {
+	for range schedules.Count(t, 4_000) {
 		want := time.Unix(852_076_800+rng.Int64N(1_700_000_000), rng.Int64N(1e9)).UTC() // 1997 to 2050
 		zone := time.FixedZone("", rng.IntN(24*60-1)*60-12*3600)
 		nanoseconds := strconv.FormatInt(want.UnixNano(), 10)

@@ -103,9 +103,13 @@ func UsagePrefix(resource string, window zael.Window) string {
 
 // escape returns a name without "#", so that in keys which are read by their beginning no
 // other name begins with it and a "#".
-func escape(name string) string { return strings.NewReplacer("%", "%25", "#", "%23").Replace(name) }
+func escape(name string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(name, "%", "%25"), "#", "%23")
+}
 
-func unescape(name string) string { return strings.NewReplacer("%25", "%", "%23", "#").Replace(name) }
+func unescape(name string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(name, "%23", "#"), "%25", "%")
+}
 
 // ParseUsageSort returns what UsageSort was given, except for the life.
 func ParseUsageSort(sort string) (resource string, window zael.Window, start time.Time, err error) {

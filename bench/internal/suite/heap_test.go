@@ -11,11 +11,15 @@ import (
 //
 //nolint:paralleltest // allocations of other tests would count
 func TestHeap(t *testing.T) {
+	entities := 10_000
+	if testing.Short() {
+		entities = 5_000
+	}
 	for _, w := range peers.Contenders() {
 		if w.Limits != 2 {
 			continue
 		}
-		got, err := suite.Heap(&w, 10_000)
+		got, err := suite.Heap(&w, entities)
 		if err != nil {
 			t.Error(err)
 			continue

@@ -260,9 +260,10 @@ func units() map[string]window {
 
 // mapping is yamlfile.Mapping, to which keys that belong elsewhere are no mistakes.
 func (r *reader) mapping(n *yaml.Node, what string, known yamlfile.Fields) error {
-	keys := strings.Join(slices.Sorted(maps.Keys(known)), ", ")
 	known[yamlfile.AnyKey] = func(name string, key, _ *yaml.Node) error {
 		if !slices.Contains(anywhere(), name) {
+			delete(known, yamlfile.AnyKey)
+			keys := strings.Join(slices.Sorted(maps.Keys(known)), ", ")
 			return yamlfile.Errorf(key.Line, "%s: unknown key %q; its keys are %s", what, name, keys)
 		}
 		r.misplaced = append(r.misplaced, fmt.Sprintf("%d: %s: the key %s has no effect here", key.Line, what, name))

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -270,53 +271,57 @@ func TestRedriveKeeps(t *testing.T) {
 // stays.
 func TestRedriveTrimmed(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 20)
-	b.dies(0, 9)
-	b.stream.Trim("a", 6)
-	for range 2 {
-		o := b.redrive(0, false)
-		if len(o) != 1 || !errors.Is(o[0].Err, stream.ErrTrimmed) || o[0].Records != 4 {
-			t.Errorf("trimmed: got %+v, want ErrTrimmed and 4 records", o)
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 20)
+		b.dies(0, 9)
+		b.stream.Trim("a", 6)
+		for range 2 {
+			o := b.redrive(0, false)
+			if len(o) != 1 || !errors.Is(o[0].Err, stream.ErrTrimmed) || o[0].Records != 4 {
+				t.Errorf("trimmed: got %+v, want ErrTrimmed and 4 records", o)
+			}
 		}
-	}
-	if got, want := b.used(), map[string]int64{"e0 events": 2, "e0 rpm": 7 + 9, "e1 events": 2, "e1 rpm": 8 + 10}; !maps.Equal(got, want) {
-		t.Errorf("usage: got %v, want %v", got, want)
-	}
-	b.stream.Trim("a", 12) // more than the message names
-	if o := b.redrive(0, false); len(o) != 1 || !errors.Is(o[0].Err, stream.ErrTrimmed) || o[0].Records != 0 {
-		t.Errorf("trimmed beyond the message: got %+v, want ErrTrimmed and no records", o)
-	}
-	b.stream.Trim("a", 20) // everything
-	if o := b.redrive(0, false); len(o) != 1 || !errors.Is(o[0].Err, stream.ErrTrimmed) {
-		t.Errorf("trimmed wholly: got %+v, want ErrTrimmed", o)
-	}
-	b.stream.Drop("a")
-	if o := b.redrive(0, false); len(o) != 1 || !errors.Is(o[0].Err, stream.ErrTrimmed) {
-		t.Errorf("a shard that is gone: got %+v, want ErrTrimmed", o)
-	}
-	if got := b.queue.left(); !slices.Equal(got, []string{"m0"}) {
-		t.Errorf("got the messages %v, want m0 kept", got)
-	}
+		if got, want := b.used(), map[string]int64{"e0 events": 2, "e0 rpm": 7 + 9, "e1 events": 2, "e1 rpm": 8 + 10}; !maps.Equal(got, want) {
+			t.Errorf("usage: got %v, want %v", got, want)
+		}
+		b.stream.Trim("a", 12) // more than the message names
+		if o := b.redrive(0, false); len(o) != 1 || !errors.Is(o[0].Err, stream.ErrTrimmed) || o[0].Records != 0 {
+			t.Errorf("trimmed beyond the message: got %+v, want ErrTrimmed and no records", o)
+		}
+		b.stream.Trim("a", 20) // everything
+		if o := b.redrive(0, false); len(o) != 1 || !errors.Is(o[0].Err, stream.ErrTrimmed) {
+			t.Errorf("trimmed wholly: got %+v, want ErrTrimmed", o)
+		}
+		b.stream.Drop("a")
+		if o := b.redrive(0, false); len(o) != 1 || !errors.Is(o[0].Err, stream.ErrTrimmed) {
+			t.Errorf("a shard that is gone: got %+v, want ErrTrimmed", o)
+		}
+		if got := b.queue.left(); !slices.Equal(got, []string{"m0"}) {
+			t.Errorf("got the messages %v, want m0 kept", got)
+		}
+	})
 }
 
 func TestRedriveDryAndMost(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 30)
-	b.dies(0, 9)
-	b.dies(10, 19)
-	b.dies(20, 29)
-	if o := b.redrive(0, true); len(o) != 3 || o[0].Records != 10 || o[0].Updates != 0 || o[0].Letter.Reason != "RetryAttemptsExhausted" {
-		t.Errorf("dry: got %+v, want three of 10 records and no updates", o)
-	}
-	if got := b.used(); len(got) != 0 {
-		t.Errorf("after a dry run: got %v, want no usage", got)
-	}
-	if o := b.redrive(1, false); len(o) != 1 {
-		t.Errorf("at most one: got %+v", o)
-	}
-	if got := b.queue.left(); !slices.Equal(got, []string{"m1", "m2"}) {
-		t.Errorf("got the messages %v, want the other two, available at once", got)
-	}
-	b.redrive(0, false)
-	b.wantAll()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 30)
+		b.dies(0, 9)
+		b.dies(10, 19)
+		b.dies(20, 29)
+		if o := b.redrive(0, true); len(o) != 3 || o[0].Records != 10 || o[0].Updates != 0 || o[0].Letter.Reason != "RetryAttemptsExhausted" {
+			t.Errorf("dry: got %+v, want three of 10 records and no updates", o)
+		}
+		if got := b.used(); len(got) != 0 {
+			t.Errorf("after a dry run: got %v, want no usage", got)
+		}
+		if o := b.redrive(1, false); len(o) != 1 {
+			t.Errorf("at most one: got %+v", o)
+		}
+		if got := b.queue.left(); !slices.Equal(got, []string{"m1", "m2"}) {
+			t.Errorf("got the messages %v, want the other two, available at once", got)
+		}
+		b.redrive(0, false)
+		b.wantAll()
+	})
 }

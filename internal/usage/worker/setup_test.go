@@ -95,7 +95,7 @@ func run(t *testing.T, s *streamfake.Stream, p *process, once bool) {
 	}
 	p.log = new(logs)
 	p.worker, err = worker.New(stream.Of(s, streamfake.ARN), p, "fake", counter, &worker.Config{
-		Lease: lease, Once: once, Poll: 50 * time.Millisecond, Log: slog.New(slog.NewTextHandler(p.log, nil)),
+		Lease: lease, Once: once, Poll: 200 * time.Millisecond, Log: slog.New(slog.NewTextHandler(p.log, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
