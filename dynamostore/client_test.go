@@ -29,7 +29,7 @@ import (
 // of them.
 func TestClientKeepsConnections(t *testing.T) {
 	t.Parallel()
-	const callers, rounds = 64, 5
+	const callers, rounds = 64, 3
 	var connections atomic.Int64
 	var together sync.WaitGroup // so that each round has all callers at once
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

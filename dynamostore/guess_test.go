@@ -30,6 +30,8 @@ func (p pace) callsOf(t *testing.T, seed uint64) float64 {
 	switch {
 	case p.processes == 1 && testing.Short():
 		acquires = 100
+	case testing.Short():
+		acquires = 600
 	case p.processes == 1: // nobody disturbs: all are alike
 		acquires = 500
 	}

@@ -126,7 +126,7 @@ func TestOverdrawnIsPutRight(t *testing.T) {
 	for seed := range schedules.Seeds(t, 20) {
 		wrong += putRight(t, seed)
 	}
-	if wrong == 0 {
+	if wrong == 0 && !testing.Short() { // with few schedules it may be that none does
 		t.Error("no write has counted wrong: the schedules show nothing")
 	}
 }

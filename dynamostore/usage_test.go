@@ -48,9 +48,13 @@ func TestUsageIsRead(t *testing.T) {
 		}
 	}
 	now := time.Now().UTC().Truncate(time.Hour)
+	step := 17 * time.Hour
+	if testing.Short() { // each hour is asked for
+		step = 4 * time.Hour
+	}
 	var want int64
 	for i := range 90 { // more than a page, over months
-		add(fmt.Sprintf("e%02d", i%45), "gpt-4", now.Add(-time.Duration(i)*17*time.Hour), int64(i)+1)
+		add(fmt.Sprintf("e%02d", i%45), "gpt-4", now.Add(-time.Duration(i)*step), int64(i)+1)
 		want += int64(i) + 1
 	}
 	add("e00", "gpt-4#hour", now, 1000) // another resource, whose name looks like a key
@@ -80,8 +84,9 @@ func TestUsageIsRead(t *testing.T) {
 		}
 		return sum, n
 	}
-	// A window counts where it starts after From, a month too: the oldest record is 63 days old.
-	long := time.Date(now.Year(), now.Month()-3, 1, 0, 0, 0, 0, time.UTC)
+	// A window counts where it starts after From, a month too.
+	oldest := now.Add(-90 * step)
+	long := time.Date(oldest.Year(), oldest.Month(), 1, 0, 0, 0, 0, time.UTC)
 	for _, window := range []zael.Window{zael.Hourly, zael.Daily, zael.Monthly} {
 		if got, _ := read(zael.UsageQuery{Resource: "gpt-4", Window: window, From: long}); got != want {
 			t.Errorf("usage of the resource, %s: got %d, want %d", window, got, want)
@@ -99,7 +104,7 @@ func TestUsageIsRead(t *testing.T) {
 	if got, n := read(zael.UsageQuery{Entity: "e00", Resource: "gpt-4#hour"}); got != 1000 || n != 1 {
 		t.Errorf("usage of an entity and the other resource: got %d in %d records, want 1000 in 1", got, n)
 	}
-	if got, n := read(zael.UsageQuery{Resource: "gpt-4", From: now.Add(-17 * time.Hour), To: now.Add(time.Hour)}); got != 3 || n != 2 {
+	if got, n := read(zael.UsageQuery{Resource: "gpt-4", From: now.Add(-step), To: now.Add(time.Hour)}); got != 3 || n != 2 {
 		t.Errorf("usage of two hours: got %d in %d records, want 3 in 2", got, n)
 	}
 

@@ -116,7 +116,11 @@ func limitsComeAndGo(t *testing.T, seed uint64) {
 	s := memstore.New(nil)
 	now := t0
 	left := map[string]bucket.State{} // as package bucket has it, which forgets nothing
-	for i := range 20_000 {
+	takes := 20_000
+	if testing.Short() {
+		takes /= 3
+	}
+	for i := range takes {
 		if rng.IntN(3) == 0 {
 			now = now.Add(time.Duration(rng.Int64N(int64(4 * time.Second))))
 		}

@@ -68,7 +68,7 @@ func TestOnceKeysOfOneHash(t *testing.T) {
 // TestOnceKeysAreSmall: a key of a lease that has ended weighs little, and nothing that the garbage
 // collector has to look at.
 func TestOnceKeysAreSmall(t *testing.T) { //nolint:paralleltest // it measures memory
-	const n = 50_000
+	const n = 25_000
 	heap := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()

@@ -15,7 +15,10 @@ import (
 // added and deleted between the pages.
 func TestPages(t *testing.T) {
 	t.Parallel()
-	const n = 1203
+	n := 1203 // more than two pages
+	if testing.Short() {
+		n = 603 // more than one
+	}
 	s := quick(t, newPath(t))
 	ctx := t.Context()
 	name := func(i int) string { return fmt.Sprintf("x-%04d", i) }

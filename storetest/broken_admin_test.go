@@ -395,7 +395,7 @@ func brokenAdmins() []brokenStore {
 					return good.Administer(ctx, now, edit, once)
 				}
 				o.take = func(ctx context.Context, now time.Time, maxWait time.Duration, debits []zael.Debit) (time.Time, error) {
-					defer m.arrived.Add(1)
+					defer m.arrive()
 					return good.Take(ctx, now, maxWait, debits)
 				}
 			}),

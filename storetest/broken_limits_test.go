@@ -211,7 +211,7 @@ func brokenLimits() []brokenStore {
 					return rev, err
 				}
 				o.limits = func(ctx context.Context, scopes []zael.Scope) ([]zael.LimitSet, error) {
-					defer m.arrived.Add(1)
+					defer m.arrive()
 					return good.Limits(ctx, scopes)
 				}
 			}),

@@ -3,9 +3,7 @@ package storetest_test
 import (
 	"context"
 	"maps"
-	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/zeroae/zael"
@@ -324,19 +322,38 @@ func brokenConcurrency() []brokenStore {
 
 // A meeting makes calls overlap, so that a race is lost for certain.
 type meeting struct {
-	arrived atomic.Int64
-	waited  atomic.Int64 // nanoseconds in vain, in all
+	mu     sync.Mutex
+	next   chan struct{} // closed when another one arrives
+	waited time.Duration // in vain, in all
 }
 
-// wait lets others run until one of them arrives, or it seems that none will.
+// arrive lets the one go that waits. It returns what the next one closes, and whether to wait for it.
+func (m *meeting) arrive() (next <-chan struct{}, wait bool) {
+	const inAll = 200 * time.Millisecond
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.next != nil {
+		close(m.next)
+	}
+	m.next = make(chan struct{})
+	return m.next, m.waited < inAll
+}
+
+// wait waits until another one arrives, or it seems that none will.
 func (m *meeting) wait() {
-	const once, inAll = 20 * time.Millisecond, 200 * time.Millisecond
-	n := m.arrived.Add(1)
-	for begun := time.Now(); m.arrived.Load() == n && m.waited.Load() < int64(inAll); runtime.Gosched() {
-		if waited := time.Since(begun); waited > once {
-			m.waited.Add(int64(waited))
-			return
-		}
+	const once = 20 * time.Millisecond
+	next, wait := m.arrive()
+	if !wait {
+		return
+	}
+	patience := time.NewTimer(once)
+	defer patience.Stop()
+	select {
+	case <-next:
+	case <-patience.C:
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.waited += once
 	}
 }
 

@@ -58,15 +58,15 @@ func (h *horizon) pieces(d *bucket.Definition) []piece {
 		return all
 	}
 	windows := d.Schedule.Windows()
-	zones := make([]*time.Location, len(windows))
+	clocks := make([]wallClock, len(windows))
 	for i, w := range windows {
-		zones[i] = location(w.Zone)
+		clocks[i].zone = location(w.Zone)
 	}
 	var all []piece
 	for t := h.from; t.Before(h.to); t = t.Add(quarter) {
 		p := base
 		for i, w := range windows {
-			if isIn(w, wallClock(t, zones[i])) {
+			if isIn(w, clocks[i].at(t)) {
 				p = partOf(base, w)
 				break
 			}
@@ -119,15 +119,15 @@ func (h *horizon) starts(c *bucket.Calendar) []time.Time {
 	if spec.Each.Aligned() {
 		all = h.aligned(spec.Each)
 	} else {
-		zone := location(spec.Zone)
+		clock := wallClock{zone: location(spec.Zone)}
 		// On any day: it is not due again before its time of day has come again.
 		timeOfDay := func(wall time.Time) time.Time {
 			return wall.Add(-time.Duration(spec.At) * time.Minute).Truncate(24 * time.Hour)
 		}
-		wall := wallClock(h.from, zone)
+		wall := clock.at(h.from)
 		came, latest := timeOfDay(wall), due(spec, wall)
 		for t := h.from.Add(quarter); t.Before(h.to); t = t.Add(quarter) {
-			wall := wallClock(t, zone)
+			wall := clock.at(t)
 			if at := timeOfDay(wall); at.After(came) {
 				came = at
 				if d := due(spec, wall); d.After(latest) {
@@ -149,10 +149,23 @@ func (h *horizon) aligned(each bucket.Cycle) []time.Time {
 	return all
 }
 
-// wallClock is what a wall clock shows, as if it were UTC.
-func wallClock(t time.Time, zone *time.Location) time.Time {
-	_, offset := t.In(zone).Zone()
-	return t.UTC().Add(time.Duration(offset) * time.Second)
+// A wallClock is a wall clock of a zone, asked about instants in order.
+type wallClock struct {
+	zone   *time.Location
+	offset time.Duration // of the zone, until end
+	known  bool
+	end    time.Time // zero if there is none
+}
+
+// at is what the clock shows, as if it were UTC.
+func (c *wallClock) at(t time.Time) time.Time {
+	if !c.known || !c.end.IsZero() && !t.Before(c.end) {
+		in := t.In(c.zone)
+		_, seconds := in.Zone()
+		_, c.end = in.ZoneBounds()
+		c.offset, c.known = time.Duration(seconds)*time.Second, true
+	}
+	return t.UTC().Add(c.offset)
 }
 
 // due is the last time at or before what a wall clock shows at which a period should begin.

@@ -61,7 +61,7 @@ func randomKinds(ctx context.Context, e *env) error {
 		h:       newHorizon(p.begin.Add(-p.around), p.begin.Add(p.until+p.around)),
 		buckets: map[zael.Key]*keptBucket{}, current: map[string]bucket.Definition{},
 	}
-	for i := range e.times(150) {
+	for i := range e.fewer(150) {
 		if w.now.Sub(p.begin) > p.until {
 			break
 		}

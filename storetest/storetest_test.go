@@ -6,6 +6,7 @@ import (
 	"iter"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,7 +46,7 @@ const randomKinds = "Kinds/random operations of all kinds against a second formu
 
 // forgetful drops what is full at once, and counts what it has not by the
 // latest instant at which it dropped something.
-func forgetful() zael.Store {
+func forgetful() *reference {
 	s := newReference()
 	s.after = func(s *reference, at bucket.Instant) {
 		if forget(s, at) {
@@ -56,14 +57,14 @@ func forgetful() zael.Store {
 }
 
 // steady counts by the latest instant that it was told.
-func steady() zael.Store {
+func steady() *reference {
 	s := newReference()
 	s.instant = func(s *reference, _ bucket.Instant) bucket.Instant { return s.latest }
 	return s
 }
 
 // forgetfulAndSteady drops what is full, and then counts by that instant.
-func forgetfulAndSteady() zael.Store {
+func forgetfulAndSteady() *reference {
 	s := newReference()
 	s.after = func(s *reference, at bucket.Instant) {
 		if forget(s, at) {
@@ -74,16 +75,26 @@ func forgetfulAndSteady() zael.Store {
 	return s
 }
 
+// An unlocal is a reference that is no LocalStore: methods that two parts have are those of neither.
+type unlocal struct {
+	*reference
+	zael.LocalStore
+}
+
 // TestOtherGoodStores: what the contracts leave open, the checks leave open.
 func TestOtherGoodStores(t *testing.T) {
 	t.Parallel()
-	for name, store := range map[string]func() zael.Store{
+	for name, store := range map[string]func() *reference{
 		"forgetful": forgetful, "steady": steady, "forgetful and steady": forgetfulAndSteady,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if testing.Short() && name != "forgetful and steady" {
 				t.Skip("the one that is both is enough; each is a part of make check")
+			}
+			if testing.Short() { // LocalStore repeats what BucketStore asks
+				storetest.Run(t, func(*testing.T) zael.Store { return unlocal{reference: store()} }, slices.DeleteFunc(allRoles(), func(r storetest.Role) bool { return r == storetest.LocalStore })...)
+				return
 			}
 			storetest.Run(t, func(*testing.T) zael.Store { return store() }, allRoles()...)
 		})
