@@ -17,13 +17,13 @@ export GORACE  := atexit_sleep_ms=0
 # Without the paths of the machine two clones of the same commit share what is built.
 export GOFLAGS := $(strip $(shell go env GOFLAGS) -mod=readonly -trimpath)
 
-# How tests are built. What SQLite, made Go of C by a program, does with its own memory is not ours to
-# check: no race detector in its library and libc, but in the driver and all else, and no checks of
-# unsafe pointers. SDKs of LLM providers are large: without inlining they compile in two thirds of the
-# time. A value has no spaces, as $(BUILD) is a part of GOFLAGS too.
-BUILD := -race -gcflags=modernc.org/...=-d=checkptr=0 \
-	-gcflags=modernc.org/sqlite/lib=-race=false -gcflags=modernc.org/libc/...=-race=false \
-	-gcflags=github.com/openai/...=-l -gcflags=github.com/anthropics/...=-l
+# How tests are built. Without what debuggers read a compiler needs two thirds of the time. What SQLite,
+# made Go of C by a program, does with its own memory is not ours to check: no race detector in its
+# library and libc, but in the driver and all else, and no checks of unsafe pointers. The last that
+# names a package counts; a value has no spaces, as $(BUILD) is a part of GOFLAGS too.
+NO_DWARF := -gcflags=all=-dwarf=false
+BUILD := -race $(NO_DWARF) -gcflags=modernc.org/...=-d=checkptr=0 \
+	-gcflags=modernc.org/sqlite/lib=-race=false -gcflags=modernc.org/libc/...=-race=false
 # For the tests that have programs of the documentation built.
 export ZAEL_BUILD := $(BUILD)
 
@@ -82,7 +82,7 @@ BENCHED = $$(git grep -l '^func Benchmark' -- '*_test.go' ':!bench/' | xargs -r 
 
 # BenchmarkAllow wants no allocations, of which the race detector makes some: it has a build of its own.
 bench-once: ## run every benchmark once
-	go test -run '^$$' -bench '^BenchmarkAllow$$' -benchtime 1x .
+	go test $(NO_DWARF) -run '^$$' -bench '^BenchmarkAllow$$' -benchtime 1x ./memstore
 	$(call each,$(TEST) -short -run '^$$' -bench . -skip '^BenchmarkAllow$$' -benchtime 1x $(BENCHED))
 
 test: ## the tests that need neither Java nor Python, under the race detector: the inner loop
@@ -165,4 +165,4 @@ $(LINT) $(BIN)/benchstat: TOOL_DIR := tools
 $(LINT) $(BIN)/benchstat: tools/go.mod tools/go.sum
 $(LINT) $(BIN)/benchstat $(BIN)/goreleaser:
 	@echo "building $(@F)"
-	@cd $(TOOL_DIR) && go build -ldflags='-s -w' -o $@ $(TOOL) && touch $@
+	@cd $(TOOL_DIR) && go build $(NO_DWARF) -ldflags='-s -w' -o $@ $(TOOL) && touch $@

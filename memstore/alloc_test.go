@@ -1,4 +1,4 @@
-package zael_test
+package memstore_test
 
 import (
 	"testing"
@@ -7,17 +7,18 @@ import (
 	"github.com/zeroae/zael/memstore"
 )
 
-// BenchmarkAllow also checks that Allow allocates nothing when it admits, which
-// the race detector keeps a test from seeing.
+// BenchmarkAllow also checks that Limiter.Allow allocates nothing when it admits, which the race
+// detector keeps a test from seeing.
 func BenchmarkAllow(b *testing.B) {
 	one := []zael.Limit{zael.PerSecond("rps", 1e9)}
 	two := append(one[:1:1], zael.PerSecond("tps", 1e9))
 	for name, req := range map[string]zael.Request{
-		"one limit":  ask(zael.Amounts{"rps": 1}, one...),
-		"two limits": ask(zael.Amounts{"rps": 1, "tps": 7}, two...),
-		"a check":    ask(nil, two...),
-		"stored":     askStored(zael.Amounts{"rps": 1}),
+		"one limit":  {Limits: one, Consume: zael.Amounts{"rps": 1}},
+		"two limits": {Limits: two, Consume: zael.Amounts{"rps": 1, "tps": 7}},
+		"a check":    {Limits: two, Consume: zael.Amounts{"rps": 0, "tps": 0}},
+		"stored":     {UseStoredLimits: true, Consume: zael.Amounts{"rps": 1}},
 	} {
+		req.Entity, req.Resource = "key-1", "gpt-4"
 		b.Run(name, func(b *testing.B) {
 			l, err := zael.New(memstore.New(nil), nil)
 			if err != nil {
