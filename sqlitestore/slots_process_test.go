@@ -27,6 +27,9 @@ func holdSlots(ctx context.Context, path string) error {
 // are killed come back.
 func TestSlotsOfProcesses(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("waits until holds end, 10 s: is a part of make check")
+	}
 	path := newPath(t)
 	s := open(t, path, nil)
 	slotrig.Run(t, func() *exec.Cmd {
