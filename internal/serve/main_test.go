@@ -39,13 +39,19 @@ type rig struct {
 // start runs a daemon with a configuration. It has stopped when the test ends.
 func start(t *testing.T, text string, api http.HandlerFunc) *rig {
 	t.Helper()
+	return startLooking(t, 20*time.Millisecond, text, api)
+}
+
+// startLooking is start with how often the daemon looks whether files have changed.
+func startLooking(t *testing.T, every time.Duration, text string, api http.HandlerFunc) *rig {
+	t.Helper()
 	r := &rig{t: t, file: filepath.Join(t.TempDir(), "zael.yaml"), log: journal.New(), hangup: make(chan struct{}), stopped: make(chan error, 1)}
 	r.write(text)
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	var err error
 	r.Daemon, err = serve.New(ctx, &serve.Options{
-		Source: config.Source{File: r.file, LookupEnv: os.LookupEnv}, Log: r.log, Hangup: r.hangup, LookEvery: 20 * time.Millisecond,
+		Source: config.Source{File: r.file, LookupEnv: os.LookupEnv}, Log: r.log, Hangup: r.hangup, LookEvery: every,
 		Open: func(context.Context, string) (serve.Store, error) { return memstore.New(nil), nil },
 		Handlers: serve.Handlers{Page: page{}, API: func(env *serve.Env) (http.Handler, error) {
 			r.env = env

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/zeroae/zael/internal/serve/access"
 	"github.com/zeroae/zael/internal/testrig/certificates"
@@ -17,7 +18,7 @@ func TestReload(t *testing.T) {
 	t.Parallel()
 	yaml, texts := tokens()
 	admin := texts["admin"]
-	r := start(t, yaml, whoami)
+	r := startLooking(t, time.Hour, yaml, whoami) // only signals: a look would count as a reload too
 	policies := func() int { return len(r.env.Config().Policies) }
 	const policy = "policies: {gpt-4: {limits: [rpm=1/min]}}\n"
 	r.reload(yaml+policy, "configuration reloaded")
