@@ -297,7 +297,7 @@ func wholeSets(ctx context.Context, e *env) error {
 	var finished atomic.Int64 // the revision of the last change that has ended
 	var writing atomic.Bool
 	writing.Store(true)
-	return together(1+e.fewer(3), func(i int) error {
+	return together(4, func(i int) error {
 		if i == 0 {
 			defer writing.Store(false)
 			for j := range e.fewer(21) {
