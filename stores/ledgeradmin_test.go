@@ -35,6 +35,11 @@ func (m *ledgerModel) create(who int) error {
 // deleteEntity deletes one of the people, with buckets, limits and switches, and makes it again.
 func (m *ledgerModel) deleteEntity(who int) error {
 	id := m.name(people[who])
+	if m.inTime { // a lease would take its slots again
+		if err := m.endHolders(id); err != nil {
+			return err
+		}
+	}
 	m.note("delete %v", id)
 	if err := m.limiter().DeleteEntity(m.t.Context(), id); err != nil {
 		return err

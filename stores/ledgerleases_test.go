@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/zeroae/zael"
 	"github.com/zeroae/zael/internal/testrig/limiters"
@@ -113,7 +114,7 @@ func (m *ledgerModel) committed(le *modelLease) {
 func (m *ledgerModel) holds(le *modelLease) bool {
 	for _, p := range le.parts {
 		for k, all := range p.chunks {
-			if slices.ContainsFunc(all["slots"], func(c chunk) bool { return c.n > 0 && c.resets != m.resets[k]["slots"] }) {
+			if slices.ContainsFunc(all["slots"], func(c chunk) bool { return c.n > 0 && !m.counted(k, "slots", c) }) {
 				return false
 			}
 		}
@@ -147,22 +148,22 @@ func (m *ledgerModel) useDetached(le *modelLease) error {
 		le.detached = limiters.Moved(m.t, le.detached)
 	}
 	if m.rng.IntN(4) == 0 {
-		r, err := m.limiter().RenewDetached(m.t.Context(), le.detached)
-		if err != nil || r.Held != m.holds(le) {
-			return fmt.Errorf("renew of %v: got %+v, %w, want held: %v", le.parts[0].key, r, err, m.holds(le))
-		}
-		return nil
+		return m.renew(le)
 	}
 	p := le.parts[0]
-	if m.rng.IntN(3) == 0 {
+	if m.rng.IntN(3) == 0 && !le.lapsed {
 		amounts := m.some(p.names(), 4)
-		return m.consume(le, p, amounts, func() error {
+		err := m.consume(le, p, amounts, func() error {
 			more, err := m.limiter().ConsumeDetached(m.t.Context(), le.detached, amounts, zael.ConsumeOptions{})
 			if err == nil {
 				le.detached = more
 			}
 			return err
 		})
+		if err == nil && m.inTime && amounts["slots"] > 0 {
+			return m.renew(le) // or its slots would have several deadlines
+		}
+		return err
 	}
 	e := zael.Ending{Verb: []zael.LeaseVerb{zael.LeaseCommit, zael.LeaseRollback, zael.LeaseSettle, zael.LeaseRelease}[m.rng.IntN(4)]}
 	if e.Verb == zael.LeaseSettle || e.Verb == zael.LeaseRelease {
@@ -201,8 +202,26 @@ func (m *ledgerModel) useDetached(le *modelLease) error {
 	return nil
 }
 
+// renew renews the slots of a detached lease.
+func (m *ledgerModel) renew(le *modelLease) error {
+	m.note("%v renews", le.parts[0].key)
+	r, err := m.limiter().RenewDetached(m.t.Context(), le.detached)
+	if err == nil && le.lapsed {
+		err = m.revived(le)
+	}
+	if err != nil || r.Held != m.holds(le) {
+		return fmt.Errorf("renew of %v: got %+v, %w, want held: %v", le.parts[0].key, r, err, m.holds(le))
+	}
+	le.deadline = time.Now().Add(hold)
+	if m.inTime && !r.Held { // whether what is left of its slots was renewed does not matter
+		return m.rollBack(le)
+	}
+	return nil
+}
+
 // rollBack ends a lease, wherever it is.
 func (m *ledgerModel) rollBack(le *modelLease) error {
+	m.note("%v rolls back at last", le.parts[0].key)
 	var err error
 	if le.here != nil {
 		err = le.here.Rollback(m.t.Context())

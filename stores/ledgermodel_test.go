@@ -25,6 +25,8 @@ type ledgerModel struct {
 	stored   map[zael.Key]zael.Amounts // of limits that are stored, how many they let in
 
 	remembers bool // the stores remember refusals
+	inTime    bool // time is that of a bubble of testing/synctest
+	naps      int  // since all rates were full
 	open      []*modelLease
 	keys      int
 	log       []string
@@ -37,6 +39,9 @@ type modelLease struct {
 	parts    []*modelPart
 	lost     bool // a bucket that it has taken from is gone
 	older    bool // stored limits have changed since: more may be taken by those that it has
+
+	deadline time.Time // of slots, of a detached lease
+	lapsed   bool      // its slots were free for others: nobody renewed them in time
 }
 
 // A modelPart is what a lease has taken and used, of the buckets of one entity and its parent.
@@ -52,7 +57,13 @@ type modelPart struct {
 // A chunk is what was taken of a limit at once.
 type chunk struct {
 	n      int64
-	resets int // of the limit before
+	resets int  // of the limit before
+	lapsed bool // of slots: not counted
+}
+
+// counted reports whether a chunk counts in its bucket.
+func (m *ledgerModel) counted(k zael.Key, name string, c chunk) bool {
+	return !c.lapsed && c.resets == m.resets[k][name]
 }
 
 // A modelPolicy is a policy, its limits and those of parents.
@@ -71,11 +82,11 @@ func newModelPolicy(resource string, own, parent []zael.Limit) *modelPolicy {
 
 var modelPolicies = []*modelPolicy{
 	newModelPolicy("chat",
-		[]zael.Limit{zael.EachYear("quota", 40), zael.AtOnce("slots", 8).Hold(time.Hour), zael.PerDay("rate", 30)},
-		[]zael.Limit{zael.AtOnce("slots", 10).Hold(time.Hour), zael.EachYear("total", 30), zael.PerDay("rate", 45)}),
+		[]zael.Limit{zael.EachYear("quota", 40), zael.AtOnce("slots", 8).Hold(hold), slowRate(30)},
+		[]zael.Limit{zael.AtOnce("slots", 10).Hold(hold), zael.EachYear("total", 30), slowRate(45)}),
 	newModelPolicy("tools",
-		[]zael.Limit{zael.PerDay("rate", 25), zael.EachYear("quota", 25)},
-		[]zael.Limit{zael.PerDay("rate", 30)}),
+		[]zael.Limit{slowRate(25), zael.EachYear("quota", 25)},
+		[]zael.Limit{slowRate(30)}),
 	{
 		"files", storedLimits(0, 0), storedLimits(0, 0),
 		zael.Must(zael.StoredPolicy("files", "quota", "slots")), zael.Must(zael.StoredPolicy("files", "quota", "slots")),
@@ -86,7 +97,15 @@ var modelPolicies = []*modelPolicy{
 var people = []string{"alice", "bob", "team"}
 
 func storedLimits(quota, slots int64) []zael.Limit {
-	return []zael.Limit{zael.EachYear("quota", quota), zael.AtOnce("slots", slots).Hold(time.Hour)}
+	return []zael.Limit{zael.EachYear("quota", quota), zael.AtOnce("slots", slots).Hold(hold)}
+}
+
+const hold = 24 * time.Hour // of slots
+
+// slowRate is a limit of which half refills in a year.
+func slowRate(burst int64) zael.Limit {
+	const year = 366 * 24 * time.Hour
+	return zael.Limit{Name: "rate", Burst: burst, RefillAmount: burst / 2, RefillPeriod: year}
 }
 
 // most returns how many a limit of a bucket lets in.
@@ -198,7 +217,7 @@ func (m *ledgerModel) add(p *modelPart, amount func(zael.Limit) int64) {
 			if p.chunks[k] == nil {
 				p.chunks[k] = map[string][]chunk{}
 			}
-			p.chunks[k][l.Name] = append(p.chunks[k][l.Name], chunk{n, m.resets[k][l.Name]})
+			p.chunks[k][l.Name] = append(p.chunks[k][l.Name], chunk{n, m.resets[k][l.Name], false})
 		}
 		if !seen[l.Name] {
 			seen[l.Name] = true
@@ -236,7 +255,7 @@ func (m *ledgerModel) settle(p *modelPart, used func(l zael.Limit) int64) {
 		for i := len(chunks) - 1; i >= 0 && more < 0; i-- {
 			c := &chunks[i]
 			gives := min(-more, c.n)
-			if c.n -= gives; c.resets == m.resets[k][l.Name] {
+			if c.n -= gives; m.counted(k, l.Name, *c) {
 				m.charge(k, l.Name, -gives)
 			}
 			more += gives
@@ -249,6 +268,9 @@ func (m *ledgerModel) play(steps int) error {
 	for n := range steps {
 		if err := m.step(); err != nil {
 			return err
+		}
+		if m.inTime {
+			m.sleep(2 * time.Second) // what is remembered is a second old at most
 		}
 		if n%5 == 0 {
 			if err := m.check(); err != nil {
@@ -265,7 +287,7 @@ func (m *ledgerModel) play(steps int) error {
 }
 
 func (m *ledgerModel) step() error {
-	switch n := m.rng.IntN(20); {
+	switch n := m.rng.IntN(21); {
 	case n < 8 || len(m.open) == 0:
 		return m.acquire()
 	case n < 10:
@@ -276,7 +298,9 @@ func (m *ledgerModel) step() error {
 		return m.bypass()
 	case n < 13:
 		return m.deleteEntity(m.rng.IntN(2))
-	case n < 14:
+	case n < 14 && m.inTime:
+		return m.later()
+	case n < 15:
 		k := zael.Key{Entity: m.name(people[m.rng.IntN(3)]), Resource: "files"}
 		return m.setLimits(k, 10+m.rng.Int64N(20), 3+m.rng.Int64N(6))
 	default:
@@ -338,7 +362,7 @@ func (m *ledgerModel) acquire() error {
 	le := &modelLease{parts: parts}
 	var err error
 	if detach {
-		options := zael.DetachOptions{}
+		options := zael.DetachOptions{MaxAge: maxAge}
 		if m.rng.IntN(2) == 0 {
 			m.keys++
 			options.IdempotencyKey = fmt.Sprintf("key %s %d", m.run, m.keys)
@@ -360,6 +384,7 @@ func (m *ledgerModel) acquire() error {
 		p.used, p.bypassed = zael.Amounts{}, maps.Clone(m.bypassed)
 		m.add(p, asked(amounts))
 	}
+	le.deadline = time.Now().Add(hold)
 	m.open = append(m.open, le)
 	return nil
 }
@@ -400,19 +425,30 @@ func (m *ledgerModel) unasked() error {
 	return nil
 }
 
+// limitsOf returns the policy of a bucket and its limits.
+func (m *ledgerModel) limitsOf(k zael.Key) (*zael.Policy, []zael.Limit) {
+	for _, p := range modelPolicies {
+		switch {
+		case p.resource != k.Resource:
+		case k.Entity == m.name("team"):
+			return p.ofParents, p.parent
+		default:
+			return p.policy, p.own
+		}
+	}
+	return nil, nil
+}
+
 // check compares all buckets with the sums, and looks whether leases hold their slots.
 func (m *ledgerModel) check() error {
 	for _, policy := range modelPolicies {
 		for _, who := range people {
-			q, limits := zael.Query{Entity: m.name(who), Policy: policy.policy}, policy.own
-			if who == "team" {
-				q.Policy, limits = policy.ofParents, policy.parent
-			}
-			got, err := m.limiter().Available(m.t.Context(), q)
+			k := zael.Key{Entity: m.name(who), Resource: policy.resource}
+			of, limits := m.limitsOf(k)
+			got, err := m.limiter().Available(m.t.Context(), zael.Query{Entity: k.Entity, Policy: of})
 			if err != nil {
 				return err
 			}
-			k := zael.Key{Entity: q.Entity, Resource: policy.resource}
 			for _, l := range limits {
 				if want := m.most(k, l) - m.used[k][l.Name]; got[l.Name] != want {
 					return fmt.Errorf("%s on %s: got %d of %s available, want %d", who, policy.resource, got[l.Name], l.Name, want)

@@ -1,0 +1,231 @@
+package stores_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/dynamostore"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
+	"github.com/zeroae/zael/internal/testrig/schedules"
+	"github.com/zeroae/zael/memstore"
+)
+
+const maxAge = 30 * 24 * time.Hour // of detached leases
+
+// TestLedgerInTime plays the model while time goes by: slots that nobody renews become free,
+// quotas begin anew, rates refill, and leases become too old to be ended.
+func TestLedgerInTime(t *testing.T) {
+	t.Parallel()
+	for name, engine := range map[string]struct {
+		seeds int
+		open  func(*testing.T) [2]zael.Store
+	}{
+		"memory": {50, func(*testing.T) [2]zael.Store {
+			s := memstore.New(nil)
+			return [2]zael.Store{s, s}
+		}},
+		"DynamoDB": {20, func(t *testing.T) [2]zael.Store {
+			t.Helper()
+			table := dynamofake.New()
+			return [2]zael.Store{onFake(t, table, 1), onFake(t, table, 2)}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range schedules.Seeds(t, engine.seeds) {
+				synctest.Test(t, func(t *testing.T) {
+					l := twoLimiters(t, engine.open(t))
+					m := newLedgerModel(t, seed, l)
+					m.inTime = true
+					if err := m.play(100); err != nil {
+						t.Fatalf("%v\n%s", err, strings.Join(m.log, "\n"))
+					}
+				})
+			}
+		})
+	}
+}
+
+// onFake is a store on a table beyond a network.
+func onFake(t *testing.T, table *dynamofake.Table, seed uint64) zael.Store {
+	t.Helper()
+	n := &dynamofake.Network{Table: table, Latency: time.Millisecond}
+	n.Seed(seed)
+	s, err := dynamostore.New(n, "fake", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close(context.Background()) })
+	return s
+}
+
+// twoLimiters returns a Limiter on each of two stores.
+func twoLimiters(t *testing.T, s [2]zael.Store) (l [2]*zael.Limiter) {
+	t.Helper()
+	for i := range l {
+		var err error
+		if l[i], err = zael.New(s[i], &zael.Config{Timeout: time.Minute, ConfigTTL: 1}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l[i].Close(context.Background()) })
+	}
+	return l
+}
+
+func (m *ledgerModel) sleep(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // in synctest's time
+}
+
+// later lets hours go by, or years.
+func (m *ledgerModel) later() error {
+	if m.naps < 16 && m.rng.IntN(6) > 0 { // in which less than a token refills
+		m.naps++
+		return m.hours()
+	}
+	if time.Now().Year() < 2045 { // what a limit counts in ends in 2054
+		return m.years()
+	}
+	return nil
+}
+
+// hours lets slots lapse that nobody renews.
+func (m *ledgerModel) hours() error {
+	m.note("20 hours later")
+	m.sleep(hold - 4*time.Hour)
+	for _, le := range m.open {
+		if le.detached != nil && !le.deadline.After(time.Now()) {
+			m.lapse(le)
+		}
+	}
+	for _, le := range slices.Clone(m.open) {
+		if le.detached != nil && m.rng.IntN(2) == 0 {
+			if err := m.renew(le); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// slots calls f for each chunk of slots that a lease took.
+func (le *modelLease) slots(f func(zael.Key, *chunk)) {
+	for _, p := range le.parts {
+		for k, all := range p.chunks {
+			for i := range all["slots"] {
+				f(k, &all["slots"][i])
+			}
+		}
+	}
+}
+
+// lapse has slots of a lease no longer count.
+func (m *ledgerModel) lapse(le *modelLease) {
+	le.slots(func(k zael.Key, c *chunk) {
+		if c.n > 0 && m.counted(k, "slots", *c) {
+			m.charge(k, "slots", -c.n)
+			c.lapsed, le.lapsed = true, true
+		}
+	})
+}
+
+// revived finds out whether slots of a lease count again, now that they were renewed too late: of
+// each bucket all, or none as others have taken them.
+func (m *ledgerModel) revived(le *modelLease) error {
+	lapsed := map[zael.Key]int64{}
+	le.slots(func(k zael.Key, c *chunk) {
+		if c.lapsed && c.resets == m.resets[k]["slots"] {
+			lapsed[k] += c.n
+		}
+	})
+	for k, n := range lapsed {
+		policy, limits := m.limitsOf(k)
+		available, err := m.limiter().Available(m.t.Context(), zael.Query{Entity: k.Entity, Policy: policy})
+		if err != nil {
+			return err
+		}
+		var want int64 // if none count
+		for _, l := range limits {
+			if l.Name == "slots" {
+				want = m.most(k, l) - m.used[k]["slots"]
+			}
+		}
+		switch got := available["slots"]; {
+		case got == want-n && (got >= 0 || le.older):
+			m.charge(k, "slots", n)
+			le.slots(func(of zael.Key, c *chunk) { c.lapsed = c.lapsed && of != k })
+		case got != want:
+			return fmt.Errorf("renewed %d lapsed slots of %v: got %d available, want %d or so many less", n, k, got, want)
+		}
+	}
+	le.lapsed = false
+	le.slots(func(_ zael.Key, c *chunk) { le.lapsed = le.lapsed || c.lapsed && c.n > 0 })
+	return nil
+}
+
+// years lets all refill. Leases that left their process are too old then.
+func (m *ledgerModel) years() error {
+	years := 1
+	for k := range m.used {
+		_, limits := m.limitsOf(k)
+		for _, l := range limits {
+			if l.Kind() == zael.KindRate {
+				years = max(years, 2+int(m.used[k][l.Name]/l.RefillAmount))
+			}
+		}
+	}
+	if m.rng.IntN(4) > 0 { // slots are renewed all that time otherwise
+		for _, who := range people {
+			if err := m.endHolders(m.name(who)); err != nil {
+				return err
+			}
+		}
+	}
+	m.note("%d years later", years)
+	m.sleep(time.Duration(years) * 366 * 24 * time.Hour)
+	m.naps = 0
+	for i := len(m.open) - 1; i >= 0; i-- {
+		le := m.open[i]
+		if le.detached == nil {
+			continue
+		}
+		if _, err := m.limiter().EndDetached(m.t.Context(), le.detached, zael.Ending{Verb: zael.LeaseRollback}); !errors.Is(err, zael.ErrLeaseExpired) {
+			return fmt.Errorf("end of a lease that is years old: got %w", err)
+		}
+		m.lapse(le)
+		m.closed(le)
+	}
+	for k := range m.used {
+		_, limits := m.limitsOf(k)
+		for _, l := range limits {
+			if l.Kind() != zael.KindSlots {
+				m.forget(k, []zael.Limit{l})
+			}
+		}
+	}
+	return nil
+}
+
+// endHolders ends leases of this process that hold slots of an entity.
+func (m *ledgerModel) endHolders(entity string) error {
+	var holders []*modelLease
+	for _, le := range m.open {
+		holds := false
+		le.slots(func(k zael.Key, c *chunk) { holds = holds || k.Entity == entity && c.n > 0 })
+		if holds && le.here != nil {
+			holders = append(holders, le)
+		}
+	}
+	for _, le := range holders {
+		if err := m.rollBack(le); err != nil {
+			return err
+		}
+	}
+	return nil
+}
