@@ -28,21 +28,14 @@ func (m *ledgerModel) use(le *modelLease) error {
 		return m.consume(le, p, amounts, func() error { return lease.Consume(m.t.Context(), amounts) })
 	case 1:
 		m.note("%v releases %v", p.key, amounts)
-		if err := lease.Release(amounts); err != nil {
+		err := lease.Release(amounts)
+		if err != nil && m.failed(err) {
+			return m.unsureEnd(func() { m.released(p, amounts) })
+		}
+		if err != nil {
 			return fmt.Errorf("release: %w", err)
 		}
-		for name, n := range amounts {
-			p.used[name] = max(0, p.used[name]-n)
-		}
-		if _, ok := amounts["slots"]; ok {
-			m.settle(p, func(l zael.Limit) int64 {
-				if l.Kind() == zael.KindSlots {
-					return p.used[l.Name]
-				}
-				return p.taken[l.Name]
-			})
-			p.taken["slots"] = p.used["slots"]
-		}
+		m.released(p, amounts)
 	case 2:
 		delete(amounts, "slots")
 		m.note("%v settles %v", p.key, amounts)
@@ -64,18 +57,43 @@ func (m *ledgerModel) use(le *modelLease) error {
 		}
 	case 4:
 		m.note("%v commits", p.key)
-		if err := lease.Commit(ctx); err != nil {
+		err := lease.Commit(ctx)
+		if err != nil && m.failed(err) {
+			return m.unsureEnd(func() { m.committed(le) })
+		}
+		if err != nil {
 			return fmt.Errorf("commit: %w", err)
 		}
 		m.committed(le)
 	case 5:
 		m.note("%v rolls back", p.key)
-		if err := lease.Rollback(ctx); err != nil {
+		err := lease.Rollback(ctx)
+		if err != nil && m.failed(err) {
+			return m.unsureEnd(func() { m.undone(le) })
+		}
+		if err != nil {
 			return fmt.Errorf("rollback: %w", err)
 		}
 		m.undone(le)
 	}
 	return nil
+}
+
+// released reduces what a part of a lease of this process has used. Slots are given back at once.
+func (m *ledgerModel) released(p *modelPart, amounts zael.Amounts) {
+	for name, n := range amounts {
+		p.used[name] = max(0, p.used[name]-n)
+	}
+	if _, ok := amounts["slots"]; !ok {
+		return
+	}
+	m.settle(p, func(l zael.Limit) int64 {
+		if l.Kind() == zael.KindSlots {
+			return p.used[l.Name]
+		}
+		return p.taken[l.Name]
+	})
+	p.taken["slots"] = p.used["slots"]
 }
 
 // consume takes more for a part of a lease, by take.
@@ -93,6 +111,9 @@ func (m *ledgerModel) consume(le *modelLease, p *modelPart, amounts zael.Amounts
 	took, err := m.took(err, fits)
 	if took && err == nil {
 		m.add(p, amount)
+	}
+	if !took && err == nil {
+		err = m.unsure(m.broken, func() { m.chargeAll(p, amount, 1) })
 	}
 	return err
 }
@@ -153,13 +174,30 @@ func (m *ledgerModel) useDetached(le *modelLease) error {
 	p := le.parts[0]
 	if m.rng.IntN(3) == 0 && !le.lapsed {
 		amounts := m.some(p.names(), 4)
+		options, ask := zael.ConsumeOptions{}, m.once
+		if m.rng.IntN(2) == 0 {
+			m.keys++
+			options.IdempotencyKey, ask = fmt.Sprintf("key %s %d", m.run, m.keys), m.ask
+		}
+		lost := false
 		err := m.consume(le, p, amounts, func() error {
-			more, err := m.limiter().ConsumeDetached(m.t.Context(), le.detached, amounts, zael.ConsumeOptions{})
-			if err == nil {
-				le.detached = more
-			}
+			err := ask(func(ctx context.Context) error {
+				more, err := m.limiter().ConsumeDetached(ctx, le.detached, amounts, options)
+				if err == nil {
+					le.detached = more
+				}
+				return err
+			})
+			lost = err != nil && m.failed(err)
 			return err
 		})
+		if err == nil && lost && amounts["slots"] > 0 {
+			// It may have more slots than it knows of, until a hold after its end.
+			err = m.rollBack(le)
+			m.pass(hold + time.Hour)
+			m.naps += 2
+			return err
+		}
 		if err == nil && m.inTime && amounts["slots"] > 0 {
 			return m.renew(le) // or its slots would have several deadlines
 		}
@@ -186,7 +224,12 @@ func (m *ledgerModel) useDetached(le *modelLease) error {
 		}
 	}
 	m.note("%v ends by %+v", p.key, e)
-	if got, err := m.limiter().EndDetached(m.t.Context(), le.detached, e); err != nil || got.Repeated {
+	failed := m.broken
+	var got zael.Ended
+	if err := m.ask(func(ctx context.Context) (err error) {
+		got, err = m.limiter().EndDetached(ctx, le.detached, e)
+		return err
+	}); err != nil || got.Repeated && !failed {
 		return fmt.Errorf("end: got %+v, %w", got, err)
 	}
 	if e.Verb == zael.LeaseRollback {
@@ -195,6 +238,7 @@ func (m *ledgerModel) useDetached(le *modelLease) error {
 		m.committed(le)
 	}
 	if m.rng.IntN(3) == 0 {
+		m.repair()
 		if got, err := m.limiter().EndDetached(m.t.Context(), le.detached, zael.Ending{Verb: zael.LeaseRollback}); err != nil || !got.Repeated {
 			return fmt.Errorf("end again: got %+v, %w", got, err)
 		}
@@ -205,8 +249,13 @@ func (m *ledgerModel) useDetached(le *modelLease) error {
 // renew renews the slots of a detached lease.
 func (m *ledgerModel) renew(le *modelLease) error {
 	m.note("%v renews", le.parts[0].key)
-	r, err := m.limiter().RenewDetached(m.t.Context(), le.detached)
+	var r zael.Renewal
+	err := m.ask(func(ctx context.Context) (err error) {
+		r, err = m.limiter().RenewDetached(ctx, le.detached)
+		return err
+	})
 	if err == nil && le.lapsed {
+		m.repair()
 		err = m.revived(le)
 	}
 	if err != nil || r.Held != m.holds(le) {
@@ -226,7 +275,13 @@ func (m *ledgerModel) rollBack(le *modelLease) error {
 	if le.here != nil {
 		err = le.here.Rollback(m.t.Context())
 	} else {
-		_, err = m.limiter().EndDetached(m.t.Context(), le.detached, zael.Ending{Verb: zael.LeaseRollback})
+		err = m.ask(func(ctx context.Context) error {
+			_, err := m.limiter().EndDetached(ctx, le.detached, zael.Ending{Verb: zael.LeaseRollback})
+			return err
+		})
+	}
+	if err != nil && m.failed(err) {
+		return m.unsureEnd(func() { m.undone(le) })
 	}
 	m.undone(le)
 	return err

@@ -1,6 +1,7 @@
 package stores_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
+	"github.com/zeroae/zael/internal/testrig/dynamofake"
 )
 
 // A ledgerModel knows what is used of each limit of each bucket.
@@ -24,9 +26,12 @@ type ledgerModel struct {
 	bypassed map[zael.Key]bool
 	stored   map[zael.Key]zael.Amounts // of limits that are stored, how many they let in
 
-	remembers bool // the stores remember refusals
-	inTime    bool // time is that of a bubble of testing/synctest
-	naps      int  // since all rates were full
+	remembers bool                // the stores remember refusals
+	inTime    bool                // time is that of a bubble of testing/synctest
+	naps      int                 // since all rates were full
+	network   *dynamofake.Network // nil: it does not fail
+	broken    bool                // the network fails
+	breaks    *time.Timer
 	open      []*modelLease
 	keys      int
 	log       []string
@@ -204,6 +209,8 @@ func (m *ledgerModel) took(err error, fits bool) (bool, error) {
 		return true, errors.New("got what does not fit")
 	case errors.Is(err, zael.ErrExceeded) && (!fits || m.remembers):
 		return false, nil
+	case m.broken && (errors.Is(err, zael.ErrUnavailable) || errors.Is(err, zael.ErrExceeded)):
+		return false, nil
 	}
 	return false, fmt.Errorf("got %w, want it to fit: %v", err, fits)
 }
@@ -223,6 +230,15 @@ func (m *ledgerModel) add(p *modelPart, amount func(zael.Limit) int64) {
 			seen[l.Name] = true
 			p.taken[l.Name] += n
 			p.used[l.Name] += n
+		}
+	})
+}
+
+// chargeAll adds amounts, times sign, to the buckets of a part.
+func (m *ledgerModel) chargeAll(p *modelPart, amount func(zael.Limit) int64, sign int64) {
+	p.charges(amount, func(k zael.Key, l zael.Limit, n int64) {
+		if !m.bypassed[k] {
+			m.charge(k, l.Name, sign*n)
 		}
 	})
 }
@@ -266,7 +282,9 @@ func (m *ledgerModel) settle(p *modelPart, used func(l zael.Limit) int64) {
 // play makes steps, looks at the buckets now and then, and ends all leases.
 func (m *ledgerModel) play(steps int) error {
 	for n := range steps {
-		if err := m.step(); err != nil {
+		m.fault()
+		err := m.step()
+		if m.repair(); err != nil {
 			return err
 		}
 		if m.inTime {
@@ -367,8 +385,16 @@ func (m *ledgerModel) acquire() error {
 			m.keys++
 			options.IdempotencyKey = fmt.Sprintf("key %s %d", m.run, m.keys)
 		}
-		le.detached, err = m.limiter().AcquireDetached(m.t.Context(), req, options)
+		ask := m.ask
+		if options.IdempotencyKey == "" {
+			ask = m.once
+		}
+		err = ask(func(ctx context.Context) (err error) {
+			le.detached, err = m.limiter().AcquireDetached(ctx, req, options)
+			return err
+		})
 		if options.IdempotencyKey != "" && err == nil && m.rng.IntN(2) == 0 {
+			m.repair()
 			if le.detached, err = m.limiter().AcquireDetached(m.t.Context(), req, options); err == nil && !le.detached.Repeated() {
 				return errors.New("a repetition took again")
 			}
@@ -377,7 +403,14 @@ func (m *ledgerModel) acquire() error {
 		le.here, err = m.limiter().Acquire(m.t.Context(), req)
 	}
 	if took, err := m.took(err, fits); err != nil || !took {
-		return err
+		if err != nil {
+			return err
+		}
+		return m.unsure(m.broken, func() {
+			for _, p := range parts {
+				m.chargeAll(p, asked(p.used), 1)
+			}
+		})
 	}
 	for _, p := range parts {
 		amounts := p.used
@@ -404,24 +437,33 @@ func (m *ledgerModel) unasked() error {
 		delete(parts[i].used, "slots")
 	}
 	m.note("charge %s", describe(parts))
-	if _, err := m.limiter().Charge(m.t.Context(), req); err != nil {
+	charge := func(sign int64) func() {
+		return func() {
+			for _, p := range parts {
+				m.chargeAll(p, asked(p.used), sign)
+			}
+		}
+	}
+	_, err := m.limiter().Charge(m.t.Context(), req)
+	if err != nil && m.failed(err) {
+		return m.unsure(true, charge(1))
+	}
+	if err != nil {
 		return fmt.Errorf("charge: %w", err)
 	}
-	sign := int64(1)
+	charge(1)()
 	if m.rng.IntN(2) == 0 {
-		m.note("and credit it")
-		if _, err := m.limiter().Credit(m.t.Context(), req); err != nil {
-			return fmt.Errorf("credit: %w", err)
-		}
-		sign = 0
+		return nil
 	}
-	for _, p := range parts {
-		p.charges(asked(p.used), func(k zael.Key, l zael.Limit, n int64) {
-			if !m.bypassed[k] {
-				m.charge(k, l.Name, sign*n)
-			}
-		})
+	m.note("and credit it")
+	_, err = m.limiter().Credit(m.t.Context(), req)
+	if err != nil && m.failed(err) {
+		return m.unsure(true, charge(-1))
 	}
+	if err != nil {
+		return fmt.Errorf("credit: %w", err)
+	}
+	charge(-1)()
 	return nil
 }
 

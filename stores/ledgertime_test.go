@@ -34,7 +34,8 @@ func TestLedgerInTime(t *testing.T) {
 		"DynamoDB": {20, func(t *testing.T) [2]zael.Store {
 			t.Helper()
 			table := dynamofake.New()
-			return [2]zael.Store{onFake(t, table, 1), onFake(t, table, 2)}
+			n := network(table, 1)
+			return [2]zael.Store{onFake(t, n), onFake(t, n)}
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -53,11 +54,15 @@ func TestLedgerInTime(t *testing.T) {
 	}
 }
 
-// onFake is a store on a table beyond a network.
-func onFake(t *testing.T, table *dynamofake.Table, seed uint64) zael.Store {
-	t.Helper()
+// network is a network before a table.
+func network(table *dynamofake.Table, seed uint64) *dynamofake.Network {
 	n := &dynamofake.Network{Table: table, Latency: time.Millisecond}
 	n.Seed(seed)
+	return n
+}
+
+func onFake(t *testing.T, n *dynamofake.Network) zael.Store {
+	t.Helper()
 	s, err := dynamostore.New(n, "fake", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +76,7 @@ func twoLimiters(t *testing.T, s [2]zael.Store) (l [2]*zael.Limiter) {
 	t.Helper()
 	for i := range l {
 		var err error
-		if l[i], err = zael.New(s[i], &zael.Config{Timeout: time.Minute, ConfigTTL: 1}); err != nil {
+		if l[i], err = zael.New(s[i], &zael.Config{Timeout: 10 * time.Second, ConfigTTL: 1}); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = l[i].Close(context.Background()) })
@@ -85,6 +90,7 @@ func (m *ledgerModel) sleep(d time.Duration) {
 
 // later lets hours go by, or years.
 func (m *ledgerModel) later() error {
+	m.repair()
 	if m.naps < 16 && m.rng.IntN(6) > 0 { // in which less than a token refills
 		m.naps++
 		return m.hours()
@@ -95,15 +101,20 @@ func (m *ledgerModel) later() error {
 	return nil
 }
 
-// hours lets slots lapse that nobody renews.
-func (m *ledgerModel) hours() error {
-	m.note("20 hours later")
-	m.sleep(hold - 4*time.Hour)
+// pass lets time go by, and slots lapse that nobody has renewed.
+func (m *ledgerModel) pass(d time.Duration) {
+	m.note("%v later", d)
+	m.sleep(d)
 	for _, le := range m.open {
 		if le.detached != nil && !le.deadline.After(time.Now()) {
 			m.lapse(le)
 		}
 	}
+}
+
+// hours lets slots lapse that nobody renews.
+func (m *ledgerModel) hours() error {
+	m.pass(hold - 4*time.Hour)
 	for _, le := range slices.Clone(m.open) {
 		if le.detached != nil && m.rng.IntN(2) == 0 {
 			if err := m.renew(le); err != nil {
