@@ -41,9 +41,16 @@ func (m *ledgerModel) fault() {
 	}
 	faults := []error{&smithyhttp.RequestSendError{Err: errors.New("connection refused")}, dynamofake.SilentError{}, dynamofake.SilencedError{}}
 	err, after := faults[m.rng.IntN(len(faults))], time.Duration(m.rng.Int64N(int64(6*time.Millisecond)))
-	m.note("fault after %v: %v", after, err)
 	m.broken = true
-	m.breaks = time.AfterFunc(after, func() { m.network.Break(err) })
+	ends := after + time.Hour
+	if m.rng.IntN(2) == 0 { // calls that are made again may arrive
+		ends = after + time.Duration(m.rng.Int64N(int64(time.Second)))
+	}
+	m.note("fault from %v to %v: %v", after, ends, err)
+	m.breaks = []*time.Timer{
+		time.AfterFunc(after, func() { m.network.Break(err) }),
+		time.AfterFunc(ends, func() { m.network.Break(nil) }),
+	}
 }
 
 // repair has the network work again, and waits for what goes on in the background.
@@ -53,7 +60,9 @@ func (m *ledgerModel) repair() {
 	}
 	m.note("repaired")
 	m.broken = false
-	m.breaks.Stop()
+	for _, t := range m.breaks {
+		t.Stop()
+	}
 	synctest.Wait()
 	m.network.Break(nil)
 	m.sleep(time.Minute)
@@ -61,6 +70,10 @@ func (m *ledgerModel) repair() {
 
 // failed reports whether an error is by a fault.
 func (m *ledgerModel) failed(err error) bool { return m.broken && errors.Is(err, zael.ErrUnavailable) }
+
+// mayHaveFailed reports whether a call that ended with err may not have given back all, as what
+// gives back is not sent again.
+func (m *ledgerModel) mayHaveFailed(err error) bool { return m.broken && (err == nil || m.failed(err)) }
 
 // ask calls f, and once more if the network fails.
 func (m *ledgerModel) ask(f func(context.Context) error) error {

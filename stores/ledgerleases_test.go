@@ -29,7 +29,7 @@ func (m *ledgerModel) use(le *modelLease) error {
 	case 1:
 		m.note("%v releases %v", p.key, amounts)
 		err := lease.Release(amounts)
-		if err != nil && m.failed(err) {
+		if m.mayHaveFailed(err) {
 			return m.unsureEnd(func() { m.released(p, amounts) })
 		}
 		if err != nil {
@@ -58,7 +58,7 @@ func (m *ledgerModel) use(le *modelLease) error {
 	case 4:
 		m.note("%v commits", p.key)
 		err := lease.Commit(ctx)
-		if err != nil && m.failed(err) {
+		if m.mayHaveFailed(err) {
 			return m.unsureEnd(func() { m.committed(le) })
 		}
 		if err != nil {
@@ -68,7 +68,7 @@ func (m *ledgerModel) use(le *modelLease) error {
 	case 5:
 		m.note("%v rolls back", p.key)
 		err := lease.Rollback(ctx)
-		if err != nil && m.failed(err) {
+		if m.mayHaveFailed(err) {
 			return m.unsureEnd(func() { m.undone(le) })
 		}
 		if err != nil {
@@ -280,7 +280,7 @@ func (m *ledgerModel) rollBack(le *modelLease) error {
 			return err
 		})
 	}
-	if err != nil && m.failed(err) {
+	if le.here != nil && m.mayHaveFailed(err) {
 		return m.unsureEnd(func() { m.undone(le) })
 	}
 	m.undone(le)

@@ -31,7 +31,7 @@ type ledgerModel struct {
 	naps      int                 // since all rates were full
 	network   *dynamofake.Network // nil: it does not fail
 	broken    bool                // the network fails
-	breaks    *time.Timer
+	breaks    []*time.Timer
 	open      []*modelLease
 	keys      int
 	log       []string
