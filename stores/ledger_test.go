@@ -38,16 +38,8 @@ func TestLedgerModel(t *testing.T) {
 		}},
 		"DynamoDB": {20, true, func(t *testing.T) [2]zael.Store {
 			t.Helper()
-			table := dynamofake.New()
-			var both [2]zael.Store
-			for i := range both {
-				s, err := dynamostore.New(table, "fake", nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				both[i] = s
-			}
-			return both
+			n := &dynamofake.Network{Table: dynamofake.New()}
+			return [2]zael.Store{onFake(t, n), onFake(t, n)}
 		}},
 		"Valkey": {10, true, func(t *testing.T) [2]zael.Store {
 			t.Helper()
@@ -60,15 +52,7 @@ func TestLedgerModel(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			stores := engine.open(t)
-			var l [2]*zael.Limiter
-			for i := range l {
-				var err error
-				if l[i], err = zael.New(stores[i], &zael.Config{Timeout: time.Minute, ConfigTTL: 1}); err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { _ = l[i].Close(context.Background()) })
-			}
+			l := twoLimiters(t, engine.open(t))
 			for seed := range schedules.Seeds(t, engine.seeds) {
 				m := newLedgerModel(t, seed, l)
 				m.remembers = engine.remembers
@@ -97,4 +81,28 @@ func twice(t *testing.T, address string) (both [2]zael.Store) {
 		both[i] = s
 	}
 	return both
+}
+
+// onFake opens a store on a table in memory, behind a network.
+func onFake(t *testing.T, n *dynamofake.Network) zael.Store {
+	t.Helper()
+	s, err := dynamostore.New(n, "fake", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close(context.Background()) })
+	return s
+}
+
+// twoLimiters returns a Limiter on each of two stores.
+func twoLimiters(t *testing.T, s [2]zael.Store) (l [2]*zael.Limiter) {
+	t.Helper()
+	for i := range l {
+		var err error
+		if l[i], err = zael.New(s[i], &zael.Config{Timeout: time.Minute, ConfigTTL: 1}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l[i].Close(context.Background()) })
+	}
+	return l
 }

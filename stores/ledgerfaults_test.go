@@ -24,7 +24,7 @@ func TestLedgerOfFaults(t *testing.T) {
 	t.Parallel()
 	for seed := range schedules.Seeds(t, 40) {
 		synctest.Test(t, func(t *testing.T) {
-			n := network(dynamofake.New(), seed)
+			n := network(seed)
 			m := newLedgerModel(t, seed, twoLimiters(t, [2]zael.Store{onFake(t, n), onFake(t, n)}))
 			m.inTime, m.network = true, n
 			if err := m.play(100); err != nil {
@@ -94,38 +94,18 @@ func (m *ledgerModel) once(f func(context.Context) error) error { return f(m.t.C
 // unsure looks up what a take that failed has done: of each bucket all that change does, or nothing.
 // Slots that it may have taken are free when their hold ends.
 func (m *ledgerModel) unsure(failed bool, change func()) error {
-	return m.either(failed, change, func(k zael.Key, name string, before, after, got int64, whole *int) error {
-		if got != before && got != after || before != after && *whole != 0 && (*whole > 0) != (got == after) {
-			return fmt.Errorf("%v after a fault: got %d of %s used, want %d or %d, of all limits alike", k, got, name, before, after)
-		}
-		if before != after {
-			*whole = -1
-			if got == after {
-				*whole = 1
-			}
-		}
+	if !failed {
 		return nil
-	}, false)
+	}
+	return m.lookUp(change, false)
 }
 
 // unsureEnd looks up what an ending that failed has done: of each limit what change does, or
 // nothing. Slots are free when their hold ends.
-func (m *ledgerModel) unsureEnd(change func()) error {
-	return m.either(true, change, func(k zael.Key, name string, before, after, got int64, _ *int) error {
-		if got != before && got != after {
-			return fmt.Errorf("%v after a fault: got %d of %s used, want %d or %d", k, got, name, before, after)
-		}
-		return nil
-	}, true)
-}
+func (m *ledgerModel) unsureEnd(change func()) error { return m.lookUp(change, true) }
 
-// either has change change what is used, and then takes back what was not done.
-func (m *ledgerModel) either(
-	failed bool, change func(), judge func(k zael.Key, name string, before, after, got int64, whole *int) error, released bool,
-) error {
-	if !failed {
-		return nil
-	}
+// lookUp makes a change of what is used, and then takes back what was not done.
+func (m *ledgerModel) lookUp(change func(), ending bool) error {
 	m.repair()
 	before := map[zael.Key]zael.Amounts{}
 	for k, used := range m.used {
@@ -140,7 +120,7 @@ func (m *ledgerModel) either(
 		if before[k] == nil {
 			before[k] = zael.Amounts{}
 		}
-		if released {
+		if ending {
 			before[k]["slots"] = after[k]["slots"]
 		}
 	}
@@ -149,22 +129,37 @@ func (m *ledgerModel) either(
 		m.naps += 2
 	}
 	for k := range after {
-		policy, limits := m.limitsOf(k)
-		got, err := m.limiter().Available(m.t.Context(), zael.Query{Entity: k.Entity, Policy: policy})
-		if err != nil {
+		if err := m.lookUpBucket(k, after[k], ending); err != nil {
 			return err
-		}
-		whole := 0
-		for _, l := range limits {
-			if l.Name == "slots" {
-				continue // looked at with all others
-			}
-			used := m.most(k, l) - got[l.Name]
-			if err := judge(k, l.Name, before[k][l.Name], after[k][l.Name], used, &whole); err != nil {
-				return err
-			}
-			before[k][l.Name] = used
 		}
 	}
 	return m.check()
+}
+
+// lookUpBucket finds out which limits of a bucket have changed to after, slots apart.
+func (m *ledgerModel) lookUpBucket(k zael.Key, after zael.Amounts, ending bool) error {
+	policy, limits := m.limitsOf(k)
+	got, err := m.l[0].Available(m.t.Context(), zael.Query{Entity: k.Entity, Policy: policy})
+	if err != nil {
+		return err
+	}
+	var done, left []string
+	for _, l := range limits {
+		used, was := m.most(k, l)-got[l.Name], m.used[k][l.Name]
+		switch {
+		case l.Kind() == zael.KindSlots || used == was && used == after[l.Name]:
+			continue
+		case used == after[l.Name]:
+			done = append(done, l.Name)
+		case used == was:
+			left = append(left, l.Name)
+		default:
+			return fmt.Errorf("%v after a fault: got %d of %s used, want %d or %d", k, used, l.Name, was, after[l.Name])
+		}
+		m.used[k][l.Name] = used
+	}
+	if len(done) > 0 && len(left) > 0 && !ending {
+		return fmt.Errorf("%v after a fault: got %v taken and %v not", k, done, left)
+	}
+	return nil
 }

@@ -1,7 +1,6 @@
 package stores_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/zeroae/zael"
-	"github.com/zeroae/zael/dynamostore"
 	"github.com/zeroae/zael/internal/testrig/dynamofake"
 	"github.com/zeroae/zael/internal/testrig/schedules"
 	"github.com/zeroae/zael/memstore"
@@ -33,8 +31,7 @@ func TestLedgerInTime(t *testing.T) {
 		}},
 		"DynamoDB": {20, func(t *testing.T) [2]zael.Store {
 			t.Helper()
-			table := dynamofake.New()
-			n := network(table, 1)
+			n := network(1)
 			return [2]zael.Store{onFake(t, n), onFake(t, n)}
 		}},
 	} {
@@ -54,34 +51,11 @@ func TestLedgerInTime(t *testing.T) {
 	}
 }
 
-// network is a network before a table.
-func network(table *dynamofake.Table, seed uint64) *dynamofake.Network {
-	n := &dynamofake.Network{Table: table, Latency: time.Millisecond}
+// network returns a table in memory behind a network.
+func network(seed uint64) *dynamofake.Network {
+	n := &dynamofake.Network{Table: dynamofake.New(), Latency: time.Millisecond}
 	n.Seed(seed)
 	return n
-}
-
-func onFake(t *testing.T, n *dynamofake.Network) zael.Store {
-	t.Helper()
-	s, err := dynamostore.New(n, "fake", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close(context.Background()) })
-	return s
-}
-
-// twoLimiters returns a Limiter on each of two stores.
-func twoLimiters(t *testing.T, s [2]zael.Store) (l [2]*zael.Limiter) {
-	t.Helper()
-	for i := range l {
-		var err error
-		if l[i], err = zael.New(s[i], &zael.Config{Timeout: 10 * time.Second, ConfigTTL: 1}); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = l[i].Close(context.Background()) })
-	}
-	return l
 }
 
 func (m *ledgerModel) sleep(d time.Duration) {
@@ -157,7 +131,7 @@ func (m *ledgerModel) revived(le *modelLease) error {
 	})
 	for k, n := range lapsed {
 		policy, limits := m.limitsOf(k)
-		available, err := m.limiter().Available(m.t.Context(), zael.Query{Entity: k.Entity, Policy: policy})
+		available, err := m.l[0].Available(m.t.Context(), zael.Query{Entity: k.Entity, Policy: policy})
 		if err != nil {
 			return err
 		}
@@ -201,8 +175,7 @@ func (m *ledgerModel) years() error {
 	m.note("%d years later", years)
 	m.sleep(time.Duration(years) * 366 * 24 * time.Hour)
 	m.naps = 0
-	for i := len(m.open) - 1; i >= 0; i-- {
-		le := m.open[i]
+	for _, le := range slices.Clone(m.open) {
 		if le.detached == nil {
 			continue
 		}
