@@ -130,6 +130,38 @@ func TestWorkersShare(t *testing.T) {
 	})
 }
 
+// Of two workers that find a shard free at the same moment one reads it.
+func TestClaimAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, table := streamfake.New("a"), dynamofake.New()
+		s.Take("a", "ea", time.Now(), 5)
+		var both sync.WaitGroup
+		both.Add(2)
+		var workers [2]*process
+		for i := range workers {
+			first := true
+			workers[i] = &process{Table: table, fail: func(in *dynamodb.UpdateItemInput) error {
+				if _, step := leaseOf(in); step == "claim" && first {
+					first = false
+					both.Done()
+					both.Wait()
+				}
+				return nil
+			}}
+			run(t, s, workers[i], false)
+		}
+		wait(lease)
+		if got := workers[0].worker.Stats().Records + workers[1].worker.Stats().Records; got != 1 {
+			t.Errorf("records: got %d read, want 1", got)
+		}
+		for _, p := range workers {
+			p.stop()
+		}
+		wantUsed(t, s, table, "ea")
+	})
+}
+
 // An idle worker writes only to renew its leases, although these writes come back in the
 // stream.
 func TestIdleWorkerIsQuiet(t *testing.T) {
