@@ -3,6 +3,7 @@ package stores_test
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +29,10 @@ func TestLedgerInTime(t *testing.T) {
 		"memory": {50, func(*testing.T) [2]zael.Store {
 			s := memstore.New(nil)
 			return [2]zael.Store{s, s}
+		}},
+		"SQLite": {10, func(t *testing.T) [2]zael.Store {
+			t.Helper()
+			return twice(t, "sqlite:"+filepath.Join(t.TempDir(), "zael.db"))
 		}},
 		"DynamoDB": {20, func(t *testing.T) [2]zael.Store {
 			t.Helper()
