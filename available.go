@@ -33,8 +33,8 @@ func (l *Limiter) Available(ctx context.Context, q Query) (Amounts, error) {
 // TimeUntilAvailable returns the wait until amounts could be taken if nobody else
 // takes any: 0 if they can be taken now, [Never] after more than 292 years. With a
 // cascade it is the longer wait of both buckets. It takes nothing. The error matches
-// [ErrNever] if amounts asks for more than a limit's burst, or of one that blocks; other errors are those
-// of [Limiter.Available].
+// [ErrNever] if amounts asks for more than a limit's burst, or for any of a limit that
+// blocks; other errors are those of [Limiter.Available].
 func (l *Limiter) TimeUntilAvailable(ctx context.Context, q Query, amounts Amounts) (time.Duration, error) {
 	var wait time.Duration
 	var never error

@@ -56,8 +56,8 @@ type DetachOptions struct {
 	// IdempotencyKey makes the take once, however often it is asked for: a repetition within
 	// ten minutes takes nothing and returns the first lease, on any process. It is 1 to 128
 	// printable ASCII characters, and belongs to one request: with another one, the error matches
-	// ErrKeyUsed. A refusal keeps no key. Whoever leaves before the answer may have taken. With a
-	// key, requests that wait stand in turns.
+	// ErrKeyUsed. A refusal keeps no key. A caller whose ctx ends before the answer may have
+	// taken. With a key, requests with MaxWait wait in turns.
 	IdempotencyKey string
 }
 

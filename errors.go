@@ -223,12 +223,12 @@ func waitText(d time.Duration) string {
 // was taken, whatever the failure mode. See [Limiter.SetSwitch].
 type DisabledError struct {
 	Entity, Resource string
-	Level            Scope // whose switch it is
+	Scope            Scope // whose switch it is
 }
 
 // Error returns the bucket and the scope of the switch.
 func (e *DisabledError) Error() string {
-	return fmt.Sprintf("%s: %s on %s, by the switch of %s: no wait helps, somebody has to enable it", ErrDisabled, e.Entity, e.Resource, e.Level)
+	return fmt.Sprintf("%s: %s on %s, by the switch of %s: no wait helps, somebody has to enable it", ErrDisabled, e.Entity, e.Resource, e.Scope)
 }
 
 // Is makes the error match [ErrDisabled].

@@ -40,14 +40,14 @@ type disabledJSON struct {
 	Message       string `json:"message"`
 	Entity        string `json:"entity_id"`
 	Resource      string `json:"resource"`
-	LevelEntity   string `json:"level_entity_id,omitempty"`
-	LevelResource string `json:"level_resource,omitempty"`
+	ScopeEntity   string `json:"scope_entity_id,omitempty"`
+	ScopeResource string `json:"scope_resource,omitempty"`
 }
 
 // MarshalJSON returns a body for an HTTP response with status 403: error, message, the
 // bucket, and the scope of the switch.
 func (e *DisabledError) MarshalJSON() ([]byte, error) {
-	return json.Marshal(disabledJSON{"disabled", e.Error(), e.Entity, e.Resource, e.Level.Entity, e.Level.Resource})
+	return json.Marshal(disabledJSON{"disabled", e.Error(), e.Entity, e.Resource, e.Scope.Entity, e.Scope.Resource})
 }
 
 func seconds(d time.Duration) *float64 {

@@ -23,7 +23,7 @@ func ExampleLimiter_SetSwitch() {
 		fmt.Println(err)
 	}
 	if off, ok := errors.AsType[*zael.DisabledError](l.Allow(ctx, chat.For("key-1"))); ok {
-		fmt.Println("disabled by the switch of", off.Level)
+		fmt.Println("disabled by the switch of", off.Scope)
 	}
 	fmt.Println("key-2:", l.Allow(ctx, chat.For("key-2")))
 	// Output:

@@ -16,10 +16,11 @@
 //		return lease.Settle(zael.Amounts{"tpm": reply.Tokens}) // the truth, instead of 500
 //	})
 //
-// Limits are token buckets that refill evenly. A [Store] keeps them: in memory
-// (package memstore), in a SQLite file (sqlitestore), in a DynamoDB table
-// (dynamostore), or any other that passes the checks of package storetest. Package
-// stores opens a store by its URL. The arithmetic is in package bucket. The formulas
+// Limits are rates, which are token buckets that refill evenly, quotas of a calendar,
+// windows from the first use, and slots: see [Kind]. A [Store] keeps them: in memory
+// (package memstore), in a SQLite file (sqlitestore), in PostgreSQL (postgresstore), in
+// Redis or Valkey (redisstore), in a DynamoDB table (dynamostore), or any other that
+// passes the checks of package storetest. Package stores opens a store by its URL. The arithmetic is in package bucket. The formulas
 // and the promises are in docs/semantics.md, the words in docs/glossary.md.
 package zael
 

@@ -6,18 +6,18 @@ import (
 )
 
 // An Override is a stored limit that does not bind where limits of a more specific scope
-// are stored, which do not name it: levels stand alone.
+// are stored that do not name it: each scope stands alone.
 type Override struct {
 	By    Scope // the more specific scope
 	Scope Scope // that of the limit
 	Limit Limit
 }
 
-// Overridden returns the stored limits that do not bind any more when changes are applied:
-// for each scope whose limits they set, those of the next level that has any, without the
-// names that are set. It changes nothing. What an entity's limits hide on a resource is
-// known for the resources that it uses, or changes name. Errors are those of
-// [Limiter.SetLimits].
+// Overridden returns the stored limits that no longer bind when changes are applied. For
+// each scope whose limits they set, these are the limits of the next scope that has any,
+// except those whose names are set as well. It changes nothing. What an entity's limits
+// hide on a resource is known for the resources that it uses, or changes name. Errors are
+// those of [Limiter.SetLimits].
 func (l *Limiter) Overridden(ctx context.Context, changes []Change) ([]Override, error) {
 	if err := l.checkOpen(); err != nil {
 		return nil, err

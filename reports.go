@@ -377,7 +377,7 @@ const (
 	BucketToppedUp     AuditAction = "bucket_topped_up"
 
 	NamespaceRegistered AuditAction = "namespace_registered"
-	NamespaceRemoved    AuditAction = "namespace_deleted"
+	NamespaceRemoved    AuditAction = "namespace_deleted" // it can be recovered
 	NamespaceRecovered  AuditAction = "namespace_recovered"
 	NamespacePurged     AuditAction = "namespace_purged"
 )

@@ -92,8 +92,9 @@ type Request struct {
 	UseStoredLimits bool
 
 	// MaxWait lets Acquire wait in line, and Reserve reserve tokens that refill within
-	// MaxWait; in both cases no later than the context's deadline. 0 does not wait,
-	// and is refused while others of this process wait.
+	// MaxWait; in both cases no later than the context's deadline. 0 does not wait;
+	// on rates it is refused while others of this process wait for the same limits of the
+	// same bucket.
 	MaxWait time.Duration
 
 	FailureMode FailureMode // zero means Config.FailureMode

@@ -68,9 +68,10 @@ type LimitState = bucket.LimitState
 //
 // A store may forget a bucket that is full. Limits of a bucket that are full and
 // that no call names it forgets sooner or later (bucket.State.Forgettable), so
-// that names that are used once do not add up. Only one choice shows: a session that
-// a quota becomes while its start is in the session's length goes on from that start, and
-// from the start of the calendar's period if the quota was forgotten and used again.
+// that names that are used once do not add up. Forgetting shows in one case: when a quota
+// becomes a session, and its start is less than the session's length ago, the session
+// begins at that start, or, if the quota was forgotten and used again, at that of the
+// calendar's period.
 type BucketStore interface {
 	// Take applies every charge of every debit or none (bucket.Record.Take).
 	// What it does to one bucket is one step that no other call sees half done;
@@ -163,7 +164,8 @@ type SlotStore interface {
 	// Renew moves the deadline of d.Holder, which has the slots that the charges name
 	// under their receipts, to now and the longest hold of its slots. It takes
 	// nothing: if the holder was removed, as it was late, held is false and nothing has
-	// changed; the Limiter then takes the slots again, by Take.
+	// changed; the Limiter then takes the slots again, by Take. OnceStore.Extend does the
+	// same for a detached lease, which is a holder of its own.
 	Renew(ctx context.Context, now time.Time, d Debit) (held bool, err error)
 }
 
@@ -281,7 +283,7 @@ type AdminStore interface {
 	//   - ParentSet gives an entity another parent or none. ErrEntityNotFound means that
 	//     the entity or the parent was not created, ErrParentCycle that the entity is
 	//     the parent or one of its ancestors;
-	//   - BucketReset and BucketToppedUp refill limits of a bucket, as Edit.Refill says.
+	//   - BucketReset and BucketToppedUp fill limits of a bucket, as Edit.Fill says.
 	//     They count as no usage.
 	//
 	// The change, its event and the once-key are one step. A key that is known with

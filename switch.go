@@ -144,7 +144,7 @@ func (l *Limiter) bindSettings(ctx context.Context, a *attempt, i int, key Key, 
 	e, err := l.settings(ctx, &a.budget, key, known)
 	a.settings[i] = e
 	if e.sw == Disabled && (err == nil || errors.Is(err, ErrUnavailable)) {
-		return &DisabledError{Entity: key.Entity, Resource: key.Resource, Level: e.level}
+		return &DisabledError{Entity: key.Entity, Resource: key.Resource, Scope: e.level}
 	}
 	return err
 }

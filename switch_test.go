@@ -61,7 +61,7 @@ func TestSwitchesBindEveryRequest(t *testing.T) {
 		for name, path := range paths {
 			for who, l := range map[string]*zael.Limiter{"the setter": admin, "another": other} {
 				var off *zael.DisabledError
-				if err := path(l); !errors.As(err, &off) || !errors.Is(err, zael.ErrDisabled) || off.Level != scope || off.Entity != "alice" {
+				if err := path(l); !errors.As(err, &off) || !errors.Is(err, zael.ErrDisabled) || off.Scope != scope || off.Entity != "alice" {
 					t.Errorf("%s by %s under %s: got %v, want a DisabledError of the scope", name, who, scope, err)
 				}
 			}

@@ -18,8 +18,8 @@ type Request struct {
 	Resource string // may be empty with a Policy, which has one
 	Policy   string // name of a policy of the server's configuration
 
-	// Limits and ParentLimits need a token that may set limits, or none at all: whoever sends
-	// them admits itself.
+	// Limits and ParentLimits need a token that may set limits, unless the server asks for no
+	// token: whoever sends limits decides what it may take.
 	Limits, ParentLimits []zael.Limit
 	Stored               bool // beside Limits: they hold only where none are stored
 

@@ -54,7 +54,7 @@ func TestAcquire(t *testing.T) {
 	s.ok(s.limiter.SetSwitch(t.Context(), zael.Scope{Resource: "r"}, zael.Disabled, zael.AdminOptions{}))
 	_, err = s.Allow(t.Context(), req)
 	off, ok := errors.AsType[*zael.DisabledError](err)
-	if !ok || *off != (zael.DisabledError{Entity: "e", Resource: "r", Level: zael.Scope{Resource: "r"}}) || !errors.Is(err, zael.ErrDisabled) {
+	if !ok || *off != (zael.DisabledError{Entity: "e", Resource: "r", Scope: zael.Scope{Resource: "r"}}) || !errors.Is(err, zael.ErrDisabled) {
 		t.Errorf("got %v, want it disabled by the resource", err)
 	}
 	for range 2 {

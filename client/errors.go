@@ -39,8 +39,8 @@ type problem struct {
 
 	Entity        string `json:"entity_id"` // of disabled
 	Resource      string `json:"resource"`
-	LevelEntity   string `json:"level_entity_id"`
-	LevelResource string `json:"level_resource"`
+	ScopeEntity   string `json:"scope_entity_id"`
+	ScopeResource string `json:"scope_resource"`
 }
 
 // causes are the values of package zael by code. Of several, one counts whose text the detail has.
@@ -75,7 +75,7 @@ func (c *Client) refused(r *call, resp *http.Response, text []byte) error {
 		}
 	case "disabled":
 		if p.Entity != "" {
-			return &zael.DisabledError{Entity: p.Entity, Resource: p.Resource, Level: zael.Scope{Entity: p.LevelEntity, Resource: p.LevelResource}}
+			return &zael.DisabledError{Entity: p.Entity, Resource: p.Resource, Scope: zael.Scope{Entity: p.ScopeEntity, Resource: p.ScopeResource}}
 		}
 	case "unavailable", "draining":
 		cause := &Error{Status: resp.StatusCode, Code: p.Code, Detail: p.Detail}

@@ -82,7 +82,7 @@ func (u *underway) cut() {
 // the end nor closed them, it returns the error of ctx. Calls that are made meanwhile are
 // limited as ever.
 //
-// It is for the end of a program: when it stops to make calls, and before the Limiter or
+// Call it at the end of a program, once it makes no more calls, and before the Limiter or
 // its store is closed.
 func (l *Limits) Shutdown(ctx context.Context) error {
 	select {

@@ -128,7 +128,7 @@ func (s *Store) refill(now time.Time, edit *zael.Edit) (zael.Amounts, error) {
 			p.entries = append(p.entries, p.record.find(l.Name, l.State.Definition.Kind == bucket.Slots))
 		}
 	}
-	available, err := edit.Refill(&p.read, at, rand.Uint64())
+	available, err := edit.Fill(&p.read, at, rand.Uint64())
 	if err != nil || len(p.read.Limits) == 0 {
 		return available, err
 	}

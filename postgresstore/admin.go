@@ -136,8 +136,8 @@ func (t *adminTx) TellSettings(ctx context.Context, scope zael.Scope, rev int64)
 	return err
 }
 
-// Refill implements sqladmin.Tx.
-func (t *adminTx) Refill(ctx context.Context, edit *zael.Edit, at bucket.Instant) (zael.Amounts, error) {
+// Fill implements sqladmin.Tx.
+func (t *adminTx) Fill(ctx context.Context, edit *zael.Edit, at bucket.Instant) (zael.Amounts, error) {
 	s, key := t.store, zael.Key(edit.Scope())
 	t.changed = append(t.changed, key)
 	rows, err := t.tx.Query(ctx, s.sql(lockText), s.config.Namespace, []string{key.Entity}, []string{key.Resource})
@@ -152,7 +152,7 @@ func (t *adminTx) Refill(ctx context.Context, edit *zael.Edit, at bucket.Instant
 	if r == nil {
 		r = missing(key)
 	}
-	available, err := edit.Refill(&r.Record, at, rand.Uint64())
+	available, err := edit.Fill(&r.Record, at, rand.Uint64())
 	if err != nil || len(r.Limits) == 0 {
 		return available, err
 	}

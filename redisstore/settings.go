@@ -144,7 +144,7 @@ func (t *adminTx) refillBucket(ctx context.Context, call *writeScript, at bucket
 		return err
 	}
 	kept := r.kept("", s.cache.last(key).latest)
-	if result.Available, err = edit.Refill(&kept, at, newGeneration()); err != nil {
+	if result.Available, err = edit.Fill(&kept, at, newGeneration()); err != nil {
 		return err
 	}
 	call.require(t.keys.bucket(key), idsField, r.last())

@@ -79,14 +79,14 @@ func (t adminTx) Exec(_ context.Context, q *sqladmin.Query) (int64, error) {
 	return result.RowsAffected()
 }
 
-// Refill implements sqladmin.Tx.
-func (t adminTx) Refill(_ context.Context, edit *zael.Edit, at bucket.Instant) (zael.Amounts, error) {
+// Fill implements sqladmin.Tx.
+func (t adminTx) Fill(_ context.Context, edit *zael.Edit, at bucket.Instant) (zael.Amounts, error) {
 	r, err := t.row(zael.Key(edit.Scope()))
 	if err != nil {
 		return nil, err
 	}
 	r.Forgotten = t.file.forgotten
-	available, err := edit.Refill(&r.Record, at, rand.Uint64())
+	available, err := edit.Fill(&r.Record, at, rand.Uint64())
 	if err == nil && len(r.Limits) > 0 {
 		t.touch(r)
 	}

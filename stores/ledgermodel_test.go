@@ -28,7 +28,7 @@ type ledgerModel struct {
 
 	remembers bool                // the stores remember refusals
 	inTime    bool                // time is that of a bubble of testing/synctest
-	naps      int                 // since all rates were full
+	naps      int                 // long sleeps since all rates were full: less than a token refills in 16
 	network   *dynamofake.Network // nil: it does not fail
 	broken    bool                // the network fails
 	breaks    []*time.Timer

@@ -74,7 +74,7 @@ func (m *ledgerModel) later() error {
 		m.naps++
 		return m.hours()
 	}
-	if time.Now().Year() < 2045 { // what a limit counts in ends in 2054
+	if time.Now().Year() < 2045 { // instants of limits end in 2054
 		return m.years()
 	}
 	return nil

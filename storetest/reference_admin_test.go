@@ -158,7 +158,7 @@ func (s *reference) refill(now time.Time, edit *zael.Edit) (zael.Amounts, error)
 			changed = *r
 			changed.Limits = slices.Clone(r.Limits)
 		}
-		available, err := edit.Refill(&changed, at, s.birth(s))
+		available, err := edit.Fill(&changed, at, s.birth(s))
 		if err == nil && len(changed.Limits) > 0 {
 			s.kinds.kept(&changed)
 			s.kinds.records[key] = &changed
@@ -170,7 +170,7 @@ func (s *reference) refill(now time.Time, edit *zael.Edit) (zael.Amounts, error)
 	for _, name := range slices.Sorted(maps.Keys(kept.limits)) {
 		r.Limits = append(r.Limits, zael.LimitState{Name: name, State: kept.limits[name]})
 	}
-	available, err := edit.Refill(&r, at, s.birth(s))
+	available, err := edit.Fill(&r, at, s.birth(s))
 	for _, l := range r.Limits {
 		kept.limits[l.Name] = l.State
 	}

@@ -95,7 +95,7 @@ func (a *Administration) edit(edit *zael.Edit, at bucket.Instant, result *zael.E
 		}, nil
 	case edits.Bucket:
 		return func(ctx context.Context, tx Tx) (err error) {
-			if result.Available, err = tx.Refill(ctx, edit, at); err != nil {
+			if result.Available, err = tx.Fill(ctx, edit, at); err != nil {
 				return err
 			}
 			return audit(ctx, tx)

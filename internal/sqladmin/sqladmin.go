@@ -71,8 +71,8 @@ type Tx interface {
 
 // Buckets are what changes of administration do to buckets.
 type Buckets interface {
-	// Refill makes an edit of a bucket, as zael.Edit.Refill says.
-	Refill(ctx context.Context, edit *zael.Edit, at bucket.Instant) (zael.Amounts, error)
+	// Fill makes an edit of a bucket, as zael.Edit.Fill says.
+	Fill(ctx context.Context, edit *zael.Edit, at bucket.Instant) (zael.Amounts, error)
 	// TellSettings has the buckets of a scope know the revision of its settings.
 	TellSettings(ctx context.Context, scope zael.Scope, rev int64) error
 	// DeleteBuckets deletes the buckets and the usage of an entity, the last of what it has,

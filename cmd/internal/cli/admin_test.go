@@ -22,9 +22,9 @@ func TestSwitchCommands(t *testing.T) {
 	m.fails("available --entity key-1 --resource gpt-4 --limit n=1/d", 3, "disabled")
 	var refusal struct {
 		Error       string `json:"error"`
-		LevelEntity string `json:"level_entity_id"`
+		ScopeEntity string `json:"scope_entity_id"`
 	}
-	if err := json.Unmarshal([]byte(m.zaelIn("", acquire+" --json").out), &refusal); err != nil || refusal.Error != "disabled" || refusal.LevelEntity != "key-1" {
+	if err := json.Unmarshal([]byte(m.zaelIn("", acquire+" --json").out), &refusal); err != nil || refusal.Error != "disabled" || refusal.ScopeEntity != "key-1" {
 		t.Errorf("got %+v (%v), want the error and its level", refusal, err)
 	}
 	m.ok("bypass --entity key-1 --resource gpt-4")

@@ -98,8 +98,8 @@ if their limits are those of an entity, and within a minute if they are those of
 resource or the system. Tokens that were taken stay taken.
 
 What is stored for a scope stands alone: limits of other scopes that do not bind any
-more are named on standard error, and unlimited alone where there are other limits is
-an error without --replace.`,
+more are named on standard error. To put nothing but unlimited in the place of other limits
+is an error without --replace.`,
 		Example: `  zael limits set --resource gpt-4 --limit rpm=100/min --limit "tpm=10000/min burst 20000"
   zael limits set --entity key-1 --resource gpt-4 --limit rpm=200/min
   zael limits set --system --limit rpm=60/min`,

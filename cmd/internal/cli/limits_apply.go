@@ -23,8 +23,8 @@ one by one: if one fails, those before it stay, and apply can be run again. Each
 has an audit event.
 
 What is stored for a scope stands alone: limits of other scopes that do not bind any
-more are named on standard error, and unlimited alone where there are other limits is
-an error without --replace.
+more are named on standard error. To put nothing but unlimited in the place of other limits
+is an error without --replace.
 
 ` + fileHelp,
 		Example: `  printf 'resources: {gpt-4: {limits: [rpm=100/min]}}' | zael limits apply -f -
@@ -70,7 +70,7 @@ an error without --replace.
 
 // addReplace gives cmd the flag --replace.
 func addReplace(cmd *cobra.Command) *bool {
-	return cmd.Flags().Bool("replace", false, "let unlimited alone take the place of other limits")
+	return cmd.Flags().Bool("replace", false, "let nothing but unlimited take the place of other limits")
 }
 
 // comparePlan returns the plan of a file, and what it hides.

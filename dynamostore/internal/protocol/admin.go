@@ -83,8 +83,8 @@ func (c *Count) Update() Update {
 	return b.done()
 }
 
-// A Refill is a reset or a top-up of limits, right for exactly those as they were read.
-type Refill struct {
+// A Fill is a reset or a top-up of limits, right for exactly those as they were read.
+type Fill struct {
 	Key      zael.Key
 	Before   *Record             // as it was read
 	After    []bucket.LimitState // what the write leaves
@@ -96,7 +96,7 @@ type Refill struct {
 
 // Update returns the update, and whether there is anything to change. Limits that were not
 // there, a quota with more than its amount, begin with it.
-func (f *Refill) Update() (u Update, changes bool) {
+func (f *Fill) Update() (u Update, changes bool) {
 	b := newExpression(f.Key)
 	r, begins, full := f.Before, false, f.At
 	for i, is := range f.After {

@@ -123,8 +123,8 @@ type problemBody struct {
 type disabledBody struct {
 	Entity        string `json:"entity_id"`
 	Resource      string `json:"resource"`
-	LevelEntity   string `json:"level_entity_id,omitempty"`
-	LevelResource string `json:"level_resource,omitempty"`
+	ScopeEntity   string `json:"scope_entity_id,omitempty"`
+	ScopeResource string `json:"scope_resource,omitempty"`
 }
 
 // fail answers with an error.
@@ -146,7 +146,7 @@ func (c *call) fail(err error) {
 		answer.Value = f.value
 	}
 	if off, ok := errors.AsType[*zael.DisabledError](err); ok {
-		answer.disabledBody = &disabledBody{off.Entity, off.Resource, off.Level.Entity, off.Level.Resource}
+		answer.disabledBody = &disabledBody{off.Entity, off.Resource, off.Scope.Entity, off.Scope.Resource}
 	}
 	body, err := json.Marshal(answer)
 	if err != nil {

@@ -244,7 +244,7 @@ func TestCodes(t *testing.T) {
 	s.wantError(501, "unsupported", "", admin, "GET", "/v1/namespaces", "")
 	s.want(200, admin, "PUT", "/v1/entities/e/switch", `{"switch":"disabled"}`)
 	got = s.wantError(403, "disabled", "", admin, "POST", "/v1/acquire", body)
-	if !strings.Contains(got.text, `"entity_id":"e","resource":"r","level_entity_id":"e"`) {
+	if !strings.Contains(got.text, `"entity_id":"e","resource":"r","scope_entity_id":"e"`) {
 		t.Errorf("disabled: got %s, want the bucket and the scope of the switch", got.text)
 	}
 	got = s.wantError(400, "invalid", "entity", admin, "POST", "/v1/acquire", `{"entity":" e","resource":"r","limits":["n=1/min"]}`)

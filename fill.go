@@ -79,12 +79,12 @@ func (l *Limiter) refill(ctx context.Context, edit Edit, options AdminOptions) (
 	return result.Available, err
 }
 
-// Refill makes a BucketReset or BucketToppedUp of a bucket's record, which has all its
+// Fill makes a BucketReset or BucketToppedUp of a bucket's record, which has all its
 // limits, at an instant; for stores. birth is a random number. It returns how many
 // tokens are there then. A name is that of the stored limit: if that is of slots, what else
 // has the name is not touched. If there is an error nothing has changed: it matches [ErrNoLimits],
 // or is a [*ValidationError].
-func (e *Edit) Refill(r *bucket.Record, at bucket.Instant, birth uint64) (Amounts, error) {
+func (e *Edit) Fill(r *bucket.Record, at bucket.Instant, birth uint64) (Amounts, error) {
 	if e == nil || r == nil {
 		return nil, invalid("Edit", nil, "or its record is nil")
 	}
@@ -106,12 +106,12 @@ func (e *Edit) Refill(r *bucket.Record, at bucket.Instant, birth uint64) (Amount
 	if len(names) == 0 {
 		return nil, noLimitsError(e.Event.Entity, e.Event.Resource)
 	}
-	parts := make([]bucket.Refill, 0, len(names))
+	parts := make([]bucket.Fill, 0, len(names))
 	for _, name := range names {
-		if slices.ContainsFunc(parts, func(p bucket.Refill) bool { return p.Name == name }) {
+		if slices.ContainsFunc(parts, func(p bucket.Fill) bool { return p.Name == name }) {
 			continue
 		}
-		p := bucket.Refill{Name: name, Slots: r.IsSlots(name), Amount: e.Amounts[name]}
+		p := bucket.Fill{Name: name, Slots: r.IsSlots(name), Amount: e.Amounts[name]}
 		if i := slices.IndexFunc(e.Stored, func(l bucket.Limit) bool { return l.Name == name }); i >= 0 {
 			p.Definition = e.Stored[i].Definition
 			p.Slots = p.Definition.Kind == bucket.Slots

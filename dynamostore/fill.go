@@ -28,10 +28,10 @@ func (s *Store) refillChange(ctx context.Context, now time.Time, edit *zael.Edit
 		return c, err
 	}
 	after := bucket.Record{Limits: r.Bucket(key, at).Limits}
-	if c.result.Available, err = edit.Refill(&after, at, s.random()); err != nil {
+	if c.result.Available, err = edit.Fill(&after, at, s.random()); err != nil {
 		return c, err
 	}
-	f := protocol.Refill{
+	f := protocol.Fill{
 		Key: key, Before: r, After: after.Limits, At: at, ID: s.random(), Index: s.keys.bucketIndex(key), NoExpiry: s.trial.VirtualTime,
 	}
 	if u, changes := f.Update(); changes {

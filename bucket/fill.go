@@ -2,8 +2,8 @@ package bucket
 
 import "fmt"
 
-// A Refill is one limit's part of a reset or a top-up.
-type Refill struct {
+// A Fill is one limit's part of a reset or a top-up.
+type Fill struct {
 	Name       string
 	Slots      bool       // the limit is the one of slots that has the name
 	Definition Definition // of a limit that the record does not have
@@ -13,7 +13,7 @@ type Refill struct {
 
 // Reset resets limits at an instant: see [State.Reset]. A limit that the record does not
 // have is full, and stays absent.
-func (r *Record) Reset(parts []Refill, at Instant) {
+func (r *Record) Reset(parts []Fill, at Instant) {
 	for i := range parts {
 		p := &parts[i]
 		l := r.find(p.Name, p.Slots, 0)
@@ -30,7 +30,7 @@ func (r *Record) Reset(parts []Refill, at Instant) {
 // TopUp gives tokens to limits at an instant, to all or to none: see [State.TopUp]. A limit
 // that the record does not have is full, and begins in generation birth, a random
 // number, if it is of a kind that can have more. The error matches ErrRange.
-func (r *Record) TopUp(parts []Refill, at Instant, birth uint64) (err error) {
+func (r *Record) TopUp(parts []Fill, at Instant, birth uint64) (err error) {
 	for i := range parts {
 		p := &parts[i]
 		if l := r.find(p.Name, p.Slots, 0); l != nil {
