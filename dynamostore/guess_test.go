@@ -26,7 +26,7 @@ type pace struct {
 // each process, which finds out about the bucket.
 func (p pace) callsOf(t *testing.T, seed uint64) float64 {
 	t.Helper()
-	acquires := 1500
+	acquires := max(1500, 64*p.processes)
 	switch {
 	case p.processes == 1 && testing.Short():
 		acquires = 100
@@ -34,8 +34,6 @@ func (p pace) callsOf(t *testing.T, seed uint64) float64 {
 		acquires = 600
 	case p.processes == 1: // nobody disturbs: all are alike
 		acquires = 500
-	case p.processes == 64:
-		acquires = 4096
 	}
 	writes := 0
 	synctest.Test(t, func(t *testing.T) {

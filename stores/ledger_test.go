@@ -3,7 +3,6 @@ package stores_test
 import (
 	"context"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -56,9 +55,7 @@ func TestLedgerModel(t *testing.T) {
 			for seed := range schedules.Seeds(t, engine.seeds) {
 				m := newLedgerModel(t, seed, l)
 				m.remembers = engine.remembers
-				if err := m.play(60); err != nil {
-					t.Fatalf("%v\n%s", err, strings.Join(m.log, "\n"))
-				}
+				m.mustPlay(60)
 			}
 		})
 	}

@@ -56,7 +56,7 @@ func (m *ledgerModel) deleteEntity(who int) error {
 	}
 	for _, p := range modelPolicies {
 		k := zael.Key{Entity: id, Resource: p.resource}
-		m.forget(k, p.own)
+		m.fill(k, p.own)
 		delete(m.bypassed, k)
 		for _, le := range m.open {
 			le.lost = le.lost || slices.ContainsFunc(le.parts, func(p *modelPart) bool { return p.key == k })
@@ -65,8 +65,8 @@ func (m *ledgerModel) deleteEntity(who int) error {
 	return m.create(who)
 }
 
-// forget has limits of a bucket full, as if they were new.
-func (m *ledgerModel) forget(k zael.Key, limits []zael.Limit) {
+// fill has limits of a bucket full, as if they were new.
+func (m *ledgerModel) fill(k zael.Key, limits []zael.Limit) {
 	if m.resets[k] == nil {
 		m.resets[k] = map[string]int{}
 	}
@@ -99,7 +99,7 @@ func (m *ledgerModel) reset() error {
 	if err != nil {
 		return fmt.Errorf("reset: %w", err)
 	}
-	m.forget(k, slices.DeleteFunc(slices.Clone(limits), func(l zael.Limit) bool { return !slices.Contains(names, l.Name) }))
+	m.fill(k, slices.DeleteFunc(slices.Clone(limits), func(l zael.Limit) bool { return !slices.Contains(names, l.Name) }))
 	return nil
 }
 

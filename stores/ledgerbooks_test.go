@@ -80,6 +80,13 @@ func (m *ledgerModel) chargeAll(p *modelPart, amount func(zael.Limit) int64, sig
 	})
 }
 
+// chargeParts adds what a request of parts takes, times sign, to their buckets.
+func (m *ledgerModel) chargeParts(parts []*modelPart, sign int64) {
+	for _, p := range parts {
+		m.chargeAll(p, asked(p.used), sign)
+	}
+}
+
 func (m *ledgerModel) charge(k zael.Key, name string, n int64) {
 	if m.used[k] == nil {
 		m.used[k] = zael.Amounts{}
@@ -87,8 +94,8 @@ func (m *ledgerModel) charge(k zael.Key, name string, n int64) {
 	m.used[k][name] += n
 }
 
-// settle brings the buckets of a part from what was taken to what was used. What a limit has
-// forgotten, as it was reset, is not given back, and what a quota has forgotten not added to.
+// settle brings the buckets of a part from what was taken to what was used. Nothing is
+// given back to a limit that was filled since, and nothing added to such a quota.
 func (m *ledgerModel) settle(p *modelPart, used func(l zael.Limit) int64) {
 	p.charges(used, func(k zael.Key, l zael.Limit, n int64) {
 		if p.bypassed[k] {
@@ -96,13 +103,13 @@ func (m *ledgerModel) settle(p *modelPart, used func(l zael.Limit) int64) {
 		}
 		more := n - p.taken[l.Name]
 		chunks := p.chunks[k][l.Name]
-		forgotten := false // the period of a quota in which it was taken
+		ended := false // the period of a quota in which it was taken
 		for _, c := range chunks {
 			if c.n > 0 && l.Kind() == zael.KindQuota {
-				forgotten = c.resets != m.resets[k][l.Name]
+				ended = c.resets != m.resets[k][l.Name]
 			}
 		}
-		if more > 0 && !forgotten {
+		if more > 0 && !ended {
 			m.charge(k, l.Name, more)
 		}
 		for i := len(chunks) - 1; i >= 0 && more < 0; i-- {

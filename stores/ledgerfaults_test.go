@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,9 +26,7 @@ func TestLedgerOfFaults(t *testing.T) {
 			n := network(seed)
 			m := newLedgerModel(t, seed, twoLimiters(t, [2]zael.Store{onFake(t, n), onFake(t, n)}))
 			m.inTime, m.network = true, n
-			if err := m.play(100); err != nil {
-				t.Fatalf("%v\n%s", err, strings.Join(m.log, "\n"))
-			}
+			m.mustPlay(100)
 		})
 	}
 }
@@ -71,9 +68,31 @@ func (m *ledgerModel) repair() {
 // failed reports whether an error is by a fault.
 func (m *ledgerModel) failed(err error) bool { return m.broken && errors.Is(err, zael.ErrUnavailable) }
 
-// mayHaveFailed reports whether a call that ended with err may not have given back all, as what
-// gives back is not sent again.
-func (m *ledgerModel) mayHaveFailed(err error) bool { return m.broken && (err == nil || m.failed(err)) }
+// charged notes what a charge or credit of parts has done, or finds it out if it failed.
+func (m *ledgerModel) charged(err error, parts []*modelPart, sign int64) error {
+	change := func() { m.chargeParts(parts, sign) }
+	switch {
+	case m.failed(err):
+		return m.unsure(change)
+	case err != nil:
+		return fmt.Errorf("charge by %d: %w", sign, err)
+	}
+	change()
+	return nil
+}
+
+// ended notes what a call by a lease of this process that gives back has done. What gives back is
+// not sent again: with a fault it may not be done, whether there is an error or not.
+func (m *ledgerModel) ended(verb string, err error, change func()) error {
+	switch {
+	case m.failed(err), m.broken && err == nil:
+		return m.lookUp(change, true)
+	case err != nil:
+		return fmt.Errorf("%s: %w", verb, err)
+	}
+	change()
+	return nil
+}
 
 // ask calls f, and once more if the network fails.
 func (m *ledgerModel) ask(f func(context.Context) error) error {
@@ -89,22 +108,16 @@ func (m *ledgerModel) ask(f func(context.Context) error) error {
 	return f(m.t.Context())
 }
 
-func (m *ledgerModel) once(f func(context.Context) error) error { return f(m.t.Context()) }
-
-// unsure looks up what a take that failed has done: of each bucket all that change does, or nothing.
-// Slots that it may have taken are free when their hold ends.
-func (m *ledgerModel) unsure(failed bool, change func()) error {
-	if !failed {
+// unsure looks up what a take has done that did not succeed, if there is a fault.
+func (m *ledgerModel) unsure(change func()) error {
+	if !m.broken {
 		return nil
 	}
 	return m.lookUp(change, false)
 }
 
-// unsureEnd looks up what an ending that failed has done: of each limit what change does, or
-// nothing. Slots are free when their hold ends.
-func (m *ledgerModel) unsureEnd(change func()) error { return m.lookUp(change, true) }
-
-// lookUp makes a change of what is used, and then takes back what was not done.
+// lookUp makes a change of what is used, and then takes back what was not done: of a take all of a
+// bucket or nothing, and of an ending what it did of each limit. Slots are free when their hold ends.
 func (m *ledgerModel) lookUp(change func(), ending bool) error {
 	m.repair()
 	before := map[zael.Key]zael.Amounts{}
@@ -125,8 +138,7 @@ func (m *ledgerModel) lookUp(change func(), ending bool) error {
 		}
 	}
 	if slots {
-		m.pass(hold + time.Hour)
-		m.naps += 2
+		m.outlastHolds()
 	}
 	for k := range after {
 		if err := m.lookUpBucket(k, after[k], ending); err != nil {
@@ -138,8 +150,7 @@ func (m *ledgerModel) lookUp(change func(), ending bool) error {
 
 // lookUpBucket finds out which limits of a bucket have changed to after, slots apart.
 func (m *ledgerModel) lookUpBucket(k zael.Key, after zael.Amounts, ending bool) error {
-	policy, limits := m.limitsOf(k)
-	got, err := m.l[0].Available(m.t.Context(), zael.Query{Entity: k.Entity, Policy: policy})
+	limits, got, err := m.available(m.l[0], k)
 	if err != nil {
 		return err
 	}

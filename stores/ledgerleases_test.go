@@ -28,14 +28,7 @@ func (m *ledgerModel) use(le *modelLease) error {
 		return m.consume(le, p, amounts, func() error { return lease.Consume(m.t.Context(), amounts) })
 	case 1:
 		m.note("%v releases %v", p.key, amounts)
-		err := lease.Release(amounts)
-		if m.mayHaveFailed(err) {
-			return m.unsureEnd(func() { m.released(p, amounts) })
-		}
-		if err != nil {
-			return fmt.Errorf("release: %w", err)
-		}
-		m.released(p, amounts)
+		return m.ended("release", lease.Release(amounts), func() { m.released(p, amounts) })
 	case 2:
 		delete(amounts, "slots")
 		m.note("%v settles %v", p.key, amounts)
@@ -57,24 +50,10 @@ func (m *ledgerModel) use(le *modelLease) error {
 		}
 	case 4:
 		m.note("%v commits", p.key)
-		err := lease.Commit(ctx)
-		if m.mayHaveFailed(err) {
-			return m.unsureEnd(func() { m.committed(le) })
-		}
-		if err != nil {
-			return fmt.Errorf("commit: %w", err)
-		}
-		m.committed(le)
+		return m.ended("commit", lease.Commit(ctx), func() { m.committed(le) })
 	case 5:
 		m.note("%v rolls back", p.key)
-		err := lease.Rollback(ctx)
-		if m.mayHaveFailed(err) {
-			return m.unsureEnd(func() { m.undone(le) })
-		}
-		if err != nil {
-			return fmt.Errorf("rollback: %w", err)
-		}
-		m.undone(le)
+		return m.ended("rollback", lease.Rollback(ctx), func() { m.undone(le) })
 	}
 	return nil
 }
@@ -109,13 +88,15 @@ func (m *ledgerModel) consume(le *modelLease, p *modelPart, amounts zael.Amounts
 		fits = err == nil
 	}
 	took, err := m.took(err, fits)
-	if took && err == nil {
+	switch {
+	case err != nil:
+		return err
+	case took:
 		m.add(p, amount)
+		return nil
+	default:
+		return m.unsure(func() { m.chargeAll(p, amount, 1) })
 	}
-	if !took && err == nil {
-		err = m.unsure(m.broken, func() { m.chargeAll(p, amount, 1) })
-	}
-	return err
 }
 
 // committed ends a lease with what was used.
@@ -133,14 +114,9 @@ func (m *ledgerModel) committed(le *modelLease) {
 
 // holds reports whether all slots of a lease are there.
 func (m *ledgerModel) holds(le *modelLease) bool {
-	for _, p := range le.parts {
-		for k, all := range p.chunks {
-			if slices.ContainsFunc(all["slots"], func(c chunk) bool { return c.n > 0 && !m.counted(k, "slots", c) }) {
-				return false
-			}
-		}
-	}
-	return true
+	holds := true
+	le.slots(func(k zael.Key, c *chunk) { holds = holds && (c.n == 0 || m.counted(k, "slots", *c)) })
+	return holds
 }
 
 // switched reports whether the limits of a bucket were turned off, or on again, since the lease began.
@@ -172,30 +148,25 @@ func (m *ledgerModel) useDetached(le *modelLease) error {
 		return m.renew(le)
 	}
 	p := le.parts[0]
-	if m.rng.IntN(3) == 0 && !le.lapsed {
+	if m.rng.IntN(3) == 0 && !le.lapsed() {
 		amounts := m.some(p.names(), 4)
-		options, ask := zael.ConsumeOptions{}, m.once
-		if m.rng.IntN(2) == 0 {
-			m.keys++
-			options.IdempotencyKey, ask = fmt.Sprintf("key %s %d", m.run, m.keys), m.ask
-		}
+		key, ask := m.perhapsKey()
 		lost := false
 		err := m.consume(le, p, amounts, func() error {
 			err := ask(func(ctx context.Context) error {
-				more, err := m.limiter().ConsumeDetached(ctx, le.detached, amounts, options)
+				more, err := m.limiter().ConsumeDetached(ctx, le.detached, amounts, zael.ConsumeOptions{IdempotencyKey: key})
 				if err == nil {
 					le.detached = more
 				}
 				return err
 			})
-			lost = err != nil && m.failed(err)
+			lost = m.failed(err)
 			return err
 		})
 		if err == nil && lost && amounts["slots"] > 0 {
 			// It may have more slots than it knows of, until a hold after its end.
 			err = m.rollBack(le)
-			m.pass(hold + time.Hour)
-			m.naps += 2
+			m.outlastHolds()
 			return err
 		}
 		if err == nil && m.inTime && amounts["slots"] > 0 {
@@ -254,7 +225,7 @@ func (m *ledgerModel) renew(le *modelLease) error {
 		r, err = m.limiter().RenewDetached(ctx, le.detached)
 		return err
 	})
-	if err == nil && le.lapsed {
+	if err == nil && le.lapsed() {
 		m.repair()
 		err = m.revived(le)
 	}
@@ -271,18 +242,14 @@ func (m *ledgerModel) renew(le *modelLease) error {
 // rollBack ends a lease, wherever it is.
 func (m *ledgerModel) rollBack(le *modelLease) error {
 	m.note("%v rolls back at last", le.parts[0].key)
-	var err error
+	undone := func() { m.undone(le) }
 	if le.here != nil {
-		err = le.here.Rollback(m.t.Context())
-	} else {
-		err = m.ask(func(ctx context.Context) error {
-			_, err := m.limiter().EndDetached(ctx, le.detached, zael.Ending{Verb: zael.LeaseRollback})
-			return err
-		})
+		return m.ended("rollback", le.here.Rollback(m.t.Context()), undone)
 	}
-	if le.here != nil && m.mayHaveFailed(err) {
-		return m.unsureEnd(func() { m.undone(le) })
-	}
-	m.undone(le)
+	err := m.ask(func(ctx context.Context) error {
+		_, err := m.limiter().EndDetached(ctx, le.detached, zael.Ending{Verb: zael.LeaseRollback})
+		return err
+	})
+	undone()
 	return err
 }

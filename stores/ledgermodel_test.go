@@ -42,11 +42,9 @@ type modelLease struct {
 	here     *zael.Lease
 	detached *zael.DetachedLease
 	parts    []*modelPart
-	lost     bool // a bucket that it has taken from is gone
-	older    bool // stored limits have changed since: more may be taken by those that it has
-
+	lost     bool      // a bucket that it has taken from is gone
+	older    bool      // stored limits have changed since: more may be taken by those that it has
 	deadline time.Time // of slots, of a detached lease
-	lapsed   bool      // its slots were free for others: nobody renewed them in time
 }
 
 // A modelPart is what a lease has taken and used, of the buckets of one entity and its parent.
@@ -165,6 +163,14 @@ func (m *ledgerModel) took(err error, fits bool) (bool, error) {
 	return false, fmt.Errorf("got %w, want it to fit: %v", err, fits)
 }
 
+// mustPlay plays, and shows the steps if something is wrong.
+func (m *ledgerModel) mustPlay(steps int) {
+	m.t.Helper()
+	if err := m.play(steps); err != nil {
+		m.t.Fatalf("%v\n%s", err, strings.Join(m.log, "\n"))
+	}
+}
+
 // play makes steps, looks at the buckets now and then, and ends all leases.
 func (m *ledgerModel) play(steps int) error {
 	for n := range steps {
@@ -266,20 +272,13 @@ func (m *ledgerModel) acquire() error {
 	le := &modelLease{parts: parts}
 	var err error
 	if detach {
-		options := zael.DetachOptions{MaxAge: maxAge}
-		if m.rng.IntN(2) == 0 {
-			m.keys++
-			options.IdempotencyKey = fmt.Sprintf("key %s %d", m.run, m.keys)
-		}
-		ask := m.ask
-		if options.IdempotencyKey == "" {
-			ask = m.once
-		}
+		key, ask := m.perhapsKey()
+		options := zael.DetachOptions{MaxAge: maxAge, IdempotencyKey: key}
 		err = ask(func(ctx context.Context) (err error) {
 			le.detached, err = m.limiter().AcquireDetached(ctx, req, options)
 			return err
 		})
-		if options.IdempotencyKey != "" && err == nil && m.rng.IntN(2) == 0 {
+		if key != "" && err == nil && m.rng.IntN(2) == 0 {
 			m.repair()
 			if le.detached, err = m.limiter().AcquireDetached(m.t.Context(), req, options); err == nil && !le.detached.Repeated() {
 				return errors.New("a repetition took again")
@@ -288,15 +287,12 @@ func (m *ledgerModel) acquire() error {
 	} else {
 		le.here, err = m.limiter().Acquire(m.t.Context(), req)
 	}
-	if took, err := m.took(err, fits); err != nil || !took {
-		if err != nil {
-			return err
-		}
-		return m.unsure(m.broken, func() {
-			for _, p := range parts {
-				m.chargeAll(p, asked(p.used), 1)
-			}
-		})
+	took, err := m.took(err, fits)
+	if err != nil {
+		return err
+	}
+	if !took {
+		return m.unsure(func() { m.chargeParts(parts, 1) })
 	}
 	for _, p := range parts {
 		amounts := p.used
@@ -306,6 +302,15 @@ func (m *ledgerModel) acquire() error {
 	le.deadline = time.Now().Add(hold)
 	m.open = append(m.open, le)
 	return nil
+}
+
+// perhapsKey returns an idempotency key, or none, and what asks accordingly: without a key once.
+func (m *ledgerModel) perhapsKey() (key string, ask func(func(context.Context) error) error) {
+	if m.rng.IntN(2) == 0 {
+		m.keys++
+		return fmt.Sprintf("key %s %d", m.run, m.keys), m.ask
+	}
+	return "", func(f func(context.Context) error) error { return f(m.t.Context()) }
 }
 
 func describe(parts []*modelPart) string {
@@ -323,34 +328,13 @@ func (m *ledgerModel) unasked() error {
 		delete(parts[i].used, "slots")
 	}
 	m.note("charge %s", describe(parts))
-	charge := func(sign int64) func() {
-		return func() {
-			for _, p := range parts {
-				m.chargeAll(p, asked(p.used), sign)
-			}
-		}
-	}
-	_, err := m.limiter().Charge(m.t.Context(), req)
-	if err != nil && m.failed(err) {
-		return m.unsure(true, charge(1))
-	}
-	if err != nil {
-		return fmt.Errorf("charge: %w", err)
-	}
-	charge(1)()
-	if m.rng.IntN(2) == 0 {
-		return nil
+	_, failed := m.limiter().Charge(m.t.Context(), req)
+	if err := m.charged(failed, parts, 1); err != nil || failed != nil || m.rng.IntN(2) == 0 {
+		return err
 	}
 	m.note("and credit it")
-	_, err = m.limiter().Credit(m.t.Context(), req)
-	if err != nil && m.failed(err) {
-		return m.unsure(true, charge(-1))
-	}
-	if err != nil {
-		return fmt.Errorf("credit: %w", err)
-	}
-	charge(-1)()
-	return nil
+	_, err := m.limiter().Credit(m.t.Context(), req)
+	return m.charged(err, parts, -1)
 }
 
 // limitsOf returns the policy of a bucket and its limits.
@@ -367,13 +351,19 @@ func (m *ledgerModel) limitsOf(k zael.Key) (*zael.Policy, []zael.Limit) {
 	return nil, nil
 }
 
+// available returns the limits of a bucket, and what is available of them.
+func (m *ledgerModel) available(l *zael.Limiter, k zael.Key) ([]zael.Limit, zael.Amounts, error) {
+	policy, limits := m.limitsOf(k)
+	got, err := l.Available(m.t.Context(), zael.Query{Entity: k.Entity, Policy: policy})
+	return limits, got, err
+}
+
 // check compares all buckets with the sums, and looks whether leases hold their slots.
 func (m *ledgerModel) check() error {
 	for _, policy := range modelPolicies {
 		for _, who := range people {
 			k := zael.Key{Entity: m.name(who), Resource: policy.resource}
-			of, limits := m.limitsOf(k)
-			got, err := m.limiter().Available(m.t.Context(), zael.Query{Entity: k.Entity, Policy: of})
+			limits, got, err := m.available(m.limiter(), k)
 			if err != nil {
 				return err
 			}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +18,7 @@ import (
 const maxAge = 30 * 24 * time.Hour // of detached leases
 
 // TestLedgerInTime plays the model while time goes by: slots that nobody renews become free,
-// quotas begin anew, rates refill, and leases become too old to be ended.
+// quotas start over, rates refill, and leases become too old to be ended.
 func TestLedgerInTime(t *testing.T) {
 	t.Parallel()
 	for name, engine := range map[string]struct {
@@ -47,9 +46,7 @@ func TestLedgerInTime(t *testing.T) {
 					l := twoLimiters(t, engine.open(t))
 					m := newLedgerModel(t, seed, l)
 					m.inTime = true
-					if err := m.play(100); err != nil {
-						t.Fatalf("%v\n%s", err, strings.Join(m.log, "\n"))
-					}
+					m.mustPlay(100)
 				})
 			}
 		})
@@ -91,6 +88,12 @@ func (m *ledgerModel) pass(d time.Duration) {
 	}
 }
 
+// outlastHolds lets all slots lapse that nobody renews.
+func (m *ledgerModel) outlastHolds() {
+	m.pass(hold + time.Hour)
+	m.naps += 2
+}
+
 // hours lets slots lapse that nobody renews.
 func (m *ledgerModel) hours() error {
 	m.pass(hold - 4*time.Hour)
@@ -115,12 +118,18 @@ func (le *modelLease) slots(f func(zael.Key, *chunk)) {
 	}
 }
 
+// lapsed reports whether slots of a lease were free for others, as nobody renewed them in time.
+func (le *modelLease) lapsed() (lapsed bool) {
+	le.slots(func(_ zael.Key, c *chunk) { lapsed = lapsed || c.lapsed && c.n > 0 })
+	return lapsed
+}
+
 // lapse has slots of a lease no longer count.
 func (m *ledgerModel) lapse(le *modelLease) {
 	le.slots(func(k zael.Key, c *chunk) {
 		if c.n > 0 && m.counted(k, "slots", *c) {
 			m.charge(k, "slots", -c.n)
-			c.lapsed, le.lapsed = true, true
+			c.lapsed = true
 		}
 	})
 }
@@ -135,8 +144,7 @@ func (m *ledgerModel) revived(le *modelLease) error {
 		}
 	})
 	for k, n := range lapsed {
-		policy, limits := m.limitsOf(k)
-		available, err := m.l[0].Available(m.t.Context(), zael.Query{Entity: k.Entity, Policy: policy})
+		limits, available, err := m.available(m.l[0], k)
 		if err != nil {
 			return err
 		}
@@ -154,8 +162,6 @@ func (m *ledgerModel) revived(le *modelLease) error {
 			return fmt.Errorf("renewed %d lapsed slots of %v: got %d available, want %d or so many less", n, k, got, want)
 		}
 	}
-	le.lapsed = false
-	le.slots(func(_ zael.Key, c *chunk) { le.lapsed = le.lapsed || c.lapsed && c.n > 0 })
 	return nil
 }
 
@@ -171,10 +177,8 @@ func (m *ledgerModel) years() error {
 		}
 	}
 	if m.rng.IntN(4) > 0 { // slots are renewed all that time otherwise
-		for _, who := range people {
-			if err := m.endHolders(m.name(who)); err != nil {
-				return err
-			}
+		if err := m.endHolders(m.name("alice"), m.name("bob"), m.name("team")); err != nil {
+			return err
 		}
 	}
 	m.note("%d years later", years)
@@ -192,28 +196,20 @@ func (m *ledgerModel) years() error {
 	}
 	for k := range m.used {
 		_, limits := m.limitsOf(k)
-		for _, l := range limits {
-			if l.Kind() != zael.KindSlots {
-				m.forget(k, []zael.Limit{l})
-			}
-		}
+		m.fill(k, slices.DeleteFunc(slices.Clone(limits), func(l zael.Limit) bool { return l.Kind() == zael.KindSlots }))
 	}
 	return nil
 }
 
-// endHolders ends leases of this process that hold slots of an entity.
-func (m *ledgerModel) endHolders(entity string) error {
-	var holders []*modelLease
-	for _, le := range m.open {
+// endHolders ends leases of this process that hold slots of entities.
+func (m *ledgerModel) endHolders(entities ...string) error {
+	for _, le := range slices.Clone(m.open) {
 		holds := false
-		le.slots(func(k zael.Key, c *chunk) { holds = holds || k.Entity == entity && c.n > 0 })
+		le.slots(func(k zael.Key, c *chunk) { holds = holds || slices.Contains(entities, k.Entity) && c.n > 0 })
 		if holds && le.here != nil {
-			holders = append(holders, le)
-		}
-	}
-	for _, le := range holders {
-		if err := m.rollBack(le); err != nil {
-			return err
+			if err := m.rollBack(le); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
