@@ -27,7 +27,7 @@ func (l *Limiter) Reset(ctx context.Context, entity, resource string, names []st
 	if len(names) > 0 {
 		edit.Event.Details = map[string]string{"limits": strings.Join(edit.Names, ", ")}
 	}
-	return l.refill(ctx, edit, options)
+	return l.fill(ctx, edit, options)
 }
 
 // TopUp gives tokens to limits of a bucket: 1 to 10¹⁵ to each limit of amounts, in
@@ -50,10 +50,10 @@ func (l *Limiter) TopUp(ctx context.Context, entity, resource string, amounts Am
 		given[name] = n
 	}
 	event := AuditEvent{Action: BucketToppedUp, Entity: entity, Resource: resource, Details: map[string]string{"amounts": given.String()}}
-	return l.refill(ctx, Edit{Event: event, Amounts: given}, options)
+	return l.fill(ctx, Edit{Event: event, Amounts: given}, options)
 }
 
-func (l *Limiter) refill(ctx context.Context, edit Edit, options AdminOptions) (Amounts, error) {
+func (l *Limiter) fill(ctx context.Context, edit Edit, options AdminOptions) (Amounts, error) {
 	key := Key{edit.Event.Entity, edit.Event.Resource}
 	if err := l.checkOpen(); err != nil {
 		return nil, err

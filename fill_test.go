@@ -50,9 +50,9 @@ func TestResetAndTopUp(t *testing.T) {
 	}
 }
 
-// TestRefillOfStoredLimits checks that limits which no bucket has yet are known from the
+// TestFillOfStoredLimits checks that limits which no bucket has yet are known from the
 // store, and that none are an error.
-func TestRefillOfStoredLimits(t *testing.T) {
+func TestFillOfStoredLimits(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	l := limiterOn(t, memstore.New(nil), nil)

@@ -20,8 +20,9 @@
 // windows from the first use, and slots: see [Kind]. A [Store] keeps them: in memory
 // (package memstore), in a SQLite file (sqlitestore), in PostgreSQL (postgresstore), in
 // Redis or Valkey (redisstore), in a DynamoDB table (dynamostore), or any other that
-// passes the checks of package storetest. Package stores opens a store by its URL. The arithmetic is in package bucket. The formulas
-// and the promises are in docs/semantics.md, the words in docs/glossary.md.
+// passes the checks of package storetest. Package stores opens a store by its URL. The
+// arithmetic is in package bucket. The formulas and the promises are in
+// docs/semantics.md, the words in docs/glossary.md.
 package zael
 
 import (

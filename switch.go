@@ -51,7 +51,7 @@ type Settings struct {
 type effectiveSettings struct {
 	rev   int64
 	sw    Switch
-	level Scope // whose switch it is
+	scope Scope // whose switch it is
 	mode  FailureMode
 }
 
@@ -62,7 +62,7 @@ func effectiveSettingsOf(scopes []Scope, all []Settings) effectiveSettings {
 	for i, s := range all {
 		e.rev = max(e.rev, s.Rev)
 		if e.sw == Inherit && s.Switch != Inherit {
-			e.sw, e.level = s.Switch, scopes[i]
+			e.sw, e.scope = s.Switch, scopes[i]
 		}
 		if e.mode == failureInherit {
 			e.mode = s.FailureMode
@@ -144,7 +144,7 @@ func (l *Limiter) bindSettings(ctx context.Context, a *attempt, i int, key Key, 
 	e, err := l.settings(ctx, &a.budget, key, known)
 	a.settings[i] = e
 	if e.sw == Disabled && (err == nil || errors.Is(err, ErrUnavailable)) {
-		return &DisabledError{Entity: key.Entity, Resource: key.Resource, Scope: e.level}
+		return &DisabledError{Entity: key.Entity, Resource: key.Resource, Scope: e.scope}
 	}
 	return err
 }

@@ -15,9 +15,9 @@
 //	            mark' = max(mark, drip(now)) + n·unit
 //
 // Marks count thousandths of a token; in the formulas, unit is how many of them a token
-// has ([Definition.Unit]): 1000, or 1 at rates above 1,000,000 tokens a second. Drip is counted from the epoch and not from the last
-// call, so reading it often neither gains nor loses refill. A limit that was never
-// charged is full; no number stands for it.
+// has ([Definition.Unit]): 1000, or 1 at rates above 1,000,000 tokens a second. Drip is
+// counted from the epoch and not from the last call, so reading it often neither gains
+// nor loses refill. A limit that was never charged is full; no number stands for it.
 //
 // # Other kinds
 //

@@ -78,7 +78,7 @@ func (s *Store) planChange(ctx context.Context, now time.Time, edit *zael.Edit, 
 	case edits.Settings:
 		c, err = s.settingsChange(ctx, edit)
 	case edits.Bucket:
-		c, err = s.refillChange(ctx, now, edit)
+		c, err = s.fillChange(ctx, now, edit)
 	case edits.Parent:
 		c, err = s.parentChange(ctx, edit.Entity.ID, edit.Entity.ParentID)
 	default:

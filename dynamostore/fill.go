@@ -11,10 +11,10 @@ import (
 	"github.com/zeroae/zael/dynamostore/internal/protocol"
 )
 
-// refillChange is the change of a bucket by a reset or a top-up. It is written for exactly
+// fillChange is the change of a bucket by a reset or a top-up. It is written for exactly
 // the limits that were read. An acquire that meets the transaction is surely not
 // applied, and is sent again.
-func (s *Store) refillChange(ctx context.Context, now time.Time, edit *zael.Edit) (c change, err error) {
+func (s *Store) fillChange(ctx context.Context, now time.Time, edit *zael.Edit) (c change, err error) {
 	key := zael.Key(edit.Scope())
 	if err := checkKey(key); err != nil {
 		return c, err

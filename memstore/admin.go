@@ -62,7 +62,7 @@ func (s *Store) administer(now time.Time, edit *zael.Edit) (result zael.EditResu
 			return result, nil
 		}
 	case edits.Bucket:
-		if result.Available, err = s.refill(now, edit); err != nil {
+		if result.Available, err = s.fill(now, edit); err != nil {
 			return result, err
 		}
 	case edits.Parent:
@@ -108,8 +108,8 @@ func (s *Store) State(context.Context) (zael.StoreState, error) {
 	return zael.StoreState{SettingsRev: s.settings.latest.Load()}, nil
 }
 
-// refill makes an edit of a bucket.
-func (s *Store) refill(now time.Time, edit *zael.Edit) (zael.Amounts, error) {
+// fill makes an edit of a bucket.
+func (s *Store) fill(now time.Time, edit *zael.Edit) (zael.Amounts, error) {
 	at, err := instantOf(now)
 	if err != nil {
 		return nil, err

@@ -39,8 +39,8 @@ type adminTx struct {
 
 // An adminChange is what the tries of a change have in common.
 type adminChange struct {
-	refilled bool // in a cluster, a bucket was refilled
-	result   zael.EditResult
+	filled bool // in a cluster, a bucket was refilled
+	result zael.EditResult
 }
 
 // change makes a change of administration in the store's namespace. f may be called more than

@@ -71,7 +71,7 @@ func (t *adminTx) administer(ctx context.Context, at bucket.Instant, edit *zael.
 		return t.setParent(ctx, edit.Entity.ID, edit.Entity.ParentID)
 	default:
 		t.record(edit.Event)
-		return t.refill(ctx, at, edit, result)
+		return t.fill(ctx, at, edit, result)
 	}
 }
 
@@ -96,20 +96,20 @@ func (t *adminTx) changeSettings(ctx context.Context, edit *zael.Edit) error {
 	return t.putScope(of, sc)
 }
 
-// refill makes an edit of a bucket, under the condition that nobody writes it meanwhile. In a
+// fill makes an edit of a bucket, under the condition that nobody writes it meanwhile. In a
 // cluster, where the bucket is in another slot than the event, it is a step of its own, before
 // the event's.
-func (t *adminTx) refill(ctx context.Context, at bucket.Instant, edit *zael.Edit, result *zael.EditResult) error {
+func (t *adminTx) fill(ctx context.Context, at bucket.Instant, edit *zael.Edit, result *zael.EditResult) error {
 	call := &t.call
 	if t.store.cluster {
-		if t.change.refilled {
+		if t.change.filled {
 			*result = t.change.result
 			return nil
 		}
 		call = new(writeScript)
 	}
 	for turn := 0; ; turn++ {
-		if err := t.refillBucket(ctx, call, at, edit, result); err != nil || !t.store.cluster {
+		if err := t.fillBucket(ctx, call, at, edit, result); err != nil || !t.store.cluster {
 			return err
 		}
 		if len(call.commands) == 0 {
@@ -120,7 +120,7 @@ func (t *adminTx) refill(ctx context.Context, at bucket.Instant, edit *zael.Edit
 		case err != nil:
 			return err
 		case a.verdict != notApplied:
-			t.change.refilled, t.change.result = true, *result
+			t.change.filled, t.change.result = true, *result
 			return nil
 		case turn >= maxTurns:
 			return zael.ErrContention
@@ -132,8 +132,8 @@ func (t *adminTx) refill(ctx context.Context, at bucket.Instant, edit *zael.Edit
 	}
 }
 
-// refillBucket adds the write of a bucket that is refilled to a call.
-func (t *adminTx) refillBucket(ctx context.Context, call *writeScript, at bucket.Instant, edit *zael.Edit, result *zael.EditResult) error {
+// fillBucket adds the write of a bucket that is filled to a call.
+func (t *adminTx) fillBucket(ctx context.Context, call *writeScript, at bucket.Instant, edit *zael.Edit, result *zael.EditResult) error {
 	s, key := t.store, zael.Key(edit.Scope())
 	hashes, err := s.readHashes(ctx, "reading a bucket", []string{t.keys.bucket(key)})
 	if err != nil {

@@ -65,7 +65,7 @@ func (s *reference) administer(now time.Time, edit *zael.Edit) (result zael.Edit
 	event := edit.Event
 	switch event.Action {
 	case zael.BucketReset, zael.BucketToppedUp:
-		if result.Available, err = s.refill(now, edit); err != nil {
+		if result.Available, err = s.fill(now, edit); err != nil {
 			return result, err
 		}
 	case zael.ParentSet:
@@ -145,7 +145,7 @@ func (s *reference) deleteSettings(id string) bool {
 	return len(s.admin.settings) < before
 }
 
-func (s *reference) refill(now time.Time, edit *zael.Edit) (zael.Amounts, error) {
+func (s *reference) fill(now time.Time, edit *zael.Edit) (zael.Amounts, error) {
 	at, err := s.at(now)
 	if err != nil {
 		return nil, err

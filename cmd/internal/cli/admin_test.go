@@ -25,7 +25,7 @@ func TestSwitchCommands(t *testing.T) {
 		ScopeEntity string `json:"scope_entity_id"`
 	}
 	if err := json.Unmarshal([]byte(m.zaelIn("", acquire+" --json").out), &refusal); err != nil || refusal.Error != "disabled" || refusal.ScopeEntity != "key-1" {
-		t.Errorf("got %+v (%v), want the error and its level", refusal, err)
+		t.Errorf("got %+v (%v), want the error and its scope", refusal, err)
 	}
 	m.ok("bypass --entity key-1 --resource gpt-4")
 	for range 3 {
